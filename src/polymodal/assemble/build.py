@@ -1,0 +1,68 @@
+"""Turns a section of the configuration into an object; the only caller of Hydra's instantiate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+
+from polymodal.errors import ConfigError, UserError
+
+# Arguments that a group's classes are given by the program, not by the YAML.
+INJECTED: Mapping[str, frozenset[str]] = {
+    "split": frozenset({"manifest"}),
+    "model": frozenset({"feature_sizes", "num_outputs"}),
+    "loss": frozenset({"classes", "class_counts"}),
+    "optimizer": frozenset({"params"}),
+    "scheduler": frozenset({"optimizer", "total_steps"}),
+    "scores": frozenset({"task", "num_classes"}),
+    "trainer": frozenset({"callbacks", "logger", "plugins", "args", "kwargs"}),
+    "callbacks": frozenset({"dirpath"}),
+    "voting": frozenset({"tables"}),
+}
+
+
+def deferred(section: Mapping[str, Any]) -> Any:
+    """Binds the options of a section to its `_target_` without calling it.
+
+    Args:
+        section: Options with a `_target_`, resolved.
+
+    Returns:
+        A callable that takes the arguments the program gives.
+
+    Raises:
+        ConfigError: Hydra refuses the target, or one nested in its options cannot be built.
+        UserError: A nested target refuses its options.
+    """
+    try:
+        return instantiate(dict(section), _partial_=True, _convert_="all")
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        raise ConfigError(str(error).strip().splitlines()[0]) from None
+
+
+def build(section: Mapping[str, Any], key: str, **given: Any) -> Any:
+    """Builds what a section describes.
+
+    Args:
+        section: Options with a `_target_`, resolved.
+        key: Where the section stands, for messages.
+        given: Arguments that the program gives.
+
+    Returns:
+        The object.
+
+    Raises:
+        ConfigError: The constructor does not take these options.
+        UserError: The constructor refuses them.
+    """
+    make = deferred(section)
+    try:
+        return make(**given)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise ConfigError(f"{key} ({section['_target_']}): {error}") from None

@@ -1,0 +1,227 @@
+"""Composes the Hydra tree, and says in one sentence what is wrong with an override."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from polymodal.errors import ConfigError, nearest
+
+CONFIG_MODULE = "polymodal.configs"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A composed configuration.
+
+    Args:
+        config: The tree, its interpolations unresolved.
+        choices: Group to the chosen option.
+        overrides: What the user asked for.
+        name: Name of the experiment, or of the corpus and model.
+    """
+
+    config: DictConfig
+    choices: dict[str, Any]
+    overrides: tuple[str, ...]
+    name: str
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns the tree as plain types, interpolations resolved.
+
+        Raises:
+            ConfigError: A value is missing, or an interpolation leads nowhere.
+        """
+        missing = OmegaConf.missing_keys(self.config)
+        if missing:
+            key = min(missing)
+            raise ConfigError(f"{key} has no value", remedy=f"give it on the command line: {key}=…")
+        try:
+            values = OmegaConf.to_container(self.config, resolve=True)
+        except OmegaConfBaseException as error:
+            raise ConfigError(_first_words(error)) from None
+        assert isinstance(values, dict)
+        return {str(key): value for key, value in values.items()}
+
+    def text(self) -> str:
+        """Returns the tree as YAML, interpolations unresolved."""
+        return OmegaConf.to_yaml(self.config)
+
+
+def compose(
+    overrides: Sequence[str], *, config_name: str = "run", project: Path | None = None
+) -> Composed:
+    """Composes a configuration from our tree, the project's `configs/`, and overrides.
+
+    Args:
+        overrides: In Hydra's grammar, such as `model=unimodal trainer.max_epochs=5`.
+        config_name: Which root: `run` or `vote`.
+        project: Folder that may have a `configs/`; the current one by default.
+
+    Returns:
+        The composed configuration.
+
+    Raises:
+        ConfigError: An override does not parse, names an unknown key, group or option.
+    """
+    extra = search_path(project or Path.cwd())
+    GlobalHydra.instance().clear()
+    with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
+        try:
+            config = hydra_compose(config_name, [*overrides, *extra], return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(error, config_name, extra) from None
+    choices = dict(config.hydra.runtime.choices)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    OmegaConf.set_struct(config, True)
+    return Composed(config, choices, tuple(overrides), _name(choices, config_name))
+
+
+def search_path(project: Path) -> list[str]:
+    """Returns the override that adds a project's own configs to Hydra's search path.
+
+    Args:
+        project: A folder.
+
+    Returns:
+        One override, or none where the folder has no `configs/`.
+    """
+    folder = (project / "configs").resolve()
+    inside_package = (folder.parent / "assemble").is_dir()
+    return [f"hydra.searchpath=[file://{folder}]"] if folder.is_dir() and not inside_package else []
+
+
+def project_packages(project: Path) -> tuple[str, ...]:
+    """Returns the names of the packages of a project, which its configs may name as `_target_`.
+
+    Args:
+        project: A folder; it is a project if it has `configs/`.
+
+    Returns:
+        Names of its top-level packages and modules.
+    """
+    if not search_path(project):
+        return ()
+    packages = [path.parent.name for path in project.glob("*/__init__.py")]
+    modules = [path.stem for path in project.glob("*.py")]
+    return tuple(sorted({*packages, *modules} - {"tests", "setup", "conftest"}))
+
+
+def change(composed: Composed, overrides: Sequence[str]) -> Composed:
+    """Applies overrides to a configuration that a run has stored.
+
+    A group (`corpus=table`) is composed anew and replaces its section; `key=value` changes a value.
+
+    Args:
+        composed: The stored configuration.
+        overrides: In Hydra's grammar.
+
+    Returns:
+        The changed configuration.
+
+    Raises:
+        ConfigError: An override names an unknown key, group or option.
+    """
+    config = composed.config.copy()
+    OmegaConf.set_struct(config, False)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in composed.choices:
+            chosen = compose([override]).config
+            config[key] = chosen[key]
+        elif OmegaConf.select(config, key.lstrip("+"), default=_ABSENT) is _ABSENT and "+" not in key:
+            raise _unknown(key, list(_keys(config)))
+        else:
+            parsed = OmegaConf.create(f"value: {value}")["value"] if value else None
+            OmegaConf.update(config, key.lstrip("+"), parsed)
+    OmegaConf.set_struct(config, True)
+    return Composed(config, composed.choices, tuple(overrides), composed.name)
+
+
+def load(path: Path, name: str) -> Composed:
+    """Reads the configuration that a run has stored.
+
+    Args:
+        path: `config.yaml` of the run's folder.
+        name: Name of the experiment.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: The file is missing or broken.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    assert isinstance(config, DictConfig)
+    return Composed(config, {key: None for key in config if key in GROUPS}, (), name)
+
+
+GROUPS = (
+    "corpus split encoder model task loss scores optimizer scheduler trainer callbacks tracker data"
+    " paths voting"
+).split()
+_ABSENT = object()
+
+
+def _name(choices: dict[str, Any], config_name: str) -> str:
+    if config_name != "run":
+        return config_name
+    return str(choices.get("experiment") or f"{choices['corpus']}/{choices['model']}")
+
+
+def _known_keys(config_name: str, extra: Sequence[str]) -> list[str]:
+    return list(_keys(hydra_compose(config_name, list(extra))))
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if not isinstance(node, DictConfig):
+        return
+    for key in node:
+        yield f"{prefix}{key}"
+        if not OmegaConf.is_missing(node, key):
+            yield from _keys(node._get_node(key), f"{prefix}{key}.")
+
+
+def _unknown(key: str, known: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        f"there is no option {key!r}",
+        remedy=f"{nearest(key, known) if len(known) < 20 else _near(key, known)}"
+        f"; to add a new key, write +{key}=…",
+    )
+
+
+def _near(key: str, known: Sequence[str]) -> str:
+    hint = nearest(key, known)
+    return hint if hint.startswith("did") else "`polymodal run --cfg job` prints all options"
+
+
+def _first_words(error: BaseException | None) -> str:
+    """The first line of an error, or of what caused it where it says nothing itself."""
+    while error is not None and not str(error).strip():
+        error = error.__cause__ or error.__context__
+    return str(error).strip().splitlines()[0]
+
+
+def _explain(error: Exception, config_name: str, extra: Sequence[str]) -> ConfigError:
+    text = str(error).strip()
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown(found.group(1), _known_keys(config_name, extra))
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, _, option = found.group(1).rpartition("/")
+        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
+        return ConfigError(
+            f"group {group!r} has no option {option!r}", remedy=nearest(option, options)
+        )
+    return ConfigError(_first_words(error))

@@ -1,0 +1,93 @@
+"""Where the files of a run and of its folds are."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from polymodal.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of one fold: the run's own where there is one fold, `folds/<k>` otherwise.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of the prediction tables."""
+        return self.path / "predictions"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last epoch."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def trained(self) -> Path:
+        """The checkpoint to test: the best one, or the last where none is kept as the best.
+
+        Raises:
+            CheckpointError: There is neither.
+        """
+        for path in (self.checkpoints / "best.ckpt", self.last):
+            if path.is_file():
+                return path
+        raise CheckpointError(
+            f"there is no checkpoint in {self.checkpoints}",
+            remedy="name a run whose training has finished",
+        )
+
+    @property
+    def fitted(self) -> bool:
+        """Whether training has come to its end here, so that a resumed run leaves it alone."""
+        return self._mark.is_file()
+
+    def mark_fitted(self, epochs: int) -> None:
+        """Notes that training has come to its end.
+
+        Args:
+            epochs: Number of epochs that were trained.
+        """
+        self._mark.write_text(json.dumps({"epochs": epochs}), encoding="utf-8")
+
+    @property
+    def _mark(self) -> Path:
+        return self.checkpoints / "fitted.json"
+
+
+def places(run: Path, num_folds: int) -> list[Place]:
+    """Returns the folder of each fold of a run.
+
+    Args:
+        run: The run folder.
+        num_folds: Number of folds.
+
+    Returns:
+        One place a fold.
+    """
+    if num_folds == 1:
+        return [Place(run)]
+    return [Place(run / "folds" / str(index)) for index in range(num_folds)]
+
+
+def stored_places(run: Path) -> list[Place]:
+    """Returns the folders of the folds that a stored run has.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        One place a fold.
+    """
+    folder = run / "folds"
+    return places(run, len(list(folder.iterdir())) if folder.is_dir() else 1)

@@ -1,0 +1,122 @@
+"""Applies a stored run to data: testing and predicting."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polymodal.assemble.compose import Composed, change, load
+from polymodal.assemble.experiment import Experiment
+from polymodal.assemble.places import Place, places, stored_places
+from polymodal.assemble.ranks import rank
+from polymodal.assemble.runner import Outcome, apply, extract, make_trainer, outcome, pool
+from polymodal.assemble.session import Session, recording, stage_time
+from polymodal.contracts.predictions import PredictionTable, concatenate
+from polymodal.contracts.run import RunRecord
+from polymodal.data.folds import Fold
+from polymodal.errors import RunError
+from polymodal.evaluation.evaluate import score_table
+from polymodal.record.index import find_run
+from polymodal.training.checkpoints import read_checkpoint
+from polymodal.training.progress import Display
+from polymodal.voting.soft import soft_vote
+
+
+def stored(name: str, overrides: Sequence[str]) -> tuple[Path, Composed]:
+    """Finds a run and its configuration.
+
+    Args:
+        name: Run id, its beginning, a path, or `last`.
+        overrides: Changes to its configuration.
+
+    Returns:
+        The run folder, and the changed configuration.
+
+    Raises:
+        UserError: There is no such run, or an override cannot be used.
+    """
+    from polymodal.assemble.compose import compose
+
+    path = find_run(Path(compose([]).resolved()["paths"]["runs"]), name)
+    record = RunRecord.read(path / "run.json")
+    return path, change(load(path / "config.yaml", record.experiment), overrides)
+
+
+def apply_run(
+    source: Path,
+    composed: Composed,
+    config: Mapping[str, Any],
+    *,
+    kind: str,
+    out: str | None = None,
+) -> Outcome | None:
+    """Writes the prediction table of a stored run for a part, and scores it where it has labels.
+
+    Part `all` is the whole corpus: every fold's model predicts it, and their probabilities are
+    averaged. Any other part is predicted fold by fold, each by the model that was not trained on
+    it.
+
+    Args:
+        source: Folder of the run.
+        composed: Its configuration, changed as asked.
+        config: The same, resolved and checked.
+        kind: `test` or `predict`.
+        out: File for a copy of the table, `.parquet` or `.csv`.
+
+    Returns:
+        Folder and record of this run; None on other ranks than zero.
+
+    Raises:
+        UserError: The run has no checkpoint, or the data cannot be used.
+    """
+    trained = stored_places(source)
+    whole = config["part"] == "all"
+    experiment = Experiment.prepare(config, num_trained=len(trained) if whole else None)
+    if len(experiment.folds) != len(trained):
+        raise RunError(
+            f"{source.name} has {len(trained)} trained folds, the split gives "
+            f"{len(experiment.folds)}",
+            remedy="use part=all to apply every fold's model to the whole corpus",
+        )
+    for place in trained:
+        assert place.trained  # says now, before anything is made, that a checkpoint is missing
+    part = "predict" if kind == "predict" else config["part"]
+    data = {**experiment.facts(), "part": config["part"]}
+    with (
+        recording(composed, config, kind=kind, parent=source.name, data=data) as session,
+        Display() as display,
+    ):
+        extract(experiment, session, display)
+        _apply_folds(experiment, trained, session, part)
+        if rank() == 0:
+            session.scores |= _collect(experiment, session.path, part, whole=whole, out=out)
+    return outcome(session.path)
+
+
+def _apply_folds(
+    experiment: Experiment, trained: Sequence[Place], session: Session, part: str
+) -> None:
+    targets = places(session.path, len(trained))
+    trainer = make_trainer(experiment, callbacks=[], logger=False)
+    for fold, place, target in zip(experiment.folds, trained, targets, strict=True):
+        module = experiment.module(Fold(fold.index, {}), session.run_id)
+        module.load_weights(read_checkpoint(place.trained))
+        module.predictions = target.predictions
+        with stage_time(session, "test"):
+            apply(trainer, module, experiment.loader(fold, experiment.config["part"]), part)
+
+
+def _collect(
+    experiment: Experiment, run: Path, part: str, *, whole: bool, out: str | None
+) -> dict[str, float]:
+    at = places(run, len(experiment.folds))
+    files = [place.predictions / f"{part}.parquet" for place in at]
+    tables = [PredictionTable.read(file) for file in files if file.is_file()]
+    if not tables:
+        raise RunError(f"part {part!r} has no utterance", remedy="choose another part")
+    table = soft_vote(tables) if whole and len(tables) > 1 else concatenate(tables)
+    (run / "predictions").mkdir(exist_ok=True)
+    table.write(run / "predictions" / f"{part}.parquet")
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        table.write(Path(out))
+    return score_table(table, experiment.scores)

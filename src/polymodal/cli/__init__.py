@@ -1,0 +1,1 @@
+"""One file a command; nothing heavy is imported until a command needs it."""

@@ -1,0 +1,102 @@
+"""The command line: finds the command, and turns errors into exit codes."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from types import FrameType, ModuleType
+
+from polymodal import __version__
+from polymodal.errors import RunFailedError, TerminatedError, UserError, nearest
+
+COMMANDS: Mapping[str, str] = {
+    "run": "train, test and record one experiment",
+    "test": "score a finished run on a split or on other data",
+    "predict": "write a prediction table for any manifest, labelled or not",
+    "vote": "shallow fusion of finished runs",
+    "demo": "each modality alone, deep fusion and soft voting on the embedded sample",
+    "runs": "list the runs here",
+    "show": "show one run",
+    "corpus": "raw corpus to manifest, with every row that was refused and why",
+}
+EPILOG = """exit codes: 0 done, 1 the run failed, 2 bad input or config (nothing started),
+130 interrupted by the user, 143 terminated by a signal
+
+`polymodal COMMAND --help` tells more about a command."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"polymodal {__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        _complain(f"there is no command {arguments[0]!r}\n  to do: {nearest(arguments[0], COMMANDS)}")
+        return 2
+    return _guarded(arguments[0], arguments[1:])
+
+
+def _guarded(command: str, rest: Sequence[str]) -> int:
+    module = importlib.import_module(f"polymodal.cli.{command}")
+    parsed = _parse(command, module, rest)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(module.main(parsed))
+    except (UserError, RunFailedError) as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except TerminatedError:
+        _complain("terminated by a signal")
+        return TerminatedError.exit_code
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _parse(command: str, module: ModuleType, rest: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"polymodal {command}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parsed, more = parser.parse_known_args(rest)
+    options = [word for word in more if word.startswith("-")]
+    if options or (more and not hasattr(parsed, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(options or more)}")
+    if more:  # overrides may stand before and behind an option
+        parsed.overrides = [*parsed.overrides, *more]
+    return parsed
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {words}" for name, words in COMMANDS.items()]
+    usage = "usage: polymodal COMMAND [arguments]\n\nExperiments on speech, words and signals."
+    return "\n".join([usage, "", *lines, "", EPILOG])
+
+
+def _complain(message: str) -> None:
+    print(f"polymodal: {message}", file=sys.stderr)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise TerminatedError

@@ -1,0 +1,102 @@
+"""Tables that commands end with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from polymodal.contracts.manifest import Manifest
+from polymodal.contracts.run import RunRecord
+
+SHOWN_REFUSALS = 10
+
+
+def print_outcome(outcome: tuple[Path, RunRecord]) -> None:
+    """Prints the scores of one run and where its record is.
+
+    Args:
+        outcome: Folder and record.
+    """
+    folder, record = outcome
+    console = Console()
+    parts = sorted({name.partition("/")[0] for name in record.scores}, key=_order)
+    if parts:
+        print_scores(
+            [(part, of_part(record, part)) for part in parts], title=f"{record.name}", first=""
+        )
+    console.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
+
+
+def print_scores(
+    rows: Sequence[tuple[str, dict[str, float]]], *, title: str, first: str
+) -> None:
+    """Prints a table with one row a part or member and one column a score.
+
+    Args:
+        rows: Name of the row and its scores.
+        title: Title of the table.
+        first: Head of the first column.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    names = list(dict.fromkeys(name for _, scores in rows for name in scores))
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, scores in rows:
+        cells = (scores.get(name) for name in names)
+        table.add_row(row, *("" if cell is None else f"{cell:.3f}" for cell in cells))
+    Console().print(table)
+
+
+def print_corpus(manifest: Manifest, out: Path) -> None:
+    """Prints what a corpus holds and which of its rows were refused.
+
+    Args:
+        manifest: The corpus.
+        out: Where its manifest was written.
+    """
+    frame, console = manifest.frame, Console()
+    hours = (frame["duration_s"].sum() or 0.0) / 3600
+    console.print(
+        f"{frame.height} utterances of {frame['speaker'].n_unique()} speakers, {hours:.2f} h of audio"
+    )
+    table = Table("class", "utterances")
+    for label, count in frame["label"].value_counts().sort("label").iter_rows():
+        table.add_row(label or "(none)", str(count))
+    console.print(table)
+    _print_refused(manifest, console)
+    console.print(f"manifest: {out}")
+
+
+def _print_refused(manifest: Manifest, console: Console) -> None:
+    if not manifest.refused:
+        console.print("no row was refused")
+        return
+    rules = ", ".join(f"{rule}: {n}" for rule, n in manifest.refused_by_rule().items())
+    console.print(f"{len(manifest.refused)} rows were refused ({rules})")
+    for refusal in manifest.refused[:SHOWN_REFUSALS]:
+        console.print(f"  row {refusal.row}: {refusal.rule}: {refusal.reason}", markup=False)
+    if len(manifest.refused) > SHOWN_REFUSALS:
+        console.print(f"  and {len(manifest.refused) - SHOWN_REFUSALS} more")
+
+
+def _order(part: str) -> int:
+    return ["test", "val"].index(part) if part in ("test", "val") else 2
+
+
+def of_part(record: RunRecord, part: str) -> dict[str, float]:
+    """Returns the scores of one part of a run, without the part in their names.
+
+    Args:
+        record: The run.
+        part: Such as `test`.
+
+    Returns:
+        Score to value; scores that are no number are left out.
+    """
+    return {
+        name.partition("/")[2]: value
+        for name, value in record.scores.items()
+        if name.startswith(f"{part}/") and value is not None
+    }

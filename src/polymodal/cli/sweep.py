@@ -1,0 +1,55 @@
+"""Hydra's own flags: sweeps (each job a process of its own), `--cfg` and `--info`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra as hydra_library
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from polymodal.assemble.compose import search_path
+from polymodal.errors import ConfigError
+
+
+def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
+    """Lets Hydra expand a sweep or print a configuration.
+
+    Each job of a sweep is a process of its own, so that distributed jobs, trackers and memory of
+    one never touch another.
+
+    Args:
+        flags: Hydra's flags.
+        overrides: Hydra's overrides.
+        project: The folder in which the command was called.
+
+    Returns:
+        0, or the worst exit code of the jobs.
+
+    Raises:
+        ConfigError: An override cannot be used.
+    """
+    codes = [0]
+
+    def job(_: DictConfig) -> None:
+        words = list(HydraConfig.get().overrides.task)
+        print(f"── polymodal run {' '.join(words)}", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "polymodal", "run", *words]
+        codes.append(subprocess.run(command, check=False).returncode)
+
+    main = hydra_library.main(
+        version_base="1.3", config_path="pkg://polymodal.configs", config_name="run"
+    )(job)
+    before, sys.argv = sys.argv, ["polymodal", *flags, *overrides, *search_path(project)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come to us instead of ending the process
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(str(error).strip().splitlines()[0]) from None
+    finally:
+        sys.argv = before
+    return max(codes)

@@ -1,0 +1,56 @@
+"""Scores a finished run on a part of its data or on other data.
+
+  polymodal test last                          the run's own test part again
+  polymodal test last part=val
+  polymodal test last corpus.root=OTHER part=all
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal test`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument("run", metavar="RUN", help="run id, its beginning, a path, or `last`")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Tests the run.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        The exit code.
+    """
+    return evaluate(arguments, "test", None)
+
+
+def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
+    """Applies a stored run to data, for `test` and `predict`.
+
+    Args:
+        arguments: With `run` and `overrides`.
+        kind: `test` or `predict`.
+        out: File for a copy of the prediction table.
+
+    Returns:
+        The exit code.
+    """
+    from polymodal.cli.start import prepare
+
+    prepare(Path.cwd())
+    from polymodal.assemble.reuse import apply_run, stored
+    from polymodal.cli.start import checked
+    from polymodal.cli.summary import print_outcome
+
+    source, composed = stored(arguments.run, arguments.overrides)
+    outcome = apply_run(source, composed, checked(composed), kind=kind, out=out)
+    if outcome is not None:
+        print_outcome(outcome)
+    return 0

@@ -1,0 +1,42 @@
+"""Shallow fusion: joins the prediction tables of finished runs by utterance and votes.
+
+  polymodal vote RUN RUN ... [voting.on=logits] [voting.weights=[2,1]] [part=val]
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal vote`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument(
+        "overrides", nargs="+", metavar="RUN|KEY=VALUE", help="runs to join, and options to change"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Votes.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        The exit code.
+    """
+    from polymodal.assemble.ballot import vote
+    from polymodal.assemble.compose import compose
+    from polymodal.cli.start import checked
+    from polymodal.cli.summary import print_outcome
+
+    runs = [word for word in arguments.overrides if "=" not in word]
+    composed = compose(
+        [word for word in arguments.overrides if "=" in word],
+        config_name="vote",
+        project=Path.cwd(),
+    )
+    print_outcome(vote(runs, composed, checked(composed)))
+    return 0

@@ -1,0 +1,1 @@
+"""The Hydra tree: a group's name is the top-level key and names what its options feed."""

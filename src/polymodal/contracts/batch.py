@@ -1,0 +1,48 @@
+"""What a step of training or testing gets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from polymodal.contracts.sequences import Sequence
+
+
+@dataclass
+class Batch:
+    """Some utterances: their modalities, their names, and what is to be predicted.
+
+    Args:
+        modalities: Name of a modality to its sequence; an utterance that lacks it has no True in
+            the mask, a modality that the whole batch lacks may be left out.
+        utterance_ids: The names of the utterances, in the order of the rows.
+        targets: Index of the class, `[batch]`, int64; -1 where there is no label.
+    """
+
+    modalities: Mapping[str, Sequence]
+    utterance_ids: tuple[str, ...]
+    targets: Int[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return len(self.utterance_ids)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        """Returns the batch on another device.
+
+        Args:
+            device: The device.
+            non_blocking: Whether the copy may go on while the host continues.
+
+        Returns:
+            The moved batch.
+        """
+        moved = {name: one.to(device, non_blocking) for name, one in self.modalities.items()}
+        targets = self.targets.to(device, non_blocking=non_blocking)
+        return Batch(moved, self.utterance_ids, targets)
+
+    def pin_memory(self) -> "Batch":
+        """Returns the batch in page-locked memory, as the data loader asks for it."""
+        pinned = {name: one.pin_memory() for name, one in self.modalities.items()}
+        return Batch(pinned, self.utterance_ids, self.targets.pin_memory())

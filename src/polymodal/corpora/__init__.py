@@ -1,0 +1,1 @@
+"""One file a corpus: a raw folder becomes a manifest."""

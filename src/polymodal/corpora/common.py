@@ -1,0 +1,175 @@
+"""What every reader does: check rows one by one, refuse with a reason, never drop in silence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import soundfile
+
+from polymodal.contracts.manifest import SCHEMA, Manifest, Refusal
+from polymodal.errors import DataError, ManifestError, nearest
+from polymodal.safety.paths import inside
+
+SHOWN = 5
+
+
+@dataclass
+class Rules:
+    """What a corpus accepts.
+
+    Args:
+        classes: The declared classes; None to accept any label.
+        label_map: The corpus's word to ours.
+        where: Column to the value, or values, to keep.
+        max_refused: How many rows may be refused; None for any number.
+    """
+
+    classes: Sequence[str] | None = None
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    max_refused: int | None = 0
+
+
+def existing(root: str, corpus: str) -> Path:
+    """Returns the folder of a corpus.
+
+    Args:
+        root: The folder.
+        corpus: Name of the corpus, for the message.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ManifestError: It does not exist.
+    """
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise ManifestError(
+            f"there is no folder {path}",
+            expected=f"the folder of {corpus}",
+            remedy="give it with corpus.root=FOLDER, or the folder of all corpora with "
+            "paths.data=FOLDER",
+        )
+    return path
+
+
+def finish(
+    rows: Iterable[tuple[int | str, dict[str, Any]]],
+    root: Path,
+    rules: Rules,
+    refused: Sequence[Refusal] = (),
+) -> Manifest:
+    """Checks rows and makes the manifest of those that can be used.
+
+    Args:
+        rows: Row number (or file name) and columns; `label` in the corpus's own words.
+        root: Folder of the corpus.
+        rules: What is accepted.
+        refused: Rows that the reader has refused already.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ManifestError: More rows were refused than allowed, or none is left.
+    """
+    refusals, accepted = list(refused), []
+    seen: dict[str, int | str] = {}
+    for number, row in rows:
+        if not _wanted(row, rules.where):
+            continue
+        if fault := _fault(row, root, rules, seen):
+            refusals.append(Refusal(number, *fault))
+            continue
+        seen[row["utterance_id"]] = number
+        accepted.append(row)
+    _check_refusals(refusals, rules.max_refused)
+    if not accepted:
+        filters = f" with corpus.where={dict(rules.where)}" if rules.where else ""
+        raise ManifestError(
+            f"no utterance is left in {root}{filters}, {len(refusals)} rows were refused",
+            remedy="check corpus.root and corpus.where",
+        )
+    return Manifest(_frame(accepted), root, tuple(refusals))
+
+
+def header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
+    """Opens the header of an utterance's audio, and fills in its duration.
+
+    Args:
+        row: Columns; `duration_s` is set where it is missing.
+        root: Folder of the corpus.
+
+    Returns:
+        Rule and reason if the audio cannot be used.
+    """
+    try:
+        path = inside(root, row["audio"])
+    except DataError as error:
+        return "path outside the corpus", error.found
+    if not path.is_file():
+        return "missing audio", f"there is no file {row['audio']}"
+    try:
+        header = soundfile.info(path)
+    except (OSError, RuntimeError) as error:
+        return "unreadable audio", f"{row['audio']}: {error}"
+    if not header.frames:
+        return "empty audio", f"{row['audio']} has no sample"
+    if row.get("duration_s") is None:
+        row["duration_s"] = header.frames / header.samplerate - (row.get("start_s") or 0.0)
+    return None
+
+
+def _wanted(row: Mapping[str, Any], where: Mapping[str, str | Sequence[str]]) -> bool:
+    for column, values in where.items():
+        if column not in row and column not in SCHEMA:
+            raise ManifestError(
+                f"corpus.where names the column {column!r}",
+                remedy=nearest(column, row),
+            )
+        allowed = [values] if isinstance(values, str) else list(values)
+        if row.get(column) not in allowed:
+            return False
+    return True
+
+
+def _fault(
+    row: dict[str, Any], root: Path, rules: Rules, seen: Mapping[str, int | str]
+) -> tuple[str, str] | None:
+    """Rule and reason if a row cannot be used; otherwise its label is put into our words."""
+    for column in ("utterance_id", "speaker"):
+        if not row.get(column):
+            return f"no {column}", f"{column} is empty"
+    if (before := seen.get(row["utterance_id"])) is not None:
+        return "duplicate id", f"{row['utterance_id']!r} stands in row {before} already"
+    label = row.get("label") or None
+    row["label"] = label = rules.label_map.get(label, label) if label else None
+    if label and rules.classes and label not in rules.classes:
+        return "unknown label", f"{label!r}, {nearest(label, rules.classes)}"
+    return header_fault(row, root) if row.get("audio") else None
+
+
+def _check_refusals(refusals: Sequence[Refusal], allowed: int | None) -> None:
+    if allowed is None or len(refusals) <= allowed:
+        return
+    shown = [f"  row {one.row}: {one.rule}: {one.reason}" for one in refusals[:SHOWN]]
+    more = [f"  and {len(refusals) - SHOWN} more"] if len(refusals) > SHOWN else []
+    raise ManifestError(
+        "\n".join([f"{len(refusals)} rows were refused:", *shown, *more]),
+        expected=f"at most {allowed} (corpus.max_refused)",
+        remedy=f"mend the rows, or go on without them with corpus.max_refused={len(refusals)}",
+    )
+
+
+def _frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return pl.DataFrame(
+        {
+            name: pl.Series(name, values, dtype=SCHEMA.get(name, pl.String), strict=False)
+            for name, values in columns.items()
+        }
+    )

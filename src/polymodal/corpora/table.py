@@ -1,0 +1,159 @@
+"""A table of utterances in our columns, or in others that a mapping names."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymodal.contracts.manifest import SCHEMA, Manifest
+from polymodal.corpora.common import Rules, existing, finish
+from polymodal.errors import ManifestError, nearest
+
+READERS = (".csv", ".jsonl", ".parquet")
+SIGNAL = "signal_"
+NUMBERS = ("start_s", "duration_s", "valence", "arousal")
+MISSING_WORDS = ("",)
+
+
+def read_table(
+    root: str,
+    *,
+    file: str = "manifest.csv",
+    corpus: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    speaker: str | None = None,
+    encoding: str = "utf-8",
+    classes: Sequence[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    where: Mapping[str, str | Sequence[str]] | None = None,
+    max_refused: int | None = 0,
+) -> Manifest:
+    """Reads a CSV, JSONL or Parquet file with one row an utterance.
+
+    Every cell of a CSV is text (`001` stays `001`). A column that is not ours is kept, so that
+    splits can group by it. A signal is a column `signal_<name>` with the path of a `.npy` file,
+    beside it `signal_<name>_rate_hz` (empty for one value an event), `_start` and `_length`. Without
+    a column for the id, the stem of the audio's path is taken.
+
+    Args:
+        root: Folder that the paths in the table are relative to.
+        file: The table, relative to the folder or absolute.
+        corpus: Name of the corpus; the table's own column, or the folder's name, by default.
+        columns: Our column to the table's.
+        speaker: One speaker for all rows, for tables that name none.
+        encoding: Of CSV and JSONL; with UTF-8 a byte order mark is left out.
+        classes: The declared classes; None to accept any label.
+        label_map: The table's word to ours.
+        where: Column to the value, or values, to keep.
+        max_refused: How many rows may be refused; None for any number.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ManifestError: The folder, the file or a column is missing, the encoding is another one, or
+            more rows were refused than allowed.
+    """
+    folder = existing(root, "the corpus")
+    path = folder / file
+    frame = _renamed(_read(path, encoding), path, columns or {})
+    if speaker is not None:
+        frame = frame.with_columns(pl.lit(speaker).alias("speaker"))
+    if "speaker" not in frame.columns:
+        raise ManifestError(
+            f"{path} has no column for the speaker",
+            expected="a column that says who speaks, as splits are by speaker",
+            remedy="name it with corpus.columns.speaker=COLUMN, or give one speaker to all rows "
+            "with corpus.speaker=NAME",
+        )
+    rules = Rules(classes, label_map or {}, where or {}, max_refused)
+    return finish(_rows(frame, corpus or folder.name), folder, rules)
+
+
+def _read(path: Path, encoding: str) -> pl.DataFrame:
+    if path.suffix not in READERS:
+        raise ManifestError(f"{path} is of no known kind", expected=" or ".join(READERS))
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        text = path.read_bytes().decode("utf-8-sig" if encoding == "utf-8" else encoding)
+        if path.suffix == ".jsonl":
+            return pl.read_ndjson(text.encode(), infer_schema_length=None)
+        return pl.read_csv(text.encode(), infer_schema=False)
+    except FileNotFoundError:
+        raise ManifestError(
+            f"there is no file {path}", remedy="name it with corpus.file=FILE"
+        ) from None
+    except (UnicodeDecodeError, LookupError) as error:
+        raise ManifestError(
+            f"{path} is not {encoding}: {error}",
+            remedy="name its encoding, such as corpus.encoding=cp949",
+        ) from None
+    except pl.exceptions.PolarsError as error:
+        raise ManifestError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _renamed(frame: pl.DataFrame, path: Path, columns: Mapping[str, str]) -> pl.DataFrame:
+    for ours, theirs in columns.items():
+        if ours not in SCHEMA and not ours.startswith(SIGNAL):
+            raise ManifestError(f"corpus.columns.{ours}", remedy=nearest(ours, SCHEMA))
+        if theirs not in frame.columns:
+            raise ManifestError(
+                f"{path} has no column {theirs!r}, which corpus.columns.{ours} names",
+                remedy=nearest(theirs, frame.columns),
+            )
+    taken = {theirs: ours for ours, theirs in columns.items()}
+    hidden = [name for name in frame.columns if name in columns and name not in taken]
+    return frame.drop(hidden).rename(taken)
+
+
+def _rows(frame: pl.DataFrame, corpus: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, cells in enumerate(frame.iter_rows(named=True), start=1):
+        row = {name: None if cell in MISSING_WORDS else cell for name, cell in cells.items()}
+        for name in NUMBERS:
+            if row.get(name) is not None:
+                row[name] = _number(row[name], name, number)
+        signals = _signals(row, number)
+        row = {name: cell for name, cell in row.items() if not name.startswith(SIGNAL)}
+        if signals:
+            row["signals"] = signals
+        row["corpus"] = row.get("corpus") or corpus
+        if not row.get("utterance_id") and row.get("audio"):
+            row["utterance_id"] = Path(row["audio"]).stem
+        for name in ("utterance_id", "speaker", "label"):
+            if row.get(name) is not None:
+                row[name] = str(row[name])
+        yield number, row
+
+
+def _signals(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
+    known = [name.removesuffix("_rate_hz") for name in row if name.endswith("_rate_hz")]
+    return [
+        {
+            "name": name.removeprefix(SIGNAL),
+            "path": row[name],
+            "rate_hz": _optional(row.get(f"{name}_rate_hz"), f"{name}_rate_hz", number),
+            "start": int(_optional(row.get(f"{name}_start"), f"{name}_start", number) or 0),
+            "length": _whole(_optional(row.get(f"{name}_length"), f"{name}_length", number)),
+        }
+        for name in dict.fromkeys(known)
+        if name.startswith(SIGNAL) and row.get(name)
+    ]
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _optional(cell: Any, name: str, number: int) -> float | None:
+    return None if cell is None else _number(cell, name, number)
+
+
+def _number(cell: Any, name: str, number: int) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        raise ManifestError(
+            f"row {number}: {name} is {cell!r}", expected="a number", remedy="mend the cell"
+        ) from None

@@ -1,0 +1,1 @@
+"""Splits, reading of audio, text and signals, collation and length-bucketed batches."""

@@ -1,0 +1,107 @@
+"""Reads the waveform of an utterance: one channel, one rate, no surprises."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float
+
+from polymodal.contracts.manifest import Utterance
+from polymodal.errors import DataError
+from polymodal.safety.paths import inside
+
+SHORTFALL_S = 0.1
+
+
+class AudioReader:
+    """Reads utterances as mono waveforms of one sampling rate.
+
+    Args:
+        root: Folder of the corpus.
+        sampling_rate_hz: Rate that the encoder wants; other rates are resampled (soxr, HQ).
+        channels: What to do with several channels: their mean (`mix`) or the first (`first`).
+        cache_mb: How many megabytes of decoded audio are kept for the next epoch.
+
+    Example:
+        >>> AudioReader(Path("."))(Utterance("u", "s", audio=None)) is None
+        True
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        sampling_rate_hz: int = 16_000,
+        channels: Literal["mix", "first"] = "mix",
+        cache_mb: float = 0,
+    ) -> None:
+        self.root, self.sampling_rate_hz, self.channels = root, sampling_rate_hz, channels
+        self.free_bytes = int(cache_mb * 1e6)
+        self.cache: dict[str, Float[np.ndarray, " sample"]] = {}
+
+    def __call__(self, utterance: Utterance) -> Float[np.ndarray, " sample"] | None:
+        """Reads one utterance.
+
+        Args:
+            utterance: The row of the manifest.
+
+        Returns:
+            Waveform `[sample]`, float32, or None if the utterance has no audio.
+
+        Raises:
+            DataError: The file is missing, unreadable, empty, shorter than the manifest says, or
+                holds samples that are no numbers.
+        """
+        if utterance.audio is None:
+            return None
+        if utterance.utterance_id in self.cache:
+            return self.cache[utterance.utterance_id]
+        waveform = self._decode(utterance, utterance.audio)
+        if waveform.nbytes <= self.free_bytes:
+            self.cache[utterance.utterance_id] = waveform
+            self.free_bytes -= waveform.nbytes
+        return waveform
+
+    def _decode(self, utterance: Utterance, audio: str) -> Float[np.ndarray, " sample"]:
+        path = inside(self.root, audio)
+        try:
+            with soundfile.SoundFile(path) as file:
+                rate_hz = file.samplerate
+                file.seek(round(utterance.start_s * rate_hz))
+                wanted = utterance.duration_s
+                num_samples = -1 if wanted is None else round(wanted * rate_hz)
+                samples = file.read(num_samples, dtype="float32", always_2d=True)
+        except (OSError, RuntimeError) as error:
+            raise _unusable(utterance, path, f"cannot be read: {error}") from None
+        _check(utterance, path, samples, rate_hz)
+        mono = samples[:, 0] if self.channels == "first" else samples.mean(axis=1)
+        if rate_hz == self.sampling_rate_hz:
+            return np.ascontiguousarray(mono)
+        return np.asarray(soxr.resample(mono, rate_hz, self.sampling_rate_hz), dtype=np.float32)
+
+
+def _check(
+    utterance: Utterance, path: Path, samples: Float[np.ndarray, "sample channel"], rate_hz: int
+) -> None:
+    duration_s = len(samples) / rate_hz
+    if not len(samples):
+        raise _unusable(utterance, path, "has no sample")
+    if utterance.duration_s is not None and duration_s < utterance.duration_s - SHORTFALL_S:
+        raise _unusable(
+            utterance,
+            path,
+            f"ends after {duration_s:.2f} s, the manifest says {utterance.duration_s:.2f} s",
+        )
+    finite = np.isfinite(samples)
+    if not finite.all():
+        position_s = np.flatnonzero(~finite.all(axis=1))[0] / rate_hz
+        raise _unusable(utterance, path, f"holds a sample that is no number at {position_s:.3f} s")
+
+
+def _unusable(utterance: Utterance, path: Path, found: str) -> DataError:
+    return DataError(
+        f"audio of utterance {utterance.utterance_id!r}: {path} {found}",
+        remedy="mend the file, or take the row out of the manifest",
+    )

@@ -1,0 +1,112 @@
+"""Batches of utterances of similar length, bounded by a budget, equal in number on every rank."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch.distributed
+from torch.utils.data import Sampler
+
+BUCKET_WIDTH = 1.1
+
+
+class LengthBucketSampler(Sampler[list[int]]):
+    """Draws batches whose utterances have nearly the same length.
+
+    Every utterance stands in exactly one batch of an epoch. The number of batches is the same on
+    every rank: where it does not come out even, the largest batches are halved; only where every
+    batch holds a single utterance are some repeated (and then counted once when scored).
+
+    Args:
+        lengths: Length of each utterance, in seconds or any other unit of cost.
+        budget: Greatest padded length of a batch: its longest utterance times their number. An
+            utterance longer than this is a batch of its own.
+        max_utterances: Greatest number of utterances in a batch.
+        shuffle: Whether batches change from epoch to epoch; otherwise longest first.
+        seed: Seed of the order.
+
+    Example:
+        >>> sampler = LengthBucketSampler([1, 9, 1, 8], budget=18, max_utterances=8, shuffle=False)
+        >>> list(sampler)
+        [[1, 3], [0, 2]]
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[float],
+        *,
+        budget: float,
+        max_utterances: int,
+        shuffle: bool,
+        seed: int = 0,
+    ) -> None:
+        self.lengths = np.asarray(lengths, dtype=np.float64)
+        self.budget, self.max_utterances = budget, max_utterances
+        self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+        self.sampler = self  # Lightning calls `batch_sampler.sampler.set_epoch` before each epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.plan()) // _world()[1]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rank, num_ranks = _world()
+        yield from self.plan()[rank::num_ranks]
+
+    def plan(self) -> list[list[int]]:
+        """Returns the batches of this epoch for all ranks together, in order."""
+        generator = np.random.default_rng((self.seed, self.epoch))
+        batches = self._cut(self._order(generator))
+        batches = _divisible(batches, _world()[1])
+        if self.shuffle:
+            batches = [batches[position] for position in generator.permutation(len(batches))]
+        return batches
+
+    def _order(self, generator: np.random.Generator) -> np.ndarray:
+        """Sorts by length, longest first; when shuffling only by bucket, at random within."""
+        if not self.shuffle:
+            return np.argsort(-self.lengths, kind="stable")
+        start = generator.permutation(len(self.lengths))
+        buckets = np.floor(np.log(np.maximum(self.lengths, 1e-3)) / np.log(BUCKET_WIDTH))
+        return start[np.argsort(-buckets[start], kind="stable")]
+
+    def _cut(self, order: np.ndarray) -> list[list[int]]:
+        batches: list[list[int]] = []
+        longest = 0.0
+        for index in order.tolist():
+            length = self.lengths[index]
+            current = batches[-1] if batches else []
+            fits = max(longest, length) * (len(current) + 1) <= self.budget
+            if current and fits and len(current) < self.max_utterances:
+                current.append(index)
+                longest = max(longest, length)
+            else:
+                batches.append([index])
+                longest = length
+        return batches
+
+
+def _world() -> tuple[int, int]:
+    """Rank and number of ranks; asked late, as the loaders are made before the processes are."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _divisible(batches: list[list[int]], num_ranks: int) -> list[list[int]]:
+    """Halves the largest batches until their number is a multiple of the number of ranks."""
+    batches = list(batches)
+    while len(batches) % num_ranks:
+        largest = max(range(len(batches)), key=lambda position: len(batches[position]))
+        whole = batches[largest]
+        if len(whole) == 1:
+            batches.append(whole)
+            continue
+        batches[largest : largest + 1] = [whole[: len(whole) // 2], whole[len(whole) // 2 :]]
+    return batches

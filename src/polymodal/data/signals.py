@@ -1,0 +1,73 @@
+"""Reads the physiological signals of an utterance, each with its own rate."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polymodal.contracts.manifest import SignalReference, Utterance
+from polymodal.errors import DataError
+from polymodal.safety.paths import inside
+
+Signals = Mapping[str, tuple[np.ndarray, float | None]]
+
+
+class SignalReader:
+    """Reads every signal of an utterance from the `.npy` files of the corpus.
+
+    Args:
+        root: Folder of the corpus.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, utterance: Utterance) -> Signals | None:
+        """Reads one utterance.
+
+        Args:
+            utterance: The row of the manifest.
+
+        Returns:
+            Name to values (`[sample]` or `[sample, channel]`, float32) and rate in Hz (None for one
+            value an event), or None if the utterance has no signal.
+
+        Raises:
+            DataError: A file is missing, damaged, holds objects, or ends too early.
+        """
+        read = {
+            name: (self._values(utterance, reference), reference.rate_hz)
+            for name, reference in utterance.signals.items()
+        }
+        return read or None
+
+    def _values(self, utterance: Utterance, reference: SignalReference) -> np.ndarray:
+        values = _open(inside(self.root, reference.path), utterance.utterance_id)
+        length = len(values) - reference.start if reference.length is None else reference.length
+        part = values[reference.start : reference.start + length]
+        if len(part) < length:
+            raise DataError(
+                f"signal {reference.name!r} of utterance {utterance.utterance_id!r}: "
+                f"{reference.path} ends at sample {len(values)}",
+                expected=f"samples {reference.start} to {reference.start + length}",
+                remedy="write the manifest again from the corpus",
+            )
+        return np.asarray(part, dtype=np.float32)
+
+
+@lru_cache(maxsize=64)
+def _mapped(path: Path) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _open(path: Path, utterance_id: str) -> Any:
+    try:
+        return _mapped(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"signal file {path} of utterance {utterance_id!r} cannot be read: {error}",
+            expected="a .npy file of numbers",
+            remedy="mend the file, or take its signals out of the manifest",
+        ) from None

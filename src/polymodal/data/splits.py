@@ -1,0 +1,295 @@
+"""Splits that are honest by default: by speaker, deterministic under seed and order of the rows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import polars as pl
+
+from polymodal.contracts.manifest import Manifest
+from polymodal.data.folds import Fold, check_folds
+from polymodal.errors import SplitError, nearest
+
+NUM_TRIES = 64
+
+
+def holdout(
+    manifest: Manifest,
+    *,
+    groups: Sequence[str] = ("speaker",),
+    test: float = 0.2,
+    val: float = 0.2,
+    seed: int = 0,
+    speaker_dependent: bool = False,
+) -> list[Fold]:
+    """Parts a corpus once: some groups to test, some to validate, the rest to train.
+
+    Of `NUM_TRIES` random assignments the one is taken whose parts come nearest to the sizes asked
+    for and to the class shares of the corpus.
+
+    Args:
+        manifest: The corpus.
+        groups: Columns whose values must not be shared between parts.
+        test: Share of the utterances to test on.
+        val: Share of the utterances to validate on.
+        seed: Seed of the assignment.
+        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+
+    Returns:
+        One fold.
+
+    Raises:
+        SplitError: A column does not exist, has empty values, or has fewer values than parts; or
+            the parts share speakers.
+    """
+    shares = {"test": test, "val": val, "train": 1.0 - test - val}
+    if min(test, 1 - test - val) < 1e-9 or val < 0:
+        raise SplitError(
+            f"split.test={test} and split.val={val} leave nothing to test or train on",
+            expected="test > 0, val >= 0, test + val < 1",
+        )
+    wanted = {part: share for part, share in shares.items() if share > 0}
+    folds = [Fold(0, {column: _draw(manifest, column, wanted, seed) for column in groups})]
+    return check_folds(manifest, folds, speaker_dependent=speaker_dependent)
+
+
+def k_folds(
+    manifest: Manifest,
+    *,
+    groups: Sequence[str] = ("speaker",),
+    num_folds: int = 5,
+    val: float = 0.2,
+    seed: int = 0,
+    speaker_dependent: bool = False,
+) -> list[Fold]:
+    """Parts a corpus so that each group is tested on once.
+
+    With several columns each is parted into `num_folds` of its own, and every combination is a
+    fold (two columns and 5 folds give 25).
+
+    Args:
+        manifest: The corpus.
+        groups: Columns whose values must not be shared between parts.
+        num_folds: Number of folds of each column.
+        val: Share of the values left for training to validate on; 0 for none.
+        seed: Seed of the assignment.
+        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+
+    Returns:
+        The folds.
+
+    Raises:
+        SplitError: A column does not exist, has empty values, or has fewer values than folds; or
+            the parts share speakers.
+    """
+    parted = [_rotate(manifest, column, num_folds, val, seed) for column in groups]
+    return check_folds(manifest, _combine(groups, parted), speaker_dependent=speaker_dependent)
+
+
+def leave_one_out(
+    manifest: Manifest,
+    *,
+    groups: Sequence[str] = ("speaker",),
+    val: float = 0.0,
+    seed: int = 0,
+    speaker_dependent: bool = False,
+) -> list[Fold]:
+    """Tests on each value of each column in turn, such as each speaker.
+
+    Args:
+        manifest: The corpus.
+        groups: Columns whose values must not be shared between parts.
+        val: Share of the values left for training to validate on; 0 for none.
+        seed: Seed of the choice of those to validate on.
+        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+
+    Returns:
+        One fold for each value (or combination of values).
+
+    Raises:
+        SplitError: A column does not exist, has empty values, or has fewer than two values; or
+            the parts share speakers.
+    """
+    parted = [
+        _rotate(manifest, column, len(_values(manifest, column, 2)), val, seed)
+        for column in groups
+    ]
+    return check_folds(manifest, _combine(groups, parted), speaker_dependent=speaker_dependent)
+
+
+def official(
+    manifest: Manifest,
+    *,
+    column: str = "split",
+    names: Mapping[str, str] | None = None,
+    speaker_dependent: bool = False,
+) -> list[Fold]:
+    """Takes the parts that a column of the manifest states.
+
+    Args:
+        manifest: The corpus.
+        column: The column.
+        names: The column's word to `train`, `val` or `test`; None if it uses these words.
+        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+
+    Returns:
+        One fold.
+
+    Raises:
+        SplitError: The column does not exist has a word that is not named, or the parts share
+            speakers.
+    """
+    words = _values(manifest, column, 1)
+    known = dict(names or {"train": "train", "val": "val", "test": "test"})
+    if unknown := [word for word in words if word not in known]:
+        raise SplitError(
+            f"column {column!r} says {unknown[0]!r}",
+            expected=f"one of {sorted(known)}",
+            remedy="map the corpus's words with split.names={word: train|val|test}",
+        )
+    folds = [Fold(0, {column: known})]
+    return check_folds(manifest, folds, speaker_dependent=speaker_dependent)
+
+
+def random(
+    manifest: Manifest,
+    *,
+    test: float = 0.2,
+    val: float = 0.2,
+    seed: int = 0,
+    speaker_dependent: bool = False,
+) -> list[Fold]:
+    """Parts single utterances at random, so that all parts share their speakers.
+
+    Scores of such a split say nothing about a new speaker.
+
+    Args:
+        manifest: The corpus.
+        test: Share of the utterances to test on.
+        val: Share of the utterances to validate on.
+        seed: Seed of the assignment.
+        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+
+    Returns:
+        One fold.
+
+    Raises:
+        SplitError: There are fewer utterances than parts, or the parts share speakers.
+    """
+    return holdout(
+        manifest,
+        groups=("utterance_id",),
+        test=test,
+        val=val,
+        seed=seed,
+        speaker_dependent=speaker_dependent,
+    )
+
+
+def _combine(groups: Sequence[str], parted: Sequence[list[dict[str, str]]]) -> list[Fold]:
+    return [
+        Fold(index, dict(zip(groups, combination, strict=True)))
+        for index, combination in enumerate(product(*parted))
+    ]
+
+
+def _values(manifest: Manifest, column: str, at_least: int) -> list[str]:
+    frame = manifest.frame
+    if column not in frame.columns:
+        raise SplitError(
+            f"the corpus has no column {column!r} to split by",
+            remedy=nearest(column, [n for n in frame.columns if frame[n].dtype == pl.String]),
+        )
+    if empty := frame[column].null_count():
+        raise SplitError(
+            f"column {column!r} is empty in {empty} of {frame.height} rows",
+            remedy="split by another column, or leave those rows out with corpus.where",
+        )
+    values = frame[column].unique().sort().to_list()
+    if len(values) < at_least:
+        raise SplitError(
+            f"column {column!r} has {len(values)} values",
+            expected=f"at least {at_least}, one for each part or fold",
+            remedy="use fewer folds or parts, or another column",
+        )
+    return values
+
+
+def _draw(manifest: Manifest, column: str, shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Assigns the values of a column to parts of given shares, balanced in size and classes."""
+    values = _values(manifest, column, len(shares))
+    counts = _class_counts(manifest, column)
+    generator = np.random.default_rng(seed)
+    tries = NUM_TRIES if len(values) < 10_000 else 1
+    candidates = [_cut(generator.permutation(len(values)), counts, shares) for _ in range(tries)]
+    best = min(candidates, key=lambda parts: _imbalance(parts, counts, shares))
+    names = list(shares)
+    return {value: names[part] for value, part in zip(values, best, strict=True)}
+
+
+def _class_counts(manifest: Manifest, column: str) -> np.ndarray:
+    """Counts utterances by value of the column (sorted) and by class, `[value, class]`."""
+    table = manifest.frame.select(
+        pl.col(column).alias("value"), pl.col("label").fill_null("").alias("class")
+    )
+    counts = table.group_by("value", "class").len().pivot("class", index="value", values="len")
+    names = sorted(name for name in counts.columns if name != "value")
+    return counts.sort("value").select(names).fill_null(0).to_numpy().astype(np.int64)
+
+
+def _cut(order: np.ndarray, counts: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
+    """Gives values in random order to the parts until each has its share; none stays empty."""
+    sizes = counts.sum(axis=1)[order]
+    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    edges = np.cumsum(list(shares.values()))[:-1]
+    parts = np.searchsorted(edges, middle)
+    for part in range(len(shares)):  # the first parts are the small ones
+        if not (parts == part).any():
+            parts[part] = part
+    assigned = np.empty_like(parts)
+    assigned[order] = parts
+    return assigned
+
+
+def _imbalance(parts: np.ndarray, counts: np.ndarray, shares: Mapping[str, float]) -> float:
+    """Sum of squared differences to the wanted number of utterances of each class in each part."""
+    got = np.stack([counts[parts == part].sum(axis=0) for part in range(len(shares))])
+    wanted = np.outer(list(shares.values()), counts.sum(axis=0))
+    return float((((got - wanted) / np.maximum(wanted, 1)) ** 2).sum())
+
+
+def _rotate(
+    manifest: Manifest, column: str, num_folds: int, val: float, seed: int
+) -> list[dict[str, str]]:
+    """Parts the values of a column into folds; each is tested on once, the next are validated on."""
+    values = _values(manifest, column, max(2, num_folds))
+    if num_folds < 2:
+        raise SplitError(f"split.num_folds={num_folds}", expected="at least 2")
+    order = np.random.default_rng(seed).permutation(len(values))
+    sizes = _class_counts(manifest, column).sum(axis=1)
+    buckets = _balanced(order, sizes, num_folds)
+    parted = []
+    for fold in range(num_folds):
+        rest = [v for step in range(1, num_folds) for v in buckets[(fold + step) % num_folds]]
+        num_val = math.ceil(val * len(rest)) if val else 0
+        if num_val >= len(rest):
+            raise SplitError(f"split.val={val} leaves no {column} to train on")
+        parts = {values[v]: "train" for v in rest}
+        parts |= {values[v]: "val" for v in rest[:num_val]}
+        parts |= {values[v]: "test" for v in buckets[fold]}
+        parted.append(parts)
+    return parted
+
+
+def _balanced(order: np.ndarray, sizes: np.ndarray, num_folds: int) -> list[list[int]]:
+    """Deals values to folds, the largest first, each to the fold with the fewest utterances."""
+    buckets: list[list[int]] = [[] for _ in range(num_folds)]
+    if len(order) == num_folds:  # leave one out: the folds stand in the order of the names
+        return [[value] for value in range(num_folds)]
+    totals = np.zeros(num_folds)
+    for value in sorted(order, key=lambda v: -sizes[v]):
+        smallest = int(totals.argmin())
+        buckets[smallest].append(int(value))
+        totals[smallest] += sizes[value]
+    return buckets

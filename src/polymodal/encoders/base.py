@@ -1,0 +1,67 @@
+"""What every encoder promises: one modality in, a sequence of vectors out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy.typing as npt
+from torch import nn
+
+from polymodal.contracts.sequences import Sequence
+
+Transform = Callable[[Any], npt.NDArray[Any] | None]
+
+
+class Encoder(nn.Module, ABC):
+    """One modality to a sequence of vectors.
+
+    A row without a True in the mask (an absent modality) has none in the output either, and its
+    values are finite. What stands under the padding never changes the output.
+
+    Attributes:
+        source: What it reads: `audio`, `text` or `signals`.
+        feature_size: Width of the output.
+        frame_rate_hz: Output frames a second; None for text and for single vectors.
+        sampling_rate_hz: For audio: the sampling rate it wants, in Hz.
+
+    Example:
+        >>> import torch
+        >>> from polymodal.encoders.text import TextEncoder
+        >>> encoder = TextEncoder(width=16, num_heads=2)
+        >>> indices = torch.from_numpy(encoder.transform()("안녕"))[None]
+        >>> output = encoder(Sequence(indices, torch.ones_like(indices, dtype=torch.bool)))
+        >>> output.values.shape[-1] == encoder.feature_size
+        True
+    """
+
+    source: str
+    feature_size: int
+    frame_rate_hz: float | None = None
+    sampling_rate_hz: int = 16000
+
+    @abstractmethod
+    def transform(self) -> Transform:
+        """Returns what the data workers do to one utterance; it can be pickled.
+
+        Returns:
+            A callable. Audio: waveform, float32 `[sample]`, at `sampling_rate_hz`, to an array.
+            Text: `str` to int64 `[time]`. Signals: a mapping of a name to the values, `[sample]`
+            (or `[event]`, or `[event, 2]` of offset and interval in seconds) and their rate in Hz
+            (None for events), to float32 `[time, channel]`. None where nothing usable is there:
+            the modality then counts as absent.
+        """
+
+    @abstractmethod
+    def encode(self, sequence: Sequence) -> Sequence:
+        """Returns the encoded batch.
+
+        Args:
+            sequence: What `transform` made, padded, `[batch, time, ...]`, and its mask.
+
+        Returns:
+            Values `[batch, time', feature_size]` and their mask `[batch, time']`.
+        """
+
+    def forward(self, sequence: Sequence) -> Sequence:
+        """Returns the encoded batch, as `encode` does."""
+        return self.encode(sequence)

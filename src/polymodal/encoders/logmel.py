@@ -1,0 +1,111 @@
+"""A speech encoder trained from scratch: log-mel energies, convolutions, transformer."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.encoders.base import Encoder, Transform
+from polymodal.layers.attention import Transformer
+from polymodal.layers.augment import SpecAugment
+from polymodal.layers.convolution import ConvolutionBlock
+from polymodal.layers.spectrum import HOP_S, LogMel
+
+SUBSAMPLING = 4
+
+
+class LogMelEncoder(Encoder):
+    """Waveform to 25 vectors a second.
+
+    100 log-mel frames a second, two convolutions of stride 2, then a transformer.
+
+    Args:
+        sampling_rate_hz: Samples a second of the waveform it wants.
+        num_mels: Number of mel bands.
+        normalise: `utterance` takes out the level and the channel of each utterance, `none` keeps
+            them (see `LogMel`).
+        width: Width of the output.
+        num_layers: Number of transformer blocks.
+        num_heads: Number of attention heads.
+        dropout: Dropout in all parts.
+        spec_augment: Whether bands and stretches of time are hidden in training.
+        num_frequency_masks: Number of hidden stretches of bands.
+        max_bands: Greatest width of one.
+        num_time_masks: Number of hidden stretches of time.
+        max_time_share: Greatest length of one, as a share of the utterance.
+
+    Raises:
+        ConfigError: The width cannot be parted into heads, or an option is out of its range.
+
+    Example:
+        >>> import torch
+        >>> encoder = LogMelEncoder(width=16, num_layers=1, num_heads=2)
+        >>> second = Sequence(torch.zeros(1, 16000), torch.ones(1, 16000, dtype=torch.bool))
+        >>> encoder(second).values.shape
+        torch.Size([1, 25, 16])
+    """
+
+    source = "audio"
+
+    def __init__(
+        self,
+        sampling_rate_hz: int = 16000,
+        num_mels: int = 64,
+        normalise: str = "utterance",
+        width: int = 128,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        spec_augment: bool = True,
+        num_frequency_masks: int = 2,
+        max_bands: int = 8,
+        num_time_masks: int = 2,
+        max_time_share: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.sampling_rate_hz, self.feature_size = sampling_rate_hz, width
+        self.frame_rate_hz = 1 / HOP_S / SUBSAMPLING
+        self.log_mel = LogMel(num_mels, sampling_rate_hz, normalise)
+        self.augment: nn.Module = nn.Identity()
+        if spec_augment:
+            self.augment = SpecAugment(
+                num_frequency_masks, max_bands, num_time_masks, max_time_share
+            )
+        self.convolutions = nn.Sequential(
+            ConvolutionBlock(num_mels, width, kernel=5, stride=2, dropout=dropout),
+            ConvolutionBlock(width, width, kernel=5, stride=2, dropout=dropout),
+        )
+        self.transformer = Transformer(width, num_layers, num_heads, dropout)
+
+    def transform(self) -> Transform:
+        """Returns the check of a waveform; the spectrum is computed in `encode`."""
+        return usable_waveform
+
+    def encode(self, sequence: Sequence) -> Sequence:
+        """Returns the encoded speech.
+
+        Args:
+            sequence: Waveforms `[batch, sample]` in [-1, 1] and their mask; an utterance shorter
+                than a window counts as padded with silence.
+
+        Returns:
+            `[batch, time, width]`, 25 frames a second, and their mask; zeros under the padding.
+        """
+        frames = self.augment(self.log_mel(sequence))
+        encoded: Sequence = self.transformer(self.convolutions(frames))
+        return encoded
+
+
+def usable_waveform(waveform: Any) -> npt.NDArray[np.float32] | None:
+    """Returns the waveform as float32, or None where it has no sample.
+
+    Args:
+        waveform: `[sample]`.
+
+    Returns:
+        `[sample]`, or None: no audio.
+    """
+    samples = np.asarray(waveform, dtype=np.float32)
+    return samples if samples.size else None

@@ -1,0 +1,209 @@
+"""An encoder of physiological signals trained from scratch: one clock, convolutions, transformer.
+
+Legend: time = ticks of the common clock, channel = three for each signal, event = heart beats.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.encoders.base import Encoder, Transform
+from polymodal.errors import ConfigError, DataError
+from polymodal.layers.attention import Transformer
+from polymodal.layers.convolution import ConvolutionBlock
+
+Values = npt.NDArray[np.float64]
+CHANNELS_PER_SIGNAL = 3
+# No utterance lasts so long; times since 1970 or in milliseconds do.
+MAX_DURATION_S = 86400.0
+# Usual middle and spread in adults at rest (microsiemens, degrees Celsius, seconds): with them the
+# level of a signal, which differs with arousal, needs no statistics of the corpus.
+USUAL: Mapping[str, tuple[float, float]] = {
+    "eda": (2.0, 3.0),
+    "temp": (33.0, 2.0),
+    "ibi": (0.8, 0.15),
+}
+
+
+class SignalEncoder(Encoder):
+    """Physiological signals to `rate_hz` vectors a second.
+
+    Args:
+        signals: Names of the signals that are read, such as `eda`, `temp`, `ibi`.
+        rate_hz: Ticks a second of the common clock.
+        width: Width of the output.
+        num_layers: Number of transformer blocks.
+        num_heads: Number of attention heads.
+        dropout: Dropout in all parts.
+        kernel: Width of both convolutions in ticks, odd.
+        scales: Name of a signal to its usual middle and spread; those of `eda`, `temp` and `ibi`
+            are known, other signals are taken as they are.
+
+    Raises:
+        ConfigError: No signal is named, one twice, the rate or a spread is not positive, the
+            kernel is even, or the width cannot be parted into heads.
+
+    Example:
+        >>> encoder = SignalEncoder(["eda"], rate_hz=4.0)
+        >>> encoder.transform()({"eda": (np.ones(8), 4.0)}).shape
+        (8, 3)
+    """
+
+    source = "signals"
+
+    def __init__(
+        self,
+        signals: Collection[str] = ("eda", "temp", "ibi"),
+        rate_hz: float = 4.0,
+        width: int = 64,
+        num_layers: int = 1,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        kernel: int = 5,
+        scales: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
+        super().__init__()
+        names, known = tuple(signals), {**USUAL, **(scales or {})}
+        pairs = tuple(known.get(name, (0.0, 1.0)) for name in names)
+        _check(names, rate_hz, kernel, pairs)
+        self.clock = CommonClock(names, rate_hz, tuple((float(a), float(b)) for a, b in pairs))
+        self.feature_size, self.frame_rate_hz = width, rate_hz
+        self.convolutions = nn.Sequential(
+            ConvolutionBlock(CHANNELS_PER_SIGNAL * len(names), width, kernel, dropout=dropout),
+            ConvolutionBlock(width, width, kernel, dropout=dropout),
+        )
+        self.transformer = Transformer(width, num_layers, num_heads, dropout)
+
+    def transform(self) -> Transform:
+        """Returns what puts the signals of one utterance on the common clock."""
+        return self.clock
+
+    def encode(self, sequence: Sequence) -> Sequence:
+        """Returns the encoded signals.
+
+        Args:
+            sequence: `[batch, time, channel]` and its mask.
+
+        Returns:
+            `[batch, time, width]` and the mask; zeros under the padding.
+        """
+        encoded: Sequence = self.transformer(self.convolutions(sequence))
+        return encoded
+
+
+@dataclass(frozen=True)
+class CommonClock:
+    """Puts signals of different rates on one clock, three channels a signal.
+
+    The channels are: the level in usual units; the course within the utterance (mean 0, standard
+    deviation 1 over the observed ticks); 1 where the signal was observed, else 0. Values between
+    samples are interpolated linearly, gaps (NaN, the time before the first and after the last
+    sample) are filled the same way and count as not observed. A missing signal is 0 throughout.
+
+    Args:
+        names: The signals, in the order of the channels.
+        rate_hz: Ticks a second.
+        scales: Usual middle and spread of each signal.
+    """
+
+    names: tuple[str, ...]
+    rate_hz: float
+    scales: tuple[tuple[float, float], ...]
+
+    def __call__(self, signals: Any) -> npt.NDArray[np.float32] | None:
+        """Returns the channels of one utterance.
+
+        Args:
+            signals: Name to the values and their rate in Hz. With a rate: `[sample]`. With None:
+                one value an event in seconds, `[event]` intervals between heart beats one after
+                the other, or `[event, 2]` of the beat's offset and the interval that it ends.
+
+        Returns:
+            `[time, channel]`; None where no signal has a finite value.
+
+        Raises:
+            DataError: A signal has several channels, or its times are no seconds from the
+                beginning of the utterance.
+        """
+        points = {
+            name: _points(name, *signals[name])
+            for name in self.names
+            if signals and name in signals and len(signals[name][0])
+        }
+        usable = {name: one for name, one in points.items() if np.isfinite(one[1]).any()}
+        if not usable:
+            return None
+        duration_s = max(one[2] for one in usable.values())
+        ticks_s = np.arange(max(1, round(duration_s * self.rate_hz))) / self.rate_hz
+        channels = [
+            _channels(ticks_s, usable.get(name), scale)
+            for name, scale in zip(self.names, self.scales, strict=True)
+        ]
+        return np.concatenate(channels, axis=1).astype(np.float32)
+
+
+def _points(name: str, values: Any, rate_hz: float | None) -> tuple[Values, Values, float]:
+    """Returns times in seconds, values, and the duration in seconds."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if rate_hz is not None:
+        if numbers.ndim > 1 and numbers[0].size > 1:
+            raise DataError(
+                f"signal {name!r} has the shape {numbers.shape}",
+                expected="one value a sample",
+                remedy="give each channel a name of its own in the manifest",
+            )
+        return np.arange(len(numbers)) / rate_hz, numbers.reshape(-1), len(numbers) / rate_hz
+    if numbers.ndim == 1:
+        numbers = np.stack(
+            [np.cumsum(np.where(np.isfinite(numbers), numbers, 0.0)), numbers], axis=1
+        )
+    numbers = numbers[np.isfinite(numbers[:, 0])]
+    numbers = numbers[np.argsort(numbers[:, 0], kind="stable")]
+    duration_s = float(numbers[:, 0].max(initial=0.0))
+    if duration_s > MAX_DURATION_S:
+        raise DataError(
+            f"signal {name!r} has an event at {duration_s:g} s",
+            expected="seconds from the beginning of the utterance",
+            remedy="subtract the utterance's beginning, and divide milliseconds by 1000",
+        )
+    return numbers[:, 0], numbers[:, 1], duration_s
+
+
+def _channels(
+    ticks_s: Values, points: tuple[Values, Values, float] | None, scale: tuple[float, float]
+) -> Values:
+    if points is None:
+        return np.zeros((len(ticks_s), CHANNELS_PER_SIGNAL))
+    times_s, values, _ = points
+    finite = np.isfinite(values)
+    filled = np.interp(ticks_s, times_s[finite], values[finite])
+    share_finite = np.interp(ticks_s, times_s, finite.astype(float), left=0.0, right=0.0)
+    observed = share_finite > 0.5
+    level = (filled - scale[0]) / scale[1]
+    known = filled[observed] if observed.any() else filled
+    course = (filled - known.mean()) / max(float(known.std()), 1e-3 * abs(scale[1]))
+    return np.stack([level, course, observed.astype(float)], axis=1)
+
+
+def _check(
+    names: tuple[str, ...],
+    rate_hz: float,
+    kernel: int,
+    scales: tuple[tuple[float, float], ...],
+) -> None:
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"signals {list(names)}",
+            expected="at least one name, each once",
+            remedy="for example encoder.signals.signals=[eda,temp,ibi]",
+        )
+    if rate_hz <= 0 or kernel % 2 == 0 or min(spread for _, spread in scales) <= 0:
+        raise ConfigError(
+            f"rate_hz={rate_hz}, kernel={kernel}, scales={list(scales)}",
+            expected="a rate and spreads above 0, and an odd kernel",
+        )

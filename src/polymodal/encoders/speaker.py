@@ -1,0 +1,202 @@
+"""One vector a voice: the speaker encoder of Resemblyzer, which carries its weights.
+
+Wan et al., Generalized End-to-End Loss for Speaker Verification, ICASSP 2018 (arXiv 1710.10467).
+Only the weights are taken from the package: its own audio code needs a compiler (webrtcvad) and
+librosa, so the mel spectrogram and the network stand here. `pip install --no-deps resemblyzer` is
+enough.
+
+Legend: window = stretches of 1.6 s, time = frames of 10 ms, bin = Fourier bins, band = mel bands,
+feature = width.
+"""
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from polymodal.encoders.extractor import package_version
+from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.errors import CheckpointError, MissingExtraError
+
+PACKAGE = "resemblyzer"
+SAMPLING_RATE_HZ = 16_000
+NUM_BANDS, WIDTH, NUM_LAYERS = 40, 256, 3
+FRAME_SIZE, HOP_SIZE = 400, 160
+WINDOW_FRAMES, STEP_FRAMES = 160, 77
+# The last window is dropped where less than this share of it is audio.
+SMALLEST_COVERAGE = 0.75
+QUIETEST_DBFS = -30.0
+
+
+@dataclass(frozen=True)
+class SpeakerExtractor:
+    """Speaker embedding of one waveform: the mean over windows of 1.6 s, 0.77 s apart.
+
+    Quiet audio is raised to -30 dBFS first. Silences are kept: Resemblyzer's voice activity
+    detection is not applied.
+
+    Raises:
+        MissingExtraError: Resemblyzer is not installed.
+    """
+
+    source = "audio"
+    sampling_rate_hz = SAMPLING_RATE_HZ
+    feature_size = WIDTH
+    frame_rate_hz = None
+
+    def __post_init__(self) -> None:
+        package_version(PACKAGE, PACKAGE)
+
+    @property
+    def identity(self) -> str:
+        """Name and version of the package that the weights are from, and what is done here."""
+        return (
+            f"{PACKAGE} {package_version(PACKAGE, PACKAGE)} weights, {QUIETEST_DBFS} dBFS, no VAD"
+        )
+
+    def __call__(self, raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "1 feature"]:
+        """Embeds one waveform.
+
+        Args:
+            raw: Waveform at 16 kHz, float32 `[sample]`.
+
+        Returns:
+            One vector of length 1 without negative values, float32 `[1, feature]`; zeros where
+            no unit answers.
+        """
+        waveform = torch.from_numpy(_raised(raw))
+        starts = window_starts(len(waveform))
+        needed = (starts[-1] + WINDOW_FRAMES) * HOP_SIZE
+        padded = nn.functional.pad(waveform, (0, max(0, needed - len(waveform))))
+        energies = mel_energies(padded)
+        windows = torch.stack([energies[start : start + WINDOW_FRAMES] for start in starts])
+        with torch.inference_mode():
+            mean = _network()(windows).mean(dim=0, keepdim=True)
+            return np.asarray(nn.functional.normalize(mean, dim=1).numpy(), dtype=np.float32)
+
+
+class SpeakerEmbeddingEncoder(FrozenEncoder):
+    """Speaker embeddings, 256 wide, stored and standardised; needs the extra `resemblyzer`.
+
+    Args:
+        normalise: See `FrozenEncoder`; `speaker_mean` takes out who speaks and leaves how.
+        clip: See `FrozenEncoder`.
+
+    Raises:
+        ConfigError: `normalise` is unknown, or `clip` is not positive.
+        MissingExtraError: Resemblyzer is not installed.
+    """
+
+    def __init__(self, *, normalise: str = "corpus", clip: float | None = 10.0) -> None:
+        super().__init__(SpeakerExtractor(), normalise=normalise, clip=clip)
+
+
+class SpeakerNetwork(nn.Module):
+    """Three LSTM layers; the last state, projected and rectified, is the voice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(NUM_BANDS, WIDTH, NUM_LAYERS, batch_first=True)
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(
+        self, energies: Float[Tensor, "window time band"]
+    ) -> Float[Tensor, "window feature"]:
+        """Returns one vector of length 1 a window.
+
+        Args:
+            energies: Mel energies, `[window, time, band]`.
+
+        Returns:
+            `[window, feature]`; zeros where no unit answers.
+        """
+        _, (state, _) = self.lstm(energies)
+        return nn.functional.normalize(self.linear(state[-1]).relu(), dim=1)
+
+
+def window_starts(num_samples: int) -> list[int]:
+    """Returns where the windows begin, in frames; the last may reach beyond the audio.
+
+    Args:
+        num_samples: Length of the waveform.
+
+    Returns:
+        At least one frame number.
+
+    Example:
+        >>> window_starts(16_000), window_starts(48_000)
+        ([0], [0, 77, 154])
+    """
+    num_frames = num_samples // HOP_SIZE + 1
+    starts = list(range(0, max(1, num_frames - WINDOW_FRAMES + STEP_FRAMES + 1), STEP_FRAMES))
+    covered = num_samples / HOP_SIZE - starts[-1]
+    if len(starts) > 1 and covered < SMALLEST_COVERAGE * WINDOW_FRAMES:
+        starts.pop()
+    return starts
+
+
+def mel_energies(waveform: Float[Tensor, " sample"]) -> Float[Tensor, "time band"]:
+    """Returns the mel energies (not their logarithm) that the network was trained on.
+
+    Args:
+        waveform: At 16 kHz.
+
+    Returns:
+        `[time, band]`, a frame every 10 ms, centred on its time.
+    """
+    window = torch.hann_window(FRAME_SIZE)
+    spectrum = torch.stft(
+        waveform,
+        FRAME_SIZE,
+        HOP_SIZE,
+        window=window,
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    return spectrum.abs().square().T @ _filters()
+
+
+@functools.lru_cache(maxsize=1)
+def _filters() -> Float[Tensor, "bin band"]:
+    """Triangles of equal area on Slaney's scale: linear below 1 kHz, logarithmic above."""
+    bins_hz = np.linspace(0, SAMPLING_RATE_HZ / 2, FRAME_SIZE // 2 + 1)
+    highest = 15 + np.log(SAMPLING_RATE_HZ / 2 / 1000) * 27 / np.log(6.4)
+    mels = np.linspace(0, highest, NUM_BANDS + 2)
+    edges_hz = np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
+    low, centre, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+    rising = (bins_hz[:, None] - low) / (centre - low)
+    falling = (high - bins_hz[:, None]) / (high - centre)
+    triangles = np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
+    return torch.from_numpy(triangles.astype(np.float32))
+
+
+def _raised(raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, " sample"]:
+    level = float(np.sqrt(np.square(raw, dtype=np.float64).mean())) if len(raw) else 0.0
+    quietest = 10 ** (QUIETEST_DBFS / 20)
+    gain = quietest / level if 0 < level < quietest else 1.0
+    return (raw * gain).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _network() -> SpeakerNetwork:
+    # Looking the package up does not import it, so what it imports need not be there.
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError(PACKAGE, PACKAGE)
+    path = Path(found.submodule_search_locations[0]) / "pretrained.pt"
+    network = SpeakerNetwork()
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
+        network.load_state_dict({name: stored[name] for name in network.state_dict()})
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the weights {path} cannot be used: {error}",
+            remedy="pip install --no-deps --force-reinstall resemblyzer",
+        ) from None
+    return network.eval()

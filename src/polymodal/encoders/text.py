@@ -1,0 +1,179 @@
+"""A text encoder trained from scratch: n-grams of characters or bytes, transformer.
+
+Legend: batch = utterances, time = units of text, feature = width.
+"""
+
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.encoders.base import Encoder, Transform
+from polymodal.errors import ConfigError, nearest
+from polymodal.layers.attention import Transformer
+from polymodal.layers.convolution import ConvolutionBlock
+
+Unit = Literal["characters", "jamo", "bytes"]
+UNITS = ("characters", "jamo", "bytes")
+# Odd constants of multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4).
+MULTIPLIER, MODULUS = 2654435761, 2**31
+
+
+class TextEncoder(Encoder):
+    """Characters, jamo or bytes to one vector each.
+
+    Every unit is embedded with the n-grams that end at it, hashed into buckets (as in fastText,
+    Bojanowski et al. 2017, arXiv 1607.04606): few utterances are enough to learn whole syllables
+    and short words. A convolution and a transformer follow.
+
+    Args:
+        unit: `characters` = code points after NFC, so that a Korean syllable is one unit; `jamo`
+            = code points after NFD, so that syllables share their letters; `bytes` = UTF-8.
+        width: Width of the output.
+        num_layers: Number of transformer blocks.
+        num_heads: Number of attention heads.
+        dropout: Dropout in all parts.
+        max_length: Number of units that are read; the rest of a longer text is cut off.
+        num_buckets: Number of embeddings for each length of n-gram; different n-grams may share
+            one.
+        ngram_sizes: The lengths of n-grams.
+
+    Raises:
+        ConfigError: The unit is unknown, a number is not positive, or the width cannot be parted
+            into heads.
+    """
+
+    source = "text"
+
+    def __init__(
+        self,
+        unit: str = "characters",
+        width: int = 64,
+        num_layers: int = 1,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        max_length: int = 256,
+        num_buckets: int = 4096,
+        ngram_sizes: Collection[int] = (1, 2, 3),
+    ) -> None:
+        super().__init__()
+        _check(unit, max_length, num_buckets, ngram_sizes)
+        self.unit, self.max_length, self.feature_size = unit, max_length, width
+        self.num_buckets, self.ngram_sizes = num_buckets, tuple(ngram_sizes)
+        self.embeddings = nn.ModuleList(nn.Embedding(num_buckets, width) for _ in self.ngram_sizes)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.convolution = ConvolutionBlock(width, width, kernel=3, dropout=dropout)
+        self.transformer = Transformer(width, num_layers, num_heads, dropout)
+
+    def transform(self) -> Transform:
+        """Returns what turns a text into numbers of units, at most `max_length` of them."""
+        return TextUnits(self.unit, self.max_length)
+
+    def encode(self, sequence: Sequence) -> Sequence:
+        """Returns the encoded text.
+
+        Args:
+            sequence: Numbers of units `[batch, time]`, int64, and their mask.
+
+        Returns:
+            `[batch, time, width]` and the mask; zeros under the padding.
+        """
+        # N-grams look back only, so what stands under the padding behind a text reaches none.
+        embedded = self.dropout(self.norm(self._embed(sequence.values)))
+        convolved: Sequence = self.convolution(Sequence(embedded, sequence.valid_mask))
+        # A batch without a unit gets one masked frame from the convolution.
+        padded = functional.pad(embedded, (0, 0, 0, convolved.values.shape[1] - embedded.shape[1]))
+        stream = Sequence(convolved.values + padded, convolved.valid_mask)
+        encoded: Sequence = self.transformer(stream)
+        return encoded
+
+    def _embed(self, units: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time feature"]:
+        total = torch.zeros((), device=units.device)
+        for size, embedding in zip(self.ngram_sizes, self.embeddings, strict=True):
+            total = total + embedding(ngram_buckets(units, size, self.num_buckets))
+        return total
+
+
+@dataclass(frozen=True)
+class TextUnits:
+    """Turns a text into numbers of units, 1 and above (0 is what stands before the text).
+
+    Args:
+        unit: `characters`, `jamo` or `bytes`.
+        max_length: Number of units that are kept, from the beginning.
+
+    Example:
+        >>> TextUnits("characters", 3)("abcd").tolist()
+        [98, 99, 100]
+        >>> len(TextUnits("jamo", 9)("한"))
+        3
+    """
+
+    unit: str
+    max_length: int
+
+    def __call__(self, text: Any) -> npt.NDArray[np.int64] | None:
+        """Returns the numbers of the units.
+
+        Args:
+            text: The text of one utterance.
+
+        Returns:
+            `[time]`; None where the text is missing or blank.
+        """
+        stripped = (text or "").strip()
+        if not stripped:
+            return None
+        normal = unicodedata.normalize("NFD" if self.unit == "jamo" else "NFC", stripped)
+        codes = list(normal.encode()) if self.unit == "bytes" else [ord(one) for one in normal]
+        return np.array(codes[: self.max_length], dtype=np.int64) + 1
+
+
+def ngram_buckets(
+    units: Int[Tensor, "batch time"], size: int, num_buckets: int
+) -> Int[Tensor, "batch time"]:
+    """Returns the bucket of the n-gram that ends at each unit.
+
+    Args:
+        units: Numbers of units.
+        size: Length of the n-grams; units before the text count as 0.
+        num_buckets: Number of buckets.
+
+    Returns:
+        0 to `num_buckets - 1`. Single units keep their number where it is below `num_buckets`.
+
+    Example:
+        >>> ngram_buckets(torch.tensor([[5, 6]]), 1, 100).tolist()
+        [[5, 6]]
+    """
+    if size == 1:
+        return units % num_buckets
+    before = functional.pad(units, (size - 1, 0))
+    hashed = torch.full_like(units, size)
+    for offset in range(size):
+        hashed = (hashed + before[:, offset : offset + units.shape[1]]) * MULTIPLIER % MODULUS
+    # The low digits of a product mix least.
+    return (hashed >> 8) % num_buckets
+
+
+def _check(unit: str, max_length: int, num_buckets: int, ngram_sizes: Collection[int]) -> None:
+    if unit not in UNITS:
+        raise ConfigError(
+            f"unit {unit!r} is unknown",
+            expected=f"one of {', '.join(UNITS)}",
+            remedy=nearest(unit, UNITS),
+        )
+    if min(max_length, num_buckets, *ngram_sizes, len(ngram_sizes)) < 1:
+        raise ConfigError(
+            f"max_length={max_length}, num_buckets={num_buckets}, ngram_sizes={list(ngram_sizes)}",
+            expected="whole numbers above 0, and at least one length of n-gram",
+        )

@@ -1,0 +1,105 @@
+"""Every error that a user can meet: what was found, what was expected, what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; the command line shows it without a traceback and exits 2.
+
+    Args:
+        found: What was found and where: file, row, id or key.
+        expected: What was expected instead; may be empty.
+        remedy: What to do about it; may be empty.
+
+    Example:
+        >>> print(UserError("row 3: label 'hapy'", remedy="mend the label"))
+        row 3: label 'hapy'
+          to do: mend the label
+    """
+
+    exit_code = 2
+
+    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
+        self.found, self.expected, self.remedy = found, expected, remedy
+        lines = [found]
+        if expected:
+            lines.append(f"  expected: {expected}")
+        if remedy:
+            lines.append(f"  to do: {remedy}")
+        super().__init__("\n".join(lines))
+
+
+class ConfigError(UserError):
+    """An option, key or value of the configuration cannot be used: correct that key."""
+
+
+class ManifestError(UserError):
+    """The rows of a corpus cannot be used: correct the rows named, or allow their refusal."""
+
+
+class DataError(UserError):
+    """A file behind a manifest cannot be used: mend or remove the file named."""
+
+
+class SplitError(UserError):
+    """The corpus cannot be parted as asked: choose another split or other groups."""
+
+
+class PredictionError(UserError):
+    """Prediction tables do not fit together: use tables of the same ids, classes and folds."""
+
+
+class RunError(UserError):
+    """A run folder cannot be found, read or continued: name another run."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is damaged or does not fit: use another checkpoint."""
+
+
+class MissingExtraError(UserError):
+    """An optional package is not installed: install the extra named."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"the package {package!r} is not installed",
+            remedy=f"pip install 'polymodal[{extra}]'",
+        )
+        self.package, self.extra = package, extra
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
+        return type(self), (self.package, self.extra)  # worker processes send errors as pickles
+
+
+class RunFailedError(Exception):
+    """A run died after it had begun; its folder holds the traceback."""
+
+    exit_code = 1
+
+
+class TerminatedError(BaseException):
+    """The process was asked to end by a signal; not caught by `except Exception`."""
+
+    exit_code = 143
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns a hint that names the known spelling nearest to a wrong one.
+
+    Args:
+        name: The unknown name.
+        known: The names that exist.
+
+    Returns:
+        `did you mean 'x'?`, or the known names where none is near.
+
+    Example:
+        >>> nearest("val/uarr", ["val/uar", "val/loss"])
+        "did you mean 'val/uar'?"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known: " + (", ".join(names) if names else "none")

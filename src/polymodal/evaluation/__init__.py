@@ -1,0 +1,1 @@
+"""Prediction tables to scores; importing this package imports no score and no torch."""

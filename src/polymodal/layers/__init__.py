@@ -1,0 +1,1 @@
+"""Attention, convolution, pooling and masks: what encoders and models are made of."""

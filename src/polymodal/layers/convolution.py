@@ -1,0 +1,58 @@
+"""Convolution over time that the padding cannot reach.
+
+Legend: batch = utterances, time = frames, feature = width.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.layers.masks import strided_mask, zero_padding
+
+
+class ConvolutionBlock(nn.Module):
+    """Convolution over time, norm of each frame, GELU, dropout.
+
+    Padding is set to zero first, the norm sees one frame at a time, and the mask of the output
+    comes from `strided_mask`: an utterance gives the same frames alone and in any batch.
+
+    Args:
+        input_size: Width of the input.
+        output_size: Width of the output.
+        kernel: Width of the window in frames, odd.
+        stride: Step of the window in frames; every `stride`-th frame is kept.
+        dropout: Dropout of the output.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        kernel: int = 3,
+        stride: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        assert kernel % 2, "an even window has no middle frame"
+        self.kernel, self.stride, self.padding = kernel, stride, kernel // 2
+        self.convolution = nn.Conv1d(input_size, output_size, kernel, stride, self.padding)
+        self.norm = nn.LayerNorm(output_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, sequence: Sequence) -> Sequence:
+        """Returns the convolved frames.
+
+        Args:
+            sequence: `[batch, time, input_size]` and its mask.
+
+        Returns:
+            `[batch, ceil(time / stride), output_size]`, at least one frame, and its mask; zeros
+            under the padding.
+        """
+        values = zero_padding(sequence.values, sequence.valid_mask)
+        valid_mask = strided_mask(sequence.valid_mask, self.kernel, self.stride, self.padding)
+        missing = max(0, 1 - values.shape[1])
+        frames = functional.pad(values.transpose(1, 2), (0, missing))
+        convolved: Tensor = self.convolution(frames).transpose(1, 2)
+        output = self.dropout(functional.gelu(self.norm(convolved)))
+        return Sequence(zero_padding(output, valid_mask), valid_mask)

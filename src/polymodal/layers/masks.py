@@ -1,0 +1,124 @@
+"""Masks: which frames are real, through lengths, strides and attention.
+
+Legend: batch = utterances, time = frames, feature = width, key = frames that are attended to.
+Everywhere True = real; PyTorch's inverse is made by `key_padding_mask` alone.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+
+def lengths_to_mask(
+    lengths: Int[Tensor, " batch"], num_frames: int | None = None
+) -> Bool[Tensor, "batch time"]:
+    """Returns the mask of sequences that begin at frame 0.
+
+    Args:
+        lengths: Number of real frames of each utterance, `[batch]`.
+        num_frames: Width of the mask; the greatest length where it is not given.
+
+    Returns:
+        True for the first `lengths[i]` frames of row i.
+
+    Example:
+        >>> lengths_to_mask(torch.tensor([0, 1, 3])).int().tolist()
+        [[0, 0, 0], [1, 0, 0], [1, 1, 1]]
+    """
+    if num_frames is None:
+        num_frames = int(lengths.max()) if len(lengths) else 0
+    return torch.arange(num_frames, device=lengths.device)[None] < lengths[:, None]
+
+
+def mask_to_lengths(valid_mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " batch"]:
+    """Returns where each utterance ends: the position after its last real frame.
+
+    Args:
+        valid_mask: True = real.
+
+    Returns:
+        `[batch]`, int64; 0 for an utterance without a real frame.
+
+    Example:
+        >>> mask_to_lengths(torch.tensor([[False, True, False], [False] * 3])).tolist()
+        [2, 0]
+    """
+    ends = torch.arange(1, valid_mask.shape[1] + 1, device=valid_mask.device)
+    start = ends.new_zeros(1)
+    return torch.cat([start.expand(len(valid_mask), 1), ends * valid_mask], dim=1).amax(dim=1)
+
+
+def key_padding_mask(valid_mask: Bool[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
+    """Returns the mask in the sense of `torch.nn.MultiheadAttention`: True = padding.
+
+    Args:
+        valid_mask: True = real.
+
+    Returns:
+        The inverse.
+    """
+    return ~valid_mask
+
+
+def attention_mask(key_mask: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 key"]:
+    """Returns which keys take part in `scaled_dot_product_attention`, for all heads and queries.
+
+    A softmax over no key is 0/0; so a row without a real key admits every key here, and the
+    caller sets that row's result to zero.
+
+    Args:
+        key_mask: True = real.
+
+    Returns:
+        True = takes part; at least one True in every row.
+    """
+    nothing = ~key_mask.any(dim=1, keepdim=True)
+    return (key_mask | nothing)[:, None, None]
+
+
+def zero_padding(
+    values: Float[Tensor, "batch time feature"], valid_mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "batch time feature"]:
+    """Returns the values with zeros under the padding, whatever stood there (NaN included).
+
+    Args:
+        values: Padded values.
+        valid_mask: True = real.
+
+    Returns:
+        The same shape; no gradient passes to the padding.
+    """
+    return values.masked_fill(~valid_mask[..., None], 0.0)
+
+
+def strided_mask(
+    valid_mask: Bool[Tensor, "batch time"], kernel: int, stride: int = 1, padding: int = 0
+) -> Bool[Tensor, "batch strided_time"]:
+    """Returns the mask after a convolution whose padding input is zero.
+
+    Kept are the frames that the convolution of the utterance alone, cut after its last real
+    frame, would give, as far as their window holds a real frame. So the mask of an utterance does
+    not depend on the batch. An utterance shorter than a window keeps one frame.
+
+    Args:
+        valid_mask: True = real input.
+        kernel: Width of the window in frames.
+        stride: Step of the window in frames.
+        padding: Zeros added at both ends, fewer than `kernel`.
+
+    Returns:
+        The mask at the convolution's output, at least one frame wide.
+
+    Example:
+        >>> mask = lengths_to_mask(torch.tensor([0, 1, 4, 5]))
+        >>> strided_mask(mask, kernel=3, stride=2, padding=1).sum(dim=1).tolist()
+        [0, 1, 2, 3]
+    """
+    assert 0 <= padding < kernel, "a window must be able to reach a real frame"
+    lengths = mask_to_lengths(valid_mask)
+    missing = max(0, kernel - 2 * padding - valid_mask.shape[1])
+    padded = functional.pad(valid_mask.float(), (padding, padding + missing))
+    touched = functional.max_pool1d(padded[:, None], kernel, stride)[:, 0] > 0
+    alone = (lengths + 2 * padding - kernel).clamp(min=0) // stride + 1
+    return touched & lengths_to_mask(alone, touched.shape[1])

@@ -1,0 +1,112 @@
+"""A sequence to one vector, over its real frames only; an absent one gives zeros.
+
+Legend: batch = utterances, time = frames, feature = width.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.errors import ConfigError, nearest
+from polymodal.layers.masks import zero_padding
+
+PoolingName = Literal["attention", "mean", "first"]
+
+
+class MeanPooling(nn.Module):
+    """The mean of the real frames.
+
+    Example:
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> MeanPooling()(Sequence(torch.tensor([[[1.0], [3.0], [9.0]]]), mask)).tolist()
+        [[2.0]]
+    """
+
+    def forward(self, sequence: Sequence) -> Float[Tensor, "batch feature"]:
+        """Returns one vector an utterance.
+
+        Args:
+            sequence: `[batch, time, feature]` and its mask.
+
+        Returns:
+            `[batch, feature]`, zeros where no frame is real.
+        """
+        values = zero_padding(sequence.values, sequence.valid_mask)
+        return values.sum(dim=1) / sequence.num_valid.clamp(min=1)[:, None]
+
+
+class FirstPooling(nn.Module):
+    """The first real frame."""
+
+    def forward(self, sequence: Sequence) -> Float[Tensor, "batch feature"]:
+        """Returns one vector an utterance.
+
+        Args:
+            sequence: `[batch, time, feature]` and its mask.
+
+        Returns:
+            `[batch, feature]`, zeros where no frame is real.
+        """
+        first = sequence.valid_mask & (sequence.valid_mask.cumsum(dim=1) == 1)
+        return zero_padding(sequence.values, first).sum(dim=1)
+
+
+class AttentionPooling(nn.Module):
+    """A mean whose weights are learned: softmax of `v tanh(W x)` over the real frames.
+
+    Bahdanau et al. 2015 (arXiv 1409.0473); for emotion in speech Mirsamadi et al. 2017 (ICASSP).
+
+    Args:
+        feature_size: Width of the frames.
+    """
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(feature_size, feature_size)
+        # Without a bias: the softmax would cancel it, and its gradient would always be zero.
+        self.score = nn.Linear(feature_size, 1, bias=False)
+
+    def forward(self, sequence: Sequence) -> Float[Tensor, "batch feature"]:
+        """Returns one vector an utterance.
+
+        Args:
+            sequence: `[batch, time, feature]` and its mask.
+
+        Returns:
+            `[batch, feature]`, zeros where no frame is real.
+        """
+        values = zero_padding(sequence.values, sequence.valid_mask)
+        scores = self.score(torch.tanh(self.hidden(values)))[..., 0].float()
+        admitted = sequence.valid_mask | ~sequence.present[:, None]
+        weights = scores.masked_fill(~admitted, float("-inf")).softmax(dim=1)
+        pooled: Tensor = (weights.to(values.dtype)[..., None] * values).sum(dim=1)
+        return pooled
+
+
+def build_pooling(name: str, feature_size: int) -> nn.Module:
+    """Returns the pooling of that name.
+
+    Args:
+        name: `attention`, `mean` or `first`.
+        feature_size: Width of the frames.
+
+    Returns:
+        The module.
+
+    Raises:
+        ConfigError: The name is unknown.
+    """
+    match name:
+        case "attention":
+            return AttentionPooling(feature_size)
+        case "mean":
+            return MeanPooling()
+        case "first":
+            return FirstPooling()
+    known = ["attention", "mean", "first"]
+    raise ConfigError(
+        f"pooling {name!r} is unknown", expected=f"one of {known}", remedy=nearest(name, known)
+    )

@@ -1,0 +1,73 @@
+"""Rotary positions, applied to query and key, so that only differences of positions count.
+
+Legend: batch = utterances, head = attention heads, time = frames, size = width of a head.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from polymodal.layers.masks import mask_to_lengths
+
+
+def frame_positions(valid_mask: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+    """Returns the number of each frame, for attention within one modality.
+
+    Args:
+        valid_mask: True = real.
+
+    Returns:
+        0, 1, 2, ... in every row.
+    """
+    numbers = torch.arange(valid_mask.shape[1], device=valid_mask.device, dtype=torch.float32)
+    return numbers.expand(valid_mask.shape)
+
+
+def relative_positions(
+    valid_mask: Bool[Tensor, "batch time"], span: float = 32.0
+) -> Float[Tensor, "batch time"]:
+    """Returns where each frame stands between the beginning and the end of its utterance.
+
+    Modalities differ in frame rate and text has no clock, but all of them cover the same
+    utterance: its beginning and end are the only points they surely share.
+
+    Args:
+        valid_mask: True = real.
+        span: The position of the utterance's end.
+
+    Returns:
+        The middle of each frame, 0 to `span` over the real frames.
+
+    Example:
+        >>> relative_positions(torch.tensor([[True, True, False]]), span=4.0)[0, :2].tolist()
+        [1.0, 3.0]
+    """
+    lengths = mask_to_lengths(valid_mask).clamp(min=1)
+    return (frame_positions(valid_mask) + 0.5) * (span / lengths[:, None])
+
+
+def rotate(
+    vectors: Float[Tensor, "batch head time size"],
+    positions: Float[Tensor, "batch time"],
+    base: float = 10000.0,
+) -> Float[Tensor, "batch head time size"]:
+    """Returns the vectors turned by angles that grow with their positions.
+
+    Pairs of coordinates are turned as in RoFormer (Su et al. 2021, arXiv 2104.09864); the product
+    of two vectors then depends on their distance alone.
+
+    Args:
+        vectors: Queries or keys; `size` is even.
+        positions: Position of each frame.
+        base: Ratio of the fastest to the slowest turning, roughly.
+
+    Returns:
+        The same shape and type.
+    """
+    half = vectors.shape[-1] // 2
+    steps = torch.arange(half, device=vectors.device, dtype=torch.float32)
+    angles = positions[:, None, :, None] * base ** (-steps / half)
+    cosine, sine = angles.cos(), angles.sin()
+    left, right = vectors[..., :half].float(), vectors[..., half:].float()
+    turned = torch.cat([left * cosine - right * sine, left * sine + right * cosine], dim=-1)
+    return turned.to(vectors.dtype)

@@ -1,0 +1,1 @@
+"""Sequences to logits: unimodal heads and fusion models."""

@@ -1,0 +1,86 @@
+"""One modality to logits; over single vectors it is a multi-layer perceptron.
+
+Legend: batch = utterances, output = classes or values to be predicted.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence as Sizes
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.errors import ConfigError
+from polymodal.layers.feedforward import perceptron
+from polymodal.layers.pooling import build_pooling
+from polymodal.models.base import Model
+
+
+class UnimodalClassifier(Model):
+    """Pooling over time, then a perceptron.
+
+    A sequence of one frame (functionals, sentence vectors) passes every pooling as it is, but
+    `mean` and `first` have no parameters to train.
+
+    Args:
+        feature_sizes: The one modality's name and width.
+        num_outputs: Number of classes or values.
+        pooling: `attention`, `mean` or `first`, over the real frames.
+        hidden_sizes: Widths of the hidden layers; none makes the head linear.
+        activation: `relu`, `gelu`, `silu` or `tanh`.
+        layer_norm: Whether each hidden layer is normalised before its activation.
+        dropout: Dropout after each hidden layer.
+        input_dropout: Dropout of the pooled vector.
+
+    Raises:
+        ConfigError: There is not exactly one modality, or an option is unknown.
+
+    Example:
+        >>> import torch
+        >>> model = UnimodalClassifier({"speech": 8}, 4, hidden_sizes=[16])
+        >>> vectors = Sequence(torch.zeros(2, 1, 8), torch.ones(2, 1, dtype=torch.bool))
+        >>> model({"speech": vectors}).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        feature_sizes: Mapping[str, int],
+        num_outputs: int,
+        *,
+        pooling: str = "attention",
+        hidden_sizes: Sizes[int] = (),
+        activation: str = "relu",
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(feature_sizes, num_outputs)
+        if len(feature_sizes) != 1:
+            raise ConfigError(
+                f"a unimodal model was given the modalities {list(self.feature_sizes)}",
+                expected="exactly one",
+                remedy="choose one encoder, or model=fusion/cross_attention",
+            )
+        ((self.modality, size),) = feature_sizes.items()
+        self.pooling = build_pooling(pooling, size)
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.head = perceptron(
+            [size, *hidden_sizes, num_outputs],
+            activation=activation,
+            layer_norm=layer_norm,
+            dropout=dropout,
+        )
+
+    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+        """Returns the logits; those of the zero vector where the modality is absent.
+
+        Args:
+            modalities: Holds this model's modality; others are left alone.
+
+        Returns:
+            One row an utterance.
+        """
+        pooled = self.pooling(modalities[self.modality])
+        logits: Tensor = self.head(self.input_dropout(pooled))
+        return logits

@@ -1,0 +1,1 @@
+"""Trackers: mirrors of the run folder that may fail without harm."""

@@ -1,0 +1,54 @@
+"""What training logs to: the journal first, then the mirror."""
+
+from collections.abc import Mapping
+
+from polymodal.record.journal import Journal
+from polymodal.record.trackers.mirror import Mirror
+
+
+class RunWriter:
+    """Writes scores to the journal of a run and mirrors them to its tracker.
+
+    Args:
+        journal: The journal.
+        mirror: The tracker, which may fail without harm.
+    """
+
+    def __init__(self, journal: Journal, mirror: Mirror) -> None:
+        self.journal, self.mirror = journal, mirror
+
+    def log(
+        self,
+        scores: Mapping[str, float],
+        step: int,
+        epoch: int | None = None,
+        fold: int | None = None,
+    ) -> None:
+        """Writes the scores of one step.
+
+        Args:
+            scores: Name to value.
+            step: Number of the optimiser step.
+            epoch: Number of the epoch.
+            fold: Number of the fold.
+        """
+        self.journal.log(scores, step=step, epoch=epoch, fold=fold)
+        prefix = "" if fold is None else f"fold{fold}/"
+        self.mirror.log({f"{prefix}{name}": one for name, one in scores.items()}, step)
+
+    def close(self) -> None:
+        """Closes the journal."""
+        self.journal.close()
+
+
+class NullWriter:
+    """What every rank but zero logs to."""
+
+    def log(
+        self,
+        scores: Mapping[str, float],
+        step: int,
+        epoch: int | None = None,
+        fold: int | None = None,
+    ) -> None:
+        """Drops the scores: rank zero writes them."""

@@ -1,0 +1,1 @@
+"""Allowed targets, paths inside their root, safe loading, redaction."""

@@ -1,0 +1,1 @@
+"""The Lightning module and its callbacks, losses, optimisers and schedules, checkpoints."""

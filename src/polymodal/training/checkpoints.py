@@ -1,0 +1,112 @@
+"""Checkpoints that survive a kill, are verified when read, and never run code."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from polymodal.errors import CheckpointError
+
+
+def digest_path(path: Path) -> Path:
+    """Returns the file that holds the hash of a checkpoint."""
+    return path.with_name(path.name + ".sha256")
+
+
+class VerifiedCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its target, then renames it; keeps and checks its SHA-256."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Writes a checkpoint and its hash; what stood there stays whole until both are written.
+
+        Args:
+            checkpoint: Tensors and plain types.
+            path: The file.
+            storage_options: Not supported.
+        """
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
+        beside = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            digest = _digest(beside)
+            digest_path(target).unlink(missing_ok=True)
+            beside.replace(target)
+            digest_path(target).write_text(f"{digest}  {target.name}\n", encoding="utf-8")
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Reads a checkpoint after checking its hash.
+
+        Args:
+            path: The file.
+            map_location: Where tensors go; the CPU by default.
+            weights_only: Ignored: nothing but tensors and plain types is ever read.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, or holds anything else.
+        """
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Removes a checkpoint and its hash.
+
+        Args:
+            path: The file.
+        """
+        Path(path).unlink(missing_ok=True)
+        digest_path(Path(path)).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint of tensors and plain types, on the CPU.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: The file is missing, does not match its hash, or holds anything else.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no checkpoint {path}", remedy="name a run that has finished an epoch"
+        )
+    stated = digest_path(path)
+    if stated.is_file() and stated.read_text(encoding="utf-8").split()[0] != _digest(path):
+        raise CheckpointError(
+            f"checkpoint {path} does not match its SHA-256", remedy="use another checkpoint"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged file
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: {type(error).__name__} {reason}",
+            expected="tensors and plain types",
+            remedy="use another checkpoint",
+        ) from None
+    return dict(checkpoint)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

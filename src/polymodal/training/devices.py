@@ -1,0 +1,76 @@
+"""Devices and strategies: Lightning's words, checked, with the backend chosen by itself."""
+
+import platform
+from typing import Any
+
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+
+from polymodal.errors import ConfigError
+
+LAUNCHERS = {"ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork", "ddp_notebook": "fork"}
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """Returns `cpu` where `auto` finds nothing else.
+
+    Args:
+        accelerator: Lightning's word.
+
+    Returns:
+        The word to give to Lightning.
+    """
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return "cpu" if accelerator == "auto" and not accelerated else accelerator
+
+
+def resolve_devices(accelerator: str, devices: Any) -> Any:
+    """Returns the devices; -1 means all of them, which is one on the CPU.
+
+    Args:
+        accelerator: As `resolve_accelerator` gives it.
+        devices: Lightning's number, list or word.
+
+    Returns:
+        What to give to Lightning.
+
+    Example:
+        >>> resolve_devices("cpu", -1)
+        1
+    """
+    everything = devices in (-1, "-1", "auto")
+    return 1 if everything and accelerator == "cpu" else devices
+
+
+def resolve_strategy(strategy: str, accelerator: str, *, find_unused: bool) -> Any:
+    """Returns the strategy, with the backend for the machine.
+
+    NCCL serves CUDA under Linux; gloo serves the CPU, and CUDA under Windows, where there is no
+    NCCL.
+
+    Args:
+        strategy: Lightning's word.
+        accelerator: As `resolve_accelerator` gives it.
+        find_unused: Whether a batch may leave parameters without a gradient, as one does that lacks
+            a modality.
+
+    Returns:
+        Lightning's word, or a `DDPStrategy`.
+
+    Raises:
+        ConfigError: The strategy is `dp` or `ddp2`, which Lightning no longer has.
+    """
+    if strategy in ("dp", "ddp2"):
+        raise ConfigError(
+            f"trainer.strategy={strategy} no longer exists in Lightning",
+            remedy="use trainer.strategy=ddp",
+        )
+    if strategy not in LAUNCHERS:
+        return strategy
+    cuda = accelerator in ("gpu", "cuda")
+    backend = "nccl" if cuda and platform.system() == "Linux" else "gloo"
+    return DDPStrategy(
+        start_method=LAUNCHERS[strategy],  # type: ignore[arg-type]
+        process_group_backend=backend,
+        find_unused_parameters=find_unused,
+    )

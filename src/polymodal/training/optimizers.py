@@ -1,0 +1,77 @@
+"""Which parameters are optimised, and how the learning rate changes over the steps."""
+
+import math
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from polymodal.errors import ConfigError
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Parts the trainable parameters into those with weight decay and those without.
+
+    Vectors (biases, scales of normalisations, learned absent embeddings) are not decayed.
+
+    Args:
+        module: The module to train.
+
+    Returns:
+        Parameter groups for a PyTorch optimiser; empty ones are left out.
+
+    Example:
+        >>> groups = parameter_groups(nn.Linear(2, 3))
+        >>> [len(group["params"]) for group in groups]
+        [1, 1]
+    """
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trainable if parameter.ndim > 1]
+    vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def warmup_cosine(
+    optimizer: Optimizer, total_steps: int, *, warmup: float = 0.1, floor: float = 0.0
+) -> LambdaLR:
+    """Raises the learning rate linearly, then lowers it along half a cosine, step by step.
+
+    Args:
+        optimizer: The optimiser.
+        total_steps: Number of optimiser steps of the whole training.
+        warmup: Share of the steps to rise in.
+        floor: What remains of the learning rate at the end, as a share.
+
+    Returns:
+        A schedule to be stepped after each optimiser step.
+
+    Raises:
+        ConfigError: `warmup` or `floor` is not in 0 to 1.
+    """
+    for name, share in (("warmup", warmup), ("floor", floor)):
+        if not 0 <= share <= 1:
+            raise ConfigError(f"scheduler.{name}={share}", expected="a share from 0 to 1")
+    rise = round(total_steps * warmup)
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        progress = min(1.0, (step - rise) / max(1, total_steps - rise))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
+    """Keeps the learning rate as it is.
+
+    Args:
+        optimizer: The optimiser.
+        total_steps: Not used; every schedule is given it.
+
+    Returns:
+        A schedule that changes nothing.
+    """
+    return LambdaLR(optimizer, lambda step: 1.0)

@@ -1,0 +1,105 @@
+"""Says where a run stands: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+SHOWN = ("train/loss", "val/loss", "val/uar")
+LINE_EVERY_S = 5.0
+
+
+class Display(AbstractContextManager["Display"]):
+    """One line of progress for a whole run, over all its folds and epochs.
+
+    Args:
+        console: Where to write; None for standard error.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.started = time.monotonic()
+        self.last_line = 0.0
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            left = TextColumn("{task.fields[left]}")
+            self.bar = Progress(*columns, left, console=self.console, transient=True)
+            self.task = self.bar.add_task("starting", total=1.0, left="")
+
+    def __enter__(self) -> "Display":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def show(self, words: str, share: float, *, important: bool = False) -> None:
+        """Says where the run stands.
+
+        Args:
+            words: Stage, fold, epoch, scores.
+            share: Share of the whole run that is done, from 0 to 1.
+            important: Whether plain output should say it even if the last line is recent.
+        """
+        left = self._left(share)
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, description=words, completed=share, left=left)
+            return
+        if important or time.monotonic() - self.last_line > LINE_EVERY_S:
+            self.last_line = time.monotonic()
+            self.console.print(f"{words} · {share:.0%} {left}".rstrip(), highlight=False)
+
+    def _left(self, share: float) -> str:
+        if share < 0.02:
+            return ""
+        seconds = (time.monotonic() - self.started) * (1 - share) / share
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # spawned processes show nothing
+
+    def __setstate__(self, _: dict[str, Any]) -> None:
+        self.__init__(Console(quiet=True))  # type: ignore[misc]
+
+
+class ProgressCallback(pl.Callback):
+    """Reports the steps of one fold to the display of the run.
+
+    Args:
+        display: The display.
+        fold: Number of the fold, from 0.
+        num_folds: Number of folds.
+    """
+
+    def __init__(self, display: Display, fold: int = 0, num_folds: int = 1) -> None:
+        self.display, self.fold, self.num_folds = display, fold, num_folds
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Moves the bar within an epoch."""
+        done = (trainer.fit_loop.batch_idx + 1) / max(1, trainer.num_training_batches)
+        self._show(trainer, trainer.current_epoch + done, important=False)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Says the scores of the epoch."""
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        self._show(trainer, trainer.current_epoch + 1, important=last)
+
+    def _show(self, trainer: pl.Trainer, epochs: float, *, important: bool) -> None:
+        if not trainer.is_global_zero:
+            return
+        total = max(1, trainer.max_epochs or 1)
+        scores = trainer.callback_metrics
+        shown = " ".join(f"{name} {float(scores[name]):.3f}" for name in SHOWN if name in scores)
+        where = f"fold {self.fold + 1}/{self.num_folds} · " if self.num_folds > 1 else ""
+        words = f"fit · {where}epoch {trainer.current_epoch + 1}/{total} · {shown}"
+        share = (self.fold + epochs / total) / self.num_folds
+        self.display.show(words, min(share, 1.0), important=important)

@@ -1,0 +1,1 @@
+"""Prediction tables to one prediction table; importing this package imports no torch."""

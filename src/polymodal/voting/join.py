@@ -1,0 +1,150 @@
+"""Prediction tables side by side, joined by id and never by the position of their rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from polymodal.contracts.predictions import LOGIT, PredictionTable
+from polymodal.errors import PredictionError
+
+NUM_SHOWN = 5
+KEY = "utterance_id"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The same utterances as several tables see them.
+
+    Args:
+        frame: `utterance_id, split, fold, seed, label`, sorted by the key; fold and seed are the
+            first table's where they are no part of it.
+        logits: Of each table, `[table, utterance, class]`, float64, rows as in `frame`.
+        classes: The classes in the order of the logits, which is the first table's.
+    """
+
+    frame: pl.DataFrame
+    logits: Float[np.ndarray, "table utterance class"]
+    classes: tuple[str, ...]
+
+
+def join(tables: Sequence[PredictionTable]) -> Joined:
+    """Joins tables by utterance id and split, and by fold and seed where a table has several.
+
+    Classes in another order are put in the first table's by name. A label that only some of the
+    tables know counts for all.
+
+    Args:
+        tables: Two or more tables of the same utterances.
+
+    Returns:
+        The joined tables; the order of their rows has no influence.
+
+    Raises:
+        PredictionError: There are fewer than two tables, their classes differ, an id stands twice
+            in one, an id is missing in one, logits are not finite, or two tables give an utterance
+            different labels.
+    """
+    if len(tables) < 2:
+        raise PredictionError(
+            f"a vote over {len(tables)} prediction table(s)",
+            expected="at least two",
+            remedy="name two or more runs",
+        )
+    names = [table.run_id or f"table {number}" for number, table in enumerate(tables, start=1)]
+    classes = _shared_classes(tables, names)
+    keys = _keys(tables)
+    columns = [LOGIT + name for name in classes]
+    frames = []
+    for table, name in zip(tables, names, strict=True):
+        frame = table.frame.sort(keys)
+        _check_unique(frame, keys, name)
+        _check_finite(frame, columns, name)
+        frames.append(frame)
+    for frame, name in zip(frames[1:], names[1:], strict=True):
+        _check_same_rows(frames[0], frame, keys, (names[0], name))
+    labels = _labels(frames, names)
+    frame = frames[0].select(KEY, "split", "fold", "seed").with_columns(labels)
+    logits = np.stack([one.select(columns).to_numpy().astype(np.float64) for one in frames])
+    return Joined(frame, logits, classes)
+
+
+def _shared_classes(tables: Sequence[PredictionTable], names: Sequence[str]) -> tuple[str, ...]:
+    first = tables[0].classes
+    for table, name in zip(tables, names, strict=True):
+        differing = sorted(set(first) ^ set(table.classes))
+        if differing or len(table.classes) != len(first):
+            raise PredictionError(
+                f"{names[0]} and {name} have different classes: only one has {differing}",
+                expected="the same classes in every table",
+                remedy="vote over runs of the same task",
+            )
+    return first
+
+
+def _keys(tables: Sequence[PredictionTable]) -> list[str]:
+    several = [
+        column
+        for column in ("fold", "seed")
+        if any(table.frame[column].n_unique() > 1 for table in tables)
+    ]
+    return [KEY, "split", *several]
+
+
+def _check_unique(frame: pl.DataFrame, keys: list[str], name: str) -> None:
+    twice = frame.filter(frame.select(keys).is_duplicated())
+    if twice.height:
+        raise PredictionError(
+            f"{name} has ids more than once: {_shown(twice)}",
+            expected="each id once within split, fold and seed",
+            remedy="predict each utterance once",
+        )
+
+
+def _check_finite(frame: pl.DataFrame, columns: list[str], name: str) -> None:
+    wrong = frame.filter(~pl.all_horizontal(pl.col(columns).is_finite().fill_null(False)))
+    if wrong.height:
+        raise PredictionError(
+            f"{name} has logits that are not finite: {_shown(wrong)}",
+            remedy="leave that run out, or train it again",
+        )
+
+
+def _check_same_rows(
+    first: pl.DataFrame, other: pl.DataFrame, keys: list[str], names: tuple[str, str]
+) -> None:
+    lacking = first.join(other, on=keys, how="anti")
+    surplus = other.join(first, on=keys, how="anti")
+    faults = []
+    if lacking.height:
+        faults.append(f"{names[1]} lacks {lacking.height} rows of {names[0]}: {_shown(lacking)}")
+    if surplus.height:
+        faults.append(f"{names[0]} lacks {surplus.height} rows of {names[1]}: {_shown(surplus)}")
+    if faults:
+        raise PredictionError(
+            "; ".join(faults),
+            expected=f"the same rows in every table, joined by {', '.join(keys)}",
+            remedy="vote over runs on the same split, folds and data",
+        )
+
+
+def _labels(frames: Sequence[pl.DataFrame], names: Sequence[str]) -> pl.Series:
+    labels = frames[0]["label"]
+    for frame, name in zip(frames[1:], names[1:], strict=True):
+        wrong = frame.filter((frame["label"] != labels).fill_null(False))
+        if wrong.height:
+            raise PredictionError(
+                f"{name} has other labels than the tables before it: {_shown(wrong)}",
+                expected="one label an utterance",
+                remedy="vote over runs on the same data",
+            )
+        labels = labels.zip_with(labels.is_not_null(), frame["label"])
+    return labels
+
+
+def _shown(frame: pl.DataFrame) -> str:
+    ids = frame[KEY].unique().sort().to_list()
+    more = f" and {len(ids) - NUM_SHOWN} more" if len(ids) > NUM_SHOWN else ""
+    return ", ".join(map(repr, ids[:NUM_SHOWN])) + more

@@ -1,0 +1,128 @@
+"""What every model promises: masks, padding, absent modalities, gradients."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.layers.masks import lengths_to_mask
+from polymodal.models.base import Model
+from polymodal.models.cross_attention import CrossAttentionFusion
+from polymodal.models.unimodal import UnimodalClassifier
+
+SIZES = {"speech": 8, "text": 6, "signals": 4}
+LENGTHS = {"speech": [9, 0, 1, 5], "text": [4, 0, 6, 1], "signals": [3, 0, 7, 0]}
+MODELS = {
+    "unimodal": lambda pooling: UnimodalClassifier({"speech": 8}, 3, pooling=pooling),
+    "fusion": lambda pooling: CrossAttentionFusion(
+        SIZES, 3, width=16, num_heads=2, pooling=pooling
+    ),
+    "fusion of one": lambda pooling: CrossAttentionFusion(
+        {"speech": 8}, 3, width=16, num_heads=2, pooling=pooling
+    ),
+}
+POOLINGS = ["attention", "mean", "first"]
+every_model = pytest.mark.parametrize("name", MODELS)
+every_pooling = pytest.mark.parametrize("pooling", POOLINGS)
+
+
+def build(name: str, pooling: str = "attention") -> Model:
+    torch.manual_seed(0)
+    return MODELS[name](pooling).eval()
+
+
+def batch(garbage: float = 0.0) -> dict[str, Sequence]:
+    """Row 0 has everything, row 1 nothing, row 2 one frame of speech, row 3 no signals."""
+    generator = torch.Generator().manual_seed(1)
+    sequences = {}
+    for name, size in SIZES.items():
+        mask = lengths_to_mask(torch.tensor(LENGTHS[name]))
+        values = torch.randn(*mask.shape, size, generator=generator)
+        sequences[name] = Sequence(values.masked_fill(~mask[..., None], garbage), mask)
+    return sequences
+
+
+def row_of(modalities: Mapping[str, Sequence], row: int) -> dict[str, Sequence]:
+    return {
+        name: Sequence(one.values[row : row + 1, :length], one.valid_mask[row : row + 1, :length])
+        for name, one in modalities.items()
+        for length in [int(one.num_valid[row])]
+    }
+
+
+@every_pooling
+@every_model
+@pytest.mark.parametrize("garbage", [1e3, float("nan")])
+def test_alone_in_a_batch_and_beside_garbage_are_the_same(name, pooling, garbage):
+    model, modalities = build(name, pooling), batch(garbage)
+    logits = model(modalities)
+    assert logits.shape == (4, 3)
+    assert torch.isfinite(logits).all()
+    for row in range(4):
+        alone = model(row_of(modalities, row))
+        torch.testing.assert_close(logits[row : row + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+@every_model
+def test_gradients_are_finite_and_reach_every_parameter(name):
+    model, modalities = build(name).train(), batch(1e3)
+    model(modalities).square().sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@every_model
+def test_a_batch_of_absent_modalities_has_finite_gradients_for_every_parameter(name):
+    """DDP waits for the gradient of every parameter, so None would hang it."""
+    model, modalities = build(name).train(), batch()
+    absent = {
+        key: Sequence(one.values, torch.zeros_like(one.valid_mask))
+        for key, one in modalities.items()
+    }
+    model(absent).sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [("unimodal", "attention"), ("unimodal", "mean"), *(("fusion", one) for one in POOLINGS)],
+)
+def test_the_last_real_frame_counts(name, pooling):
+    model, modalities = build(name, pooling), batch()
+    before = model(modalities)
+    modalities["speech"].values[3, 4, 0] += 1.0
+    after = model(modalities)
+    assert (before[3] - after[3]).abs().max() > 1e-4
+    assert torch.equal(before[0], after[0])
+
+
+def test_the_order_of_the_modalities_has_no_effect():
+    modalities = batch()
+    logits = build("fusion")(modalities)
+    torch.manual_seed(0)
+    turned = CrossAttentionFusion(dict(reversed(SIZES.items())), 3, width=16, num_heads=2).eval()
+    other = turned(dict(reversed(modalities.items())))
+    torch.testing.assert_close(logits, other, atol=1e-6, rtol=0)
+
+
+def test_left_out_and_masked_out_are_the_same_and_have_no_influence():
+    model, modalities = build("fusion"), batch()
+    signals = modalities["signals"]
+    masked = Sequence(signals.values * 50, torch.zeros_like(signals.valid_mask))
+    left_out = {name: modalities[name] for name in ("speech", "text")}
+    logits = model({**modalities, "signals": masked})
+    torch.testing.assert_close(logits, model(left_out), atol=1e-6, rtol=0)
+    full = model(modalities)
+    assert not torch.allclose(full[0], logits[0], atol=1e-4)
+    torch.testing.assert_close(full[3], logits[3], atol=1e-6, rtol=0)
+
+
+def test_no_parameter_of_an_absent_modality_has_an_influence():
+    model, modalities = build("fusion"), batch()
+    model({name: modalities[name] for name in ("speech", "text")}).square().sum().backward()
+    for part in (model.projections, model.norms, model.poolings, model.summaries):
+        assert all((one.grad == 0).all() for one in part["signals"].parameters())
+        assert any((one.grad != 0).any() for one in part["text"].parameters())
