@@ -4,7 +4,9 @@ Set POLYMODAL_SHAPE_CHECKS=0 to run without the checks, as a user does.
 """
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -43,3 +45,49 @@ def shape_checks_off() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated corpora and computed features, shared by the tests of one process."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, as a new user would; runs go to `runs` below it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POLYMODAL_CACHE", str(cache))
+    for name in ("POLYMODAL_RUNS", "POLYMODAL_DATA", "POLYMODAL_RUN_FOLDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+@pytest.fixture
+def polymodal(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """The command line, in this process: arguments to exit code, standard output and error."""
+    from polymodal.cli.main import main
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def process(workplace: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line in a process of its own."""
+
+    def call(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "polymodal", *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    return call

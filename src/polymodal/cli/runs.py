@@ -90,7 +90,9 @@ def _print(records: Sequence[RunRecord]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("run", "kind", "status")
+    table = Table()
+    for name in ("run", "kind", "status"):
+        table.add_column(name, no_wrap=True)
     scores = [name for name in FIRST_SCORES if any(name in one.scores for one in records)]
     for name in [*scores, "seed", "took", "age"]:
         table.add_column(name, justify="right", no_wrap=True)
@@ -101,7 +103,8 @@ def _print(records: Sequence[RunRecord]) -> None:
         took = "" if record.duration_s is None else span(record.duration_s)
         status = f"[{colour}]{record.status}[/]"
         table.add_row(record.run_id, record.kind, status, *cells, seed, took, _age(record))
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
 
 
 def _score(value: float | None) -> str:

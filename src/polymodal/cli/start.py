@@ -16,6 +16,9 @@ NOISE = (
     ".*Trying to infer the `batch_size`.*",
     ".*isinstance.treespec, LeafSpec.*",
     ".*tensorboardX.*",
+    ".*is smaller than the logging interval.*",
+    ".*when logging on epoch level in distributed setting.*",  # scores are the same on all ranks
+    ".*barrier\\(\\): using the device under current context.*",
 )
 
 

@@ -54,7 +54,8 @@ class Display(AbstractContextManager["Display"]):
             return
         if important or time.monotonic() - self.last_line > LINE_EVERY_S:
             self.last_line = time.monotonic()
-            self.console.print(f"{words} · {share:.0%} {left}".rstrip(), highlight=False)
+            line = f"{words} · {share:.0%} {left}".rstrip()
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def _left(self, share: float) -> str:
         if share < 0.02:

@@ -1,0 +1,54 @@
+"""Two processes do what one does: one folder, every utterance once, the same scores."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+SMALL = [
+    "corpus.num_speakers=6",
+    "corpus.num_utterances=9",
+    "split.test=0.34",
+    "split.val=0.3",
+    "trainer.max_epochs=2",
+    "tracker=none",
+]
+TWO = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+
+
+def runs() -> list[Path]:
+    return sorted(path for path in Path("runs").iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def scores(run: Path) -> dict[str, float]:
+    return json.loads((run / "run.json").read_text())["scores"]
+
+
+def test_training_on_two_processes_makes_one_folder(process):
+    done = process("run", "experiment=sample/fusion", *SMALL, *TWO)
+    assert done.returncode == 0, done.stderr
+    (run,) = runs()
+    table = pl.read_parquet(run / "predictions/test.parquet")
+    assert table["utterance_id"].n_unique() == table.height == 18
+    assert (run / "checkpoints/best.ckpt").is_file()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert sorted(line["epoch"] for line in lines if "val/uar" in line) == [0, 1]
+
+
+def test_a_checkpoint_scores_the_same_on_one_and_on_two_processes(process):
+    trained = process("run", "experiment=sample/fusion", *SMALL, "trainer.accelerator=cpu")
+    assert trained.returncode == 0, trained.stderr
+    (run,) = runs()
+    one = process("test", str(run), "trainer.accelerator=cpu", "data.max_utterances=5")
+    two = process("test", str(run), *TWO, "data.max_utterances=7")
+    assert one.returncode == 0, one.stderr
+    assert two.returncode == 0, two.stderr
+    first, second = runs()[1:]
+    assert scores(first).keys() == scores(second).keys()
+    for name, value in scores(first).items():
+        assert scores(second)[name] == pytest.approx(value, abs=1e-6)
+        assert scores(run)[name] == pytest.approx(value, abs=1e-6)
+    tables = [pl.read_parquet(path / "predictions/test.parquet") for path in (first, second)]
+    assert tables[1]["utterance_id"].to_list() == tables[0]["utterance_id"].to_list()
+    assert tables[1]["utterance_id"].n_unique() == 18
