@@ -46,9 +46,7 @@ def test_epochs_differ_and_repeat():
     lengths = np.random.default_rng(0).uniform(1, 9, 50).tolist()
 
     def epoch(number, seed=0):
-        sampler = LengthBucketSampler(
-            lengths, budget=30, max_utterances=8, shuffle=True, seed=seed
-        )
+        sampler = LengthBucketSampler(lengths, budget=30, max_utterances=8, shuffle=True, seed=seed)
         sampler.set_epoch(number)
         return list(sampler)
 

@@ -68,7 +68,9 @@ def broken(tmp_path, kind):
     if kind == "missing":
         path.unlink()
     duration_s = 1.0 if kind == "short" else None
-    return Utterance("u7", "s", audio="../a.wav" if kind == "outside" else "a.wav", duration_s=duration_s)
+    return Utterance(
+        "u7", "s", audio="../a.wav" if kind == "outside" else "a.wav", duration_s=duration_s
+    )
 
 
 @pytest.mark.parametrize(

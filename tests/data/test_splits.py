@@ -26,7 +26,9 @@ def corpus(num_speakers: int = 10, per_speaker: int = 12, shuffle: int | None = 
         for number in range(per_speaker)
     ]
     frame = pl.DataFrame(rows)
-    return Manifest(frame if shuffle is None else frame.sample(fraction=1, shuffle=True, seed=shuffle), Path())
+    return Manifest(
+        frame if shuffle is None else frame.sample(fraction=1, shuffle=True, seed=shuffle), Path()
+    )
 
 
 def by_id(manifest: Manifest, fold: Fold) -> dict[str, str]:
@@ -62,7 +64,9 @@ def test_leave_one_out_tests_every_utterance_once():
     manifest = corpus()
     folds = splits.leave_one_out(manifest)
     assert len(folds) == 10
-    tested = [one for fold in folds for one, part in by_id(manifest, fold).items() if part == "test"]
+    tested = [
+        one for fold in folds for one, part in by_id(manifest, fold).items() if part == "test"
+    ]
     assert sorted(tested) == sorted(manifest.frame["utterance_id"])
     assert all(len(set(fold.select(manifest, "test").frame["speaker"])) == 1 for fold in folds)
 

@@ -59,7 +59,9 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(process, split):
 
 def test_a_run_cannot_go_on_with_another_configuration(polymodal):
     assert polymodal("run", *SMALL, "trainer.max_epochs=1")[0] == 0
-    code, _, error = polymodal("run", *SMALL, "trainer.max_epochs=1", "optimizer.lr=0.5", "resume=last")
+    code, _, error = polymodal(
+        "run", *SMALL, "trainer.max_epochs=1", "optimizer.lr=0.5", "resume=last"
+    )
     assert code == 2
     assert "optimizer" in error
     assert "0.5" in error

@@ -35,6 +35,6 @@ def test_the_backend_chooses_itself(monkeypatch, accelerator, system, backend):
 
 
 def test_dp_is_refused_and_ddp_named():
-    with pytest.raises(ConfigError, match="use trainer.strategy=ddp"):
+    with pytest.raises(ConfigError, match=r"use trainer.strategy=ddp"):
         resolve_strategy("dp", "gpu", find_unused=False)
     assert resolve_strategy("auto", "cpu", find_unused=False) == "auto"

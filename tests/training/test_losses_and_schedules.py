@@ -43,7 +43,9 @@ def test_weights_that_name_no_class_are_refused(weights, message):
 def test_label_smoothing_is_torchs():
     logits, targets = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
     wanted = nn.functional.cross_entropy(logits, targets, label_smoothing=0.2)
-    torch.testing.assert_close(CrossEntropy("abc", [1] * 3, label_smoothing=0.2)(logits, targets), wanted)
+    torch.testing.assert_close(
+        CrossEntropy("abc", [1] * 3, label_smoothing=0.2)(logits, targets), wanted
+    )
 
 
 def rates(schedule_of, steps):

@@ -11,11 +11,12 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from polymodal.errors import ConfigError, nearest
 
 CONFIG_MODULE = "polymodal.configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Composed:
         Raises:
             ConfigError: A value is missing, or an interpolation leads nowhere.
         """
-        missing = OmegaConf.missing_keys(self.config)
-        if missing:
-            key = min(missing)
-            raise ConfigError(f"{key} has no value", remedy=f"give it on the command line: {key}=…")
         try:
-            values = OmegaConf.to_container(self.config, resolve=True)
+            values = OmegaConf.to_container(self.config, resolve=True, throw_on_missing=True)
+        except MissingMandatoryValue as error:
+            key = error.full_key
+            remedy = f"give it on the command line: {key}=…"
+            raise ConfigError(f"{key} has no value", remedy=remedy) from None
         except OmegaConfBaseException as error:
             raise ConfigError(_first_words(error)) from None
         assert isinstance(values, dict)
@@ -116,6 +117,20 @@ def project_packages(project: Path) -> tuple[str, ...]:
     return tuple(sorted({*packages, *modules} - {"tests", "setup", "conftest"}))
 
 
+def options(group: str) -> list[str]:
+    """Returns the options of a group, ours and the project's.
+
+    Args:
+        group: Such as `experiment`.
+
+    Returns:
+        Such as `emodb/egemaps`, sorted.
+    """
+    trees = [CONFIGS / group, Path.cwd() / "configs" / group]
+    files = [(tree, file) for tree in trees for file in tree.rglob("*.yaml")]
+    return sorted({file.relative_to(tree).with_suffix("").as_posix() for tree, file in files})
+
+
 def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     """Applies overrides to a configuration that a run has stored.
 
@@ -136,13 +151,11 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     for override in overrides:
         key, _, value = override.partition("=")
         if key in composed.choices:
-            chosen = compose([override]).config
-            config[key] = chosen[key]
-        elif OmegaConf.select(config, key.lstrip("+"), default=_ABSENT) is _ABSENT and "+" not in key:
+            config[key] = OmegaConf.select(compose([override]).config, key)
+        elif override[0] != "+" and OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:
             raise _unknown(key, list(_keys(config)))
         else:
-            parsed = OmegaConf.create(f"value: {value}")["value"] if value else None
-            OmegaConf.update(config, key.lstrip("+"), parsed)
+            config.merge_with_dotlist([override.lstrip("+")])
     OmegaConf.set_struct(config, True)
     return Composed(config, composed.choices, tuple(overrides), composed.name)
 
@@ -165,13 +178,10 @@ def load(path: Path, name: str) -> Composed:
     except (OSError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     assert isinstance(config, DictConfig)
-    return Composed(config, {key: None for key in config if key in GROUPS}, (), name)
+    groups = {str(key): None for key in config if (CONFIGS / str(key)).is_dir()}
+    return Composed(config, groups, (), name)
 
 
-GROUPS = (
-    "corpus split encoder model task loss scores optimizer scheduler trainer callbacks tracker data"
-    " paths voting"
-).split()
 _ABSENT = object()
 
 
@@ -189,9 +199,9 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
     if not isinstance(node, DictConfig):
         return
     for key in node:
-        yield f"{prefix}{key}"
+        yield f"{prefix}{key!s}"
         if not OmegaConf.is_missing(node, key):
-            yield from _keys(node._get_node(key), f"{prefix}{key}.")
+            yield from _keys(node._get_node(key), f"{prefix}{key!s}.")
 
 
 def _unknown(key: str, known: Sequence[str]) -> ConfigError:
@@ -219,9 +229,8 @@ def _explain(error: Exception, config_name: str, extra: Sequence[str]) -> Config
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown(found.group(1), _known_keys(config_name, extra))
     if found := re.search(r"Could not find '([^']+)'", text):
-        group, _, option = found.group(1).rpartition("/")
-        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
+        group, _, option = found.group(1).partition("/")
         return ConfigError(
-            f"group {group!r} has no option {option!r}", remedy=nearest(option, options)
+            f"group {group!r} has no option {option!r}", remedy=nearest(option, options(group))
         )
     return ConfigError(_first_words(error))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ class Experiment:
                 encoder.extractor,
                 cache,
                 num_workers=data["extract_workers"],
-                progress=lambda done, total, name=name: progress(name, done, total),
+                progress=partial(progress, name),
             )
             self.features[name] = encoder.normalise_speakers(features, speakers)
 
@@ -207,7 +208,7 @@ class Experiment:
             run_id=run_id,
         )
 
-    def loader(self, fold: Fold, part: str) -> DataLoader | None:
+    def loader(self, fold: Fold, part: str) -> DataLoader[Any] | None:
         """Makes the loader of a part of a fold.
 
         Args:

@@ -8,7 +8,7 @@ from polymodal.assemble.compose import Composed, change, load
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.places import Place, places, stored_places
 from polymodal.assemble.ranks import rank
-from polymodal.assemble.runner import Outcome, apply, extract, make_trainer, outcome, pool
+from polymodal.assemble.runner import Outcome, apply, extract, make_trainer, outcome
 from polymodal.assemble.session import Session, recording, stage_time
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord

@@ -125,7 +125,7 @@ def run_fold(
 
 
 def apply(
-    trainer: pl.Trainer, module: TrainingModule, loader: DataLoader | None, part: str
+    trainer: pl.Trainer, module: TrainingModule, loader: DataLoader[Any] | None, part: str
 ) -> None:
     """Writes the prediction table of a part with the weights that the module has.
 

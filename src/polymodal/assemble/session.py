@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ def recording(
     parent: str | None = None,
     data: Mapping[str, Any] | None = None,
     resume: Path | None = None,
-) -> Iterator[Session]:
+) -> Generator[Session]:
     """Makes the run folder, and sees to it that the run ends with a status.
 
     Args:
@@ -99,7 +99,7 @@ def recording(
 
 
 @contextmanager
-def stage_time(session: Session, stage: str) -> Iterator[None]:
+def stage_time(session: Session, stage: str) -> Generator[None]:
     """Adds the wall time of a stage to the notes of the run.
 
     Args:

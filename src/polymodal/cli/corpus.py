@@ -1,7 +1,7 @@
 """Turns a raw corpus into a checked manifest, and says of every refused row why.
 
-  polymodal corpus emodb DATA/emodb --out emodb.parquet
-  polymodal corpus table DATA/my corpus.file=list.csv corpus.columns.audio=path
+polymodal corpus emodb DATA/emodb --out emodb.parquet
+polymodal corpus table DATA/my corpus.file=list.csv corpus.columns.audio=path
 """
 
 import argparse

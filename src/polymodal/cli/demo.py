@@ -1,5 +1,6 @@
-"""Shows what the program is for, on the embedded sample: each modality alone, deep fusion of all,
-and soft voting over the modalities alone, each a recorded run.
+"""Shows what the program is for, on the embedded sample.
+
+Each modality alone, deep fusion of all, and soft voting over the modalities alone: recorded runs.
 
   polymodal demo
   polymodal demo trainer.max_epochs=5

@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"polymodal {__version__}")
         return 0
     if arguments[0] not in COMMANDS:
-        _complain(f"there is no command {arguments[0]!r}\n  to do: {nearest(arguments[0], COMMANDS)}")
+        _complain(
+            f"there is no command {arguments[0]!r}\n  to do: {nearest(arguments[0], COMMANDS)}"
+        )
         return 2
     return _guarded(arguments[0], arguments[1:])
 

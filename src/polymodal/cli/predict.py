@@ -1,7 +1,7 @@
 """Writes the prediction table of a finished run for any manifest, labelled or not.
 
-  polymodal predict last --out predictions.csv
-  polymodal predict last corpus=table corpus.root=DATA corpus.file=new.csv
+polymodal predict last --out predictions.csv
+polymodal predict last corpus=table corpus.root=DATA corpus.file=new.csv
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Lists the runs here, the newest first.
 
-  polymodal runs --status failed
-  polymodal runs --sort test/uar -n 5
+polymodal runs --status failed
+polymodal runs --sort test/uar -n 5
 """
 
 import argparse

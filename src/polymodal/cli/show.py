@@ -1,7 +1,7 @@
 """Shows one run: what ran, on what, how it ended, its scores, its files.
 
-  polymodal show last
-  polymodal show 20261123 --json
+polymodal show last
+polymodal show 20261123 --json
 """
 
 import argparse

@@ -28,9 +28,7 @@ def print_outcome(outcome: tuple[Path, RunRecord]) -> None:
     console.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
 
 
-def print_scores(
-    rows: Sequence[tuple[str, dict[str, float]]], *, title: str, first: str
-) -> None:
+def print_scores(rows: Sequence[tuple[str, dict[str, float]]], *, title: str, first: str) -> None:
     """Prints a table with one row a part or member and one column a score.
 
     Args:
@@ -59,7 +57,7 @@ def print_corpus(manifest: Manifest, out: Path) -> None:
     frame, console = manifest.frame, Console()
     hours = (frame["duration_s"].sum() or 0.0) / 3600
     console.print(
-        f"{frame.height} utterances of {frame['speaker'].n_unique()} speakers, {hours:.2f} h of audio"
+        f"{frame.height} utterances, {frame['speaker'].n_unique()} speakers, {hours:.2f} h of audio"
     )
     table = Table("class", "utterances")
     for label, count in frame["label"].value_counts().sort("label").iter_rows():

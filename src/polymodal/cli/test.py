@@ -1,8 +1,8 @@
 """Scores a finished run on a part of its data or on other data.
 
-  polymodal test last                          the run's own test part again
-  polymodal test last part=val
-  polymodal test last corpus.root=OTHER part=all
+polymodal test last                          the run's own test part again
+polymodal test last part=val
+polymodal test last corpus.root=OTHER part=all
 """
 
 import argparse

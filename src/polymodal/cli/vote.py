@@ -1,6 +1,6 @@
 """Shallow fusion: joins the prediction tables of finished runs by utterance and votes.
 
-  polymodal vote RUN RUN ... [voting.on=logits] [voting.weights=[2,1]] [part=val]
+polymodal vote RUN RUN ... [voting.on=logits] [voting.weights=[2,1]] [part=val]
 """
 
 import argparse

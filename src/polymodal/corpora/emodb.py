@@ -50,7 +50,9 @@ def read_emodb(
     folder = existing(root, "EmoDB")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     strange = [path for path in files if not _known(path)]
-    refused = [Refusal(path.name, "unknown file name", "expected such as 03a01Fa.wav") for path in strange]
+    refused = [
+        Refusal(path.name, "unknown file name", "expected such as 03a01Fa.wav") for path in strange
+    ]
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
     return finish(_rows(folder, [path for path in files if _known(path)]), folder, rules, refused)
 

@@ -141,7 +141,9 @@ def _utterances(
         voice, body = Voice.draw(drawn, woman=speaker % 2 == 0), Body.draw(drawn)
         for number in range(num_utterances):
             rng = np.random.default_rng((VERSION, seed, speaker, number))
-            row, signals = _utterance(folder, voice, body, f"s{speaker:02d}-{number:02d}", number, rng)
+            row, signals = _utterance(
+                folder, voice, body, f"s{speaker:02d}-{number:02d}", number, rng
+            )
             row["signals"] = [
                 {
                     "name": name,
@@ -174,8 +176,8 @@ def _utterance(
         "label": label,
         "audio": None,
         "text": None,
-        "shown_arousal": str((aroused == shown["speech"])),
-        "shown_valence": str((positive == shown["text"])),
+        "shown_arousal": str(aroused == shown["speech"]),
+        "shown_valence": str(positive == shown["text"]),
     }
     if absent != "speech":
         waveform = say(voice, rng, aroused=aroused == shown["speech"])

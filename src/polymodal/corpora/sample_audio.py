@@ -71,7 +71,7 @@ def say(voice: Voice, rng: np.random.Generator, *, aroused: bool) -> Float[np.nd
     waveform = np.concatenate([pause, *syllables, pause])
     waveform *= loudness / np.abs(waveform).max()
     waveform += rng.normal(0, 1e-3, len(waveform))
-    return np.clip(waveform, -1, 1)
+    return np.asarray(np.clip(waveform, -1, 1))
 
 
 def _syllable(

@@ -74,8 +74,8 @@ class UtteranceDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def __getitem__(self, row: int) -> Item:
-        utterance = self.manifest.utterance(row)
+    def __getitem__(self, index: int) -> Item:
+        utterance = self.manifest.utterance(index)
         values = {name: read(utterance) for name, read in self.readers.items()}
         target = self.index.get(utterance.label or "", MISSING)
         return Item(utterance.utterance_id, values, target)

@@ -112,8 +112,7 @@ def leave_one_out(
             the parts share speakers.
     """
     parted = [
-        _rotate(manifest, column, len(_values(manifest, column, 2)), val, seed)
-        for column in groups
+        _rotate(manifest, column, len(_values(manifest, column, 2)), val, seed) for column in groups
     ]
     return check_folds(manifest, _combine(groups, parted), speaker_dependent=speaker_dependent)
 
@@ -216,7 +215,9 @@ def _values(manifest: Manifest, column: str, at_least: int) -> list[str]:
     return values
 
 
-def _draw(manifest: Manifest, column: str, shares: Mapping[str, float], seed: int) -> dict[str, str]:
+def _draw(
+    manifest: Manifest, column: str, shares: Mapping[str, float], seed: int
+) -> dict[str, str]:
     """Assigns the values of a column to parts of given shares, balanced in size and classes."""
     values = _values(manifest, column, len(shares))
     counts = _class_counts(manifest, column)
@@ -235,7 +236,7 @@ def _class_counts(manifest: Manifest, column: str) -> np.ndarray:
     )
     counts = table.group_by("value", "class").len().pivot("class", index="value", values="len")
     names = sorted(name for name in counts.columns if name != "value")
-    return counts.sort("value").select(names).fill_null(0).to_numpy().astype(np.int64)
+    return np.asarray(counts.sort("value").select(names).fill_null(0), dtype=np.int64)
 
 
 def _cut(order: np.ndarray, counts: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
@@ -243,11 +244,11 @@ def _cut(order: np.ndarray, counts: np.ndarray, shares: Mapping[str, float]) -> 
     sizes = counts.sum(axis=1)[order]
     middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
     edges = np.cumsum(list(shares.values()))[:-1]
-    parts = np.searchsorted(edges, middle)
+    parts: np.ndarray = np.asarray(np.searchsorted(edges, middle))
     for part in range(len(shares)):  # the first parts are the small ones
         if not (parts == part).any():
             parts[part] = part
-    assigned = np.empty_like(parts)
+    assigned: np.ndarray = np.empty_like(parts)
     assigned[order] = parts
     return assigned
 
@@ -262,7 +263,7 @@ def _imbalance(parts: np.ndarray, counts: np.ndarray, shares: Mapping[str, float
 def _rotate(
     manifest: Manifest, column: str, num_folds: int, val: float, seed: int
 ) -> list[dict[str, str]]:
-    """Parts the values of a column into folds; each is tested on once, the next are validated on."""
+    """Parts the values of a column into folds, each tested on once; the next are validated on."""
     values = _values(manifest, column, max(2, num_folds))
     if num_folds < 2:
         raise SplitError(f"split.num_folds={num_folds}", expected="at least 2")

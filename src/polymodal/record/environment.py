@@ -9,10 +9,22 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-SHOWN = (
-    "polymodal torch pytorch-lightning torchmetrics hydra-core omegaconf numpy polars soundfile"
-    " soxr transformers opensmile trackio wandb"
-).split()
+SHOWN = [
+    "polymodal",
+    "torch",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "polars",
+    "soundfile",
+    "soxr",
+    "transformers",
+    "opensmile",
+    "trackio",
+    "wandb",
+]
 LONGEST_DIFF = 1_000_000
 
 

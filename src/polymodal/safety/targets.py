@@ -38,7 +38,8 @@ def resolve_target(name: str, key: str, projects: Iterable[str] = ()) -> Callabl
     found = _find(name, key)
     home = getattr(found, "__module__", "") or ""
     if _below(home, ours) or (_below(home, LIBRARIES) and isinstance(found, type)):
-        return found
+        target: Callable[..., Any] = found
+        return target
     raise _forbidden(name, key, ours)
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from polymodal.contracts.batch import Batch
 
+Part = tuple[list[str], np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -70,9 +72,9 @@ def _array(tensors: list[Tensor]) -> np.ndarray:
     return torch.cat(tensors).float().cpu().numpy() if tensors else np.zeros(0)
 
 
-def _all_ranks(mine: tuple[list[str], np.ndarray, np.ndarray]) -> list[tuple]:
+def _all_ranks(mine: Part) -> list[Part]:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [mine]
-    gathered: list[tuple] = [()] * torch.distributed.get_world_size()
+    gathered: list[Part] = [mine] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, mine)
     return gathered

@@ -1,14 +1,20 @@
 """Devices and strategies: Lightning's words, checked, with the backend chosen by itself."""
 
 import platform
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
 from polymodal.errors import ConfigError
 
-LAUNCHERS = {"ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork", "ddp_notebook": "fork"}
+LAUNCHERS: Mapping[str, Literal["popen", "spawn", "fork"]] = {
+    "ddp": "popen",
+    "ddp_spawn": "spawn",
+    "ddp_fork": "fork",
+    "ddp_notebook": "fork",
+}
 
 
 def resolve_accelerator(accelerator: str) -> str:
@@ -70,7 +76,7 @@ def resolve_strategy(strategy: str, accelerator: str, *, find_unused: bool) -> A
     cuda = accelerator in ("gpu", "cuda")
     backend = "nccl" if cuda and platform.system() == "Linux" else "gloo"
     return DDPStrategy(
-        start_method=LAUNCHERS[strategy],  # type: ignore[arg-type]
+        start_method=LAUNCHERS[strategy],
         process_group_backend=backend,
         find_unused_parameters=find_unused,
     )

@@ -56,6 +56,7 @@ class TrainingModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.encoders, self.model, self.loss = nn.ModuleDict(encoders), model, loss
+        self.widths = {name: encoder.feature_size for name, encoder in encoders.items()}
         self.classes, self.scores = classes, dict(scores)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.seed, self.fold, self.run_id = seed, fold, run_id
@@ -75,15 +76,15 @@ class TrainingModule(pl.LightningModule):
         encoded = {
             name: encoder(batch.modalities[name])
             if name in batch.modalities
-            else self._absent(len(batch), encoder)
+            else self._absent(len(batch), self.widths[name])
             for name, encoder in self.encoders.items()
         }
         logits: Tensor = self.model(encoded)
         return logits.float()  # also under bfloat16, for the loss and the prediction tables
 
-    def _absent(self, num_utterances: int, encoder: nn.Module) -> Sequence:
+    def _absent(self, num_utterances: int, width: int) -> Sequence:
         """What an encoder would put out for a batch that lacks its modality."""
-        values = torch.zeros(num_utterances, 1, encoder.feature_size, device=self.device)
+        values = torch.zeros(num_utterances, 1, width, device=self.device)
         return Sequence(values, values[..., 0] > 0)
 
     def transfer_batch_to_device(

@@ -61,7 +61,8 @@ class TrackioTracker:
                 self.run.log(dict(scores))
             import trackio
 
-            trackio.finish()  # its run.finish() alone would be called again at exit, aloud
+            trackio.finish()  # type: ignore[no-untyped-call]
+            # its run.finish() alone would be called again at exit, aloud
 
 
 def _quiet() -> contextlib.AbstractContextManager[Any]:
