@@ -136,6 +136,8 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 def _words(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) is list:
+        return f"a list of {_words(get_args(hint)[0])}"
     if isinstance(hint, type) and not get_args(hint):
         return hint.__name__
     return str(hint).replace("typing.", "").replace("collections.abc.", "")

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from polymodal.record.processes import process_started
+
 SHOWN = [
     "polymodal",
     "torch",
@@ -25,11 +27,19 @@ SHOWN = [
     "trackio",
     "wandb",
 ]
+SOURCES = ("*.py", "*.yaml", "*.yml", "*.toml")
 LONGEST_DIFF = 1_000_000
+# Nothing of the user's own git settings may run a program, colour the text or take a lock.
+PLAIN = ("-c", "core.fsmonitor=false", "-c", "color.ui=false")
+PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--full-index")
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that decide a result."""
+    """Returns the versions of Python and of the packages that decide a result.
+
+    Returns:
+        Package to version, without importing any; what is not installed is left out.
+    """
     found = {"python": platform.python_version()}
     for name in SHOWN:
         try:
@@ -41,75 +51,87 @@ def versions() -> dict[str, str]:
 
 def environment_text() -> str:
     """Returns every installed package, `name==version`, one a line."""
-    packages = {f"{one.metadata['Name']}=={one.version}" for one in metadata.distributions()}
+    packages = {f"{one.name}=={one.version}" for one in metadata.distributions() if one.name}
     return "\n".join([f"python=={platform.python_version()}", *sorted(packages), ""])
 
 
 def host() -> dict[str, Any]:
-    """Returns where the run runs, and what tells its process from a later one of the same number."""
+    """Returns where the run runs, and what tells its process from a later one of the same number.
+
+    Returns:
+        Name, process id and start, platform, cores, and memory in GB where it is known.
+    """
     return {
         "name": socket.gethostname(),
         "pid": os.getpid(),
         "process_started": process_started(os.getpid()),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
+        "memory_gb": _memory_gb(),
     }
-
-
-def process_started(pid: int) -> str | None:
-    """Returns when a process began, as the kernel says it.
-
-    Args:
-        pid: Number of the process.
-
-    Returns:
-        The boot's id and clock ticks since then; None without such a process, or where the kernel
-        does not tell.
-    """
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-    fields = status.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else f"{boot}:{fields[19]}"
 
 
 def code_state(folder: Path) -> tuple[dict[str, Any], str]:
     """Returns the commit of the code in a folder and what was changed since.
 
     Args:
-        folder: Where the command was called.
+        folder: Any folder of the repository; the whole of it is looked at.
 
     Returns:
-        Commit, whether files differ from it, hash of the difference; and the difference as text.
+        Commit (None outside a repository, or before its first commit), whether files differ from
+        it, SHA-256 of the difference; and the difference as text, new source files by their hash.
     """
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    if top is None:
         return {"commit": None}, ""
-    difference = _git(folder, "diff", "HEAD") or ""
-    untracked = _git(folder, "ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml")
-    for name in (untracked or "").splitlines():
-        data = (folder / name).read_bytes() if (folder / name).is_file() else b""
-        difference += f"untracked {name} sha256:{hashlib.sha256(data).hexdigest()}\n"
+    root = Path(top.rstrip("\n"))
+    commit = _git(root, "rev-parse", "HEAD")
+    difference = _git(root, "diff", *PLAIN_DIFF, "HEAD") if commit else ""
+    difference = (difference or "") + _new_sources(root, all_of_them=commit is None)
     state = {
-        "commit": commit.strip(),
+        "commit": commit.strip() if commit else None,
         "dirty": bool(difference),
-        "diff_sha256": hashlib.sha256(difference.encode()).hexdigest(),
+        "diff_sha256": hashlib.sha256(difference.encode(errors="replace")).hexdigest(),
     }
-    return state, difference[:LONGEST_DIFF]
+    if len(difference) > LONGEST_DIFF:
+        rest = len(difference) - LONGEST_DIFF
+        difference = f"{difference[:LONGEST_DIFF]}\n... {rest} more characters, in the hash only\n"
+    return state, difference
+
+
+def _new_sources(root: Path, *, all_of_them: bool) -> str:
+    """Names and hashes of sources that are in no commit."""
+    which = ("--others", "--cached") if all_of_them else ("--others",)
+    # -z: without it git quotes every name that is not ASCII, and no file has the quoted name.
+    listed = _git(root, "ls-files", "-z", *which, "--exclude-standard", "--", *SOURCES)
+    lines = []
+    for name in filter(None, (listed or "").split("\0")):
+        try:
+            digest = hashlib.sha256((root / name).read_bytes()).hexdigest()
+        except OSError:
+            digest = "unreadable"
+        lines.append(f"untracked {name} sha256:{digest}\n")
+    return "".join(lines)
 
 
 def _git(folder: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words],
+            ["git", *PLAIN, "-C", str(folder), *words],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             check=False,
             timeout=20,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+    except (AttributeError, OSError, ValueError):
+        return None

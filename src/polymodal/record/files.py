@@ -1,8 +1,10 @@
 """Files that are whole or not there."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
+
+LAST = "last"  # beside the run folders: the id of the run that the last command made
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -11,13 +13,16 @@ def write_whole(path: Path, text: str) -> None:
     Args:
         path: The file; its folder must exist.
         text: Its content.
+
+    Raises:
+        OSError: The file cannot be written; what stood there before still does.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with beside.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        beside.replace(path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)

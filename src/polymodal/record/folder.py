@@ -2,22 +2,26 @@
 
 import dataclasses
 import json
+import math
 import re
 import secrets
+import shutil
 import string
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from polymodal.contracts.run import RunRecord
+from polymodal.contracts.run import STATUSES, RunRecord
 from polymodal.errors import RunError
 from polymodal.record.environment import host
-from polymodal.record.files import write_whole
-from polymodal.record.redaction import redact, redact_text
+from polymodal.record.files import LAST, write_whole
+from polymodal.record.processes import goes_on
+from polymodal.record.redaction import redact, redact_words, redact_yaml
 
 NUM_TRIES = 100
-LAST = "last"
+# What the index and the commands rely on; a secret that happens to read `finished` changes none.
+NEVER_REDACTED = ("run_id", "status", "kind", "started", "ended")
 
 
 class RunFolder:
@@ -45,20 +49,22 @@ class RunFolder:
         Raises:
             RunError: The folder cannot be made.
         """
-        now = datetime.now(UTC)
         try:
             runs.mkdir(parents=True, exist_ok=True)
             path = _make(runs, f"{datetime.now():%Y%m%d-%H%M%S}-{slug(record.experiment)}")
         except OSError as error:
-            raise RunError(
-                f"no run folder can be made in {runs}: {error}",
-                remedy="set paths.runs to a folder that can be written",
-            ) from None
-        for name in ("predictions", "checkpoints", "figures"):
-            (path / name).mkdir()
-        folder = cls(path, dataclasses.replace(record, run_id=path.name, started=now.isoformat()))
-        folder.save()
-        write_whole(runs / LAST, path.name)
+            raise _unwritable(runs, error) from None
+        now = datetime.now(UTC).isoformat()
+        folder = cls(path, dataclasses.replace(record, run_id=path.name, started=now))
+        try:
+            for part in (folder.predictions, folder.checkpoints, folder.figures):
+                part.mkdir()
+            folder.save()
+            if record.fold is None:
+                write_whole(runs / LAST, path.name)
+        except OSError as error:  # such as a full disk: nothing has started, nothing is left
+            shutil.rmtree(path, ignore_errors=True)
+            raise _unwritable(runs, error) from None
         return folder
 
     @classmethod
@@ -72,9 +78,15 @@ class RunFolder:
             The folder, its status `running` again.
 
         Raises:
-            RunError: There is no record in it.
+            RunError: There is no record in it, or its process on this machine still goes on.
         """
-        folder = cls(path, RunRecord.read(path / "run.json"))
+        record = RunRecord.read(path / "run.json")
+        if record.status == "running" and goes_on(record.host):
+            raise RunError(
+                f"{path} is still being written by process {record.host['pid']}",
+                remedy="wait for it or end it first",
+            )
+        folder = cls(path, record)
         folder.update(status="running", ended=None, error=None, host=host())
         return folder
 
@@ -101,14 +113,14 @@ class RunFolder:
             scores: The scores it ended with.
             error: Last line of the traceback of a failed run.
         """
+        assert status in STATUSES, status
         now = datetime.now(UTC)
-        duration_s = (now - datetime.fromisoformat(self.record.started)).total_seconds()
         self.update(
             status=status,
             scores={**self.record.scores, **(scores or {})},
             error=error,
             ended=now.isoformat(),
-            duration_s=round(duration_s, 3),
+            duration_s=_seconds_between(self.record.started, now),
         )
 
     def write_config(self, text: str) -> None:
@@ -117,7 +129,7 @@ class RunFolder:
         Args:
             text: YAML, interpolations of the environment unresolved.
         """
-        write_whole(self.path / "config.yaml", redact_text(text))
+        write_whole(self.config, redact_yaml(text))
 
     def write_overrides(self, overrides: Sequence[str]) -> None:
         """Writes what was overridden, one a line, secrets redacted.
@@ -125,7 +137,25 @@ class RunFolder:
         Args:
             overrides: Words of the command line.
         """
-        write_whole(self.path / "overrides.txt", "".join(f"{redact_text(o)}\n" for o in overrides))
+        write_whole(self.overrides, "".join(f"{word}\n" for word in redact_words(overrides)))
+
+    def fold(self, index: int) -> Path:
+        """Returns the folder of one fold.
+
+        Args:
+            index: Number of the fold, from 0.
+        """
+        return self.folds / str(index)
+
+    @property
+    def config(self) -> Path:
+        """The composed configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        """What was overridden, one a line."""
+        return self.path / "overrides.txt"
 
     @property
     def environment(self) -> Path:
@@ -147,21 +177,42 @@ class RunFolder:
         """One line a logged step."""
         return self.path / "metrics.jsonl"
 
+    @property
+    def predictions(self) -> Path:
+        """Prediction tables, one a part of the corpus."""
+        return self.path / "predictions"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last and the best checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """Plots."""
+        return self.path / "figures"
+
+    @property
+    def folds(self) -> Path:
+        """The folds of a split that has several."""
+        return self.path / "folds"
+
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Writes a record as JSON, secrets redacted, scores that are no number as null.
+    """Writes a record as JSON, secrets redacted, what is no finite number as null.
 
     Args:
         path: The file.
         record: The record.
     """
-    values = redact(record.to_dict())
-    values["scores"] = {k: v if v == v else None for k, v in values["scores"].items()}
-    write_whole(path, json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n")
+    values = record.to_dict()
+    clean = _finite(redact(values)) | {name: values[name] for name in NEVER_REDACTED}
+    text = json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    write_whole(path, text + "\n")
 
 
 def slug(name: str) -> str:
-    """Returns a name that is safe as part of a folder's name.
+    r"""Returns a name that is safe as part of a folder's name.
 
     Args:
         name: Any text.
@@ -170,10 +221,33 @@ def slug(name: str) -> str:
         Letters, digits, `.`, `_` and `-`, at most 60.
 
     Example:
-        >>> slug("../emodb/egemaps\\n")
+        >>> slug("../emodb/egemaps\n")
         'emodb-egemaps'
     """
-    return re.sub(r"[^\w.-]+|\.\.+", "-", name, flags=re.ASCII).strip("-.")[:60] or "run"
+    safe = re.sub(r"[^\w.-]+|\.\.+", "-", name, flags=re.ASCII).strip("-.")
+    return safe[:60].rstrip("-.") or "run"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _seconds_between(started: str, now: datetime) -> float | None:
+    try:
+        return round(max(0.0, (now - datetime.fromisoformat(started)).total_seconds()), 3)
+    except (TypeError, ValueError):  # another program's record; how the run ended is still written
+        return None
+
+
+def _unwritable(runs: Path, error: OSError) -> RunError:
+    return RunError(
+        f"no run folder can be made in {runs}: {error}",
+        remedy="set paths.runs to a folder that can be written",
+    )
 
 
 def _make(runs: Path, stem: str) -> Path:

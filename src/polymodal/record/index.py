@@ -2,32 +2,68 @@
 
 import dataclasses
 import os
-import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunError, nearest
-from polymodal.record.environment import process_started
-from polymodal.record.folder import LAST
+from polymodal.record.files import LAST
+from polymodal.record.processes import has_ended
+
+NUM_COMPARED = 500  # a misspelt id is compared with the newest ones
+TYPES: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("run_id", "name", "status", "experiment", "kind", "started"), str),
+    **dict.fromkeys(("scores", "host", "versions", "code", "data", "notes"), dict),
+    "command": list,
+    "duration_s": (int, float, type(None)),
+}
 
 
 def list_runs(runs: Path) -> tuple[list[RunRecord], list[str]]:
     """Reads the records of all runs in a folder.
 
     Args:
-        runs: The folder of runs.
+        runs: The folder of runs; folders without a `run.json` are none of ours.
 
     Returns:
         The records, newest first, and a line for each folder whose record cannot be read.
     """
     records, broken = [], []
-    for path in sorted(_folders(runs), reverse=True):
+    for name in sorted(_folders(runs), reverse=True):
+        path = runs / name
         try:
-            records.append(alive_or_killed(RunRecord.read(path / "run.json")))
-        except (RunError, TypeError) as error:
-            broken.append(f"{path.name}: {error}")
+            records.append(alive_or_killed(read_record(path)))
+        except RunError as error:
+            if (path / "run.json").exists():
+                broken.append(f"{name}: {error.found}")
     records.sort(key=lambda record: (record.started, record.run_id), reverse=True)
     return records, broken
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Reads the record of a run and makes sure that it is one.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The record as it is on disk.
+
+    Raises:
+        RunError: It is missing, no JSON, or holds values of other types.
+    """
+    path = folder / "run.json"
+    try:
+        record = RunRecord.read(path)
+    except (TypeError, AttributeError, RecursionError):
+        raise RunError(f"{path} is no record of a run") from None
+    for name, types in TYPES.items():
+        if not isinstance(getattr(record, name), types):
+            raise RunError(f"{path}: {name} is {getattr(record, name)!r}")
+    for name, value in record.scores.items():
+        if not isinstance(value, int | float | None):
+            raise RunError(f"{path}: score {name} is {value!r}")
+    return record
 
 
 def find_run(runs: Path, name: str) -> Path:
@@ -43,27 +79,23 @@ def find_run(runs: Path, name: str) -> Path:
     Raises:
         RunError: There is none, or several begin so.
     """
-    if (Path(name) / "run.json").is_file():
-        return Path(name)
     if name == LAST:
         return _last(runs)
-    if "/" in name or not name:
-        raise RunError(f"{name!r} is not the folder of a run", remedy="see `polymodal runs`")
-    if (runs / name / "run.json").is_file():
-        return runs / name
-    ids = [path.name for path in _folders(runs)]
-    found = [one for one in ids if one.startswith(name)]
-    if len(found) == 1:
+    for path in (runs / name, Path(name)):
+        if name and _is_run(path):
+            return path
+    ids = [one for one in _folders(runs) if _is_run(runs / one)]
+    found = sorted(one for one in ids if one.startswith(name))
+    if len(found) == 1 and name:
         return runs / found[0]
-    if found:
+    if found and name:
+        shown = ", ".join(found[-5:])
+        more = "" if len(found) <= 5 else f", the newest of them: {shown}"
         raise RunError(
-            f"{len(found)} runs begin with {name!r}: {', '.join(sorted(found)[:5])}",
+            f"{len(found)} runs begin with {name!r}{more or ': ' + shown}",
             remedy="give more of the id",
         )
-    raise RunError(
-        f"there is no run {name!r} in {runs}",
-        remedy=nearest(name, ids) if len(ids) <= 10 else "see `polymodal runs`",
-    )
+    raise RunError(f"there is no run {name!r} in {runs}", remedy=_hint(name, ids))
 
 
 def alive_or_killed(record: RunRecord) -> RunRecord:
@@ -75,26 +107,42 @@ def alive_or_killed(record: RunRecord) -> RunRecord:
     Returns:
         The record, changed or not; nothing is written.
     """
-    host = record.host
-    if record.status != "running" or host.get("name") != socket.gethostname():
-        return record
-    started = host.get("process_started")
-    gone = started is not None and process_started(int(host.get("pid", 0))) != started
-    return dataclasses.replace(record, status="killed") if gone else record
+    if record.status == "running" and has_ended(record.host):
+        return dataclasses.replace(record, status="killed")
+    return record
 
 
-def _folders(runs: Path) -> list[Path]:
-    if not runs.is_dir():
+def _folders(runs: Path) -> list[str]:
+    try:
+        with os.scandir(runs) as entries:
+            return [one.name for one in entries if one.name[0] != "." and one.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    with os.scandir(runs) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."]
-    return [runs / name for name in names if (runs / name / "run.json").exists()]
+    except OSError as error:
+        raise RunError(f"{runs} cannot be read: {error}") from None
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "run.json").is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _hint(name: str, ids: list[str]) -> str:
+    if not ids:
+        return "`polymodal run` makes one; --runs or POLYMODAL_RUNS names another folder"
+    hint = nearest(name, sorted(ids)[-NUM_COMPARED:])
+    return hint if hint.startswith("did you mean") else "`polymodal runs` lists them"
 
 
 def _last(runs: Path) -> Path:
     pointer = runs / LAST
-    name = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
-    if name and (runs / name / "run.json").is_file():
+    try:
+        name = pointer.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        name = ""
+    if name and Path(name).name == name and _is_run(runs / name):
         return runs / name
     raise RunError(
         f"there is no last run in {runs}", remedy="run one, or name a run by its id or path"

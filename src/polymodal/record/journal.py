@@ -6,12 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from polymodal.errors import RunError
+
 
 class Journal:
     """Appends scores to a file, a line at a time, so that a kill loses no line.
 
     Args:
         path: The file; a torn last line of an earlier process is dropped.
+
+    Example:
+        >>> journal = Journal(Path(getfixture("tmp_path")) / "metrics.jsonl")
+        >>> journal.log({"val/uar": 0.5, "val/loss": float("nan")}, step=10, epoch=1)
+        >>> journal.close()
+        >>> read_journal(journal.path)
+        [{'epoch': 1, 'step': 10, 'val/uar': 0.5, 'val/loss': None}]
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,18 +38,23 @@ class Journal:
         """Appends one line.
 
         Args:
-            scores: Name to value; what is no number is written as null.
+            scores: Name to value; what is no finite number is written as null.
             step: Number of the optimiser step.
             epoch: Number of the epoch.
             fold: Number of the fold.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         where = {"fold": fold, "epoch": epoch, "step": step}
         known = {name: value for name, value in where.items() if value is not None}
         finite = {name: one if math.isfinite(one) else None for name, one in scores.items()}
+        line = json.dumps({**known, **finite, **known}, allow_nan=False)
         if self.file is None:
             _drop_torn_line(self.path)
-            self.file = self.path.open("a", encoding="utf-8", buffering=1)
-        self.file.write(json.dumps({**known, **finite}) + "\n")
+            # Line-buffered: a whole line goes to the system in one call.
+            self.file = self.path.open("a", encoding="utf-8", buffering=1, newline="\n")
+        self.file.write(line + "\n")
 
     def close(self) -> None:
         """Closes the file; the next line opens it again."""
@@ -60,11 +74,26 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
     Returns:
         One mapping a line; none where the file is missing.
+
+    Raises:
+        RunError: A whole line is no JSON mapping.
     """
     if not path.is_file():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
-    return [json.loads(line) for line in lines if line.strip()]
+    whole = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
+    return [_parse(path, row, line) for row, line in enumerate(whole, start=1) if line.strip()]
+
+
+def _parse(path: Path, row: int, line: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise RunError(
+            f"{path} line {row} is no JSON mapping: {line[:40]!r}", remedy="delete that line"
+        )
+    return values
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Keeps a tracker's faults away from the run."""
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,14 +50,21 @@ class Mirror:
             return
         try:
             act(self.tracker)
-        except Exception as error:  # a mirror must never stop a run
-            name = type(self.tracker).__name__
-            self.tracker = None
-            warnings.warn(
-                f"{name} failed and is left out from here on ({type(error).__name__}: {error}); "
-                "the run folder has everything",
-                stacklevel=2,
-            )
+        except (Exception, SystemExit) as error:  # a mirror must never stop a run
+            given_up, self.tracker = self.tracker, None
+            _warn(given_up, error)
+            with contextlib.suppress(Exception, SystemExit):
+                given_up.finish("failed", {})  # its threads and files must not outlive it
 
     def __getstate__(self) -> dict[str, Any]:
         return {"tracker": None}  # the mirror stays with the process that began the run
+
+
+def _warn(tracker: Tracker, error: BaseException) -> None:
+    why = "; ".join(line.strip() for line in f"{type(error).__name__}: {error}".splitlines())
+    with contextlib.suppress(Warning):  # python -W error would stop the run
+        warnings.warn(
+            f"{type(tracker).__name__} failed and is left out from here on ({why}); "
+            "the run folder has everything",
+            stacklevel=4,
+        )

@@ -3,15 +3,21 @@
 import contextlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from polymodal.errors import MissingExtraError
 from polymodal.record.trackers.base import Start
 
+ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID")
+
 
 class TrackioTracker:
-    """Mirrors a run to trackio's database beside the run folders; nothing leaves the machine."""
+    """Mirrors a run to trackio's database beside the run folders; nothing leaves the machine.
+
+    The database is in `.trackio` below the folder of runs, or where TRACKIO_DIR says. One process
+    has one such place: trackio reads it once, when it is imported.
+    """
 
     def __init__(self) -> None:
         self.run: Any = None
@@ -31,12 +37,13 @@ class TrackioTracker:
             import trackio
         except ImportError:
             raise MissingExtraError("trackio", "trackio") from None
-        with _quiet():
+        with _quiet(), _local():
             self.run = trackio.init(
                 project=start.project,
                 name=start.run_id,
                 group=start.group,
                 config=dict(start.config),
+                resume="allow",  # a run that is continued stays one run; our ids are never reused
                 embed=False,
             )
 
@@ -56,14 +63,27 @@ class TrackioTracker:
             status: How it ended.
             scores: The scores it ended with.
         """
+        if self.run is None:
+            return
+        import trackio
+
+        run, self.run = self.run, None
         with _quiet():
             if scores:
-                self.run.log(dict(scores))
-            import trackio
-
+                run.log(dict(scores))
+            # Its run.finish() alone would be called again at exit, aloud.
             trackio.finish()  # type: ignore[no-untyped-call]
-            # its run.finish() alone would be called again at exit, aloud
 
 
 def _quiet() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(io.StringIO())
+
+
+@contextlib.contextmanager
+def _local() -> Generator[None]:
+    """Without the variables that would have trackio send the run to a server."""
+    kept = {name: os.environ.pop(name) for name in ELSEWHERE if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)

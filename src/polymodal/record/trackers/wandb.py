@@ -48,6 +48,13 @@ class WandbTracker:
             mode=self.mode,
             resume="allow" if self.mode == "online" else None,
             reinit="create_new",
+            settings=wandb.Settings(
+                console="off",  # it would take over the terminal and copy what is printed
+                disable_git=True,
+                save_code=False,
+                x_disable_meta=True,  # it would copy the command line, secrets included
+                silent=True,
+            ),
         )
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
@@ -67,5 +74,8 @@ class WandbTracker:
             status: How it ended.
             scores: The scores it ended with.
         """
-        self.run.summary.update({**scores, "status": status})
-        self.run.finish(exit_code=0 if status == "finished" else 1)
+        if self.run is None:
+            return
+        run, self.run = self.run, None
+        run.summary.update({**scores, "status": status})
+        run.finish(exit_code=0 if status == "finished" else 1)
