@@ -21,7 +21,7 @@ def read_table(
     *,
     file: str = "manifest.csv",
     corpus: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     speaker: str | None = None,
     encoding: str = "utf-8",
     classes: Sequence[str] | None = None,
@@ -40,7 +40,7 @@ def read_table(
         root: Folder that the paths in the table are relative to.
         file: The table, relative to the folder or absolute.
         corpus: Name of the corpus; the table's own column, or the folder's name, by default.
-        columns: Our column to the table's.
+        columns: Our column to the table's; None where they are the same.
         speaker: One speaker for all rows, for tables that name none.
         encoding: Of CSV and JSONL; with UTF-8 a byte order mark is left out.
         classes: The declared classes; None to accept any label.
@@ -57,7 +57,8 @@ def read_table(
     """
     folder = existing(root, "the corpus")
     path = folder / file
-    frame = _renamed(_read(path, encoding), path, columns or {})
+    named = {ours: theirs for ours, theirs in (columns or {}).items() if theirs}
+    frame = _renamed(_read(path, encoding), path, named)
     if speaker is not None:
         frame = frame.with_columns(pl.lit(speaker).alias("speaker"))
     if "speaker" not in frame.columns:

@@ -105,7 +105,7 @@ def _new_sources(root: Path, *, all_of_them: bool) -> str:
     # -z: without it git quotes every name that is not ASCII, and no file has the quoted name.
     listed = _git(root, "ls-files", "-z", *which, "--exclude-standard", "--", *SOURCES)
     lines = []
-    for name in filter(None, (listed or "").split("\0")):
+    for name in sorted(filter(None, (listed or "").split("\0"))):
         try:
             digest = hashlib.sha256((root / name).read_bytes()).hexdigest()
         except OSError:

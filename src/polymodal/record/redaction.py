@@ -17,10 +17,12 @@ TOKEN = r"(?<!pad_)(?<!cls_)(?<!sep_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!mask_)token"
 SECRET_KEY = re.compile(rf"{ANYWHERE}|{TOKEN}\d*$", re.I)
 INTERPOLATION = re.compile(r"""\$\{[\w.:]+(?:,\s*(?:null|''|"")?)?\}""")
 HARMLESS = ("null", "none", "true", "false", "~", "")
+# A plain value ends with its word after `=`, and with its line after `:`.
 IN_TEXT = re.compile(
-    rf"""(?P<key>(?:{ANYWHERE}[\w\-]{{0,40}}|{TOKEN}\d*)["']?[ \t]{{0,8}}[=:][ \t]{{0,8}})"""
-    r"""(?P<scheme>(?:bearer|basic)[ ]+)?"""
-    r"""(?P<value>"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\$\{[^}\n]*\}|[^\s,}\]"']+)""",
+    rf"""(?P<key>(?:{ANYWHERE}[\w\-]{{0,40}}|{TOKEN}\d*)"""
+    r"""["']?[ \t]{0,8}(?:=|(?P<colon>:))[ \t]{0,8})"""
+    r"""(?P<value>"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\$\{[^}\n]*\}"""
+    r"""|(?(colon)[^\n,}\]"']+|(?:(?:bearer|basic)[ ]+)?[^\s,}\]"']+))""",
     re.I,
 )
 IN_ADDRESS = re.compile(r"(?<=://)([^\s:/@]{1,100}:)[^\s/@]{1,200}(?=@)")
@@ -81,7 +83,8 @@ def redact_yaml(text: str) -> str:
     clean = redact(values)
     if clean == values:
         return text
-    return yaml.safe_dump(clean, sort_keys=False, allow_unicode=True)
+    dumped: str = yaml.safe_dump(clean, sort_keys=False, allow_unicode=True)
+    return dumped
 
 
 def redact_words(words: Sequence[str]) -> list[str]:
@@ -145,7 +148,7 @@ def _hide(match: re.Match[str]) -> str:
 def _harmless(value: Any) -> bool:
     if not isinstance(value, str):
         return value is None or isinstance(value, bool)
-    bare = value.strip("\"'")
+    bare = value.strip("\"' \t")
     return bare.lower() in HARMLESS or INTERPOLATION.fullmatch(bare) is not None
 
 

@@ -1,0 +1,1 @@
+"""Figures beside their limits, each one command: `python -m benchmarks [NAME ...]`."""

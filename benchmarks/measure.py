@@ -1,0 +1,122 @@
+"""The benchmarks of the spine: start-up, the demo, memory, padding, and recording."""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from polymodal.data.batches import LengthBucketSampler
+from polymodal.record.environment import versions
+
+RESULTS = Path(__file__).parent / "results"
+Row = dict[str, Any]
+
+
+def start() -> list[Row]:
+    """Seconds until `--help` answers."""
+    commands = [["--help"], ["run", "--help"], ["show", "--help"], ["corpus", "--help"]]
+    rows = []
+    for words in commands:
+        seconds = statistics.median(_seconds(words) for _ in range(5))
+        rows.append(_row(f"polymodal {' '.join(words)}", seconds, 0.5, "s"))
+    return rows
+
+
+def demo() -> list[Row]:
+    """Seconds and memory of the demo: four models trained, three voted over."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "POLYMODAL_CACHE": folder, "POLYMODAL_RUNS": f"{folder}/runs"}
+        seconds = _seconds(["demo"], environment)
+        records = [json.loads(path.read_text()) for path in Path(folder).glob("runs/*/run.json")]
+    peak_mb = max(record["notes"]["peak_memory_mb"] for record in records)
+    process_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+    return [
+        _row("polymodal demo, sample generated", seconds, 120.0, "s"),
+        _row("peak memory of its process", max(peak_mb, process_mb), 1500.0, "MB"),
+    ]
+
+
+def padding() -> list[Row]:
+    """Share of a batch that is padding, log-normal lengths with a median of 3 s."""
+    lengths = np.random.default_rng(0).lognormal(np.log(3), 0.6, 10_000)
+    sampler = LengthBucketSampler(lengths.tolist(), budget=120, max_utterances=64, shuffle=True)
+    padded = sum(lengths[batch].max() * len(batch) for batch in sampler)
+    cut = np.minimum(lengths, 5)
+    row = _row(
+        "length buckets against all padded to 5 s", 1 - lengths.sum() / padded, 0.05, "share"
+    )
+    return [{**row, "peer": round(float(1 - cut.mean() / 5), 4)}]
+
+
+def runs() -> list[Row]:
+    """Seconds of `polymodal runs` over 1,000 run folders."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(1000):
+            path = Path(folder) / f"20260101-000000-x-{number:04d}"
+            path.mkdir()
+            record = {"run_id": path.name, "status": "finished", "scores": {"test/uar": 0.5}}
+            (path / "run.json").write_text(json.dumps(record))
+        words = ["runs", "--json", "--runs", folder]
+        return [_row("polymodal runs --json, 1,000 runs", _seconds(words), 1.0, "s")]
+
+
+BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
+    "start": start,
+    "demo": demo,
+    "padding": padding,
+    "runs": runs,
+}
+
+
+def report(name: str, rows: list[Row]) -> None:
+    """Prints a benchmark's rows and writes them to `benchmarks/results`.
+
+    Args:
+        name: Name of the benchmark.
+        rows: What it measured.
+    """
+    result = {
+        "name": name,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
+        "versions": versions(),
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    table = Table("what", "ours", "peer", "unit", "goal", "goal / ours", title=name)
+    for row in rows:
+        cells = (row[key] for key in ("what", "ours", "peer", "unit", "goal", "ratio"))
+        table.add_row(*("" if cell is None else str(cell) for cell in cells))
+    Console().print(table)
+
+
+def _row(what: str, ours: float, goal: float, unit: str) -> Row:
+    return {
+        "what": what,
+        "ours": round(float(ours), 4),
+        "peer": None,
+        "unit": unit,
+        "ratio": round(goal / float(ours), 2),
+        "goal": goal,
+    }
+
+
+def _seconds(words: list[str], environment: Mapping[str, str] | None = None) -> float:
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "polymodal", *words]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return time.perf_counter() - began

@@ -1,0 +1,163 @@
+"""`polymodal show`: one run, as it stands in its folder."""
+
+import json
+import math
+
+import pytest
+
+from polymodal.cli.show import WIDEST_CURVE, sparkline
+from polymodal.contracts.run import RunRecord
+from polymodal.record.folder import RunFolder, write_record
+from polymodal.record.journal import Journal
+
+CONFIG = "corpus:\n  root: x\npaths:\n  runs: hidden\nmodel:\n  width: 64\nhydra:\n  x: hidden\n"
+
+
+@pytest.fixture
+def run(workplace):
+    record = RunRecord(
+        "",
+        "emodb",
+        experiment="emodb/egemaps",
+        seed=7,
+        command=["polymodal", "run", "experiment=emodb/egemaps"],
+        versions={"torch": "2.13.0"},
+        code={"commit": "abc123", "dirty": True},
+        data={"rows": 535, "classes": {"anger": 127}, "folds": 2},
+    )
+    made = RunFolder.create(workplace / "runs", record)
+    made.write_config(CONFIG)
+    made.write_overrides(["experiment=emodb/egemaps", "seed=7"])
+    made.finish("finished", scores={"val/uar": 0.61, "test/uar": 0.71, "test/loss": math.nan})
+    return made
+
+
+def test_everything_about_the_run_is_said(polymodal, run):
+    code, out, error = polymodal("show", "last")
+    assert (code, error) == (0, "")
+    for words in (
+        f"{run.record.run_id} · run · finished in 0.0 s",
+        "command  polymodal run experiment=emodb/egemaps",
+        "changed  experiment=emodb/egemaps seed=7",
+        "seed  7",
+        "rows 535, classes (anger 127), folds 2",
+        "commit abc123, dirty True",
+        "torch 2.13.0",
+        "width: 64",
+        "run.json",
+        "files, ",
+    ):
+        assert words in out, words
+    assert "hidden" not in out
+    assert "fold" not in out.replace("folds 2", "")
+
+
+def test_the_test_scores_come_first(polymodal, run):
+    lines = [line.split() for line in polymodal("show", "last")[1].splitlines()]
+    assert ["┃", "score", "┃", "test", "┃", "val", "┃"] in lines
+    assert ["│", "uar", "│", "0.710", "│", "0.610", "│"] in lines
+    assert ["│", "loss", "│", "│", "│"] in lines  # no number
+
+
+def test_each_fold_has_a_row_in_the_order_of_numbers(polymodal, run):
+    for index in (10, 2):
+        run.fold(index).mkdir(parents=True)
+        notes = {"assignment": {"speaker": [f"s{index}"]}}
+        record = RunRecord("x", "x", fold=index, scores={"test/uar": index / 20}, notes=notes)
+        write_record(run.fold(index) / "run.json", record)
+    (run.folds / "notes").mkdir()
+    out = polymodal("show", "last")[1]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert [(row[0], row[1], row[-1]) for row in rows if row and "speaker" in row[-1] + row[0]] == [
+        ("2", "0.100", "speaker s2"),
+        ("10", "0.500", "speaker s10"),
+    ]
+    assert any(row[:2] == ["pooled", "0.710"] for row in rows)
+    folds = json.loads(polymodal("show", "last", "--json")[1])["folds"]
+    assert [fold["fold"] for fold in folds] == [2, 10]
+
+
+def test_curves_of_the_validation_scores(polymodal, run):
+    journal = Journal(run.metrics)
+    for step, value in enumerate([0.1, 0.2, 0.9, 0.4]):
+        journal.log({"val/uar": value, "train/loss": 1.0}, step=step)
+    journal.log({"val/uar": 0.3}, step=2)  # the run went on from step 1: said anew
+    journal.log({"val/loss": math.nan}, step=9)
+    journal.close()
+    out = polymodal("show", "last")[1]
+    assert "val/uar  0.100 ▁▃▅█ 0.400" in out
+    assert "val/loss" not in out
+
+
+def test_curves_of_folds_stay_apart(polymodal, run):
+    journal = Journal(run.metrics)
+    for fold in (0, 1):
+        for step in range(3):
+            journal.log(
+                {"val/uar": (step + fold) / 9, "val/loss": 1.0 - step}, step=step, fold=fold
+            )
+    journal.close()
+    out = polymodal("show", "last")[1]
+    assert "val/uar fold 0  0.000 ▁▄█ 0.222" in out
+    assert "val/uar fold 1  0.111 ▁▄█ 0.333" in out
+    assert "val/loss" not in out
+
+
+def test_json_is_the_record_with_its_path_and_nothing_else(polymodal, run):
+    code, out, error = polymodal("show", run.record.run_id[:17], "--json")
+    values = json.loads(out)
+    assert (code, error) == (0, "")
+    assert values.pop("path").endswith(run.record.run_id)
+    assert values.pop("folds") == []
+    assert values == json.loads((run.path / "run.json").read_text())
+
+
+def test_a_failed_run_says_why(polymodal, run):
+    run.finish("failed", error="ValueError: [bold]no\x1b[2J data")
+    out = polymodal("show", "last")[1]
+    assert "error  ValueError: [bold]no?[2J data" in out
+
+
+def test_a_damaged_journal_is_named_and_the_rest_is_shown(polymodal, run):
+    run.metrics.write_text('{"val/uar": 0.1}\n\x00\n{"val/uar": 0.2}\n')
+    code, out, _ = polymodal("show", "last")
+    assert code == 0
+    assert "metrics.jsonl line 2" in out
+    assert "width: 64" in out
+
+
+def test_a_folder_with_nothing_but_its_record_is_shown(polymodal, workplace):
+    (workplace / "bare").mkdir()
+    (workplace / "bare" / "run.json").write_text('{"run_id": "bare"}')
+    code, out, _ = polymodal("show", "bare")
+    assert code == 0
+    assert "bare · run · running" in out
+    assert "not under git" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("last", "no last run"), ("x", "no run 'x'"), ("bad", "cannot be read")],
+)
+def test_no_such_run_is_bad_input(polymodal, workplace, name, words):
+    (workplace / "bad").mkdir()
+    (workplace / "bad" / "run.json").write_text("{")
+    code, out, error = polymodal("show", name)
+    assert (code, out) == (2, "")
+    assert words in error
+    assert "Traceback" not in error
+
+
+def test_a_long_configuration_is_cut_and_the_cut_is_said(polymodal, run):
+    run.write_config("model:\n" + "".join(f"  key_{number}: 1\n" for number in range(99)))
+    out = polymodal("show", "last")[1]
+    assert "key_58" in out
+    assert "key_60" not in out
+    assert "and 40 more lines in config.yaml" in out
+
+
+@pytest.mark.parametrize("length", [1, 2, 59, 60, 61, 1000])
+def test_a_curve_is_never_wider_than_the_page_and_ends_with_its_end(length):
+    drawn = sparkline([0.0] * (length - 1) + [1.0])
+    assert 1 <= len(drawn) <= WIDEST_CURVE
+    assert drawn[-1] == ("▁" if length == 1 else "█")

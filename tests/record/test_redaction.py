@@ -1,0 +1,156 @@
+"""Secrets: none reaches the run folder, and what is no secret stays as it was."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polymodal.contracts.run import RunRecord
+from polymodal.record.folder import RunFolder
+from polymodal.record.redaction import redact, redact_text, redact_words, redact_yaml
+
+CANARY = "c4nary-Zq9"
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text("abc ,:", max_size=9),
+    lambda one: (
+        st.lists(one, max_size=3) | st.dictionaries(st.text("xyz_", max_size=5), one, max_size=3)
+    ),
+    max_leaves=9,
+)
+
+
+@pytest.fixture
+def canary_in_environment(monkeypatch):
+    monkeypatch.setenv("POLYMODAL_TEST_API_KEY", CANARY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"tracker.token={CANARY}",
+        f"++tracker.api_key='{CANARY}'",
+        f'{{"password": "{CANARY}", "lr": 0.1}}',
+        f"{{'db_password_prod': '{CANARY}'}}",
+        f'API_KEY = "{CANARY}"  # in a diff',
+        f'password: "two words {CANARY}"',
+        f"Authorization: Bearer {CANARY}",
+        f"WANDB_API_KEY={CANARY} polymodal run",
+        f"accessToken: {CANARY}",
+        f"tracker={{token:{CANARY},mode:online}}",
+        f"https://me:{CANARY}@host/path",
+        f'"secret": "quote \\" {CANARY}"',
+        f"key: ${{oc.env:MY_TOKEN,x}} password: ${{oc.env:A,{CANARY}}}",
+    ],
+)
+def test_a_secret_is_hidden_by_its_key(text):
+    assert CANARY not in redact_text(text)
+    assert "***" in redact_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tokenizer: characters",
+        "num_tokens=100 max_tokens: 8",
+        "pad_token: <pad>",
+        "encoder.text.token_dropout=0.1",
+        "tracker.api_key=${oc.env:WANDB_API_KEY}",
+        "password: ${oc.env:PASSWORD,null}",
+        "tracker.token=null",
+        "secret: false",
+        "monitor: val/uar",
+        "https://host:8080/path",
+        "credential:\n  user: me",
+    ],
+)
+def test_what_is_no_secret_stays(text):
+    assert redact_text(text) == text
+
+
+def test_a_secret_of_the_environment_is_hidden_wherever_it_stands(canary_in_environment):
+    data = {"model": {"name": f"x{CANARY}y"}, "list": [f"--name={CANARY}", 3, (CANARY,)]}
+    assert CANARY not in str(redact(data))
+    assert redact_text(f"ValueError: cannot reach {CANARY}!") == "ValueError: cannot reach ***!"
+
+
+def test_folders_and_short_words_of_the_environment_are_no_secrets(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECRETS_FOLDER", str(tmp_path))
+    monkeypatch.setenv("PASSWORD", "true")
+    text = f"root: {tmp_path}/data\nshuffle: true\n"
+    assert redact_text(text) == text
+
+
+def test_nested_values_below_a_secret_key_are_hidden():
+    data = {
+        "credentials": {"user": "me", "id": 7, "on": True},
+        "password": 123,
+        "api_key": ["a", "b"],
+    }
+    hidden = {"credentials": {"user": "***", "id": "***", "on": True}}
+    assert redact(data) == hidden | {"password": "***", "api_key": ["***", "***"]}
+
+
+def test_of_an_override_the_whole_value_is_hidden():
+    words = [f"+tracker.token=a,{CANARY} {CANARY}", "lr=0.1", f"--password={CANARY}"]
+    assert redact_words(words) == ["+tracker.token=***", "lr=0.1", "--password=***"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"tracker:\n  api_key: {CANARY}\n",
+        f"tracker:\n  api_key: |\n    first line\n    {CANARY}\n",
+        f"tracker:\n  api_key: some words that YAML may fold {CANARY}\n",
+        f"tracker:\n  api_key:\n  - a\n  - {CANARY}\n",
+        f"tracker: {{password: 'it''s {CANARY}', mode: x}}\n",
+        f"tracker:\n  secret:\n    value: {CANARY}\n",
+        f"model:\n  api_key: broken: yaml: {CANARY}\n",
+    ],
+)
+def test_yaml_of_any_style_loses_its_secrets(text):
+    assert CANARY not in redact_yaml(text)
+
+
+def test_yaml_stays_loadable_and_complete():
+    text = "tracker:\n  token: abc\nlr: 1e-3\nroot: ${paths.data}\nname: '007'\nclasses:\n- 기쁨\n"
+    clean = redact_yaml(text)
+    assert "기쁨" in clean
+    assert yaml.safe_load(clean) == yaml.safe_load(text) | {"tracker": {"token": "***"}}
+
+
+def test_yaml_without_secrets_stays_letter_by_letter():
+    text = "# aim\ntracker:   {mode: offline}\nkey: ${oc.env:MY_TOKEN}\nx: 1e-05\n"
+    assert redact_yaml(text) == text
+
+
+@given(PLAIN)
+def test_data_without_secrets_stays(data):
+    assert redact(data) == data
+
+
+def test_no_file_of_a_run_holds_the_canary(tmp_path, canary_in_environment):
+    """The same words through every door of the folder, then grep."""
+    words = ["polymodal", "run", f"tracker.token=other-{CANARY}", f"model.name={CANARY}"]
+    record = RunRecord(
+        "", "x", command=words, notes={"api_key": CANARY}, data={"root": f"/{CANARY}"}
+    )
+    run = RunFolder.create(tmp_path / "runs", record)
+    run.write_config(f"tracker:\n  token: {CANARY}\nname: {CANARY}\nkey: ${{oc.env:MY_TOKEN}}\n")
+    run.write_overrides(words)
+    run.update(notes={"secret": {"deep": CANARY}})
+    run.finish("failed", error=f"ValueError: {CANARY}")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 4  # run.json, config.yaml, overrides.txt, last
+    assert [path for path in files if CANARY in path.read_text()] == []
+    assert "${oc.env:MY_TOKEN}" in run.config.read_text()
+
+
+def test_a_secret_never_changes_what_the_index_relies_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_SECRET", "finished")
+    run = RunFolder.create(tmp_path, RunRecord("", "x"))
+    run.finish("finished")
+    assert RunRecord.read(run.path / "run.json").status == "finished"
