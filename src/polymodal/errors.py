@@ -1,6 +1,7 @@
 """Every error that a user can meet: what was found, what was expected, what to do."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -78,10 +79,22 @@ class RunFailedError(Exception):
     exit_code = 1
 
 
-class TerminatedError(BaseException):
-    """The process was asked to end by a signal; not caught by `except Exception`."""
+class StoppedError(BaseException):
+    """A signal asked the process to end; not caught by `except Exception`.
 
-    exit_code = 143
+    It takes the place of KeyboardInterrupt, which Lightning would turn into exit code 1.
+
+    Args:
+        signum: Number of the signal.
+
+    Example:
+        >>> StoppedError(15).exit_code
+        143
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 128 + signum
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What an addition costs: a project outside the package adds a class and a YAML, and edits nothing."""
+"""What an addition costs: a project outside the package adds a class and a YAML, no edit."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Training and scoring: once an epoch, from all predictions, and never on a loss that is no number."""
+"""Training and scoring: once an epoch, from all predictions, never on a loss that is no number."""
 
 import json
 from pathlib import Path

@@ -134,7 +134,8 @@ def options(group: str) -> list[str]:
 def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     """Applies overrides to a configuration that a run has stored.
 
-    A group (`corpus=table`) is composed anew and replaces its section; `key=value` changes a value.
+    A group (`corpus=table`) is composed anew and replaces its section, except for values that must
+    be given (such as `corpus.classes`), which stay; `key=value` changes a value.
 
     Args:
         composed: The stored configuration.
@@ -149,10 +150,10 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     config = composed.config.copy()
     OmegaConf.set_struct(config, False)
     for override in overrides:
-        key, _, value = override.partition("=")
+        key = override.partition("=")[0]
         if key in composed.choices:
-            config[key] = OmegaConf.select(compose([override]).config, key)
-        elif override[0] != "+" and OmegaConf.select(config, key, default=_ABSENT) is _ABSENT:
+            config[key] = _replaced(config[key], OmegaConf.select(compose([override]).config, key))
+        elif override[0] != "+" and key not in _keys(config):
             raise _unknown(key, list(_keys(config)))
         else:
             config.merge_with_dotlist([override.lstrip("+")])
@@ -182,7 +183,12 @@ def load(path: Path, name: str) -> Composed:
     return Composed(config, groups, (), name)
 
 
-_ABSENT = object()
+def _replaced(before: Any, chosen: Any) -> Any:
+    """A newly composed section, with what it asks for taken from the one it replaces."""
+    for name in list(chosen) if isinstance(chosen, DictConfig) else ():
+        if OmegaConf.is_missing(chosen, name) and name in (before or ()):
+            chosen[name] = before[name]
+    return chosen
 
 
 def _name(choices: dict[str, Any], config_name: str) -> str:

@@ -14,7 +14,7 @@ from polymodal.assemble.build import build
 from polymodal.assemble.compose import Composed
 from polymodal.assemble.ranks import announce, announced, rank, retract
 from polymodal.contracts.run import RunRecord
-from polymodal.errors import RunFailedError, TerminatedError
+from polymodal.errors import RunFailedError, StoppedError
 from polymodal.record.environment import code_state, environment_text, host, versions
 from polymodal.record.folder import RunFolder
 from polymodal.record.journal import Journal
@@ -83,7 +83,7 @@ def recording(
     try:
         yield session
         status = "finished"
-    except (KeyboardInterrupt, TerminatedError):
+    except (KeyboardInterrupt, StoppedError):
         status = "interrupted"
         raise
     except Exception as failure:

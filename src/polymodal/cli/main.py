@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType, ModuleType
 
 from polymodal import __version__
-from polymodal.errors import RunFailedError, TerminatedError, UserError, nearest
+from polymodal.errors import RunFailedError, StoppedError, UserError, nearest
 
 COMMANDS: Mapping[str, str] = {
     "run": "train, test and record one experiment",
@@ -54,23 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(command: str, rest: Sequence[str]) -> int:
     module = importlib.import_module(f"polymodal.cli.{command}")
     parsed = _parse(command, module, rest)
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {one: signal.signal(one, _stop) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         return int(module.main(parsed))
-    except (UserError, RunFailedError) as error:
+    except (UserError, RunFailedError, StoppedError) as error:
         _complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return 130
-    except TerminatedError:
-        _complain("terminated by a signal")
-        return TerminatedError.exit_code
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for one, handler in previous.items():
+            signal.signal(one, handler)
 
 
 def _parse(command: str, module: ModuleType, rest: Sequence[str]) -> argparse.Namespace:
@@ -100,5 +95,5 @@ def _complain(message: str) -> None:
     print(f"polymodal: {message}", file=sys.stderr)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise TerminatedError
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise StoppedError(signum)

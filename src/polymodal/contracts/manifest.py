@@ -101,8 +101,8 @@ class Refusal:
 class Manifest:
     """The utterances of a corpus and the folder that their paths are relative to.
 
-    Columns of `SCHEMA` that a frame lacks are added empty; further columns are kept as text, so that
-    splits can group by them.
+    Columns of `SCHEMA` that a frame lacks are added empty; further columns are kept as text, for
+    splits to group by.
 
     Args:
         frame: One row an utterance.

@@ -10,6 +10,16 @@ from polymodal.errors import RunError
 
 RECORD_VERSION = 1
 STATUSES = ("running", "finished", "failed", "interrupted", "killed")
+TYPES: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("run_id", "name", "status", "experiment", "kind", "started"), str),
+    **dict.fromkeys(("scores", "host", "versions", "code", "data", "notes"), dict),
+    "command": list,
+    "duration_s": (int, float, type(None)),
+    "record_version": int,
+    **dict.fromkeys(("seed", "fold"), (int, type(None))),
+    **dict.fromkeys(("parent", "ended", "error"), (str, type(None))),
+}
+REMEDY = "is this the folder of a run?"
 
 
 @dataclass
@@ -65,8 +75,8 @@ class RunRecord:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
-        """Builds a record from JSON, ignoring keys of later versions.
+    def from_dict(cls, values: Any) -> "RunRecord":
+        """Builds a record from JSON, ignoring keys that it does not know.
 
         Args:
             values: The parsed JSON.
@@ -75,11 +85,11 @@ class RunRecord:
             The record.
 
         Raises:
-            RunError: `run_id` is missing.
+            RunError: It is no mapping, `run_id` is missing, a value has another type, or a later
+                version of this program wrote it.
         """
+        _check(values)
         known = {one.name for one in fields(cls)}
-        if "run_id" not in values:
-            raise RunError("run.json has no run_id", remedy="is this the folder of a run?")
         return cls(**{"name": values["run_id"], **{k: v for k, v in values.items() if k in known}})
 
     @classmethod
@@ -93,9 +103,33 @@ class RunRecord:
             The record.
 
         Raises:
-            RunError: The file is missing or no JSON.
+            RunError: The file is missing, no JSON, or not the record of a run.
         """
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            text = path.read_text(encoding="utf-8")
+            # NaN and Infinity are no JSON, yet some programs write them.
+            values = json.loads(text, parse_constant=lambda name: None)
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None
+        try:
+            return cls.from_dict(values)
+        except RunError as error:
+            raise RunError(f"{path}: {error.found}", remedy=error.remedy) from None
+
+
+def _check(values: Any) -> None:
+    """Raises RunError unless a record can be built from the values."""
+    if not isinstance(values, dict) or "run_id" not in values:
+        raise RunError("the record has no run_id", remedy=REMEDY)
+    for name, types in TYPES.items():
+        if name in values and not isinstance(values[name], types):
+            raise RunError(f"{name} is {values[name]!r}", remedy=REMEDY)
+    for name, score in values.get("scores", {}).items():
+        if not isinstance(score, int | float | None):
+            raise RunError(f"score {name} is {score!r}", remedy=REMEDY)
+    version = values.get("record_version", RECORD_VERSION)
+    if version > RECORD_VERSION:
+        raise RunError(
+            f"the record has version {version}, this program knows {RECORD_VERSION}",
+            remedy="update polymodal",
+        )

@@ -78,7 +78,8 @@ class RunFolder:
             The folder, its status `running` again.
 
         Raises:
-            RunError: There is no record in it, or its process on this machine still goes on.
+            RunError: There is no sound record in it, its process on this machine still goes on,
+                or it cannot be written.
         """
         record = RunRecord.read(path / "run.json")
         if record.status == "running" and goes_on(record.host):
@@ -87,7 +88,10 @@ class RunFolder:
                 remedy="wait for it or end it first",
             )
         folder = cls(path, record)
-        folder.update(status="running", ended=None, error=None, host=host())
+        try:
+            folder.update(status="running", ended=None, error=None, host=host())
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error}") from None
         return folder
 
     def save(self) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from polymodal.contracts.run import RunRecord
@@ -11,19 +10,14 @@ from polymodal.record.files import LAST
 from polymodal.record.processes import has_ended
 
 NUM_COMPARED = 500  # a misspelt id is compared with the newest ones
-TYPES: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("run_id", "name", "status", "experiment", "kind", "started"), str),
-    **dict.fromkeys(("scores", "host", "versions", "code", "data", "notes"), dict),
-    "command": list,
-    "duration_s": (int, float, type(None)),
-}
+PARTS = ("config.yaml", "metrics.jsonl", "predictions", "checkpoints")  # of a run folder
 
 
 def list_runs(runs: Path) -> tuple[list[RunRecord], list[str]]:
     """Reads the records of all runs in a folder.
 
     Args:
-        runs: The folder of runs; folders without a `run.json` are none of ours.
+        runs: The folder of runs; folders that hold nothing of a run are none of ours.
 
     Returns:
         The records, newest first, and a line for each folder whose record cannot be read.
@@ -34,14 +28,16 @@ def list_runs(runs: Path) -> tuple[list[RunRecord], list[str]]:
         try:
             records.append(alive_or_killed(read_record(path)))
         except RunError as error:
-            if (path / "run.json").exists():
+            if os.path.lexists(path / "run.json"):
                 broken.append(f"{name}: {error.found}")
+            elif any((path / part).exists() for part in PARTS):
+                broken.append(f"{name}: a run folder without its run.json")
     records.sort(key=lambda record: (record.started, record.run_id), reverse=True)
     return records, broken
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Reads the record of a run and makes sure that it is one.
+    """Reads the record of a run.
 
     Args:
         folder: The run folder.
@@ -50,20 +46,9 @@ def read_record(folder: Path) -> RunRecord:
         The record as it is on disk.
 
     Raises:
-        RunError: It is missing, no JSON, or holds values of other types.
+        RunError: It is missing, no JSON, or not the record of a run.
     """
-    path = folder / "run.json"
-    try:
-        record = RunRecord.read(path)
-    except (TypeError, AttributeError, RecursionError):
-        raise RunError(f"{path} is no record of a run") from None
-    for name, types in TYPES.items():
-        if not isinstance(getattr(record, name), types):
-            raise RunError(f"{path}: {name} is {getattr(record, name)!r}")
-    for name, value in record.scores.items():
-        if not isinstance(value, int | float | None):
-            raise RunError(f"{path}: score {name} is {value!r}")
-    return record
+    return RunRecord.read(folder / "run.json")
 
 
 def find_run(runs: Path, name: str) -> Path:

@@ -86,7 +86,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
 def _parse(path: Path, row: int, line: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values = json.loads(line, parse_constant=lambda name: None)  # NaN is no JSON
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):

@@ -1,31 +1,52 @@
-"""Takes secrets out of everything before it is written: by key and by value."""
+"""Takes secrets out of everything before it is written: by key, by value and by shape."""
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 HIDDEN = "***"
 SHORTEST = 6
-# Words that make a key secret wherever they stand in it. `token` does only at the end, and not for
-# the special tokens of a text encoder: `tokenizer`, `num_tokens`, `pad_token` are no secrets.
+SHORTEST_REMEMBERED = 8
+LONG_LINE = 16
+# Words that make a key secret wherever they stand in it.
 ANYWHERE = (
-    r"(?:passw(?:or)?d|passphrase|secret|credential|api_?key|access_?key|private_?key|webhook"
-    r"|authorization)"
+    r"(?:passw(?:or)?d|passphrase|secret|credential|webhook|authorization"
+    r"|(?:api|access|private|signing|encryption|ssh|auth)[_-]?key)"
 )
-TOKEN = r"(?<!pad_)(?<!cls_)(?<!sep_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!mask_)token"
-SECRET_KEY = re.compile(rf"{ANYWHERE}|{TOKEN}\d*$", re.I)
+# `token` does only at the end, and not where a text encoder or a count means it:
+# `tokenizer`, `num_tokens`, `pad_token`, `max_token` are no secrets.
+OF_TEXT = "pad cls sep bos eos unk mask blank start end class special max min num per".split()
+TOKEN = "".join(f"(?<!{word}_)" for word in OF_TEXT) + "token"
+LAST = rf"(?:{TOKEN}\d*|(?<![a-z])auth|(?<=[_.-])pwd)"
+SECRET_KEY = re.compile(rf"{ANYWHERE}|{LAST}$", re.I)
+# Environment variables such as STRIPE_KEY, if their value looks random.
+LOOSE_NAME = re.compile(r"(?:^|_)(?:KEY|PAT|PASS|AUTH|DSN)$", re.I)
+RANDOM = re.compile(r"(?=.*\d)(?=.*[a-z])[^\s/]{16,}", re.I)
 INTERPOLATION = re.compile(r"""\$\{[\w.:]+(?:,\s*(?:null|''|"")?)?\}""")
 HARMLESS = ("null", "none", "true", "false", "~", "")
-# A plain value ends with its word after `=`, and with its line after `:`.
+# A plain value ends with its word after `=`, and with its line after `:`; a comma, bracket or
+# quote within it ends it only where the next key, or nothing, follows.
+INSIDE = r"""[,)}\]"'](?=[^\s,)}\]"':=])(?!\w+["']?[ ]*[:=])"""
 IN_TEXT = re.compile(
-    rf"""(?P<key>(?:{ANYWHERE}[\w\-]{{0,40}}|{TOKEN}\d*)"""
+    rf"""(?P<key>(?:{ANYWHERE}[\w\-]{{0,40}}|{LAST})"""
     r"""["']?[ \t]{0,8}(?:=|(?P<colon>:))[ \t]{0,8})"""
     r"""(?P<value>"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\$\{[^}\n]*\}"""
-    r"""|(?(colon)[^\n,}\]"']+|(?:(?:bearer|basic)[ ]+)?[^\s,}\]"']+))""",
+    rf"""|(?(colon)(?:[^\n,)}}\]"']|{INSIDE})+"""
+    rf"""|(?:(?:bearer|basic)[ ]+)?(?:[^\s,)}}\]"']|{INSIDE})+))""",
     re.I,
 )
-IN_ADDRESS = re.compile(r"(?<=://)([^\s:/@]{1,100}:)[^\s/@]{1,200}(?=@)")
+IN_ADDRESS = re.compile(r"(?<=://)(?:([^\s:/@]{1,100}:)[^\s/@]{1,200}|[^\s:/@]{20,200})(?=@)")
+# What the services themselves mark as a secret.
+SHAPE = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{30,}|gh[opsur]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}"
+    r"|sk-(?=[\w-]*\d)[\w-]{20,}|xox[abps]-[\w-]{10,}|wandb_v\d_\w{20,}|AKIA[0-9A-Z]{16}\b)"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+)
+# What was hidden by its key once is hidden from then on wherever it stands, as in a traceback.
+_remembered: set[str] = set()
 
 
 def redact(value: Any, key: str = "") -> Any:
@@ -42,11 +63,14 @@ def redact(value: Any, key: str = "") -> Any:
         >>> redact({"api_key": "abc123", "lr": 0.1, "command": ["run", "tracker.token=a b"]})
         {'api_key': '***', 'lr': 0.1, 'command': ['run', 'tracker.token=***']}
     """
-    return _redact(value, bool(SECRET_KEY.search(key)), _environment_secrets())
+    secret, num_known = bool(SECRET_KEY.search(key)), len(_remembered)
+    clean = _redact(value, secret, _known_secrets())
+    # A secret that was met late in the data may stand without its key earlier in it.
+    return clean if len(_remembered) == num_known else _redact(value, secret, _known_secrets())
 
 
 def redact_text(text: str) -> str:
-    """Returns text without values of secret keys and of secret environment variables.
+    """Returns text without values of secret keys, secret environment variables and known shapes.
 
     Args:
         text: Any text: a log, a traceback, a diff.
@@ -58,7 +82,7 @@ def redact_text(text: str) -> str:
         >>> redact_text("tracker.token=abcdef num_tokens=8 https://me:pass@host")
         'tracker.token=*** num_tokens=8 https://me:***@host'
     """
-    return _redact_text(text, _environment_secrets())
+    return _redact_text(text, _known_secrets())
 
 
 def redact_yaml(text: str) -> str:
@@ -97,42 +121,56 @@ def redact_words(words: Sequence[str]) -> list[str]:
         The words; of a secret key the whole value is hidden, commas and spaces included.
 
     Example:
-        >>> redact_words(["+tracker.password='a, b'", "lr=0.1"])
-        ['+tracker.password=***', 'lr=0.1']
+        >>> redact_words(["+tracker.password='a, b'", "lr=0.1", "--token", "abc"])
+        ['+tracker.password=***', 'lr=0.1', '--token', '***']
     """
-    secrets = _environment_secrets()
-    return [_redact_word(word, secrets) for word in words]
+    return [str(word) for word in redact(list(words))]
 
 
-def _redact(value: Any, secret: bool, secrets: Sequence[str]) -> Any:
+def _redact(value: Any, secret: bool, known: Sequence[str]) -> Any:
     if isinstance(value, Mapping):
-        keys = {name: secret or bool(SECRET_KEY.search(str(name))) for name in value}
-        return {name: _redact(one, keys[name], secrets) for name, one in value.items()}
+        return {
+            _by_value(name, known) if isinstance(name, str) else name: _redact(
+                one, secret or bool(SECRET_KEY.search(str(name))), known
+            )
+            for name, one in value.items()
+        }
     if isinstance(value, list | tuple):
-        if secret:
-            return [_redact(one, secret, secrets) for one in value]
-        return [
-            _redact_word(one, secrets) if isinstance(one, str) else _redact(one, secret, secrets)
-            for one in value
-        ]
+        return [_redact(one, secret, known) for one in value] if secret else _items(value, known)
     if secret and not _harmless(value):
-        return HIDDEN
-    return _redact_text(value, secrets) if isinstance(value, str) else value
+        return _hidden(value)
+    return _redact_text(value, known) if isinstance(value, str) else value
 
 
-def _redact_word(word: str, secrets: Sequence[str]) -> str:
+def _items(items: Sequence[Any], known: Sequence[str]) -> list[Any]:
+    """Redacts a list, whose strings may be words of a command line."""
+    clean: list[Any] = []
+    asked = False  # the word before was `--token`
+    for one in items:
+        if not isinstance(one, str):
+            clean.append(_redact(one, False, known))
+        elif asked and not one.startswith("-"):
+            clean.append(_hidden(one))
+        else:
+            clean.append(_word(one, known))
+        asked = isinstance(one, str) and one.startswith("--") and bool(SECRET_KEY.search(one))
+    return clean
+
+
+def _word(word: str, known: Sequence[str]) -> str:
     key, equals, value = word.partition("=")
     if equals and SECRET_KEY.search(key) and not _harmless(value):
-        return f"{_by_value(key, secrets)}={HIDDEN}"
-    return _redact_text(word, secrets)
+        return f"{_by_value(key, known)}={_hidden(value)}"
+    return _redact_text(word, known)
 
 
-def _redact_text(text: str, secrets: Sequence[str]) -> str:
-    return IN_ADDRESS.sub(rf"\1{HIDDEN}", IN_TEXT.sub(_hide, _by_value(text, secrets)))
+def _redact_text(text: str, known: Sequence[str]) -> str:
+    shaped = SHAPE.sub(HIDDEN, _by_value(text, known))
+    return IN_ADDRESS.sub(rf"\1{HIDDEN}", IN_TEXT.sub(_hide, shaped))
 
 
-def _by_value(text: str, secrets: Sequence[str]) -> str:
-    for value in secrets:
+def _by_value(text: str, known: Sequence[str]) -> str:
+    for value in known:
         text = text.replace(value, HIDDEN)
     return text
 
@@ -141,8 +179,8 @@ def _hide(match: re.Match[str]) -> str:
     value = match["value"]
     if _harmless(value):
         return match[0]
-    quote = value[0] if value[0] in "\"'" else ""
-    return f"{match['key']}{quote}{HIDDEN}{quote}"
+    mark = value[0] if value[0] in "\"'" else ""
+    return f"{match['key']}{mark}{HIDDEN}{mark}"
 
 
 def _harmless(value: Any) -> bool:
@@ -152,9 +190,29 @@ def _harmless(value: Any) -> bool:
     return bare.lower() in HARMLESS or INTERPOLATION.fullmatch(bare) is not None
 
 
-def _environment_secrets() -> list[str]:
-    """Values of secret variables, the longest first; a path that exists is no secret."""
-    values = {value for name, value in os.environ.items() if SECRET_KEY.search(name)}
-    long = (value for value in values if len(value) >= SHORTEST)
-    kept = (value for value in long if not (value.startswith("/") and os.path.exists(value)))
-    return sorted(kept, key=lambda value: (-len(value), value))
+def _hidden(value: Any) -> str:
+    """Remembers a secret, unless it is a plain word that would be missed elsewhere."""
+    bare = str(value).strip("\"' \t")
+    if len(bare) >= SHORTEST_REMEMBERED and not re.fullmatch(r"[A-Z]?[a-z]+", bare):
+        _remembered.add(bare)
+    return HIDDEN
+
+
+def _known_secrets() -> list[str]:
+    """Values of secret variables and remembered ones, in every way they are written down."""
+    values = {value for name, value in os.environ.items() if _is_secret(name, value)}
+    values |= {line for value in values for line in value.splitlines() if len(line) >= LONG_LINE}
+    # A path that exists is no secret.
+    kept = (one for one in values | _remembered if not (one[0] == "/" and os.path.exists(one)))
+    written = {
+        way
+        for one in kept
+        for way in (one, repr(one)[1:-1], json.dumps(one)[1:-1], quote(one, safe=""))
+    }
+    return sorted(written, key=lambda one: (-len(one), one))  # the longest first
+
+
+def _is_secret(name: str, value: str) -> bool:
+    if SECRET_KEY.search(name):
+        return len(value) >= SHORTEST
+    return bool(LOOSE_NAME.search(name) and RANDOM.fullmatch(value))

@@ -1,0 +1,116 @@
+"""The commands one after another, as a user has them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8", "split.val=0.3", "tracker=none"]
+SHORT = [*SMALL, "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+
+
+def record(name="last"):
+    folder = Path("runs") / (Path("runs/last").read_text() if name == "last" else name)
+    return folder, json.loads((folder / "run.json").read_text())
+
+
+def trained(polymodal, experiment, *options):
+    code, _, error = polymodal("run", f"experiment=sample/{experiment}", *SHORT, *options)
+    assert code == 0, error
+    return record()
+
+
+def test_run_test_predict_and_vote(polymodal):
+    text, made = trained(polymodal, "text")
+    assert made["status"] == "finished"
+    assert {"test/uar", "test/accuracy", "test/macro_f1", "test/weighted_f1"} <= set(made["scores"])
+    wanted = "run.json config.yaml overrides.txt environment.txt code.diff metrics.jsonl".split()
+    assert all((text / name).is_file() for name in wanted)
+    assert (text / "checkpoints/best.ckpt.sha256").is_file()
+
+    assert polymodal("test", "last", "part=val")[0] == 0
+    _, again = record()
+    assert again["parent"] == text.name
+    assert again["scores"]["val/uar"] == pytest.approx(made["scores"]["val/uar"], abs=1e-6)
+
+    assert polymodal("predict", str(text), "--out", "out/all.csv")[0] == 0
+    assert pl.read_csv("out/all.csv").height == 48
+
+    speech, _ = trained(polymodal, "speech")
+    code, out, error = polymodal("vote", text.name, speech.name, "tracker=none")
+    assert code == 0, error
+    assert "vote finished" in out
+    folder, vote = record()
+    assert vote["data"]["members"] == [text.name, speech.name]
+    joined = pl.read_parquet(folder / "predictions/test.parquet")
+    assert joined.height == pl.read_parquet(text / "predictions/test.parquet").height
+
+
+def test_predicting_unlabelled_data_with_every_folds_model(polymodal, workplace):
+    run, _ = trained(polymodal, "text", "split=k_folds", "split.num_folds=2")
+    assert sorted(path.name for path in (run / "folds").iterdir()) == ["0", "1"]
+    Path("new.csv").write_text("utterance_id,speaker,text\nn1,x,좋아요\nn2,x,싫어요\n")
+    data = ["corpus=table", "corpus.root=.", "corpus.file=new.csv"]
+    code, _, error = polymodal("predict", run.name, *data)
+    assert code == 0, error
+    table = pl.read_parquet(record()[0] / "predictions/predict.parquet")
+    assert table["utterance_id"].to_list() == ["n1", "n2"]
+    assert table["label"].null_count() == 2
+    code, _, error = polymodal("test", run.name, "split.num_folds=3")
+    assert code == 2
+    assert "2 trained folds" in error
+
+
+def test_each_fold_is_tested_by_the_model_that_did_not_see_it(polymodal):
+    run, made = trained(polymodal, "text", "split=leave_one_out")
+    table = pl.read_parquet(run / "predictions/test.parquet")
+    assert table.height == table["utterance_id"].n_unique() == 48
+    assert table["fold"].n_unique() == 6
+    for path in run.glob("folds/*/run.json"):
+        fold = json.loads(path.read_text())
+        held_out = table.filter(pl.col("fold") == fold["fold"])["utterance_id"].str.head(3)
+        assert set(held_out) == set(fold["notes"]["assignment"]["speaker"])
+    assert made["data"]["folds"] == 6
+
+
+def test_a_class_weighted_smoothed_accumulated_run(polymodal):
+    options = ["loss=balanced", "loss.label_smoothing=0.1", "trainer.accumulate_grad_batches=2"]
+    trained(polymodal, "text", *options, "optimizer=sgd", "scheduler=constant", "scores=extended")
+    assert {"test/kappa", "test/mcc"} <= set(record()[1]["scores"])
+
+
+def test_a_sweep_is_a_run_for_each_value(process):
+    done = process("run", "experiment=sample/text", *SHORT, "-m", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(path.read_text()) for path in Path("runs").glob("*/run.json")]
+    assert sorted(one["seed"] for one in records) == [0, 1]
+    assert len({one["run_id"] for one in records}) == 2
+
+
+def test_a_sweep_says_which_job_failed(process):
+    done = process("run", "experiment=sample/text", *SHORT, "-m", "split.test=0.2,2")
+    assert done.returncode == 2
+    assert "split.test=2" in done.stderr
+    assert len(list(Path("runs").glob("*/run.json"))) == 1
+
+
+def test_the_config_can_be_printed(process):
+    done = process("run", "experiment=sample/text", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert "max_epochs: 16" in done.stdout
+    assert process("run", "seeed=1", "--cfg", "job").returncode == 2
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from polymodal.cli.main import main\n"
+        "for words in (['--help'], ['run', '--help'], ['predict', '--help']):\n"
+        "    try: main(words)\n"
+        "    except SystemExit: pass\n"
+        "print(sorted({'torch', 'hydra', 'polars', 'numpy', 'rich'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
