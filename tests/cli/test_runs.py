@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,10 @@ def runs(workplace):
     return workplace / "runs"
 
 
+def table(out):
+    return [re.split(r"\s{2,}", line.strip()) for line in out.splitlines()]
+
+
 def ids(out):
     return "".join(record["run_id"] for record in json.loads(out))
 
@@ -70,15 +75,45 @@ def test_json_holds_whole_records(polymodal, runs):
 def test_the_table_says_how_each_run_went(polymodal, runs):
     code, out, _ = polymodal("runs")
     assert code == 0
-    rows = [[cell.strip() for cell in line.split("│")] for line in out.splitlines()]
-    rows = {cells[1]: cells for cells in rows if len(cells) > 2}
+    rows = {cells[0]: cells[1:] for cells in table(out)[2:]}
     assert list(rows) == list("edcba")
-    assert {"emodb/egemaps", "finished", "0.712", "1", "2 d"} <= set(rows["a"])
-    assert {"3 min", "4 h"} <= set(rows["b"])
-    assert {"failed"} <= set(rows["c"])
-    assert {"test", "interrupted"} <= set(rows["d"])
-    assert "sample/[red]text?[31m" in rows["e"]
+    assert rows["a"] == ["emodb/egemaps", "run", "finished", "0.712", "1", "2 d"]
+    assert rows["b"] == ["emodb/compare", "run", "finished", "0.850", "3 min", "4 h"]
+    assert rows["c"][:3] == ["emodb/compare", "run", "failed"]
+    assert rows["d"][:3] == ["sample/text", "test", "interrupted"]
+    assert rows["e"][0] == "sample/[red]text?[31m"
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_terminal_shows_whole_ids_and_no_line_too_long(runs, terminal, columns):
+    run_id = "20261123-072629-sample-physiology-zpie"
+    (runs / "a").rename(runs / run_id)
+    record = json.loads((runs / run_id / "run.json").read_text()) | {"run_id": run_id}
+    (runs / run_id / "run.json").write_text(json.dumps(record))
+    lines = terminal(columns, "runs").splitlines()
+    assert max(map(len, lines)) <= columns
+    assert len(lines) == 7  # nothing is folded
+    assert [line for line in lines if run_id in line and "finished" in line and "0.712" in line]
+    assert ("emodb/egemaps" in "".join(lines)) is (columns == 160)
+
+
+def test_where_even_the_id_is_too_wide_it_is_folded_not_cut(runs, terminal):
+    long = "Q" * 40
+    (runs / "c").rename(runs / long)
+    record = json.loads((runs / long / "run.json").read_text()) | {"run_id": long}
+    (runs / long / "run.json").write_text(json.dumps(record))
+    out = terminal(30, "runs", "--status", "failed")
+    assert out.count("Q") == 40
+    assert "…" not in out
+
+
+def test_in_a_pipe_no_line_is_folded(polymodal, runs):
+    long = "x" * 300
+    record = {"run_id": "z", "experiment": long, "started": "2026-01-01T00:00:00+00:00"}
+    (runs / "z").mkdir()
+    (runs / "z" / "run.json").write_text(json.dumps(record))
+    assert any(cells[:2] == ["z", long] for cells in table(polymodal("runs")[1]))
 
 
 def test_runs_without_the_usual_scores_show_the_first_they_have(polymodal, runs):
@@ -101,13 +136,27 @@ def test_a_senseless_number_is_refused(polymodal, runs, number, capsys):
     assert "no number from 1 on" in capsys.readouterr().err or number == "-3"
 
 
-def test_a_broken_record_is_named_beside_the_table(polymodal, runs):
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("run.json", "{", "skipped f: "),
+        ("run.json", '{"run_id": "f", "record_version": 2}', "version 2"),
+        ("config.yaml", "seed: 0", "without its run.json"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_named_beside_the_others(
+    polymodal, runs, file, text, words
+):
     (runs / "f").mkdir()
-    (runs / "f" / "run.json").write_text("{")
+    (runs / "f" / file).write_text(text)
     code, out, error = polymodal("runs")
     assert code == 0
-    assert "skipped f: " in error
+    assert words in error
+    assert error.count("\n") == 1
     assert "0.712" in out
+    code, out, error = polymodal("runs", "--json")
+    assert (code, ids(out)) == (0, "edcba")
+    assert words in error
 
 
 def test_no_run_yet_is_no_error(polymodal):

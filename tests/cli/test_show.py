@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -149,11 +150,75 @@ def test_no_such_run_is_bad_input(polymodal, workplace, name, words):
 
 
 def test_a_long_configuration_is_cut_and_the_cut_is_said(polymodal, run):
-    run.write_config("model:\n" + "".join(f"  key_{number}: 1\n" for number in range(99)))
+    run.write_config("model:\n" + "".join(f"  key_{number}: 1\n" for number in range(159)))
     out = polymodal("show", "last")[1]
-    assert "key_58" in out
-    assert "key_60" not in out
-    assert "and 40 more lines in config.yaml" in out
+    assert "key_118" in out
+    assert "key_119" not in out
+    assert f"and 40 more lines in runs/{run.record.run_id}/config.yaml" in out
+
+
+@pytest.mark.parametrize("text", ["a: [1\n", "- 1\n- 2\n", "just words\n"])
+def test_a_configuration_of_another_program_is_shown_as_it_is(polymodal, run, text):
+    run.config.write_text(text)
+    out = polymodal("show", "last")[1]
+    assert text in out
+
+
+def test_lists_of_the_configuration_take_one_line_and_nested_ones_several(polymodal, run):
+    run.write_config("corpus:\n  classes:\n  - 기쁨\n  - 슬픔\n  where:\n  - a: 1\n")
+    out = polymodal("show", "last")[1]
+    assert "  classes: [기쁨, 슬픔]\n  where:\n  - a: 1\n" in out
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_in_a_terminal_long_values_are_wrapped_under_their_own_column(run, terminal, columns):
+    words = [f"word{number}" for number in range(40)]
+    run.update(command=["/x/polymodal/__main__.py", "run", *words], data={"sha256": "a" * 64})
+    lines = terminal(columns, "show", "last").splitlines()
+    assert max(map(len, lines)) <= columns
+    first = next(place for place, line in enumerate(lines) if line.startswith("  command  "))
+    wrapped = [lines[first], *lines[first + 1 : first + 6]]
+    block = [line for line in wrapped if line.startswith("  command  ") or not line[:11].strip()]
+    assert " ".join(line[11:].strip() for line in block) == f"polymodal run {' '.join(words)}"
+    assert len(block) == {80: 5, 160: 2}[columns]
+    assert f"     data  sha256 {'a' * 12}" in lines
+    assert lines[0].startswith(run.record.run_id)
+    assert "width: 64" in "".join(lines)
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(polymodal, run):
+    scores = {"test/[/red]": 0.5, "[bold]/uar": 0.6}
+    run.finish("finished", scores=scores)
+    run.fold(0).mkdir(parents=True)
+    notes = {"assignment": {"speaker": ["[/x]"]}}
+    write_record(run.fold(0) / "run.json", RunRecord("x", "x", fold=0, scores=scores, notes=notes))
+    code, out, _ = polymodal("show", "last")
+    assert code == 0
+    assert all(words in out for words in ("[/red]", "[bold]", "speaker [/x]"))
+
+
+def test_a_file_that_vanishes_meanwhile_is_left_out(polymodal, run, monkeypatch):
+    (run.path / ".run.json.0123").write_text("half")
+    is_file = Path.is_file
+
+    def renamed(path):
+        there = is_file(path)
+        if path.name.startswith(".run.json."):
+            path.unlink(missing_ok=True)
+        return there
+
+    monkeypatch.setattr(Path, "is_file", renamed)
+    code, out, _ = polymodal("show", "last")
+    assert code == 0
+    assert ".run.json." not in out
+    assert "overrides.txt" in out
+
+
+def test_numbers_that_are_no_json_leave_the_rest_of_a_curve(polymodal, run):
+    run.metrics.write_text(
+        "".join(f'{{"val/uar": {one}, "step": {n}}}\n' for n, one in enumerate(["0.1", "NaN", "1"]))
+    )
+    assert "val/uar  0.100 ▁█ 1.000" in polymodal("show", "last")[1]
 
 
 @pytest.mark.parametrize("length", [1, 2, 59, 60, 61, 1000])
@@ -161,3 +226,17 @@ def test_a_curve_is_never_wider_than_the_page_and_ends_with_its_end(length):
     drawn = sparkline([0.0] * (length - 1) + [1.0])
     assert 1 <= len(drawn) <= WIDEST_CURVE
     assert drawn[-1] == ("▁" if length == 1 else "█")
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [
+        ([3.0, 3.0, 3.0], "▁▁▁"),
+        ([0.0], "▁"),
+        ([math.nan, 1.0, math.inf, 2.0, -math.inf], " ▁ █ "),
+        ([math.nan, math.nan], "  "),
+        ([-1.7e308, 0.0, 1.7e308], "▁▄█"),
+    ],
+)
+def test_constants_and_what_is_no_number_are_drawn(values, drawn):
+    assert sparkline(values) == drawn

@@ -150,6 +150,16 @@ def test_a_process_is_told_from_its_end():
     assert not goes_on(theirs)
 
 
+def test_where_proc_hides_a_process_a_signal_tells_that_it_goes_on(monkeypatch):
+    def refuse(pid: int, signum: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("polymodal.record.processes.os.kill", refuse)
+    theirs = host() | {"pid": 2**22 + 1, "process_started": "then"}
+    assert not has_ended(theirs)
+    assert has_ended(theirs | {"pid": os.getpid()})  # seen, and a later one of its number
+
+
 def test_without_proc_the_system_is_asked_by_ps(monkeypatch, tmp_path):
     monkeypatch.setattr("polymodal.record.processes.PROC", tmp_path)
     started = process_started(os.getpid())

@@ -90,8 +90,10 @@ def test_a_run_goes_from_running_to_its_end(tmp_path):
     assert RunRecord.read(run.path / "run.json").to_dict() == record
 
 
-def test_a_cell_is_not_the_last_run(tmp_path):
-    whole = make(tmp_path)
+@pytest.mark.parametrize("kind", ["run", "test", "predict", "vote"])
+def test_the_last_run_is_one_of_any_kind_but_never_a_cell(tmp_path, kind):
+    make(tmp_path)
+    whole = make(tmp_path, kind=kind)
     make(tmp_path, fold=0)
     assert (tmp_path / "last").read_text() == whole.record.run_id
 
@@ -118,6 +120,31 @@ def test_a_run_that_goes_on_elsewhere_is_not_taken_over(tmp_path):
     assert RunFolder.open(run.path).record.status == "running"
 
 
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", '{"run_id": 3}', '{"run_id": "r", "host": 1}']
+)
+def test_a_damaged_record_is_refused_and_left_as_it_is(tmp_path, text):
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run\.json") as caught:
+        RunFolder.open(tmp_path)
+    assert caught.value.exit_code == 2
+    assert [path.read_text() for path in tmp_path.iterdir()] == ([] if text is None else [text])
+
+
+def test_a_run_that_cannot_be_written_is_not_gone_on_with(tmp_path, monkeypatch):
+    run = make(tmp_path)
+    run.finish("finished")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(RunError, match="No space left"):
+        RunFolder.open(run.path)
+    assert on_disk(run)["status"] == "finished"
+
+
 def test_how_a_foreign_run_ended_is_written_all_the_same(tmp_path):
     run = RunFolder(tmp_path, RunRecord("theirs", "theirs", started="yesterday"))
     run.finish("finished")
@@ -128,8 +155,9 @@ def test_how_a_foreign_run_ended_is_written_all_the_same(tmp_path):
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_where_no_folder_can_be_made_is_said(tmp_path, place):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"paths\.runs"):
+    with pytest.raises(RunError, match=r"paths\.runs") as caught:
         make(tmp_path / place)
+    assert caught.value.exit_code == 2
 
 
 def test_a_full_disk_leaves_no_folder(tmp_path, monkeypatch):

@@ -83,13 +83,30 @@ def test_a_broken_record_is_named_and_the_others_are_listed(runs, content):
         read_record(folder)
 
 
-def test_folders_of_others_and_records_of_later_versions_do_no_harm(runs):
-    (runs / "notes").mkdir()
+def test_folders_of_others_do_no_harm_and_unknown_fields_are_ignored(runs):
+    (runs / "notes" / "deep").mkdir(parents=True)
     (runs / ".trackio").mkdir()
     (runs / "file").write_text("x")
-    put(runs, "later", started="2028", new_field={"a": 1}, record_version=9)
+    put(runs, "richer", started="2028", new_field={"a": 1})
     records, broken = list_runs(runs)
     assert (len(records), broken) == (4, [])
+
+
+def test_half_copied_and_later_runs_are_named_not_listed(runs):
+    put(runs, "later", record_version=9)
+    (runs / "half" / "checkpoints").mkdir(parents=True)
+    (runs / "dangling").mkdir()
+    (runs / "dangling" / "run.json").symlink_to("gone")
+    records, broken = list_runs(runs)
+    assert len(records) == 3
+    assert sorted(line.partition(":")[0] for line in broken) == ["dangling", "half", "later"]
+    assert "version 9" in "".join(broken)
+    assert "half: a run folder without its run.json" in broken
+    with pytest.raises(RunError, match="no run 'half'"):
+        find_run(runs, "half")
+    assert find_run(runs, "later") == runs / "later"
+    with pytest.raises(RunError, match="update polymodal"):
+        read_record(runs / "later")
 
 
 def test_without_a_folder_there_are_no_runs(tmp_path):
@@ -128,6 +145,14 @@ def test_what_is_not_found_is_said_with_the_way_on(runs, name, words):
     with pytest.raises(RunError) as caught:
         find_run(runs, name)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_of_many_runs_the_nearest_is_named(runs):
+    for number in range(600):
+        (runs / f"20270101-{number:06}-emodb-abcd").mkdir()
+        (runs / f"20270101-{number:06}-emodb-abcd" / "run.json").write_text("{}")
+    with pytest.raises(RunError, match="did you mean '20260101-000000-emodb-abcd'"):
+        find_run(runs, "20260101-000000-emodb-abc2")
 
 
 @settings(max_examples=40)

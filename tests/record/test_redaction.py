@@ -1,11 +1,15 @@
 """Secrets: none reaches the run folder, and what is no secret stays as it was."""
 
+import json
+from urllib.parse import quote
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polymodal.contracts.run import RunRecord
+from polymodal.record import redaction
 from polymodal.record.folder import RunFolder
 from polymodal.record.redaction import redact, redact_text, redact_words, redact_yaml
 
@@ -21,6 +25,12 @@ PLAIN = st.recursive(
     ),
     max_leaves=9,
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch):
+    """Each test starts as a process does; else a secret of one would be known to the next."""
+    monkeypatch.setattr(redaction, "_remembered", set())
 
 
 @pytest.fixture
@@ -44,6 +54,12 @@ def canary_in_environment(monkeypatch):
         f"https://me:{CANARY}@host/path",
         f'"secret": "quote \\" {CANARY}"',
         f"key: ${{oc.env:MY_TOKEN,x}} password: ${{oc.env:A,{CANARY}}}",
+        f"password: pa,ss}}w'ord,{CANARY}",
+        f"password=pa,ss}}w'ord,{CANARY}",
+        f"+    auth: {CANARY}",
+        f"DB_PWD={CANARY}",
+        f"ssh_key = {CANARY}",
+        f"https://{CANARY * 2}@github.com/x.git",
     ],
 )
 def test_a_secret_is_hidden_by_its_key(text):
@@ -65,16 +81,121 @@ def test_a_secret_is_hidden_by_its_key(text):
         "monitor: val/uar",
         "https://host:8080/path",
         "credential:\n  user: me",
+        "tokens_per_batch: 5",
+        "max_token: 5",
+        "time_per_token=3",
+        "token_type: x",
+        "author: me",
+        "OLDPWD=/work/x",
+        "git@github.com:owner/name",
+        "risk-adjusted-classification-of-emotion-1",
+        "task-1-hf_hub_download",
+        "965d8b60f964985a8bef9729fc49eb02f4a5702a",
+        "C:\\data\\emodb and /work/data/03a01Fa.wav",
     ],
 )
 def test_what_is_no_secret_stays(text):
     assert redact_text(text) == text
+    assert redact_words([text]) == [text]
+    assert redact({"note": text}) == {"note": text}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"login('hf_{'aB3' * 12}')",
+        f"ghp_{'aB3' * 12}",
+        f"github_pat_{'aB3_' * 12}",
+        f"glpat-{'aB3-' * 6}",
+        f"sk-proj-{'aB3-' * 12}",
+        f"xoxb-{'123-' * 6}",
+        "AKIA" + "AB12" * 4,
+        "-----BEGIN OPENSSH PRIVATE KEY-----\naB3aB3\n-----END OPENSSH PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\naB3aB3 and the file ends",
+    ],
+)
+def test_a_secret_is_hidden_by_its_shape(text):
+    clean = redact_text(f"before {text}")
+    assert clean.startswith("before ")
+    assert not any(part in clean for part in ("aB3", "123", "AB12"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("{'token': '", "', 'lr': 1}"), ("{token:", ",a:b}")]
+)
+def test_what_stands_beside_a_secret_stays(before, after):
+    assert redact_text(before + CANARY + after) == f"{before}***{after}"
+
+
+@pytest.mark.parametrize("length", [300_000])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "token",
+        "sk-a-",
+        "://a",
+        "password: a,b:",
+        "password=,a",
+        "secret ",
+        "-----BEGIN PRIVATE KEY",
+    ],
+)
+def test_a_long_text_takes_no_longer_than_its_length(part, length):
+    """Quadratic patterns would take hours; the test command's own limit ends them."""
+    assert redact_text(part * (length // len(part)))
 
 
 def test_a_secret_of_the_environment_is_hidden_wherever_it_stands(canary_in_environment):
     data = {"model": {"name": f"x{CANARY}y"}, "list": [f"--name={CANARY}", 3, (CANARY,)]}
     assert CANARY not in str(redact(data))
     assert redact_text(f"ValueError: cannot reach {CANARY}!") == "ValueError: cannot reach ***!"
+
+
+@pytest.mark.parametrize("name", ["STRIPE_KEY", "GITHUB_PAT", "MAIL_PASS", "SENTRY_DSN"])
+def test_variables_that_may_be_secret_are_if_their_value_looks_random(monkeypatch, name):
+    monkeypatch.setenv(name, "a1b2c3d4e5f6a7b8")
+    assert redact_text("got a1b2c3d4e5f6a7b8") == "got ***"
+    monkeypatch.setenv(name, "utterance_id_is_the_key")
+    assert redact_text("got utterance_id_is_the_key") == "got utterance_id_is_the_key"
+
+
+@pytest.mark.parametrize("written", [repr, json.dumps, lambda one: quote(one, safe="")])
+def test_a_secret_of_the_environment_is_hidden_however_it_is_written(monkeypatch, written):
+    secret = "qu\"o'te\\ and/ünd"
+    monkeypatch.setenv("MY_PASSWORD", secret)
+    assert "o'te" not in redact_text(f"failed with {written(secret)}").replace("\\'", "'")
+    assert "%22o" not in redact_text(f"failed with {written(secret)}")
+
+
+def test_each_line_of_a_long_secret_is_hidden(monkeypatch):
+    lines = ["first line of it all", "second line of it all"]
+    monkeypatch.setenv("SIGNING_KEY", "\n".join(lines))
+    assert redact_text(f"+ {lines[1]}\n+ {lines[0]}\n") == "+ ***\n+ ***\n"
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda: redact_words([f"tracker.token='{CANARY}'"]),
+        lambda: redact({"tracker": {"api_key": [CANARY]}}),
+        lambda: redact(["polymodal", "--token", CANARY]),
+        lambda: redact_yaml(f"tracker:\n  secret: {CANARY}\n"),
+    ],
+)
+def test_what_was_hidden_by_its_key_is_hidden_in_every_later_text(hide):
+    assert CANARY in redact_text(f"401 for {CANARY}")
+    assert CANARY not in str(hide())
+    assert redact_text(f"401 for {CANARY}") == "401 for ***"
+
+
+def test_a_secret_is_hidden_earlier_in_the_same_data_and_in_its_keys():
+    data = {"error": f"401 for {CANARY}", CANARY: 1, "config": {"token": CANARY}}
+    assert redact(data) == {"error": "401 for ***", "***": 1, "config": {"token": "***"}}
+
+
+def test_a_plain_word_under_a_secret_key_is_not_missed_elsewhere():
+    assert redact({"token": "characters"}) == {"token": "***"}
+    assert redact_text("unit: characters") == "unit: characters"
 
 
 def test_folders_and_short_words_of_the_environment_are_no_secrets(monkeypatch, tmp_path):
@@ -97,6 +218,8 @@ def test_nested_values_below_a_secret_key_are_hidden():
 def test_of_an_override_the_whole_value_is_hidden():
     words = [f"+tracker.token=a,{CANARY} {CANARY}", "lr=0.1", f"--password={CANARY}"]
     assert redact_words(words) == ["+tracker.token=***", "lr=0.1", "--password=***"]
+    words = ["--token", CANARY, "lr=0.1", "--api-key", "--verbose", "x"]
+    assert redact_words(words) == ["--token", "***", "lr=0.1", "--api-key", "--verbose", "x"]
 
 
 @pytest.mark.parametrize(

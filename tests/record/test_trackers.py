@@ -1,5 +1,6 @@
 """Trackers mirror a run; whatever they do, the run goes on and its folder has everything."""
 
+import contextlib
 import importlib.util
 import json
 import pickle
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from unittest import mock
 
 import pytest
 
@@ -18,7 +20,7 @@ from polymodal.record.trackers.trackio import TrackioTracker
 from polymodal.record.trackers.wandb import WandbTracker
 from polymodal.record.writer import NullWriter, RunWriter
 
-# One process: two runs of one name each, the first of them goes on later. Nothing may connect.
+# One process: a run for each word `id:status`, one after the other. Nothing may connect.
 MIRRORED = """
 import socket, sys
 from pathlib import Path
@@ -33,7 +35,7 @@ def refuse(self, address, *rest):
 
 connect, socket.socket.connect = socket.socket.connect, refuse
 runs = Path(sys.argv[1])
-for run_id, status in (("r1", "finished"), ("r2", "failed"), *([("r1", "finished")] * AGAIN)):
+for run_id, status in (word.split(":") for word in sys.argv[3:]):
     folder = runs / run_id
     folder.mkdir(parents=True, exist_ok=True)
     mirror = Mirror(CLASS())
@@ -46,14 +48,28 @@ print("the run's own line")
 """
 
 
-def mirrored(workplace, tracker: str, name: str, *, again: int = 0):
-    code = MIRRORED.replace("TRACKER", tracker).replace("CLASS", name).replace("AGAIN", str(again))
-    words = [sys.executable, "-c", code, "runs", "tracker.token=canary-in-argv"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "the run's own line\n"
-    assert done.stderr == ""
-    return workplace / "runs"
+def mirrored(tracker: str, name: str, *processes: str) -> None:
+    """Runs processes at once, each with the runs that it is told, and waits for them."""
+    code = MIRRORED.replace("TRACKER", tracker).replace("CLASS", name)
+    command = [sys.executable, "-c", code, "runs", "tracker.token=canary-in-argv"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([*command, *words.split()], **pipes) for words in processes]
+    said = [process.communicate(timeout=120) for process in started]
+    assert said == [("the run's own line\n", "")] * len(processes)
+    assert [process.returncode for process in started] == [0] * len(processes)
+
+
+@pytest.fixture
+def home(workplace, monkeypatch):
+    """A home folder of its own, which no tracker may touch."""
+    home = workplace / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    names = "TRACKIO_DIR HF_HOME XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME"
+    wandb = "WANDB_API_KEY WANDB_MODE WANDB_DIR WANDB_RUN_ID WANDB_CONFIG_DIR WANDB_CACHE_DIR"
+    for name in f"{names} {wandb} WANDB_DATA_DIR".split():
+        monkeypatch.delenv(name, raising=False)
+    return home
 
 
 class Broken:
@@ -168,14 +184,18 @@ def test_a_tracker_that_is_not_installed_names_its_extra(start, monkeypatch, mis
         Mirror(tracker).start(start)
 
 
-def test_trackio_holds_every_row_of_every_run_and_nothing_connects(workplace, monkeypatch):
-    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+def test_trackio_holds_every_row_of_every_run_and_nothing_connects(workplace, home, monkeypatch):
     monkeypatch.setenv("TRACKIO_SPACE_ID", "somebody/space")
     monkeypatch.setenv("TRACKIO_SERVER_URL", "http://192.0.2.1:7860")
-    monkeypatch.setenv("HF_HOME", str(workplace / "home"))
-    runs = mirrored(workplace, "trackio", "TrackioTracker", again=1)
-    assert not (workplace / "home").exists()
-    with sqlite3.connect(runs / ".trackio" / "emodb.db") as database:
+    mirrored("trackio", "TrackioTracker", "r1:finished r2:failed r1:finished")
+    mirrored("trackio", "TrackioTracker", "r3:finished", "r4:interrupted")
+    assert list(home.iterdir()) == []
+    assert {path.name for path in workplace.iterdir()} == {"home", "runs"}
+    assert {path.name for path in (workplace / "runs").iterdir()} == {
+        *("r1", "r2", "r3", "r4", ".trackio")
+    }
+    database = sqlite3.connect(workplace / "runs" / ".trackio" / "emodb.db")
+    with contextlib.closing(database):
         ids = dict(
             database.execute("select run_name, count(distinct run_id) from metrics group by 1")
         )
@@ -183,22 +203,49 @@ def test_trackio_holds_every_row_of_every_run_and_nothing_connects(workplace, mo
             "select run_name, step, metrics from metrics order by id"
         ).fetchall()
         config = json.loads(database.execute("select config from configs").fetchone()[0])
-    assert ids == {"r1": 1, "r2": 1}  # r1 went on as one run
-    first = [json.loads(text)["val/uar"] for run, _, text in rows if run == "r2" and b"val" in text]
-    assert first == [step / 20 for step in range(20)]
-    assert sum(run == "r1" for run, _, _ in rows) == 2 * 21
-    assert [json.loads(text) for run, _, text in rows if run == "r2"][-1] == {"test/uar": 0.5}
+    assert ids == {"r1": 1, "r2": 1, "r3": 1, "r4": 1}  # r1 went on as one run
+    held = {run: [json.loads(text) for of, _, text in rows if of == run] for run in ids}
+    for run in ("r2", "r3", "r4"):
+        assert [row["val/uar"] for row in held[run][:-1]] == [step / 20 for step in range(20)]
+        assert held[run][-1] == {"test/uar": 0.5}
+    assert len(held["r1"]) == 2 * 21
+    assert [step for run, step, _ in rows if run == "r3"][:20] == list(range(20))
     assert (config["lr"], config["_Group"]) == (0.1, "emodb/egemaps")
 
 
+@pytest.mark.parametrize(
+    ("status", "exit_code"), [("finished", 0), ("failed", 1), ("interrupted", 1)]
+)
+@pytest.mark.parametrize(("mode", "resume"), [("offline", None), ("online", "allow")])
+def test_wandb_is_told_of_each_run_and_of_its_end(
+    start, monkeypatch, status, exit_code, mode, resume
+):
+    """With a stand-in for the package, so that it is checked where wandb is not installed."""
+    wandb = mock.MagicMock()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for name in ("WANDB_SILENT", "WANDB_ERROR_REPORTING"):
+        monkeypatch.setenv(name, "restored afterwards")
+    mirror = Mirror(WandbTracker(mode))
+    mirror.start(start)
+    mirror.log({"val/uar": 0.5}, 3)
+    mirror.finish(status, {"test/uar": 0.6})
+    mirror.finish(status, {"test/uar": 0.6})
+    told = wandb.init.call_args.kwargs
+    assert (told["id"], told["name"], told["group"]) == ("r1", "r1", "emodb/egemaps")
+    assert (told["mode"], told["resume"], told["reinit"]) == (mode, resume, "create_new")
+    assert (told["config"], told["dir"]) == ({"lr": 0.1}, str(start.folder))
+    run = wandb.init.return_value
+    run.log.assert_called_once_with({"val/uar": 0.5, "trainer/step": 3})
+    run.summary.update.assert_called_once_with({"test/uar": 0.6, "status": status})
+    run.finish.assert_called_once_with(exit_code=exit_code)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="extra wandb not installed")
-def test_wandb_offline_needs_no_account_and_keeps_runs_apart(workplace, monkeypatch):
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(workplace / "home"))
-    runs = mirrored(workplace, "wandb", "WandbTracker")
-    for run_id in ("r1", "r2"):
-        (stored,) = runs.glob(f"{run_id}/wandb/offline-run-*/run-{run_id}.wandb")
+def test_wandb_offline_needs_no_account_and_keeps_runs_apart(workplace, home):
+    mirrored("wandb", "WandbTracker", "r1:finished r2:failed", "r3:finished")
+    for run_id in ("r1", "r3", "r2"):
+        folder = workplace / "runs" / run_id
+        (stored,) = folder.glob(f"wandb/offline-run-*/run-{run_id}.wandb")
         data = stored.read_bytes()
         assert data.count(b"val/uar") >= 20
         assert all(word in data for word in (b"lr", b"emodb/egemaps", b"test/uar"))

@@ -5,7 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,10 @@ def recording(
         path = announced(runs)
         yield Session(path, NullWriter(), path.name)
         return
+    mirror = Mirror(build(config["tracker"], "tracker"))
     folder = RunFolder.open(resume) if resume else _new(composed, config, kind, parent, data, runs)
     announce(folder.path, runs)
-    mirror = _mirror(folder, composed, config)
+    _start(mirror, folder, composed, config)
     writer = RunWriter(Journal(folder.metrics), mirror)
     session = Session(folder.path, writer, folder.record.run_id)
     status, error = "failed", None
@@ -90,12 +91,13 @@ def recording(
         error = _write_traceback(folder, failure)
         raise RunFailedError(f"{error}\n  the traceback is in {folder.log}") from None
     finally:
-        notes = {**folder.record.notes, **session.notes, "peak_memory_mb": _peak_memory_mb()}
-        folder.update(notes=notes)
-        folder.finish(status, scores=session.scores, error=error)
-        mirror.finish(status, session.scores)
-        writer.close()
-        retract(runs)
+        with ExitStack() as whatever_happens:
+            whatever_happens.callback(retract, runs)
+            whatever_happens.callback(writer.close)
+            whatever_happens.callback(mirror.finish, status, session.scores)
+            notes = {**folder.record.notes, **session.notes, "peak_memory_mb": _peak_memory_mb()}
+            folder.update(notes=notes)
+            folder.finish(status, scores=session.scores, error=error)
 
 
 @contextmanager
@@ -144,13 +146,13 @@ def _new(
     return folder
 
 
-def _mirror(folder: RunFolder, composed: Composed, config: Mapping[str, Any]) -> Mirror:
-    mirror = Mirror(build(config["tracker"], "tracker"))
+def _start(
+    mirror: Mirror, folder: RunFolder, composed: Composed, config: Mapping[str, Any]
+) -> None:
     project = composed.name.partition("/")[0]
     mirror.start(
         Start(folder.record.run_id, project, composed.name, redact(dict(config)), folder.path)
     )
-    return mirror
 
 
 def _write_traceback(folder: RunFolder, failure: Exception) -> str:

@@ -50,9 +50,9 @@ def main(arguments: argparse.Namespace) -> int:
     if len(outcomes) < len(MEMBERS):  # another rank than zero
         return 0
     runs = [str(outcomes[member][0]) for member in ALONE]
-    composed = compose([], config_name="vote")
+    shared = [one for one in arguments.overrides if one.startswith(("tracker", "paths"))]
+    composed = compose(shared, config_name="vote")
     config = checked(composed)
-    config["paths"]["runs"] = str(outcomes["fusion"][0].parent)
     outcomes["soft voting"] = vote(runs, composed, config)
     rows = [(name, of_part(record, "test")) for name, (_, record) in outcomes.items()]
     names = {"fusion": "deep fusion"}

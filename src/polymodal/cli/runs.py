@@ -11,12 +11,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polymodal.contracts.run import STATUSES, RunRecord
 from polymodal.errors import RunError, nearest
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 COLOURS = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
 FIRST_SCORES = ("test/uar", "test/accuracy", "val/uar")
+# What is left out first where a terminal is too narrow: the run's id says much of it.
+DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age")
+UNBOUNDED = 10_000  # width of a page that is a file or a pipe
 LOWER_IS_BETTER = ("loss", "ece", "cross_entropy", "nll", "brier", "mae", "mse", "rmse")
 
 
@@ -65,12 +72,12 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.record.index import list_runs
 
     records, broken = list_runs(Path(arguments.runs))
+    for line in broken:
+        print(f"polymodal: skipped {plain(line)}", file=sys.stderr)
     chosen = _choose(records, arguments)
     if arguments.json:
         print(json.dumps([record.to_dict() for record in chosen], indent=1))
         return 0
-    for line in broken:
-        print(f"polymodal: skipped {plain(line)}", file=sys.stderr)
     if not chosen:
         words = "no run here yet" if not records else "no run like that"
         print(f"{words} ({arguments.runs}); `polymodal run` makes one")
@@ -106,27 +113,61 @@ def _best_first(records: Sequence[RunRecord], score: str) -> list[RunRecord]:
 
 
 def _print(records: Sequence[RunRecord]) -> None:
-    from rich.console import Console
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table()
-    table.add_column("run", overflow="fold", min_width=12)  # an id that is cut cannot be copied
-    table.add_column("experiment", overflow="fold")
-    for name in ("kind", "status"):
-        table.add_column(name, no_wrap=True)
-    scores = shown_scores([record.scores for record in records])
-    for name in [*scores, "seed", "took", "age"]:
-        table.add_column(name, justify="right")
-    for record in records:
-        cells = [number(record.scores.get(name)) for name in scores]
-        seed = "" if record.seed is None else str(record.seed)
-        took = "" if record.duration_s is None else span(record.duration_s)
-        texts = (plain(record.run_id), plain(record.experiment), plain(record.kind))
-        status = Text(plain(record.status), style=COLOURS.get(record.status, "red"))
-        table.add_row(*map(Text, texts), status, *cells, seed, took, _age(record))
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)
+    page = console()
+    columns = _fitting(_columns(records), page.width)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    for name in columns:
+        left = name in ("run", "experiment", "kind", "status")
+        # Folded where even the id alone is too wide: an id that is cut cannot be copied.
+        table.add_column(Text(plain(name)), justify="left" if left else "right", overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        cells = dict(zip(columns, row, strict=True))
+        colour = COLOURS.get(cells["status"], "red")
+        table.add_row(
+            *(Text(cell, colour if name == "status" else "") for name, cell in cells.items())
+        )
+    page.print(table)
+
+
+def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """Every column with its cells, from left to right."""
+    columns = {
+        "run": [plain(one.run_id) for one in records],
+        "experiment": [plain(one.experiment) for one in records],
+        "kind": [plain(one.kind) for one in records],
+        "status": [plain(one.status) for one in records],
+    }
+    for name in shown_scores([one.scores for one in records]):
+        columns[name] = [number(one.scores.get(name)) for one in records]
+    columns["seed"] = ["" if one.seed is None else str(one.seed) for one in records]
+    columns["took"] = ["" if one.duration_s is None else span(one.duration_s) for one in records]
+    columns["age"] = [_age(one) for one in records]
+    return columns
+
+
+def _fitting(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str]]:
+    """Leaves out what a page of that width has no room for."""
+    from rich.cells import cell_len
+
+    kept = dict(columns)
+    for name in DISPENSABLE:
+        widths = [max(map(cell_len, (title, *cells))) + 3 for title, cells in kept.items()]
+        if sum(widths) - 3 <= width:
+            break
+        kept.pop(name, None)
+    return kept
+
+
+def console() -> "Console":
+    """Returns the page to print on: as wide as the terminal, or without end in a file or pipe."""
+    from rich.console import Console
+
+    page = Console(highlight=False)
+    return page if page.is_terminal else Console(highlight=False, width=UNBOUNDED)
 
 
 def shown_scores(scores: Sequence[Mapping[str, float | None]]) -> list[str]:

@@ -5,12 +5,25 @@ polymodal show 20261123 --json
 """
 
 import argparse
+import contextlib
 import json
+import math
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.cli.runs import COLOURS, add_folder, number, part_order, plain, shown_scores, span
+from polymodal.cli.runs import (
+    COLOURS,
+    add_folder,
+    console,
+    number,
+    part_order,
+    plain,
+    shown_scores,
+    span,
+)
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunError
 
@@ -21,7 +34,11 @@ BARS = "▁▂▃▄▅▆▇█"
 FIRST_CURVES = ("val/uar", "val/loss")
 WIDEST_CURVE = 60
 MOST_CURVES = 10
-MOST_CONFIG_LINES = 60
+MOST_CONFIG_LINES = 120
+LABEL_WIDTH = 11
+DIGEST = re.compile(r"[0-9a-f]{40,}")
+DIGITS_SHOWN = 12
+CROWDED = ("folds", "wandb")  # folders whose files are counted, not named
 LESS_TOLD = ("hydra", "paths")  # sections of the config that say nothing about the experiment
 
 
@@ -56,15 +73,13 @@ def main(arguments: argparse.Namespace) -> int:
         values = {**record.to_dict(), "path": str(folder), "folds": [f.to_dict() for f in folds]}
         print(json.dumps(values, indent=1))
         return 0
-    from rich.console import Console
-
-    console = Console(soft_wrap=True)
-    _print_head(console, folder, record)
-    _print_scores(console, record)
-    _print_folds(console, record, folds)
-    _print_curves(console, folder)
-    _print_config(console, folder)
-    _print_files(console, folder)
+    page = console()
+    _print_head(page, folder, record)
+    _print_scores(page, record)
+    _print_folds(page, record, folds)
+    _print_curves(page, folder)
+    _print_config(page, folder)
+    _print_files(page, folder)
     return 0
 
 
@@ -75,17 +90,25 @@ def sparkline(values: Sequence[float]) -> str:
         values: The numbers, at least one.
 
     Returns:
-        At most `WIDEST_CURVE` characters; the last number is always drawn.
+        At most `WIDEST_CURVE` characters; the last number is always drawn, and what is no finite
+        number leaves a gap.
 
     Example:
         >>> sparkline([0, 1, 2, 4])
         '▁▂▄█'
+        >>> sparkline([3, float("nan"), 3])
+        '▁ ▁'
     """
     step = -(-len(values) // WIDEST_CURVE)
     shown = list(values)[::-1][::step][::-1]
-    low, high = min(shown), max(shown)
-    scale = (len(BARS) - 1) / ((high - low) or 1)
-    return "".join(BARS[int((value - low) * scale)] for value in shown)
+    finite = [value for value in shown if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+
+    def bar(value: float) -> str:
+        share = (value / 2 - low / 2) / ((high / 2 - low / 2) or 1)  # halves never overflow
+        return BARS[int(share * (len(BARS) - 1))] if math.isfinite(value) else " "
+
+    return "".join(map(bar, shown))
 
 
 def _fold_folders(folder: Path) -> list[Path]:
@@ -95,17 +118,17 @@ def _fold_folders(folder: Path) -> list[Path]:
     )
 
 
-def _print_head(console: "Console", folder: Path, record: RunRecord) -> None:
+def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
     from rich.text import Text
 
     took = "" if record.duration_s is None else f" in {span(record.duration_s)}"
     status = (plain(record.status), COLOURS.get(record.status, "red"))
     kind = plain(record.kind)
-    console.print(Text.assemble((plain(record.run_id), "bold"), f" · {kind} · ", status, took))
+    page.print(Text.assemble((plain(record.run_id), "bold"), f" · {kind} · ", status, took))
     lines: dict[str, Any] = {
         "error": record.error,
         "from": record.parent,
-        "command": " ".join(map(str, record.command)),
+        "command": _command(record.command),
         "changed": " ".join(_lines(folder / "overrides.txt")),
         "seed": record.seed,
         "started": record.started,
@@ -117,12 +140,15 @@ def _print_head(console: "Console", folder: Path, record: RunRecord) -> None:
     }
     for name, words in lines.items():
         if words not in (None, ""):
-            console.print(f"{name:>9}  {plain(words)}", markup=False, highlight=False)
+            wrapped = Text(plain(words)).wrap(page, max(1, page.width - LABEL_WIDTH))
+            for label, line in zip([name, *[""] * len(wrapped)], wrapped, strict=False):
+                page.print(Text(f"{label:>{LABEL_WIDTH - 2}}  ").append_text(line))
 
 
-def _print_scores(console: "Console", record: RunRecord) -> None:
+def _print_scores(page: "Console", record: RunRecord) -> None:
     """One row a score, one column a part of the corpus: test first."""
     from rich.table import Table
+    from rich.text import Text
 
     names = sorted(record.scores, key=part_order)
     parts = list(dict.fromkeys(name.partition("/")[0] for name in names))
@@ -130,42 +156,46 @@ def _print_scores(console: "Console", record: RunRecord) -> None:
         return
     table = Table("score")
     for part in parts:
-        table.add_column(plain(part), justify="right")
+        table.add_column(Text(plain(part)), justify="right")
     for score in dict.fromkeys(name.partition("/")[2] for name in names):
         cells = [number(record.scores.get(f"{part}/{score}")) for part in parts]
-        table.add_row(plain(score), *cells)
-    console.print(table)
+        table.add_row(Text(plain(score)), *cells)
+    page.print(table)
 
 
-def _print_folds(console: "Console", record: RunRecord, folds: Sequence[RunRecord]) -> None:
+def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord]) -> None:
     """One row a fold, below the scores on the pooled predictions of all."""
     from rich.table import Table
+    from rich.text import Text
 
     if not folds:
         return
     names = shown_scores([one.scores for one in (record, *folds)])
     table = Table("fold")
     for name in names:
-        table.add_column(plain(name), justify="right")
+        table.add_column(Text(plain(name)), justify="right")
     table.add_column("held out")
     for label, one in [("pooled", record), *((str(fold.fold), fold) for fold in folds)]:
         cells = [number(one.scores.get(name)) for name in names]
         held_out = one.notes.get("assignment")
-        table.add_row(label, *cells, _words(held_out) if isinstance(held_out, Mapping) else "")
-    console.print(table)
+        words = _words(held_out) if isinstance(held_out, Mapping) else ""
+        table.add_row(label, *cells, Text(plain(words)))
+    page.print(table)
 
 
-def _print_curves(console: "Console", folder: Path) -> None:
+def _print_curves(page: "Console", folder: Path) -> None:
     from polymodal.record.journal import read_journal
 
     try:
         curves = _curves(read_journal(folder / "metrics.jsonl"))
     except RunError as error:
-        console.print(plain(error.found), markup=False, highlight=False)
+        page.print(plain(error.found), markup=False)
         return
-    for name, values in list(curves.items())[:MOST_CURVES]:
+    shown = list(curves.items())[:MOST_CURVES]
+    width = max((len(plain(name)) for name, _ in shown), default=0)
+    for name, values in shown:
         ends = f"{values[0]:.3f} {sparkline(values)} {values[-1]:.3f}"
-        console.print(f"{plain(name):>16}  {ends}", markup=False, highlight=False)
+        page.print(f"{plain(name):>{width}}  {ends}", markup=False)
 
 
 def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -184,39 +214,63 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     return {name: list(of.values()) for name, of in points.items() if len(of) > 1}
 
 
-def _print_config(console: "Console", folder: Path) -> None:
+def _print_config(page: "Console", folder: Path) -> None:
     from rich.syntax import Syntax
 
-    lines = _without(LESS_TOLD, _lines(folder / "config.yaml"))
+    lines = _compact(_lines(folder / "config.yaml"), page.width)
     if not lines:
         return
     shown = "\n".join(map(plain, lines[:MOST_CONFIG_LINES]))
-    console.print(Syntax(shown, "yaml", background_color="default"))
+    coloured = Syntax(shown, "yaml", background_color="default", word_wrap=True)
+    page.print(coloured if page.is_terminal else shown, markup=False)
     if len(lines) > MOST_CONFIG_LINES:
         rest = len(lines) - MOST_CONFIG_LINES
-        console.print(f"... and {rest} more lines in config.yaml", highlight=False)
+        page.print(f"... and {rest} more lines in {plain(folder / 'config.yaml')}", markup=False)
 
 
-def _without(sections: Sequence[str], lines: Sequence[str]) -> list[str]:
-    """Leaves out whole top-level sections of block-style YAML."""
-    kept, keep = [], True
-    for line in lines:
-        if line and line[0] not in " -#":
-            keep = line.partition(":")[0] not in sections
-        if keep:
-            kept.append(line)
-    return kept
+def _compact(lines: Sequence[str], width: int) -> list[str]:
+    """Leaves out the sections that say nothing about the experiment, and joins short lists."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Writes lists of plain values in one line."""
+
+    def one_line(dumper: Dumper, values: list[Any]) -> yaml.SequenceNode:
+        nested = any(isinstance(one, list | dict) for one in values)
+        return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=not nested)
+
+    Dumper.add_representer(list, one_line)
+    try:
+        config = yaml.safe_load("\n".join(lines))
+    except yaml.YAMLError:
+        return list(lines)
+    if not isinstance(config, dict):
+        return list(lines)
+    told = {key: value for key, value in config.items() if key not in LESS_TOLD}
+    text: str = yaml.dump(told, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width)
+    return text.splitlines() if told else []
 
 
-def _print_files(console: "Console", folder: Path) -> None:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sizes = {path.relative_to(folder): path.stat().st_size for path in files}
-    total = f"{len(files)} files, {sum(sizes.values()) / 1e6:.1f} MB"
-    console.print(f"{plain(folder)} · {total}", markup=False, highlight=False)
-    for path, size in sizes.items():
-        if path.parts[0] not in ("folds", "wandb"):
-            line = f"  {plain(path):<36} {size / 1e3:>10.1f} kB"
-            console.print(line, markup=False, highlight=False)
+def _print_files(page: "Console", folder: Path) -> None:
+    sizes = {}
+    for path in sorted(folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # a run that goes on renames its files
+            if path.is_file():
+                sizes[path.relative_to(folder)] = path.stat().st_size
+    total = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB"
+    page.print(f"{plain(folder)} · {total}", markup=False)
+    shown = {plain(path): size for path, size in sizes.items() if path.parts[0] not in CROWDED}
+    width = max(map(len, shown), default=0)
+    for name, size in shown.items():
+        page.print(f"  {name:<{width}} {size / 1e3:>10.1f} kB", markup=False)
+
+
+def _command(words: Sequence[Any]) -> str:
+    """Writes a command line so that it can be pasted."""
+    texts = [str(word) for word in words]
+    if texts and Path(texts[0]).name in ("__main__.py", "polymodal"):
+        texts[0] = "polymodal"
+    return shlex.join(texts)
 
 
 def _lines(path: Path) -> list[str]:
@@ -235,4 +289,6 @@ def _value(value: Any) -> str:
         return " ".join(map(str, value))
     if isinstance(value, Mapping):
         return f"({_words(value)})"
+    if isinstance(value, str) and DIGEST.fullmatch(value):
+        return value[:DIGITS_SHOWN]
     return str(value)

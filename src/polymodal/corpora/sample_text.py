@@ -2,13 +2,20 @@
 
 import numpy as np
 
-TIMES = (
-    (
-        "오늘 아침에 어제저녁에 지난주에 방금 점심때 주말에 며칠 전에 퇴근길에 밤늦게 오후에 월요일에 얼마 전에"
-    )
-    .replace(" 전에", "_전에")
-    .split()
-)
+TIMES = [
+    "오늘 아침에",
+    "어제저녁에",
+    "지난주에",
+    "방금",
+    "점심때",
+    "주말에",
+    "며칠 전에",
+    "퇴근길에",
+    "밤늦게",
+    "오후에",
+    "월요일에",
+    "얼마 전에",
+]
 TOPICS = [
     "동생이 보낸 편지는",
     "새로 나온 책은",
@@ -71,7 +78,7 @@ def sentence(rng: np.random.Generator, *, positive: bool) -> str:
     Returns:
         The sentence.
     """
-    time = TIMES[rng.integers(len(TIMES))].replace("_", " ")
+    time = TIMES[rng.integers(len(TIMES))]
     topic = TOPICS[rng.integers(len(TOPICS))]
     verdicts = GOOD if positive else BAD
     return f"{time} {topic} {verdicts[rng.integers(len(verdicts))]}."

@@ -51,6 +51,8 @@ def fits(value: Any, hint: Any) -> bool:
         (False, True, False, False)
     """
     origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in arguments)
     if origin is Literal:
@@ -108,7 +110,8 @@ def _arguments(
     for name, value in options.items():
         if name in given or (name not in parameters and not anything):
             known = sorted(set(parameters) - given)
-            yield f"{key}.{name} is unknown to {section['_target_']}\n  to do: {nearest(name, known)}"
+            hint = nearest(name, known)
+            yield f"{key}.{name} is unknown to {section['_target_']}\n  to do: {hint}"
         elif name in hints and not isinstance(value, Mapping) and not fits(value, hints[name]):
             yield f"{key}.{name}={value!r} has the wrong type\n  expected: {_words(hints[name])}"
     for name, parameter in parameters.items():

@@ -94,8 +94,9 @@ def code_state(folder: Path) -> tuple[dict[str, Any], str]:
         "diff_sha256": hashlib.sha256(difference.encode(errors="replace")).hexdigest(),
     }
     if len(difference) > LONGEST_DIFF:
-        rest = len(difference) - LONGEST_DIFF
-        difference = f"{difference[:LONGEST_DIFF]}\n... {rest} more characters, in the hash only\n"
+        shown = difference[: difference.rfind("\n", 0, LONGEST_DIFF) + 1]  # whole lines
+        rest = len(difference) - len(shown)
+        difference = f"{shown}... {rest} more characters, in the hash only\n"
     return state, difference
 
 

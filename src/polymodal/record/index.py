@@ -9,7 +9,8 @@ from polymodal.errors import RunError, nearest
 from polymodal.record.files import LAST
 from polymodal.record.processes import has_ended
 
-NUM_COMPARED = 500  # a misspelt id is compared with the newest ones
+NUM_COMPARED = 500  # a misspelt id is compared with the newest ones of its day, else of all
+DATE = slice(8)  # of an id
 PARTS = ("config.yaml", "metrics.jsonl", "predictions", "checkpoints")  # of a run folder
 
 
@@ -117,7 +118,8 @@ def _is_run(path: Path) -> bool:
 def _hint(name: str, ids: list[str]) -> str:
     if not ids:
         return "`polymodal run` makes one; --runs or POLYMODAL_RUNS names another folder"
-    hint = nearest(name, sorted(ids)[-NUM_COMPARED:])
+    alike = [one for one in ids if one[DATE] == name[DATE]] or ids
+    hint = nearest(name, sorted(alike)[-NUM_COMPARED:])
     return hint if hint.startswith("did you mean") else "`polymodal runs` lists them"
 
 

@@ -41,7 +41,10 @@ def has_ended(host: Mapping[str, Any]) -> bool:
         False also for another machine, or where nothing is known.
     """
     known = _known_here(host)
-    return known is not None and process_started(known[0]) != known[1] and not _hidden(known[0])
+    if known is None:
+        return False
+    started = process_started(known[0])
+    return not _hidden(known[0]) if started is None else started != known[1]
 
 
 def goes_on(host: Mapping[str, Any]) -> bool:

@@ -18,18 +18,20 @@ ANYWHERE = (
 )
 # `token` does only at the end, and not where a text encoder or a count means it:
 # `tokenizer`, `num_tokens`, `pad_token`, `max_token` are no secrets.
-OF_TEXT = "pad cls sep bos eos unk mask blank start end class special max min num per".split()
-TOKEN = "".join(f"(?<!{word}_)" for word in OF_TEXT) + "token"
+TOKEN = (
+    r"(?<!pad_)(?<!cls_)(?<!sep_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!mask_)(?<!blank_)(?<!start_)"
+    r"(?<!end_)(?<!class_)(?<!special_)(?<!max_)(?<!min_)(?<!num_)(?<!per_)token"
+)
 LAST = rf"(?:{TOKEN}\d*|(?<![a-z])auth|(?<=[_.-])pwd)"
 SECRET_KEY = re.compile(rf"{ANYWHERE}|{LAST}$", re.I)
 # Environment variables such as STRIPE_KEY, if their value looks random.
-LOOSE_NAME = re.compile(r"(?:^|_)(?:KEY|PAT|PASS|AUTH|DSN)$", re.I)
+LOOSE_NAME = re.compile(r"(?:^|_)(?:KEY|PAT|PASS|DSN)$", re.I)
 RANDOM = re.compile(r"(?=.*\d)(?=.*[a-z])[^\s/]{16,}", re.I)
 INTERPOLATION = re.compile(r"""\$\{[\w.:]+(?:,\s*(?:null|''|"")?)?\}""")
 HARMLESS = ("null", "none", "true", "false", "~", "")
 # A plain value ends with its word after `=`, and with its line after `:`; a comma, bracket or
 # quote within it ends it only where the next key, or nothing, follows.
-INSIDE = r"""[,)}\]"'](?=[^\s,)}\]"':=])(?!\w+["']?[ ]*[:=])"""
+INSIDE = r"""[,)}\]"'](?=[^\s,)}\]"':=])(?!\w{1,60}["']?[ ]?[:=])"""
 IN_TEXT = re.compile(
     rf"""(?P<key>(?:{ANYWHERE}[\w\-]{{0,40}}|{LAST})"""
     r"""["']?[ \t]{0,8}(?:=|(?P<colon>:))[ \t]{0,8})"""
@@ -42,7 +44,7 @@ IN_ADDRESS = re.compile(r"(?<=://)(?:([^\s:/@]{1,100}:)[^\s/@]{1,200}|[^\s:/@]{2
 # What the services themselves mark as a secret.
 SHAPE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{30,}|gh[opsur]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}"
-    r"|sk-(?=[\w-]*\d)[\w-]{20,}|xox[abps]-[\w-]{10,}|wandb_v\d_\w{20,}|AKIA[0-9A-Z]{16}\b)"
+    r"|sk-(?=[\w-]{0,99}\d)[\w-]{20,}|xox[abps]-[\w-]{10,}|wandb_v\d_\w{20,}|AKIA[0-9A-Z]{16}\b)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
 # What was hidden by its key once is hidden from then on wherever it stands, as in a traceback.
