@@ -86,12 +86,12 @@ def test_a_secret_is_hidden_by_its_key(text):
         "time_per_token=3",
         "token_type: x",
         "author: me",
-        "OLDPWD=/work/x",
+        "OLDPWD=/home/x",
         "git@github.com:owner/name",
         "risk-adjusted-classification-of-emotion-1",
         "task-1-hf_hub_download",
         "965d8b60f964985a8bef9729fc49eb02f4a5702a",
-        "C:\\data\\emodb and /work/data/03a01Fa.wav",
+        "C:\\data\\emodb and /home/data/03a01Fa.wav",
     ],
 )
 def test_what_is_no_secret_stays(text):

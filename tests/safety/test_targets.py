@@ -29,7 +29,7 @@ from polymodal.safety.targets import resolve_target
     ],
 )
 def test_what_is_not_on_the_list_is_refused(name):
-    with pytest.raises(ConfigError, match="model._target_"):
+    with pytest.raises(ConfigError, match=r"model\._target_"):
         resolve_target(name, "model")
 
 

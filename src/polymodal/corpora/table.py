@@ -33,8 +33,8 @@ def read_table(
 
     Every cell of a CSV is text (`001` stays `001`). A column that is not ours is kept, so that
     splits can group by it. A signal is a column `signal_<name>` with the path of a `.npy` file,
-    beside it `signal_<name>_rate_hz` (empty for one value an event), `_start` and `_length`. Without a
-    column for the id, the stem of the audio's path is taken.
+    beside it `signal_<name>_rate_hz` (empty for one value an event), `_start` and `_length`.
+    Without a column for the id, the stem of the audio's path is taken.
 
     Args:
         root: Folder that the paths in the table are relative to.
