@@ -35,7 +35,7 @@ def test_balanced_weights_make_rare_classes_count_as_much():
     ("weights", "message"),
     [({"angr": 1}, "did you mean 'anger'"), ({"anger": 1}, "lacks"), ("equal", "none, balanced")],
 )
-def test_weights_that_name_no_class_are_refused(weights, message):
+def test_weights_that_name_no_class_are_refused(shape_checks_off, weights, message):
     with pytest.raises(ConfigError, match=message):
         CrossEntropy(["anger", "joy"], [1, 1], class_weights=weights)
 
