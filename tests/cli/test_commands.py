@@ -114,3 +114,12 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_without_an_argument_the_sample_is_run(polymodal, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "polymodal.assemble.runner.run_experiment", lambda one, _: asked.append(one)
+    )
+    assert polymodal("run")[0] == 0
+    assert [one.name for one in asked] == ["sample/fusion"]

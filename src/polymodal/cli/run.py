@@ -11,6 +11,8 @@ Without an argument it runs the embedded sample. Overrides are Hydra's:
 import argparse
 from pathlib import Path
 
+SAMPLE = "experiment=sample/fusion"  # what runs where nothing is asked for
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `polymodal run`.
@@ -48,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.cli.start import checked
     from polymodal.cli.summary import print_outcome
 
-    composed = compose(arguments.overrides)
+    composed = compose(arguments.overrides or [SAMPLE])
     outcome = run_experiment(composed, checked(composed))
     if outcome is not None:
         print_outcome(outcome)
