@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import polars as pl
 
 from polymodal.errors import ManifestError
 
+ROWS_AT_ONCE = 65_536
 SIGNAL = pl.Struct(
     {
         "name": pl.String,
@@ -29,7 +30,12 @@ SCHEMA: Mapping[str, Any] = {
     "audio": pl.String(),
     "start_s": pl.Float64(),
     "duration_s": pl.Float64(),
+    "sampling_rate_hz": pl.Int64(),
+    "channels": pl.Int64(),
+    "audio_bytes": pl.Int64(),
+    "audio_sha256": pl.String(),
     "text": pl.String(),
+    "text_raw": pl.String(),
     "signals": pl.List(SIGNAL),
     "label": pl.String(),
     "votes": pl.List(VOTE),
@@ -44,7 +50,7 @@ class SignalReference:
 
     Args:
         name: Name of the signal, such as `eda`.
-        path: A `.npy` file below the root: `[sample]` or `[sample, channel]`.
+        path: A `.npy` file below `Manifest.signals_root`: `[sample]` or `[sample, channel]`.
         rate_hz: Samples a second; None for one value an event (heart-beat intervals).
         start: First sample of the utterance in the file.
         length: Number of samples; None for all from `start` on.
@@ -67,6 +73,7 @@ class Utterance:
         audio: Audio file below the root, or None.
         start_s: Where the utterance begins in that file, in seconds.
         duration_s: How long it lasts, in seconds; None if unknown.
+        audio_bytes: Size of the audio file when the corpus was read; None if unknown.
         text: What is said, or None.
         signals: Name of a signal to where it is.
         label: The class, or None for a tie or an unlabelled utterance.
@@ -77,6 +84,7 @@ class Utterance:
     audio: str | None = None
     start_s: float = 0.0
     duration_s: float | None = None
+    audio_bytes: int | None = None
     text: str | None = None
     signals: Mapping[str, SignalReference] = field(default_factory=dict)
     label: str | None = None
@@ -108,6 +116,8 @@ class Manifest:
         frame: One row an utterance.
         root: The folder below which every path lies.
         refused: Rows of the raw corpus that were refused.
+        handled: Oddity of the raw corpus to how often the reader met and mended it.
+        signals_root: The folder below which the signals lie; the root where it is not given.
 
     Raises:
         ManifestError: There is no row, a required value is missing, or an id stands twice.
@@ -122,6 +132,8 @@ class Manifest:
     frame: pl.DataFrame
     root: Path
     refused: tuple[Refusal, ...] = ()
+    handled: Mapping[str, int] = field(default_factory=dict)
+    signals_root: Path | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", _conform(self.frame))
@@ -147,6 +159,7 @@ class Manifest:
             audio=values["audio"],
             start_s=values["start_s"] or 0.0,
             duration_s=values["duration_s"],
+            audio_bytes=values["audio_bytes"],
             text=(values["text"] or "").strip() or None,
             signals=signals,
             label=values["label"],
@@ -159,34 +172,37 @@ class Manifest:
             64 hexadecimal digits (SHA-256).
         """
         columns = sorted(self.frame.columns)
-        text = self.frame.select(columns).sort("utterance_id").write_ndjson()
-        return hashlib.sha256("\n".join((*columns, text)).encode()).hexdigest()
+        frame = self.frame.select(columns).sort("utterance_id")
+        digest = hashlib.sha256("\n".join((*columns, "")).encode())
+        for rows in frame.iter_slices(ROWS_AT_ONCE):
+            digest.update(rows.write_ndjson().encode())
+        return digest.hexdigest()
 
     def refused_by_rule(self) -> dict[str, int]:
         """Returns how many rows each rule refused."""
         return dict(Counter(refusal.rule for refusal in self.refused))
 
     def take(self, frame: pl.DataFrame) -> "Manifest":
-        """Returns a manifest of some of these rows, with the same root and refusals.
+        """Returns a manifest of other rows, with the same folders and refusals.
 
         Args:
             frame: The rows to keep.
 
         Returns:
-            The smaller manifest.
+            The new manifest.
 
         Raises:
             ManifestError: No row is left.
         """
-        return Manifest(frame, self.root, self.refused)
+        return replace(self, frame=frame)
 
     def write(self, path: Path) -> None:
-        """Writes the rows as Parquet.
+        """Writes the rows as Parquet: equal rows make equal bytes.
 
         Args:
             path: The file to write.
         """
-        self.frame.write_parquet(path)
+        self.frame.write_parquet(path, row_group_size=ROWS_AT_ONCE)
 
     @classmethod
     def read(cls, path: Path, root: Path | None = None) -> "Manifest":

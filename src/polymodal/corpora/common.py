@@ -1,7 +1,10 @@
-"""What every reader does: check rows one by one, refuse with a reason, never drop in silence."""
+"""What every reader does: check rows one by one, refuse with a reason, drop nothing in silence."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from polymodal.errors import DataError, ManifestError, nearest
 from polymodal.safety.paths import inside
 
 SHOWN = 5
+NUM_THREADS = 8  # reading headers waits for the disk more than for the processor
 
 
 @dataclass
@@ -61,14 +65,22 @@ def finish(
     root: Path,
     rules: Rules,
     refused: Sequence[Refusal] = (),
+    *,
+    handled: Mapping[str, int] | None = None,
+    signals_root: Path | None = None,
 ) -> Manifest:
-    """Checks rows and makes the manifest of those that can be used.
+    """Checks rows and makes the manifest of those that can be used, in the order of their ids.
+
+    Neither the order of the rows nor that of the files moves the result: of equal rows one is kept,
+    of different rows with the same id none.
 
     Args:
         rows: Row number (or file name) and columns; `label` in the corpus's own words.
         root: Folder of the corpus.
         rules: What is accepted.
         refused: Rows that the reader has refused already.
+        handled: Oddities that the reader has mended, and how often.
+        signals_root: Folder of the signals, where it is another one.
 
     Returns:
         The manifest.
@@ -76,16 +88,23 @@ def finish(
     Raises:
         ManifestError: More rows were refused than allowed, or none is left.
     """
-    refusals, accepted = list(refused), []
-    seen: dict[str, int | str] = {}
+    refusals, named = list(refused), []
     for number, row in rows:
         if not _wanted(row, rules.where):
             continue
-        if fault := _fault(row, root, rules, seen):
+        if fault := _fault(row, rules):
             refusals.append(Refusal(number, *fault))
-            continue
-        seen[row["utterance_id"]] = number
-        accepted.append(row)
+        else:
+            named.append((number, row))
+    unique = _unique(named, refusals)
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        faults = list(threads.map(lambda one: _header_fault(one[1], root), unique))
+    refusals += [
+        Refusal(number, *fault)
+        for (number, _), fault in zip(unique, faults, strict=True)
+        if fault is not None
+    ]
+    accepted = [row for (_, row), fault in zip(unique, faults, strict=True) if fault is None]
     _check_refusals(refusals, rules.max_refused)
     if not accepted:
         filters = f" with corpus.where={dict(rules.where)}" if rules.where else ""
@@ -93,11 +112,33 @@ def finish(
             f"no utterance is left in {root}{filters}, {len(refusals)} rows were refused",
             remedy="check corpus.root and corpus.where",
         )
-    return Manifest(_frame(accepted), root, tuple(refusals))
+    return Manifest(_frame(accepted), root, tuple(refusals), dict(handled or {}), signals_root)
 
 
-def header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
-    """Opens the header of an utterance's audio, and fills in its duration.
+def _unique(
+    rows: Sequence[tuple[int | str, dict[str, Any]]], refusals: list[Refusal]
+) -> list[tuple[int | str, dict[str, Any]]]:
+    """Rows in the order of their ids, each id once; the others are refused."""
+    unique = []
+    for name, group in groupby(sorted(rows, key=_id), key=_id):
+        (number, row), *others = group
+        if all(other == row for _, other in others):
+            unique.append((number, row))
+            rule, places = "duplicate row", [f"row {number}"]
+        else:
+            others = [(number, row), *others]
+            rule, places = "duplicate id", [f"row {place}" for place, _ in others]
+        reason = f"{name!r} stands in {' and '.join(places)}"
+        refusals += [Refusal(place, rule, reason) for place, _ in others]
+    return unique
+
+
+def _id(numbered: tuple[int | str, Mapping[str, Any]]) -> str:
+    return str(numbered[1]["utterance_id"])
+
+
+def _header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
+    """Opens the header of an utterance's audio, and fills in what it says.
 
     Args:
         row: Columns; `duration_s` is set where it is missing.
@@ -106,6 +147,8 @@ def header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
     Returns:
         Rule and reason if the audio cannot be used.
     """
+    if not row.get("audio"):
+        return None
     try:
         path = inside(root, row["audio"])
     except DataError as error:
@@ -118,6 +161,11 @@ def header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
         return "unreadable audio", f"{row['audio']}: {error}"
     if not header.frames:
         return "empty audio", f"{row['audio']} has no sample"
+    row |= {
+        "sampling_rate_hz": header.samplerate,
+        "channels": header.channels,
+        "audio_bytes": path.stat().st_size,
+    }
     if row.get("duration_s") is None:
         row["duration_s"] = header.frames / header.samplerate - (row.get("start_s") or 0.0)
     return None
@@ -136,20 +184,41 @@ def _wanted(row: Mapping[str, Any], where: Mapping[str, str | Sequence[str]]) ->
     return True
 
 
-def _fault(
-    row: dict[str, Any], root: Path, rules: Rules, seen: Mapping[str, int | str]
-) -> tuple[str, str] | None:
+def _fault(row: dict[str, Any], rules: Rules) -> tuple[str, str] | None:
     """Rule and reason if a row cannot be used; otherwise its label is put into our words."""
     for column in ("utterance_id", "speaker"):
         if not row.get(column):
             return f"no {column}", f"{column} is empty"
-    if (before := seen.get(row["utterance_id"])) is not None:
-        return "duplicate id", f"{row['utterance_id']!r} stands in row {before} already"
     label = row.get("label") or None
     row["label"] = label = rules.label_map.get(label, label) if label else None
     if label and rules.classes and label not in rules.classes:
         return "unknown label", f"{label!r}, {nearest(label, rules.classes)}"
-    return header_fault(row, root) if row.get("audio") else None
+    if row.get("votes") and rules.label_map:
+        row["votes"] = merged_votes(row["votes"], rules.label_map)
+    return None
+
+
+def merged_votes(
+    votes: Sequence[Mapping[str, Any]], label_map: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Puts the labels of votes into our words, and adds up those that become one.
+
+    Args:
+        votes: Each with `label` and `count`.
+        label_map: The corpus's word to ours.
+
+    Returns:
+        The votes, each label once.
+
+    Example:
+        >>> merged_votes([{"label": "joy", "count": 2}, {"label": "love", "count": 1}],
+        ...              {"love": "joy"})
+        [{'label': 'joy', 'count': 3}]
+    """
+    counts: Counter[str] = Counter()
+    for vote in votes:
+        counts[label_map.get(vote["label"], vote["label"])] += vote["count"]
+    return [{"label": label, "count": count} for label, count in counts.items()]
 
 
 def _check_refusals(refusals: Sequence[Refusal], allowed: int | None) -> None:
