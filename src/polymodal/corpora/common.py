@@ -28,12 +28,14 @@ class Rules:
         label_map: The corpus's word to ours.
         where: Column to the value, or values, to keep.
         max_refused: How many rows may be refused; None for any number.
+        declared_votes: Whether every label that got a vote must be a declared class, too.
     """
 
     classes: Sequence[str] | None = None
     label_map: Mapping[str, str] = field(default_factory=dict)
     where: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     max_refused: int | None = 0
+    declared_votes: bool = False
 
 
 def existing(root: str, corpus: str) -> Path:
@@ -191,10 +193,12 @@ def _fault(row: dict[str, Any], rules: Rules) -> tuple[str, str] | None:
             return f"no {column}", f"{column} is empty"
     label = row.get("label") or None
     row["label"] = label = rules.label_map.get(label, label) if label else None
-    if label and rules.classes and label not in rules.classes:
-        return "unknown label", f"{label!r}, {nearest(label, rules.classes)}"
     if row.get("votes") and rules.label_map:
         row["votes"] = merged_votes(row["votes"], rules.label_map)
+    names = [vote["label"] for vote in row.get("votes") or ()] if rules.declared_votes else []
+    for name in [label, *names] if label else names:
+        if rules.classes and name not in rules.classes:
+            return "unknown label", f"{name!r}, {nearest(name, rules.classes)}"
     return None
 
 

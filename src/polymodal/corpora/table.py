@@ -24,6 +24,7 @@ def read_table(
     columns: Mapping[str, str | None] | None = None,
     speaker: str | None = None,
     encoding: str = "utf-8",
+    label_separator: str | None = None,
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
     where: Mapping[str, str | Sequence[str]] | None = None,
@@ -43,6 +44,8 @@ def read_table(
         columns: Our column to the table's; None where they are the same.
         speaker: One speaker for all rows, for tables that name none.
         encoding: Of CSV and JSONL; with UTF-8 a byte order mark is left out.
+        label_separator: What stands between several labels of one cell, such as `;`. Each becomes
+            a vote; a row with several has no single label.
         classes: The declared classes; None to accept any label.
         label_map: The table's word to ours.
         where: Column to the value, or values, to keep.
@@ -58,7 +61,7 @@ def read_table(
     folder = existing(root, "the corpus")
     path = folder / file
     named = {ours: theirs for ours, theirs in (columns or {}).items() if theirs}
-    frame = _renamed(_read(path, encoding), path, named)
+    frame = _renamed(read_cells(path, encoding), path, named)
     if speaker is not None:
         frame = frame.with_columns(pl.lit(speaker).alias("speaker"))
     if "speaker" not in frame.columns:
@@ -68,11 +71,24 @@ def read_table(
             remedy="name it with corpus.columns.speaker=COLUMN, or give one speaker to all rows "
             "with corpus.speaker=NAME",
         )
-    rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    return finish(_rows(frame, corpus or folder.name), folder, rules)
+    rules = Rules(classes, label_map or {}, where or {}, max_refused, bool(label_separator))
+    rows = _rows(frame, corpus or folder.name, label_separator)
+    return finish(rows, folder, rules)
 
 
-def _read(path: Path, encoding: str) -> pl.DataFrame:
+def read_cells(path: Path, encoding: str) -> pl.DataFrame:
+    """Reads a CSV, JSONL or Parquet file; every cell of a CSV is text.
+
+    Args:
+        path: The file.
+        encoding: Of CSV and JSONL.
+
+    Returns:
+        The table.
+
+    Raises:
+        ManifestError: The file is missing, of another kind or encoding, or cannot be read.
+    """
     if path.suffix not in READERS:
         raise ManifestError(f"{path} is of no known kind", expected=" or ".join(READERS))
     try:
@@ -109,7 +125,9 @@ def _renamed(frame: pl.DataFrame, path: Path, columns: Mapping[str, str]) -> pl.
     return frame.drop(hidden).rename(taken)
 
 
-def _rows(frame: pl.DataFrame, corpus: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(
+    frame: pl.DataFrame, corpus: str, separator: str | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, cells in enumerate(frame.iter_rows(named=True), start=1):
         row = {name: None if cell in MISSING_WORDS else cell for name, cell in cells.items()}
         for name in NUMBERS:
@@ -125,7 +143,15 @@ def _rows(frame: pl.DataFrame, corpus: str) -> Iterator[tuple[int, dict[str, Any
         for name in ("utterance_id", "speaker", "label"):
             if row.get(name) is not None:
                 row[name] = str(row[name])
+        if separator and (cell := row.get("label")):
+            row |= _several(cell, separator)
         yield number, row
+
+
+def _several(cell: str, separator: str) -> dict[str, Any]:
+    labels = [label for part in cell.split(separator) if (label := part.strip())]
+    votes = [{"label": label, "count": 1} for label in dict.fromkeys(labels)]
+    return {"label": labels[0] if len(votes) == 1 else None, "votes": votes, "label_raw": cell}
 
 
 def _signals(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:

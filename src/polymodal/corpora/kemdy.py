@@ -1,0 +1,277 @@
+"""KEMDy19 and KEMDy20 (ETRI): Korean dialogues with ten annotators and wrist physiology.
+
+Noh and Jeong, "KEMDy19: Korean emotion multi-modal dataset" and "KEMDy20" (ETRI, 2021). Both are
+licence-gated: ask ETRI for them. Read as they were received, dirt included.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import soundfile
+
+from polymodal.contracts.manifest import Manifest, Refusal
+from polymodal.corpora.common import Rules, existing, finish
+from polymodal.corpora.kemdy_annotation import (
+    TIE,
+    Annotation,
+    mend_letters,
+    read_annotations,
+    votes_of,
+)
+from polymodal.corpora.kemdy_signals import cut_signals
+from polymodal.corpora.transcripts import TextPreparation, decode
+from polymodal.errors import ManifestError
+
+SEGMENT_19 = re.compile(r"Sess\d\d_(?:script0[1-6]|impro0[1-4])_[FM]\d{3}")
+SEGMENT_20 = re.compile(r"Sess\d\d_script0[1-6]_User\d{3}[FM]_\d{3}")
+FILE_19 = re.compile(r"Sess(?:ion)?\d\d_?([FM])")
+# Marks such as `b/` and `n/` (breath, noise), `*` and `+` (unclear or cut words).
+MARKERS = (r"(?<![A-Za-z])[A-Za-z]/", r"[*+]")
+Brackets = Literal["keep", "content", "drop"]
+
+
+@dataclass
+class _Reading:
+    """What is found below the folder of a corpus while it is read."""
+
+    root: Path
+    segment_id: re.Pattern[str]
+    clean: TextPreparation
+    handled: Counter[str] = field(default_factory=Counter)
+    refused: list[Refusal] = field(default_factory=list)
+    files: dict[str, dict[str, Path]] = field(default_factory=dict)
+    signals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def read_kemdy19(
+    root: str,
+    *,
+    prepared: str,
+    perspective: Literal["speaker", "listener"] = "speaker",
+    brackets: Brackets = "content",
+    classes: Sequence[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    where: Mapping[str, str | Sequence[str]] | None = None,
+    max_refused: int | None = 0,
+) -> Manifest:
+    """Reads KEMDy19: 20 sessions, each with two actors, six scripted and four free dialogues.
+
+    The F file and the M file of a session both list every segment: the row in the file of the
+    speaker's own letter says what the speaker felt, the other what the listener felt.
+
+    Args:
+        root: The folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or the one above it.
+        prepared: Folder that the cut signals are written to.
+        perspective: Whose emotion is the label.
+        brackets: What becomes of words in parentheses (cut speech): kept with them, without, or
+            dropped.
+        classes: The declared classes; None to accept all seven emotions.
+        label_map: An emotion to another class.
+        where: Column to the value, or values, to keep; there are `session`, `gender`, `scenario`
+            and `label_raw` (`angry;neutral` for a tie).
+        max_refused: How many rows may be refused; None for any number.
+
+    Returns:
+        The manifest; a tie has no label but its votes.
+
+    Raises:
+        ManifestError: A folder is missing, a table cannot be read, or more rows were refused than
+            allowed.
+    """
+    reading = _open(root, "KEMDy19", SEGMENT_19, brackets)
+    reading.signals = cut_signals(
+        reading.root,
+        Path(prepared).expanduser(),
+        SEGMENT_19,
+        lambda table, segment: _letter(table) in (segment[-4], ""),
+        reading.handled,
+    )
+    rows: list[Annotation] = []
+    for table in _tables(reading):
+        annotations = read_annotations(table, SEGMENT_19, reading.handled, reading.refused)
+        letter = _letter(table)
+        mended = mend_letters(annotations, letter, partial(_duration_s, reading), reading.handled)
+        own = perspective == "speaker"
+        rows += [one for one in mended if (one.segment[-4] == letter) is own]
+    rules = Rules(classes, label_map or {}, where or {}, max_refused)
+    return _finish(reading, rows, rules, Path(prepared).expanduser(), "kemdy19")
+
+
+def read_kemdy20(
+    root: str,
+    *,
+    prepared: str,
+    brackets: Brackets = "content",
+    classes: Sequence[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    where: Mapping[str, str | Sequence[str]] | None = None,
+    max_refused: int | None = 0,
+) -> Manifest:
+    """Reads KEMDy20: 40 sessions, each of two people who talk after six videos; mostly neutral.
+
+    Args:
+        root: The folder with `annotation`, `wav`, `EDA`, `IBI` and `TEMP`, or the one above it.
+        prepared: Folder that the cut signals are written to.
+        brackets: What becomes of words in parentheses (cut speech): kept with them, without, or
+            dropped.
+        classes: The declared classes; None to accept all seven emotions.
+        label_map: An emotion to another class.
+        where: Column to the value, or values, to keep; there are `session`, `gender`, `scenario`
+            and `label_raw` (`angry;neutral` for a tie).
+        max_refused: How many rows may be refused; None for any number.
+
+    Returns:
+        The manifest; a tie has no label but its votes.
+
+    Raises:
+        ManifestError: A folder is missing, a table cannot be read, or more rows were refused than
+            allowed.
+    """
+    reading = _open(root, "KEMDy20", SEGMENT_20, brackets)
+    reading.signals = cut_signals(
+        reading.root,
+        Path(prepared).expanduser(),
+        SEGMENT_20,
+        lambda table, segment: segment.rpartition("_")[0] == table.stem,
+        reading.handled,
+    )
+    rows: list[Annotation] = []
+    for table in _tables(reading):
+        rows += read_annotations(table, SEGMENT_20, reading.handled, reading.refused)
+    rules = Rules(classes, label_map or {}, where or {}, max_refused)
+    return _finish(reading, rows, rules, Path(prepared).expanduser(), "kemdy20")
+
+
+def _open(root: str, corpus: str, segment_id: re.Pattern[str], brackets: Brackets) -> _Reading:
+    given = existing(root, corpus)
+    found = [given, *sorted(path for path in given.glob("*") if corpus in path.name)]
+    folder = next((path for path in found if (path / "annotation").is_dir()), None)
+    if folder is None:
+        raise ManifestError(
+            f"{given} has no folder `annotation`",
+            expected=f"the folder of {corpus} as ETRI ships it, with annotation/ and wav/",
+            remedy="give it with corpus.root=FOLDER",
+        )
+    clean = TextPreparation(unicode_form="NFC", markers=MARKERS, brackets=brackets)
+    reading = _Reading(folder, segment_id, clean)
+    reading.files = {"wav": {}, "txt": {}}
+    for path in sorted(_walk(folder / "wav")):
+        kind = path.suffix.lower()[1:]
+        if kind in reading.files and segment_id.fullmatch(path.stem):
+            reading.files[kind].setdefault(path.stem, path)
+    return reading
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
+
+
+def _tables(reading: _Reading) -> list[Path]:
+    return sorted((reading.root / "annotation").glob("*.csv"))
+
+
+def _letter(table: Path) -> str:
+    found = FILE_19.search(table.stem)
+    return found.group(1) if found else ""
+
+
+def _duration_s(reading: _Reading, segment: str) -> float | None:
+    """Length of a segment's audio; None without a readable header."""
+    try:
+        return float(soundfile.info(reading.files["wav"][segment]).duration)
+    except (KeyError, OSError, RuntimeError):
+        return None
+
+
+def _finish(
+    reading: _Reading, rows: Sequence[Annotation], rules: Rules, signals_root: Path, corpus: str
+) -> Manifest:
+    annotated = {one.segment for one in rows}
+    reading.handled["audio without an annotation"] += len(reading.files["wav"].keys() - annotated)
+    made = [(one.place, _row(one, reading, corpus)) for one in rows]
+    usable = []
+    for (place, row), one in zip(made, rows, strict=True):
+        if row["audio"] is None and one.segment not in reading.files["txt"]:
+            reading.refused.append(Refusal(place, "neither wav nor txt", one.segment))
+        else:
+            usable.append((place, row))
+    reading.handled += Counter(_oddities(row for _, row in usable))
+    handled = {rule: count for rule, count in sorted(reading.handled.items()) if count}
+    return finish(
+        usable,
+        reading.root,
+        rules,
+        reading.refused,
+        handled=handled,
+        signals_root=signals_root,
+    )
+
+
+def _row(annotation: Annotation, reading: _Reading, corpus: str) -> dict[str, Any]:
+    segment = annotation.segment
+    session, scenario, last, *_ = segment.split("_")
+    person = f"{session}{last[0]}" if corpus == "kemdy19" else last
+    raw = _text(segment, reading)
+    wav = reading.files["wav"].get(segment)
+    return {
+        "utterance_id": segment,
+        "corpus": corpus,
+        "speaker": person,
+        "dialogue": f"{session}_{scenario}",
+        "audio": wav.relative_to(reading.root).as_posix() if wav else None,
+        "text": (reading.clean(raw) or None) if raw else None,
+        "text_raw": raw,
+        "signals": reading.signals.get(segment),
+        "label": annotation.label,
+        "votes": votes_of(annotation),
+        "valence": annotation.valence,
+        "arousal": annotation.arousal,
+        "label_raw": annotation.emotion or None,
+        "session": session,
+        "gender": "female" if person[-1] == "F" else "male",
+        "scenario": scenario,
+    }
+
+
+def _text(segment: str, reading: _Reading) -> str | None:
+    path = reading.files["txt"].get(segment)
+    if path is None:
+        return None
+    try:
+        text, encoding = decode(path.read_bytes())
+    except UnicodeDecodeError:
+        reading.handled["text that is neither UTF-8 nor cp949"] += 1
+        return None
+    reading.handled[f"text in {encoding}"] += 1
+    return text.strip("\r\n")
+
+
+def _oddities(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        if TIE in (row["label_raw"] or ""):
+            yield "tie"
+        elif row["label"] is None:
+            yield "no emotion"
+        elif row["votes"] and max(row["votes"], key=_count)["count"] > _votes(row, row["label"]):
+            yield "label that is not the majority of the votes"
+        if row["audio"] is None:
+            yield "no wav"
+        if row["text"] is None:
+            yield "no text"
+        if not row["signals"]:
+            yield "no signals"
+
+
+def _count(vote: Mapping[str, Any]) -> int:
+    return int(vote["count"])
+
+
+def _votes(row: Mapping[str, Any], label: str) -> int:
+    return next((_count(vote) for vote in row["votes"] if vote["label"] == label), 0)

@@ -1,0 +1,264 @@
+"""The annotation tables of KEMDy19 and KEMDy20: two header rows, ten annotators side by side."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from polymodal.contracts.manifest import Refusal
+from polymodal.corpora.transcripts import decode
+from polymodal.errors import ManifestError
+
+# In the order that the corpus itself uses inside its ties.
+EMOTIONS = ("happy", "surprise", "angry", "neutral", "disgust", "fear", "sad")
+MISSPELT = {"disqust": "disgust"}
+SESSION = re.compile(r"Sess(?:ion)?(\d\d)")
+TIE = ";"
+PREFIX = len("Sess01")
+TOLERANCE_S = 0.02
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What the annotators said of one segment.
+
+    Args:
+        segment: Its id, such as `Sess01_script01_F001`.
+        place: File and row, for messages.
+        duration_s: End minus start within the dialogue; None where a time is missing.
+        emotion: The majority, several with `;` for a tie; empty where it is missing.
+        valence: Mean of 1 to 5.
+        arousal: Mean of 1 to 5.
+        votes: The annotators' emotions.
+    """
+
+    segment: str
+    place: str
+    duration_s: float | None
+    emotion: str
+    valence: float | None
+    arousal: float | None
+    votes: tuple[str, ...]
+
+    @property
+    def label(self) -> str | None:
+        """The emotion, or None for a tie or a missing one."""
+        return None if TIE in self.emotion else self.emotion or None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a table has what; the pair of times, and the first of three columns an annotator.
+
+    Args:
+        first_row: Position of the first row of data.
+        segment: Column of the segment id.
+        start: Column of the start within the dialogue; the end follows.
+        emotion: Column of the majority.
+        valence: Column of the mean valence.
+        arousal: Column of the mean arousal.
+        votes: Columns of the annotators' emotions.
+    """
+
+    first_row: int
+    segment: int
+    start: int
+    emotion: int
+    valence: int
+    arousal: int
+    votes: tuple[int, ...]
+
+
+def read_annotations(
+    path: Path, segment_id: re.Pattern[str], handled: Counter[str], refused: list[Refusal]
+) -> list[Annotation]:
+    """Reads one annotation table.
+
+    Args:
+        path: The table; its name holds the session.
+        segment_id: What a segment id looks like.
+        handled: Counts the oddities that were mended.
+        refused: Gets the rows without a usable id or with an unknown emotion.
+
+    Returns:
+        The rows, in their order.
+
+    Raises:
+        ManifestError: The file is neither UTF-8 nor cp949, or holds no segment id.
+    """
+    rows = _cells(path)
+    columns = _columns(rows, segment_id, path)
+    session = SESSION.search(path.name)
+    annotations = []
+    for number, row in enumerate(rows[columns.first_row :], start=columns.first_row + 1):
+        if not any(row):
+            continue
+        place = f"{path.name}:{number}"
+        segment = _at(row, columns.segment)
+        if not segment_id.fullmatch(segment):
+            refused.append(Refusal(place, "no segment id", f"{segment!r}"))
+            continue
+        if session and segment[4:PREFIX] != session.group(1):
+            segment = f"Sess{session.group(1)}{segment[PREFIX:]}"
+            handled["id with the prefix of another session"] += 1
+        annotation = _annotation(row, columns, segment, place, handled)
+        unknown = {*annotation.emotion.split(TIE), *annotation.votes} - {*EMOTIONS, ""}
+        if unknown:
+            refused.append(Refusal(place, "unknown emotion", f"{sorted(unknown)}"))
+            continue
+        annotations.append(annotation)
+    return annotations
+
+
+def votes_of(annotation: Annotation) -> list[dict[str, str | int]] | None:
+    """Counts the annotators by emotion, in the order of `EMOTIONS`.
+
+    Args:
+        annotation: What they said.
+
+    Returns:
+        Each emotion that was said, with its `label` and `count`; None if nobody said any.
+
+    Example:
+        >>> votes_of(Annotation("a", "", None, "sad", None, None, ("sad", "fear", "sad")))
+        [{'label': 'fear', 'count': 1}, {'label': 'sad', 'count': 2}]
+    """
+    counts = Counter(annotation.votes)
+    return [{"label": e, "count": counts[e]} for e in EMOTIONS if counts[e]] or None
+
+
+def mend_letters(
+    annotations: Sequence[Annotation],
+    letter: str,
+    duration_s: Callable[[str], float | None],
+    handled: Counter[str],
+) -> list[Annotation]:
+    """Mends ids that carry the partner's letter by mistake (KEMDy19, sessions 3 and 9).
+
+    Such an id stands twice in the file, while the same number with the wearer's own letter is
+    missing. Of the two rows the one is renamed whose length is that of the missing segment's audio
+    and not that of its namesake; where both or neither fit, nothing is guessed.
+
+    Args:
+        annotations: The rows of one file.
+        letter: F or M: whose file it is.
+        duration_s: Segment to the length of its audio, None where there is none.
+        handled: Counts the mended ids.
+
+    Returns:
+        The rows.
+    """
+    counts = Counter(one.segment for one in annotations)
+    mended = list(annotations)
+    for name in [name for name, count in counts.items() if count > 1]:
+        own = re.sub(r"_[FM](\d{3})$", rf"_{letter}\1", name)
+        if own == name or own in counts:
+            continue
+        wanted_s, other_s = duration_s(own), duration_s(name)
+        fitting = [
+            place
+            for place, one in enumerate(annotations)
+            if one.segment == name and _lasts(one, wanted_s) and not _lasts(one, other_s)
+        ]
+        if len(fitting) == 1:
+            mended[fitting[0]] = replace(annotations[fitting[0]], segment=own)
+            handled["id with the partner's letter"] += 1
+    return mended
+
+
+def _lasts(annotation: Annotation, duration_s: float | None) -> bool:
+    if annotation.duration_s is None or duration_s is None:
+        return False
+    return abs(annotation.duration_s - duration_s) < TOLERANCE_S
+
+
+def _cells(path: Path) -> list[list[str]]:
+    try:
+        text, _ = decode(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path} is neither UTF-8 nor cp949: {error}", remedy="save it as UTF-8"
+        ) from None
+    return [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
+
+
+def _columns(rows: Sequence[Sequence[str]], segment_id: re.Pattern[str], path: Path) -> Columns:
+    """Finds the columns by name in either header row, or else by position from the segment id."""
+    found = [
+        (number, column)
+        for number, row in enumerate(rows)
+        for column, cell in enumerate(row)
+        if segment_id.fullmatch(cell)
+    ]
+    if not found:
+        raise ManifestError(
+            f"{path} holds no segment id",
+            expected=f"ids such as {segment_id.pattern}",
+            remedy="check that corpus.root is the folder of this corpus",
+        )
+    first_found, segment = found[0]
+    numbered = (place for place, row in enumerate(rows) if _number(_at(row, 0)) is not None)
+    first_row = min(first_found, next(numbered, first_found))
+    heads = rows[:first_row]
+    emotion = _named(heads, "totalevaluation", segment + 1)
+    below = heads[-1] if heads else []
+    swapped = _key(_at(below, emotion + 1)) == "arousal"
+    width = len(rows[first_found])
+    return Columns(
+        first_row,
+        segment,
+        start=_named(heads, "wav", 1),
+        emotion=emotion,
+        valence=emotion + (2 if swapped else 1),
+        arousal=emotion + (1 if swapped else 2),
+        votes=tuple(range(emotion + 3, width, 3)),
+    )
+
+
+def _named(heads: Sequence[Sequence[str]], name: str, otherwise: int) -> int:
+    for row in heads:
+        for column, cell in enumerate(row):
+            if _key(cell) == name:
+                return column
+    return otherwise
+
+
+def _key(cell: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", cell.lower())
+
+
+def _annotation(
+    row: Sequence[str], columns: Columns, segment: str, place: str, handled: Counter[str]
+) -> Annotation:
+    start_s, end_s = _number(_at(row, columns.start)), _number(_at(row, columns.start + 1))
+    emotion = TIE.join(_emotion(word, handled) for word in _at(row, columns.emotion).split(TIE))
+    votes = (_emotion(_at(row, column), handled) for column in columns.votes)
+    return Annotation(
+        segment,
+        place,
+        duration_s=None if start_s is None or end_s is None else end_s - start_s,
+        emotion=emotion,
+        valence=_number(_at(row, columns.valence)),
+        arousal=_number(_at(row, columns.arousal)),
+        votes=tuple(vote for vote in votes if vote),
+    )
+
+
+def _emotion(word: str, handled: Counter[str]) -> str:
+    word = word.strip().lower()
+    if word in MISSPELT:
+        handled[f"{word} for {MISSPELT[word]}"] += 1
+    return MISSPELT.get(word, word)
+
+
+def _at(row: Sequence[str], column: int) -> str:
+    return row[column] if column < len(row) else ""
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None

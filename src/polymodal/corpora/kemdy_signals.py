@@ -1,0 +1,245 @@
+"""The physiology of KEMDy: tables whose rows name the segment that they belong to.
+
+A table is cut once into a `.npy` file with the samples of each segment side by side, and read again
+only when it changes.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+# Changing how tables are cut changes this number, so that old cuts are not taken for new ones.
+VERSION = 1
+FIELDS = ("first", "second", "third", "fourth")
+# What the devices record at, where a table's times do not tell (Empatica E4; ECG is uncertain).
+USUAL_RATES_HZ: Mapping[str, float | None] = {"EDA": 4.0, "TEMP": 4.0, "ECG": 250.0, "IBI": None}
+CLOCK = r"(\d{1,2}):(\d{2}):(\d{2}(?:[.,]\d+)?)"
+MILLISECONDS_FROM, MICROSECONDS_FROM = 1e11, 1e14
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One table, cut by segment.
+
+    Args:
+        path: The `.npy` file below the folder of the signals.
+        rate_hz: Samples a second; None for one value an event.
+        segments: Segment to (first sample, number of samples).
+        odd: Oddity to how often it was met.
+    """
+
+    path: str
+    rate_hz: float | None
+    segments: Mapping[str, tuple[int, int]]
+    odd: Mapping[str, int]
+
+
+def cut_signals(
+    root: Path,
+    signals_root: Path,
+    segment_id: re.Pattern[str],
+    worn_by: Callable[[Path, str], bool],
+    handled: Counter[str],
+) -> dict[str, list[dict[str, Any]]]:
+    """Cuts every table of every signal of a corpus.
+
+    Args:
+        root: Folder of the corpus, with a folder a signal.
+        signals_root: Folder that the `.npy` files are written to.
+        segment_id: What a segment id looks like.
+        worn_by: Whether a segment is one of the person who wore the device of a file.
+        handled: Counts the oddities.
+
+    Returns:
+        Segment to its signals, as the manifest has them.
+    """
+    signals: dict[str, list[dict[str, Any]]] = {}
+    for kind in USUAL_RATES_HZ:
+        for table in _tables(root / kind):
+            cut = _cut_once(table, kind, root, signals_root, segment_id)
+            handled.update(cut.odd)
+            for segment, (start, length) in cut.segments.items():
+                if worn_by(table, segment):
+                    reference = {"path": cut.path, "rate_hz": cut.rate_hz}
+                    span = {"name": kind.lower(), "start": start, "length": length}
+                    signals.setdefault(segment, []).append({**reference, **span})
+    return signals
+
+
+def _tables(folder: Path) -> list[Path]:
+    tables = sorted(folder.rglob("*.csv"))
+    originals = [table for table in tables if table.parent.name == "Original"]
+    return originals or tables
+
+
+def _cut_once(
+    table: Path, kind: str, root: Path, signals_root: Path, segment_id: re.Pattern[str]
+) -> Cut:
+    """Cuts a table, or finds the cut that was made of it before."""
+    target = (signals_root / table.relative_to(root)).with_suffix(".npy")
+    index, state = target.with_suffix(".json"), table.stat()
+    of_source = [VERSION, state.st_size, state.st_mtime_ns, segment_id.pattern]
+    known = _known(index, of_source)
+    if known is not None:
+        return known
+    values, cut = _cut(table, kind, target.relative_to(signals_root).as_posix(), segment_id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write(target, lambda path: np.save(path, values))
+    body = {"path": cut.path, "rate_hz": cut.rate_hz, "segments": cut.segments, "odd": cut.odd}
+    text = json.dumps({"source": of_source, "sha256": _digest(target), "cut": body})
+    _write(index, lambda path: path.write_text(text, encoding="utf-8"))
+    return cut
+
+
+def _known(index: Path, of_source: list[Any]) -> Cut | None:
+    try:
+        read = json.loads(index.read_text(encoding="utf-8"))
+        usable = read["source"] == of_source
+        usable = usable and read["sha256"] == _digest(index.with_suffix(".npy"))
+        cut = read["cut"]
+        segments = {name: (start, length) for name, (start, length) in cut["segments"].items()}
+        return Cut(**{**cut, "segments": segments}) if usable else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    beside = path.with_name(f".{path.name}.new{path.suffix}")
+    write(beside)
+    beside.replace(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cut(table: Path, kind: str, path: str, segment_id: re.Pattern[str]) -> tuple[np.ndarray, Cut]:
+    columns = 2 if kind == "IBI" else 1
+    odd: Counter[str] = Counter()
+    rows = _rows_in_segments(table, segment_id)
+    if rows is None:
+        odd[f"{kind} table without a row in a segment"] += 1
+        return np.zeros((0, columns)[:columns], np.float32), Cut(path, None, {}, odd)
+    values = _values(rows, kind)
+    usable = values.select(pl.all_horizontal(pl.all().is_finite().fill_null(False))).to_series()
+    if lost := int((~usable).sum()):
+        odd[f"{kind} sample that is no number"] += lost
+    rows, values = rows.filter(usable), values.filter(usable)
+    spans = rows.with_row_index("row").group_by("segment", maintain_order=True)
+    lengths = spans.agg(pl.col("row").first().alias("start"), pl.len().alias("length"))
+    segments = {name: (start, length) for name, start, length in lengths.iter_rows()}
+    array = values.to_numpy().astype(np.float32)
+    rate_hz = None if kind == "IBI" else _rate_hz(table, kind, rows, odd)
+    if kind == "IBI":
+        array = _since_first_beat(array, segments)
+    return array if kind == "IBI" else array[:, 0], Cut(path, rate_hz, segments, odd)
+
+
+def _rows_in_segments(table: Path, segment_id: re.Pattern[str]) -> pl.DataFrame | None:
+    """The rows that end with a segment id, each segment's together; header lines have none."""
+    raw = table.read_bytes()
+    if not raw.strip():
+        return None
+    lines = pl.read_csv(
+        raw,
+        has_header=False,
+        schema={"line": pl.String},
+        separator="\x01",  # a line is one field, whatever its number of commas
+        quote_char=None,
+        encoding="utf8-lossy",
+    )
+    split = pl.col("line").str.split_exact(",", len(FIELDS) - 1).struct.rename_fields([*FIELDS])
+    cells = lines.select(split).unnest("line").select(pl.all().str.strip_chars(' \r\ufeff"'))
+    matches = pl.all().str.contains(f"^(?:{segment_id.pattern})$").fill_null(False)
+    place = int(cells.select(matches).sum().to_numpy().argmax())
+    named = cells.with_columns(cells.to_series(place).alias("segment"))
+    inside = named.filter(cells.select(matches).to_series(place))
+    if inside.is_empty() or place < 2:
+        return None
+    times = inside.with_columns(inside.to_series(place - 1).alias("time"))
+    return times.drop(FIELDS[place - 1 :]).sort("segment", maintain_order=True)
+
+
+def _values(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """The one column of values, or offset and interval of heart beats."""
+    names = [name for name in FIELDS if name in rows.columns]
+    numbers = rows.select(pl.col(names).cast(pl.Float64, strict=False))
+    if kind == "IBI":
+        return numbers.select(names[:2])
+    if kind == "ECG" and len(names) > 1 and _is_clock(numbers.to_series(0), rows["segment"]):
+        return numbers.select(names[1])
+    return numbers.select(names[0])
+
+
+def _is_clock(column: pl.Series, segments: pl.Series) -> bool:
+    """Whether a column only grows within each segment, as a time does and a voltage does not."""
+    steps = pl.DataFrame({"value": column, "segment": segments}).select(
+        pl.col("value").diff().over("segment").drop_nulls()
+    )["value"]
+    return bool((steps >= 0).all()) and column.n_unique() > segments.n_unique()
+
+
+def _rate_hz(table: Path, kind: str, rows: pl.DataFrame, odd: Counter[str]) -> float:
+    """The rate that the header states, that the times show, or that the device usually has."""
+    if (stated := _stated_rate_hz(table)) is not None:
+        return stated
+    spans = (
+        rows.select("segment", _seconds(rows["time"]).alias("s"))
+        .group_by("segment")
+        .agg(pl.len().alias("num"), (pl.col("s").last() - pl.col("s").first()).alias("span_s"))
+        .filter((pl.col("num") > 1) & (pl.col("span_s") > 0))
+    )
+    usual = USUAL_RATES_HZ[kind]
+    assert usual is not None
+    if spans.is_empty():
+        odd[f"{kind} table whose rate is assumed"] += 1
+        return usual
+    rate = float(spans.select(((pl.col("num") - 1) / pl.col("span_s")).median()).item())
+    nearest = max(1, round(rate))
+    return float(nearest) if abs(rate - nearest) < 0.02 * nearest else round(rate, 3)
+
+
+def _stated_rate_hz(table: Path) -> float | None:
+    """The second line of an Empatica E4 file, below the start: one number."""
+    with table.open(encoding="utf-8-sig", errors="replace") as file:
+        head = [file.readline().strip() for _ in range(2)]
+    try:
+        start, rate_hz = float(head[0]), float(head[1])
+    except ValueError:
+        return None
+    return rate_hz if start > 1e8 and 0 < rate_hz < 1e5 else None
+
+
+def _seconds(times: pl.Series) -> pl.Series:
+    """Seconds from a clock (`10:00:00.250` in any date format) or from a number (s, ms or us)."""
+    number = pl.col("t").cast(pl.Float64, strict=False)
+    scaled = (
+        pl.when(number > MICROSECONDS_FROM)
+        .then(number / 1e6)
+        .when(number > MILLISECONDS_FROM)
+        .then(number / 1e3)
+        .otherwise(number)
+    )
+    part = [
+        pl.col("t").str.extract(CLOCK, group).str.replace(",", ".").cast(pl.Float64, strict=False)
+        for group in (1, 2, 3)
+    ]
+    clock = part[0] * 3600 + part[1] * 60 + part[2]
+    return times.to_frame("t").select(pl.coalesce(clock, scaled)).to_series()
+
+
+def _since_first_beat(array: np.ndarray, segments: Mapping[str, tuple[int, int]]) -> np.ndarray:
+    """Offsets count from the start of the recording; here from the first beat of the segment."""
+    shifted = array.copy()
+    for start, length in segments.values():
+        shifted[start : start + length, 0] -= array[start, 0]
+    return shifted

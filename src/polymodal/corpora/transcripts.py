@@ -1,0 +1,157 @@
+"""Transcripts: bytes of unknown encoding to text, and text to what an encoder should see."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import polars as pl
+
+from polymodal.contracts.manifest import Manifest
+from polymodal.errors import ConfigError
+
+ENCODINGS = ("utf-8-sig", "cp949")
+BRACKETS = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]|<([^<>]*)>")
+QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b\u00b4`", "'")) | str.maketrans(
+    dict.fromkeys("\u201c\u201d\u201e\u201f", '"')
+)
+
+
+class TextPreparation:
+    """Prepares transcripts for an encoder; by default they stay as they are.
+
+    The steps run in the order of the arguments, and blank space is drawn together at the end.
+
+    Args:
+        unicode_form: Unicode normalisation: NFC puts Korean letters that came apart (as in file
+            names of macOS) together again, NFKC also narrows full-width letters.
+        markers: Regular expressions of annotation marks, which are taken out.
+        brackets: What becomes of `(…)`, `[…]` and `<…>`: kept, only their `content`, or `drop`ped.
+        quotes: Whether typographic quotation marks become plain ones.
+        repeats: Longest run of one character that is left (`ㅋㅋㅋㅋㅋ`); 0 for any.
+        punctuation: Whether punctuation is kept or dropped.
+        case: Whether letters keep their case or become small.
+
+    Raises:
+        ConfigError: A marker is no regular expression.
+
+    Example:
+        >>> prepare = TextPreparation(markers=[r"[a-z]/"], brackets="content", repeats=2)
+        >>> prepare("b/ 아니 (그게)  ㅋㅋㅋㅋ")
+        '아니 그게 ㅋㅋ'
+    """
+
+    def __init__(
+        self,
+        *,
+        unicode_form: Literal["NFC", "NFKC"] | None = None,
+        markers: Sequence[str] = (),
+        brackets: Literal["keep", "content", "drop"] = "keep",
+        quotes: bool = False,
+        repeats: int = 0,
+        punctuation: Literal["keep", "drop"] = "keep",
+        case: Literal["keep", "lower"] = "keep",
+    ) -> None:
+        self.unicode_form, self.markers = unicode_form, tuple(markers)
+        self.brackets, self.quotes, self.repeats = brackets, quotes, repeats
+        self.punctuation, self.case = punctuation, case
+        for marker in self.markers:
+            try:
+                re.compile(marker)
+            except re.error as error:
+                raise ConfigError(
+                    f"the marker {marker!r} is no regular expression: {error}",
+                    remedy=r"write a backslash before characters such as * or +",
+                ) from None
+
+    def __call__(self, text: str) -> str:
+        """Prepares one transcript.
+
+        Args:
+            text: As the corpus has it.
+
+        Returns:
+            As the encoder shall see it; may be empty.
+        """
+        if self.unicode_form:
+            text = unicodedata.normalize(self.unicode_form, text)
+        if self._marker:
+            text = self._marker.sub(" ", text)
+        if self.brackets != "keep":
+            text = BRACKETS.sub(" " if self.brackets == "drop" else _content, text)
+        if self.quotes:
+            text = text.translate(QUOTES)
+        if self._run:
+            text = self._run.sub(lambda found: found.group(1) * self.repeats, text)
+        if self.punctuation == "drop":
+            text = "".join(" " if unicodedata.category(c).startswith("P") else c for c in text)
+        if self.case == "lower":
+            text = text.lower()
+        return " ".join(text.split())
+
+    def changes_nothing(self) -> bool:
+        """Tells whether every text stays as it is, but for blank space."""
+        kept = self.brackets == self.punctuation == self.case == "keep"
+        return kept and not (self.unicode_form or self.markers or self.quotes or self.repeats)
+
+    @cached_property
+    def _marker(self) -> re.Pattern[str] | None:
+        return re.compile("|".join(f"(?:{one})" for one in self.markers)) if self.markers else None
+
+    @cached_property
+    def _run(self) -> re.Pattern[str] | None:
+        return re.compile(rf"(.)\1{{{self.repeats},}}") if self.repeats else None
+
+
+def prepare_text(manifest: Manifest, preparation: TextPreparation) -> Manifest:
+    """Prepares the transcripts of a corpus and keeps the raw ones in `text_raw`.
+
+    Args:
+        manifest: The corpus.
+        preparation: What is done to each text.
+
+    Returns:
+        The corpus; a text of which nothing is left is missing.
+
+    Example:
+        >>> from pathlib import Path
+        >>> frame = pl.DataFrame({"utterance_id": ["a"], "speaker": ["s"], "text": ["JA!"]})
+        >>> lowered = prepare_text(Manifest(frame, Path()), TextPreparation(case="lower"))
+        >>> lowered.utterance(0).text, lowered.frame["text_raw"][0]
+        ('ja!', 'JA!')
+    """
+    if preparation.changes_nothing():
+        return manifest
+    texts = manifest.frame["text"]
+    prepared = pl.Series("text", [one and (preparation(one) or None) for one in texts], pl.String)
+    raw = pl.coalesce("text_raw", "text").alias("text_raw")
+    return manifest.take(manifest.frame.with_columns(raw).with_columns(prepared))
+
+
+def decode(raw: bytes) -> tuple[str, str]:
+    """Decodes text that is UTF-8, with or without a byte order mark, or else cp949 (Korean).
+
+    Args:
+        raw: The bytes.
+
+    Returns:
+        The text and its encoding.
+
+    Raises:
+        UnicodeDecodeError: It is neither.
+
+    Example:
+        >>> decode("화가 나".encode("cp949"))
+        ('화가 나', 'cp949')
+    """
+    for encoding in ENCODINGS[:-1]:
+        try:
+            return raw.decode(encoding), encoding.removesuffix("-sig")
+        except UnicodeDecodeError:
+            continue
+    return raw.decode(ENCODINGS[-1]), ENCODINGS[-1]
+
+
+def _content(found: re.Match[str]) -> str:
+    return f" {next((group for group in found.groups() if group), '')} "
