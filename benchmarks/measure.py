@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import corpora
 from polymodal.data.batches import LengthBucketSampler
 from polymodal.record.environment import versions
 
@@ -78,6 +79,9 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "demo": demo,
     "padding": padding,
     "runs": runs,
+    "manifests": corpora.manifests,
+    "kemdy": corpora.kemdy,
+    "check": corpora.check,
 }
 
 

@@ -50,7 +50,7 @@ GOOD = ("a.wav,s1,joy", "b.wav,s2,anger", "c.wav,s3,joy", "d.wav,s4,anger")
         ((*GOOD, "empty.wav,s1,joy"), [], ["row 5: unreadable audio", "corpus.max_refused=1"]),
         ((*GOOD, "noise.wav,s1,joy"), [], ["row 5: unreadable audio", "noise.wav"]),
         ((*GOOD, "gone.wav,s1,joy"), [], ["row 5: missing audio", "gone.wav"]),
-        ((*GOOD, "a.wav,s1,joy"), [], ["row 5: duplicate id", "'a'"]),
+        ((*GOOD, "a.wav,s1,joy"), [], ["row 5: duplicate row", "'a'"]),
         ((*GOOD, "../a.wav,s1,joy"), [], ["row 5:"]),
         ((*GOOD[:3], "d.wav,s4,angr"), [], ["row 4: unknown label", "'anger'"]),
         ((*GOOD[:3], "d.wav,,anger"), [], ["row 4: no speaker"]),

@@ -115,7 +115,7 @@ def test_two_processes_may_generate_at_once(tmp_path):
     prints = {process.communicate(timeout=120)[0] for process in both}
     assert len(prints) == 1
     assert all(process.returncode == 0 for process in both)
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["v1-4x8-seed0"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["v1.1-4x8-seed0"]
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polymodal.data import batches
-from polymodal.data.batches import LengthBucketSampler
+from polymodal.data.batches import LengthBucketSampler, balanced_chances
 
 LENGTHS = st.lists(st.floats(0.1, 30), min_size=1, max_size=60)
 
@@ -60,3 +60,45 @@ def test_buckets_leave_little_padding():
     sampler = LengthBucketSampler(lengths.tolist(), budget=120, max_utterances=64, shuffle=True)
     padded = sum(lengths[batch].max() * len(batch) for batch in sampler)
     assert 1 - lengths.sum() / padded < 0.07
+
+
+def drawn_classes(targets, num_classes, epochs=40, ranks=1):
+    sampler = LengthBucketSampler(
+        [1.0] * len(targets),
+        budget=16,
+        max_utterances=8,
+        shuffle=True,
+        chances=balanced_chances(targets, num_classes),
+    )
+    drawn = []
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        for rank in range(ranks):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(batches, "_world", lambda rank=rank: (rank, ranks))
+                drawn += [index for batch in sampler for index in batch]
+    return np.array(drawn)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_balanced_sampling_draws_every_class_alike_on_any_number_of_ranks(ranks):
+    targets = np.array([0] * 80 + [1] * 15 + [2] * 5 + [-1] * 10)
+    drawn = drawn_classes(targets, 3, ranks=ranks)
+    assert (drawn < 100).all()  # what has no class is never drawn
+    shares = np.bincount(targets[drawn]) / len(drawn)
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
+    assert abs(len(drawn) / 40 - 110) <= 1
+
+
+def test_ranks_together_draw_what_one_rank_draws():
+    targets = np.array([0] * 40 + [1] * 8)
+    one, two = (np.sort(drawn_classes(targets, 2, epochs=3, ranks=r)) for r in (1, 2))
+    assert one.tolist() == two.tolist()
+
+
+def test_shares_come_nearer_to_balance():
+    shares = np.array([[1, 0], [1, 0], [1, 0], [0.5, 0.5], [np.nan, np.nan]])
+    chances = balanced_chances(shares, 2)
+    often, seldom = (chances[:, None] * np.nan_to_num(shares)).sum(axis=0)
+    assert 1 <= often / seldom < 3.5 / 0.5
+    assert chances[4] == 0

@@ -120,8 +120,8 @@ def test_padding_marks_what_is_real_and_what_is_absent():
 
 def test_a_modality_that_a_batch_lacks_is_left_out():
     items = [
-        Item("a", {"speech": np.ones(3, np.float32), "text": None}, 1),
-        Item("b", {"speech": None, "text": None}, -1),
+        Item("a", {"speech": np.ones(3, np.float32), "text": None}, np.array(1)),
+        Item("b", {"speech": None, "text": None}, np.array(-1)),
     ]
     batch = collate(items)
     assert set(batch.modalities) == {"speech"}

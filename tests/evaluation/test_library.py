@@ -8,6 +8,8 @@ from polymodal.errors import ConfigError
 from polymodal.evaluation.library import TorchmetricsScore, build_score
 from polymodal.evaluation.scores import MacroF1, UnweightedAverageRecall
 
+CLASSES = {"classes": 3}
+
 
 def draw():
     generator = np.random.default_rng(0)
@@ -17,7 +19,7 @@ def draw():
 def test_the_task_is_told_where_it_is_asked_for():
     sk = pytest.importorskip("sklearn.metrics")
     logits, targets = draw()
-    kappa = build_score(torchmetrics.CohenKappa, 3)
+    kappa = build_score(torchmetrics.CohenKappa, CLASSES)
     expected = sk.cohen_kappa_score(targets, logits.argmax(axis=1))
     assert kappa(logits, targets) == pytest.approx(expected, abs=1e-6)
     assert kappa.higher_is_better
@@ -25,15 +27,15 @@ def test_the_task_is_told_where_it_is_asked_for():
 
 def test_the_old_and_the_new_name_of_a_metric_give_our_macro_f1():
     logits, targets = draw()
-    wrapped = build_score(functools.partial(torchmetrics.F1Score, average="macro"), 3)
-    direct = build_score(torchmetrics.classification.MulticlassF1Score, 3)
+    wrapped = build_score(functools.partial(torchmetrics.F1Score, average="macro"), CLASSES)
+    direct = build_score(torchmetrics.classification.MulticlassF1Score, CLASSES)
     for score in (wrapped, direct):
         assert score(logits, targets) == pytest.approx(MacroF1()(logits, targets), abs=1e-6)
 
 
 def test_state_does_not_leak_into_the_next_call():
     logits, targets = draw()
-    accuracy = build_score(torchmetrics.Accuracy, 3)
+    accuracy = build_score(torchmetrics.Accuracy, CLASSES)
     first = accuracy(logits, targets)
     accuracy(logits, (targets + 1) % 3)
     assert accuracy(logits, targets) == first
@@ -46,9 +48,9 @@ def test_no_gathering_over_ranks():
 
 
 def test_own_scores_and_bound_arguments_are_left_alone():
-    assert isinstance(build_score(UnweightedAverageRecall, 3), UnweightedAverageRecall)
+    assert isinstance(build_score(UnweightedAverageRecall, CLASSES), UnweightedAverageRecall)
     bound = functools.partial(torchmetrics.Accuracy, task="multiclass", num_classes=5)
-    assert build_score(bound, 3).metric.num_classes == 5
+    assert build_score(bound, CLASSES).metric.num_classes == 5
 
 
 @pytest.mark.parametrize(
@@ -61,10 +63,10 @@ def test_own_scores_and_bound_arguments_are_left_alone():
 )
 def test_what_is_no_score_is_refused(factory, message):
     with pytest.raises(ConfigError, match=message):
-        build_score(factory, 3)
+        build_score(factory, CLASSES)
 
 
 def test_several_numbers_are_refused():
-    score = build_score(functools.partial(torchmetrics.Recall, average="none"), 3)
+    score = build_score(functools.partial(torchmetrics.Recall, average="none"), CLASSES)
     with pytest.raises(ConfigError, match="several numbers"):
         score(*draw())

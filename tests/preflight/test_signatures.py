@@ -84,9 +84,21 @@ SHIPPED = sorted(
 )
 
 
+CLASSES = "corpus.classes=[a,b]"
+MUST_BE_GIVEN = {
+    "corpus/table": [CLASSES],
+    "corpus/folders": [CLASSES],
+    "corpus/huggingface": [CLASSES],
+    "corpus/features": [CLASSES, "corpus.modalities={face: face.npz}"],
+    "corpus/manifest": [CLASSES, "corpus.file=m.parquet"],
+    "encoder/precomputed": ["encoder.features.signal=face", "encoder.features.feature_size=5"],
+    "split/file": ["split.file=folds.json"],
+}
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_option_passes(workplace, name):
     group, _, option = name.partition("/")
-    classes = ["corpus.classes=[a,b]"] if name == "corpus/table" else []
     if name != "tracker/wandb":
-        check_signatures(compose([f"{group}={option}", *classes]).resolved())
+        chosen = [f"{group}={option}", *MUST_BE_GIVEN.get(name, ())]
+        check_signatures(compose(chosen).resolved())

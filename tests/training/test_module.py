@@ -51,12 +51,12 @@ def test_every_epoch_scores_each_validation_utterance_once(experiment, monkeypat
 
 def test_weights_are_loaded_for_the_same_classes_and_parameters_only(experiment):
     module, _ = fit(experiment)
-    state = {"state_dict": module.state_dict(), "polymodal_classes": list(module.classes)}
+    state = {"state_dict": module.state_dict(), "polymodal_classes": module.declared}
     other = experiment.module(experiment.folds[0])
     other.load_weights(state)
     for name, value in module.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
-    swapped = {**state, "polymodal_classes": list(reversed(module.classes))}
+    swapped = {**state, "polymodal_classes": module.declared[::-1]}
     with pytest.raises(CheckpointError, match="in this order"):
         other.load_weights(swapped)
     with pytest.raises(CheckpointError, match="does not fit"):

@@ -35,7 +35,7 @@ def vote(names: Sequence[str], composed: Composed, config: Mapping[str, Any]) ->
     tables = [_table(member, config["part"]) for member in members]
     voted: PredictionTable = build(config["voting"], "voting", tables=tables)
     scores = {
-        name: build_score(deferred(section), len(voted.classes))
+        name: build_score(deferred(section), voted.kinds)
         for name, section in config["scores"].items()
     }
     facts = {"members": [member.name for member in members], "rows": len(voted)}

@@ -1,5 +1,6 @@
 """Turns a section of the configuration into an object; the only caller of Hydra's instantiate."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from polymodal.errors import ConfigError, UserError
 INJECTED: Mapping[str, frozenset[str]] = {
     "split": frozenset({"manifest"}),
     "model": frozenset({"feature_sizes", "num_outputs"}),
-    "loss": frozenset({"classes", "class_counts"}),
+    "loss": frozenset({"classes", "class_counts", "num_targets"}),
     "optimizer": frozenset({"params"}),
     "scheduler": frozenset({"optimizer", "total_steps"}),
     "scores": frozenset({"task", "num_classes"}),
@@ -44,12 +45,15 @@ def deferred(section: Mapping[str, Any]) -> Any:
         raise ConfigError(str(error).strip().splitlines()[0]) from None
 
 
-def build(section: Mapping[str, Any], key: str, **given: Any) -> Any:
+def build(
+    section: Mapping[str, Any], key: str, *, optional: Mapping[str, Any] | None = None, **given: Any
+) -> Any:
     """Builds what a section describes.
 
     Args:
         section: Options with a `_target_`, resolved.
         key: Where the section stands, for messages.
+        optional: Arguments that the program gives to those that take them.
         given: Arguments that the program gives.
 
     Returns:
@@ -60,6 +64,9 @@ def build(section: Mapping[str, Any], key: str, **given: Any) -> Any:
         UserError: The constructor refuses them.
     """
     make = deferred(section)
+    if optional:
+        known = inspect.signature(make).parameters
+        given |= {name: value for name, value in optional.items() if name in known}
     try:
         return make(**given)
     except (TypeError, ValueError) as error:

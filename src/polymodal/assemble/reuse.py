@@ -12,7 +12,7 @@ from polymodal.assemble.runner import Outcome, apply, extract, make_trainer, out
 from polymodal.assemble.session import Session, recording, stage_time
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
-from polymodal.data.folds import Fold
+from polymodal.data.folds import Fold, read_folds
 from polymodal.errors import RunError
 from polymodal.evaluation.evaluate import score_table
 from polymodal.record.index import find_run
@@ -70,7 +70,8 @@ def apply_run(
     """
     trained = stored_places(source)
     whole = config["part"] == "all"
-    experiment = Experiment.prepare(config, num_trained=len(trained) if whole else None)
+    folds = None if whole else _stored_folds(source, config)
+    experiment = Experiment.prepare(config, len(trained) if whole else None, folds)
     if len(experiment.folds) != len(trained):
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "
@@ -90,6 +91,14 @@ def apply_run(
         if rank() == 0:
             session.scores |= _collect(experiment, session.path, part, whole=whole, out=out)
     return outcome(session.path)
+
+
+def _stored_folds(source: Path, config: Mapping[str, Any]) -> list[Fold] | None:
+    """The folds that the run was trained with, unless it is applied to another corpus or split."""
+    before = load(source / "config.yaml", "").resolved()
+    same = all(before.get(key) == config.get(key) for key in ("corpus", "split"))
+    file = source / "folds.json"
+    return read_folds(file)[0] if same and file.is_file() else None
 
 
 def _apply_folds(

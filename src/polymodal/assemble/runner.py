@@ -1,5 +1,7 @@
 """Runs an experiment: every fold is trained and tested, the predictions are pooled and scored."""
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,16 @@ from torch.utils.data import DataLoader
 
 from polymodal.assemble.build import build
 from polymodal.assemble.compose import Composed, load
-from polymodal.assemble.experiment import Experiment
+from polymodal.assemble.experiment import Experiment, grid
 from polymodal.assemble.places import Place, places
 from polymodal.assemble.ranks import rank
 from polymodal.assemble.session import Session, recording, stage_time
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
-from polymodal.data.folds import Fold
+from polymodal.data.folds import Fold, read_folds, write_folds
 from polymodal.errors import RunError
 from polymodal.evaluation.evaluate import score_table
+from polymodal.record.files import write_whole
 from polymodal.record.folder import write_record
 from polymodal.record.index import find_run
 from polymodal.training.checkpoints import VerifiedCheckpointIO, read_checkpoint
@@ -56,6 +59,7 @@ def run_experiment(
         recording(composed, config, data=facts, resume=resume) as session,
         display or Display() as shown,
     ):
+        _record_folds(experiment, session.path, shown)
         extract(experiment, session, shown)
         folds = experiment.folds
         for fold, place in zip(folds, places(session.path, len(folds)), strict=True):
@@ -104,6 +108,8 @@ def run_fold(
     """
     stages = experiment.config["stages"]
     several = len(experiment.folds) > 1
+    if fold.inner and "fit" in stages:
+        experiment = select(experiment, fold, place, session, display)
     module = experiment.module(fold, session.run_id)
     module.predictions = place.predictions
     callbacks = [
@@ -122,6 +128,67 @@ def run_fold(
             apply(trainer, module, experiment.loader(fold, part), file)
     if several and rank() == 0:
         _record_fold(experiment, fold, place, session)
+
+
+def select(
+    experiment: Experiment, fold: Fold, place: Place, session: Session, display: Display
+) -> Experiment:
+    """Chooses options by the inner folds of a fold, whose test rows play no part.
+
+    Args:
+        experiment: The experiment.
+        fold: The outer fold.
+        place: Its folder, which gets `selection.json`.
+        session: The run.
+        display: Where to say how it goes.
+
+    Returns:
+        The experiment with the chosen options.
+    """
+    section = experiment.config["selection"]
+    note = place.path / "selection.json"
+    tried = json.loads(note.read_text(encoding="utf-8"))["tried"] if note.is_file() else []
+    candidates = grid(section["grid"])
+    for number, options in enumerate(candidates[len(tried) :], start=len(tried)):
+        varied = experiment.vary(options)
+        tables = []
+        for inner in fold.inner:
+            where = f"select · {number + 1}/{len(candidates)} · inner {inner.index + 1}"
+            display.show(f"{where}/{len(fold.inner)} · {options}", number / len(candidates))
+            inside = Place(place.path / "inner" / f"{number}-{inner.index}")
+            tables.append(_validated(varied, inner, inside, session, display))
+        pooled = score_table(concatenate(tables), experiment.scores)
+        tried.append({"options": options, "scores": pooled})
+        if rank() == 0:
+            place.path.mkdir(parents=True, exist_ok=True)
+            write_whole(note, json.dumps({"tried": tried}, indent=1))
+    name = f"val/{section['score']}"
+    sign = 1 if experiment.scores[section["score"]].higher_is_better else -1
+    best = max(tried, key=lambda one: sign * one["scores"][name])
+    session.notes.setdefault("selected", {})[str(fold.index)] = best["options"]
+    display.say(
+        f"fold {fold.index}: chose {best['options']} with {name} {best['scores'][name]:.3f}"
+    )
+    return experiment.vary(best["options"])
+
+
+def _validated(
+    experiment: Experiment, inner: Fold, place: Place, session: Session, display: Display
+) -> PredictionTable:
+    """Trains an inner fold and returns what it says of its validation part."""
+    module = experiment.module(inner, session.run_id)
+    module.predictions = place.predictions
+    trainer = make_trainer(experiment, callbacks=_callbacks(experiment, place), logger=False)
+    with stage_time(session, "select"):
+        _fit(experiment, inner, place, module, trainer)
+        module.load_weights(read_checkpoint(place.trained))
+        apply(trainer, module, experiment.loader(inner, "val"), "val")
+    trainer.strategy.barrier("validated")
+    table = PredictionTable.read(place.predictions / "val.parquet")
+    trainer.strategy.barrier("read")
+    if trainer.is_global_zero:
+        shutil.rmtree(place.path)
+    return table
 
 
 def apply(
@@ -222,7 +289,7 @@ def _callbacks(experiment: Experiment, place: Place) -> list[pl.Callback]:
         build(
             section,
             f"callbacks.{name}",
-            **({"dirpath": place.checkpoints} if _keeps_checkpoints(section) else {}),
+            optional={"dirpath": place.checkpoints} if _keeps_checkpoints(section) else None,
         )
         for name, section in sections.items()
         if section
@@ -237,6 +304,21 @@ def _parts(stages: Sequence[str]) -> list[tuple[str, str]]:
     """Which part each stage looks at, and the name of its table."""
     wanted = {"fit": ("val", "val"), "test": ("test", "test"), "predict": ("all", "predict")}
     return [wanted[stage] for stage in ("fit", "test", "predict") if stage in stages]
+
+
+def _record_folds(experiment: Experiment, run: Path, display: Display) -> None:
+    """Writes the folds to the record; a resumed run must find those that it began with."""
+    path = run / "folds.json"
+    if path.is_file() and read_folds(path)[0] != experiment.folds:
+        raise RunError(
+            f"{run.name} was begun with other folds: the corpus has changed since",
+            remedy="start a new run, with the old folds if you want them: "
+            f"split=file split.file={path}",
+        )
+    if rank() == 0 and not path.is_file():
+        write_folds(path, experiment.folds, experiment.fingerprint)
+    for warning in experiment.warnings() if rank() == 0 else ():
+        display.say(f"warning: {warning}")
 
 
 def _record_fold(experiment: Experiment, fold: Fold, place: Place, session: Session) -> None:

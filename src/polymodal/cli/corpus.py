@@ -1,11 +1,24 @@
 """Turns a raw corpus into a checked manifest, and says of every refused row why.
 
 polymodal corpus emodb DATA/emodb --out emodb.parquet
+polymodal corpus kemdy20 DATA/KEMDy20_v1_1
 polymodal corpus table DATA/my corpus.file=list.csv corpus.columns.audio=path
+polymodal corpus check emodb.parquet
+
+`check` opens every file behind a manifest: it ends with a verdict, check.json and check.html.
 """
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from polymodal.assemble.compose import Composed
+    from polymodal.contracts.manifest import Manifest
+
+CHECK = "check"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,34 +27,102 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The command's parser.
     """
-    parser.add_argument("name", metavar="NAME", help="reader: an option of the group corpus")
-    parser.add_argument("root", metavar="ROOT", help="folder of the corpus as it was received")
+    parser.add_argument("name", metavar="NAME", help="reader: an option of the group corpus; check")
+    parser.add_argument(
+        "root", metavar="ROOT", help="folder of the corpus as it was received; of check: a manifest"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
-    parser.add_argument("--out", metavar="FILE", help="Parquet to write (default: NAME.parquet)")
-    parser.add_argument("--strict", action="store_true", help="refuse the corpus if any row is")
+    reading = parser.add_argument_group("reading")
+    reading.add_argument("--out", metavar="FILE", help="Parquet to write (default: NAME.parquet)")
+    reading.add_argument("--strict", action="store_true", help="refuse the corpus if any row is")
+    reading.add_argument(
+        "--hash", action="store_true", help="note the SHA-256 of all audio, so check sees changes"
+    )
+    checking = parser.add_argument_group("check")
+    checking.add_argument("--audio", metavar="FOLDER", help="where the corpus is, if it has moved")
+    checking.add_argument("--folds", metavar="RUN", help="a run or its folds.json: table by part")
+    checking.add_argument("--workers", type=int, metavar="N", help="threads (default: all cores)")
+    checking.add_argument("--to", metavar="FOLDER", help="for check.json and check.html")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Reads the corpus and writes its manifest.
+    """Reads the corpus and writes its manifest, or checks one.
 
     Args:
         arguments: As parsed.
 
     Returns:
-        The exit code.
+        The exit code: 2 for a corpus that cannot be used.
     """
+    return _check(arguments) if arguments.name == CHECK else _read(arguments)
+
+
+def _read(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
     from polymodal.assemble.build import build
     from polymodal.assemble.compose import compose
     from polymodal.cli.start import checked
     from polymodal.cli.summary import print_corpus
+    from polymodal.corpora.stored import with_hashes, write_manifest
+    from polymodal.corpora.transcripts import prepare_text
 
-    limit = "0" if arguments.strict else "null"
-    chosen = [f"corpus={arguments.name}", f"corpus.root={arguments.root}"]
-    chosen += [f"corpus.max_refused={limit}", *arguments.overrides]
-    composed = compose(chosen)
-    config = checked(composed)
-    manifest = build(config["corpus"], "corpus")
     out = Path(arguments.out or f"{arguments.name}.parquet")
-    manifest.write(out)
+    chosen = [f"corpus={arguments.name}", *arguments.overrides]
+    composed = compose(chosen, config_name="corpus")
+    _complete(composed, arguments, out)
+    config = checked(composed)
+    with Console(stderr=True).status(f"reading {arguments.root}"):
+        manifest = prepare_text(build(config["corpus"], "corpus"), build(config["text"], "text"))
+        manifest = with_hashes(manifest) if arguments.hash else manifest
+        write_manifest(manifest, out)
     print_corpus(manifest, out)
     return 0
+
+
+def _complete(composed: "Composed", arguments: argparse.Namespace, out: Path) -> None:
+    """Fills in what the command line says of the corpus, and what reading does not need."""
+    from omegaconf import OmegaConf
+
+    from polymodal.corpora.stored import prepared_beside
+
+    section = composed.config.corpus
+    given = {override.partition("=")[0] for override in arguments.overrides}
+    known = {
+        "root": arguments.root,
+        "prepared": str(prepared_beside(out)),
+        "max_refused": 0 if arguments.strict else None,
+    }
+    for key, value in known.items():
+        if key in section and f"corpus.{key}" not in given:
+            section[key] = value
+    if OmegaConf.is_missing(section, "classes"):
+        section.classes = None
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from polymodal.cli.inspection import check_corpus
+    from polymodal.corpora.stored import read_manifest
+
+    path = Path(arguments.root)
+    manifest = read_manifest(str(path), root=arguments.audio)
+    folder = Path(arguments.to) if arguments.to else path.with_suffix(".check")
+    split = _parts(manifest, arguments.folds)
+    inspection = check_corpus(manifest, folder, num_workers=arguments.workers, split=split)
+    return 2 if inspection.verdict == "not usable" else 0
+
+
+def _parts(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
+    """The part of each row: of the first fold of a file, or the corpus's own column `split`."""
+    if folds is not None:
+        from polymodal.assemble.compose import compose
+        from polymodal.data.folds import read_folds
+        from polymodal.data.leaks import with_transcripts
+        from polymodal.record.index import find_run
+
+        path = Path(folds)
+        if path.suffix != ".json":
+            runs = compose([], config_name="corpus").resolved()["paths"]["runs"]
+            path = find_run(Path(runs), folds)
+        return read_folds(path)[0][0].parts(with_transcripts(manifest).frame)
+    return manifest.frame["split"] if "split" in manifest.frame.columns else None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 
@@ -10,6 +11,7 @@ from polymodal.contracts.manifest import Manifest
 from polymodal.contracts.run import RunRecord
 
 SHOWN_REFUSALS = 10
+MANY_SCORES = 5
 
 
 def print_outcome(outcome: tuple[Path, RunRecord]) -> None:
@@ -36,15 +38,26 @@ def print_scores(rows: Sequence[tuple[str, dict[str, float]]], *, title: str, fi
         title: Title of the table.
         first: Head of the first column.
     """
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
     names = list(dict.fromkeys(name for _, scores in rows for name in scores))
-    for name in names:
-        table.add_column(name, justify="right")
-    for row, scores in rows:
-        cells = (scores.get(name) for name in names)
-        table.add_row(row, *("" if cell is None else f"{cell:.3f}" for cell in cells))
+    by_name = {row: [_cell(scores.get(name)) for name in names] for row, scores in rows}
+    table = Table(title=title, title_justify="left")
+    if len(names) <= MANY_SCORES:
+        table.add_column(first)
+        for name in names:
+            table.add_column(name, justify="right")
+        for row, cells in by_name.items():
+            table.add_row(row, *cells)
+    else:  # a row a score, as a terminal is higher than wide
+        table.add_column("")
+        for row in by_name:
+            table.add_column(row, justify="right")
+        for place, name in enumerate(names):
+            table.add_row(name, *(cells[place] for cells in by_name.values()))
     Console().print(table)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def print_corpus(manifest: Manifest, out: Path) -> None:
@@ -63,8 +76,19 @@ def print_corpus(manifest: Manifest, out: Path) -> None:
     for label, count in frame["label"].value_counts().sort("label").iter_rows():
         table.add_row(label or "(none)", str(count))
     console.print(table)
+    for rule, count in manifest.handled.items():
+        console.print(f"  {count} x {rule}", highlight=False, markup=False)
     _print_refused(manifest, console)
-    console.print(f"manifest: {out}")
+    voted = frame["votes"].explode().drop_nulls().struct.field("label")
+    classes = ",".join(pl.concat([frame["label"].drop_nulls(), voted]).unique().sort())
+    lines = [
+        f"manifest: {out}",
+        f"report:   {out.with_suffix('.json')}",
+        f"next:     polymodal corpus check {out}",
+        f"          polymodal run corpus=manifest corpus.file={out} 'corpus.classes=[{classes}]'",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _print_refused(manifest: Manifest, console: Console) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Shaped
 from torch import Tensor
 
 from polymodal.contracts.sequences import Sequence
@@ -18,12 +18,13 @@ class Batch:
         modalities: Name of a modality to its sequence; an utterance that lacks it has no True in
             the mask, a modality that the whole batch lacks may be left out.
         utterance_ids: The names of the utterances, in the order of the rows.
-        targets: Index of the class, `[batch]`, int64; -1 where there is no label.
+        targets: One row an utterance, as the task reads them: indices of classes (int64, -1 where
+            unknown) or numbers (float32, NaN where unknown).
     """
 
     modalities: Mapping[str, Sequence]
     utterance_ids: tuple[str, ...]
-    targets: Int[Tensor, " batch"]
+    targets: Shaped[Tensor, "batch ..."]
 
     def __len__(self) -> int:
         return len(self.utterance_ids)

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,34 +12,41 @@ import polars as pl
 
 from polymodal.errors import PredictionError
 
-LOGIT = "logit_"
+LOGIT, TARGET, VALUE = "logit_", "target_", "value_"
+FORMULA = r"^[=+\-@\t\r\x00]"
 
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """Logits of every class for every utterance of a split.
+    """What was said of every utterance of a split: a logit a class, a number a value, or both.
 
     Args:
-        frame: Columns `utterance_id, split, fold, seed, label, predicted, logit_<class> ...`;
-            `label` is null for unlabelled data.
+        frame: Columns `utterance_id, split, fold, seed`; where there are classes
+            `label, predicted, logit_<class> ...` (`label` is null for ties and unlabelled data);
+            where there are values `target_<name> ..., value_<name> ...`.
         classes: The classes in the order of the logits.
         task: Name of the task, such as `classification`.
         run_id: The run that made the table.
+        values: Names of the values: what a regression predicts, or the labels of which an
+            utterance may have several (then a value is a logit, and its target 0 or 1).
 
     Raises:
-        PredictionError: A column is missing.
+        PredictionError: A column is missing, or there are neither classes nor values.
     """
 
     frame: pl.DataFrame
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     task: str = "classification"
     run_id: str = ""
+    values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        wanted = ["utterance_id", "split", "fold", "seed", "label", "predicted"]
-        wanted += [LOGIT + name for name in self.classes]
+        wanted = ["utterance_id", "split", "fold", "seed"]
+        if self.classes:
+            wanted += ["label", "predicted", *(LOGIT + name for name in self.classes)]
+        wanted += [kind + name for kind in (TARGET, VALUE) for name in self.values]
         missing = [name for name in wanted if name not in self.frame.columns]
-        if missing:
+        if missing or len(wanted) == 4:
             raise PredictionError(
                 f"the prediction table lacks the columns {missing}",
                 expected=f"the columns {wanted}",
@@ -48,6 +56,13 @@ class PredictionTable:
 
     def __len__(self) -> int:
         return self.frame.height
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """What there is to score, and how many: classes, labels or values."""
+        of_values = "labels" if self.task == "multilabel" else "values"
+        named = {"classes": len(self.classes), of_values: len(self.values)}
+        return {kind: num for kind, num in named.items() if num}
 
     @classmethod
     def from_logits(
@@ -61,8 +76,9 @@ class PredictionTable:
         fold: int = 0,
         seed: int = 0,
         run_id: str = "",
+        task: str = "classification",
     ) -> "PredictionTable":
-        """Builds a table from arrays.
+        """Builds a table of classes from arrays.
 
         Args:
             utterance_ids: Names of the utterances.
@@ -73,22 +89,79 @@ class PredictionTable:
             fold: Number of the fold.
             seed: Seed of the run.
             run_id: The run that made the table.
+            task: Name of the task.
 
         Returns:
             The table.
         """
         names = np.array([*classes, None], dtype=object)
-        columns = {
-            "utterance_id": pl.Series(list(utterance_ids), dtype=pl.String),
-            "split": pl.Series([split] * len(utterance_ids), dtype=pl.String),
-            "fold": pl.Series([fold] * len(utterance_ids), dtype=pl.Int64),
-            "seed": pl.Series([seed] * len(utterance_ids), dtype=pl.Int64),
-            "label": pl.Series(names[targets].tolist(), dtype=pl.String),
-            "predicted": pl.Series(names[logits.argmax(axis=1)].tolist(), dtype=pl.String),
-        }
+        columns = _identity(utterance_ids, split, fold, seed)
+        columns["label"] = pl.Series(names[targets].tolist(), dtype=pl.String)
+        columns["predicted"] = pl.Series(names[logits.argmax(axis=1)].tolist(), dtype=pl.String)
         for index, name in enumerate(classes):
             columns[LOGIT + name] = pl.Series(logits[:, index].astype(np.float32))
-        return cls(pl.DataFrame(columns), tuple(classes), run_id=run_id)
+        return cls(pl.DataFrame(columns), tuple(classes), task, run_id)
+
+    @classmethod
+    def from_values(
+        cls,
+        utterance_ids: Sequence[str],
+        values: npt.NDArray[np.float32],
+        targets: npt.NDArray[np.float32],
+        names: Sequence[str],
+        *,
+        split: str,
+        fold: int = 0,
+        seed: int = 0,
+        run_id: str = "",
+        task: str = "regression",
+    ) -> "PredictionTable":
+        """Builds a table of values from arrays.
+
+        Args:
+            utterance_ids: Names of the utterances.
+            values: What was predicted, `[utterance, value]`.
+            targets: What is true, `[utterance, value]`; NaN where it is unknown.
+            names: Names of the values.
+            split: Part of the data, such as `test`.
+            fold: Number of the fold.
+            seed: Seed of the run.
+            run_id: The run that made the table.
+            task: Name of the task.
+
+        Returns:
+            The table; an unknown target is null.
+        """
+        columns = _identity(utterance_ids, split, fold, seed)
+        for kind, array in ((TARGET, targets), (VALUE, values)):
+            for index, name in enumerate(names):
+                column = pl.Series(array[:, index].astype(np.float32))
+                columns[kind + name] = column.fill_nan(None) if kind == TARGET else column
+        return cls(pl.DataFrame(columns), (), task, run_id, tuple(names))
+
+    def beside(self, other: "PredictionTable") -> "PredictionTable":
+        """Puts the values of another table of the same rows beside the classes of this one.
+
+        Args:
+            other: A table of values, its rows in the same order.
+
+        Returns:
+            A table of both.
+        """
+        more = other.frame.select(kind + one for kind in (TARGET, VALUE) for one in other.values)
+        frame = self.frame.hstack(more)
+        return PredictionTable(frame, self.classes, self.task, self.run_id, other.values)
+
+    def with_frame(self, frame: pl.DataFrame) -> "PredictionTable":
+        """Returns a table of other rows with the same classes and values.
+
+        Args:
+            frame: The rows.
+
+        Returns:
+            The table.
+        """
+        return replace(self, frame=frame)
 
     def logits(self) -> npt.NDArray[np.float64]:
         """Returns the logits, `[utterance, class]`, in the order of `classes`."""
@@ -105,6 +178,14 @@ class PredictionTable:
         index = {name: position for position, name in enumerate(self.classes)}
         return np.array([index.get(label, -1) for label in self.frame["label"]], dtype=np.int64)
 
+    def predicted_values(self) -> npt.NDArray[np.float64]:
+        """Returns the predicted values, `[utterance, value]`, in the order of `values`."""
+        return self.frame.select(VALUE + name for name in self.values).to_numpy().astype(float)
+
+    def target_values(self) -> npt.NDArray[np.float64]:
+        """Returns the true values, `[utterance, value]`; NaN where one is unknown."""
+        return self.frame.select(TARGET + name for name in self.values).to_numpy().astype(float)
+
     def write(self, path: Path) -> None:
         """Writes the table: `.parquet` with its metadata, or `.csv`.
 
@@ -112,9 +193,10 @@ class PredictionTable:
             path: The file to write; its folder must exist.
         """
         if path.suffix == ".csv":
-            self.frame.write_csv(path)
+            self.frame.with_columns(_harmless(pl.selectors.string())).write_csv(path)
             return
         meta = {"classes": json.dumps(self.classes), "task": self.task, "run_id": self.run_id}
+        meta["values"] = json.dumps(self.values)
         self.frame.write_parquet(path, metadata={f"polymodal.{k}": v for k, v in meta.items()})
 
     @classmethod
@@ -137,6 +219,7 @@ class PredictionTable:
                 tuple(json.loads(meta["polymodal.classes"])),
                 meta["polymodal.task"],
                 meta["polymodal.run_id"],
+                tuple(json.loads(meta.get("polymodal.values", "[]"))),
             )
         except (OSError, KeyError, pl.exceptions.PolarsError) as error:
             raise PredictionError(
@@ -161,10 +244,25 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
         raise PredictionError("there is no prediction table to put together")
     first = tables[0]
     for table in tables[1:]:
-        if table.classes != first.classes:
+        if (table.classes, table.values) != (first.classes, first.values):
             raise PredictionError(
-                f"class orders differ: {first.classes} and {table.classes}",
+                f"class orders differ: {first.classes + first.values} and "
+                f"{table.classes + table.values}",
                 remedy="use runs of the same task",
             )
-    frame = pl.concat([table.frame for table in tables])
-    return PredictionTable(frame, first.classes, first.task, first.run_id)
+    return first.with_frame(pl.concat([table.frame for table in tables]))
+
+
+def _harmless(cells: pl.Expr) -> pl.Expr:
+    """Keeps a spreadsheet from reading a cell as a formula, by a quotation mark before it."""
+    return pl.when(cells.str.contains(FORMULA)).then("'" + cells).otherwise(cells).name.keep()
+
+
+def _identity(utterance_ids: Sequence[str], split: str, fold: int, seed: int) -> dict[str, Any]:
+    num = len(utterance_ids)
+    return {
+        "utterance_id": pl.Series(list(utterance_ids), dtype=pl.String),
+        "split": pl.Series([split] * num, dtype=pl.String),
+        "fold": pl.Series([fold] * num, dtype=pl.Int64),
+        "seed": pl.Series([seed] * num, dtype=pl.Int64),
+    }

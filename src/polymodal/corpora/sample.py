@@ -9,6 +9,9 @@ signals in 28 %; and each is missing in 4 % of the utterances (never two at once
 be expected to be right more often than `CEILINGS` says on new speakers:
 
     speech .452, text .452, physiology .356, all of them .824
+
+Ten annotators who know the truth say what they hear, each wrong in about a third of the cases, and
+rate valence and arousal from 1 to 5; the means are in the manifest.
 """
 
 import json
@@ -30,6 +33,8 @@ from polymodal.corpora.sample_text import sentence
 from polymodal.errors import ManifestError
 
 VERSION = 1
+OPINIONS = 1  # version of what the annotators say, which comes after all else is drawn
+NUM_ANNOTATORS = 10
 CLASSES = ("anger", "happiness", "sadness", "contentment")
 AROUSED = frozenset({"anger", "happiness"})
 POSITIVE = frozenset({"happiness", "contentment"})
@@ -96,7 +101,10 @@ def read_sample(
             f"a sample of {num_speakers} speakers with {num_utterances} utterances each",
             expected="at least 3 speakers and 4 utterances",
         )
-    folder = Path(root).expanduser() / f"v{VERSION}-{num_speakers}x{num_utterances}-seed{seed}"
+    folder = (
+        Path(root).expanduser()
+        / f"v{VERSION}.{OPINIONS}-{num_speakers}x{num_utterances}-seed{seed}"
+    )
     if not (folder / "manifest.parquet").is_file():
         try:
             _generate(folder, num_speakers, num_utterances, seed)
@@ -186,4 +194,24 @@ def _utterance(
     if absent != "text":
         row["text"] = sentence(rng, positive=positive == shown["text"])
     signals = feel(body, rng, aroused=aroused == shown["physiology"])
+    row |= _opinions(label, rng)
     return row, {} if absent == "physiology" else signals
+
+
+def _opinions(label: str, rng: np.random.Generator) -> dict[str, Any]:
+    """What the annotators say: votes, and the mean of their ratings from 1 to 5."""
+    aroused, positive = label in AROUSED, label in POSITIVE
+    shares = [
+        0.68 if one == label else 0.16 if (one in AROUSED) == aroused else 0.08 for one in CLASSES
+    ]
+    counts = rng.multinomial(NUM_ANNOTATORS, np.array(shares) / sum(shares))
+    ratings = {
+        name: np.clip(np.rint(rng.normal(4 if high else 2, 0.8, NUM_ANNOTATORS)), 1, 5).mean()
+        for name, high in (("valence", positive), ("arousal", aroused))
+    }
+    votes = [
+        {"label": one, "count": int(count)}
+        for one, count in zip(CLASSES, counts, strict=True)
+        if count
+    ]
+    return {"votes": votes, **{name: float(mean) for name, mean in ratings.items()}}

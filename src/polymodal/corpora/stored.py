@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -28,6 +29,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     manifest.write(path)
     report = {
         "root": str(manifest.root.resolve()),
+        "prepared": manifest.signals_root == prepared_beside(path),
         "rows": len(manifest),
         "fingerprint": manifest.fingerprint(),
         "handled": dict(manifest.handled),
@@ -72,23 +74,29 @@ def read_manifest(
             none of the classes, or no row is left.
     """
     path = Path(file).expanduser()
-    manifest = Manifest.read(path, _root(path, root))
+    report = _report(path)
+    manifest = Manifest.read(path, _root(path, root or report.get("root")))
     prepared = prepared_beside(path)
     frame = _filtered(manifest.frame, where or {})
     if label_map:
         frame = frame.with_columns(pl.col("label").replace(dict(label_map)))
     _check_labels(frame, classes)
-    signals_root = prepared if prepared.is_dir() else None
+    signals_root = prepared if report.get("prepared", prepared.is_dir()) else None
     return Manifest(frame, manifest.root, signals_root=signals_root)
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """What was noted when the corpus was read; empty where the note is gone."""
+    try:
+        report = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
 
 
 def _root(path: Path, given: str | None) -> Path:
     if given is None:
-        report = path.with_suffix(".json")
-        try:
-            given = str(json.loads(report.read_text(encoding="utf-8"))["root"])
-        except (OSError, ValueError, KeyError):
-            given = str(path.parent)
+        given = str(path.parent)
     root = Path(given).expanduser()
     if not root.is_dir():
         raise ManifestError(

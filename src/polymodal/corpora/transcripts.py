@@ -13,6 +13,7 @@ from polymodal.errors import ConfigError
 
 ENCODINGS = ("utf-8-sig", "cp949")
 BRACKETS = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]|<([^<>]*)>")
+NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b\u00b4`", "'")) | str.maketrans(
     dict.fromkeys("\u201c\u201d\u201e\u201f", '"')
 )
@@ -25,7 +26,9 @@ class TextPreparation:
 
     Args:
         unicode_form: Unicode normalisation: NFC puts Korean letters that came apart (as in file
-            names of macOS) together again, NFKC also narrows full-width letters.
+            names of macOS) together again. NFKC narrows signs as well, but takes single Korean
+            letters (`ㅋㅋ`) for others.
+        narrow: Whether full-width letters and signs become narrow.
         markers: Regular expressions of annotation marks, which are taken out.
         brackets: What becomes of `(…)`, `[…]` and `<…>`: kept, only their `content`, or `drop`ped.
         quotes: Whether typographic quotation marks become plain ones.
@@ -46,6 +49,7 @@ class TextPreparation:
         self,
         *,
         unicode_form: Literal["NFC", "NFKC"] | None = None,
+        narrow: bool = False,
         markers: Sequence[str] = (),
         brackets: Literal["keep", "content", "drop"] = "keep",
         quotes: bool = False,
@@ -53,7 +57,7 @@ class TextPreparation:
         punctuation: Literal["keep", "drop"] = "keep",
         case: Literal["keep", "lower"] = "keep",
     ) -> None:
-        self.unicode_form, self.markers = unicode_form, tuple(markers)
+        self.unicode_form, self.narrow, self.markers = unicode_form, narrow, tuple(markers)
         self.brackets, self.quotes, self.repeats = brackets, quotes, repeats
         self.punctuation, self.case = punctuation, case
         for marker in self.markers:
@@ -76,6 +80,8 @@ class TextPreparation:
         """
         if self.unicode_form:
             text = unicodedata.normalize(self.unicode_form, text)
+        if self.narrow:
+            text = text.translate(NARROW)
         if self._marker:
             text = self._marker.sub(" ", text)
         if self.brackets != "keep":
@@ -93,7 +99,8 @@ class TextPreparation:
     def changes_nothing(self) -> bool:
         """Tells whether every text stays as it is, but for blank space."""
         kept = self.brackets == self.punctuation == self.case == "keep"
-        return kept and not (self.unicode_form or self.markers or self.quotes or self.repeats)
+        steps = (self.unicode_form, self.narrow, self.markers, self.quotes, self.repeats)
+        return kept and not any(steps)
 
     @cached_property
     def _marker(self) -> re.Pattern[str] | None:

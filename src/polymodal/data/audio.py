@@ -51,8 +51,8 @@ class AudioReader:
             Waveform `[sample]`, float32, or None if the utterance has no audio.
 
         Raises:
-            DataError: The file is missing, unreadable, empty, shorter than the manifest says, or
-                holds samples that are no numbers.
+            DataError: The file is missing, unreadable, empty, of another size or shorter than the
+                manifest says, or holds samples that are no numbers.
         """
         if utterance.audio is None:
             return None
@@ -67,6 +67,14 @@ class AudioReader:
     def _decode(self, utterance: Utterance, audio: str) -> Float[np.ndarray, " sample"]:
         path = inside(self.root, audio)
         try:
+            num_bytes = path.stat().st_size
+            if utterance.audio_bytes not in (None, num_bytes):
+                raise _unusable(
+                    utterance,
+                    path,
+                    f"has {num_bytes} bytes, it had {utterance.audio_bytes} when the corpus was "
+                    "read",
+                )
             with soundfile.SoundFile(path) as file:
                 rate_hz = file.samplerate
                 file.seek(round(utterance.start_s * rate_hz))

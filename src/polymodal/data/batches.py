@@ -9,12 +9,38 @@ from torch.utils.data import Sampler
 BUCKET_WIDTH = 1.1
 
 
+def balanced_chances(targets: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns chances by which every class is drawn equally often.
+
+    With shares of several classes an utterance counts by the mean of theirs, which comes nearer to
+    balance but does not reach it.
+
+    Args:
+        targets: Index of each utterance's class, or its share of every class.
+        num_classes: Number of classes.
+
+    Returns:
+        One number an utterance; 0 where the class is unknown.
+
+    Example:
+        >>> balanced_chances(np.array([0, 0, 0, 1]), 2).round(3).tolist()
+        [0.333, 0.333, 0.333, 1.0]
+    """
+    shares = np.nan_to_num(targets) if targets.ndim == 2 else np.zeros((len(targets), num_classes))
+    if targets.ndim == 1:
+        known = targets >= 0
+        shares[known, targets[known]] = 1
+    counts = shares.sum(axis=0)
+    return np.asarray(shares @ np.divide(1, counts, out=np.zeros(num_classes), where=counts > 0))
+
+
 class LengthBucketSampler(Sampler[list[int]]):
     """Draws batches whose utterances have nearly the same length.
 
-    Every utterance stands in exactly one batch of an epoch. The number of batches is the same on
-    every rank: where it does not come out even, the largest batches are halved; only where every
-    batch holds a single utterance are some repeated (and then counted once when scored).
+    Every utterance stands in exactly one batch of an epoch, unless `chances` are given. The number
+    of batches is the same on every rank: where it does not come out even, the largest batches are
+    halved; only where every batch holds a single utterance are some repeated (and then counted once
+    when scored).
 
     Args:
         lengths: Length of each utterance, in seconds or any other unit of cost.
@@ -23,6 +49,8 @@ class LengthBucketSampler(Sampler[list[int]]):
         max_utterances: Greatest number of utterances in a batch.
         shuffle: Whether batches change from epoch to epoch; otherwise longest first.
         seed: Seed of the order.
+        chances: How often each utterance is to be drawn, relative to the others: then an epoch
+            draws as many as there are, with replacement. None for each once.
 
     Example:
         >>> sampler = LengthBucketSampler([1, 9, 1, 8], budget=18, max_utterances=8, shuffle=False)
@@ -38,7 +66,9 @@ class LengthBucketSampler(Sampler[list[int]]):
         max_utterances: int,
         shuffle: bool,
         seed: int = 0,
+        chances: np.ndarray | None = None,
     ) -> None:
+        self.chances = None if chances is None else chances / chances.sum()
         self.lengths = np.asarray(lengths, dtype=np.float64)
         self.budget, self.max_utterances = budget, max_utterances
         self.shuffle, self.seed, self.epoch = shuffle, seed, 0
@@ -72,7 +102,12 @@ class LengthBucketSampler(Sampler[list[int]]):
         """Sorts by length, longest first; when shuffling only by bucket, at random within."""
         if not self.shuffle:
             return np.argsort(-self.lengths, kind="stable")
-        start = generator.permutation(len(self.lengths))
+        num = len(self.lengths)
+        start = (
+            generator.permutation(num)
+            if self.chances is None
+            else generator.choice(num, size=num, p=self.chances)
+        )
         buckets = np.floor(np.log(np.maximum(self.lengths, 1e-3)) / np.log(BUCKET_WIDTH))
         return start[np.argsort(-buckets[start], kind="stable")]
 

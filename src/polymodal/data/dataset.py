@@ -12,7 +12,6 @@ from polymodal.contracts import batch, sequences
 from polymodal.contracts.manifest import Manifest, Utterance
 
 Reader = Callable[[Utterance], np.ndarray | None]
-MISSING = -1
 
 
 @dataclass(frozen=True)
@@ -22,12 +21,12 @@ class Item:
     Args:
         utterance_id: Name of the utterance.
         values: Modality to `[time]` or `[time, feature]`, None where the utterance lacks it.
-        target: Index of the class, -1 without a label.
+        target: What is to be predicted: an index or numbers.
     """
 
     utterance_id: str
     values: Mapping[str, np.ndarray | None]
-    target: int
+    target: np.ndarray
 
 
 class Chain:
@@ -62,14 +61,13 @@ class UtteranceDataset(Dataset[Item]):
     Args:
         manifest: The utterances.
         readers: Modality to its reader.
-        classes: The declared classes in the order of their indices.
+        targets: One row an utterance, in the order of the manifest.
     """
 
     def __init__(
-        self, manifest: Manifest, readers: Mapping[str, Reader], classes: Sequence[str]
+        self, manifest: Manifest, readers: Mapping[str, Reader], targets: np.ndarray
     ) -> None:
-        self.manifest, self.readers = manifest, dict(readers)
-        self.index = {name: position for position, name in enumerate(classes)}
+        self.manifest, self.readers, self.targets = manifest, dict(readers), targets
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -77,13 +75,7 @@ class UtteranceDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         utterance = self.manifest.utterance(index)
         values = {name: read(utterance) for name, read in self.readers.items()}
-        target = self.index.get(utterance.label or "", MISSING)
-        return Item(utterance.utterance_id, values, target)
-
-    def targets(self) -> np.ndarray:
-        """Returns the index of each utterance's class, `[utterance]`; -1 without a label."""
-        labels = self.manifest.frame["label"].to_list()
-        return np.array([self.index.get(label, MISSING) for label in labels], dtype=np.int64)
+        return Item(utterance.utterance_id, values, np.asarray(self.targets[index]))
 
 
 def collate(items: Sequence[Item]) -> batch.Batch:
@@ -100,7 +92,7 @@ def collate(items: Sequence[Item]) -> batch.Batch:
         arrays = [item.values[name] for item in items]
         if any(array is not None and len(array) for array in arrays):
             modalities[name] = pad(arrays)
-    targets = torch.tensor([item.target for item in items])
+    targets = torch.from_numpy(np.stack([item.target for item in items]))
     return batch.Batch(modalities, tuple(item.utterance_id for item in items), targets)
 
 

@@ -1,14 +1,18 @@
 """A fold: which rows of a manifest are for training, validation and testing."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from polymodal.contracts.manifest import Manifest
-from polymodal.errors import SplitError
+from polymodal.errors import SplitError, nearest
 
 PARTS = ("train", "val", "test")
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Fold:
     Args:
         index: Number of the fold, from 0.
         assignment: Column to (value to part).
+        inner: Ways of parting this fold's own training and validation rows once more, to choose
+            between options without looking at its test rows; their test parts are empty.
 
     Example:
         >>> fold = Fold(0, {"speaker": {"a": "train", "b": "test"}})
@@ -31,6 +37,7 @@ class Fold:
 
     index: int
     assignment: Mapping[str, Mapping[str, str]]
+    inner: tuple["Fold", ...] = ()
 
     def parts(self, frame: pl.DataFrame) -> pl.Series:
         """Returns the part of each row, null for rows that belong to none.
@@ -65,6 +72,19 @@ class Fold:
         rows = manifest.frame.filter(self.parts(manifest.frame) == part)
         return None if rows.is_empty() else manifest.take(rows.sort("utterance_id"))
 
+    def used(self, frame: pl.DataFrame) -> pl.Series:
+        """Tells which rows belong to some part.
+
+        Args:
+            frame: Rows with the grouping columns.
+
+        Returns:
+            Booleans in the order of the rows; all true without an assignment.
+        """
+        if not self.assignment:
+            return pl.Series("used", [True], dtype=pl.Boolean).new_from_index(0, frame.height)
+        return self.parts(frame).is_not_null()
+
     def left_out(self, manifest: Manifest) -> int:
         """Returns how many rows belong to no part."""
         return int(self.parts(manifest.frame).is_null().sum())
@@ -93,21 +113,34 @@ def shared_values(manifest: Manifest, fold: Fold, column: str) -> dict[str, list
 
 
 def check_folds(
-    manifest: Manifest, folds: Sequence[Fold], *, speaker_dependent: bool
+    manifest: Manifest,
+    folds: Sequence[Fold],
+    *,
+    speaker_dependent: bool,
+    disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Refuses folds that share speakers between parts, or that lack data to train or test on.
+    """Refuses folds that share what they promise not to, or that lack data to train or test on.
 
     Args:
         manifest: The corpus.
         folds: The folds.
         speaker_dependent: Whether speakers may be shared.
+        disjoint: Further columns whose values no two parts may share.
 
     Returns:
         The folds.
 
     Raises:
-        SplitError: A speaker stands in two parts, or a fold has no row to train or test on.
+        SplitError: A value stands in two parts, a column does not exist, or a fold has no row to
+            train or test on.
     """
+    promised = [*disjoint] if speaker_dependent else ["speaker", *disjoint]
+    for column in promised:
+        if column not in manifest.frame.columns:
+            raise SplitError(
+                f"split.disjoint names the column {column!r}",
+                remedy=nearest(column, manifest.frame.columns),
+            )
     for fold in folds:
         parts = set(fold.parts(manifest.frame).drop_nulls())
         if lacking := {"train", "test"} - parts:
@@ -115,14 +148,78 @@ def check_folds(
                 f"fold {fold.index} has no rows for {sorted(lacking)}",
                 remedy="use fewer folds, other groups, or more data",
             )
-        shared = {} if speaker_dependent else shared_values(manifest, fold, "speaker")
-        if shared:
-            speaker, parts_of = next(iter(shared.items()))
-            raise SplitError(
-                f"{len(shared)} speakers stand in several parts of fold {fold.index}, "
-                f"such as {speaker!r} in {parts_of}",
-                expected="each speaker in one part",
-                remedy="split by speaker (split.groups=[speaker]), or say "
-                "split.speaker_dependent=true if that is what you want to measure",
-            )
+        for column in dict.fromkeys(promised):
+            _check_disjoint(manifest, fold, column)
     return list(folds)
+
+
+def _check_disjoint(manifest: Manifest, fold: Fold, column: str) -> None:
+    shared = shared_values(manifest, fold, column)
+    if not shared:
+        return
+    value, parts = next(iter(shared.items()))
+    remedy = f"split by it as well (split.groups=[speaker,{column}]), or take it out of "
+    if column == "speaker":
+        remedy = (
+            "split by speaker (split.groups=[speaker]), or say split.speaker_dependent=true if "
+            "that is what you want to measure"
+        )
+    else:
+        remedy += "split.disjoint"
+    raise SplitError(
+        f"{len(shared)} {column}s stand in several parts of fold {fold.index}, "
+        f"such as {value!r} in {parts}",
+        expected=f"each {column} in one part",
+        remedy=remedy,
+    )
+
+
+def write_folds(path: Path, folds: Sequence[Fold], fingerprint: str) -> None:
+    """Writes folds to a file that `split=file` reads.
+
+    Args:
+        path: The file, `.json`.
+        folds: The folds.
+        fingerprint: Of the manifest that was parted.
+    """
+    body = {"format": FORMAT, "fingerprint": fingerprint, "folds": [_plain(one) for one in folds]}
+    path.write_text(json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_folds(path: Path) -> tuple[list[Fold], str]:
+    """Reads folds from a file that a run has recorded.
+
+    Args:
+        path: The file, or the folder of the run.
+
+    Returns:
+        The folds, and the fingerprint of the manifest that was parted.
+
+    Raises:
+        SplitError: It cannot be read or is no such file.
+    """
+    file = path / "folds.json" if path.is_dir() else path
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+        if body["format"] != FORMAT:
+            raise ValueError(f"its format is {body['format']}, this program reads {FORMAT}")
+        return [_fold(one) for one in body["folds"]], str(body["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SplitError(
+            f"{file} holds no folds: {error}",
+            expected="a folds.json that a run has recorded",
+            remedy="name a run folder or its folds.json with split.file=…",
+        ) from None
+
+
+def _plain(fold: Fold) -> dict[str, Any]:
+    plain: dict[str, Any] = {"index": fold.index, "assignment": fold.assignment}
+    return {**plain, "inner": [_plain(one) for one in fold.inner]} if fold.inner else plain
+
+
+def _fold(plain: Mapping[str, Any]) -> Fold:
+    for parts in plain["assignment"].values():
+        if unknown := set(parts.values()) - {*PARTS}:
+            raise ValueError(f"it names the part {min(unknown)!r}")
+    inner = tuple(_fold(one) for one in plain.get("inner", ()))
+    return Fold(int(plain["index"]), plain["assignment"], inner)

@@ -39,6 +39,7 @@ def make_loader(
     timeout_s: float = 0.0,
     pin_memory: bool = False,
     seed: int = 0,
+    chances: np.ndarray | None = None,
 ) -> DataLoader[Any]:
     """Makes the loader of one part.
 
@@ -51,6 +52,7 @@ def make_loader(
         timeout_s: How long to wait for a worker before giving up; 0 for ever.
         pin_memory: Whether to copy through page-locked memory, for CUDA.
         seed: Seed of the order of the batches.
+        chances: How often each utterance is to be drawn, relative to the others; None for once.
 
     Returns:
         A loader of `Batch`.
@@ -69,6 +71,7 @@ def make_loader(
         max_utterances=max_utterances,
         shuffle=shuffle,
         seed=seed,
+        chances=chances,
     )
     return DataLoader(
         dataset,

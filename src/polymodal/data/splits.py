@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from polymodal.contracts.manifest import Manifest
-from polymodal.data.folds import Fold, check_folds
+from polymodal.data.folds import PARTS, Fold, check_folds, read_folds
 from polymodal.errors import SplitError, nearest
 
 NUM_TRIES = 64
@@ -22,6 +25,7 @@ def holdout(
     val: float = 0.2,
     seed: int = 0,
     speaker_dependent: bool = False,
+    disjoint: Sequence[str] = (),
 ) -> list[Fold]:
     """Parts a corpus once: some groups to test, some to validate, the rest to train.
 
@@ -35,6 +39,8 @@ def holdout(
         val: Share of the utterances to validate on.
         seed: Seed of the assignment.
         speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
+            `transcript` for what is said.
 
     Returns:
         One fold.
@@ -51,7 +57,7 @@ def holdout(
         )
     wanted = {part: share for part, share in shares.items() if share > 0}
     folds = [Fold(0, {column: _draw(manifest, column, wanted, seed) for column in groups})]
-    return check_folds(manifest, folds, speaker_dependent=speaker_dependent)
+    return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
 def k_folds(
@@ -62,6 +68,7 @@ def k_folds(
     val: float = 0.2,
     seed: int = 0,
     speaker_dependent: bool = False,
+    disjoint: Sequence[str] = (),
 ) -> list[Fold]:
     """Parts a corpus so that each group is tested on once.
 
@@ -75,6 +82,8 @@ def k_folds(
         val: Share of the values left for training to validate on; 0 for none.
         seed: Seed of the assignment.
         speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
+            `transcript` for what is said.
 
     Returns:
         The folds.
@@ -84,7 +93,9 @@ def k_folds(
             the parts share speakers.
     """
     parted = [_rotate(manifest, column, num_folds, val, seed) for column in groups]
-    return check_folds(manifest, _combine(groups, parted), speaker_dependent=speaker_dependent)
+    return check_folds(
+        manifest, _combine(groups, parted), speaker_dependent=speaker_dependent, disjoint=disjoint
+    )
 
 
 def leave_one_out(
@@ -94,6 +105,7 @@ def leave_one_out(
     val: float = 0.0,
     seed: int = 0,
     speaker_dependent: bool = False,
+    disjoint: Sequence[str] = (),
 ) -> list[Fold]:
     """Tests on each value of each column in turn, such as each speaker.
 
@@ -103,6 +115,8 @@ def leave_one_out(
         val: Share of the values left for training to validate on; 0 for none.
         seed: Seed of the choice of those to validate on.
         speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
+            `transcript` for what is said.
 
     Returns:
         One fold for each value (or combination of values).
@@ -114,7 +128,9 @@ def leave_one_out(
     parted = [
         _rotate(manifest, column, len(_values(manifest, column, 2)), val, seed) for column in groups
     ]
-    return check_folds(manifest, _combine(groups, parted), speaker_dependent=speaker_dependent)
+    return check_folds(
+        manifest, _combine(groups, parted), speaker_dependent=speaker_dependent, disjoint=disjoint
+    )
 
 
 def official(
@@ -123,6 +139,7 @@ def official(
     column: str = "split",
     names: Mapping[str, str] | None = None,
     speaker_dependent: bool = False,
+    disjoint: Sequence[str] = (),
 ) -> list[Fold]:
     """Takes the parts that a column of the manifest states.
 
@@ -131,12 +148,14 @@ def official(
         column: The column.
         names: The column's word to `train`, `val` or `test`; None if it uses these words.
         speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
+            `transcript` for what is said.
 
     Returns:
         One fold.
 
     Raises:
-        SplitError: The column does not exist has a word that is not named, or the parts share
+        SplitError: The column does not exist, has a word that is not named, or the parts share
             speakers.
     """
     words = _values(manifest, column, 1)
@@ -148,7 +167,142 @@ def official(
             remedy="map the corpus's words with split.names={word: train|val|test}",
         )
     folds = [Fold(0, {column: known})]
-    return check_folds(manifest, folds, speaker_dependent=speaker_dependent)
+    return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
+
+
+def nested(
+    manifest: Manifest,
+    *,
+    groups: Sequence[str] = ("speaker",),
+    num_folds: int = 5,
+    num_inner: int = 3,
+    val: float = 0.2,
+    seed: int = 0,
+    speaker_dependent: bool = False,
+    disjoint: Sequence[str] = (),
+) -> list[Fold]:
+    """Parts a corpus like `k_folds`, and what is left for training once more.
+
+    The inner folds choose between options (`selection` in the configuration); the outer test parts
+    then measure the choice, which never saw them (Varma and Simon, 2006).
+
+    Args:
+        manifest: The corpus.
+        groups: Columns whose values must not be shared between parts.
+        num_folds: Number of outer folds of each column.
+        num_inner: Number of inner folds of each column.
+        val: Share of the values left for training to validate on, when the chosen options are
+            trained; 0 for none.
+        seed: Seed of the assignment.
+        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
+            `transcript` for what is said.
+
+    Returns:
+        The folds, each with its inner folds.
+
+    Raises:
+        SplitError: A column does not exist, has empty values, or has fewer values than folds; or
+            the parts share what they must not.
+    """
+    outer = k_folds(
+        manifest,
+        groups=groups,
+        num_folds=num_folds,
+        val=val,
+        seed=seed,
+        speaker_dependent=speaker_dependent,
+        disjoint=disjoint,
+    )
+    return [
+        replace(fold, inner=tuple(_inner(manifest, fold, num_inner, seed + 1))) for fold in outer
+    ]
+
+
+def _inner(manifest: Manifest, fold: Fold, num_inner: int, seed: int) -> list[Fold]:
+    """Parts the training and validation rows of a fold; each part is validated on once."""
+    rows = manifest.frame.filter(fold.parts(manifest.frame).is_in(["train", "val"]))
+    learning = manifest.take(rows)
+    parted = [_rotate(learning, column, num_inner, 0.0, seed) for column in fold.assignment]
+    renamed = [
+        [{value: part.replace("test", "val") for value, part in one.items()} for one in of_column]
+        for of_column in parted
+    ]
+    return _combine(list(fold.assignment), renamed)
+
+
+def from_file(
+    manifest: Manifest,
+    *,
+    file: str,
+    groups: Sequence[str] = (),
+    unknown: Literal["refuse", "leave_out"] = "refuse",
+    speaker_dependent: bool = False,
+    disjoint: Sequence[str] = (),
+) -> list[Fold]:
+    """Takes the folds of a file: of a run, or a table that others have published.
+
+    A table (`.csv`) has a column of the manifest (such as `utterance_id` or `speaker`), a column
+    `part` with train, val or test, and where there are several folds a column `fold`.
+
+    Args:
+        manifest: The corpus.
+        file: A run's folder, its `folds.json`, or a table.
+        groups: Columns whose values must not be shared between parts.
+        unknown: What becomes of rows that the file does not mention.
+        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
+            `transcript` for what is said.
+
+    Returns:
+        The folds.
+
+    Raises:
+        SplitError: The file cannot be read, names other columns, does not mention a row, or its
+            parts share what they must not.
+    """
+    path = Path(file).expanduser()
+    folds = _folds_of_table(path) if path.suffix == ".csv" else read_folds(path)[0]
+    for fold in folds:
+        for column, parts in fold.assignment.items():
+            values = _values(manifest, column, 1)
+            strange = [value for value in values if value not in parts]
+            if strange and unknown == "refuse":
+                raise SplitError(
+                    f"{path} does not say to which part {len(strange)} values of {column!r} "
+                    f"belong, such as {strange[0]!r}",
+                    remedy="use the corpus that was parted, or leave them out with "
+                    "split.unknown=leave_out",
+                )
+    return check_folds(
+        manifest,
+        folds,
+        speaker_dependent=speaker_dependent,
+        disjoint=[*groups, *disjoint],
+    )
+
+
+def _folds_of_table(path: Path) -> list[Fold]:
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SplitError(f"{path} cannot be read: {error}") from None
+    keys = [name for name in table.columns if name not in ("part", "fold")]
+    if "part" not in table.columns or len(keys) != 1:
+        raise SplitError(
+            f"{path} has the columns {table.columns}",
+            expected="a column of the manifest, `part`, and `fold` where there are several",
+        )
+    if unknown := sorted(set(table["part"].drop_nulls()) - {*PARTS}):
+        raise SplitError(f"{path} names the part {unknown[0]!r}", expected=f"one of {PARTS}")
+    if "fold" not in table.columns:
+        table = table.with_columns(fold=pl.lit("0"))
+    names = sorted(table["fold"].unique(), key=lambda name: (len(name), name))
+    folds = []
+    for index, name in enumerate(names):
+        rows = table.filter(fold=name).drop_nulls()
+        folds.append(Fold(index, {keys[0]: dict(rows.select(keys[0], "part").iter_rows())}))
+    return folds
 
 
 def random(
@@ -158,6 +312,7 @@ def random(
     val: float = 0.2,
     seed: int = 0,
     speaker_dependent: bool = False,
+    disjoint: Sequence[str] = (),
 ) -> list[Fold]:
     """Parts single utterances at random, so that all parts share their speakers.
 
@@ -169,6 +324,8 @@ def random(
         val: Share of the utterances to validate on.
         seed: Seed of the assignment.
         speaker_dependent: Whether parts may share speakers; otherwise that is an error.
+        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
+            `transcript` for what is said.
 
     Returns:
         One fold.
@@ -183,6 +340,7 @@ def random(
         val=val,
         seed=seed,
         speaker_dependent=speaker_dependent,
+        disjoint=disjoint,
     )
 
 

@@ -1,7 +1,8 @@
 """Prediction tables to named scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from polymodal.contracts.predictions import PredictionTable
@@ -15,7 +16,8 @@ def score_table(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str
     """Scores each split of a table once, from all its predictions pooled over folds and seeds.
 
     Rows are put in one order first, so that not even the last digit depends on theirs. Unlabelled
-    rows are left out; a split without a labelled row has no score.
+    rows are left out; a split without a labelled row has no score. A score of values is named by
+    the value (`test/ccc_valence`); its mean over the values has the name alone (`test/ccc`).
 
     Args:
         table: The predictions.
@@ -37,14 +39,53 @@ def score_table(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str
         {'test/accuracy': 0.5}
     """
     check_table(table)
-    keys = ["split", "fold", "seed", "utterance_id"]
-    labelled = table.frame.filter(pl.col("label").is_not_null()).sort(keys)
-    values: dict[str, float] = {}
-    for (split,), frame in labelled.group_by(["split"], maintain_order=True):
-        part = PredictionTable(frame, table.classes, table.task, table.run_id)
-        logits, targets = part.logits(), part.targets()
-        values |= {f"{split}/{name}": score(logits, targets) for name, score in scores.items()}
-    return values
+    rows = table.frame.sort(["split", "fold", "seed", "utterance_id"])
+    scored: dict[str, float] = {}
+    for (split,), frame in rows.group_by(["split"], maintain_order=True):
+        for name, score in scores.items():
+            of_part = _apply(score, name, table.with_frame(frame))
+            scored |= {f"{split}/{key}": value for key, value in of_part.items()}
+    return scored
+
+
+def score_names(scores: Mapping[str, Score], values: Sequence[str]) -> list[str]:
+    """Returns the names under which scores are logged, without the part of the data.
+
+    Args:
+        scores: Name to score.
+        values: Names of the values of the task.
+
+    Returns:
+        Such as `uar`, `ccc` and `ccc_valence`.
+    """
+    names = []
+    for name, score in scores.items():
+        names.append(name)
+        if reads(score) == "values":
+            names += [f"{name}_{value}" for value in values]
+    return names
+
+
+def reads(score: Score) -> str:
+    """Returns what a score reads: `classes`, `values` or `labels`."""
+    return str(getattr(score, "reads", "classes"))
+
+
+def _apply(score: Score, name: str, part: PredictionTable) -> dict[str, float]:
+    """A score of one part; nothing where the part has no target for it."""
+    if reads(score) == "classes":
+        known = part.with_frame(part.frame.filter(pl.col("label").is_not_null()))
+        return {name: score(known.logits(), known.targets())} if len(known) else {}
+    said, true = part.predicted_values(), part.target_values()
+    if reads(score) == "labels":
+        rows = np.isfinite(true).all(axis=1)
+        return {name: score(said[rows], true[rows] > 0.5)} if rows.any() else {}
+    scored = {}
+    for place, value in enumerate(part.values):
+        rows = np.isfinite(true[:, place])
+        if rows.any():
+            scored[f"{name}_{value}"] = score(said[rows, place], true[rows, place])
+    return {name: float(np.mean([*scored.values()])), **scored} if scored else {}
 
 
 def check_table(table: PredictionTable) -> None:
@@ -58,7 +99,8 @@ def check_table(table: PredictionTable) -> None:
             seed.
     """
     run = f" of run {table.run_id}" if table.run_id else ""
-    unknown = sorted(set(table.frame["label"].drop_nulls()) - set(table.classes))
+    labels = table.frame["label"].drop_nulls().to_list() if table.classes else []
+    unknown = sorted(set(labels) - set(table.classes))
     if unknown:
         raise PredictionError(
             f"the table{run} has the labels {unknown[:NUM_SHOWN]}, which are no declared class",

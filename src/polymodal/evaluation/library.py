@@ -7,13 +7,14 @@ does not move a monitor. Macro averages of torchmetrics leave absent classes out
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 
 from polymodal.errors import ConfigError
+from polymodal.evaluation.evaluate import reads
 from polymodal.evaluation.scores import Score, log_softmax
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ class TorchmetricsScore:
     It does not gather over ranks, as every rank that scores has all predictions already.
 
     Args:
-        metric: A classification metric that gives one number.
+        metric: A metric that gives one number.
+        reads: What it is of: `classes` (it gets probabilities and indices), `labels`
+            (probabilities, 0 and 1) or `values` (numbers).
 
     Raises:
         ConfigError: The metric does not say whether higher is better.
@@ -38,24 +41,24 @@ class TorchmetricsScore:
         1.0
     """
 
-    def __init__(self, metric: "Metric") -> None:
+    def __init__(self, metric: "Metric", reads: str = "classes") -> None:
         if metric.higher_is_better is None:
             raise ConfigError(
                 f"{type(metric).__name__} does not say whether higher is better",
                 remedy="use a metric that gives one comparable number",
             )
         metric.sync_on_compute = False
-        self.metric = metric
+        self.metric, self.reads = metric, reads
         self.higher_is_better = bool(metric.higher_is_better)
 
     def __call__(
-        self, logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
+        self, said: Float[np.ndarray, "utterance ..."], true: Shaped[np.ndarray, "utterance ..."]
     ) -> float:
         """Returns the metric of all predictions, as `Score` describes.
 
         Args:
-            logits: Logits, `[utterance, class]`; the metric gets their softmax.
-            targets: Index of the true class, `[utterance]`.
+            said: Logits, `[utterance, class]`, or values, `[utterance]`.
+            true: Index of the true class, yes or no a label, or the true value.
 
         Returns:
             The score.
@@ -66,8 +69,13 @@ class TorchmetricsScore:
         import torch  # here, as scores are also read where torch must not be loaded
 
         self.metric.reset()
-        probabilities = torch.from_numpy(np.exp(log_softmax(logits)))
-        self.metric.update(probabilities, torch.from_numpy(targets.astype(np.int64)))
+        if self.reads == "values":
+            self.metric.update(torch.from_numpy(said).float(), torch.from_numpy(true).float())
+        else:
+            shares = (
+                np.exp(log_softmax(said)) if self.reads == "classes" else 1 / (1 + np.exp(-said))
+            )
+            self.metric.update(torch.from_numpy(shares), torch.from_numpy(true.astype(np.int64)))
         value = self.metric.compute()
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ConfigError(
@@ -78,46 +86,63 @@ class TorchmetricsScore:
         return float(value)
 
 
-def build_score(factory: Callable[..., object], num_classes: int) -> Score:
+def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Score:
     """Builds a score, telling the constructor the task where it asks for it.
 
     Args:
-        factory: A class, function or partial; it gets `task="multiclass"` and `num_classes` where
-            it has these arguments and they are not set yet.
-        num_classes: Number of declared classes.
+        factory: A class, function or partial; it gets `task` and `num_classes` or `num_labels`
+            where it has these arguments and they are not set yet.
+        kinds: What the task has: `classes`, `labels` or `values`, and how many.
 
     Returns:
         The score.
 
     Raises:
-        ConfigError: It cannot be built, or what it builds is neither a score nor a metric.
+        ConfigError: It cannot be built, what it builds is neither a score nor a metric, or it reads
+            what the task does not have.
 
     Example:
         >>> from torchmetrics import F1Score
-        >>> build_score(functools.partial(F1Score, average="macro"), 4).higher_is_better
-        True
+        >>> build_score(functools.partial(F1Score, average="macro"), {"classes": 4}).reads
+        'classes'
     """
     name = getattr(factory, "__name__", None) or repr(factory)
+    of_values = "torchmetrics.regression" in getattr(_origin(factory), "__module__", "")
+    kind = "values" if of_values else "labels" if "labels" in kinds else "classes"
     try:
-        built: Any = factory(**_task_arguments(factory, num_classes))
+        built: Any = factory(**_task_arguments(factory, kind, kinds.get(kind, 0)))
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"the score {name} cannot be built: {error}", remedy="correct its arguments"
         ) from error
     if all(hasattr(built, method) for method in ("reset", "update", "compute")):
-        return TorchmetricsScore(built)
-    if callable(built) and hasattr(built, "higher_is_better"):
-        score: Score = built
-        return score
-    raise ConfigError(
-        f"{name} builds a {type(built).__name__}",
-        expected="a torchmetrics metric, or a callable with `higher_is_better`",
-        remedy="see polymodal.evaluation.scores.Score",
-    )
+        built = TorchmetricsScore(built, kind)
+    if not (callable(built) and hasattr(built, "higher_is_better")):
+        raise ConfigError(
+            f"{name} builds a {type(built).__name__}",
+            expected="a torchmetrics metric, or a callable with `higher_is_better`",
+            remedy="see polymodal.evaluation.scores.Score",
+        )
+    score: Score = built
+    if reads(score) not in kinds:
+        raise ConfigError(
+            f"the score {name} reads {reads(score)}, which this task does not have",
+            expected=f"a score of {' or '.join(kinds)}",
+            remedy="choose scores that fit the task: classification, multilabel, regression or "
+            "joint",
+        )
+    return score
 
 
-def _task_arguments(factory: Callable[..., object], num_classes: int) -> dict[str, Any]:
+def _origin(factory: Callable[..., object]) -> object:
+    return factory.func if isinstance(factory, functools.partial) else factory
+
+
+def _task_arguments(factory: Callable[..., object], kind: str, num: int) -> dict[str, Any]:
     known = inspect.signature(factory).parameters
     bound = factory.keywords if isinstance(factory, functools.partial) else {}
-    offered = {"task": "multiclass", "num_classes": num_classes}
+    offered = {
+        "task": "multilabel" if kind == "labels" else "multiclass",
+        "num_labels" if kind == "labels" else "num_classes": num,
+    }
     return {key: value for key, value in offered.items() if key in known and key not in bound}

@@ -8,7 +8,7 @@ Legend: utterance = rows, class = declared classes.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,15 +19,17 @@ from polymodal.evaluation.confusion import confusion_matrix, recalls
 
 @runtime_checkable
 class Score(Protocol):
-    """One number for a set of predictions."""
+    """One number for a set of predictions.
+
+    An attribute `reads` says of what: `classes` (the default), `values` (one value at a time, with
+    its targets, both `[utterance]`) or `labels` (logits and yes or no, `[utterance, label]`).
+    """
 
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger value is the better one."""
 
-    def __call__(
-        self, logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-    ) -> float:
+    def __call__(self, logits: Any, targets: Any, /) -> float:
         """Returns the score.
 
         Args:

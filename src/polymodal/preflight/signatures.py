@@ -15,6 +15,7 @@ TOP_LEVEL: Mapping[str, Any] = {
     "seed": int,
     "stages": list[Literal["fit", "test", "predict"]],
     "resume": str | None,
+    "selection": dict[str, Any],
     "part": Literal["train", "val", "test", "all"],
 }
 

@@ -14,12 +14,12 @@ Part = tuple[list[str], np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits of all utterances of a part, in the order of their ids.
+    """Outputs of all utterances of a part, in the order of their ids.
 
     Args:
         utterance_ids: Names of the utterances, each once.
-        logits: `[utterance, class]`, float32.
-        targets: Index of the class, `[utterance]`; -1 without a label.
+        logits: Outputs of the model, `[utterance, output]`, float32.
+        targets: As the task reads them, one row an utterance.
     """
 
     utterance_ids: tuple[str, ...]
@@ -44,10 +44,10 @@ class Collector:
 
         Args:
             batch: The batch.
-            logits: `[batch, class]`.
+            logits: Outputs of the model, `[batch, output]`.
         """
         self.ids.extend(batch.utterance_ids)
-        self.logits.append(logits.detach())
+        self.logits.append(logits.detach().float())
         self.targets.append(batch.targets.detach())
 
     def gather(self) -> Outputs | None:
@@ -63,13 +63,13 @@ class Collector:
             return None
         ids = [name for part in everybody for name in part[0]]
         logits = np.concatenate([part[1] for part in everybody]).astype(np.float32)
-        targets = np.concatenate([part[2] for part in everybody]).astype(np.int64)
+        targets = np.concatenate([part[2] for part in everybody])
         names, first = np.unique(np.array(ids), return_index=True)
         return Outputs(tuple(names.tolist()), logits[first], targets[first])
 
 
 def _array(tensors: list[Tensor]) -> np.ndarray:
-    return torch.cat(tensors).float().cpu().numpy() if tensors else np.zeros(0)
+    return torch.cat(tensors).cpu().numpy() if tensors else np.zeros(0)
 
 
 def _all_ranks(mine: Part) -> list[Part]:

@@ -19,6 +19,7 @@ from polymodal.evaluation.evaluate import score_table
 from polymodal.evaluation.scores import Score
 from polymodal.training.collector import Collector, Outputs
 from polymodal.training.optimizers import parameter_groups
+from polymodal.training.tasks import Task
 
 
 class TrainingModule(pl.LightningModule):
@@ -31,7 +32,7 @@ class TrainingModule(pl.LightningModule):
         encoders: Modality to its encoder.
         model: Mapping of encoded modalities to logits.
         loss: Logits and targets to a scalar.
-        classes: The declared classes in the order of the logits.
+        task: What is predicted, and how a prediction table is filled.
         scores: Name to score.
         optimizer: Parameter groups to optimiser.
         scheduler: Optimiser and number of steps to schedule.
@@ -46,7 +47,7 @@ class TrainingModule(pl.LightningModule):
         model: nn.Module,
         loss: nn.Module,
         *,
-        classes: tuple[str, ...],
+        task: Task,
         scores: Mapping[str, Score],
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[[Optimizer, int], Any],
@@ -57,21 +58,21 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.encoders, self.model, self.loss = nn.ModuleDict(encoders), model, loss
         self.widths = {name: encoder.feature_size for name, encoder in encoders.items()}
-        self.classes, self.scores = classes, dict(scores)
+        self.task, self.scores = task, dict(scores)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.seed, self.fold, self.run_id = seed, fold, run_id
         self.collector = Collector()
         self.part, self.predictions = "test", Path()
         self.frames = {"valid": 0, "padded": 0}
 
-    def forward(self, batch: Batch) -> Float[Tensor, "batch classes"]:
-        """Computes the logits of a batch.
+    def forward(self, batch: Batch) -> Float[Tensor, "batch output"]:
+        """Computes the outputs for a batch: logits, values, or both.
 
         Args:
             batch: The batch.
 
         Returns:
-            Logits `[batch, classes]`.
+            Outputs `[batch, output]`.
         """
         encoded = {
             name: encoder(batch.modalities[name])
@@ -187,7 +188,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the order of the classes beside the weights."""
-        checkpoint["polymodal_classes"] = list(self.classes)
+        checkpoint["polymodal_classes"] = self.declared
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses weights that were trained for other classes or another order of them."""
@@ -220,20 +221,24 @@ class TrainingModule(pl.LightningModule):
         Raises:
             CheckpointError: They differ, be it only in their order.
         """
-        theirs = tuple(checkpoint.get("polymodal_classes", ()))
-        if theirs != self.classes:
+        theirs = list(checkpoint.get("polymodal_classes", ()))
+        if theirs != self.declared:
             raise CheckpointError(
-                f"the checkpoint was trained for the classes {list(theirs)}",
-                expected=f"{list(self.classes)}, in this order",
+                f"the checkpoint was trained for the classes {theirs}",
+                expected=f"{self.declared}, in this order",
                 remedy="set task.classes to the checkpoint's classes",
             )
 
+    @property
+    def declared(self) -> list[str]:
+        """What each output stands for, in their order."""
+        return [*self.task.classes, *self.task.values]
+
     def _table(self, outputs: Outputs, part: str) -> PredictionTable:
-        return PredictionTable.from_logits(
+        return self.task.table(
             outputs.utterance_ids,
             outputs.logits,
             outputs.targets,
-            self.classes,
             split=part,
             fold=self.fold,
             seed=self.seed,
@@ -241,9 +246,10 @@ class TrainingModule(pl.LightningModule):
         )
 
     def _log_scores(self, outputs: Outputs, part: str) -> None:
+        known = self.task.known(outputs.targets)  # a library's loss does not know ours for unknown
         with torch.no_grad():
-            logits = torch.from_numpy(outputs.logits).to(self.device)
-            targets = torch.from_numpy(outputs.targets).to(self.device)
+            logits = torch.from_numpy(outputs.logits[known]).to(self.device)
+            targets = torch.from_numpy(outputs.targets[known]).to(self.device)
             loss = self.loss(logits, targets)
         scores = score_table(self._table(outputs, part), self.scores)
         self.log_dict({f"{part}/loss": loss, **scores}, batch_size=1, rank_zero_only=False)

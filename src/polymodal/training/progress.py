@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-SHOWN = ("train/loss", "val/loss", "val/uar")
+SHOWN = ("train/loss", "val/loss")
 LINE_EVERY_S = 5.0
 
 
@@ -57,6 +57,14 @@ class Display(AbstractContextManager["Display"]):
             line = f"{words} · {share:.0%} {left}".rstrip()
             self.console.print(line, highlight=False, soft_wrap=True)
 
+    def say(self, words: str) -> None:
+        """Says something that the user should know, once.
+
+        Args:
+            words: Such as a warning.
+        """
+        self.console.print(words, highlight=False, soft_wrap=True, markup=False)
+
     def _left(self, share: float) -> str:
         if share < 0.02:
             return ""
@@ -99,7 +107,9 @@ class ProgressCallback(pl.Callback):
             return
         total = max(1, trainer.max_epochs or 1)
         scores = trainer.callback_metrics
-        shown = " ".join(f"{name} {float(scores[name]):.3f}" for name in SHOWN if name in scores)
+        task = getattr(trainer.lightning_module, "task", None)
+        names = [*SHOWN, f"val/{task.monitor}"] if task else SHOWN
+        shown = " ".join(f"{name} {float(scores[name]):.3f}" for name in names if name in scores)
         where = f"fold {self.fold + 1}/{self.num_folds} · " if self.num_folds > 1 else ""
         words = f"fit · {where}epoch {trainer.current_epoch + 1}/{total} · {shown}"
         share = (self.fold + epochs / total) / self.num_folds

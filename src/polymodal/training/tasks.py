@@ -1,16 +1,119 @@
-"""What is to be predicted."""
+"""What is to be predicted: how a task reads its targets from a manifest and fills its table.
 
+Legend: utterance = rows of a manifest, class = declared classes, output = what a model puts out.
+"""
+
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any, Literal
 
-from polymodal.errors import ConfigError
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int, Shaped
+
+from polymodal.contracts.predictions import PredictionTable
+from polymodal.errors import ConfigError, ManifestError, nearest
+
+UNKNOWN = -1
+VALUES = ("valence", "arousal")
 
 
-class Classification:
+class Task(ABC):
+    """One row of targets an utterance, as many outputs as there are classes and values.
+
+    Attributes:
+        name: Name of the task in prediction tables.
+        classes: The declared classes in the order of the logits; none for values alone.
+        values: Names of the values, whose outputs stand behind the logits.
+        kind_of_values: `values` are numbers, `labels` are yes or no.
+        monitor: The score that chooses the epoch, for the callbacks.
+    """
+
+    name: str
+    classes: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    kind_of_values = "values"
+    monitor: str
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs of the model."""
+        return len(self.classes) + len(self.values)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """What there is to score, and how many: classes, labels or values."""
+        named = {"classes": len(self.classes), self.kind_of_values: len(self.values)}
+        return {kind: num for kind, num in named.items() if num}
+
+    @abstractmethod
+    def targets(self, frame: pl.DataFrame) -> Shaped[np.ndarray, "utterance ..."]:
+        """Reads the targets.
+
+        Args:
+            frame: Rows of a manifest.
+
+        Returns:
+            Indices of classes (int64, -1 where unknown) or numbers (float32, NaN where unknown).
+        """
+
+    @abstractmethod
+    def table(
+        self,
+        utterance_ids: Sequence[str],
+        outputs: Float[np.ndarray, "utterance output"],
+        targets: Shaped[np.ndarray, "utterance ..."],
+        **where: Any,
+    ) -> PredictionTable:
+        """Fills a prediction table.
+
+        Args:
+            utterance_ids: Names of the utterances.
+            outputs: Of the model, `[utterance, output]`.
+            targets: As `targets` gives them.
+            where: Split, fold, seed and run id.
+
+        Returns:
+            The table.
+        """
+
+    def known(self, targets: Shaped[np.ndarray, "utterance ..."]) -> np.ndarray:
+        """Tells which utterances have something to learn from.
+
+        Args:
+            targets: As `targets` gives them.
+
+        Returns:
+            Booleans, `[utterance]`.
+        """
+        if targets.ndim == 1:
+            return np.asarray(targets >= 0)
+        return np.asarray(np.isfinite(targets).any(axis=1))
+
+    def class_counts(self, targets: Shaped[np.ndarray, "utterance ..."]) -> list[float]:
+        """Counts the utterances of each class, for weights and balanced sampling.
+
+        Args:
+            targets: As `targets` gives them.
+
+        Returns:
+            One number a class, a sum of shares for soft labels; empty for values.
+        """
+        if targets.ndim == 1:
+            counts = np.bincount(targets[targets >= 0], minlength=len(self.classes))
+            return [float(count) for count in counts]
+        return [float(count) for count in np.nansum(targets, axis=0)]
+
+
+class Classification(Task):
     """One of several classes for each utterance.
 
     Args:
         classes: The declared classes; their order is that of the logits, everywhere.
+        ties: What becomes of utterances without a label whose votes are even: they are dropped
+            from training and scores, or count as the `first` of the classes with most votes.
+        monitor: The score that chooses the epoch.
 
     Raises:
         ConfigError: There are fewer than two classes, or one stands twice.
@@ -22,17 +125,307 @@ class Classification:
 
     name = "classification"
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        repeated = [name for name, count in Counter(classes).items() if count > 1]
-        if len(classes) < 2 or repeated:
-            raise ConfigError(
-                f"task.classes is {list(classes)}",
-                expected="at least two different classes",
-                remedy="declare them in task.classes or in the corpus's YAML",
-            )
-        self.classes = tuple(classes)
+    def __init__(
+        self,
+        classes: Sequence[str],
+        *,
+        ties: Literal["drop", "first"] = "drop",
+        monitor: str = "uar",
+    ) -> None:
+        self.classes, self.ties, self.monitor = _declared(classes, 2), ties, monitor
 
-    @property
-    def num_outputs(self) -> int:
-        """Number of logits."""
-        return len(self.classes)
+    def targets(self, frame: pl.DataFrame) -> Int[np.ndarray, " utterance"]:
+        """Returns the index of each utterance's class; -1 without a label."""
+        labels = frame["label"]
+        if self.ties == "first":
+            labels = pl.select(pl.coalesce(labels, _first_of_most(frame["votes"]))).to_series()
+        return _indices(labels, self.classes)
+
+    def table(
+        self,
+        utterance_ids: Sequence[str],
+        outputs: Float[np.ndarray, "utterance output"],
+        targets: Int[np.ndarray, " utterance"],
+        **where: Any,
+    ) -> PredictionTable:
+        """Fills a table of classes, as `Task` describes."""
+        return PredictionTable.from_logits(
+            utterance_ids, outputs, targets, self.classes, task=self.name, **where
+        )
+
+
+class SoftLabels(Task):
+    """The annotators' votes as a distribution over the classes, ties included.
+
+    An utterance without votes counts as one vote for its label. Scores of classes look at the
+    majority, so that ties stay out of them. Votes for classes that are not declared do not count.
+
+    Args:
+        classes: The declared classes.
+        monitor: The score that chooses the epoch.
+
+    Raises:
+        ConfigError: There are fewer than two classes, or one stands twice.
+
+    Example:
+        >>> votes = [[{"label": "joy", "count": 3}, {"label": "anger", "count": 1}]]
+        >>> frame = pl.DataFrame({"label": ["joy"], "votes": votes})
+        >>> SoftLabels(["anger", "joy"]).targets(frame).tolist()
+        [[0.25, 0.75]]
+    """
+
+    name = "soft_labels"
+
+    def __init__(self, classes: Sequence[str], *, monitor: str = "uar") -> None:
+        self.classes, self.monitor = _declared(classes, 2), monitor
+
+    def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance class"]:
+        """Returns the share of each class; NaN where nobody said any of them."""
+        counts = _vote_counts(frame["votes"], self.classes)
+        labels = _indices(frame["label"], self.classes)
+        alone = (counts.sum(axis=1) == 0) & (labels >= 0)
+        counts[alone, labels[alone]] = 1
+        total = counts.sum(axis=1, keepdims=True)
+        nobody = np.full_like(counts, np.nan)
+        return np.asarray(np.divide(counts, total, out=nobody, where=total > 0))
+
+    def table(
+        self,
+        utterance_ids: Sequence[str],
+        outputs: Float[np.ndarray, "utterance output"],
+        targets: Float[np.ndarray, "utterance class"],
+        **where: Any,
+    ) -> PredictionTable:
+        """Fills a table of classes; its label is the majority, null for a tie."""
+        most = targets.max(axis=1, keepdims=True)
+        single = (targets == most).sum(axis=1) == 1
+        majority = np.where(single, targets.argmax(axis=1), UNKNOWN)
+        return PredictionTable.from_logits(
+            utterance_ids, outputs, majority, self.classes, task=self.name, **where
+        )
+
+
+class MultiLabel(Task):
+    """Any number of labels for each utterance, one yes or no a label.
+
+    Args:
+        classes: The declared labels.
+        min_votes: How many annotators must have said a label; an utterance without votes has the
+            one label of its own, and is unknown without it.
+        monitor: The score that chooses the epoch.
+
+    Raises:
+        ConfigError: There is no label, or one stands twice.
+
+    Example:
+        >>> frame = pl.DataFrame({"label": [None], "votes": [[{"label": "joy", "count": 1}]]})
+        >>> MultiLabel(["anger", "joy"]).targets(frame).tolist()
+        [[0.0, 1.0]]
+    """
+
+    name = "multilabel"
+    kind_of_values = "labels"
+
+    def __init__(
+        self, classes: Sequence[str], *, min_votes: int = 1, monitor: str = "macro_f1"
+    ) -> None:
+        self.values, self.min_votes, self.monitor = _declared(classes, 1), min_votes, monitor
+
+    def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance label"]:
+        """Returns 1 for every label that an utterance has, 0 for the others; NaN if unknown."""
+        chosen = _vote_counts(frame["votes"], self.values) >= self.min_votes
+        targets = chosen.astype(np.float32)
+        labels = _indices(frame["label"], self.values)
+        silent = frame["votes"].is_null().to_numpy()
+        targets[silent & (labels < 0)] = np.nan
+        alone = silent & (labels >= 0)
+        targets[alone, labels[alone]] = 1
+        return targets
+
+    def table(
+        self,
+        utterance_ids: Sequence[str],
+        outputs: Float[np.ndarray, "utterance output"],
+        targets: Float[np.ndarray, "utterance label"],
+        **where: Any,
+    ) -> PredictionTable:
+        """Fills a table of labels: a logit as the value, 0 or 1 as the target."""
+        return PredictionTable.from_values(
+            utterance_ids, outputs, targets, self.values, task=self.name, **where
+        )
+
+
+class Regression(Task):
+    """One or more numbers for each utterance, such as valence and arousal.
+
+    Args:
+        values: Columns of the manifest.
+        centre: What the zero of the model stands for: the middle of the scale.
+        spread: What the one of the model stands for: about the standard deviation.
+        monitor: The score that chooses the epoch.
+
+    Raises:
+        ConfigError: There is no value, or one stands twice.
+
+    Example:
+        >>> Regression(["valence"]).targets(pl.DataFrame({"valence": [2.5, None]})).tolist()
+        [[2.5], [nan]]
+    """
+
+    name = "regression"
+
+    def __init__(
+        self,
+        values: Sequence[str] = VALUES,
+        *,
+        centre: float = 0.0,
+        spread: float = 1.0,
+        monitor: str = "ccc",
+    ) -> None:
+        self.values, self.monitor = _declared(values, 1), monitor
+        self.centre, self.spread = centre, spread
+
+    def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance value"]:
+        """Returns the values on the scale of the model; NaN where one is unknown.
+
+        Raises:
+            ManifestError: A column does not exist or holds no numbers.
+        """
+        columns = []
+        for name in self.values:
+            if name not in frame.columns:
+                raise ManifestError(
+                    f"the corpus has no column {name!r}, which task.values names",
+                    remedy=nearest(name, frame.columns),
+                )
+            try:
+                columns.append(frame[name].cast(pl.Float64).to_numpy())
+            except pl.exceptions.PolarsError:
+                raise ManifestError(
+                    f"column {name!r}, which task.values names, holds text", expected="numbers"
+                ) from None
+        values = np.stack(columns, axis=1).astype(np.float64)
+        return ((values - self.centre) / self.spread).astype(np.float32)
+
+    def table(
+        self,
+        utterance_ids: Sequence[str],
+        outputs: Float[np.ndarray, "utterance output"],
+        targets: Float[np.ndarray, "utterance value"],
+        **where: Any,
+    ) -> PredictionTable:
+        """Fills a table of values on the scale of the corpus."""
+        said, true = (
+            (one * self.spread + self.centre).astype(np.float32) for one in (outputs, targets)
+        )
+        return PredictionTable.from_values(
+            utterance_ids, said, true, self.values, task=self.name, **where
+        )
+
+    def class_counts(self, targets: Shaped[np.ndarray, "utterance ..."]) -> list[float]:
+        """Returns nothing, as there are no classes."""
+        return []
+
+
+class Joint(Task):
+    """A class and values for each utterance: the logits first, then the values.
+
+    Args:
+        classes: The declared classes.
+        values: Columns of the manifest.
+        ties: As in `Classification`.
+        centre: As in `Regression`.
+        spread: As in `Regression`.
+        monitor: The score that chooses the epoch.
+
+    Raises:
+        ConfigError: There are fewer than two classes, no value, or one stands twice.
+
+    Example:
+        >>> Joint(["anger", "joy"], ["valence"]).num_outputs
+        3
+    """
+
+    name = "joint"
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        values: Sequence[str] = VALUES,
+        *,
+        ties: Literal["drop", "first"] = "drop",
+        centre: float = 0.0,
+        spread: float = 1.0,
+        monitor: str = "uar",
+    ) -> None:
+        self.monitor = monitor
+        self.classification = Classification(classes, ties=ties)
+        self.regression = Regression(values, centre=centre, spread=spread)
+        self.classes, self.values = self.classification.classes, self.regression.values
+
+    def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance target"]:
+        """Returns the index of the class (NaN where unknown), then the values."""
+        index = self.classification.targets(frame).astype(np.float32)
+        index[index < 0] = np.nan
+        return np.concatenate([index[:, None], self.regression.targets(frame)], axis=1)
+
+    def table(
+        self,
+        utterance_ids: Sequence[str],
+        outputs: Float[np.ndarray, "utterance output"],
+        targets: Float[np.ndarray, "utterance target"],
+        **where: Any,
+    ) -> PredictionTable:
+        """Fills a table of classes and values."""
+        num_classes = len(self.classes)
+        index = np.nan_to_num(targets[:, 0], nan=UNKNOWN).astype(np.int64)
+        table = self.classification.table(utterance_ids, outputs[:, :num_classes], index, **where)
+        values = self.regression.table(
+            utterance_ids, outputs[:, num_classes:], targets[:, 1:], **where
+        )
+        return PredictionTable(table.frame, self.classes, self.name, table.run_id).beside(values)
+
+    def class_counts(self, targets: Shaped[np.ndarray, "utterance ..."]) -> list[float]:
+        """Counts the utterances of each class."""
+        index = np.nan_to_num(targets[:, 0], nan=UNKNOWN).astype(np.int64)
+        return self.classification.class_counts(index)
+
+
+def _declared(names: Sequence[str], at_least: int) -> tuple[str, ...]:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if len(names) < at_least or repeated:
+        words = {1: "one name", 2: "two different classes"}[at_least]
+        raise ConfigError(
+            f"the task declares {list(names)}",
+            expected=f"at least {words}, each once",
+            remedy="declare them in task.classes or task.values, or in the corpus's YAML",
+        )
+    return tuple(names)
+
+
+def _indices(labels: pl.Series, classes: Sequence[str]) -> Int[np.ndarray, " utterance"]:
+    """Index of each label, `[utterance]`; -1 for none and for those that are no class."""
+    index = {name: place for place, name in enumerate(classes)}
+    found = labels.cast(pl.String).replace_strict(index, default=UNKNOWN, return_dtype=pl.Int64)
+    return found.fill_null(UNKNOWN).to_numpy()
+
+
+def _vote_counts(votes: pl.Series, classes: Sequence[str]) -> Float[np.ndarray, "utterance class"]:
+    """Counts the votes for each class, `[utterance, class]`."""
+    counts = np.zeros((len(votes), len(classes)), dtype=np.float32)
+    index = {name: place for place, name in enumerate(classes)}
+    rows = pl.DataFrame({"row": np.arange(len(votes)), "vote": votes}).explode("vote")
+    flat = rows.drop_nulls("vote").unnest("vote")
+    for row, label, count in flat.iter_rows():
+        if label in index:
+            counts[row, index[label]] += count
+    return counts
+
+
+def _first_of_most(votes: pl.Series) -> pl.Series:
+    """The first label with the most votes, in the order in which the corpus lists them."""
+    first = [
+        max(said, key=lambda vote: vote["count"])["label"] if said else None
+        for said in votes.to_list()
+    ]
+    return pl.Series("label", first, dtype=pl.String)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from polymodal.contracts.predictions import LOGIT, PredictionTable
+from polymodal.contracts.predictions import LOGIT, VALUE, PredictionTable
 from polymodal.errors import PredictionError
 
 NUM_SHOWN = 5
@@ -19,14 +19,15 @@ class Joined:
     """The same utterances as several tables see them.
 
     Args:
-        frame: `utterance_id, split, fold, seed, label`, sorted by the key; fold and seed are the
-            first table's where they are no part of it.
+        frame: The first table's rows, sorted by the key, with the labels that any table knows.
         logits: Of each table, `[table, utterance, class]`, float64, rows as in `frame`.
+        values: Of each table, `[table, utterance, value]`.
         classes: The classes in the order of the logits, which is the first table's.
     """
 
     frame: pl.DataFrame
     logits: Float[np.ndarray, "table utterance class"]
+    values: Float[np.ndarray, "table utterance value"]
     classes: tuple[str, ...]
 
 
@@ -57,24 +58,33 @@ def join(tables: Sequence[PredictionTable]) -> Joined:
     classes = _shared_classes(tables, names)
     keys = _keys(tables)
     columns = [LOGIT + name for name in classes]
+    outputs = [VALUE + name for name in tables[0].values]
     frames = []
     for table, name in zip(tables, names, strict=True):
         frame = table.frame.sort(keys)
         _check_unique(frame, keys, name)
-        _check_finite(frame, columns, name)
+        _check_finite(frame, columns + outputs, name)
         frames.append(frame)
     for frame, name in zip(frames[1:], names[1:], strict=True):
         _check_same_rows(frames[0], frame, keys, (names[0], name))
-    labels = _labels(frames, names)
-    frame = frames[0].select(KEY, "split", "fold", "seed").with_columns(labels)
-    logits = np.stack([one.select(columns).to_numpy().astype(np.float64) for one in frames])
-    return Joined(frame, logits, classes)
+    frame = frames[0].with_columns(_labels(frames, names)) if classes else frames[0]
+    logits, values = (_stacked(frames, each) for each in (columns, outputs))
+    return Joined(frame, logits, values, classes)
+
+
+def _stacked(
+    frames: Sequence[pl.DataFrame], columns: Sequence[str]
+) -> Float[np.ndarray, "table utterance column"]:
+    arrays = [frame.select(columns).to_numpy().astype(np.float64) for frame in frames]
+    return np.stack(
+        [one.reshape(len(frame), -1) for one, frame in zip(arrays, frames, strict=True)]
+    )
 
 
 def _shared_classes(tables: Sequence[PredictionTable], names: Sequence[str]) -> tuple[str, ...]:
     first = tables[0].classes
     for table, name in zip(tables, names, strict=True):
-        differing = sorted(set(first) ^ set(table.classes))
+        differing = sorted({*first, *tables[0].values} ^ {*table.classes, *table.values})
         if differing or len(table.classes) != len(first):
             raise PredictionError(
                 f"{names[0]} and {name} have different classes: only one has {differing}",

@@ -4,14 +4,15 @@ Legend: table = voters, utterance = rows, class = declared classes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from polymodal.contracts.predictions import LOGIT, PredictionTable
+from polymodal.contracts.predictions import LOGIT, VALUE, PredictionTable
 from polymodal.errors import ConfigError, PredictionError, nearest
-from polymodal.voting.join import join
+from polymodal.voting.join import Joined, join
 
 SCALES = ("probabilities", "logits")
 
@@ -34,7 +35,7 @@ def soft_vote(
 
     Returns:
         A table sorted by id. Its logits are the logarithms of the averaged probabilities, or the
-        averaged logits.
+        averaged logits; values are averaged as they are, of labels their probabilities.
 
     Raises:
         ConfigError: `on` is neither of the two.
@@ -53,6 +54,16 @@ def soft_vote(
         raise ConfigError(f"voting on {on!r}", remedy=nearest(on, SCALES))
     joined = join(tables)
     shares = _shares(weights, len(tables))
+    columns = _voted_classes(joined, shares, on) if joined.classes else []
+    values = np.tensordot(shares, joined.values, axes=1)
+    if tables[0].task == "multilabel" and on == "probabilities":
+        values = _logit(np.tensordot(shares, 1 / (1 + np.exp(-joined.values)), axes=1))
+    for index, name in enumerate(tables[0].values):
+        columns.append(pl.Series(VALUE + name, values[:, index].astype(np.float32)))
+    return replace(tables[0], frame=joined.frame.with_columns(columns), run_id=run_id)
+
+
+def _voted_classes(joined: Joined, shares: Float[np.ndarray, " table"], on: str) -> list[pl.Series]:
     if on == "logits":
         logits = np.tensordot(shares, joined.logits, axes=1)
     else:
@@ -65,8 +76,12 @@ def soft_vote(
     columns = [pl.Series("predicted", predicted, dtype=pl.String)]
     for index, name in enumerate(joined.classes):
         columns.append(pl.Series(LOGIT + name, logits[:, index].astype(np.float32)))
-    frame = joined.frame.with_columns(columns)
-    return PredictionTable(frame, joined.classes, tables[0].task, run_id)
+    return columns
+
+
+def _logit(shares: Float[np.ndarray, "utterance label"]) -> Float[np.ndarray, "utterance label"]:
+    inside = np.clip(shares, 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(inside / (1 - inside)))
 
 
 def _shares(weights: Sequence[float] | None, num_tables: int) -> Float[np.ndarray, " table"]:

@@ -1,0 +1,156 @@
+"""Folds in the record: written, used again, compared on resuming; and what they leak."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+SMALL = [
+    "experiment=sample/text",
+    "corpus.num_speakers=6",
+    "corpus.num_utterances=8",
+    "tracker=none",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+]
+
+
+def last():
+    folder = Path("runs") / Path("runs/last").read_text()
+    return folder, json.loads((folder / "run.json").read_text())
+
+
+def of_test(run):
+    return set(pl.read_parquet(run / "predictions/test.parquet")["utterance_id"])
+
+
+def test_the_same_folds_are_used_again_from_the_file(polymodal):
+    assert polymodal("run", *SMALL, "split.val=0.3", "split.seed=5")[0] == 0
+    first, _ = last()
+    code, _, error = polymodal("run", *SMALL, "split=file", f"split.file={first}")
+    assert code == 0, error
+    second, _ = last()
+    assert of_test(second) == of_test(first)
+    before = json.loads((first / "folds.json").read_text())
+    assert json.loads((second / "folds.json").read_text()) == before
+    other = polymodal("run", *SMALL, "split.val=0.3", "split.seed=6")
+    assert other[0] == 0
+    assert of_test(last()[0]) != of_test(first)
+
+
+def test_a_stored_run_is_tested_on_the_folds_it_was_trained_with(polymodal):
+    assert polymodal("run", *SMALL, "split.val=0.3")[0] == 0
+    run, _ = last()
+    body = json.loads((run / "folds.json").read_text())
+    parts = body["folds"][0]["assignment"]["speaker"]
+    swapped = {"test": "val", "val": "test", "train": "train"}
+    body["folds"][0]["assignment"]["speaker"] = {k: swapped[v] for k, v in parts.items()}
+    (run / "folds.json").write_text(json.dumps(body))
+    assert polymodal("test", str(run))[0] == 0
+    validated = set(pl.read_parquet(run / "predictions/val.parquet")["utterance_id"])
+    assert of_test(last()[0]) == validated
+
+
+def test_a_run_does_not_go_on_with_other_folds(polymodal):
+    assert polymodal("run", *SMALL, "split.val=0.3")[0] == 0
+    run, _ = last()
+    text = (run / "folds.json").read_text()
+    (run / "folds.json").write_text(text.replace('"val"', '"train"'))
+    code, _, error = polymodal("run", *SMALL, "split.val=0.3", "resume=last")
+    assert code in (1, 2)
+    assert "begun with other folds" in error
+
+
+def test_what_the_parts_share_is_in_the_record(polymodal):
+    assert polymodal("run", *SMALL, "split.val=0.3")[0] == 0
+    leaks = last()[1]["data"]["leaks"]
+    assert leaks["speaker"] == {"folds": 0, "values": 0, "test_share": 0}
+    assert leaks["transcript"]["folds"] in (0, 1)
+    code, _, error = polymodal("run", *SMALL, "split=random")
+    assert code == 0, error
+    assert last()[1]["data"]["leaks"]["speaker"]["test_share"] == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["split.disjoint=[label]", "split.val=0.3"], ["labels stand in several parts"]),
+        (["split.disjoint=[lable]", "split.val=0.3"], ["'label'"]),
+        (["split=file", "split.file=nowhere"], ["nowhere", "holds no folds"]),
+        (["split=nested"], ["only of use together", "selection.grid="]),
+        (["selection.grid={optimizer.lr:[0.1]}", "split.val=0.3"], ["split=nested"]),
+        (
+            ["split=nested", "selection.grid={optimizer.ir:[0.1]}"],
+            ["'optimizer.ir'", "lr, weight_decay"],
+        ),
+        (["split=nested", "selection.grid={encoder.text.width:[8]}"], ["a key below model"]),
+        (
+            ["split=nested", "selection.grid={optimizer.lr:[0.1]}", "selection.score=uarr"],
+            ["selection.score=uarr", "'uar'"],
+        ),
+        (
+            ["split=nested", "selection.grid={model.pooling:[mean,attentin]}"],
+            ["attentin"],
+        ),
+    ],
+)
+def test_promises_that_do_not_hold_are_refused(polymodal, overrides, words):
+    extra = ["split.num_folds=2", "split.num_inner=2"] if "split=nested" in overrides else []
+    code, _, error = polymodal("run", *SMALL, *overrides, *extra)
+    assert code == 2
+    assert "Traceback" not in error
+    for word in words:
+        assert word in error
+    assert not Path("runs").exists()
+
+
+NESTED = [
+    *SMALL,
+    "split=nested",
+    "split.num_folds=2",
+    "split.num_inner=2",
+    "split.val=0.34",
+    "selection.grid={optimizer.lr:[0.01,0.00001]}",
+    "trainer.max_epochs=2",
+]
+
+
+def test_options_are_chosen_by_the_inner_folds(polymodal):
+    code, _, error = polymodal("run", *NESTED)
+    assert code == 0, error
+    run, record = last()
+    for fold in ("0", "1"):
+        tried = json.loads((run / "folds" / fold / "selection.json").read_text())["tried"]
+        best = max(tried, key=lambda one: one["scores"]["val/uar"])
+        assert [one["options"]["optimizer.lr"] for one in tried] == [0.01, 0.00001]
+        assert record["notes"]["selected"][fold] == best["options"]
+        assert not list((run / "folds" / fold / "inner").iterdir())
+    assert len(of_test(run)) == 48
+
+
+def test_labels_of_the_test_part_have_no_say(polymodal, monkeypatch):
+    from polymodal.corpora import sample
+
+    assert polymodal("run", *NESTED)[0] == 0
+    run, _ = last()
+    held = json.loads((run / "folds.json").read_text())["folds"][0]["assignment"]["speaker"]
+    real = sample.read_sample
+
+    def turned(root, **options):
+        manifest = real(root, **options)
+        out = pl.col("speaker").is_in([one for one, part in held.items() if part == "test"])
+        label = pl.when(out).then(pl.lit("anger")).otherwise("label").alias("label")
+        return manifest.take(manifest.frame.with_columns(label))
+
+    turned.__module__, turned.__qualname__ = real.__module__, real.__qualname__
+    turned.__wrapped__ = real
+    monkeypatch.setattr(sample, "read_sample", turned)
+    file = f"split.file={run}"
+    options = [one for one in NESTED if not one.startswith("split")]
+    code, _, error = polymodal("run", *options, "split=file", file)
+    assert code == 0, error
+    before = json.loads((run / "run.json").read_text())["data"]["classes"]
+    assert last()[1]["data"]["classes"] != before  # the labels were really turned
+    first = (run / "folds/0/selection.json").read_text()
+    assert (last()[0] / "folds/0/selection.json").read_text() == first

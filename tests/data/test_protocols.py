@@ -1,0 +1,180 @@
+"""Protocols: nested folds, folds from a file, and what a split promises."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from polymodal.contracts.manifest import Manifest
+from polymodal.data import splits
+from polymodal.data.folds import read_folds, shared_values, write_folds
+from polymodal.errors import SplitError
+
+
+def corpus(num_speakers=12):
+    rows = [
+        {
+            "utterance_id": f"u{speaker:02d}-{number}",
+            "speaker": f"s{speaker:02d}",
+            "dialogue": f"d{speaker // 2}",
+            "sentence": f"t{number}",
+            "label": "ab"[number % 2],
+            "split": ("train", "val", "test")[speaker % 3],
+        }
+        for speaker in range(num_speakers)
+        for number in range(4)
+    ]
+    return Manifest(pl.DataFrame(rows), Path())
+
+
+def rows(manifest, fold, *parts):
+    return set(manifest.frame.filter(fold.parts(manifest.frame).is_in(parts))["utterance_id"])
+
+
+def values(manifest, names, column):
+    return set(manifest.frame.filter(pl.col("utterance_id").is_in(list(names)))[column])
+
+
+@pytest.mark.parametrize("groups", [["speaker"], ["speaker", "sentence"]])
+def test_inner_folds_never_see_a_test_row(groups):
+    manifest = corpus()
+    folds = splits.nested(manifest, groups=groups, num_folds=2, num_inner=2, val=0.25)
+    assert len(folds) == 2 ** len(groups)
+    for fold in folds:
+        learnt = rows(manifest, fold, "train", "val")
+        validated = [rows(manifest, inner, "val") for inner in fold.inner]
+        assert len(fold.inner) == 2 ** len(groups)
+        assert set.union(*validated) <= learnt or len(groups) > 1
+        for inner, val in zip(fold.inner, validated, strict=True):
+            train = rows(manifest, inner, "train")
+            assert train
+            assert val
+            assert not rows(manifest, inner, "test")
+            assert not (train | val) & rows(manifest, fold, "test")
+            assert not train & val
+            for column in groups:
+                assert shared_values(manifest, inner, column) == {}
+                assert not values(manifest, train | val, column) & values(
+                    manifest, rows(manifest, fold, "test"), column
+                )
+
+
+def test_every_learnt_row_is_validated_once_by_the_inner_folds():
+    manifest = corpus()
+    (fold, *_) = splits.nested(manifest, num_folds=3, num_inner=4, val=0)
+    validated = [one for inner in fold.inner for one in rows(manifest, inner, "val")]
+    assert sorted(validated) == sorted(rows(manifest, fold, "train", "val"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m: splits.holdout(m),
+        lambda m: splits.k_folds(m, groups=["speaker", "sentence"], num_folds=2),
+        lambda m: splits.nested(m, num_folds=2, num_inner=2),
+        lambda m: splits.random(m, speaker_dependent=True),
+    ],
+)
+def test_folds_come_back_from_their_file(tmp_path, make):
+    manifest = corpus()
+    folds = make(manifest)
+    write_folds(tmp_path / "folds.json", folds, manifest.fingerprint())
+    again, fingerprint = read_folds(tmp_path)
+    assert again == folds
+    assert fingerprint == manifest.fingerprint()
+    dependent = "utterance_id" in folds[0].assignment
+    for file in (tmp_path, tmp_path / "folds.json"):
+        taken = splits.from_file(manifest, file=str(file), speaker_dependent=dependent)
+        assert taken == folds
+
+
+def test_a_table_of_folds_is_read(tmp_path):
+    manifest = corpus(3)
+    path = tmp_path / "folds.csv"
+    path.write_text("speaker,part,fold\ns00,train,1\ns01,val,1\ns02,test,1\n")
+    with path.open("a") as file:
+        file.write("s00,test,2\ns01,train,2\ns02,train,2\n")
+    first, second = splits.from_file(manifest, file=str(path))
+    assert rows(manifest, first, "test") == {f"u02-{n}" for n in range(4)}
+    assert rows(manifest, second, "test") == {f"u00-{n}" for n in range(4)}
+    by_row = "".join(
+        f"{name},{'test' if name.startswith('u00') else 'train'}\n"
+        for name in manifest.frame["utterance_id"]
+    )
+    path.write_text("utterance_id,part\n" + by_row)
+    (fold,) = splits.from_file(manifest, file=str(path))
+    assert rows(manifest, fold, "test") == {f"u00-{n}" for n in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speaker,part\ns00,train\ns01,test\n", "does not say to which part 1 values of 'speaker'"),
+        ("speaker,part\ns00,train\ns01,tset\n", "names the part 'tset'"),
+        ("speaker,dialogue,part\n", "has the columns"),
+        ("speaker\ns00\n", "has the columns"),
+        ("spaeker,part\ns00,train\ns01,test\n", "no column 'spaeker'"),
+        ("utterance_id,part\nu00-0,train\nu00-1,test\n", "does not say"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
+    path = tmp_path / "folds.csv"
+    path.write_text(text)
+    with pytest.raises(SplitError, match=message):
+        splits.from_file(corpus(3), file=str(path))
+
+
+def test_rows_that_the_file_does_not_mention_may_be_left_out(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_text("speaker,part\ns00,train\ns01,test\n")
+    manifest = corpus(3)
+    (fold,) = splits.from_file(manifest, file=str(path), unknown="leave_out")
+    assert fold.left_out(manifest) == 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "{}",
+        json.dumps({"format": 9, "fingerprint": "", "folds": []}),
+        json.dumps({"format": 1, "fingerprint": "", "folds": [{"index": 0}]}),
+        json.dumps(
+            {
+                "format": 1,
+                "fingerprint": "",
+                "folds": [{"index": 0, "assignment": {"s": {"a": "x"}}}],
+            }
+        ),
+    ],
+)
+def test_a_file_without_folds_is_refused(tmp_path, body):
+    (tmp_path / "folds.json").write_text(body)
+    with pytest.raises(SplitError, match="holds no folds"):
+        splits.from_file(corpus(), file=str(tmp_path))
+
+
+@pytest.mark.parametrize("column", ["dialogue", "sentence"])
+@pytest.mark.parametrize("split", [splits.holdout, splits.k_folds, splits.leave_one_out])
+def test_a_promise_that_the_split_breaks_is_an_error(split, column):
+    with pytest.raises(SplitError, match=f"{column}s stand in several parts of fold 0"):
+        split(corpus(), disjoint=[column])
+
+
+def test_a_promise_that_is_kept_is_none():
+    manifest = corpus()
+    assert splits.holdout(manifest, groups=["dialogue"], disjoint=["dialogue"])
+    with pytest.raises(SplitError, match="did you mean 'dialogue'"):
+        splits.holdout(manifest, disjoint=["dialog"])
+
+
+def test_official_parts_that_share_speakers_are_refused_unless_said():
+    manifest = corpus()
+    mixed = manifest.take(manifest.frame.with_columns(speaker=pl.lit("s")))
+    with pytest.raises(SplitError, match="1 speakers stand in several parts"):
+        splits.official(mixed)
+    assert splits.official(mixed, speaker_dependent=True)
+    with pytest.raises(SplitError, match="sentences stand in several parts"):
+        splits.official(mixed, speaker_dependent=True, disjoint=["sentence"])
