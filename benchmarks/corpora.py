@@ -15,10 +15,14 @@ from benchmarks.kemdy_tree import write_kemdy19
 from polymodal.contracts.manifest import Manifest
 
 Row = dict[str, Any]
+# The peak of this process alone: getrusage would count what its parent had before.
+PEAK = """
+import re, sys, time
+def peak_mb():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read()).group(1)) / 1e3
+bare_mb = peak_mb()
+"""
 SPLIT = """
-import resource, sys, time
-from pathlib import Path
-bare_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 began = time.perf_counter()
 from polymodal.corpora.stored import read_manifest
 from polymodal.data.splits import k_folds
@@ -26,17 +30,14 @@ manifest = read_manifest(sys.argv[1], root=".")
 folds = k_folds(manifest, num_folds=5, val=0.0)
 sizes = [int((fold.parts(manifest.frame) == "test").sum()) for fold in folds]
 assert sum(sizes) == len(manifest), sizes
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-print(time.perf_counter() - began, peak_mb - bare_mb)
+print(time.perf_counter() - began, peak_mb() - bare_mb)
 """
 KEMDY = """
-import resource, sys, time
 from polymodal.corpora.kemdy import read_kemdy19
-before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+bare_mb = peak_mb()
 began = time.perf_counter()
 manifest = read_kemdy19(sys.argv[1], prepared=sys.argv[2])
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-print(time.perf_counter() - began, peak_mb - before_mb)
+print(time.perf_counter() - began, peak_mb() - bare_mb)
 """
 
 
@@ -113,7 +114,7 @@ def _manifest(num: int) -> Manifest:
 
 def _measured(code: str, *arguments: str) -> tuple[float, float]:
     """Seconds and megabytes that a process of its own prints."""
-    command = [sys.executable, "-c", code, *arguments]
+    command = [sys.executable, "-c", PEAK + code, *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, peak_mb = done.stdout.split()
     return float(seconds), float(peak_mb)
