@@ -1,10 +1,10 @@
 """What every reader does: check rows one by one, refuse with a reason, drop nothing in silence."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from polymodal.errors import DataError, ManifestError, nearest
 from polymodal.safety.paths import inside
 
 SHOWN = 5
+ROWS_AT_ONCE = 2048
+AT_ONCE = 256  # rows a thread takes: one by one they would wait for each other
 NUM_THREADS = 8  # reading headers waits for the disk more than for the processor
 
 
@@ -90,53 +92,64 @@ def finish(
     Raises:
         ManifestError: More rows were refused than allowed, or none is left.
     """
-    refusals, named = list(refused), []
-    for number, row in rows:
-        if not _wanted(row, rules.where):
-            continue
-        if fault := _fault(row, rules):
-            refusals.append(Refusal(number, *fault))
-        else:
-            named.append((number, row))
-    unique = _unique(named, refusals)
+    refusals: list[Refusal] = []
+    places: list[int | str] = []
+    frames: list[pl.DataFrame] = []
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        faults = list(threads.map(lambda one: _header_fault(one[1], root), unique))
-    refusals += [
-        Refusal(number, *fault)
-        for (number, _), fault in zip(unique, faults, strict=True)
-        if fault is not None
-    ]
-    accepted = [row for (_, row), fault in zip(unique, faults, strict=True) if fault is None]
+        for chunk in _chunks(one for one in rows if _wanted(one[1], rules.where)):
+            parts = [chunk[start : start + AT_ONCE] for start in range(0, len(chunk), AT_ONCE)]
+            found = threads.map(lambda part: [_fault(row, rules, root) for _, row in part], parts)
+            faults = [fault for part in found for fault in part]
+            accepted = []
+            for (place, row), fault in zip(chunk, faults, strict=True):
+                if fault is None:
+                    places.append(place)
+                    accepted.append(row)
+                else:
+                    refusals.append(Refusal(place, *fault))
+            frames.append(_frame(accepted))
+    frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+    frame = _unique(frame, places, refusals)
+    refusals = [*refused, *refusals]  # a reader may refuse rows while its generator runs
     _check_refusals(refusals, rules.max_refused)
-    if not accepted:
+    if frame.is_empty():
         filters = f" with corpus.where={dict(rules.where)}" if rules.where else ""
         raise ManifestError(
             f"no utterance is left in {root}{filters}, {len(refusals)} rows were refused",
             remedy="check corpus.root and corpus.where",
         )
-    return Manifest(_frame(accepted), root, tuple(refusals), dict(handled or {}), signals_root)
+    counts = {rule: count for rule, count in sorted((handled or {}).items()) if count}
+    return Manifest(frame, root, tuple(refusals), counts, signals_root)
+
+
+def _chunks(
+    rows: Iterable[tuple[int | str, dict[str, Any]]],
+) -> Iterator[list[tuple[int | str, dict[str, Any]]]]:
+    """Some rows at a time, so that a large corpus never stands in memory as Python objects."""
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, ROWS_AT_ONCE)):
+        yield chunk
 
 
 def _unique(
-    rows: Sequence[tuple[int | str, dict[str, Any]]], refusals: list[Refusal]
-) -> list[tuple[int | str, dict[str, Any]]]:
+    frame: pl.DataFrame, places: Sequence[int | str], refusals: list[Refusal]
+) -> pl.DataFrame:
     """Rows in the order of their ids, each id once; the others are refused."""
-    unique = []
-    for name, group in groupby(sorted(rows, key=_id), key=_id):
-        (number, row), *others = group
-        if all(other == row for _, other in others):
-            unique.append((number, row))
-            rule, places = "duplicate row", [f"row {number}"]
-        else:
-            others = [(number, row), *others]
-            rule, places = "duplicate id", [f"row {place}" for place, _ in others]
-        reason = f"{name!r} stands in {' and '.join(places)}"
-        refusals += [Refusal(place, rule, reason) for place, _ in others]
-    return unique
-
-
-def _id(numbered: tuple[int | str, Mapping[str, Any]]) -> str:
-    return str(numbered[1]["utterance_id"])
+    if frame.is_empty():
+        return frame
+    numbered = frame.with_row_index("_row")
+    repeated = numbered.filter(pl.col("utterance_id").is_duplicated())
+    dropped: list[int] = []
+    for (name,), group in repeated.group_by("utterance_id", maintain_order=True):
+        first, *others = group.drop("_row").rows()
+        rows = group["_row"].to_list()
+        equal = all(other == first for other in others)
+        shown = " and ".join(f"row {places[row]}" for row in (rows[:1] if equal else rows))
+        rule, lost = ("duplicate row", rows[1:]) if equal else ("duplicate id", rows)
+        refusals += [Refusal(places[row], rule, f"{name!r} stands in {shown}") for row in lost]
+        dropped += lost
+    kept = numbered.filter(~pl.col("_row").is_in(dropped)) if dropped else numbered
+    return kept.drop("_row").sort("utterance_id")
 
 
 def _header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
@@ -186,7 +199,7 @@ def _wanted(row: Mapping[str, Any], where: Mapping[str, str | Sequence[str]]) ->
     return True
 
 
-def _fault(row: dict[str, Any], rules: Rules) -> tuple[str, str] | None:
+def _fault(row: dict[str, Any], rules: Rules, root: Path) -> tuple[str, str] | None:
     """Rule and reason if a row cannot be used; otherwise its label is put into our words."""
     for column in ("utterance_id", "speaker"):
         if not row.get(column):
@@ -199,7 +212,7 @@ def _fault(row: dict[str, Any], rules: Rules) -> tuple[str, str] | None:
     for name in [label, *names] if label else names:
         if rules.classes and name not in rules.classes:
             return "unknown label", f"{name!r}, {nearest(name, rules.classes)}"
-    return None
+    return _header_fault(row, root)
 
 
 def merged_votes(

@@ -115,8 +115,7 @@ def read_e4(
             else:
                 rows.append((name, _row(name, window, window_s, cut, corpus or folder.name)))
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    counts = {rule: count for rule, count in sorted(handled.items()) if count}
-    return finish(rows, folder, rules, refused, handled=counts, signals_root=target)
+    return finish(rows, folder, rules, refused, handled=handled, signals_root=target)
 
 
 def read_recording(path: Path) -> Recording | None:

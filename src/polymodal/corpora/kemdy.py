@@ -7,7 +7,7 @@ licence-gated: ask ETRI for them. Read as they were received, dirt included.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -141,11 +141,24 @@ def read_kemdy20(
         lambda table, segment: segment.rpartition("_")[0] == table.stem,
         reading.handled,
     )
-    rows: list[Annotation] = []
-    for table in _tables(reading):
-        rows += read_annotations(table, SEGMENT_20, reading.handled, reading.refused)
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    return _finish(reading, rows, rules, Path(prepared).expanduser(), "kemdy20")
+    annotations = (
+        one
+        for table in _tables(reading)
+        for one in read_annotations(table, SEGMENT_20, reading.handled, reading.refused)
+    )
+    return _finish(reading, annotations, rules, Path(prepared).expanduser(), "kemdy20")
+
+
+def _annotations_19(reading: _Reading, *, own: bool) -> Iterator[Annotation]:
+    """The rows of the speaker's own file, or those of the other's."""
+    for table in _tables(reading):
+        letter = _letter(table)
+        annotations = read_annotations(table, SEGMENT_19, reading.handled, reading.refused)
+        duration_s = partial(_duration_s, reading)
+        for one in mend_letters(annotations, letter, duration_s, reading.handled):
+            if (one.segment[-4] == letter) is own:
+                yield one
 
 
 def _open(root: str, corpus: str, segment_id: re.Pattern[str], brackets: Brackets) -> _Reading:
@@ -191,27 +204,32 @@ def _duration_s(reading: _Reading, segment: str) -> float | None:
 
 
 def _finish(
-    reading: _Reading, rows: Sequence[Annotation], rules: Rules, signals_root: Path, corpus: str
+    reading: _Reading, rows: Iterable[Annotation], rules: Rules, signals_root: Path, corpus: str
 ) -> Manifest:
-    annotated = {one.segment for one in rows}
-    reading.handled["audio without an annotation"] += len(reading.files["wav"].keys() - annotated)
-    made = [(one.place, _row(one, reading, corpus)) for one in rows]
-    usable = []
-    for (place, row), one in zip(made, rows, strict=True):
-        if row["audio"] is None and one.segment not in reading.files["txt"]:
-            reading.refused.append(Refusal(place, "neither wav nor txt", one.segment))
-        else:
-            usable.append((place, row))
-    reading.handled += Counter(_oddities(row for _, row in usable))
-    handled = {rule: count for rule, count in sorted(reading.handled.items()) if count}
     return finish(
-        usable,
+        _usable(reading, rows, corpus),
         reading.root,
         rules,
         reading.refused,
-        handled=handled,
+        handled=reading.handled,
         signals_root=signals_root,
     )
+
+
+def _usable(
+    reading: _Reading, annotations: Iterable[Annotation], corpus: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of segments that have a file, counting what is odd about them."""
+    lacking = set(reading.files["wav"])
+    for one in annotations:
+        lacking.discard(one.segment)
+        row = _row(one, reading, corpus)
+        if row["audio"] is None and one.segment not in reading.files["txt"]:
+            reading.refused.append(Refusal(one.place, "neither wav nor txt", one.segment))
+        else:
+            reading.handled.update(_oddities(row))
+            yield one.place, row
+    reading.handled["audio without an annotation"] += len(lacking)
 
 
 def _row(annotation: Annotation, reading: _Reading, corpus: str) -> dict[str, Any]:
@@ -228,7 +246,7 @@ def _row(annotation: Annotation, reading: _Reading, corpus: str) -> dict[str, An
         "audio": wav.relative_to(reading.root).as_posix() if wav else None,
         "text": (reading.clean(raw) or None) if raw else None,
         "text_raw": raw,
-        "signals": reading.signals.get(segment),
+        "signals": reading.signals.pop(segment, None),
         "label": annotation.label,
         "votes": votes_of(annotation),
         "valence": annotation.valence,
@@ -253,20 +271,19 @@ def _text(segment: str, reading: _Reading) -> str | None:
     return text.strip("\r\n")
 
 
-def _oddities(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    for row in rows:
-        if TIE in (row["label_raw"] or ""):
-            yield "tie"
-        elif row["label"] is None:
-            yield "no emotion"
-        elif row["votes"] and max(row["votes"], key=_count)["count"] > _votes(row, row["label"]):
-            yield "label that is not the majority of the votes"
-        if row["audio"] is None:
-            yield "no wav"
-        if row["text"] is None:
-            yield "no text"
-        if not row["signals"]:
-            yield "no signals"
+def _oddities(row: Mapping[str, Any]) -> Iterator[str]:
+    if TIE in (row["label_raw"] or ""):
+        yield "tie"
+    elif row["label"] is None:
+        yield "no emotion"
+    elif row["votes"] and max(row["votes"], key=_count)["count"] > _votes(row, row["label"]):
+        yield "label that is not the majority of the votes"
+    if row["audio"] is None:
+        yield "no wav"
+    if row["text"] is None:
+        yield "no text"
+    if not row["signals"]:
+        yield "no signals"
 
 
 def _count(vote: Mapping[str, Any]) -> int:

@@ -5,8 +5,6 @@ row overlap by `SIMILAR` or more fall into the same band of hashes almost surely
 """
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -64,29 +62,30 @@ def transcript_groups(texts: pl.Series) -> pl.Series:
         on another day; null for short texts. Of more than `MOST_COMPARED` texts only those are
         grouped whose letters are equal.
     """
-    distinct = texts.drop_nulls().unique()
-    letters = {text: letters_of(text) for text in distinct}
-    names = sorted({one for one in letters.values() if len(one) >= MIN_LETTERS})
+    distinct = texts.drop_nulls().unique().alias("text")
+    letters = letters_of(distinct)
+    names = letters.filter(letters.str.len_chars() >= MIN_LETTERS).unique().sort().to_list()
     group = _grouped(names)
-    named = {
-        text: hashlib.sha256(group[one].encode()).hexdigest()[:12]
-        for text, one in letters.items()
-        if one in group
-    }
-    return texts.replace_strict(named, default=None, return_dtype=pl.String)
+    hashed = {one: hashlib.sha256(one.encode()).hexdigest()[:12] for one in set(group.values())}
+    of_letters = {name: hashed[leader] for name, leader in group.items()}
+    named = letters.replace_strict(of_letters, default=None, return_dtype=pl.String)
+    return texts.replace_strict(distinct, named, default=None, return_dtype=pl.String)
 
 
-def letters_of(text: str) -> str:
-    """Returns the letters and digits of a text, small, without signs and spaces.
+def letters_of(texts: pl.Series) -> pl.Series:
+    """Returns the letters and digits of texts, small, without signs and spaces.
 
     Args:
-        text: The text.
+        texts: The texts.
+
+    Returns:
+        What is left of each.
 
     Example:
-        >>> letters_of("What a DAY, what a day…")
+        >>> letters_of(pl.Series(["What a DAY, what a day…"]))[0]
         'whatadaywhataday'
     """
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).lower())
+    return texts.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\W_]+", "")
 
 
 def leak_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str, float]]:
