@@ -42,7 +42,7 @@ GOOD = ("a.wav,s1,joy", "b.wav,s2,anger", "c.wav,s3,joy", "d.wav,s4,anger")
         (GOOD, ["split.groups=[dialogue]"], ["'dialogue' is empty in 4 of 4"]),
         (GOOD, ["corpus.where={speaker: s9}"], ["no utterance is left", "corpus.where"]),
         (GOOD, ["encoder=characters"], ["no utterance of the corpus has text"]),
-        (GOOD, ["encoder=[logmel,characters]", "model=unimodal"], ["model"]),
+        (GOOD, ["encoder=[logmel,characters]", "model=unimodal"], ["has text, which encoder.text"]),
         (GOOD, ["task.classes=[joy]"], ["two different classes"]),
         (GOOD, ["task.classes=[joy,angry]"], ["label 'anger'", "'angry'"]),
         (GOOD, ["resume=last"], ["no last run"]),

@@ -9,8 +9,10 @@ import pytest
 import soundfile
 
 from polymodal.contracts.manifest import Manifest
-from polymodal.corpora import inspection as module
-from polymodal.corpora.inspection import class_table, distribution, inspect_manifest
+from polymodal.corpora import inspected_audio
+from polymodal.corpora.class_table import class_table
+from polymodal.corpora.findings import distribution
+from polymodal.corpora.inspection import inspect_manifest
 from polymodal.errors import DataError, ManifestError
 
 RATE_HZ = 16_000
@@ -189,7 +191,7 @@ def test_a_replaced_file_is_found_by_size_or_hash(tmp_path):
 
 
 def test_parts_of_a_long_file_are_measured_each_and_decoded_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 5_000)
+    monkeypatch.setattr(inspected_audio, "BLOCK", 5_000)
     loud = np.repeat(np.linspace(0.1, 0.9, 10), RATE_HZ)
     write(tmp_path, "long.wav", loud)
     starts = [7.0, 0.0, 2.0, 2.5, 9.0]

@@ -12,7 +12,9 @@ import soundfile
 
 from polymodal.cli.inspection import check_corpus
 from polymodal.contracts.manifest import Manifest
-from polymodal.corpora.inspection import MEASURES, Inspection, inspect_manifest
+from polymodal.corpora.findings import Inspection
+from polymodal.corpora.inspected_audio import MEASURES
+from polymodal.corpora.inspection import inspect_manifest
 from polymodal.corpora.page import require_matplotlib, write_page
 from polymodal.errors import MissingExtraError
 

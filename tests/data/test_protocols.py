@@ -60,6 +60,16 @@ def test_inner_folds_never_see_a_test_row(groups):
                 )
 
 
+def test_what_only_inner_folds_take_counts_as_used():
+    manifest = corpus()
+    groups = ["speaker", "sentence"]
+    for fold in splits.nested(manifest, groups=groups, num_folds=2, num_inner=2, val=0.25):
+        used = set(manifest.frame.filter(fold.used(manifest.frame))["utterance_id"])
+        wanted = rows(manifest, fold, "train", "val", "test")
+        wanted = wanted.union(*(rows(manifest, one, "train", "val") for one in fold.inner))
+        assert used == wanted
+
+
 def test_every_learnt_row_is_validated_once_by_the_inner_folds():
     manifest = corpus()
     (fold, *_) = splits.nested(manifest, num_folds=3, num_inner=4, val=0)

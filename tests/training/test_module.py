@@ -9,7 +9,7 @@ import torch
 
 from polymodal.assemble.compose import compose
 from polymodal.assemble.experiment import Experiment
-from polymodal.assemble.runner import make_trainer
+from polymodal.assemble.training import make_trainer
 from polymodal.errors import CheckpointError
 
 SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8", "split.val=0.3", "tracker=none"]

@@ -6,10 +6,12 @@ from typing import Any
 
 from polymodal.assemble.compose import Composed, change, load
 from polymodal.assemble.experiment import Experiment
+from polymodal.assemble.facts import facts
 from polymodal.assemble.places import Place, places, stored_places
 from polymodal.assemble.ranks import rank
-from polymodal.assemble.runner import Outcome, apply, extract, make_trainer, outcome
+from polymodal.assemble.runner import Outcome, extract, outcome
 from polymodal.assemble.session import Session, recording, stage_time
+from polymodal.assemble.training import apply, make_trainer
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
 from polymodal.data.folds import Fold, read_folds
@@ -81,7 +83,7 @@ def apply_run(
     for place in trained:
         assert place.trained  # says now, before anything is made, that a checkpoint is missing
     part = "predict" if kind == "predict" else config["part"]
-    data = {**experiment.facts(), "part": config["part"]}
+    data = {**facts(experiment), "part": config["part"]}
     with (
         recording(composed, config, kind=kind, parent=source.name, data=data) as session,
         Display() as display,

@@ -1,32 +1,28 @@
 """Runs an experiment: every fold is trained and tested, the predictions are pooled and scored."""
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader
 
-from polymodal.assemble.build import build
 from polymodal.assemble.compose import Composed, load
-from polymodal.assemble.experiment import Experiment, grid
+from polymodal.assemble.experiment import Experiment
+from polymodal.assemble.facts import facts, warnings
 from polymodal.assemble.places import Place, places
 from polymodal.assemble.ranks import rank
+from polymodal.assemble.selection import select
 from polymodal.assemble.session import Session, recording, stage_time
+from polymodal.assemble.training import apply, build_callbacks, fit, make_trainer
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
 from polymodal.data.folds import Fold, read_folds, write_folds
 from polymodal.errors import RunError
 from polymodal.evaluation.evaluate import score_table
-from polymodal.record.files import write_whole
 from polymodal.record.folder import write_record
 from polymodal.record.index import find_run
-from polymodal.training.checkpoints import VerifiedCheckpointIO, read_checkpoint
-from polymodal.training.devices import resolve_accelerator, resolve_devices, resolve_strategy
+from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.logger import RecordLogger
-from polymodal.training.module import TrainingModule
 from polymodal.training.progress import Display, ProgressCallback
 
 CHANGEABLE = ("resume", "tracker", "paths", "data", "stages")
@@ -54,9 +50,9 @@ def run_experiment(
     resume = _resumed(composed, config)
     experiment = Experiment.prepare(config)
     make_trainer(experiment, callbacks=[], logger=False)
-    facts = experiment.facts()
+    about = facts(experiment)
     with (
-        recording(composed, config, data=facts, resume=resume) as session,
+        recording(composed, config, data=about, resume=resume) as session,
         display or Display() as shown,
     ):
         _record_folds(experiment, session.path, shown)
@@ -113,14 +109,14 @@ def run_fold(
     module = experiment.module(fold, session.run_id)
     module.predictions = place.predictions
     callbacks = [
-        *_callbacks(experiment, place),
+        *build_callbacks(experiment, place),
         ProgressCallback(display, fold.index, len(experiment.folds)),
     ]
     logger = RecordLogger(session.writer, fold.index if several else None)
     trainer = make_trainer(experiment, callbacks=callbacks, logger=logger)
     if "fit" in stages and not place.fitted:
         with stage_time(session, "fit"):
-            _fit(experiment, fold, place, module, trainer)
+            fit(experiment, fold, place, module, trainer)
     session.notes["num_parameters"] = sum(p.numel() for p in module.parameters())
     module.load_weights(read_checkpoint(place.trained))
     with stage_time(session, "test"):
@@ -128,83 +124,6 @@ def run_fold(
             apply(trainer, module, experiment.loader(fold, part), file)
     if several and rank() == 0:
         _record_fold(experiment, fold, place, session)
-
-
-def select(
-    experiment: Experiment, fold: Fold, place: Place, session: Session, display: Display
-) -> Experiment:
-    """Chooses options by the inner folds of a fold, whose test rows play no part.
-
-    Args:
-        experiment: The experiment.
-        fold: The outer fold.
-        place: Its folder, which gets `selection.json`.
-        session: The run.
-        display: Where to say how it goes.
-
-    Returns:
-        The experiment with the chosen options.
-    """
-    section = experiment.config["selection"]
-    note = place.path / "selection.json"
-    tried = json.loads(note.read_text(encoding="utf-8"))["tried"] if note.is_file() else []
-    candidates = grid(section["grid"])
-    for number, options in enumerate(candidates[len(tried) :], start=len(tried)):
-        varied = experiment.vary(options)
-        tables = []
-        for inner in fold.inner:
-            where = f"select · {number + 1}/{len(candidates)} · inner {inner.index + 1}"
-            display.show(f"{where}/{len(fold.inner)} · {options}", number / len(candidates))
-            inside = Place(place.path / "inner" / f"{number}-{inner.index}")
-            tables.append(_validated(varied, inner, inside, session, display))
-        pooled = score_table(concatenate(tables), experiment.scores)
-        tried.append({"options": options, "scores": pooled})
-        if rank() == 0:
-            place.path.mkdir(parents=True, exist_ok=True)
-            write_whole(note, json.dumps({"tried": tried}, indent=1))
-    name = f"val/{section['score']}"
-    sign = 1 if experiment.scores[section["score"]].higher_is_better else -1
-    best = max(tried, key=lambda one: sign * one["scores"][name])
-    session.notes.setdefault("selected", {})[str(fold.index)] = best["options"]
-    display.say(
-        f"fold {fold.index}: chose {best['options']} with {name} {best['scores'][name]:.3f}"
-    )
-    return experiment.vary(best["options"])
-
-
-def _validated(
-    experiment: Experiment, inner: Fold, place: Place, session: Session, display: Display
-) -> PredictionTable:
-    """Trains an inner fold and returns what it says of its validation part."""
-    module = experiment.module(inner, session.run_id)
-    module.predictions = place.predictions
-    trainer = make_trainer(experiment, callbacks=_callbacks(experiment, place), logger=False)
-    with stage_time(session, "select"):
-        _fit(experiment, inner, place, module, trainer)
-        module.load_weights(read_checkpoint(place.trained))
-        apply(trainer, module, experiment.loader(inner, "val"), "val")
-    trainer.strategy.barrier("validated")
-    table = PredictionTable.read(place.predictions / "val.parquet")
-    trainer.strategy.barrier("read")
-    if trainer.is_global_zero:
-        shutil.rmtree(place.path)
-    return table
-
-
-def apply(
-    trainer: pl.Trainer, module: TrainingModule, loader: DataLoader[Any] | None, part: str
-) -> None:
-    """Writes the prediction table of a part with the weights that the module has.
-
-    Args:
-        trainer: The trainer.
-        module: The trained module.
-        loader: The part, or None if it is empty.
-        part: Name of the part and of the file.
-    """
-    if loader is not None:
-        module.part = part
-        trainer.test(module, loader, verbose=False)
 
 
 def pool(experiment: Experiment, at: Sequence[Place], run: Path) -> dict[str, float]:
@@ -233,73 +152,6 @@ def pool(experiment: Experiment, at: Sequence[Place], run: Path) -> dict[str, fl
     return scores
 
 
-def make_trainer(
-    experiment: Experiment, *, callbacks: Sequence[pl.Callback], logger: Any
-) -> pl.Trainer:
-    """Builds Lightning's trainer from its section, with our record, checkpoints and samplers.
-
-    Args:
-        experiment: The experiment.
-        callbacks: The callbacks of the fold.
-        logger: The logger of the fold, or False.
-
-    Returns:
-        The trainer.
-
-    Raises:
-        ConfigError: Lightning refuses an option, or the strategy no longer exists.
-    """
-    options = dict(experiment.config["trainer"])
-    accelerator = resolve_accelerator(options["accelerator"])
-    options["devices"] = resolve_devices(accelerator, options["devices"])
-    several = len(experiment.prototypes) > 1
-    strategy = resolve_strategy(options.pop("strategy"), accelerator, find_unused=several)
-    trainer: pl.Trainer = build(
-        {
-            "use_distributed_sampler": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            **options,
-            "accelerator": accelerator,
-        },
-        "trainer",
-        strategy=strategy,
-        callbacks=[*callbacks],
-        logger=logger,
-        plugins=[VerifiedCheckpointIO()],
-    )
-    return trainer
-
-
-def _fit(
-    experiment: Experiment, fold: Fold, place: Place, module: TrainingModule, trainer: pl.Trainer
-) -> None:
-    training = experiment.loader(fold, "train")
-    validation = experiment.loader(fold, "val")
-    going_on = place.last if place.last.is_file() else None
-    trainer.fit(module, training, validation, ckpt_path=going_on)
-    if trainer.is_global_zero:
-        place.mark_fitted(trainer.current_epoch)
-    trainer.strategy.barrier("fitted")
-
-
-def _callbacks(experiment: Experiment, place: Place) -> list[pl.Callback]:
-    sections = experiment.config["callbacks"] or {}
-    return [
-        build(
-            section,
-            f"callbacks.{name}",
-            optional={"dirpath": place.checkpoints} if _keeps_checkpoints(section) else None,
-        )
-        for name, section in sections.items()
-        if section
-    ]
-
-
-def _keeps_checkpoints(section: Mapping[str, Any]) -> bool:
-    return str(section["_target_"]).endswith("ModelCheckpoint")
-
-
 def _parts(stages: Sequence[str]) -> list[tuple[str, str]]:
     """Which part each stage looks at, and the name of its table."""
     wanted = {"fit": ("val", "val"), "test": ("test", "test"), "predict": ("all", "predict")}
@@ -317,7 +169,7 @@ def _record_folds(experiment: Experiment, run: Path, display: Display) -> None:
         )
     if rank() == 0 and not path.is_file():
         write_folds(path, experiment.folds, experiment.fingerprint)
-    for warning in experiment.warnings() if rank() == 0 else ():
+    for warning in warnings(experiment) if rank() == 0 else ():
         display.say(f"warning: {warning}")
 
 

@@ -73,7 +73,7 @@ class Fold:
         return None if rows.is_empty() else manifest.take(rows.sort("utterance_id"))
 
     def used(self, frame: pl.DataFrame) -> pl.Series:
-        """Tells which rows belong to some part.
+        """Tells which rows belong to some part, of this fold or of an inner one.
 
         Args:
             frame: Rows with the grouping columns.
@@ -83,7 +83,10 @@ class Fold:
         """
         if not self.assignment:
             return pl.Series("used", [True], dtype=pl.Boolean).new_from_index(0, frame.height)
-        return self.parts(frame).is_not_null()
+        used = self.parts(frame).is_not_null()
+        for inner in self.inner:  # with several columns these take rows that this fold leaves out
+            used = used | inner.used(frame)
+        return used
 
     def left_out(self, manifest: Manifest) -> int:
         """Returns how many rows belong to no part."""

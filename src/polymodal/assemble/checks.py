@@ -1,0 +1,95 @@
+"""What must fit together before anything is trained: labels, targets, loss, monitors, selection."""
+
+from typing import TYPE_CHECKING
+
+from polymodal.assemble.variation import grid
+from polymodal.data.folds import Fold
+from polymodal.errors import ConfigError, ManifestError, nearest
+from polymodal.evaluation.evaluate import score_names
+
+if TYPE_CHECKING:
+    from polymodal.assemble.experiment import Experiment
+
+SAMPLINGS = ("natural", "balanced")
+
+
+def check(experiment: "Experiment", *, training: bool) -> None:
+    """Builds model and loss once and compares them with the data.
+
+    Args:
+        experiment: The experiment.
+        training: Whether there are parts to train and validate on.
+
+    Raises:
+        UserError: A component refuses its options, a label is no class, the task has nothing to
+            learn from, or a monitor names no score.
+    """
+    sampling = experiment.config["data"]["sampling"]
+    if sampling not in SAMPLINGS:
+        raise ConfigError(f"data.sampling={sampling}", remedy=nearest(str(sampling), SAMPLINGS))
+    experiment.model(experiment.prototypes)
+    _check_labels(experiment)
+    targets = experiment.task.targets(experiment.manifest.frame)
+    if training:
+        experiment.loss(Fold(0, {}))
+        experiment.chances(targets)
+        for fold in experiment.folds:
+            experiment.training_part(fold)
+        _check_monitors(experiment)
+        _check_selection(experiment)
+
+
+def _check_labels(experiment: "Experiment") -> None:
+    known = set(experiment.task.classes or experiment.task.values)
+    if experiment.task.name == "regression":
+        return
+    unknown = set(experiment.manifest.frame["label"].drop_nulls().unique()) - known
+    if unknown:
+        label = min(unknown)
+        raise ManifestError(
+            f"the corpus has the label {label!r}",
+            expected=f"one of the declared classes {sorted(known)}",
+            remedy=f"{nearest(label, known)}; map it with corpus.label_map, leave it out "
+            "with corpus.where, or declare it in task.classes",
+        )
+
+
+def _check_monitors(experiment: "Experiment") -> None:
+    names = score_names(experiment.scores, experiment.task.values)
+    logged = ["train/loss", "val/loss", *(f"val/{name}" for name in names)]
+    validated = all(
+        (fold.parts(experiment.manifest.frame) == "val").any() for fold in experiment.folds
+    )
+    for name, section in (experiment.config["callbacks"] or {}).items():
+        monitor = (section or {}).get("monitor")
+        if monitor and monitor not in logged:
+            raise ConfigError(
+                f"callbacks.{name}.monitor={monitor} is no score of this task",
+                remedy=nearest(monitor, logged),
+            )
+        if monitor and monitor.startswith("val/") and not validated:
+            raise ConfigError(
+                f"callbacks.{name}.monitor={monitor}, but a fold has no validation part",
+                remedy="set split.val above 0, or use callbacks=last",
+            )
+
+
+def _check_selection(experiment: "Experiment") -> None:
+    section, nested = experiment.config["selection"], any(fold.inner for fold in experiment.folds)
+    if nested != bool(section["grid"]):
+        remedy = (
+            "give options, such as 'selection.grid={optimizer.lr:[0.001,0.0003]}', or use "
+            "split=k_folds"
+            if nested
+            else "use split=nested, which has inner folds to choose by"
+        )
+        raise ConfigError("split=nested and selection.grid are only of use together", remedy=remedy)
+    if not nested:
+        return
+    if section["score"] not in experiment.scores:
+        raise ConfigError(
+            f"selection.score={section['score']} is no score of this task",
+            remedy=nearest(str(section["score"]), experiment.scores),
+        )
+    for options in grid(section["grid"]):
+        experiment.vary(options).model(experiment.prototypes)

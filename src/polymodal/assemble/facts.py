@@ -1,0 +1,86 @@
+"""What a record says of the data: size, classes, leaks, what is missing or converted."""
+
+from typing import TYPE_CHECKING, Any
+
+from polymodal.assemble.sources import HAS_SOURCE
+from polymodal.data.folds import PARTS
+from polymodal.data.leaks import leak_report
+from polymodal.encoders.frozen import FrozenEncoder
+
+if TYPE_CHECKING:
+    from polymodal.assemble.experiment import Experiment
+
+
+def facts(experiment: "Experiment") -> dict[str, Any]:
+    """Returns what the record says of the data and of how it was parted.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        Plain values for `run.json`.
+    """
+    frame = experiment.manifest.frame
+    frozen = {n: e for n, e in experiment.prototypes.items() if isinstance(e, FrozenEncoder)}
+    counts = frame["label"].value_counts().drop_nulls().sort("label")
+    return {
+        "fingerprint": experiment.fingerprint,
+        "rows": frame.height,
+        "resampled": _resampled(experiment),
+        "speakers": frame["speaker"].n_unique(),
+        "classes": dict(counts.iter_rows()),
+        "refused": experiment.manifest.refused_by_rule(),
+        "handled": dict(experiment.manifest.handled),
+        "leaks": leak_report(experiment.manifest, experiment.folds),
+        "absent_classes": _absent_classes(experiment),
+        "folds": len(experiment.folds),
+        "speaker_dependent": experiment.config["split"].get("speaker_dependent", False),
+        "transductive": [name for name, encoder in frozen.items() if encoder.transductive],
+        "lacking": {
+            name: int((~frame.select(HAS_SOURCE[e.source]).to_series()).sum())
+            for name, e in experiment.prototypes.items()
+        },
+    }
+
+
+def _resampled(experiment: "Experiment") -> dict[str, int]:
+    """Sampling rate or channels of audio that is converted to what the encoders want."""
+    listening = [e for e in experiment.prototypes.values() if e.source == "audio"]
+    if not listening:
+        return {}
+    wanted = {encoder.sampling_rate_hz for encoder in listening}
+    counts = experiment.manifest.frame.group_by("sampling_rate_hz", "channels").len().drop_nulls()
+    return {
+        f"{rate_hz} Hz, {channels} channels": count
+        for rate_hz, channels, count in sorted(counts.iter_rows())
+        if {rate_hz} != wanted or channels > 1
+    }
+
+
+def _absent_classes(experiment: "Experiment") -> dict[str, list[str]]:
+    """Part to the declared classes that no utterance of it has, in some fold."""
+    absent: dict[str, set[str]] = {}
+    for fold in experiment.folds if experiment.task.classes else ():
+        parts = fold.parts(experiment.manifest.frame) if fold.assignment else None
+        for part in PARTS if parts is not None else ():
+            present = set(experiment.manifest.frame.filter(parts == part)["label"].drop_nulls())
+            if present:
+                absent.setdefault(part, set()).update({*experiment.task.classes} - present)
+    return {part: sorted(classes) for part, classes in absent.items() if classes}
+
+
+def warnings(experiment: "Experiment") -> list[str]:
+    """Returns what the user should know before the run, in words.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        One sentence a warning.
+    """
+    absent = _absent_classes(experiment)
+    return [
+        f"no utterance of the {part} part has the class {', '.join(classes)} in some fold; "
+        "its recall and F1 count as 0"
+        for part, classes in absent.items()
+    ]

@@ -1,0 +1,78 @@
+"""Nested protocols: options are chosen by inner folds, whose outer test rows play no part."""
+
+import json
+import shutil
+
+from polymodal.assemble.experiment import Experiment
+from polymodal.assemble.places import Place
+from polymodal.assemble.ranks import rank
+from polymodal.assemble.session import Session, stage_time
+from polymodal.assemble.training import apply, build_callbacks, fit, make_trainer
+from polymodal.assemble.variation import grid
+from polymodal.contracts.predictions import PredictionTable, concatenate
+from polymodal.data.folds import Fold
+from polymodal.evaluation.evaluate import score_table
+from polymodal.record.files import write_whole
+from polymodal.training.checkpoints import read_checkpoint
+from polymodal.training.progress import Display
+
+
+def select(
+    experiment: Experiment, fold: Fold, place: Place, session: Session, display: Display
+) -> Experiment:
+    """Chooses options by the inner folds of a fold, whose test rows play no part.
+
+    Args:
+        experiment: The experiment.
+        fold: The outer fold.
+        place: Its folder, which gets `selection.json`.
+        session: The run.
+        display: Where to say how it goes.
+
+    Returns:
+        The experiment with the chosen options.
+    """
+    section = experiment.config["selection"]
+    note = place.path / "selection.json"
+    tried = json.loads(note.read_text(encoding="utf-8"))["tried"] if note.is_file() else []
+    candidates = grid(section["grid"])
+    for number, options in enumerate(candidates[len(tried) :], start=len(tried)):
+        varied = experiment.vary(options)
+        tables = []
+        for inner in fold.inner:
+            where = f"select · {number + 1}/{len(candidates)} · inner {inner.index + 1}"
+            display.show(f"{where}/{len(fold.inner)} · {options}", number / len(candidates))
+            inside = Place(place.path / "inner" / f"{number}-{inner.index}")
+            tables.append(_validated(varied, inner, inside, session, display))
+        pooled = score_table(concatenate(tables), experiment.scores)
+        tried.append({"options": options, "scores": pooled})
+        if rank() == 0:
+            place.path.mkdir(parents=True, exist_ok=True)
+            write_whole(note, json.dumps({"tried": tried}, indent=1))
+    name = f"val/{section['score']}"
+    sign = 1 if experiment.scores[section["score"]].higher_is_better else -1
+    best = max(tried, key=lambda one: sign * one["scores"][name])
+    session.notes.setdefault("selected", {})[str(fold.index)] = best["options"]
+    display.say(
+        f"fold {fold.index}: chose {best['options']} with {name} {best['scores'][name]:.3f}"
+    )
+    return experiment.vary(best["options"])
+
+
+def _validated(
+    experiment: Experiment, inner: Fold, place: Place, session: Session, display: Display
+) -> PredictionTable:
+    """Trains an inner fold and returns what it says of its validation part."""
+    module = experiment.module(inner, session.run_id)
+    module.predictions = place.predictions
+    trainer = make_trainer(experiment, callbacks=build_callbacks(experiment, place), logger=False)
+    with stage_time(session, "select"):
+        fit(experiment, inner, place, module, trainer)
+        module.load_weights(read_checkpoint(place.trained))
+        apply(trainer, module, experiment.loader(inner, "val"), "val")
+    trainer.strategy.barrier("validated")
+    table = PredictionTable.read(place.predictions / "val.parquet")
+    trainer.strategy.barrier("read")
+    if trainer.is_global_zero:
+        shutil.rmtree(place.path)
+    return table

@@ -1,0 +1,106 @@
+"""Which utterances have what an encoder reads, and how it is read."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from polymodal.assemble.build import build
+from polymodal.contracts.manifest import Manifest, Utterance
+from polymodal.encoders.base import Encoder
+from polymodal.errors import ConfigError, ManifestError, nearest
+
+POLICIES = ("absent", "drop", "refuse")
+HAS_SOURCE: Mapping[str, pl.Expr] = {
+    "audio": pl.col("audio").is_not_null(),
+    "text": pl.col("text").fill_null("").str.strip_chars() != "",
+    "signals": pl.col("signals").list.len().fill_null(0) > 0,
+}
+
+
+class Stored:
+    """Reads the features of an utterance that were computed before.
+
+    Args:
+        features: Id to `[time, feature]`, float32.
+    """
+
+    def __init__(self, features: Mapping[str, np.ndarray]) -> None:
+        self.features = features
+
+    def __call__(self, utterance: Utterance) -> np.ndarray | None:
+        """Returns the features, or None if the utterance lacks the modality."""
+        return self.features.get(utterance.utterance_id)
+
+
+class Reading:
+    """A read that waits: worker processes of the extraction get it pickled.
+
+    Args:
+        source: Utterance to raw value.
+        utterance: The utterance.
+    """
+
+    def __init__(self, source: Callable[[Utterance], Any], utterance: Utterance) -> None:
+        self.source, self.utterance = source, utterance
+
+    def __call__(self) -> Any:
+        """Reads the utterance."""
+        return self.source(self.utterance)
+
+
+def build_encoders(sections: Mapping[str, Any]) -> dict[str, Encoder]:
+    """Builds encoders with fresh parameters.
+
+    Args:
+        sections: Modality to its options.
+
+    Returns:
+        Modality to its encoder.
+
+    Raises:
+        ConfigError: There is none, or one refuses its options.
+    """
+    if not sections:
+        raise ConfigError("encoder names no modality", remedy="choose one, such as logmel")
+    return {name: build(section, f"encoder.{name}") for name, section in sections.items()}
+
+
+def usable(manifest: Manifest, encoders: Mapping[str, Encoder], policy: str) -> Manifest:
+    """Drops or refuses utterances that lack a modality, as `data.missing` says.
+
+    Args:
+        manifest: The corpus.
+        encoders: Modality to its encoder.
+        policy: `absent` keeps them, `drop` leaves them out, `refuse` allows none.
+
+    Returns:
+        The corpus, without what was dropped.
+
+    Raises:
+        ConfigError: The policy is unknown.
+        ManifestError: No utterance has a modality, or some lack one and none may.
+    """
+    if policy not in POLICIES:
+        raise ConfigError(f"data.missing={policy}", remedy=nearest(policy, POLICIES))
+    frame = manifest.frame
+    for name, encoder in encoders.items():
+        if not frame.select(HAS_SOURCE[encoder.source]).to_series().any():
+            raise ManifestError(
+                f"no utterance of the corpus has {encoder.source}, which encoder.{name} reads",
+                remedy="choose another encoder or corpus",
+            )
+    sources = sorted({encoder.source for encoder in encoders.values()})
+    whole = frame.select(pl.all_horizontal(HAS_SOURCE[one] for one in sources)).to_series()
+    lacking = frame.filter(~whole)
+    if policy == "absent" or lacking.is_empty():
+        return manifest
+    if policy == "refuse" or lacking.height == frame.height:
+        raise ManifestError(
+            f"{lacking.height} of {frame.height} utterances lack a modality, such as "
+            f"{lacking['utterance_id'][0]!r}",
+            expected=f"{', '.join(sources)} in every row (data.missing={policy})",
+            remedy="use data.missing=drop to leave them out, or absent to let the model cope",
+        )
+    return manifest.take(frame.filter(whole))

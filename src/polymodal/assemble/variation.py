@@ -1,0 +1,61 @@
+"""Options that an experiment is tried with: every combination, and the configuration of one."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from polymodal.errors import ConfigError, nearest
+
+# Sections that may vary within a run: what is trained, on the same data.
+VARIABLE = ("model", "loss", "optimizer", "scheduler", "trainer")
+
+
+def grid(options: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Returns every combination of options.
+
+    Args:
+        options: Dotted key to the values to try.
+
+    Returns:
+        Dotted key to one value, for each combination.
+
+    Example:
+        >>> grid({"optimizer.lr": [0.1, 0.2], "model.dropout": [0]})
+        [{'optimizer.lr': 0.1, 'model.dropout': 0}, {'optimizer.lr': 0.2, 'model.dropout': 0}]
+    """
+    return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
+
+
+def varied(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration with other options.
+
+    Args:
+        config: The configuration, resolved.
+        options: Dotted key, such as `optimizer.lr`, to value.
+
+    Returns:
+        A copy.
+
+    Raises:
+        ConfigError: A key does not exist, or is none of what is trained.
+
+    Example:
+        >>> varied({"optimizer": {"lr": 0.1}}, {"optimizer.lr": 0.2})
+        {'optimizer': {'lr': 0.2}}
+    """
+    changed = copy.deepcopy(dict(config))
+    for key, value in options.items():
+        section, *path = key.split(".")
+        if section not in VARIABLE or not path:
+            raise ConfigError(
+                f"selection.grid names {key!r}",
+                expected=f"a key below {', '.join(VARIABLE)}",
+            )
+        node = changed[section]
+        for word in path[:-1]:
+            node = node.get(word) or {}
+        if path[-1] not in node:
+            raise ConfigError(f"selection.grid names {key!r}", remedy=nearest(path[-1], node))
+        node[path[-1]] = value
+    return changed
