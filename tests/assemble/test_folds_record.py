@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+import soundfile
 
 SMALL = [
     "experiment=sample/text",
@@ -154,3 +156,37 @@ def test_labels_of_the_test_part_have_no_say(polymodal, monkeypatch):
     assert last()[1]["data"]["classes"] != before  # the labels were really turned
     first = (run / "folds/0/selection.json").read_text()
     assert (last()[0] / "folds/0/selection.json").read_text() == first
+
+
+@pytest.mark.parametrize("encoder", ["logmel", "egemaps"])
+def test_audio_that_the_split_does_not_use_is_never_opened(polymodal, workplace, encoder):
+    if encoder == "egemaps":
+        pytest.importorskip("opensmile")
+    root = workplace / "corpus"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["audio,speaker,label"]
+    for number in range(12):
+        soundfile.write(root / f"{number}.wav", rng.normal(0, 0.1, 8000), 16000)
+        lines.append(f"{number}.wav,s{number // 2},{'ab'[number % 2]}")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    assert polymodal("corpus", "table", str(root), "--out", "m.parquet")[0] == 0
+    Path("folds.csv").write_text("speaker,part\ns0,train\ns1,train\ns2,val\ns3,test\n")
+    for number in range(8, 12):  # speakers s4 and s5, whom the folds do not mention
+        (root / f"{number}.wav").unlink()
+    code, _, error = polymodal(
+        "run",
+        "corpus=manifest",
+        "corpus.file=m.parquet",
+        "corpus.classes=[a,b]",
+        f"encoder={encoder}",
+        "model=unimodal",
+        "split=file",
+        "split.file=folds.csv",
+        "split.unknown=leave_out",
+        "data.extract_workers=0",
+        "debug=fast",
+        "tracker=none",
+    )
+    assert code == 0, error
+    assert of_test(last()[0]) == {"6", "7"}

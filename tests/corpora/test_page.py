@@ -177,6 +177,7 @@ def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
 def test_the_command_writes_both_files_and_ends_with_the_verdict(tmp_path, capsys):
     manifest = corpus(tmp_path, "[red]<b>")
     out = tmp_path / "new" / "out"
+    before = "matplotlib.pyplot" in sys.modules  # another test may have imported it
     found = check_corpus(manifest, out, num_workers=2, split=None)
     captured = capsys.readouterr()
     assert captured.out.splitlines()[-1] == f"usable with warnings: {found.summary}"
@@ -185,4 +186,4 @@ def test_the_command_writes_both_files_and_ends_with_the_verdict(tmp_path, capsy
     assert values["verdict"] == "usable with warnings"
     assert values["classes"]["splits"] == ["all"]
     assert (out / "check.html").is_file()
-    assert "matplotlib.pyplot" not in sys.modules
+    assert ("matplotlib.pyplot" in sys.modules) == before

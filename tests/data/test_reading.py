@@ -100,15 +100,17 @@ def test_signals_are_slices_with_their_own_rates(tmp_path):
     assert SignalReader(tmp_path)(Utterance("u", "s")) is None
 
 
-def test_signals_that_end_early_or_hold_objects_are_refused(tmp_path):
+def test_signals_that_end_early_hold_objects_or_no_byte_are_refused(tmp_path):
     np.save(tmp_path / "eda.npy", np.zeros(4))
     np.save(tmp_path / "odd.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (tmp_path / "empty.npy").write_bytes(b"")
     late = {"eda": SignalReference("eda", "eda.npy", 4.0, start=2, length=3)}
-    odd = {"eda": SignalReference("eda", "odd.npy", 4.0)}
     with pytest.raises(DataError, match="ends at sample 4"):
         SignalReader(tmp_path)(Utterance("u", "s", signals=late))
-    with pytest.raises(DataError, match="cannot be read"):
-        SignalReader(tmp_path)(Utterance("u", "s", signals=odd))
+    for name in ("odd.npy", "empty.npy"):
+        broken_file = {"eda": SignalReference("eda", name, 4.0)}
+        with pytest.raises(DataError, match=f"{name} of utterance 'u' cannot be read"):
+            SignalReader(tmp_path)(Utterance("u", "s", signals=broken_file))
 
 
 def test_padding_marks_what_is_real_and_what_is_absent():

@@ -52,3 +52,34 @@ def test_a_checkpoint_scores_the_same_on_one_and_on_two_processes(process):
     tables = [pl.read_parquet(path / "predictions/test.parquet") for path in (first, second)]
     assert tables[1]["utterance_id"].to_list() == tables[0]["utterance_id"].to_list()
     assert tables[1]["utterance_id"].n_unique() == 18
+
+
+def test_values_balanced_draws_and_nested_folds_on_two_processes(process):
+    nested = ["split=nested", "split.num_folds=2", "split.num_inner=2", "split.val=0.34"]
+    small = [one for one in SMALL if not one.startswith("split")]
+    done = process(
+        "run",
+        "experiment=sample/text",
+        *small,
+        *nested,
+        "selection.grid={optimizer.lr:[0.01,0.0001]}",
+        "task=joint",
+        *TWO,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = runs()
+    table = pl.read_parquet(run / "predictions/test.parquet")
+    assert table["utterance_id"].n_unique() == table.height == 54
+    assert table["target_valence"].null_count() == 0
+    for fold in ("0", "1"):
+        tried = json.loads((run / "folds" / fold / "selection.json").read_text())["tried"]
+        assert len(tried) == 2
+
+
+def test_balanced_sampling_on_two_processes(process):
+    done = process(
+        "run", "experiment=sample/text", *SMALL, "task=soft_labels", "data.sampling=balanced", *TWO
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = runs()
+    assert "test/uar" in scores(run)

@@ -14,7 +14,7 @@ from rich.table import Table
 from polymodal.contracts.manifest import Manifest
 
 if TYPE_CHECKING:
-    from polymodal.corpora.inspection import Inspection
+    from polymodal.corpora.findings import Inspection
 
 REFRESH_S = 0.1
 COLOURS = {"usable": "green", "usable with warnings": "yellow", "not usable": "red"}
@@ -38,7 +38,8 @@ def check_corpus(
         ManifestError: There are more or fewer splits than rows.
         MissingExtraError: Matplotlib is not installed.
     """
-    from polymodal.corpora.inspection import class_table, inspect_manifest
+    from polymodal.corpora.class_table import class_table
+    from polymodal.corpora.inspection import inspect_manifest
     from polymodal.corpora.page import require_matplotlib, write_page
 
     require_matplotlib()

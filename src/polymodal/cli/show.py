@@ -132,7 +132,8 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
         "changed": " ".join(_lines(folder / "overrides.txt")),
         "seed": record.seed,
         "started": record.started,
-        "data": _words(record.data),
+        "data": _words({key: value for key, value in record.data.items() if key != "leaks"}),
+        "shared": _shared(record.data.get("leaks") or {}),
         "code": _words(record.code) or "not under git",
         "host": _words(record.host, leave_out=("pid", "process_started")),
         "versions": _words(record.versions),
@@ -143,6 +144,12 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
             wrapped = Text(plain(words)).wrap(page, max(1, page.width - LABEL_WIDTH))
             for label, line in zip([name, *[""] * len(wrapped)], wrapped, strict=False):
                 page.print(Text(f"{label:>{LABEL_WIDTH - 2}}  ").append_text(line))
+
+
+def _shared(leaks: Mapping[str, Mapping[str, float]]) -> str:
+    """How much of the test part has a speaker, transcript, ... that training has, too."""
+    shares = [f"{column} {found['test_share']:.1%}" for column, found in leaks.items()]
+    return f"of the test rows with training: {', '.join(shares)}" if shares else ""
 
 
 def _print_scores(page: "Console", record: RunRecord) -> None:

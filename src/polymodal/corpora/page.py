@@ -14,16 +14,15 @@ import numpy as np
 import polars as pl
 
 from polymodal.contracts.manifest import Manifest
-from polymodal.corpora.inspection import (
+from polymodal.corpora.class_table import (
     ALL,
     LISTED_SPEAKERS,
     NONE,
     OTHERS,
     ClassTable,
-    Finding,
-    Inspection,
     class_table,
 )
+from polymodal.corpora.findings import Finding, Inspection
 from polymodal.errors import MissingExtraError
 
 SHOWN_EXAMPLES = 20

@@ -65,7 +65,7 @@ def _mapped(path: Path) -> Any:
 def _open(path: Path, utterance_id: str) -> Any:
     try:
         return _mapped(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:  # EOFError: a file without bytes
         raise DataError(
             f"signal file {path} of utterance {utterance_id!r} cannot be read: {error}",
             expected="a .npy file of numbers",
