@@ -87,6 +87,16 @@ def test_what_the_parts_share_is_in_the_record(polymodal):
             ["'optimizer.ir'", "lr, weight_decay"],
         ),
         (["split=nested", "selection.grid={encoder.text.width:[8]}"], ["a key below model"]),
+        (["split=nested", "selection.grid={optimizer.lr:0.1}"], ["with a list of the values"]),
+        (["split=nested", "selection.grid={optimizer.lr:[]}"], ["with a list of the values"]),
+        (["split=nested", "selection.grid=[1]"], ["selection.grid=[1]"]),
+        (["split=nested", "selection.grid={optimizer.lr.x.y:[1]}"], ["'optimizer.lr.x.y'"]),
+        (["split=nested", "selection.grid={optimizer.lr:[abc]}"], ["optimizer.lr='abc'"]),
+        (["split=nested", "selection.grid={optimizer._target_:[os.makedirs]}"], ["_target_"]),
+        (
+            ["split=nested", "selection.grid={model.dropout:[{_target_:os.makedirs,name:m}]}"],
+            ["not allowed"],
+        ),
         (
             ["split=nested", "selection.grid={optimizer.lr:[0.1]}", "selection.score=uarr"],
             ["selection.score=uarr", "'uar'"],
@@ -131,6 +141,32 @@ def test_options_are_chosen_by_the_inner_folds(polymodal):
     assert len(of_test(run)) == 48
 
 
+def test_a_nested_run_is_applied_with_the_options_that_were_chosen(polymodal):
+    grid = [one for one in NESTED if not one.startswith("selection")]
+    grid.append("selection.grid={model.hidden_sizes:[[8],[16]]}")
+    assert polymodal("run", *grid)[0] == 0
+    run, record = last()
+    code, _, error = polymodal("test", str(run))
+    assert code == 0, error
+    assert last()[1]["scores"]["test/uar"] == pytest.approx(record["scores"]["test/uar"], abs=1e-6)
+    options = [one for one in SMALL if not one.startswith("split")]
+    code, _, error = polymodal("run", *options, "split=file", f"split.file={run}")
+    assert code == 0, error  # the outer folds alone
+    assert of_test(last()[0]) == of_test(run)
+
+
+def test_applied_to_a_part_of_its_corpus_a_run_is_tested_on_its_own_test_rows(polymodal):
+    large = [*SMALL, "corpus.num_speakers=12", "split.val=0.2"]
+    assert polymodal("run", *large)[0] == 0
+    run, _ = last()
+    learnt = json.loads((run / "folds.json").read_text())["folds"][0]["assignment"]["speaker"]
+    code, _, error = polymodal("test", str(run), "corpus.num_speakers=10")
+    assert code == 0, error
+    assert "not the corpus that the run was trained with: 80 of 80 rows" in error
+    speakers = {name[:3] for name in of_test(last()[0])}
+    assert all(learnt[speaker] == "test" for speaker in speakers)
+
+
 def test_labels_of_the_test_part_have_no_say(polymodal, monkeypatch):
     from polymodal.corpora import sample
 
@@ -150,7 +186,7 @@ def test_labels_of_the_test_part_have_no_say(polymodal, monkeypatch):
     monkeypatch.setattr(sample, "read_sample", turned)
     file = f"split.file={run}"
     options = [one for one in NESTED if not one.startswith("split")]
-    code, _, error = polymodal("run", *options, "split=file", file)
+    code, _, error = polymodal("run", *options, "split=file", file, "split.inner=true")
     assert code == 0, error
     before = json.loads((run / "run.json").read_text())["data"]["classes"]
     assert last()[1]["data"]["classes"] != before  # the labels were really turned

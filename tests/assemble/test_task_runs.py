@@ -31,9 +31,11 @@ def last():
 
 @pytest.mark.parametrize("task", SCORES)
 def test_a_task_brings_its_loss_scores_and_monitor(polymodal, task):
+    trained = []
     for seed in (0, 1):
         code, _, error = polymodal("run", *SMALL, f"task={task}", f"seed={seed}")
         assert code == 0, error
+        trained.append(last()[0])
     run, record = last()
     assert {f"test/{name}" for name in SCORES[task]} <= set(record["scores"])
     assert (run / "checkpoints/best.ckpt").is_file()
@@ -52,7 +54,6 @@ def test_a_task_brings_its_loss_scores_and_monitor(polymodal, task):
     assert polymodal("predict", str(run), "--out", "all.csv")[0] == 0
     assert pl.read_csv("all.csv").height == 48
 
-    trained = sorted(path for path in Path("runs").glob("*sample-text*") if path.is_dir())[:2]
     code, _, error = polymodal("vote", *map(str, trained), f"scores={task}", "tracker=none")
     assert code == 0, error
     assert {f"test/{name}" for name in SCORES[task]} <= set(last()[1]["scores"])
@@ -64,8 +65,11 @@ def test_a_task_brings_its_loss_scores_and_monitor(polymodal, task):
         (["task=regression", "loss=cross_entropy"], ["is for classification", "loss=regression"]),
         (["task=multilabel", "loss=mse"], ["MeanSquaredError is for regression"]),
         (["loss=kl"], ["SoftCrossEntropy is for soft_labels", "loss=classification"]),
-        (["task=regression", "scores=classification"], ["reads classes", "regression"]),
-        (["scores=regression"], ["reads values", "classification"]),
+        (["task=regression", "scores=classification"], ["reads classes", "scores=regression"]),
+        (["scores=regression"], ["ConcordanceCorrelation reads values", "scores=classification"]),
+        (["task=regression", "task.spread=0"], ["task.spread=0"]),
+        (["callbacks.checkpoint.mode=min"], ["callbacks.checkpoint.mode=max"]),
+        (["+optimizer.betas=[{_target_:os.makedirs,name:marker},0.9]"], ["not allowed"]),
         (["task=regression", "task.values=[valance]"], ["no column 'valance'", "'valence'"]),
         (["task=regression", "task.values=[text]"], ["holds text", "numbers"]),
         (["task=regression", "data.sampling=balanced"], ["no single class"]),
@@ -114,3 +118,41 @@ def test_utterances_that_lack_a_modality(polymodal, policy, rows):
     code, _, error = polymodal("run", *SMALL, *both, "data.missing=refuse")
     assert code == 2
     assert "lack a modality" in error
+
+
+def test_the_epoch_is_chosen_by_the_direction_of_the_score(polymodal):
+    options = ["task=regression", "task.monitor=rmse", "trainer.max_epochs=4", "optimizer.lr=0.5"]
+    assert polymodal("run", *SMALL, *options)[0] == 0
+    run, record = last()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    by_epoch = [line["val/rmse"] for line in lines if "val/rmse" in line]
+    assert record["scores"]["val/rmse"] == pytest.approx(min(by_epoch), abs=1e-4)
+    assert min(by_epoch) < max(by_epoch) - 1e-3
+
+
+def test_a_run_of_an_older_version_is_applied_with_what_it_lacks_by_default(polymodal):
+    import yaml
+
+    assert polymodal("run", *SMALL)[0] == 0
+    run, _ = last()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    for key in ("text", "selection"):
+        del config[key]
+    for key in ("sampling", "missing"):
+        del config["data"][key]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    code, _, error = polymodal("test", str(run))
+    assert code == 0, error
+    (run / "config.yaml").write_text("a: 1\na: 2\n")
+    code, _, error = polymodal("test", str(run))
+    assert code == 2
+    assert "cannot be read" in error
+
+
+@pytest.mark.parametrize("change", ["data.sampling=balanced", "data.max_utterances=3"])
+def test_a_run_does_not_go_on_with_other_data(polymodal, change):
+    assert polymodal("run", *SMALL)[0] == 0
+    assert polymodal("run", *SMALL, "resume=last", "data.cache_mb=1")[0] == 0
+    code, _, error = polymodal("run", *SMALL, "resume=last", change)
+    assert code == 2
+    assert "another configuration" in error

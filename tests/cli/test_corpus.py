@@ -101,6 +101,9 @@ def test_a_corpus_that_has_moved_is_found_by_its_new_folder(polymodal, table):
         (["emodb", "."], ["no utterance is left"]),
         (["kemdy19", "."], ["no folder `annotation`"]),
         (["check", "none.parquet"], ["none.parquet"]),
+        (["check", "none.parquet", "foo=bar"], ["takes no options"]),
+        (["sample", ".", "--out", "x.json"], ["ends with .parquet"]),
+        (["sample", ".", "--out", "/proc/x.parquet"], ["cannot be written"]),
         (["table", ".", "corpus.fil=x"], ["no option 'corpus.fil'"]),
     ],
 )
@@ -111,3 +114,26 @@ def test_a_mistake_is_one_clear_message(polymodal, workplace, arguments, words):
     for word in words:
         assert word in error
     assert not list(workplace.glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ('{"format": 1, "fingerprint": "", "folds": []}', "no fold"),
+        (
+            '{"format": 1, "fingerprint": "", "folds": '
+            '[{"index": 0, "assignment": {"place": {"x": "test"}}}]}',
+            "no column 'place'",
+        ),
+    ],
+)
+def test_folds_that_do_not_fit_are_told(polymodal, table, body, word):
+    assert polymodal("corpus", "table", str(table), "--out", "m.parquet")[0] == 0
+    Path("folds.json").write_text(body)
+    code, _, error = polymodal("corpus", "check", "m.parquet", "--folds", "folds.json")
+    assert code == 2
+    assert word in error
+    Path("taken").write_text("")
+    code, _, error = polymodal("corpus", "check", "m.parquet", "--to", "taken")
+    assert code == 2
+    assert "is a file" in error

@@ -89,6 +89,10 @@ def test_a_file_that_is_no_recording_is_named(root, name, text):
     [
         ("subject,start,stop,label\n", "no column 'end'"),
         ("subject,start,end,label\nS1,now,2,x\n", "row 1: start is 'now'"),
+        ("subject,start,end,label\nS1,1,inf,x\n", "row 1: start is '1', end is 'inf'"),
+        ("subject,start,end,label\n,1,2,x\n", "row 1: subject is None"),
+        ("subject,start,end,label\n..,1,2,x\n", "row 1: subject is '..'"),
+        ("subject,start,end,label\n/tmp,1,2,x\n", "row 1: subject is '/tmp'"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(root, table, message):
@@ -115,3 +119,10 @@ def test_the_real_corpus_gives_the_reference_windows(test_data, tmp_path):
     eda, _ = SignalReader(manifest.signals_root)(manifest.utterance(position))["eda"]
     assert float(eda.mean()) == pytest.approx(row["eda_mean"], rel=1e-5)
     assert manifest.handled["window without IBI"] == 200
+
+
+def test_other_windows_of_a_recording_do_not_touch_those_before(root):
+    before = read(root)
+    samples = SignalReader(before.signals_root)(before.utterance(1))["eda"][0].tolist()
+    read(root, step_s=5)
+    assert SignalReader(before.signals_root)(before.utterance(1))["eda"][0].tolist() == samples

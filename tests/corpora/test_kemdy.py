@@ -347,3 +347,21 @@ def test_a_tree_of_the_reference_writer(tmp_path, repository_root):
     assert len(manifest) == 72
     assert manifest.handled["id with the prefix of another session"] == 24
     assert manifest.handled["IBI table without a row in a segment"] == 1
+
+
+def test_a_row_that_stands_twice_is_kept_once(tree20):
+    path = tree20 / "annotation/Sess01_eval.csv"
+    rewrite(path, lambda rows: [*rows, rows[5]])
+    manifest = read20(tree20, max_refused=1)
+    assert len(manifest) == 48
+    assert manifest.refused_by_rule() == {"duplicate row": 1}
+    assert manifest.frame["signals"].null_count() == 0
+
+
+def test_two_processes_may_cut_at_once(tree19):
+    code = "import sys; from polymodal.corpora.kemdy import read_kemdy19 as r; "
+    code += "r(sys.argv[1], prepared=sys.argv[2])"
+    command = [sys.executable, "-c", code, str(tree19), str(tree19.parent / "cut")]
+    running = [subprocess.Popen(command) for _ in range(2)]
+    assert [one.wait(timeout=60) for one in running] == [0, 0]
+    assert not list((tree19.parent / "cut").rglob(".*"))

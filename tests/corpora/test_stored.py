@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import soundfile
 
+from polymodal.contracts.manifest import Manifest
 from polymodal.corpora.stored import read_manifest, with_hashes, write_manifest
 from polymodal.corpora.table import read_table
 from polymodal.errors import ManifestError
@@ -98,3 +99,25 @@ def test_equal_rows_make_equal_bytes_whatever_the_number_of_threads(tmp_path, co
     corpus.write(tmp_path / "here.parquet")
     assert (tmp_path / "here.parquet").read_bytes() == (tmp_path / "other.parquet").read_bytes()
     assert pl.read_parquet(tmp_path / "other.parquet").height == 2
+
+
+def test_votes_are_mapped_with_the_label(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "utterance_id": ["a"],
+            "speaker": "s",
+            "label": ["happy"],
+            "votes": [[{"label": "happy", "count": 9}, {"label": "sad", "count": 1}]],
+        }
+    )
+    Manifest(frame, tmp_path).write(tmp_path / "m.parquet")
+    mapped = read_manifest(str(tmp_path / "m.parquet"), label_map={"happy": "joy"})
+    assert mapped.frame["label"][0] == "joy"
+    assert [one["label"] for one in mapped.frame["votes"][0]] == ["joy", "sad"]
+
+
+def test_columns_that_cannot_be_compared_are_named(tmp_path, corpus):
+    write_manifest(corpus, tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match="'signals', which holds lists"):
+        read_manifest(str(tmp_path / "m.parquet"), where={"signals": "x"})
+    assert len(read_manifest(str(tmp_path / "m.parquet"), where={"duration_s": "0.1"})) == 2

@@ -153,3 +153,44 @@ def test_real_tables_are_read_by_mapping_alone(test_data: Path):
         speaker="unknown",
     )
     assert len(text) == 54_263
+
+
+def test_a_signal_without_its_rate_column_is_refused(tmp_path):
+    root = write(tmp_path, "utterance_id,speaker,signal_eda\na,s,eda.npy\n")
+    with pytest.raises(ManifestError, match="no column 'signal_eda_rate_hz'"):
+        read_table(root)
+
+
+@pytest.mark.parametrize(
+    ("cells", "rule"),
+    [
+        ("nan,,", "impossible number: duration_s is nan"),
+        ("-5,,", "impossible number: duration_s is -5.0"),
+        (",-1,", "impossible number: start_s is -1.0"),
+        (",,inf", "impossible number: valence is inf"),
+        ("50,,", "audio too short: a.wav has 1.00 s, the row says 50.00"),
+        (",100,", "audio too short: a.wav has 1.00 s, the row says 100.00"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(tmp_path, cells, rule):
+    import numpy as np
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    root = write(tmp_path, f"audio,speaker,duration_s,start_s,valence\na.wav,s,{cells}\n")
+    with pytest.raises(ManifestError, match=rule):
+        read_table(root)
+
+
+def test_values_of_another_kind_are_named(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"utterance_id": "a", "speaker": "s", "votes": ["joy"]}\n')
+    with pytest.raises(ManifestError, match="'votes' holds values of another kind"):
+        read_table(str(tmp_path), file="m.jsonl")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_table(str(tmp_path), file="folder.csv")
+
+
+def test_filters_compare_as_text(tmp_path):
+    root = write(tmp_path, "utterance_id,speaker,session\na,s,1\nb,s,2\n")
+    assert len(read_table(root, where={"session": [1]})) == 1

@@ -102,3 +102,23 @@ def test_shares_come_nearer_to_balance():
     often, seldom = (chances[:, None] * np.nan_to_num(shares)).sum(axis=0)
     assert 1 <= often / seldom < 3.5 / 0.5
     assert chances[4] == 0
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("num_ranks", [1, 2, 3])
+@given(lengths=LENGTHS)
+@settings(max_examples=20, deadline=None)
+def test_every_epoch_has_as_many_batches_as_the_first(num_ranks, balanced, lengths):
+    """Lightning counts them once: fewer would skip validation, more would be cut off."""
+    chances = np.linspace(0.1, 1, len(lengths)) if balanced else None
+    sampler = LengthBucketSampler(
+        lengths, budget=40, max_utterances=8, shuffle=True, chances=chances
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_world", lambda: (0, num_ranks))
+        counts = []
+        for epoch in range(6):
+            sampler.set_epoch(epoch)
+            counts.append((len(sampler), len(list(sampler))))
+    assert len(set(counts)) == 1
+    assert counts[0][0] == counts[0][1]

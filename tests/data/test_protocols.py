@@ -95,7 +95,7 @@ def test_folds_come_back_from_their_file(tmp_path, make):
     assert fingerprint == manifest.fingerprint()
     dependent = "utterance_id" in folds[0].assignment
     for file in (tmp_path, tmp_path / "folds.json"):
-        taken = splits.from_file(manifest, file=str(file), speaker_dependent=dependent)
+        taken = splits.from_file(manifest, file=str(file), speaker_dependent=dependent, inner=True)
         assert taken == folds
 
 
@@ -124,6 +124,8 @@ def test_a_table_of_folds_is_read(tmp_path):
         ("speaker,part\ns00,train\ns01,tset\n", "names the part 'tset'"),
         ("speaker,dialogue,part\n", "has the columns"),
         ("speaker\ns00\n", "has the columns"),
+        ("speaker,part\n", "no fold"),
+        ("speaker,part\ns00,train\ns01,test\ns02,test\ns02,train\n", "two parts in one fold"),
         ("spaeker,part\ns00,train\ns01,test\n", "no column 'spaeker'"),
         ("utterance_id,part\nu00-0,train\nu00-1,test\n", "does not say"),
     ],
@@ -151,6 +153,7 @@ def test_rows_that_the_file_does_not_mention_may_be_left_out(tmp_path):
         "{}",
         json.dumps({"format": 9, "fingerprint": "", "folds": []}),
         json.dumps({"format": 1, "fingerprint": "", "folds": [{"index": 0}]}),
+        json.dumps({"format": 1, "fingerprint": "", "folds": [{"index": 0, "assignment": {}}]}),
         json.dumps(
             {
                 "format": 1,
@@ -188,3 +191,18 @@ def test_official_parts_that_share_speakers_are_refused_unless_said():
     assert splits.official(mixed, speaker_dependent=True)
     with pytest.raises(SplitError, match="sentences stand in several parts"):
         splits.official(mixed, speaker_dependent=True, disjoint=["sentence"])
+
+
+def test_inner_folds_keep_promises_and_have_rows():
+    with pytest.raises(SplitError, match=r"inner fold . of fold .*|dialogues stand"):
+        splits.nested(corpus(), num_folds=2, num_inner=3, val=0, disjoint=["dialogue"])
+    sparse = pl.DataFrame(
+        [
+            {"utterance_id": f"{n}", "speaker": f"s{n}", "sentence": f"t{n}", "label": "a"}
+            for n in range(8)
+        ]
+    )
+    with pytest.raises(SplitError, match="has no rows for"):
+        splits.nested(
+            Manifest(sparse, Path()), groups=["speaker", "sentence"], num_folds=2, num_inner=2
+        )

@@ -82,6 +82,17 @@ def test_concordance_falls_with_shift_and_scale():
     assert loss(-truth + 5, truth).item() == pytest.approx(2, rel=1e-6)
 
 
+def test_a_small_focus_has_a_slope_where_the_answer_is_certain():
+    logits = torch.tensor([[100.0, -100.0]], requires_grad=True)
+    CrossEntropy(**AB, focus=0.5)(logits, torch.tensor([0])).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_classes_that_training_lacks_have_no_weight(logits):
+    loss = CrossEntropy(["a", "b"], [3, 0], class_weights="balanced")
+    assert loss(logits, torch.tensor([1] * 6)).item() == 0
+
+
 @pytest.mark.parametrize("truth", [[[2.0]], [[2.0], [2.0]], [[2.0], [NAN]]])
 def test_without_spread_the_squared_error_teaches(truth):
     said = torch.zeros(len(truth), 1, requires_grad=True)

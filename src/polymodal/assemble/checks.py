@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from polymodal.assemble.variation import grid
 from polymodal.data.folds import Fold
 from polymodal.errors import ConfigError, ManifestError, nearest
-from polymodal.evaluation.evaluate import score_names
+from polymodal.evaluation.evaluate import mode_of, score_names
 
 if TYPE_CHECKING:
     from polymodal.assemble.experiment import Experiment
@@ -57,9 +57,9 @@ def _check_labels(experiment: "Experiment") -> None:
 def _check_monitors(experiment: "Experiment") -> None:
     names = score_names(experiment.scores, experiment.task.values)
     logged = ["train/loss", "val/loss", *(f"val/{name}" for name in names)]
-    validated = all(
-        (fold.parts(experiment.manifest.frame) == "val").any() for fold in experiment.folds
-    )
+    frame = experiment.manifest.frame
+    known = frame.filter(experiment.task.known(experiment.task.targets(frame)))
+    validated = all((fold.parts(known) == "val").any() for fold in experiment.folds)
     for name, section in (experiment.config["callbacks"] or {}).items():
         monitor = (section or {}).get("monitor")
         if monitor and monitor not in logged:
@@ -69,8 +69,18 @@ def _check_monitors(experiment: "Experiment") -> None:
             )
         if monitor and monitor.startswith("val/") and not validated:
             raise ConfigError(
-                f"callbacks.{name}.monitor={monitor}, but a fold has no validation part",
+                f"callbacks.{name}.monitor={monitor}, but a fold has no validation part, or none "
+                "with a target",
                 remedy="set split.val above 0, or use callbacks=last",
+            )
+        mode, fitting = (
+            (section or {}).get("mode", "auto"),
+            mode_of(str(monitor), experiment.scores),
+        )
+        if monitor and mode not in ("auto", fitting):
+            raise ConfigError(
+                f"callbacks.{name}.mode={mode}, but {monitor} is better the other way round",
+                remedy=f"use callbacks.{name}.mode={fitting}, or auto",
             )
 
 
@@ -86,10 +96,11 @@ def _check_selection(experiment: "Experiment") -> None:
         raise ConfigError("split=nested and selection.grid are only of use together", remedy=remedy)
     if not nested:
         return
-    if section["score"] not in experiment.scores:
+    names = score_names(experiment.scores, experiment.task.values)
+    if section["score"] not in names:
         raise ConfigError(
             f"selection.score={section['score']} is no score of this task",
-            remedy=nearest(str(section["score"]), experiment.scores),
+            remedy=nearest(str(section["score"]), names),
         )
     for options in grid(section["grid"]):
         experiment.vary(options).model(experiment.prototypes)

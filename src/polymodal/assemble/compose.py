@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from polymodal.errors import ConfigError, nearest
 
@@ -176,11 +177,24 @@ def load(path: Path, name: str) -> Composed:
     """
     try:
         config = OmegaConf.load(path)
-    except (OSError, OmegaConfBaseException, ValueError) as error:
+    except (OSError, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    assert isinstance(config, DictConfig)
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{path} holds no configuration")
+    _fill(config)
     groups = {str(key): None for key in config if (CONFIGS / str(key)).is_dir()}
     return Composed(config, groups, (), name)
+
+
+def _fill(config: DictConfig) -> None:
+    """Adds what a run stored by an older version lacks, as it is by default."""
+    usual = compose([]).config
+    for key in usual:
+        if key not in config:
+            config[key] = usual[key]
+    for name in usual.data:
+        if name not in config.data:
+            config.data[name] = usual.data[name]
 
 
 def _replaced(before: Any, chosen: Any) -> Any:

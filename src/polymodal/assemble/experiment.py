@@ -20,7 +20,7 @@ from polymodal.corpora.transcripts import TextPreparation, prepare_text
 from polymodal.data.audio import AudioReader
 from polymodal.data.batches import balanced_chances
 from polymodal.data.dataset import Chain, Reader, UtteranceDataset
-from polymodal.data.folds import Fold
+from polymodal.data.folds import Fold, mentioned
 from polymodal.data.leaks import with_transcripts
 from polymodal.data.loaders import make_loader
 from polymodal.data.signals import SignalReader
@@ -48,6 +48,7 @@ class Experiment:
         scores: Name to score.
         prototypes: Encoders that are asked for their transforms and sizes, never trained.
         fingerprint: Of the corpus as it was read.
+        remarks: What the user should know of the data.
         features: Modality to (id to features), for frozen encoders.
     """
 
@@ -58,6 +59,7 @@ class Experiment:
     scores: dict[str, Score]
     prototypes: dict[str, Encoder]
     fingerprint: str
+    remarks: list[str]
     features: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
@@ -65,14 +67,15 @@ class Experiment:
         cls,
         config: Mapping[str, Any],
         num_trained: int | None = None,
-        folds: Sequence[Fold] | None = None,
+        stored: tuple[Sequence[Fold], str] | None = None,
     ) -> "Experiment":
         """Reads the corpus, parts it, and builds every component once, so that faults show early.
 
         Args:
             config: The composed configuration, resolved and checked.
             num_trained: Number of trained folds to apply to the whole corpus instead of parting it.
-            folds: Folds to take instead of those that the split gives.
+            stored: Folds that a run was trained with, and the fingerprint of their corpus: taken
+                instead of those that the split gives.
 
         Returns:
             The experiment.
@@ -85,15 +88,23 @@ class Experiment:
         prototypes = build_encoders(config["encoder"])
         manifest = with_transcripts(usable(corpus, prototypes, config["data"]["missing"]))
         task: Task = build(config["task"], "task")
+        fingerprint, remarks = corpus.fingerprint(), []
         if num_trained is not None:
             folds = [Fold(index, {}) for index in range(num_trained)]
-        elif folds is None:
+        elif stored is not None and (known := mentioned(manifest, stored[0])):
+            folds = [*stored[0]]
+            if fingerprint != stored[1]:
+                remarks.append(
+                    "this is not the corpus that the run was trained with: "
+                    f"{known} of {len(manifest)} rows belong to its folds, the others are left out"
+                )
+        else:
             folds = build(config["split"], "split", manifest=manifest)
         scores = {
             name: build_score(deferred(section), task.kinds)
             for name, section in config["scores"].items()
         }
-        experiment = cls(config, manifest, [*folds], task, scores, prototypes, corpus.fingerprint())
+        experiment = cls(config, manifest, folds, task, scores, prototypes, fingerprint, remarks)
         check(experiment, training=num_trained is None)
         return experiment
 

@@ -10,6 +10,7 @@ from polymodal.assemble.facts import facts
 from polymodal.assemble.places import Place, places, stored_places
 from polymodal.assemble.ranks import rank
 from polymodal.assemble.runner import Outcome, extract, outcome
+from polymodal.assemble.selection import chosen
 from polymodal.assemble.session import Session, recording, stage_time
 from polymodal.assemble.training import apply, make_trainer
 from polymodal.contracts.predictions import PredictionTable, concatenate
@@ -72,8 +73,8 @@ def apply_run(
     """
     trained = stored_places(source)
     whole = config["part"] == "all"
-    folds = None if whole else _stored_folds(source, config)
-    experiment = Experiment.prepare(config, len(trained) if whole else None, folds)
+    stored_folds = None if whole else _stored_folds(source, config)
+    experiment = Experiment.prepare(config, len(trained) if whole else None, stored_folds)
     if len(experiment.folds) != len(trained):
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "
@@ -88,6 +89,8 @@ def apply_run(
         recording(composed, config, kind=kind, parent=source.name, data=data) as session,
         Display() as display,
     ):
+        for warning in experiment.remarks:
+            display.say(f"warning: {warning}")
         extract(experiment, session, display)
         _apply_folds(experiment, trained, session, part)
         if rank() == 0:
@@ -95,12 +98,12 @@ def apply_run(
     return outcome(session.path)
 
 
-def _stored_folds(source: Path, config: Mapping[str, Any]) -> list[Fold] | None:
-    """The folds that the run was trained with, unless it is applied to another corpus or split."""
+def _stored_folds(source: Path, config: Mapping[str, Any]) -> tuple[list[Fold], str] | None:
+    """The folds that the run was trained with, unless another split is asked for."""
     before = load(source / "config.yaml", "").resolved()
-    same = all(before.get(key) == config.get(key) for key in ("corpus", "split"))
     file = source / "folds.json"
-    return read_folds(file)[0] if same and file.is_file() else None
+    same = before.get("split") == config["split"]
+    return read_folds(file) if same and file.is_file() else None
 
 
 def _apply_folds(
@@ -109,7 +112,8 @@ def _apply_folds(
     targets = places(session.path, len(trained))
     trainer = make_trainer(experiment, callbacks=[], logger=False)
     for fold, place, target in zip(experiment.folds, trained, targets, strict=True):
-        module = experiment.module(Fold(fold.index, {}), session.run_id)
+        varied = experiment.vary(chosen(place))  # what the inner folds have chosen
+        module = varied.module(Fold(fold.index, {}), session.run_id)
         module.load_weights(read_checkpoint(place.trained))
         module.predictions = target.predictions
         with stage_time(session, "test"):

@@ -25,7 +25,9 @@ from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.logger import RecordLogger
 from polymodal.training.progress import Display, ProgressCallback
 
-CHANGEABLE = ("resume", "tracker", "paths", "data", "stages")
+CHANGEABLE = ("resume", "tracker", "paths", "stages")
+# How fast data are read, not which data.
+CHANGEABLE_DATA = ("num_workers", "timeout_s", "cache_mb", "extract_workers")
 Outcome = tuple[Path, RunRecord]
 
 
@@ -202,16 +204,20 @@ def _resumed(composed: Composed, config: Mapping[str, Any]) -> Path | None:
     if not config["resume"]:
         return None
     path = find_run(Path(config["paths"]["runs"]), config["resume"])
-    before = load(path / "config.yaml", composed.name).resolved()
-    changed = [
-        key
-        for key in sorted({*before, *config} - {*CHANGEABLE})
-        if before.get(key) != config.get(key)
-    ]
+    before = _fixed(load(path / "config.yaml", composed.name).resolved())
+    now = _fixed(config)
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     if changed:
-        shown = "; ".join(f"{key}: {before.get(key)} became {config.get(key)}" for key in changed)
+        shown = "; ".join(f"{key}: {before.get(key)} became {now.get(key)}" for key in changed)
         raise RunError(
             f"the run {path.name} cannot go on with another configuration: {shown}",
             remedy="give the command that began it, plus resume=…, or start a new run",
         )
     return path
+
+
+def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run must not change when it goes on."""
+    kept = {key: value for key, value in config.items() if key not in CHANGEABLE}
+    data = {key: value for key, value in kept["data"].items() if key not in CHANGEABLE_DATA}
+    return {**kept, "data": data}

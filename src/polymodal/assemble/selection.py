@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.places import Place
@@ -11,7 +12,7 @@ from polymodal.assemble.training import apply, build_callbacks, fit, make_traine
 from polymodal.assemble.variation import grid
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.data.folds import Fold
-from polymodal.evaluation.evaluate import score_table
+from polymodal.evaluation.evaluate import higher_is_better, score_table
 from polymodal.record.files import write_whole
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.progress import Display
@@ -50,13 +51,30 @@ def select(
             place.path.mkdir(parents=True, exist_ok=True)
             write_whole(note, json.dumps({"tried": tried}, indent=1))
     name = f"val/{section['score']}"
-    sign = 1 if experiment.scores[section["score"]].higher_is_better else -1
+    sign = 1 if higher_is_better(section["score"], experiment.scores) else -1
     best = max(tried, key=lambda one: sign * one["scores"][name])
+    if rank() == 0:
+        write_whole(note, json.dumps({"tried": tried, "chosen": best["options"]}, indent=1))
     session.notes.setdefault("selected", {})[str(fold.index)] = best["options"]
     display.say(
         f"fold {fold.index}: chose {best['options']} with {name} {best['scores'][name]:.3f}"
     )
     return experiment.vary(best["options"])
+
+
+def chosen(place: Place) -> dict[str, Any]:
+    """Returns the options that a fold was trained with after its selection.
+
+    Args:
+        place: The folder of the fold.
+
+    Returns:
+        Dotted key to value; empty where nothing was chosen.
+    """
+    note = place.path / "selection.json"
+    if not note.is_file():
+        return {}
+    return dict(json.loads(note.read_text(encoding="utf-8")).get("chosen", {}))
 
 
 def _validated(

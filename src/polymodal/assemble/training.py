@@ -10,6 +10,7 @@ from polymodal.assemble.build import build
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.places import Place
 from polymodal.data.folds import Fold
+from polymodal.evaluation.evaluate import mode_of
 from polymodal.training.checkpoints import VerifiedCheckpointIO
 from polymodal.training.devices import resolve_accelerator, resolve_devices, resolve_strategy
 from polymodal.training.module import TrainingModule
@@ -103,13 +104,20 @@ def build_callbacks(experiment: Experiment, place: Place) -> list[pl.Callback]:
     sections = experiment.config["callbacks"] or {}
     return [
         build(
-            section,
+            _with_mode(section, experiment),
             f"callbacks.{name}",
             optional={"dirpath": place.checkpoints} if _keeps_checkpoints(section) else None,
         )
         for name, section in sections.items()
         if section
     ]
+
+
+def _with_mode(section: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """The options with `mode: auto` as what the monitored score asks for."""
+    if section.get("mode") != "auto":
+        return dict(section)
+    return {**section, "mode": mode_of(str(section.get("monitor")), experiment.scores)}
 
 
 def _keeps_checkpoints(section: Mapping[str, Any]) -> bool:

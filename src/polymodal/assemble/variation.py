@@ -1,7 +1,7 @@
 """Options that an experiment is tried with: every combination, and the configuration of one."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -11,7 +11,7 @@ from polymodal.errors import ConfigError, nearest
 VARIABLE = ("model", "loss", "optimizer", "scheduler", "trainer")
 
 
-def grid(options: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def grid(options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns every combination of options.
 
     Args:
@@ -20,10 +20,20 @@ def grid(options: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     Returns:
         Dotted key to one value, for each combination.
 
+    Raises:
+        ConfigError: A key has no list of values, or names what is built rather than an option.
+
     Example:
         >>> grid({"optimizer.lr": [0.1, 0.2], "model.dropout": [0]})
         [{'optimizer.lr': 0.1, 'model.dropout': 0}, {'optimizer.lr': 0.2, 'model.dropout': 0}]
     """
+    for key, values in options.items():
+        if not isinstance(values, list) or not values or "_target_" in str(key).split("."):
+            raise ConfigError(
+                f"selection.grid.{key}={values!r}",
+                expected="an option of what is trained, with a list of the values to try",
+                remedy="write it as 'selection.grid={optimizer.lr:[0.001,0.0003]}'",
+            )
     return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
 
 
@@ -54,8 +64,9 @@ def varied(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, A
             )
         node = changed[section]
         for word in path[:-1]:
-            node = node.get(word) or {}
-        if path[-1] not in node:
-            raise ConfigError(f"selection.grid names {key!r}", remedy=nearest(path[-1], node))
+            node = node.get(word) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or path[-1] not in node:
+            known = node if isinstance(node, dict) else changed[section]
+            raise ConfigError(f"selection.grid names {key!r}", remedy=nearest(path[-1], known))
         node[path[-1]] = value
     return changed

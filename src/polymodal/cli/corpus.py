@@ -12,6 +12,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polymodal.errors import ConfigError, ManifestError
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -68,6 +70,8 @@ def _read(arguments: argparse.Namespace) -> int:
     from polymodal.corpora.transcripts import prepare_text
 
     out = Path(arguments.out or f"{arguments.name}.parquet")
+    if out.suffix != ".parquet" or out.is_dir():
+        raise ManifestError(f"--out {out}", expected="a file that ends with .parquet")
     chosen = [f"corpus={arguments.name}", *arguments.overrides]
     composed = compose(chosen, config_name="corpus")
     _complete(composed, arguments, out)
@@ -104,9 +108,16 @@ def _check(arguments: argparse.Namespace) -> int:
     from polymodal.cli.inspection import check_corpus
     from polymodal.corpora.stored import read_manifest
 
+    if arguments.overrides:
+        raise ConfigError(
+            f"check takes no options, but was given {' '.join(arguments.overrides)}",
+            remedy="say where the corpus is with --audio FOLDER; `polymodal corpus --help`",
+        )
     path = Path(arguments.root)
     manifest = read_manifest(str(path), root=arguments.audio)
     folder = Path(arguments.to) if arguments.to else path.with_suffix(".check")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file", remedy="name a folder with --to FOLDER")
     split = _parts(manifest, arguments.folds)
     inspection = check_corpus(manifest, folder, num_workers=arguments.workers, split=split)
     return 2 if inspection.verdict == "not usable" else 0
@@ -116,13 +127,15 @@ def _parts(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
     """The part of each row: of the first fold of a file, or the corpus's own column `split`."""
     if folds is not None:
         from polymodal.assemble.compose import compose
-        from polymodal.data.folds import read_folds
         from polymodal.data.leaks import with_transcripts
+        from polymodal.data.splits import from_file
         from polymodal.record.index import find_run
 
         path = Path(folds)
-        if path.suffix != ".json":
+        if path.suffix not in (".json", ".csv"):
             runs = compose([], config_name="corpus").resolved()["paths"]["runs"]
             path = find_run(Path(runs), folds)
-        return read_folds(path)[0][0].parts(with_transcripts(manifest).frame)
+        parted = with_transcripts(manifest)
+        given = from_file(parted, file=str(path), unknown="leave_out", speaker_dependent=True)
+        return given[0].parts(parted.frame)
     return manifest.frame["split"] if "split" in manifest.frame.columns else None

@@ -55,8 +55,21 @@ def checked(composed: "Composed") -> dict[str, Any]:
         ConfigError: With one line for every fault.
     """
     from polymodal.assemble.compose import project_packages
+    from polymodal.assemble.variation import grid, varied
+    from polymodal.errors import ConfigError
     from polymodal.preflight.signatures import check_signatures
 
     config = composed.resolved()
-    check_signatures(config, project_packages(Path.cwd()))
+    projects = project_packages(Path.cwd())
+    check_signatures(config, projects)
+    tried = (config.get("selection") or {}).get("grid")
+    if isinstance(tried, dict) and tried:
+        for options in grid(tried):
+            check_signatures(varied(config, options), projects)
+    elif tried:
+        raise ConfigError(
+            f"selection.grid={tried!r}",
+            expected="options and the values to try",
+            remedy="write it as 'selection.grid={optimizer.lr:[0.001,0.0003]}'",
+        )
     return config

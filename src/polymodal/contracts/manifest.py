@@ -234,7 +234,14 @@ def _conform(frame: pl.DataFrame) -> pl.DataFrame:
         for name, dtype in SCHEMA.items()
     ]
     others = [pl.col(name).cast(pl.String) for name in frame.columns if name not in SCHEMA]
-    return frame.select(*known, *others)
+    try:
+        return frame.select(*known, *others)
+    except pl.exceptions.PolarsError as error:
+        raise ManifestError(
+            f"a column holds values of another kind: {str(error).splitlines()[0]}",
+            expected=f"text, or for {', '.join(SCHEMA)} what the manifest declares",
+            remedy="mend the column, or map another one to it with corpus.columns",
+        ) from None
 
 
 def _check(frame: pl.DataFrame) -> None:

@@ -1,7 +1,10 @@
 """What every reader does: check rows one by one, refuse with a reason, drop nothing in silence."""
 
+import math
+import os
+import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +19,8 @@ from polymodal.errors import DataError, ManifestError, nearest
 from polymodal.safety.paths import inside
 
 SHOWN = 5
+SHORTFALL_S = 0.1  # what a rounded duration may be too long by
+NUMBERS = ("start_s", "duration_s", "valence", "arousal")
 ROWS_AT_ONCE = 2048
 AT_ONCE = 256  # rows a thread takes: one by one they would wait for each other
 NUM_THREADS = 8  # reading headers waits for the disk more than for the processor
@@ -35,9 +40,22 @@ class Rules:
 
     classes: Sequence[str] | None = None
     label_map: Mapping[str, str] = field(default_factory=dict)
-    where: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
     max_refused: int | None = 0
     declared_votes: bool = False
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file beside its place first, so that no other process ever reads half of it.
+
+    Args:
+        path: The file; its folder is made.
+        write: Writes to the path that it is given.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    write(beside)
+    beside.replace(path)
 
 
 def existing(root: str, corpus: str) -> Path:
@@ -181,20 +199,38 @@ def _header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
         "channels": header.channels,
         "audio_bytes": path.stat().st_size,
     }
-    if row.get("duration_s") is None:
-        row["duration_s"] = header.frames / header.samplerate - (row.get("start_s") or 0.0)
+    there_s = header.frames / header.samplerate
+    start_s, stated_s = row.get("start_s") or 0.0, row.get("duration_s")
+    if start_s >= there_s or start_s + (stated_s or 0.0) > there_s + SHORTFALL_S:
+        until_s = start_s + (stated_s or 0.0)
+        return "audio too short", f"{row['audio']} has {there_s:.2f} s, the row says {until_s:.2f}"
+    if stated_s is None:
+        row["duration_s"] = there_s - start_s
     return None
 
 
-def _wanted(row: Mapping[str, Any], where: Mapping[str, str | Sequence[str]]) -> bool:
+def allowed_values(values: object) -> list[str]:
+    """Returns the values that `corpus.where` lets through, as text.
+
+    Args:
+        values: One value or several.
+
+    Example:
+        >>> allowed_values(1), allowed_values(["a", 2])
+        (['1'], ['a', '2'])
+    """
+    several = values if isinstance(values, list | tuple) else [values]
+    return [str(value) for value in several]
+
+
+def _wanted(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
     for column, values in where.items():
         if column not in row and column not in SCHEMA:
             raise ManifestError(
                 f"corpus.where names the column {column!r}",
                 remedy=nearest(column, row),
             )
-        allowed = [values] if isinstance(values, str) else list(values)
-        if row.get(column) not in allowed:
+        if str(row.get(column)) not in allowed_values(values):
             return False
     return True
 
@@ -204,6 +240,11 @@ def _fault(row: dict[str, Any], rules: Rules, root: Path) -> tuple[str, str] | N
     for column in ("utterance_id", "speaker"):
         if not row.get(column):
             return f"no {column}", f"{column} is empty"
+    for column in NUMBERS:
+        value = row.get(column)
+        negative = value is not None and column.endswith("_s") and value < 0
+        if value is not None and (negative or not math.isfinite(value)):
+            return "impossible number", f"{column} is {value}"
     label = row.get("label") or None
     row["label"] = label = rules.label_map.get(label, label) if label else None
     if row.get("votes") and rules.label_map:
@@ -253,9 +294,15 @@ def _check_refusals(refusals: Sequence[Refusal], allowed: int | None) -> None:
 def _frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [row.get(name) for row in rows] for name in names}
-    return pl.DataFrame(
-        {
-            name: pl.Series(name, values, dtype=SCHEMA.get(name, pl.String), strict=False)
-            for name, values in columns.items()
-        }
-    )
+    return pl.DataFrame([_series(name, values) for name, values in columns.items()])
+
+
+def _series(name: str, values: Sequence[Any]) -> pl.Series:
+    try:
+        return pl.Series(name, values, dtype=SCHEMA.get(name, pl.String), strict=False)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise ManifestError(
+            f"column {name!r} holds values of another kind: {str(error).splitlines()[0]}",
+            expected=f"{SCHEMA.get(name, pl.String)}",
+            remedy="mend the column, or map another one to it with corpus.columns",
+        ) from None

@@ -4,16 +4,19 @@ Layout of the device: `EDA.csv` and `TEMP.csv` begin with the start (seconds sin
 rate; `IBI.csv` begins with the start, then says seconds since it and the interval of each beat.
 """
 
+import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from polymodal.contracts.manifest import Manifest, Refusal
-from polymodal.corpora.common import Rules, existing, finish
+from polymodal.corpora.common import Rules, existing, finish, write_whole
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
 
@@ -62,7 +65,7 @@ def read_e4(
     corpus: str | None = None,
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
     """Cuts raw recordings of the Empatica E4 into windows within labelled intervals.
@@ -158,11 +161,17 @@ def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
     for number, (person, start, end, label) in enumerate(frame.select(COLUMNS).iter_rows(), 1):
         try:
             start_s, end_s = float(start), float(end)
+            if not (math.isfinite(start_s) and math.isfinite(end_s)):
+                raise ValueError
         except (TypeError, ValueError):
             raise ManifestError(
                 f"{table}, row {number}: start is {start!r}, end is {end!r}",
                 expected="seconds since 1970",
             ) from None
+        if not person or Path(person).name != person or person == "..":
+            raise ManifestError(
+                f"{table}, row {number}: subject is {person!r}", expected="the name of a folder"
+            )
         count = int((end_s - start_s - window_s) // step_s) + 1
         windows += [Window(person, start_s + k * step_s, label) for k in range(max(0, count))]
     return windows
@@ -178,9 +187,11 @@ def _cut(
         if recording is None:
             continue
         parts = [_part(recording, window.start_s, window_s) for window in windows]
-        path = f"{folder.name}/{signal}.npy"
-        (target / folder.name).mkdir(parents=True, exist_ok=True)
-        np.save(target / path, np.concatenate(parts).astype(np.float32))
+        values = np.concatenate(parts).astype(np.float32)
+        # Named by its content: other windows of the same recording are another file.
+        path = f"{folder.name}/{signal}-{hashlib.sha256(values.tobytes()).hexdigest()[:12]}.npy"
+        if not (target / path).is_file():
+            write_whole(target / path, partial(_save, values))
         start = 0
         for cut, part in zip(cuts, parts, strict=True):
             if len(part):
@@ -188,6 +199,10 @@ def _cut(
                 cut[signal.lower()] = {"name": signal.lower(), "path": path, **span}
             start += len(part)
     return cuts
+
+
+def _save(values: np.ndarray, path: Path) -> None:
+    np.save(path, values)
 
 
 def _part(recording: Recording, start_s: float, window_s: float) -> np.ndarray:

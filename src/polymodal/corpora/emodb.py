@@ -27,7 +27,7 @@ def read_emodb(
     *,
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
     """Reads the corpus from its audio files, wherever below the folder they lie.

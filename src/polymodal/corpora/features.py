@@ -34,7 +34,7 @@ def read_features(
     corpus: str | None = None,
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
     max_gb: float = 8.0,
 ) -> Manifest:

@@ -30,7 +30,7 @@ def read_folders(
     encoding: str = "utf-8",
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
     """Reads the audio files below a folder; a regular expression says what their paths mean.

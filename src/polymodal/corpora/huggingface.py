@@ -50,7 +50,7 @@ def read_dataset(
     corpus: str | None = None,
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
     """Reads a dataset that `save_to_disk` of the library `datasets` wrote.
@@ -213,9 +213,9 @@ class _Reading:
             )
         if data is not None:
             return _written(data, path, self.target, prefix)
-        root = self.folder.resolve()
-        is_below = Path(path).is_absolute() and Path(path).is_relative_to(root)
-        return Path(path).relative_to(root).as_posix() if is_below else str(path)
+        root, place = self.folder.resolve(), Path(str(path))
+        is_below = place.is_absolute() and place.is_relative_to(root)
+        return place.relative_to(root).as_posix() if is_below else str(path)
 
 
 def _features(part: Path) -> Mapping[str, Any]:

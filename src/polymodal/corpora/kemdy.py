@@ -57,7 +57,7 @@ def read_kemdy19(
     brackets: Brackets = "content",
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
     """Reads KEMDy19: 20 sessions, each with two actors, six scripted and four free dialogues.
@@ -92,15 +92,9 @@ def read_kemdy19(
         lambda table, segment: _letter(table) in (segment[-4], ""),
         reading.handled,
     )
-    rows: list[Annotation] = []
-    for table in _tables(reading):
-        annotations = read_annotations(table, SEGMENT_19, reading.handled, reading.refused)
-        letter = _letter(table)
-        mended = mend_letters(annotations, letter, partial(_duration_s, reading), reading.handled)
-        own = perspective == "speaker"
-        rows += [one for one in mended if (one.segment[-4] == letter) is own]
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    return _finish(reading, rows, rules, Path(prepared).expanduser(), "kemdy19")
+    annotations = _annotations_19(reading, own=perspective == "speaker")
+    return _finish(reading, annotations, rules, Path(prepared).expanduser(), "kemdy19")
 
 
 def read_kemdy20(
@@ -110,7 +104,7 @@ def read_kemdy20(
     brackets: Brackets = "content",
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
     """Reads KEMDy20: 40 sessions, each of two people who talk after six videos; mostly neutral.
@@ -246,7 +240,7 @@ def _row(annotation: Annotation, reading: _Reading, corpus: str) -> dict[str, An
         "audio": wav.relative_to(reading.root).as_posix() if wav else None,
         "text": (reading.clean(raw) or None) if raw else None,
         "text_raw": raw,
-        "signals": reading.signals.pop(segment, None),
+        "signals": reading.signals.get(segment),
         "label": annotation.label,
         "votes": votes_of(annotation),
         "valence": annotation.valence,

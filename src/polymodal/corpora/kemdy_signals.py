@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from polymodal.corpora.common import write_whole
+
 # Changing how tables are cut changes this number, so that old cuts are not taken for new ones.
 VERSION = 1
 FIELDS = ("first", "second", "third", "fourth")
@@ -92,10 +94,10 @@ def _cut_once(
         return known
     values, cut = _cut(table, kind, target.relative_to(signals_root).as_posix(), segment_id)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _write(target, lambda path: np.save(path, values))
+    write_whole(target, lambda path: np.save(path, values))
     body = {"path": cut.path, "rate_hz": cut.rate_hz, "segments": cut.segments, "odd": cut.odd}
     text = json.dumps({"source": of_source, "sha256": _digest(target), "cut": body})
-    _write(index, lambda path: path.write_text(text, encoding="utf-8"))
+    write_whole(index, lambda path: path.write_text(text, encoding="utf-8"))
     return cut
 
 
@@ -106,15 +108,9 @@ def _known(index: Path, of_source: list[Any]) -> Cut | None:
         usable = usable and read["sha256"] == _digest(index.with_suffix(".npy"))
         cut = read["cut"]
         segments = {name: (start, length) for name, (start, length) in cut["segments"].items()}
-        return Cut(**{**cut, "segments": segments}) if usable else None
+        return Cut(cut["path"], cut["rate_hz"], segments, cut["odd"]) if usable else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f".{path.name}.new{path.suffix}")
-    write(beside)
-    beside.replace(path)
 
 
 def _digest(path: Path) -> str:

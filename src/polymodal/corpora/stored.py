@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from polymodal.contracts.manifest import Manifest
-from polymodal.corpora.common import NUM_THREADS
+from polymodal.corpora.common import NUM_THREADS, allowed_values, merged_votes
 from polymodal.errors import ManifestError, nearest
 
 
@@ -24,9 +24,15 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     Args:
         manifest: The corpus.
         path: The Parquet file to write; its folder is made.
+
+    Raises:
+        ManifestError: It cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    manifest.write(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write(path)
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be written: {error}") from None
     report = {
         "root": str(manifest.root.resolve()),
         "prepared": manifest.signals_root == prepared_beside(path),
@@ -55,7 +61,7 @@ def read_manifest(
     root: str | None = None,
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Reads a manifest that `polymodal corpus` wrote, without opening a file of the corpus.
 
@@ -79,7 +85,11 @@ def read_manifest(
     prepared = prepared_beside(path)
     frame = _filtered(manifest.frame, where or {})
     if label_map:
-        frame = frame.with_columns(pl.col("label").replace(dict(label_map)))
+        votes = [one and merged_votes(one, label_map) for one in frame["votes"].to_list()]
+        frame = frame.with_columns(
+            pl.col("label").replace(dict(label_map)),
+            pl.Series("votes", votes, dtype=frame.schema["votes"]),
+        )
     _check_labels(frame, classes)
     signals_root = prepared if report.get("prepared", prepared.is_dir()) else None
     return Manifest(frame, manifest.root, signals_root=signals_root)
@@ -106,14 +116,15 @@ def _root(path: Path, given: str | None) -> Path:
     return root
 
 
-def _filtered(frame: pl.DataFrame, where: Mapping[str, str | Sequence[str]]) -> pl.DataFrame:
+def _filtered(frame: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
     for column, values in where.items():
         if column not in frame.columns:
             raise ManifestError(
                 f"corpus.where names the column {column!r}", remedy=nearest(column, frame.columns)
             )
-        allowed = [values] if isinstance(values, str) else list(values)
-        frame = frame.filter(pl.col(column).is_in(allowed))
+        if frame.schema[column].is_nested():
+            raise ManifestError(f"corpus.where names the column {column!r}, which holds lists")
+        frame = frame.filter(pl.col(column).cast(pl.String).is_in(allowed_values(values)))
         if frame.is_empty():
             raise ManifestError(
                 f"no utterance is left with corpus.where={dict(where)}",

@@ -7,12 +7,11 @@ from typing import Any
 import polars as pl
 
 from polymodal.contracts.manifest import SCHEMA, Manifest
-from polymodal.corpora.common import Rules, existing, finish
+from polymodal.corpora.common import NUMBERS, Rules, existing, finish
 from polymodal.errors import ManifestError, nearest
 
 READERS = (".csv", ".jsonl", ".parquet")
 SIGNAL = "signal_"
-NUMBERS = ("start_s", "duration_s", "valence", "arousal")
 MISSING_WORDS = ("",)
 
 
@@ -27,7 +26,7 @@ def read_table(
     label_separator: str | None = None,
     classes: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
-    where: Mapping[str, str | Sequence[str]] | None = None,
+    where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
     """Reads a CSV, JSONL or Parquet file with one row an utterance.
@@ -102,6 +101,8 @@ def read_cells(path: Path, encoding: str) -> pl.DataFrame:
         raise ManifestError(
             f"there is no file {path}", remedy="name it with corpus.file=FILE"
         ) from None
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error}") from None
     except (UnicodeDecodeError, LookupError) as error:
         raise ManifestError(
             f"{path} is not {encoding}: {error}",
@@ -155,7 +156,14 @@ def _several(cell: str, separator: str) -> dict[str, Any]:
 
 
 def _signals(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
-    known = [name.removesuffix("_rate_hz") for name in row if name.endswith("_rate_hz")]
+    ends = ("_rate_hz", "_start", "_length")
+    known = [name for name in row if name.startswith(SIGNAL) and not name.endswith(ends)]
+    for name in known:
+        if f"{name}_rate_hz" not in row:
+            raise ManifestError(
+                f"there is a column {name!r} but no column '{name}_rate_hz'",
+                expected="the samples a second beside each signal, empty for one value an event",
+            )
     return [
         {
             "name": name.removeprefix(SIGNAL),
@@ -164,8 +172,8 @@ def _signals(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
             "start": int(_optional(row.get(f"{name}_start"), f"{name}_start", number) or 0),
             "length": _whole(_optional(row.get(f"{name}_length"), f"{name}_length", number)),
         }
-        for name in dict.fromkeys(known)
-        if name.startswith(SIGNAL) and row.get(name)
+        for name in known
+        if row.get(name)
     ]
 
 

@@ -38,9 +38,9 @@ class LengthBucketSampler(Sampler[list[int]]):
     """Draws batches whose utterances have nearly the same length.
 
     Every utterance stands in exactly one batch of an epoch, unless `chances` are given. The number
-    of batches is the same on every rank: where it does not come out even, the largest batches are
-    halved; only where every batch holds a single utterance are some repeated (and then counted once
-    when scored).
+    of batches is the same in every epoch (Lightning counts them once) and on every rank: where it
+    does not come out even, the largest batches are halved; only where every batch holds a single
+    utterance are some repeated (and then counted once when scored).
 
     Args:
         lengths: Length of each utterance, in seconds or any other unit of cost.
@@ -72,6 +72,11 @@ class LengthBucketSampler(Sampler[list[int]]):
         self.lengths = np.asarray(lengths, dtype=np.float64)
         self.budget, self.max_utterances = budget, max_utterances
         self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+        self.first: int | None = None
+        # In training an utterance costs as much as the longest of its bucket, so that the batches
+        # of an epoch are as many whatever the order within the buckets.
+        self.buckets = np.ceil(np.log(np.maximum(self.lengths, 1e-3)) / np.log(BUCKET_WIDTH))
+        self.costs = BUCKET_WIDTH**self.buckets if shuffle else self.lengths
         self.sampler = self  # Lightning calls `batch_sampler.sampler.set_epoch` before each epoch
 
     def set_epoch(self, epoch: int) -> None:
@@ -83,7 +88,7 @@ class LengthBucketSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.plan()) // _world()[1]
+        return self._num_batches(_world()[1]) // _world()[1]
 
     def __iter__(self) -> Iterator[list[int]]:
         rank, num_ranks = _world()
@@ -93,10 +98,17 @@ class LengthBucketSampler(Sampler[list[int]]):
         """Returns the batches of this epoch for all ranks together, in order."""
         generator = np.random.default_rng((self.seed, self.epoch))
         batches = self._cut(self._order(generator))
-        batches = _divisible(batches, _world()[1])
         if self.shuffle:
             batches = [batches[position] for position in generator.permutation(len(batches))]
-        return batches
+        # Draws with replacement may need more batches than the first epoch's: the rest is let go.
+        return _exactly(batches, self._num_batches(_world()[1]))
+
+    def _num_batches(self, num_ranks: int) -> int:
+        """Number of batches of all ranks together: that of the first epoch, made divisible."""
+        if self.first is None:
+            generator = np.random.default_rng((self.seed, 0))
+            self.first = len(self._cut(self._order(generator)))
+        return -(-self.first // num_ranks) * num_ranks
 
     def _order(self, generator: np.random.Generator) -> np.ndarray:
         """Sorts by length, longest first; when shuffling only by bucket, at random within."""
@@ -108,14 +120,13 @@ class LengthBucketSampler(Sampler[list[int]]):
             if self.chances is None
             else generator.choice(num, size=num, p=self.chances)
         )
-        buckets = np.floor(np.log(np.maximum(self.lengths, 1e-3)) / np.log(BUCKET_WIDTH))
-        return start[np.argsort(-buckets[start], kind="stable")]
+        return start[np.argsort(-self.buckets[start], kind="stable")]
 
     def _cut(self, order: np.ndarray) -> list[list[int]]:
         batches: list[list[int]] = []
         longest = 0.0
         for index in order.tolist():
-            length = self.lengths[index]
+            length = self.costs[index]
             current = batches[-1] if batches else []
             fits = max(longest, length) * (len(current) + 1) <= self.budget
             if current and fits and len(current) < self.max_utterances:
@@ -134,10 +145,10 @@ def _world() -> tuple[int, int]:
     return 0, 1
 
 
-def _divisible(batches: list[list[int]], num_ranks: int) -> list[list[int]]:
-    """Halves the largest batches until their number is a multiple of the number of ranks."""
-    batches = list(batches)
-    while len(batches) % num_ranks:
+def _exactly(batches: list[list[int]], wanted: int) -> list[list[int]]:
+    """Halves the largest batches, or lets the last ones go, until there are as many as wanted."""
+    batches = batches[:wanted]
+    while len(batches) < wanted:
         largest = max(range(len(batches)), key=lambda position: len(batches[position]))
         whole = batches[largest]
         if len(whole) == 1:

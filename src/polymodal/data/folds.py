@@ -115,6 +115,23 @@ def shared_values(manifest: Manifest, fold: Fold, column: str) -> dict[str, list
     return dict(shared.iter_rows())
 
 
+def mentioned(manifest: Manifest, folds: Sequence[Fold]) -> int:
+    """Counts the rows that belong to a part of some fold.
+
+    Args:
+        manifest: The corpus, which may be another one than the folds were made for.
+        folds: The folds.
+
+    Returns:
+        Number of rows; 0 where the corpus lacks a column that the folds part by.
+    """
+    columns = {column for fold in folds for column in fold.assignment}
+    if not columns <= {*manifest.frame.columns}:
+        return 0
+    used = [fold.parts(manifest.frame).is_not_null() for fold in folds]
+    return int(pl.DataFrame(used, schema=[str(n) for n in range(len(used))]).max_horizontal().sum())
+
+
 def check_folds(
     manifest: Manifest,
     folds: Sequence[Fold],
@@ -144,19 +161,30 @@ def check_folds(
                 f"split.disjoint names the column {column!r}",
                 remedy=nearest(column, manifest.frame.columns),
             )
+    if not folds:
+        raise SplitError("there is no fold", expected="at least one", remedy="name another file")
     for fold in folds:
-        parts = set(fold.parts(manifest.frame).drop_nulls())
-        if lacking := {"train", "test"} - parts:
-            raise SplitError(
-                f"fold {fold.index} has no rows for {sorted(lacking)}",
-                remedy="use fewer folds, other groups, or more data",
-            )
-        for column in dict.fromkeys(promised):
-            _check_disjoint(manifest, fold, column)
+        _check_fold(manifest, fold, f"fold {fold.index}", {"train", "test"}, promised)
+        for inner in fold.inner:
+            name = f"inner fold {inner.index} of fold {fold.index}"
+            _check_fold(manifest, inner, name, {"train", "val"}, promised)
     return list(folds)
 
 
-def _check_disjoint(manifest: Manifest, fold: Fold, column: str) -> None:
+def _check_fold(
+    manifest: Manifest, fold: Fold, name: str, wanted: set[str], promised: Sequence[str]
+) -> None:
+    parts = set(fold.parts(manifest.frame).drop_nulls())
+    if lacking := wanted - parts:
+        raise SplitError(
+            f"{name} has no rows for {sorted(lacking)}",
+            remedy="use fewer folds, other groups, or more data",
+        )
+    for column in dict.fromkeys(promised):
+        _check_disjoint(manifest, fold, name, column)
+
+
+def _check_disjoint(manifest: Manifest, fold: Fold, name: str, column: str) -> None:
     shared = shared_values(manifest, fold, column)
     if not shared:
         return
@@ -170,8 +198,7 @@ def _check_disjoint(manifest: Manifest, fold: Fold, column: str) -> None:
     else:
         remedy += "split.disjoint"
     raise SplitError(
-        f"{len(shared)} {column}s stand in several parts of fold {fold.index}, "
-        f"such as {value!r} in {parts}",
+        f"{len(shared)} {column}s stand in several parts of {name}, such as {value!r} in {parts}",
         expected=f"each {column} in one part",
         remedy=remedy,
     )
@@ -221,6 +248,8 @@ def _plain(fold: Fold) -> dict[str, Any]:
 
 
 def _fold(plain: Mapping[str, Any]) -> Fold:
+    if not plain["assignment"]:
+        raise ValueError("a fold parts nothing")
     for parts in plain["assignment"].values():
         if unknown := set(parts.values()) - {*PARTS}:
             raise ValueError(f"it names the part {min(unknown)!r}")

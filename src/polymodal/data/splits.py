@@ -214,9 +214,10 @@ def nested(
         speaker_dependent=speaker_dependent,
         disjoint=disjoint,
     )
-    return [
+    folds = [
         replace(fold, inner=tuple(_inner(manifest, fold, num_inner, seed + 1))) for fold in outer
     ]
+    return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
 def _inner(manifest: Manifest, fold: Fold, num_inner: int, seed: int) -> list[Fold]:
@@ -237,6 +238,7 @@ def from_file(
     file: str,
     groups: Sequence[str] = (),
     unknown: Literal["refuse", "leave_out"] = "refuse",
+    inner: bool = False,
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
@@ -250,6 +252,7 @@ def from_file(
         file: A run's folder, its `folds.json`, or a table.
         groups: Columns whose values must not be shared between parts.
         unknown: What becomes of rows that the file does not mention.
+        inner: Whether inner folds are taken as well, for `selection`.
         speaker_dependent: Whether parts may share speakers; otherwise that is an error.
         disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
             `transcript` for what is said.
@@ -263,6 +266,7 @@ def from_file(
     """
     path = Path(file).expanduser()
     folds = _folds_of_table(path) if path.suffix == ".csv" else read_folds(path)[0]
+    folds = folds if inner else [replace(fold, inner=()) for fold in folds]
     for fold in folds:
         for column, parts in fold.assignment.items():
             values = _values(manifest, column, 1)
@@ -297,10 +301,16 @@ def _folds_of_table(path: Path) -> list[Fold]:
         raise SplitError(f"{path} names the part {unknown[0]!r}", expected=f"one of {PARTS}")
     if "fold" not in table.columns:
         table = table.with_columns(fold=pl.lit("0"))
+    table = table.drop_nulls().unique(maintain_order=True)
+    if (twice := table.filter(table.select(keys[0], "fold").is_duplicated())).height:
+        raise SplitError(
+            f"{path} gives {keys[0]} {twice[keys[0]][0]!r} two parts in one fold",
+            expected="one part",
+        )
     names = sorted(table["fold"].unique(), key=lambda name: (len(name), name))
     folds = []
     for index, name in enumerate(names):
-        rows = table.filter(fold=name).drop_nulls()
+        rows = table.filter(fold=name)
         folds.append(Fold(index, {keys[0]: dict(rows.select(keys[0], "part").iter_rows())}))
     return folds
 

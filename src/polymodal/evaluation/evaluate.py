@@ -66,6 +66,41 @@ def score_names(scores: Mapping[str, Score], values: Sequence[str]) -> list[str]
     return names
 
 
+def higher_is_better(name: str, scores: Mapping[str, Score]) -> bool:
+    """Tells the direction of a logged score.
+
+    Args:
+        name: Such as `uar`, `ccc_valence` or `loss`, without the part of the data.
+        scores: Name to score.
+
+    Returns:
+        Whether a larger value is the better one.
+
+    Example:
+        >>> from polymodal.evaluation.values import RootMeanSquaredError
+        >>> higher_is_better("rmse_valence", {"rmse": RootMeanSquaredError()})
+        False
+    """
+    for known, score in scores.items():
+        if name == known or (reads(score) == "values" and name.startswith(f"{known}_")):
+            return score.higher_is_better
+    return False
+
+
+def mode_of(monitor: str, scores: Mapping[str, Score]) -> str:
+    """Returns `max` or `min` for a monitor, as callbacks want it.
+
+    Args:
+        monitor: Such as `val/uar` or `val/loss`.
+        scores: Name to score.
+
+    Example:
+        >>> mode_of("val/loss", {})
+        'min'
+    """
+    return "max" if higher_is_better(monitor.partition("/")[2], scores) else "min"
+
+
 def reads(score: Score) -> str:
     """Returns what a score reads: `classes`, `values` or `labels`."""
     return str(getattr(score, "reads", "classes"))

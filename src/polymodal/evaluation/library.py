@@ -106,7 +106,7 @@ def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Sco
         >>> build_score(functools.partial(F1Score, average="macro"), {"classes": 4}).reads
         'classes'
     """
-    name = getattr(factory, "__name__", None) or repr(factory)
+    name = getattr(_origin(factory), "__name__", None) or repr(factory)
     of_values = "torchmetrics.regression" in getattr(_origin(factory), "__module__", "")
     kind = "values" if of_values else "labels" if "labels" in kinds else "classes"
     try:
@@ -128,10 +128,17 @@ def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Sco
         raise ConfigError(
             f"the score {name} reads {reads(score)}, which this task does not have",
             expected=f"a score of {' or '.join(kinds)}",
-            remedy="choose scores that fit the task: classification, multilabel, regression or "
-            "joint",
+            remedy=f"choose the scores of the task: scores={_fitting(kinds)}",
         )
     return score
+
+
+def _fitting(kinds: Mapping[str, int]) -> str:
+    if len(kinds) > 1:
+        return "joint"
+    return {"classes": "classification", "labels": "multilabel"}.get(
+        next(iter(kinds)), "regression"
+    )
 
 
 def _origin(factory: Callable[..., object]) -> object:

@@ -88,6 +88,9 @@ def _top_level(config: Mapping[str, Any]) -> Iterator[str]:
 def _section(
     section: Any, key: str, given: frozenset[str], projects: Sequence[str]
 ) -> Iterator[str]:
+    if isinstance(section, list):
+        for place, value in enumerate(section):
+            yield from _section(value, f"{key}[{place}]", given, projects)
     if not isinstance(section, Mapping):
         return
     if "_target_" in section:

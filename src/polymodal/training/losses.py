@@ -73,6 +73,8 @@ class CrossEntropy(nn.Module):
             A scalar; 0 where no utterance is labelled.
         """
         known = targets >= 0
+        if self.weights is not None:  # a class that training lacks has no weight
+            known = known & (self.weights[targets.clamp(min=0)] > 0)
         if not known.any():
             return logits.sum() * 0
         logits, targets = logits.float()[known], targets[known]
@@ -82,7 +84,8 @@ class CrossEntropy(nn.Module):
             )
         log_shares = functional.log_softmax(logits, dim=1)
         log_share = log_shares.gather(1, targets[:, None]).squeeze(1)
-        losses = -((1 - log_share.exp()) ** self.focus) * log_share
+        missed = (1 - log_share.exp()).clamp(min=1e-8)  # a power below 1 has no slope at 0
+        losses = -(missed**self.focus) * log_share
         if self.weights is None:
             return losses.mean()
         weights = self.weights[targets]

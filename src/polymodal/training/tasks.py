@@ -265,7 +265,7 @@ class Regression(Task):
         monitor: The score that chooses the epoch.
 
     Raises:
-        ConfigError: There is no value, or one stands twice.
+        ConfigError: There is no value, one stands twice, or the spread is not above 0.
 
     Example:
         >>> Regression(["valence"]).targets(pl.DataFrame({"valence": [2.5, None]})).tolist()
@@ -284,6 +284,8 @@ class Regression(Task):
     ) -> None:
         self.values, self.monitor = _declared(values, 1), monitor
         self.centre, self.spread = centre, spread
+        if spread <= 0:
+            raise ConfigError(f"task.spread={spread}", expected="above 0")
 
     def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance value"]:
         """Returns the values on the scale of the model; NaN where one is unknown.
