@@ -105,3 +105,14 @@ def test_it_runs(polymodal, small_emodb, small_text, small_e4, name):
     scores = json.loads(record.read_text())["scores"]
     main = {"sample/valence_arousal": "ccc", "kote/text": "macro_f1"}.get(name, "uar")
     assert -1 <= scores[f"test/{main}"] <= 1
+
+
+@pytest.mark.parametrize(
+    "fusion", sorted(path.stem for path in (FOLDER.parent / "model" / "fusion").glob("*.yaml"))
+)
+def test_every_fusion_runs(polymodal, fusion):
+    options = ["corpus.num_speakers=6", "corpus.num_utterances=8", "debug=fast"]
+    code, _, error = polymodal(
+        "run", "experiment=sample/fusion", f"model=fusion/{fusion}", *options
+    )
+    assert code == 0, error

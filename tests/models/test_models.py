@@ -8,7 +8,13 @@ import torch
 from polymodal.contracts.sequences import Sequence
 from polymodal.layers.masks import lengths_to_mask
 from polymodal.models.base import Model
+from polymodal.models.bottleneck import BottleneckFusion
 from polymodal.models.cross_attention import CrossAttentionFusion
+from polymodal.models.early import EarlyFusion
+from polymodal.models.gated import GatedFusion
+from polymodal.models.low_rank import LowRankFusion
+from polymodal.models.mixer import MixerFusion
+from polymodal.models.perceiver import PerceiverFusion
 from polymodal.models.unimodal import UnimodalClassifier
 
 SIZES = {"speech": 8, "text": 6, "signals": 4}
@@ -18,6 +24,12 @@ MODELS = {
     "fusion": lambda pooling: CrossAttentionFusion(
         SIZES, 3, width=16, num_heads=2, pooling=pooling
     ),
+    "early": lambda pooling: EarlyFusion(SIZES, 3, width=16, pooling=pooling, hidden_sizes=[8]),
+    "gated": lambda pooling: GatedFusion(SIZES, 3, width=16, pooling=pooling),
+    "low rank": lambda pooling: LowRankFusion(SIZES, 3, width=16, pooling=pooling, rank=3),
+    "mixer": lambda pooling: MixerFusion(SIZES, 3, width=16, pooling=pooling),
+    "bottleneck": lambda _: BottleneckFusion(SIZES, 3, width=16, num_heads=2, num_tokens=2),
+    "perceiver": lambda _: PerceiverFusion(SIZES, 3, width=16, num_heads=2, num_latents=3),
     "fusion of one": lambda pooling: CrossAttentionFusion(
         {"speech": 8}, 3, width=16, num_heads=2, pooling=pooling
     ),
@@ -108,16 +120,42 @@ def test_the_order_of_the_modalities_has_no_effect():
     torch.testing.assert_close(logits, other, atol=1e-6, rtol=0)
 
 
-def test_left_out_and_masked_out_are_the_same_and_have_no_influence():
-    model, modalities = build("fusion"), batch()
+FUSIONS = ["fusion", "early", "gated", "low rank", "mixer", "bottleneck", "perceiver"]
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_left_out_and_masked_out_are_the_same_and_have_no_influence(name):
+    model, modalities = build(name), batch()
     signals = modalities["signals"]
     masked = Sequence(signals.values * 50, torch.zeros_like(signals.valid_mask))
-    left_out = {name: modalities[name] for name in ("speech", "text")}
+    left_out = {one: modalities[one] for one in ("speech", "text")}
     logits = model({**modalities, "signals": masked})
     torch.testing.assert_close(logits, model(left_out), atol=1e-6, rtol=0)
     full = model(modalities)
-    assert not torch.allclose(full[0], logits[0], atol=1e-4)
+    assert not torch.allclose(full[0], logits[0], atol=1e-5)
     torch.testing.assert_close(full[3], logits[3], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_every_fusion_learns_what_no_modality_tells_alone(name):
+    """The class is whether two modalities agree: each alone says nothing."""
+    torch.manual_seed(0)
+    model = MODELS[name]("mean").train()
+    mask = torch.ones(64, 2, dtype=torch.bool)
+    signs = torch.randint(0, 2, (64, 2)) * 2 - 1
+    noise = {one: torch.randn(64, 2, size) * 0.1 for one, size in SIZES.items()}
+    noise["speech"][..., :4] += signs[:, :1, None]
+    noise["text"][..., :3] += signs[:, 1:, None]
+    modalities = {one: Sequence(values, mask) for one, values in noise.items()}
+    targets = (signs[:, 0] == signs[:, 1]).long()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(modalities), targets)
+        loss.backward()
+        optimizer.step()
+    accuracy = (model.eval()(modalities).argmax(1) == targets).float().mean()
+    assert accuracy > 0.95
 
 
 def test_no_parameter_of_an_absent_modality_has_an_influence():

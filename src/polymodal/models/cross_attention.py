@@ -7,18 +7,16 @@ classes or values to be predicted.
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.contracts.sequences import Sequence
-from polymodal.errors import ConfigError
 from polymodal.layers.attention import CrossAttentionBlock, SelfAttentionBlock
-from polymodal.layers.masks import zero_padding
 from polymodal.layers.pooling import build_pooling
-from polymodal.models.base import Model
+from polymodal.models.fusion import Fusion, mean_of_present
 
 
-class CrossAttentionFusion(Model):
+class CrossAttentionFusion(Fusion):
     """Cross-attention between any number of modalities, one included.
 
     After MulT (Tsai et al. 2019, arXiv 1906.00295). Each modality has a stream. In every layer it
@@ -60,13 +58,7 @@ class CrossAttentionFusion(Model):
         pooling: str = "attention",
         modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(feature_sizes, num_outputs)
-        if not 0 <= modality_dropout < 1:
-            raise ConfigError(f"modality_dropout {modality_dropout}", expected="0 up to below 1")
-        self.modality_dropout = modality_dropout
-        self.projections = nn.ModuleDict(
-            {name: _projection(size, width) for name, size in self.feature_sizes.items()}
-        )
+        super().__init__(feature_sizes, num_outputs, width=width, modality_dropout=modality_dropout)
         self.layers = nn.ModuleList(
             _FusionLayer(list(self.feature_sizes), width, num_heads, dropout)
             for _ in range(num_layers)
@@ -90,7 +82,7 @@ class CrossAttentionFusion(Model):
         Returns:
             One row an utterance; a fixed row where nothing is present.
         """
-        inputs = self._project(self._admitted(modalities))
+        inputs = self.projected(modalities)
         streams = {name: one.values for name, one in inputs.items()}
         for layer in self.layers:
             streams = layer(streams, inputs)
@@ -100,37 +92,9 @@ class CrossAttentionFusion(Model):
             pooled = self.poolings[name](Sequence(self.norms[name](stream), mask))
             summaries.append(self.summaries[name](pooled))
             present.append(mask.any(dim=1))
-        fused = _mean_of_present(torch.stack(summaries, dim=1), torch.stack(present, dim=1))
+        fused = mean_of_present(torch.stack(summaries, dim=1), torch.stack(present, dim=1))
         logits: Tensor = self.head(fused)
         return logits
-
-    def _admitted(self, modalities: Mapping[str, Sequence]) -> dict[str, Sequence]:
-        """Fills in modalities that were left out, and takes some away in training.
-
-        Every parameter takes part in every step, as DDP expects it.
-        """
-        given = {name: modalities[name] for name in self.feature_sizes if name in modalities}
-        assert given, f"none of {list(self.feature_sizes)} is in the batch"
-        some = next(iter(given.values()))
-        for name, size in self.feature_sizes.items():
-            if name not in given:
-                values = some.values.new_zeros(len(some.values), 1, size)
-                given[name] = Sequence(values, some.valid_mask.new_zeros(len(values), 1))
-        names = list(self.feature_sizes)
-        kept = torch.stack([given[name].present for name in names], dim=1)
-        if self.training and self.modality_dropout:
-            kept = keep_some(kept, self.modality_dropout)
-        return {
-            name: Sequence(given[name].values, given[name].valid_mask & kept[:, index, None])
-            for index, name in enumerate(names)
-        }
-
-    def _project(self, modalities: Mapping[str, Sequence]) -> dict[str, Sequence]:
-        projected = {}
-        for name, one in modalities.items():
-            values = self.projections[name](zero_padding(one.values, one.valid_mask))
-            projected[name] = Sequence(values, one.valid_mask)
-        return projected
 
 
 class _FusionLayer(nn.Module):
@@ -157,31 +121,3 @@ class _FusionLayer(nn.Module):
             read = self.crosses[name](stream, mask, inputs)
             updated[name] = self.selves[name](read, mask)
         return updated
-
-
-def keep_some(
-    present: Bool[Tensor, "batch modality"], chance: float
-) -> Bool[Tensor, "batch modality"]:
-    """Returns which of the present modalities stay when each is taken away at random.
-
-    Args:
-        present: Which modalities an utterance has.
-        chance: The chance that one is taken away.
-
-    Returns:
-        A part of `present`, with at least one True wherever `present` has one.
-    """
-    draws = torch.rand(present.shape, device=present.device).masked_fill(~present, -1.0)
-    luckiest = draws == draws.amax(dim=1, keepdim=True)
-    return present & ((draws >= chance) | luckiest)
-
-
-def _projection(size: int, width: int) -> nn.Module:
-    return nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width))
-
-
-def _mean_of_present(
-    vectors: Float[Tensor, "batch modality feature"], present: Bool[Tensor, "batch modality"]
-) -> Float[Tensor, "batch feature"]:
-    count = present.sum(dim=1).clamp(min=1)[:, None]
-    return zero_padding(vectors, present).sum(dim=1) / count

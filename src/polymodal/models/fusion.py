@@ -1,0 +1,183 @@
+"""What models of deep fusion share: any number of modalities, some absent, on one width.
+
+Legend: batch = utterances, time = frames, modality = in the order of their names, feature = width,
+output = classes or values to be predicted.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.errors import ConfigError
+from polymodal.layers.masks import zero_padding
+from polymodal.layers.pooling import build_pooling
+from polymodal.models.base import Model
+
+
+class Fusion(Model):
+    """Projects every modality to one width, and takes some away in training.
+
+    Args:
+        feature_sizes: Name of each modality to the width of its vectors.
+        num_outputs: Number of classes or values.
+        width: Width that all modalities are projected to.
+        modality_dropout: Chance that a modality of an utterance is taken away in training; the
+            last one that is present stays (Neverova et al. 2016, arXiv 1501.00102).
+
+    Raises:
+        ConfigError: A size or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        feature_sizes: Mapping[str, int],
+        num_outputs: int,
+        *,
+        width: int,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(feature_sizes, num_outputs)
+        if not 0 <= modality_dropout < 1:
+            raise ConfigError(f"modality_dropout {modality_dropout}", expected="0 up to below 1")
+        self.modality_dropout = modality_dropout
+        self.projections = nn.ModuleDict(
+            {name: _projection(size, width) for name, size in self.feature_sizes.items()}
+        )
+
+    def projected(self, modalities: Mapping[str, Sequence]) -> dict[str, Sequence]:
+        """Returns all modalities of the model on one width, absent ones with an empty mask.
+
+        Every parameter takes part in every step, as DDP expects it.
+
+        Args:
+            modalities: Name to sequence, at least one of this model's; one that is left out is
+                absent from every utterance.
+
+        Returns:
+            Name to sequence, `[batch, time, width]`.
+        """
+        given = {name: modalities[name] for name in self.feature_sizes if name in modalities}
+        assert given, f"none of {list(self.feature_sizes)} is in the batch"
+        some = next(iter(given.values()))
+        for name, size in self.feature_sizes.items():
+            if name not in given:
+                values = some.values.new_zeros(len(some.values), 1, size)
+                given[name] = Sequence(values, some.valid_mask.new_zeros(len(values), 1))
+        names = list(self.feature_sizes)
+        kept = torch.stack([given[name].present for name in names], dim=1)
+        if self.training and self.modality_dropout:
+            kept = keep_some(kept, self.modality_dropout)
+        projected = {}
+        for index, name in enumerate(names):
+            mask = given[name].valid_mask & kept[:, index, None]
+            values = self.projections[name](zero_padding(given[name].values, mask))
+            projected[name] = Sequence(values, mask)
+        return projected
+
+
+class PooledFusion(Fusion):
+    """Pools every modality to one vector; a learned vector stands for one that is absent.
+
+    Args:
+        feature_sizes: Name of each modality to the width of its vectors.
+        num_outputs: Number of classes or values.
+        width: Width that all modalities are projected to.
+        pooling: `attention`, `mean` or `first`, over the real frames.
+        dropout: Dropout of the pooled vectors and before the output.
+        modality_dropout: As in `Fusion`.
+
+    Raises:
+        ConfigError: A size or an option is out of its range or unknown.
+    """
+
+    def __init__(
+        self,
+        feature_sizes: Mapping[str, int],
+        num_outputs: int,
+        *,
+        width: int = 64,
+        pooling: str = "attention",
+        dropout: float = 0.1,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(feature_sizes, num_outputs, width=width, modality_dropout=modality_dropout)
+        self.poolings = nn.ModuleDict(
+            {name: build_pooling(pooling, width) for name in self.feature_sizes}
+        )
+        self.absent = nn.Parameter(torch.zeros(len(self.feature_sizes), width))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_outputs))
+
+    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+        """Returns the logits.
+
+        Args:
+            modalities: Name to sequence, at least one of this model's; one that is left out is
+                absent from every utterance.
+
+        Returns:
+            One row an utterance; a fixed row where nothing is present.
+        """
+        streams = self.projected(modalities)
+        pooled = torch.stack([self.poolings[name](one) for name, one in streams.items()], dim=1)
+        present = torch.stack([one.present for one in streams.values()], dim=1)
+        vectors = torch.where(present[..., None], pooled, self.absent)
+        logits: Tensor = self.head(self.combine(self.dropout(vectors), present))
+        return logits
+
+    @abstractmethod
+    def combine(
+        self,
+        vectors: Float[Tensor, "batch modality feature"],
+        present: Bool[Tensor, "batch modality"],
+    ) -> Float[Tensor, "batch feature"]:
+        """Makes one vector of those of the modalities.
+
+        Args:
+            vectors: A vector a modality, the learned one where it is absent.
+            present: Which modalities an utterance has.
+
+        Returns:
+            One vector an utterance.
+        """
+
+
+def keep_some(
+    present: Bool[Tensor, "batch modality"], chance: float
+) -> Bool[Tensor, "batch modality"]:
+    """Returns which of the present modalities stay when each is taken away at random.
+
+    Args:
+        present: Which modalities an utterance has.
+        chance: The chance that one is taken away.
+
+    Returns:
+        A part of `present`, with at least one True wherever `present` has one.
+    """
+    draws = torch.rand(present.shape, device=present.device).masked_fill(~present, -1.0)
+    luckiest = draws == draws.amax(dim=1, keepdim=True)
+    return present & ((draws >= chance) | luckiest)
+
+
+def mean_of_present(
+    vectors: Float[Tensor, "batch modality feature"], present: Bool[Tensor, "batch modality"]
+) -> Float[Tensor, "batch feature"]:
+    """Returns the mean over the modalities that are present; zeros where none is.
+
+    Args:
+        vectors: A vector a modality.
+        present: Which modalities an utterance has.
+
+    Returns:
+        One vector an utterance.
+    """
+    count = present.sum(dim=1).clamp(min=1)[:, None]
+    return zero_padding(vectors, present).sum(dim=1) / count
+
+
+def _projection(size: int, width: int) -> nn.Module:
+    return nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width))

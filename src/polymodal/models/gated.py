@@ -1,0 +1,70 @@
+"""Deep fusion: each utterance weighs its modalities by gates that it computes itself.
+
+Legend: batch = utterances, modality = in the order of their names, feature = width.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from polymodal.models.fusion import PooledFusion
+
+
+class GatedFusion(PooledFusion):
+    """Gated multimodal units for any number of modalities (Arevalo et al. 2017, arXiv 1702.01992).
+
+    Each coordinate of the fused vector is a mean of the modalities' coordinates; its weights are a
+    softmax over the modalities that are present, computed from all of them.
+
+    Args:
+        feature_sizes: Name of each modality to the width of its vectors.
+        num_outputs: Number of classes or values.
+        width: Width that all modalities are projected to.
+        pooling: `attention`, `mean` or `first`, over the real frames.
+        dropout: Dropout of the pooled vectors and before the output.
+        modality_dropout: As in `Fusion`.
+
+    Raises:
+        ConfigError: A size or an option is out of its range or unknown.
+
+    Example:
+        >>> GatedFusion({"speech": 8, "text": 4}, 3).num_outputs
+        3
+    """
+
+    def __init__(
+        self,
+        feature_sizes: Mapping[str, int],
+        num_outputs: int,
+        *,
+        width: int = 64,
+        pooling: str = "attention",
+        dropout: float = 0.1,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            feature_sizes,
+            num_outputs,
+            width=width,
+            pooling=pooling,
+            dropout=dropout,
+            modality_dropout=modality_dropout,
+        )
+        num = len(self.feature_sizes)
+        self.values = nn.ModuleList(nn.Linear(width, width) for _ in range(num))
+        self.gates = nn.Linear(num * width, num * width)
+
+    def combine(
+        self,
+        vectors: Float[Tensor, "batch modality feature"],
+        present: Bool[Tensor, "batch modality"],
+    ) -> Float[Tensor, "batch feature"]:
+        """Weighs the vectors coordinate by coordinate, as `PooledFusion` describes."""
+        each = [torch.tanh(one(vectors[:, index])) for index, one in enumerate(self.values)]
+        admitted = present | ~present.any(dim=1, keepdim=True)
+        scores = self.gates(vectors.flatten(1)).view_as(vectors).float()
+        weights = scores.masked_fill(~admitted[..., None], float("-inf")).softmax(dim=1)
+        fused: Tensor = (weights.to(vectors.dtype) * torch.stack(each, dim=1)).sum(dim=1)
+        return fused

@@ -1,0 +1,78 @@
+"""Deep fusion: perceptrons that mix across modalities and across features in turns.
+
+Legend: batch = utterances, modality = in the order of their names, feature = width.
+"""
+
+from collections.abc import Mapping
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from polymodal.layers.feedforward import FeedForward
+from polymodal.models.fusion import PooledFusion, mean_of_present
+
+
+class MixerFusion(PooledFusion):
+    """MLP-Mixer over one token a modality (Tolstikhin et al. 2021, arXiv 2105.01601).
+
+    Args:
+        feature_sizes: Name of each modality to the width of its vectors.
+        num_outputs: Number of classes or values.
+        width: Width that all modalities are projected to.
+        num_layers: Number of pairs of mixings.
+        expansion: Hidden width of each mixing in multiples of its width.
+        dropout: Dropout in all parts.
+        pooling: `attention`, `mean` or `first`, over the real frames.
+        modality_dropout: As in `Fusion`.
+
+    Raises:
+        ConfigError: A size or an option is out of its range or unknown.
+
+    Example:
+        >>> MixerFusion({"speech": 8, "text": 4}, 3).num_outputs
+        3
+    """
+
+    def __init__(
+        self,
+        feature_sizes: Mapping[str, int],
+        num_outputs: int,
+        *,
+        width: int = 64,
+        num_layers: int = 2,
+        expansion: int = 2,
+        dropout: float = 0.1,
+        pooling: str = "attention",
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            feature_sizes,
+            num_outputs,
+            width=width,
+            pooling=pooling,
+            dropout=dropout,
+            modality_dropout=modality_dropout,
+        )
+        num = len(self.feature_sizes)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers))
+        self.across = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(num, 4 * expansion * num), nn.GELU(), nn.Linear(4 * expansion * num, num)
+            )
+            for _ in range(num_layers)
+        )
+        self.within = nn.ModuleList(
+            FeedForward(width, expansion, dropout) for _ in range(num_layers)
+        )
+
+    def combine(
+        self,
+        vectors: Float[Tensor, "batch modality feature"],
+        present: Bool[Tensor, "batch modality"],
+    ) -> Float[Tensor, "batch feature"]:
+        """Mixes the tokens and averages the present ones, as `PooledFusion` describes."""
+        tokens = vectors
+        for norm, across, within in zip(self.norms, self.across, self.within, strict=True):
+            tokens = tokens + across(norm(tokens).transpose(1, 2)).transpose(1, 2)
+            tokens = tokens + within(tokens)
+        return mean_of_present(tokens, present)

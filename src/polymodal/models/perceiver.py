@@ -1,0 +1,104 @@
+"""Deep fusion: a few latent vectors read all frames of all modalities.
+
+Legend: batch = utterances, time = frames, feature = width, output = classes or values.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.errors import ConfigError
+from polymodal.layers.attention import MultiHeadAttention, SelfAttentionBlock
+from polymodal.layers.masks import zero_padding
+from polymodal.layers.positions import relative_positions
+from polymodal.models.fusion import Fusion
+
+
+class PerceiverFusion(Fusion):
+    """Latents that attend to the frames of all modalities at once (Jaegle et al. 2021, 2103.03206).
+
+    A learned vector a modality is added to its frames, and rotary positions relative to the
+    utterance tell where they are; cost grows with the total number of frames times `num_latents`.
+
+    Args:
+        feature_sizes: Name of each modality to the width of its vectors.
+        num_outputs: Number of classes or values.
+        width: Width of frames and latents.
+        num_layers: Number of readings, each followed by attention among the latents.
+        num_heads: Number of attention heads.
+        num_latents: Number of latents.
+        dropout: Dropout in all parts.
+        modality_dropout: As in `Fusion`.
+
+    Raises:
+        ConfigError: A size or an option is out of its range.
+
+    Example:
+        >>> PerceiverFusion({"speech": 8, "text": 4}, 3, num_latents=2).num_outputs
+        3
+    """
+
+    ROTARY_BASE = 100.0
+
+    def __init__(
+        self,
+        feature_sizes: Mapping[str, int],
+        num_outputs: int,
+        *,
+        width: int = 64,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        num_latents: int = 8,
+        dropout: float = 0.1,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(feature_sizes, num_outputs, width=width, modality_dropout=modality_dropout)
+        if num_latents < 1:
+            raise ConfigError(f"num_latents {num_latents}", expected="at least 1")
+        self.latents = nn.Parameter(torch.randn(num_latents, width) * 0.02)
+        self.kinds = nn.Parameter(torch.randn(len(self.feature_sizes), width) * 0.02)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers))
+        self.source_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers))
+        self.readings = nn.ModuleList(
+            MultiHeadAttention(width, num_heads) for _ in range(num_layers)
+        )
+        self.blocks = nn.ModuleList(
+            SelfAttentionBlock(width, num_heads, dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_outputs))
+
+    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+        """Returns the logits.
+
+        Args:
+            modalities: Name to sequence, at least one of this model's; one that is left out is
+                absent from every utterance.
+
+        Returns:
+            One row an utterance; a fixed row where nothing is present.
+        """
+        inputs = list(self.projected(modalities).values())
+        frames = torch.cat(
+            [
+                zero_padding(one.values + kind, one.valid_mask)
+                for one, kind in zip(inputs, self.kinds, strict=True)
+            ],
+            dim=1,
+        )
+        mask = torch.cat([one.valid_mask for one in inputs], dim=1)
+        places = torch.cat([relative_positions(one.valid_mask) for one in inputs], dim=1)
+        latents = self.latents.expand(len(mask), -1, -1)
+        everything = mask.new_ones(latents.shape[:2])
+        here = relative_positions(everything)  # the latents stand evenly along the utterance
+        for norm, source_norm, reading, block in zip(
+            self.norms, self.source_norms, self.readings, self.blocks, strict=True
+        ):
+            keys = source_norm(frames)
+            read = reading(norm(latents), keys, mask, here, places, self.ROTARY_BASE)
+            latents = block(latents + read, everything)
+        logits: Tensor = self.head(self.norm(latents.mean(dim=1)))
+        return logits
