@@ -123,3 +123,20 @@ def test_without_an_argument_the_sample_is_run(polymodal, monkeypatch):
     )
     assert polymodal("run")[0] == 0
     assert [one.name for one in asked] == ["sample/fusion"]
+
+
+@pytest.mark.parametrize("voting", ["product", "weighted", "calibrated", "greedy"])
+def test_votes_that_are_fitted_on_validation_say_what_they_did(polymodal, voting):
+    members = [str(trained(polymodal, name)[0]) for name in ("text", "physiology")]
+    code, out, error = polymodal("vote", *members, f"voting={voting}", "tracker=none")
+    assert code == 0, error
+    _, made = record()
+    assert "test/uar" in made["scores"]
+    assert (made["notes"]["voting"] == []) is (voting == "product") or voting == "calibrated"
+    for words in made["notes"]["voting"]:
+        assert words in out
+    for member in members:
+        (Path(member) / "predictions" / "val.parquet").unlink()
+    code, _, error = polymodal("vote", *members, f"voting={voting}", "tracker=none")
+    assert code == (0 if voting == "product" else 2)
+    assert voting == "product" or "no predictions for part 'val'" in error

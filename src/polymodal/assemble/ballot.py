@@ -1,5 +1,6 @@
 """Shallow fusion of finished runs as a run of its own."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,24 @@ def vote(names: Sequence[str], composed: Composed, config: Mapping[str, Any]) ->
     runs = Path(config["paths"]["runs"])
     members = [find_run(runs, name) for name in names]
     tables = [_table(member, config["part"]) for member in members]
-    voted: PredictionTable = build(config["voting"], "voting", tables=tables)
+    said: list[str] = []
+    given: dict[str, Any] = {"say": said.append}
+    if "validation" in inspect.signature(deferred(config["voting"])).parameters:
+        given["validation"] = [_table(member, "val") for member in members]
+    voted: PredictionTable = build(config["voting"], "voting", optional=given, tables=tables)
     scores = {
         name: build_score(deferred(section), voted.kinds)
         for name, section in config["scores"].items()
     }
+    for words in said:
+        print(words)
     facts = {"members": [member.name for member in members], "rows": len(voted)}
     with recording(composed, config, kind="vote", data=facts) as session:
         folder = session.path / "predictions"
         folder.mkdir(exist_ok=True)
         voted.write(folder / f"{config['part']}.parquet")
         session.scores |= score_table(voted, scores)
+        session.notes["voting"] = said
     return session.path, RunRecord.read(session.path / "run.json")
 
 
