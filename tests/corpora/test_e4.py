@@ -124,5 +124,7 @@ def test_the_real_corpus_gives_the_reference_windows(test_data, tmp_path):
 def test_other_windows_of_a_recording_do_not_touch_those_before(root):
     before = read(root)
     samples = SignalReader(before.signals_root)(before.utterance(1))["eda"][0].tolist()
-    read(root, step_s=5)
+    after = read(root, step_s=5)
+    second = SignalReader(after.signals_root)(after.utterance(1))["eda"][0].tolist()
+    assert second == list(range(60, 140))  # from 15 s on, at 4 Hz
     assert SignalReader(before.signals_root)(before.utterance(1))["eda"][0].tolist() == samples

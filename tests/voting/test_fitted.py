@@ -97,8 +97,13 @@ def test_each_fold_is_fitted_on_its_own_validation_rows(vote):
         second = [member(1, (0.0, 2.0)[fold], part=name, fold=fold) for fold in (0, 1)]
         return [concatenate(first), concatenate(second)]
 
-    test, val = part("test"), part("val")
-    voted = vote(test, val)
+    test, val, said = part("test"), part("val"), []
+    voted = vote(test, val, say=said.append)
+    if vote is weighted_vote:
+        weights = [float(words.split()[4].rstrip(",")) for words in said]
+        assert [words[:7] for words in said] == ["fold 0:", "fold 1:"]
+        assert weights[0] > 0.9
+        assert weights[1] < 0.1
     knowing = np.mean([accuracy(member(0, 2.0, part="test")), accuracy(test[1])])
     assert accuracy(voted) > max(map(accuracy, test)) + 0.1
     assert accuracy(voted) > knowing - 0.1

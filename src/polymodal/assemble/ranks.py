@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import torch.distributed
 from pytorch_lightning.utilities import rank_zero_only
 
 from polymodal.errors import RunError
@@ -78,3 +79,12 @@ def _note(runs: Path) -> Path | None:
         parts = (job, environment.get("MASTER_PORT"), os.getppid())
         return runs / ".launch" / "-".join(map(str, parts))
     return None
+
+
+def leave() -> None:
+    """Takes this process out of the group of all ranks, when its work is done.
+
+    A group that is left to the end of the interpreter now and then aborts the process there.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

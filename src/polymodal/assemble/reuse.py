@@ -8,7 +8,7 @@ from polymodal.assemble.compose import Composed, change, load
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.facts import facts
 from polymodal.assemble.places import Place, places, stored_places
-from polymodal.assemble.ranks import rank
+from polymodal.assemble.ranks import leave, rank
 from polymodal.assemble.runner import Outcome, extract, outcome
 from polymodal.assemble.selection import chosen
 from polymodal.assemble.session import Session, recording, stage_time
@@ -95,6 +95,7 @@ def apply_run(
         _apply_folds(experiment, trained, session, part)
         if rank() == 0:
             session.scores |= _collect(experiment, session.path, part, whole=whole, out=out)
+    leave()
     return outcome(session.path)
 
 

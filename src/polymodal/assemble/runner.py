@@ -10,7 +10,7 @@ from polymodal.assemble.compose import Composed, load
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.facts import facts, warnings
 from polymodal.assemble.places import Place, places
-from polymodal.assemble.ranks import rank
+from polymodal.assemble.ranks import leave, rank
 from polymodal.assemble.selection import select
 from polymodal.assemble.session import Session, recording, stage_time
 from polymodal.assemble.training import apply, build_callbacks, fit, make_trainer
@@ -64,6 +64,7 @@ def run_experiment(
             run_fold(experiment, fold, place, session, shown)
         if rank() == 0:
             session.scores |= pool(experiment, places(session.path, len(folds)), session.path)
+    leave()
     return outcome(session.path)
 
 
