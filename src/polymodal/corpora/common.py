@@ -1,10 +1,8 @@
 """What every reader does: check rows one by one, refuse with a reason, drop nothing in silence."""
 
 import math
-import os
-import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -43,19 +41,6 @@ class Rules:
     where: Mapping[str, Any] = field(default_factory=dict)
     max_refused: int | None = 0
     declared_votes: bool = False
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file beside its place first, so that no other process ever reads half of it.
-
-    Args:
-        path: The file; its folder is made.
-        write: Writes to the path that it is given.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
-    write(beside)
-    beside.replace(path)
 
 
 def existing(root: str, corpus: str) -> Path:

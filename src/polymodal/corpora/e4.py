@@ -7,18 +7,18 @@ rate; `IBI.csv` begins with the start, then says seconds since it and the interv
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from polymodal.contracts.manifest import Manifest, Refusal
-from polymodal.corpora.common import Rules, existing, finish, write_whole
+from polymodal.corpora.common import Rules, existing, finish
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
+from polymodal.safety.files import replacing
 
 EVENTS = "IBI"
 COLUMNS = ("subject", "start", "end", "label")
@@ -83,7 +83,7 @@ def read_e4(
         corpus: Name of the corpus; the folder's name by default.
         classes: The declared classes; None to accept any label.
         label_map: The table's word to ours.
-        where: Column to the value, or values, to keep; there is `interval`.
+        where: Column to the value, or values, to keep.
         max_refused: How many windows may be refused; None for any number.
 
     Returns:
@@ -105,18 +105,13 @@ def read_e4(
     rows: list[tuple[int | str, dict[str, Any]]] = []
     refused: list[Refusal] = []
     target = Path(prepared).expanduser()
-    for person in sorted({window.person for window in windows}):
-        own = [window for window in windows if window.person == person]
-        for window, cut in zip(
-            own, _cut(folder / person, own, signals, window_s, target), strict=True
-        ):
-            name = f"{person}-{window.start_s:.0f}"
-            lacking = [signal for signal in signals if signal.lower() not in cut]
-            handled.update(f"window without {signal}" for signal in lacking)
-            if len(lacking) == len(signals):
-                refused.append(Refusal(name, "window without a signal", f"{window.label}"))
-            else:
-                rows.append((name, _row(name, window, window_s, cut, corpus or folder.name)))
+    for window, cut in _cut_all(folder, windows, signals, window_s, target):
+        name = f"{window.person}-{window.start_s:.0f}"
+        handled.update(f"window without {one}" for one in signals if one.lower() not in cut)
+        if cut:
+            rows.append((name, _row(name, window, window_s, cut, corpus or folder.name)))
+        else:
+            refused.append(Refusal(name, "window without a signal", f"{window.label}"))
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
     return finish(rows, folder, rules, refused, handled=handled, signals_root=target)
 
@@ -177,6 +172,15 @@ def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
     return windows
 
 
+def _cut_all(
+    folder: Path, windows: Sequence[Window], signals: Sequence[str], window_s: float, target: Path
+) -> Iterator[tuple[Window, dict[str, dict[str, Any]]]]:
+    """Each window with its signals, person by person."""
+    for person in sorted({window.person for window in windows}):
+        own = [window for window in windows if window.person == person]
+        yield from zip(own, _cut(folder / person, own, signals, window_s, target), strict=True)
+
+
 def _cut(
     folder: Path, windows: Sequence[Window], signals: Sequence[str], window_s: float, target: Path
 ) -> list[dict[str, dict[str, Any]]]:
@@ -190,8 +194,10 @@ def _cut(
         values = np.concatenate(parts).astype(np.float32)
         # Named by its content: other windows of the same recording are another file.
         path = f"{folder.name}/{signal}-{hashlib.sha256(values.tobytes()).hexdigest()[:12]}.npy"
+        (target / folder.name).mkdir(parents=True, exist_ok=True)
         if not (target / path).is_file():
-            write_whole(target / path, partial(_save, values))
+            with replacing(target / path) as beside:
+                np.save(beside, values)
         start = 0
         for cut, part in zip(cuts, parts, strict=True):
             if len(part):
@@ -199,10 +205,6 @@ def _cut(
                 cut[signal.lower()] = {"name": signal.lower(), "path": path, **span}
             start += len(part)
     return cuts
-
-
-def _save(values: np.ndarray, path: Path) -> None:
-    np.save(path, values)
 
 
 def _part(recording: Recording, start_s: float, window_s: float) -> np.ndarray:

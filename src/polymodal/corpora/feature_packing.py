@@ -6,7 +6,6 @@ the source's bytes says what lies where, so that nothing is written twice.
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from polymodal.corpora.feature_files import DAMAGED, Fault, FeatureSource, unreadable
+from polymodal.safety.files import replacing, sha256_of
 
 # Changing how arrays are packed changes this number, so that old files are not taken for new ones.
 VERSION = 1
@@ -74,16 +74,12 @@ def packed(source: FeatureSource, target: Path) -> PlacedFeatures:
     known = _known(index, target)
     if known is not None:
         return known
-    beside = target / f".{source.name}.{os.getpid()}.new"  # another process may pack it, too
-    try:
+    with replacing(index) as beside:  # another process may pack it, too
         name, spans, faults = _pack(source, beside)
         size = beside.stat().st_size
         beside.replace(target / name)
         body = {"path": name, "bytes": size, "spans": spans, "faults": faults}
         beside.write_text(json.dumps(body), encoding="utf-8")
-        beside.replace(index)
-    finally:
-        beside.unlink(missing_ok=True)
     return PlacedFeatures({one: (name, *span) for one, span in spans.items()}, faults)
 
 
@@ -105,13 +101,8 @@ def _source_digest(source: FeatureSource) -> str:
     files = source.files if source.path.is_dir() else {"": source.path}
     for name, path in sorted(files.items()):
         fault = source.arrays[name].fault if name else None
-        digest.update(f"{name!r}: {fault or _file_digest(path)}\n".encode())
+        digest.update(f"{name!r}: {fault or sha256_of(path)}\n".encode())
     return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pack(source: FeatureSource, path: Path) -> tuple[str, dict[str, Span], dict[str, Fault]]:

@@ -6,7 +6,6 @@ several splits is a folder a split, and `dataset_dict.json` names them. The libr
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import polars as pl
 from polymodal.contracts.manifest import SCHEMA, Manifest
 from polymodal.corpora.common import Rules, existing, finish
 from polymodal.errors import ManifestError, nearest
+from polymodal.safety.files import replacing
 from polymodal.safety.paths import inside
 
 DIGITS = 20
@@ -293,7 +293,6 @@ def _written(data: bytes, path: str | None, target: Path, split: str) -> str:
     file = target / name
     if not file.is_file() or file.stat().st_size != len(data):
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{file.name}.{os.getpid()}")  # another process may write it, too
-        beside.write_bytes(data)
-        beside.replace(file)
+        with replacing(file) as beside:  # another process may write it, too
+            beside.write_bytes(data)
     return name

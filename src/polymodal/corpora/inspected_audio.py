@@ -4,7 +4,6 @@ Files of one utterance and long files with many utterances are read alike: in bl
 does not grow with their length.
 """
 
-import hashlib
 import math
 import os
 import stat
@@ -22,6 +21,7 @@ import soundfile
 
 from polymodal.corpora.findings import Finding, UnusableFileError
 from polymodal.errors import DataError
+from polymodal.safety.files import sha256_of
 from polymodal.safety.paths import inside
 
 MEASURES: Mapping[str, Any] = {
@@ -252,17 +252,12 @@ def _changed(path: Path, num_bytes: int, pieces: Sequence[_Piece]) -> Iterator[F
         if piece.audio_bytes not in (None, num_bytes):
             detail = f"{num_bytes} bytes, the manifest says {piece.audio_bytes}"
         elif piece.audio_sha256:
-            digest = digest or _digest(path)
+            digest = digest or sha256_of(path)
             if digest != piece.audio_sha256.lower():
                 detail = f"its SHA-256 is {digest[:12]}…, not {piece.audio_sha256[:12]}…"
         if detail:
             told = f"the file changed since the manifest was made: {detail}"
             yield Finding(piece.utterance_id, "audio changed", told)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lost_bytes(path: Path, num_bytes: int) -> int:

@@ -4,7 +4,6 @@ A table is cut once into a `.npy` file with the samples of each segment side by 
 only when it changes.
 """
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.corpora.common import write_whole
+from polymodal.safety.files import replacing, sha256_of
 
 # Changing how tables are cut changes this number, so that old cuts are not taken for new ones.
 VERSION = 1
@@ -94,10 +93,12 @@ def _cut_once(
         return known
     values, cut = _cut(table, kind, target.relative_to(signals_root).as_posix(), segment_id)
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, lambda path: np.save(path, values))
+    with replacing(target) as beside:
+        np.save(beside, values)
     body = {"path": cut.path, "rate_hz": cut.rate_hz, "segments": cut.segments, "odd": cut.odd}
-    text = json.dumps({"source": of_source, "sha256": _digest(target), "cut": body})
-    write_whole(index, lambda path: path.write_text(text, encoding="utf-8"))
+    text = json.dumps({"source": of_source, "sha256": sha256_of(target), "cut": body})
+    with replacing(index) as beside:
+        beside.write_text(text, encoding="utf-8")
     return cut
 
 
@@ -105,7 +106,7 @@ def _known(index: Path, of_source: list[Any]) -> Cut | None:
     try:
         read = json.loads(index.read_text(encoding="utf-8"))
         usable = read["source"] == of_source
-        usable = usable and read["sha256"] == _digest(index.with_suffix(".npy"))
+        usable = usable and read["sha256"] == sha256_of(index.with_suffix(".npy"))
         cut = read["cut"]
         segments = {name: (start, length) for name, (start, length) in cut["segments"].items()}
         return Cut(cut["path"], cut["rate_hz"], segments, cut["odd"]) if usable else None
@@ -113,18 +114,12 @@ def _known(index: Path, of_source: list[Any]) -> Cut | None:
         return None
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _cut(table: Path, kind: str, path: str, segment_id: re.Pattern[str]) -> tuple[np.ndarray, Cut]:
-    columns = 2 if kind == "IBI" else 1
     odd: Counter[str] = Counter()
     rows = _rows_in_segments(table, segment_id)
     if rows is None:
         odd[f"{kind} table without a row in a segment"] += 1
-        return np.zeros((0, columns)[:columns], np.float32), Cut(path, None, {}, odd)
+        return np.zeros(0, np.float32), Cut(path, None, {}, odd)
     values = _values(rows, kind)
     usable = values.select(pl.all_horizontal(pl.all().is_finite().fill_null(False))).to_series()
     if lost := int((~usable).sum()):
@@ -134,10 +129,9 @@ def _cut(table: Path, kind: str, path: str, segment_id: re.Pattern[str]) -> tupl
     lengths = spans.agg(pl.col("row").first().alias("start"), pl.len().alias("length"))
     segments = {name: (start, length) for name, start, length in lengths.iter_rows()}
     array = values.to_numpy().astype(np.float32)
-    rate_hz = None if kind == "IBI" else _rate_hz(table, kind, rows, odd)
     if kind == "IBI":
-        array = _since_first_beat(array, segments)
-    return array if kind == "IBI" else array[:, 0], Cut(path, rate_hz, segments, odd)
+        return _since_first_beat(array, segments), Cut(path, None, segments, odd)
+    return array[:, 0], Cut(path, _rate_hz(table, kind, rows, odd), segments, odd)
 
 
 def _rows_in_segments(table: Path, segment_id: re.Pattern[str]) -> pl.DataFrame | None:

@@ -4,7 +4,6 @@
 `NAME.prepared/` what the reader had to write (signals cut from tables, audio taken out of files).
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import polars as pl
 from polymodal.contracts.manifest import Manifest
 from polymodal.corpora.common import NUM_THREADS, allowed_values, merged_votes
 from polymodal.errors import ManifestError, nearest
+from polymodal.safety.files import sha256_of
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -157,13 +157,9 @@ def with_hashes(manifest: Manifest) -> Manifest:
     Returns:
         The corpus with `audio_sha256` filled.
     """
-
-    def digest(audio: str) -> str:
-        with (manifest.root / audio).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
     audios = manifest.frame["audio"].drop_nulls().unique().sort().to_list()
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        hashes = dict(zip(audios, threads.map(digest, audios), strict=True))
+        found = threads.map(sha256_of, [manifest.root / audio for audio in audios])
+        hashes = dict(zip(audios, found, strict=True))
     column = pl.col("audio").replace_strict(hashes, default=None, return_dtype=pl.String)
     return manifest.take(manifest.frame.with_columns(column.alias("audio_sha256")))

@@ -10,6 +10,7 @@ import polars as pl
 
 from polymodal.contracts.manifest import Manifest
 from polymodal.errors import SplitError, nearest
+from polymodal.safety.files import replacing
 
 PARTS = ("train", "val", "test")
 FORMAT = 1
@@ -82,7 +83,7 @@ class Fold:
             Booleans in the order of the rows; all true without an assignment.
         """
         if not self.assignment:
-            return pl.Series("used", [True], dtype=pl.Boolean).new_from_index(0, frame.height)
+            return pl.repeat(True, frame.height, eager=True)
         used = self.parts(frame).is_not_null()
         for inner in self.inner:  # with several columns these take rows that this fold leaves out
             used = used | inner.used(frame)
@@ -128,8 +129,8 @@ def mentioned(manifest: Manifest, folds: Sequence[Fold]) -> int:
     columns = {column for fold in folds for column in fold.assignment}
     if not columns <= {*manifest.frame.columns}:
         return 0
-    used = [fold.parts(manifest.frame).is_not_null() for fold in folds]
-    return int(pl.DataFrame(used, schema=[str(n) for n in range(len(used))]).max_horizontal().sum())
+    parted = pl.any_horizontal(fold.parts(manifest.frame).is_not_null() for fold in folds)
+    return int(manifest.frame.select(parted).to_series().sum())
 
 
 def check_folds(
@@ -213,7 +214,8 @@ def write_folds(path: Path, folds: Sequence[Fold], fingerprint: str) -> None:
         fingerprint: Of the manifest that was parted.
     """
     body = {"format": FORMAT, "fingerprint": fingerprint, "folds": [_plain(one) for one in folds]}
-    path.write_text(json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_folds(path: Path) -> tuple[list[Fold], str]:

@@ -1,8 +1,9 @@
 """Files that are whole or not there."""
 
 import os
-import secrets
 from pathlib import Path
+
+from polymodal.safety.files import replacing
 
 LAST = "last"  # beside the run folders: the id of the run that the last command made
 
@@ -17,12 +18,7 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: The file cannot be written; what stood there before still does.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, beside.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
