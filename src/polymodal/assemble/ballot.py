@@ -43,8 +43,6 @@ def vote(names: Sequence[str], composed: Composed, config: Mapping[str, Any]) ->
         name: build_score(deferred(section), voted.kinds)
         for name, section in config["scores"].items()
     }
-    for words in said:
-        print(words)
     facts = {"members": [member.name for member in members], "rows": len(voted)}
     with recording(composed, config, kind="vote", data=facts) as session:
         folder = session.path / "predictions"

@@ -38,5 +38,8 @@ def main(arguments: argparse.Namespace) -> int:
         config_name="vote",
         project=Path.cwd(),
     )
-    print_outcome(vote(runs, composed, checked(composed)))
+    outcome = vote(runs, composed, checked(composed))
+    for words in outcome[1].notes["voting"]:
+        print(words)
+    print_outcome(outcome)
     return 0

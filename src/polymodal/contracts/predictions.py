@@ -60,9 +60,7 @@ class PredictionTable:
     @property
     def kinds(self) -> dict[str, int]:
         """What there is to score, and how many: classes, labels or values."""
-        of_values = "labels" if self.task == "multilabel" else "values"
-        named = {"classes": len(self.classes), of_values: len(self.values)}
-        return {kind: num for kind, num in named.items() if num}
+        return kinds_of(self.task, self.classes, self.values)
 
     @classmethod
     def from_logits(
@@ -226,6 +224,25 @@ class PredictionTable:
                 f"{path} is no prediction table: {error}",
                 remedy="write it with `polymodal test` or `polymodal predict`",
             ) from None
+
+
+def kinds_of(task: str, classes: Sequence[str], values: Sequence[str]) -> dict[str, int]:
+    """Tells what a task has to score: classes, labels (yes or no each) or values (numbers).
+
+    Args:
+        task: Its name.
+        classes: The classes.
+        values: The names of the values.
+
+    Returns:
+        Kind to how many.
+
+    Example:
+        >>> kinds_of("joint", ["anger", "joy"], ["valence"])
+        {'classes': 2, 'values': 1}
+    """
+    named = {"classes": len(classes), "labels" if task == "multilabel" else "values": len(values)}
+    return {kind: num for kind, num in named.items() if num}
 
 
 def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Shaped
 
-from polymodal.contracts.predictions import PredictionTable
+from polymodal.contracts.predictions import PredictionTable, kinds_of
 from polymodal.errors import ConfigError, ManifestError, nearest
 
 UNKNOWN = -1
@@ -26,14 +26,12 @@ class Task(ABC):
         name: Name of the task in prediction tables.
         classes: The declared classes in the order of the logits; none for values alone.
         values: Names of the values, whose outputs stand behind the logits.
-        kind_of_values: `values` are numbers, `labels` are yes or no.
         monitor: The score that chooses the epoch, for the callbacks.
     """
 
     name: str
     classes: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
-    kind_of_values = "values"
     monitor: str
 
     @property
@@ -44,8 +42,7 @@ class Task(ABC):
     @property
     def kinds(self) -> dict[str, int]:
         """What there is to score, and how many: classes, labels or values."""
-        named = {"classes": len(self.classes), self.kind_of_values: len(self.values)}
-        return {kind: num for kind, num in named.items() if num}
+        return kinds_of(self.name, self.classes, self.values)
 
     @abstractmethod
     def targets(self, frame: pl.DataFrame) -> Shaped[np.ndarray, "utterance ..."]:
@@ -224,7 +221,6 @@ class MultiLabel(Task):
     """
 
     name = "multilabel"
-    kind_of_values = "labels"
 
     def __init__(
         self, classes: Sequence[str], *, min_votes: int = 1, monitor: str = "macro_f1"

@@ -7,19 +7,21 @@ Legend: table = voters, utterance = rows, class = declared classes.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float, Int
 
-from polymodal.contracts.predictions import LOGIT, PredictionTable
+from polymodal.contracts.predictions import PredictionTable
 from polymodal.errors import PredictionError
-from polymodal.voting.join import Joined, join
+from polymodal.voting.join import Joined, join, log_of_shares, voted_columns
 
 Logs = Float[np.ndarray, "table utterance class"]
 Targets = Int[np.ndarray, " utterance"]
-# From the log probabilities and classes of the validation rows: how to combine others.
-Fit = Callable[[Logs, Targets, Callable[[str], None]], Callable[[Logs], np.ndarray]]
+Combine = Callable[[Logs], np.ndarray]
+# From log probabilities and classes of validation rows, and the members' names: how to combine
+# other log probabilities, and what was found, in words.
+Fit = Callable[[Logs, Targets, Sequence[str]], tuple[Combine, list[str]]]
 TEMPERATURES = np.geomspace(0.05, 20, 121)
 NUM_STEPS = 200
 SURE = 1.645  # one-sided 95 %
@@ -106,13 +108,7 @@ def greedy_vote(
     """
     if num_rounds < 1:
         raise PredictionError(f"voting.num_rounds={num_rounds}", expected="at least 1")
-
-    def fit(
-        logs: Logs, targets: Targets, tell: Callable[[str], None]
-    ) -> Callable[[Logs], np.ndarray]:
-        return _fit_greedy(logs, targets, tell, num_rounds)
-
-    return _fitted(tables, validation, fit, say)
+    return _fitted(tables, validation, partial(_fit_greedy, num_rounds=num_rounds), say)
 
 
 def _fitted(
@@ -140,15 +136,12 @@ def _fitted(
                 f"{where}the members have no labelled validation row to fit a vote on",
                 remedy="train them with split.val above 0, or use voting=soft",
             )
-
-        def tell(words: str, where: str = where) -> None:
-            for place, name in enumerate(names):
-                words = words.replace(f"#{place}#", name)
+        combine, found = fit(known[:, fitting], targets[fitting], names)
+        for words in found:
             say(where + words)
-
-        combine = fit(known[:, fitting], targets[fitting], tell)
         voted[rows] = combine(logs[:, rows])
-    return _table(joined, tables[0], voted)
+    frame = joined.frame.with_columns(voted_columns(joined, voted))
+    return PredictionTable(frame, joined.classes, tables[0].task)
 
 
 def _rows(joined: Joined, fold: tuple[int, ...]) -> np.ndarray:
@@ -157,17 +150,7 @@ def _rows(joined: Joined, fold: tuple[int, ...]) -> np.ndarray:
     return (joined.frame["fold"] == fold[0]).to_numpy()
 
 
-def _table(joined: Joined, like: PredictionTable, logs: np.ndarray) -> PredictionTable:
-    classes = np.array(joined.classes, dtype=object)
-    columns = [pl.Series("predicted", classes[logs.argmax(axis=1)].tolist(), dtype=pl.String)]
-    for index, name in enumerate(joined.classes):
-        columns.append(pl.Series(LOGIT + name, logs[:, index].astype(np.float32)))
-    return PredictionTable(joined.frame.with_columns(columns), joined.classes, like.task)
-
-
-def _fit_weights(
-    logs: Logs, targets: Targets, tell: Callable[[str], None]
-) -> Callable[[Logs], np.ndarray]:
+def _fit_weights(logs: Logs, targets: Targets, names: Sequence[str]) -> tuple[Combine, list[str]]:
     weights, step = np.full(len(logs), 1 / len(logs)), 1.0
     lowest = _loss(np.tensordot(weights, logs, axes=1), targets)
     for _ in range(NUM_STEPS):
@@ -181,36 +164,44 @@ def _fit_weights(
                 break
             step /= 2
     total = max(weights.sum(), 1e-12)
-    tell("weights " + ", ".join(f"#{n}# {one / total:.2f}" for n, one in enumerate(weights)))
-    return lambda other: _log_softmax(np.tensordot(weights, other, axes=1))
+    shown = (f"{name} {one / total:.2f}" for name, one in zip(names, weights, strict=True))
+    return (
+        lambda other: _log_softmax(np.tensordot(weights, other, axes=1)),
+        [f"weights {', '.join(shown)}"],
+    )
 
 
 def _fit_calibrated(
-    logs: Logs, targets: Targets, tell: Callable[[str], None]
-) -> Callable[[Logs], np.ndarray]:
+    logs: Logs, targets: Targets, names: Sequence[str]
+) -> tuple[Combine, list[str]]:
     temperatures = np.array([_temperature(one, targets) for one in logs])
     calibrated = _cooled(logs, temperatures)
     able = [place for place, one in enumerate(logs) if _above_chance(one, targets)]
-    for place in sorted({*range(len(logs))} - {*able}):
-        tell(f"#{place}# is at chance on validation and has no vote")
+    found = [
+        f"{name} is at chance on validation and has no vote"
+        for place, name in enumerate(names)
+        if place not in able
+    ]
     best = int(np.argmin([_loss(one, targets) for one in calibrated]))
     able = able or [best]
     product = calibrated[able].sum(axis=0)
     final = _temperature(_log_softmax(product), targets)
     alone = _loss(calibrated[best], targets)
     if _loss(_log_softmax(product / final), targets) > alone:
-        tell(f"together they are no better on validation than #{best}# alone, which is taken")
+        found.append(
+            f"together they are no better on validation than {names[best]} alone, which is taken"
+        )
         able, final = [best], 1.0
 
     def combine(other: Logs) -> np.ndarray:
         return _log_softmax(_cooled(other, temperatures)[able].sum(axis=0) / final)
 
-    return combine
+    return combine, found
 
 
 def _fit_greedy(
-    logs: Logs, targets: Targets, tell: Callable[[str], None], num_rounds: int
-) -> Callable[[Logs], np.ndarray]:
+    logs: Logs, targets: Targets, names: Sequence[str], *, num_rounds: int
+) -> tuple[Combine, list[str]]:
     temperatures = np.array([_temperature(one, targets) for one in logs])
     shares, ones = np.exp(_cooled(logs, temperatures)), np.eye(len(logs))
     counts, best, reached = np.zeros(len(logs)), ones[0], (-1.0, 0.0)
@@ -220,16 +211,21 @@ def _fit_greedy(
         counts = counts + ones[chosen]
         if tried[chosen] > reached:
             best, reached = counts, tried[chosen]
-    tell("selected " + ", ".join(f"#{n}# {count:.0f} times" for n, count in enumerate(best)))
     weights = best / best.sum()
-    return lambda other: _log(np.tensordot(weights, np.exp(_cooled(other, temperatures)), axes=1))
+    shown = (f"{name} {count:.0f} times" for name, count in zip(names, best, strict=True))
+
+    def combine(other: Logs) -> np.ndarray:
+        cooled = np.exp(_cooled(other, temperatures))
+        return log_of_shares(np.tensordot(weights, cooled, axes=1))
+
+    return combine, [f"selected {', '.join(shown)}"]
 
 
 def _worth(shares: Float[np.ndarray, "utterance class"], targets: Targets) -> tuple[float, float]:
     """Mean recall, then likelihood: what a selection is judged by."""
     hits = shares.argmax(axis=1) == targets
     recall = np.mean([hits[targets == one].mean() for one in np.unique(targets)])
-    return float(recall), -_loss(_log(shares), targets)
+    return float(recall), -_loss(log_of_shares(shares), targets)
 
 
 def _above_chance(logs: Float[np.ndarray, "utterance class"], targets: Targets) -> bool:
@@ -256,11 +252,6 @@ def _cooled(logs: Logs, temperatures: Float[np.ndarray, " table"]) -> Logs:
 def _loss(logs: Float[np.ndarray, "utterance class"], targets: Targets) -> float:
     normalised = _log_softmax(logs)
     return float(-normalised[np.arange(len(targets)), targets].mean())
-
-
-def _log(shares: np.ndarray) -> np.ndarray:
-    # The smallest positive float32 keeps the logarithm of a vanished probability finite.
-    return np.asarray(np.log(np.maximum(shares, np.finfo(np.float32).tiny)))
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

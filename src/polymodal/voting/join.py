@@ -158,3 +158,36 @@ def _shown(frame: pl.DataFrame) -> str:
     ids = frame[KEY].unique().sort().to_list()
     more = f" and {len(ids) - NUM_SHOWN} more" if len(ids) > NUM_SHOWN else ""
     return ", ".join(map(repr, ids[:NUM_SHOWN])) + more
+
+
+def voted_columns(joined: Joined, logits: Float[np.ndarray, "utterance class"]) -> list[pl.Series]:
+    """Returns what a vote says of each class, as columns of a prediction table.
+
+    Args:
+        joined: The utterances.
+        logits: Of the vote, rows as in `joined.frame`.
+
+    Returns:
+        `predicted` and a logit a class.
+    """
+    classes = np.array(joined.classes, dtype=object)
+    predicted = pl.Series("predicted", classes[logits.argmax(axis=1)].tolist(), dtype=pl.String)
+    each = [
+        pl.Series(LOGIT + name, logits[:, index].astype(np.float32))
+        for index, name in enumerate(joined.classes)
+    ]
+    return [predicted, *each]
+
+
+def log_of_shares(
+    shares: Float[np.ndarray, "utterance class"],
+) -> Float[np.ndarray, "utterance class"]:
+    """Returns the logarithms of probabilities, finite where one has vanished.
+
+    Args:
+        shares: Probabilities.
+
+    Returns:
+        Logarithms; the smallest positive float32 stands for 0.
+    """
+    return np.asarray(np.log(np.maximum(shares, np.finfo(np.float32).tiny)))

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from polymodal.contracts.predictions import LOGIT, VALUE, PredictionTable
+from polymodal.contracts.predictions import VALUE, PredictionTable
 from polymodal.errors import ConfigError, PredictionError, nearest
-from polymodal.voting.join import Joined, join
+from polymodal.voting.join import Joined, join, log_of_shares, voted_columns
 
 SCALES = ("probabilities", "logits")
 
@@ -56,7 +56,7 @@ def soft_vote(
     shares = _shares(weights, len(tables))
     columns = _voted_classes(joined, shares, on) if joined.classes else []
     values = np.tensordot(shares, joined.values, axes=1)
-    if tables[0].task == "multilabel" and on == "probabilities":
+    if "labels" in tables[0].kinds and on == "probabilities":
         values = _logit(np.tensordot(shares, 1 / (1 + np.exp(-joined.values)), axes=1))
     for index, name in enumerate(tables[0].values):
         columns.append(pl.Series(VALUE + name, values[:, index].astype(np.float32)))
@@ -67,16 +67,8 @@ def _voted_classes(joined: Joined, shares: Float[np.ndarray, " table"], on: str)
     if on == "logits":
         logits = np.tensordot(shares, joined.logits, axes=1)
     else:
-        # The smallest positive float32 keeps the logarithm of a vanished probability finite.
-        tiny = np.finfo(np.float32).tiny
-        averaged = np.tensordot(shares, _softmax(joined.logits), axes=1)
-        logits = np.log(np.maximum(averaged, tiny))
-    classes = np.array(joined.classes, dtype=object)
-    predicted = classes[logits.argmax(axis=1)].tolist()
-    columns = [pl.Series("predicted", predicted, dtype=pl.String)]
-    for index, name in enumerate(joined.classes):
-        columns.append(pl.Series(LOGIT + name, logits[:, index].astype(np.float32)))
-    return columns
+        logits = log_of_shares(np.tensordot(shares, _softmax(joined.logits), axes=1))
+    return voted_columns(joined, logits)
 
 
 def _logit(shares: Float[np.ndarray, "utterance label"]) -> Float[np.ndarray, "utterance label"]:
