@@ -5,16 +5,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import soundfile
 
 from benchmarks.kemdy_tree import write_kemdy19
+from benchmarks.rows import Row, row
 from polymodal.contracts.manifest import Manifest
 
-Row = dict[str, Any]
 # The peak of this process alone: getrusage would count what its parent had before.
 PEAK = """
 import re, sys, time
@@ -49,8 +48,8 @@ def manifests() -> list[Row]:
             path = Path(folder) / f"{num}.parquet"
             _manifest(num).write(path)
             seconds, peak_mb = _measured(SPLIT, str(path))
-            rows.append(_row(f"open and split {num:,} rows", seconds, 10.0, "s"))
-            rows.append(_row(f"memory above the interpreter, {num:,} rows", peak_mb, 1000.0, "MB"))
+            rows.append(row(f"open and split {num:,} rows", seconds, 10.0, "s"))
+            rows.append(row(f"memory above the interpreter, {num:,} rows", peak_mb, 1000.0, "MB"))
     return rows
 
 
@@ -65,8 +64,8 @@ def kemdy() -> list[Row]:
             num = f"{20 * 10 * utterances:,} utterances"
             for state in ("signals cut", "signals cut before"):
                 seconds, peak_mb = _measured(KEMDY, str(root), str(parent / "prepared"))
-                rows.append(_row(f"{num}, {state}", seconds, 60.0, "s"))
-            rows.append(_row(f"{num}, memory above the imports", peak_mb, 1000.0, "MB"))
+                rows.append(row(f"{num}, {state}", seconds, 60.0, "s"))
+            rows.append(row(f"{num}, memory above the imports", peak_mb, 1000.0, "MB"))
     return rows
 
 
@@ -92,8 +91,8 @@ def check() -> list[Row]:
                 seen = inspect_manifest(manifest, num_workers=threads)
                 speed = seen.seconds / seen.wall_s
                 what = f"{kind}, {threads} thread{'s' * (threads > 1)}"
-                rows.append({**_row(what, speed, 1500.0, "x real time"), "ratio": speed / 1500})
-    return [{**row, "ratio": round(row["ratio"], 2)} for row in rows]
+                rows.append(row(what, speed, 1500.0, "x real time", more_is_better=True))
+    return rows
 
 
 def _manifest(num: int) -> Manifest:
@@ -118,14 +117,3 @@ def _measured(code: str, *arguments: str) -> tuple[float, float]:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, peak_mb = done.stdout.split()
     return float(seconds), float(peak_mb)
-
-
-def _row(what: str, ours: float, goal: float, unit: str) -> Row:
-    return {
-        "what": what,
-        "ours": round(float(ours), 3),
-        "peer": None,
-        "unit": unit,
-        "ratio": round(goal / max(float(ours), 1e-9), 2),
-        "goal": goal,
-    }

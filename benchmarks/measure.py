@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import corpora
+from benchmarks.rows import Row, row
 from polymodal.data.batches import LengthBucketSampler
 from polymodal.record.environment import versions
 
 RESULTS = Path(__file__).parent / "results"
-Row = dict[str, Any]
 
 
 def start() -> list[Row]:
@@ -32,7 +31,7 @@ def start() -> list[Row]:
     rows = []
     for words in commands:
         seconds = statistics.median(_seconds(words) for _ in range(5))
-        rows.append(_row(f"polymodal {' '.join(words)}", seconds, 0.5, "s"))
+        rows.append(row(f"polymodal {' '.join(words)}", seconds, 0.5, "s"))
     return rows
 
 
@@ -45,8 +44,8 @@ def demo() -> list[Row]:
     peak_mb = max(record["notes"]["peak_memory_mb"] for record in records)
     process_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
     return [
-        _row("polymodal demo, sample generated", seconds, 120.0, "s"),
-        _row("peak memory of its process", max(peak_mb, process_mb), 1500.0, "MB"),
+        row("polymodal demo, sample generated", seconds, 120.0, "s"),
+        row("peak memory of its process", max(peak_mb, process_mb), 1500.0, "MB"),
     ]
 
 
@@ -56,10 +55,10 @@ def padding() -> list[Row]:
     sampler = LengthBucketSampler(lengths.tolist(), budget=120, max_utterances=64, shuffle=True)
     padded = sum(lengths[batch].max() * len(batch) for batch in sampler)
     cut = np.minimum(lengths, 5)
-    row = _row(
+    line = row(
         "length buckets against all padded to 5 s", 1 - lengths.sum() / padded, 0.05, "share"
     )
-    return [{**row, "peer": round(float(1 - cut.mean() / 5), 4)}]
+    return [{**line, "peer": round(float(1 - cut.mean() / 5), 4)}]
 
 
 def runs() -> list[Row]:
@@ -71,7 +70,7 @@ def runs() -> list[Row]:
             record = {"run_id": path.name, "status": "finished", "scores": {"test/uar": 0.5}}
             (path / "run.json").write_text(json.dumps(record))
         words = ["runs", "--json", "--runs", folder]
-        return [_row("polymodal runs --json, 1,000 runs", _seconds(words), 1.0, "s")]
+        return [row("polymodal runs --json, 1,000 runs", _seconds(words), 1.0, "s")]
 
 
 BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
@@ -102,21 +101,10 @@ def report(name: str, rows: list[Row]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     table = Table("what", "ours", "peer", "unit", "goal", "goal / ours", title=name)
-    for row in rows:
-        cells = (row[key] for key in ("what", "ours", "peer", "unit", "goal", "ratio"))
+    for line in rows:
+        cells = (line[key] for key in ("what", "ours", "peer", "unit", "goal", "ratio"))
         table.add_row(*("" if cell is None else str(cell) for cell in cells))
     Console().print(table)
-
-
-def _row(what: str, ours: float, goal: float, unit: str) -> Row:
-    return {
-        "what": what,
-        "ours": round(float(ours), 4),
-        "peer": None,
-        "unit": unit,
-        "ratio": round(goal / float(ours), 2),
-        "goal": goal,
-    }
 
 
 def _seconds(words: list[str], environment: Mapping[str, str] | None = None) -> float:

@@ -21,9 +21,14 @@ def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path):
 def test_a_body_that_fails_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("before")
-    with pytest.raises(ValueError, match="stop"), replacing(path) as beside:
-        beside.write_text("half")
-        raise ValueError("stop")
+
+    def fail():
+        with replacing(path) as beside:
+            beside.write_text("half")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -57,8 +57,7 @@ def _check_labels(experiment: "Experiment") -> None:
 def _check_monitors(experiment: "Experiment") -> None:
     names = score_names(experiment.scores, experiment.task.values)
     logged = ["train/loss", "val/loss", *(f"val/{name}" for name in names)]
-    frame = experiment.manifest.frame
-    known = frame.filter(experiment.task.known(experiment.task.targets(frame)))
+    known = experiment.manifest.frame.filter(experiment.known)
     validated = all((fold.parts(known) == "val").any() for fold in experiment.folds)
     for name, section in (experiment.config["callbacks"] or {}).items():
         monitor = (section or {}).get("monitor")
@@ -73,13 +72,11 @@ def _check_monitors(experiment: "Experiment") -> None:
                 "with a target",
                 remedy="set split.val above 0, or use callbacks=last",
             )
-        mode, fitting = (
-            (section or {}).get("mode", "auto"),
-            mode_of(str(monitor), experiment.scores),
-        )
-        if monitor and mode not in ("auto", fitting):
+        fitting = mode_of(str(monitor), experiment.scores)
+        if monitor and section.get("mode", "auto") not in ("auto", fitting):
             raise ConfigError(
-                f"callbacks.{name}.mode={mode}, but {monitor} is better the other way round",
+                f"callbacks.{name}.mode={section['mode']}, but {monitor} is better the other way "
+                "round",
                 remedy=f"use callbacks.{name}.mode={fitting}, or auto",
             )
 

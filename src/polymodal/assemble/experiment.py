@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -304,18 +304,26 @@ class Experiment:
         Raises:
             ManifestError: There is none.
         """
-        rows = fold.select(self.manifest, "train")
-        assert rows is not None  # check_folds has seen to it
-        sources = [HAS_SOURCE[encoder.source] for encoder in self.prototypes.values()]
-        known = pl.Series(self.task.known(self.task.targets(rows.frame)))
-        learnt = rows.frame.filter(pl.any_horizontal(sources) & known)
+        frame = self.manifest.frame
+        learnt = frame.filter((fold.parts(frame) == "train") & self._readable & self.known)
         if learnt.is_empty():
             raise ManifestError(
                 f"no training row of fold {fold.index} has a target for task={self.task.name}",
                 expected="labels, votes or values, as the task reads them",
                 remedy="check corpus.columns and corpus.label_map, or choose another task",
             )
-        return rows.take(learnt)
+        return self.manifest.take(learnt.sort("utterance_id"))
+
+    @cached_property
+    def known(self) -> pl.Series:
+        """Which rows have a target, in the order of the manifest."""
+        return pl.Series(self.task.known(self.task.targets(self.manifest.frame)))
+
+    @cached_property
+    def _readable(self) -> pl.Series:
+        """Which rows have something that an encoder reads."""
+        sources = [HAS_SOURCE[encoder.source] for encoder in self.prototypes.values()]
+        return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()
 
     def _readers(self) -> dict[str, Reader]:
         return {
@@ -334,5 +342,5 @@ class Experiment:
                 cache_mb=cache_mb,
             )
         if encoder.source == "signals":
-            return SignalReader(self.manifest.signals_root or self.manifest.root)
+            return SignalReader(self.manifest.signals_folder)
         return read_text

@@ -1,5 +1,6 @@
 """What a record says of the data: size, classes, leaks, what is missing or converted."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polymodal.assemble.sources import HAS_SOURCE
@@ -69,18 +70,17 @@ def _absent_classes(experiment: "Experiment") -> dict[str, list[str]]:
     return {part: sorted(classes) for part, classes in absent.items() if classes}
 
 
-def warnings(experiment: "Experiment") -> list[str]:
+def warnings(about: Mapping[str, Any]) -> list[str]:
     """Returns what the user should know before the run, in words.
 
     Args:
-        experiment: The experiment.
+        about: What `facts` returned.
 
     Returns:
         One sentence a warning.
     """
-    absent = _absent_classes(experiment)
     return [
         f"no utterance of the {part} part has the class {', '.join(classes)} in some fold; "
         "its recall and F1 count as 0"
-        for part, classes in absent.items()
+        for part, classes in about["absent_classes"].items()
     ]

@@ -57,7 +57,9 @@ def run_experiment(
         recording(composed, config, data=about, resume=resume) as session,
         display or Display() as shown,
     ):
-        _record_folds(experiment, session.path, shown)
+        _record_folds(experiment, session.path)
+        for warning in warnings(about) if rank() == 0 else ():
+            shown.say(f"warning: {warning}")
         extract(experiment, session, shown)
         folds = experiment.folds
         for fold, place in zip(folds, places(session.path, len(folds)), strict=True):
@@ -161,7 +163,7 @@ def _parts(stages: Sequence[str]) -> list[tuple[str, str]]:
     return [wanted[stage] for stage in ("fit", "test", "predict") if stage in stages]
 
 
-def _record_folds(experiment: Experiment, run: Path, display: Display) -> None:
+def _record_folds(experiment: Experiment, run: Path) -> None:
     """Writes the folds to the record; a resumed run must find those that it began with."""
     path = run / "folds.json"
     if path.is_file() and read_folds(path)[0] != experiment.folds:
@@ -172,8 +174,6 @@ def _record_folds(experiment: Experiment, run: Path, display: Display) -> None:
         )
     if rank() == 0 and not path.is_file():
         write_folds(path, experiment.folds, experiment.fingerprint)
-    for warning in warnings(experiment) if rank() == 0 else ():
-        display.say(f"warning: {warning}")
 
 
 def _record_fold(experiment: Experiment, fold: Fold, place: Place, session: Session) -> None:

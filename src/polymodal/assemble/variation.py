@@ -9,30 +9,37 @@ from polymodal.errors import ConfigError, nearest
 
 # Sections that may vary within a run: what is trained, on the same data.
 VARIABLE = ("model", "loss", "optimizer", "scheduler", "trainer")
+EXPECTED = "an option of what is trained, with a list of the values to try"
+REMEDY = "write it as 'selection.grid={optimizer.lr:[0.001,0.0003]}'"
 
 
-def grid(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def grid(options: Any) -> list[dict[str, Any]]:
     """Returns every combination of options.
 
     Args:
-        options: Dotted key to the values to try.
+        options: Dotted key to the values to try; None for nothing to try.
 
     Returns:
         Dotted key to one value, for each combination.
 
     Raises:
-        ConfigError: A key has no list of values, or names what is built rather than an option.
+        ConfigError: There are no keys, a key has no list of values, or one names what is built
+            rather than an option.
 
     Example:
         >>> grid({"optimizer.lr": [0.1, 0.2], "model.dropout": [0]})
         [{'optimizer.lr': 0.1, 'model.dropout': 0}, {'optimizer.lr': 0.2, 'model.dropout': 0}]
     """
+    if not options:
+        return []
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"selection.grid={options!r}", expected=EXPECTED, remedy=REMEDY)
     for key, values in options.items():
         if not isinstance(values, list) or not values or "_target_" in str(key).split("."):
             raise ConfigError(
                 f"selection.grid.{key}={values!r}",
-                expected="an option of what is trained, with a list of the values to try",
-                remedy="write it as 'selection.grid={optimizer.lr:[0.001,0.0003]}'",
+                expected=EXPECTED,
+                remedy=REMEDY,
             )
     return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
 

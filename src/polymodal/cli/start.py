@@ -56,20 +56,11 @@ def checked(composed: "Composed") -> dict[str, Any]:
     """
     from polymodal.assemble.compose import project_packages
     from polymodal.assemble.variation import grid, varied
-    from polymodal.errors import ConfigError
     from polymodal.preflight.signatures import check_signatures
 
     config = composed.resolved()
     projects = project_packages(Path.cwd())
     check_signatures(config, projects)
-    tried = (config.get("selection") or {}).get("grid")
-    if isinstance(tried, dict) and tried:
-        for options in grid(tried):
-            check_signatures(varied(config, options), projects)
-    elif tried:
-        raise ConfigError(
-            f"selection.grid={tried!r}",
-            expected="options and the values to try",
-            remedy="write it as 'selection.grid={optimizer.lr:[0.001,0.0003]}'",
-        )
+    for options in grid(config.get("selection", {}).get("grid")):
+        check_signatures(varied(config, options), projects)
     return config

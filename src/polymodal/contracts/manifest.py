@@ -142,6 +142,11 @@ class Manifest:
     def __len__(self) -> int:
         return self.frame.height
 
+    @property
+    def signals_folder(self) -> Path:
+        """The folder below which the signals lie."""
+        return self.signals_root or self.root
+
     def utterance(self, row: int) -> Utterance:
         """Returns one row as an `Utterance`.
 

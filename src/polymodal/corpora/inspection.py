@@ -62,7 +62,7 @@ def inspect_manifest(
         raise DataError(f"num_workers is {workers}", expected="1 or more")
     values = np.full((len(manifest), len(MEASURES)), np.nan)
     audio = AudioCheck(manifest.root, values, silence_db, clipping_share)
-    signals = partial(signal_findings, manifest.signals_root or manifest.root)
+    signals = partial(signal_findings, manifest.signals_folder)
     frame = manifest.frame.with_row_index("row")
     jobs: list[Job] = [(audio, part) for part in _parts(audio_rows(frame), "audio")]
     jobs += [(signals, part) for part in _parts(signal_rows(frame), "path")]

@@ -26,10 +26,9 @@ def balanced_chances(targets: np.ndarray, num_classes: int) -> np.ndarray:
         >>> balanced_chances(np.array([0, 0, 0, 1]), 2).round(3).tolist()
         [0.333, 0.333, 0.333, 1.0]
     """
-    shares = np.nan_to_num(targets) if targets.ndim == 2 else np.zeros((len(targets), num_classes))
-    if targets.ndim == 1:
-        known = targets >= 0
-        shares[known, targets[known]] = 1
+    # The last row of the unit matrix has no 1: it stands for an unknown class, which is -1.
+    certain = targets.ndim == 1
+    shares = np.eye(num_classes + 1, num_classes)[targets] if certain else np.nan_to_num(targets)
     counts = shares.sum(axis=0)
     return np.asarray(shares @ np.divide(1, counts, out=np.zeros(num_classes), where=counts > 0))
 

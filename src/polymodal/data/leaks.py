@@ -99,12 +99,14 @@ def leak_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str
         Column to `folds` (how many share something), `values` and `test_share` (of the worst fold:
         how many values are shared, and the share of its test rows that have one of them).
     """
+    frame = manifest.frame
+    parted = [fold.parts(frame) for fold in folds if fold.assignment]
     split = [name for fold in folds for name in fold.assignment]
     columns = [name for name in dict.fromkeys([*USUAL_COLUMNS, *split]) if name != "utterance_id"]
     report = {}
     for column in columns:
-        if column in manifest.frame.columns and manifest.frame[column].null_count() == 0:
-            found = [_shared(manifest.frame, fold, column) for fold in folds if fold.assignment]
+        if column in frame.columns and frame[column].null_count() == 0:
+            found = [_shared(frame[column], parts) for parts in parted]
             worst = max(found, key=lambda one: one[1], default=(0, 0.0))
             report[column] = {
                 "folds": sum(values > 0 for values, _ in found),
@@ -114,10 +116,9 @@ def leak_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str
     return report
 
 
-def _shared(frame: pl.DataFrame, fold: Fold, column: str) -> tuple[int, float]:
-    parts = fold.parts(frame)
-    learnt = frame.filter(parts.is_in(["train", "val"]))[column].unique()
-    tested = frame.filter(parts == "test")[column]
+def _shared(values: pl.Series, parts: pl.Series) -> tuple[int, float]:
+    learnt = values.filter(parts.is_in(["train", "val"])).unique()
+    tested = values.filter(parts == "test")
     leaked = tested.is_in(learnt.implode())
     return tested.filter(leaked).n_unique(), int(leaked.sum()) / max(1, len(tested))
 
