@@ -128,3 +128,9 @@ def test_other_windows_of_a_recording_do_not_touch_those_before(root):
     second = SignalReader(after.signals_root)(after.utterance(1))["eda"][0].tolist()
     assert second == list(range(60, 140))  # from 15 s on, at 4 Hz
     assert SignalReader(before.signals_root)(before.utterance(1))["eda"][0].tolist() == samples
+
+
+def test_a_missing_table_is_asked_for_by_its_own_option(root):
+    (root / "intervals.csv").unlink()
+    with pytest.raises(ManifestError, match=r"corpus\.intervals=FILE"):
+        read(root)

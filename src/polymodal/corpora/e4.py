@@ -147,7 +147,7 @@ def read_recording(path: Path) -> Recording | None:
 
 
 def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
-    frame = read_cells(table, "utf-8")
+    frame = read_cells(table, "utf-8", "corpus.intervals")
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise ManifestError(
             f"{table} has no column {missing[0]!r}", remedy=nearest(missing[0], frame.columns)

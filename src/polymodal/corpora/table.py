@@ -75,12 +75,13 @@ def read_table(
     return finish(rows, folder, rules)
 
 
-def read_cells(path: Path, encoding: str) -> pl.DataFrame:
+def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> pl.DataFrame:
     """Reads a CSV, JSONL or Parquet file; every cell of a CSV is text.
 
     Args:
         path: The file.
         encoding: Of CSV and JSONL.
+        key: The option that names the file, for messages.
 
     Returns:
         The table.
@@ -98,9 +99,7 @@ def read_cells(path: Path, encoding: str) -> pl.DataFrame:
             return pl.read_ndjson(text.encode(), infer_schema_length=None)
         return pl.read_csv(text.encode(), infer_schema=False)
     except FileNotFoundError:
-        raise ManifestError(
-            f"there is no file {path}", remedy="name it with corpus.file=FILE"
-        ) from None
+        raise ManifestError(f"there is no file {path}", remedy=f"name it with {key}=FILE") from None
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error}") from None
     except (UnicodeDecodeError, LookupError) as error:
