@@ -59,3 +59,15 @@ def test_what_is_no_table_is_refused(tmp_path):
     for name in ("other.parquet", "text.parquet", "gone.parquet"):
         with pytest.raises(PredictionError, match="is no prediction table"):
             PredictionTable.read(tmp_path / name)
+
+
+def test_who_spoke_travels_with_the_rows_as_far_as_all_tables_know_it(tmp_path):
+    known = pl.DataFrame({"utterance_id": ["u1", "u0", "other"], "speaker": ["b", "a", "c"]})
+    said = table().with_speakers(known)
+    assert said.speakers().tolist() == ["a", "b"]
+    assert said.frame["utterance_id"].to_list() == ["u0", "u1"]
+    said.write(tmp_path / "t.parquet")
+    assert PredictionTable.read(tmp_path / "t.parquet").speakers().tolist() == ["a", "b"]
+    assert concatenate([said, said]).speakers().tolist() == ["a", "b", "a", "b"]
+    assert concatenate([said, table()]).speakers() is None
+    assert table().with_speakers(known.head(1)).speakers() is None, "a row without a speaker"

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-LOCKED_EXTRAS = ["opensmile", "embedded", "dev"]
+LOCKED_EXTRAS = ["opensmile", "embedded", "signals", "pretrained", "dev"]
 CPU_OR_CUDA = ["cpu", "cuda"]
 PIN = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9.-]*)==(?P<version>[^ ;]+)(?P<marker> ; [^\\]+?)? --hash=.+"

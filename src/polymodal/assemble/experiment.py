@@ -190,6 +190,7 @@ class Experiment:
             seed=self.seed,
             fold=fold.index,
             run_id=run_id,
+            speakers=self.manifest.frame.select("utterance_id", "speaker"),
         )
 
     def loss(self, fold: Fold) -> torch.nn.Module:

@@ -13,6 +13,7 @@ import polars as pl
 from polymodal.errors import PredictionError
 
 LOGIT, TARGET, VALUE = "logit_", "target_", "value_"
+ID, SPEAKER = "utterance_id", "speaker"
 FORMULA = r"^[=+\-@\t\r\x00]"
 
 
@@ -21,9 +22,9 @@ class PredictionTable:
     """What was said of every utterance of a split: a logit a class, a number a value, or both.
 
     Args:
-        frame: Columns `utterance_id, split, fold, seed`; where there are classes
-            `label, predicted, logit_<class> ...` (`label` is null for ties and unlabelled data);
-            where there are values `target_<name> ..., value_<name> ...`.
+        frame: Columns `utterance_id, split, fold, seed`, and `speaker` where it is known; where
+            there are classes `label, predicted, logit_<class> ...` (`label` is null for ties and
+            unlabelled data); where there are values `target_<name> ..., value_<name> ...`.
         classes: The classes in the order of the logits.
         task: Name of the task, such as `classification`.
         run_id: The run that made the table.
@@ -41,7 +42,7 @@ class PredictionTable:
     values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        wanted = ["utterance_id", "split", "fold", "seed"]
+        wanted = [ID, "split", "fold", "seed"]
         if self.classes:
             wanted += ["label", "predicted", *(LOGIT + name for name in self.classes)]
         wanted += [kind + name for kind in (TARGET, VALUE) for name in self.values]
@@ -52,7 +53,8 @@ class PredictionTable:
                 expected=f"the columns {wanted}",
                 remedy="write it with `polymodal test` or `polymodal predict`",
             )
-        object.__setattr__(self, "frame", self.frame.select(wanted))
+        known = [SPEAKER] if SPEAKER in self.frame.columns else []
+        object.__setattr__(self, "frame", self.frame.select(*wanted[:4], *known, *wanted[4:]))
 
     def __len__(self) -> int:
         return self.frame.height
@@ -149,6 +151,25 @@ class PredictionTable:
         more = other.frame.select(kind + one for kind in (TARGET, VALUE) for one in other.values)
         frame = self.frame.hstack(more)
         return PredictionTable(frame, self.classes, self.task, self.run_id, other.values)
+
+    def with_speakers(self, speakers: pl.DataFrame) -> "PredictionTable":
+        """Adds who spoke, so that intervals and tests can treat a speaker's rows as one.
+
+        Args:
+            speakers: Columns `utterance_id` (each once) and `speaker`.
+
+        Returns:
+            The table, its rows in the same order.
+        """
+        known = speakers.select(ID, SPEAKER)
+        frame = self.frame.drop(SPEAKER, strict=False)
+        return self.with_frame(frame.join(known, on=ID, how="left", maintain_order="left"))
+
+    def speakers(self) -> np.ndarray | None:
+        """Returns who spoke, `[utterance]`, or None unless it is known of every row."""
+        if SPEAKER not in self.frame.columns or self.frame[SPEAKER].null_count():
+            return None
+        return np.array(self.frame[SPEAKER].to_list())
 
     def with_frame(self, frame: pl.DataFrame) -> "PredictionTable":
         """Returns a table of other rows with the same classes and values.
@@ -267,7 +288,10 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
                 f"{table.classes + table.values}",
                 remedy="use runs of the same task",
             )
-    return first.with_frame(pl.concat([table.frame for table in tables]))
+    frames = [table.frame for table in tables]
+    if any(SPEAKER not in frame.columns for frame in frames):
+        frames = [frame.drop(SPEAKER, strict=False) for frame in frames]
+    return first.with_frame(pl.concat(frames))
 
 
 def _harmless(cells: pl.Expr) -> pl.Expr:
@@ -278,7 +302,7 @@ def _harmless(cells: pl.Expr) -> pl.Expr:
 def _identity(utterance_ids: Sequence[str], split: str, fold: int, seed: int) -> dict[str, Any]:
     num = len(utterance_ids)
     return {
-        "utterance_id": pl.Series(list(utterance_ids), dtype=pl.String),
+        ID: pl.Series(list(utterance_ids), dtype=pl.String),
         "split": pl.Series([split] * num, dtype=pl.String),
         "fold": pl.Series([fold] * num, dtype=pl.Int64),
         "seed": pl.Series([seed] * num, dtype=pl.Int64),

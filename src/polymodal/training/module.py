@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
@@ -39,6 +40,7 @@ class TrainingModule(pl.LightningModule):
         seed: Seed of every epoch's random numbers.
         fold: Number of the fold.
         run_id: The run, for the prediction tables.
+        speakers: Columns `utterance_id` and `speaker`, for the prediction tables; None for none.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class TrainingModule(pl.LightningModule):
         seed: int = 0,
         fold: int = 0,
         run_id: str = "",
+        speakers: polars.DataFrame | None = None,
     ) -> None:
         super().__init__()
         self.encoders, self.model, self.loss = nn.ModuleDict(encoders), model, loss
@@ -61,6 +64,7 @@ class TrainingModule(pl.LightningModule):
         self.task, self.scores = task, dict(scores)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.seed, self.fold, self.run_id = seed, fold, run_id
+        self.speakers = speakers
         self.collector = Collector()
         self.part, self.predictions = "test", Path()
         self.frames = {"valid": 0, "padded": 0}
@@ -175,7 +179,10 @@ class TrainingModule(pl.LightningModule):
             return
         if self.trainer.is_global_zero:
             self.predictions.mkdir(parents=True, exist_ok=True)
-            self._table(outputs, self.part).write(self.predictions / f"{self.part}.parquet")
+            table = self._table(outputs, self.part)
+            if self.speakers is not None:
+                table = table.with_speakers(self.speakers)
+            table.write(self.predictions / f"{self.part}.parquet")
 
     def configure_optimizers(self) -> Any:
         """Builds the optimiser and its schedule, which moves in steps."""
