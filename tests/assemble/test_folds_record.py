@@ -80,7 +80,7 @@ def test_what_the_parts_share_is_in_the_record(polymodal):
         (["split.disjoint=[label]", "split.val=0.3"], ["labels stand in several parts"]),
         (["split.disjoint=[lable]", "split.val=0.3"], ["'label'"]),
         (["split=file", "split.file=nowhere"], ["nowhere", "holds no folds"]),
-        (["split=nested"], ["only of use together", "selection.grid="]),
+        (["split=nested"], ["inner folds", "selection.grid="]),
         (["selection.grid={optimizer.lr:[0.1]}", "split.val=0.3"], ["split=nested"]),
         (
             ["split=nested", "selection.grid={optimizer.ir:[0.1]}"],
@@ -226,3 +226,40 @@ def test_audio_that_the_split_does_not_use_is_never_opened(polymodal, workplace,
     )
     assert code == 0, error
     assert of_test(last()[0]) == {"6", "7"}
+
+
+def test_inner_folds_say_of_every_training_row_what_a_vote_is_fitted_on(polymodal):
+    few = ["split=nested", "split.num_folds=2", "split.num_inner=2", "split.val=0"]
+    code, _, error = polymodal(
+        "run", *SMALL, *few, "callbacks=last", "selection.out_of_fold=true", "stages=[fit,train]"
+    )
+    assert code == 0, error
+    run, record = last()
+    assert "selected" not in record["notes"], "there was nothing to choose"
+    for fold in ("0", "1"):
+        told, learnt = (
+            pl.read_parquet(run / "folds" / fold / "predictions" / f"{part}.parquet")
+            for part in ("val", "train")
+        )
+        assert set(told["utterance_id"]) == set(learnt["utterance_id"]), "each training row"
+        assert told["utterance_id"].is_unique().all()
+        assert set(told["fold"]) == {int(fold)}
+        joined = told.sort("utterance_id")["logit_sadness"], learnt.sort("utterance_id")
+        assert not np.allclose(joined[0], joined[1]["logit_sadness"]), "of models that had not seen"
+
+
+def test_less_of_the_training_rows_of_each_class_and_the_scores_on_them(polymodal):
+    counts = {}
+    for share in (1.0, 0.5):
+        options = ["split.val=0.3", "stages=[fit,train,test]", f"data.train_share={share}"]
+        assert polymodal("run", *SMALL, *options)[0] == 0
+        run, record = last()
+        assert "train/uar" in record["scores"]
+        counts[share] = pl.read_parquet(run / "predictions/train.parquet")
+    whole, half = counts[1.0], counts[0.5]
+    assert set(half["utterance_id"]) < set(whole["utterance_id"])
+    assert set(half["label"]) == set(whole["label"])
+    assert len(whole) / 2 <= len(half) < len(whole) / 2 + 4, "rounded up in each class"
+    code, _, error = polymodal("run", *SMALL, "data.train_share=0")
+    assert code == 2
+    assert "data.train_share=0" in error

@@ -27,7 +27,7 @@ def fit(experiment, **changes):
     for name, value in changes.items():
         setattr(module, name, value)
     trainer = make_trainer(experiment, callbacks=[], logger=False)
-    trainer.fit(module, experiment.loader(fold, "train"), experiment.loader(fold, "val"))
+    trainer.fit(module, experiment.loader(fold, "train", training=True), experiment.loader(fold, "val"))
     return module, trainer
 
 
@@ -74,7 +74,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(experiment):
     module.loss = Broken()
     trainer = make_trainer(experiment, callbacks=[], logger=False)
     with pytest.raises(FloatingPointError, match=r"nan in epoch 0, batch 0, with the utterances s"):
-        trainer.fit(module, experiment.loader(fold, "train"), None)
+        trainer.fit(module, experiment.loader(fold, "train", training=True), None)
     for name, value in before.items():
         assert torch.equal(module.state_dict()[name], value)
 

@@ -83,14 +83,18 @@ def _check_monitors(experiment: "Experiment") -> None:
 
 def _check_selection(experiment: "Experiment") -> None:
     section, nested = experiment.config["selection"], any(fold.inner for fold in experiment.folds)
-    if nested != bool(section["grid"]):
+    if nested != bool(section["grid"] or section["out_of_fold"]):
         remedy = (
-            "give options, such as 'selection.grid={optimizer.lr:[0.001,0.0003]}', or use "
-            "split=k_folds"
+            "give options, such as 'selection.grid={optimizer.lr:[0.001,0.0003]}', set "
+            "selection.out_of_fold=true, or use split=k_folds"
             if nested
-            else "use split=nested, which has inner folds to choose by"
+            else "use split=nested, which has inner folds"
         )
-        raise ConfigError("split=nested and selection.grid are only of use together", remedy=remedy)
+        raise ConfigError(
+            "inner folds (split=nested) are for selection.grid or selection.out_of_fold, and "
+            "these for inner folds",
+            remedy=remedy,
+        )
     if not nested:
         return
     names = score_names(experiment.scores, experiment.task.values)

@@ -192,9 +192,10 @@ def _fill(config: DictConfig) -> None:
     for key in usual:
         if key not in config:
             config[key] = usual[key]
-    for name in usual.data:
-        if name not in config.data:
-            config.data[name] = usual.data[name]
+    for section in ("data", "selection"):
+        for name in usual[section]:
+            if name not in config[section]:
+                config[section][name] = usual[section][name]
 
 
 def _replaced(before: Any, chosen: Any) -> Any:

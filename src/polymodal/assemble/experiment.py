@@ -23,6 +23,7 @@ from polymodal.data.dataset import Chain, Reader, UtteranceDataset
 from polymodal.data.folds import Fold, mentioned
 from polymodal.data.leaks import with_transcripts
 from polymodal.data.loaders import make_loader
+from polymodal.data.shares import take_share
 from polymodal.data.signals import SignalReader
 from polymodal.data.text import read_text
 from polymodal.encoders.base import Encoder
@@ -224,12 +225,14 @@ class Experiment:
             )
         return loss
 
-    def loader(self, fold: Fold, part: str) -> DataLoader[Any] | None:
+    def loader(self, fold: Fold, part: str, *, training: bool = False) -> DataLoader[Any] | None:
         """Makes the loader of a part of a fold.
 
         Args:
             fold: The fold.
             part: `train`, `val`, `test`, or `all` for the whole corpus.
+            training: Whether it is to be trained on: new batches each epoch, drawn as
+                `data.sampling` says.
 
         Returns:
             The loader, or None if the part is empty.
@@ -240,8 +243,8 @@ class Experiment:
         data, targets = self.config["data"], self.task.targets(rows.frame)
         return make_loader(
             UtteranceDataset(rows, self._readers(), targets),
-            shuffle=part == "train",
-            chances=self.chances(targets) if part == "train" else None,
+            shuffle=training,
+            chances=self.chances(targets) if training else None,
             batch_s=data["batch_s"],
             max_utterances=data["max_utterances"],
             num_workers=data["num_workers"],
@@ -297,7 +300,7 @@ class Experiment:
         return fold.select(self.manifest, part)
 
     def training_part(self, fold: Fold) -> Manifest:
-        """Returns the training rows that have a target and something to read.
+        """Returns the training rows that have a target and something to read, or a share of them.
 
         Args:
             fold: The fold.
@@ -313,7 +316,8 @@ class Experiment:
                 expected="labels, votes or values, as the task reads them",
                 remedy="check corpus.columns and corpus.label_map, or choose another task",
             )
-        return self.manifest.take(learnt.sort("utterance_id"))
+        share = float(self.config["data"]["train_share"])
+        return self.manifest.take(take_share(learnt, share).sort("utterance_id"))
 
     @cached_property
     def known(self) -> pl.Series:

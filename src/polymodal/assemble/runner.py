@@ -125,7 +125,10 @@ def run_fold(
     session.notes["num_parameters"] = sum(p.numel() for p in module.parameters())
     module.load_weights(read_checkpoint(place.trained))
     with stage_time(session, "test"):
+        told = fold.inner and experiment.config["selection"]["out_of_fold"]
         for part, file in _parts(stages):
+            if part == "val" and told:  # the inner folds have said it of more rows
+                continue
             apply(trainer, module, experiment.loader(fold, part), file)
     if several and rank() == 0:
         _record_fold(experiment, fold, place, session)
@@ -143,7 +146,7 @@ def pool(experiment: Experiment, at: Sequence[Place], run: Path) -> dict[str, fl
         `<part>/<score>` to value.
     """
     scores: dict[str, float] = {}
-    for part in ("val", "test", "predict"):
+    for part in ("train", "val", "test", "predict"):
         files = [place.predictions / f"{part}.parquet" for place in at]
         tables = [PredictionTable.read(file) for file in files if file.is_file()]
         if not tables:
@@ -159,8 +162,9 @@ def pool(experiment: Experiment, at: Sequence[Place], run: Path) -> dict[str, fl
 
 def _parts(stages: Sequence[str]) -> list[tuple[str, str]]:
     """Which part each stage looks at, and the name of its table."""
-    wanted = {"fit": ("val", "val"), "test": ("test", "test"), "predict": ("all", "predict")}
-    return [wanted[stage] for stage in ("fit", "test", "predict") if stage in stages]
+    wanted = {"train": ("train", "train"), "fit": ("val", "val"), "test": ("test", "test")}
+    wanted["predict"] = ("all", "predict")
+    return [parts for stage, parts in wanted.items() if stage in stages]
 
 
 def _record_folds(experiment: Experiment, run: Path) -> None:

@@ -66,7 +66,7 @@ def fit(
         module: What is trained.
         trainer: The trainer.
     """
-    training = experiment.loader(fold, "train")
+    training = experiment.loader(fold, "train", training=True)
     validation = experiment.loader(fold, "val")
     going_on = place.last if place.last.is_file() else None
     trainer.fit(module, training, validation, ckpt_path=going_on)

@@ -13,7 +13,7 @@ from polymodal.safety.targets import resolve_target
 
 TOP_LEVEL: Mapping[str, Any] = {
     "seed": int,
-    "stages": list[Literal["fit", "test", "predict"]],
+    "stages": list[Literal["fit", "train", "test", "predict"]],
     "resume": str | None,
     "selection": dict[str, Any],
     "part": Literal["train", "val", "test", "all"],
