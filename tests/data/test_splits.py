@@ -83,6 +83,20 @@ def test_two_columns_give_every_combination_and_leave_mixed_rows_out():
     assert not set(test["sentence"]) & set(train["sentence"])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_share_the_classes_out_where_a_sentence_says_only_one(seed):
+    rows = [
+        {"utterance_id": f"{speaker}-{one}", "speaker": speaker, "sentence": one, "label": one[0]}
+        for speaker in "klmn"
+        for one in (f"{label}{number}" for label in "abcd" for number in range(5))
+    ]
+    manifest = Manifest(pl.DataFrame(rows), Path())
+    folds = splits.k_folds(manifest, groups=["sentence"], val=0, seed=seed, speaker_dependent=True)
+    for fold in folds:
+        tested = fold.select(manifest, "test").frame["label"].value_counts().sort("label")
+        assert tested["count"].to_list() == [4, 4, 4, 4]
+
+
 def test_holdout_comes_near_the_shares_and_the_class_balance():
     manifest = corpus(num_speakers=20)
     fold = splits.holdout(manifest, test=0.25, val=0.25)[0]

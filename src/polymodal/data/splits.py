@@ -72,8 +72,9 @@ def k_folds(
 ) -> list[Fold]:
     """Parts a corpus so that each group is tested on once.
 
-    With several columns each is parted into `num_folds` of its own, and every combination is a
-    fold (two columns and 5 folds give 25).
+    The folds are alike in size and, as far as the groups allow, in their classes. With several
+    columns each is parted into `num_folds` of its own, and every combination is a fold (two columns
+    and 5 folds give 25).
 
     Args:
         manifest: The corpus.
@@ -436,8 +437,7 @@ def _rotate(
     if num_folds < 2:
         raise SplitError(f"split.num_folds={num_folds}", expected="at least 2")
     order = np.random.default_rng(seed).permutation(len(values))
-    sizes = _class_counts(manifest, column).sum(axis=1)
-    buckets = _balanced(order, sizes, num_folds)
+    buckets = _balanced(order, _class_counts(manifest, column), num_folds)
     parted = []
     for fold in range(num_folds):
         rest = [v for step in range(1, num_folds) for v in buckets[(fold + step) % num_folds]]
@@ -451,14 +451,18 @@ def _rotate(
     return parted
 
 
-def _balanced(order: np.ndarray, sizes: np.ndarray, num_folds: int) -> list[list[int]]:
-    """Deals values to folds, the largest first, each to the fold with the fewest utterances."""
+def _balanced(order: np.ndarray, counts: np.ndarray, num_folds: int) -> list[list[int]]:
+    """Deals values to folds, the largest first, each to the fold that has least of its classes."""
     buckets: list[list[int]] = [[] for _ in range(num_folds)]
     if len(order) == num_folds:  # leave one out: the folds stand in the order of the names
         return [[value] for value in range(num_folds)]
-    totals = np.zeros(num_folds)
+    shares = counts / np.maximum(counts.sum(axis=0), 1)  # of each class
+    sizes = counts.sum(axis=1)
+    dealt, totals = np.zeros((num_folds, counts.shape[1])), np.zeros(num_folds)
     for value in sorted(order, key=lambda v: -sizes[v]):
-        smallest = int(totals.argmin())
-        buckets[smallest].append(int(value))
-        totals[smallest] += sizes[value]
+        overlap = np.round(dealt @ shares[value], 12)
+        chosen = int(np.lexsort((totals, overlap))[0])
+        buckets[chosen].append(int(value))
+        dealt[chosen] += shares[value]
+        totals[chosen] += sizes[value]
     return buckets
