@@ -48,6 +48,26 @@ def test_other_content_or_another_extractor_is_another_key():
     assert content_key(WAVEFORM, Counting()) == content_key(np.arange(5.0, dtype="f4"), Counting())
 
 
+def test_signals_are_told_apart_by_name_rate_and_values_and_not_by_order():
+    def key(**signals):
+        return content_key(signals, Counting())
+
+    one, two = WAVEFORM, WAVEFORM + 1
+    keys = [
+        key(eda=(one, 4.0)),
+        key(temp=(one, 4.0)),
+        key(eda=(one, 8.0)),
+        key(eda=(one, None)),
+        key(eda=(two, 4.0)),
+        key(eda=(one, 4.0), temp=(two, 4.0)),
+        key(eda=(two, 4.0), temp=(one, 4.0)),
+        key(eda=(np.concatenate([one, two[:2]]), 4.0), temp=(two[2:], 4.0)),
+        content_key(one, Counting()),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(eda=(one, 4.0), temp=(two, None)) == key(temp=(two.copy(), None), eda=(one, 4))
+
+
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "pickle"])
 def test_a_damaged_file_is_computed_again_and_mended(tmp_path, damage):
     extractor, cache = Counting(), FeatureCache(tmp_path)

@@ -17,7 +17,7 @@ class Extractor(Protocol):
     """Turns one utterance into vectors; it can be pickled, and depends on nothing but its input.
 
     Attributes:
-        source: What it reads: `audio` or `text`.
+        source: What it reads: `audio`, `text` or `signals`.
         sampling_rate_hz: For audio: the sampling rate it wants, in Hz.
         feature_size: Width of its vectors.
         frame_rate_hz: Vectors a second; None for text and for one vector an utterance.
@@ -26,7 +26,7 @@ class Extractor(Protocol):
 
     @property
     def source(self) -> str:
-        """What it reads: `audio` or `text`."""
+        """What it reads: `audio`, `text` or `signals`."""
 
     @property
     def sampling_rate_hz(self) -> int:
@@ -48,7 +48,8 @@ class Extractor(Protocol):
         """Extracts the vectors of one utterance.
 
         Args:
-            raw: Audio: waveform, float32 `[sample]`, at `sampling_rate_hz`. Text: `str`.
+            raw: Audio: waveform, float32 `[sample]`, at `sampling_rate_hz`. Text: `str`. Signals:
+                name to the values and their rate in Hz, as `data.signals` reads them.
 
         Returns:
             Vectors, float32 `[time, feature]`.

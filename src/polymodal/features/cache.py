@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class FeatureCache:
         """Returns the features of an utterance, from the folder if they are there.
 
         Args:
-            raw: Waveform, float32 `[sample]`, or text.
+            raw: Waveform, float32 `[sample]`, text, or signals: name to values and rate in Hz.
             extractor: What makes the features.
 
         Returns:
@@ -102,20 +103,16 @@ class FeatureCache:
 
 
 def content_key(raw: Any, extractor: Extractor) -> str:
-    """Returns the name of the features that an extractor makes of a waveform or text.
+    """Returns the name of the features that an extractor makes of an utterance.
 
     Args:
-        raw: Waveform, `[sample]`, or text.
+        raw: Waveform, `[sample]`, text, or signals: name to values and rate in Hz.
         extractor: What makes the features.
 
     Returns:
         64 hexadecimal digits (SHA-256).
     """
-    if isinstance(raw, str):
-        kind, content = "text", raw.encode()
-    else:
-        waveform = np.ascontiguousarray(raw)
-        kind, content = f"{waveform.dtype.str}{waveform.shape}", waveform.tobytes()
+    kind, content = _kind_and_content(raw)
     header = json.dumps([FORMAT_VERSION, extractor.identity, kind])
     return hashlib.sha256(header.encode() + b"\0" + content).hexdigest()
 
@@ -141,6 +138,21 @@ def checked(values: Any, extractor: Extractor) -> Float32[np.ndarray, "time feat
             remedy="mend the extractor, or leave out the utterance",
         )
     return array
+
+
+def _kind_and_content(raw: Any) -> tuple[Any, bytes]:
+    if isinstance(raw, str):
+        return "text", raw.encode()
+    if isinstance(raw, Mapping):
+        kinds, contents = [], []
+        for name, (values, rate_hz) in sorted(raw.items()):
+            # It tells the shape, so the same bytes under other names are another key.
+            kind, content = _kind_and_content(values)
+            kinds.append([name, None if rate_hz is None else float(rate_hz), kind])
+            contents.append(content)
+        return kinds, b"".join(contents)
+    values = np.ascontiguousarray(raw)
+    return f"{values.dtype.str}{values.shape}", values.tobytes()
 
 
 def _write(path: Path, content: bytes) -> None:

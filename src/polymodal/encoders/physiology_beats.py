@@ -1,0 +1,188 @@
+"""Numbers that describe heart beats over one stretch of time, from intervals or from an ECG.
+
+Heart-rate variability as in Task Force of the European Society of Cardiology, Circulation 93,
+1996. R peaks are those of neurokit2: Makowski et al., Behavior Research Methods 53, 2021.
+
+Legend: beat = heart beats, event = beats as the device gave them, sample = values of the ECG.
+"""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from polymodal.errors import DataError
+
+Values = npt.NDArray[np.float64]
+Numbers = dict[str, float]
+# 200 to 30 beats a minute; a shorter or longer interval is a false or a missed beat.
+PLAUSIBLE_S = (0.3, 2.0)
+# No heart pauses and no utterance lasts so long; milliseconds and times since 1970 do.
+LONGEST_PAUSE_S, LONGEST_S = 30.0, 86_400.0
+# Two beats follow one another if the later one's interval reaches back to the other.
+TOLERANCE_S = 0.05
+FEWEST_BEATS = 3
+SHORTEST_SLOPE_S = 20.0
+# The sources ask for about one and two minutes; beats begin and end a little within a window.
+BANDS_HZ: Mapping[str, tuple[float, float]] = {"hf": (0.15, 0.4), "lf": (0.04, 0.15)}
+SHORTEST_BAND_S: Mapping[str, float] = {"hf": 55.0, "lf": 115.0}
+SMALLEST_BAND_SHARE = 0.9
+SLOWEST_ECG_HZ = 50.0
+
+BEAT_NAMES = (
+    "beats_share",
+    "mean_bpm",
+    "median_bpm",
+    "range_bpm",
+    "slope_bpm_per_min",
+    "sdnn_ms",
+    "log_sdnn",
+    "rmssd_ms",
+    "log_rmssd",
+    "log_sdnn_to_rmssd",
+    "pnn50",
+    "log_hf_power",
+    "log_lf_power",
+)
+
+
+def beat_numbers(events: Values, duration_s: float) -> Numbers:
+    """Describes heart beats by the intervals between them.
+
+    Args:
+        events: Seconds: intervals one after the other, `[event]`, or the beat's offset and the
+            interval that it ends, `[event, 2]`.
+        duration_s: Length of the stretch of time.
+
+    Returns:
+        Name to number, the names from `BEAT_NAMES`; what cannot be computed is left out.
+
+    Raises:
+        DataError: The times are no seconds from the beginning of the utterance.
+
+    Example:
+        >>> numbers = beat_numbers(np.array([0.8, 0.9, 0.7, 0.8]), 3.2)
+        >>> round(numbers["mean_bpm"], 6), round(numbers["rmssd_ms"], 1)
+        (75.0, 141.4)
+    """
+    ends_s, intervals_s = _plausible(events)
+    share = min(1.0, float(intervals_s.sum()) / duration_s) if duration_s > 0 else 0.0
+    numbers = {"beats_share": share}
+    if len(intervals_s) < FEWEST_BEATS:
+        return numbers
+    bpm = 60.0 / intervals_s
+    deviation_ms = 1000.0 * float(intervals_s.std(ddof=1))
+    numbers |= {
+        "mean_bpm": 60.0 / float(intervals_s.mean()),
+        "median_bpm": float(np.median(bpm)),
+        "range_bpm": float(np.ptp(bpm)),
+        "sdnn_ms": deviation_ms,
+        "log_sdnn": _log(deviation_ms),
+    }
+    if np.ptp(ends_s) >= SHORTEST_SLOPE_S:
+        numbers["slope_bpm_per_min"] = float(np.polyfit(ends_s - ends_s[0], bpm, 1)[0]) * 60.0
+    numbers |= _successive(ends_s, intervals_s, deviation_ms)
+    return numbers | _powers(ends_s, intervals_s)
+
+
+def ecg_numbers(values: Values, rate_hz: float, duration_s: float) -> Numbers:
+    """Describes the heart beats of an electrocardiogram.
+
+    Args:
+        values: Any unit, `[sample]`; NaN where nothing was measured.
+        rate_hz: Samples a second, at least 50.
+        duration_s: Length of the stretch of time.
+
+    Returns:
+        Name to number, the names from `BEAT_NAMES`; what cannot be computed is left out.
+
+    Raises:
+        DataError: The rate is too low to find beats.
+    """
+    if rate_hz < SLOWEST_ECG_HZ:
+        raise DataError(
+            f"an ECG of {rate_hz:g} samples a second", expected=f"at least {SLOWEST_ECG_HZ:g}"
+        )
+    peaks_s = _r_peaks(values, rate_hz) / rate_hz
+    events = np.stack([peaks_s[1:], np.diff(peaks_s)], axis=1)
+    return beat_numbers(events, duration_s)
+
+
+def _plausible(events: Values) -> tuple[Values, Values]:
+    """Returns the offset and the interval of each plausible beat, in order of time."""
+    if events.ndim == 1:
+        steps = np.where(np.isfinite(events), events, 0.0)
+        events = np.stack([np.cumsum(steps), events], axis=1)
+    events = events[np.isfinite(events).all(axis=1)]
+    if len(events) and (
+        np.median(events[:, 1]) > LONGEST_PAUSE_S or events[:, 0].max() > LONGEST_S
+    ):
+        raise DataError(
+            f"heart beats until {events[:, 0].max():g} s, {np.median(events[:, 1]):g} s apart",
+            expected="seconds from the beginning of the utterance",
+            remedy="subtract the utterance's beginning, and divide milliseconds by 1000",
+        )
+    shortest_s, longest_s = PLAUSIBLE_S
+    events = events[(events[:, 1] >= shortest_s) & (events[:, 1] <= longest_s)]
+    events = events[np.argsort(events[:, 0], kind="stable")]
+    return events[:, 0], events[:, 1]
+
+
+def _successive(ends_s: Values, intervals_s: Values, deviation_ms: float) -> Numbers:
+    """What beats tell that follow one another; gaps between them are left out."""
+    follows = np.abs(np.diff(ends_s) - intervals_s[1:]) <= TOLERANCE_S
+    changes_ms = 1000.0 * np.diff(intervals_s)[follows]
+    if len(changes_ms) < FEWEST_BEATS:
+        return {}
+    rmssd_ms = float(np.sqrt(np.square(changes_ms).mean()))
+    return {
+        "rmssd_ms": rmssd_ms,
+        "log_rmssd": _log(rmssd_ms),
+        "log_sdnn_to_rmssd": _log(deviation_ms) - _log(rmssd_ms),
+        "pnn50": float((np.abs(changes_ms) > 50.0).mean()),
+    }
+
+
+def _powers(ends_s: Values, intervals_s: Values) -> Numbers:
+    """The power in square milliseconds of each band that the stretch is long enough for."""
+    span_s = float(ends_s[-1] - ends_s[0])
+    whole = float(intervals_s[1:].sum()) >= SMALLEST_BAND_SHARE * span_s
+    bands = [name for name, least_s in SHORTEST_BAND_S.items() if whole and span_s >= least_s]
+    if not bands:
+        return {}
+    rate_hz = 4.0
+    ticks_s = np.arange(0.0, span_s, 1.0 / rate_hz)
+    course = 1000.0 * np.interp(ticks_s, ends_s - ends_s[0], intervals_s)
+    course -= np.polyval(np.polyfit(ticks_s, course, 1), ticks_s)
+    window = np.hanning(len(course))
+    density = 2.0 * np.square(np.abs(np.fft.rfft(course * window)))
+    density /= rate_hz * float(np.square(window).sum())
+    frequencies_hz = np.fft.rfftfreq(len(course), 1.0 / rate_hz)
+    inside = {
+        name: (frequencies_hz >= BANDS_HZ[name][0]) & (frequencies_hz < BANDS_HZ[name][1])
+        for name in bands
+    }
+    width_hz = rate_hz / len(course)
+    return {f"log_{n}_power": _log(density[one].sum() * width_hz) for n, one in inside.items()}
+
+
+def _r_peaks(values: Values, rate_hz: float) -> Values:
+    """Returns the samples of the R peaks; none in less than a second and in a flat signal."""
+    finite = np.isfinite(values)
+    if finite.sum() < rate_hz or np.ptp(values[finite]) == 0:
+        return np.zeros(0)
+    samples = np.arange(len(values))
+    filled = np.interp(samples, samples[finite], values[finite])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import neurokit2  # here, as it is optional and slow to import
+
+        cleaned = neurokit2.ecg_clean(filled, sampling_rate=rate_hz)
+        found = neurokit2.ecg_peaks(cleaned, sampling_rate=rate_hz)[1]["ECG_R_Peaks"]
+    return np.asarray(found, dtype=np.float64)
+
+
+def _log(value: float) -> float:
+    # One is far below what a heart varies by, in milliseconds and in their squares.
+    return float(np.log(value + 1.0))
