@@ -10,7 +10,8 @@ from polymodal.assemble.compose import change, compose
 from polymodal.errors import ConfigError
 
 CONFIGS = Path(polymodal.configs.__file__).parent
-OVERLAYS = ("experiment", "debug", "hydra", "voting")  # these change other sections on purpose
+# These change other sections on purpose, or belong to another command.
+OVERLAYS = ("experiment", "debug", "hydra", "voting", "study")
 OPTIONS = sorted(
     (path.relative_to(CONFIGS).parts[0], path.relative_to(CONFIGS).with_suffix("").as_posix())
     for path in CONFIGS.rglob("*.yaml")
@@ -25,6 +26,7 @@ def sections(composed):
 def test_every_group_has_its_options():
     assert {group for group, _ in OPTIONS} == set(
         [
+            "balance",
             "callbacks",
             "corpus",
             "data",

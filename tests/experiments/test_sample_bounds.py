@@ -13,17 +13,15 @@ MEMBERS = {"speech": "speech", "text": "text", "physiology": "physiology", "fusi
 
 @pytest.fixture
 def accuracies(polymodal):
-    """Runs the demo as a newcomer does; test accuracy by experiment."""
-    code, out, error = polymodal("demo", "tracker=none")
+    """Runs the demo as a newcomer does; test accuracy by member and vote."""
+    code, out, error = polymodal("study", "study=sample/fusion_vs_voting", "tracker=none")
     assert code == 0, error
-    assert "deep fusion" in out
-    assert "soft voting" in out
-    records = [json.loads(path.read_text()) for path in Path("runs").glob("*/run.json")]
-    assert len(records) == 5
-    assert all(str(Path("runs") / one["run_id"]) in out for one in records)
-    return {
-        one["experiment"].removeprefix("sample/"): one["scores"]["test/accuracy"] for one in records
-    }
+    assert "fusion is better than soft" in out
+    folder = Path("runs") / Path("runs/last").read_text()
+    study = json.loads((folder / "study.json").read_text())
+    assert len(study["runs"]) == len(MEMBERS)
+    scores = {name: one["scores"] for name, one in study["members"].items()}
+    return {name: one["test/accuracy"]["mean"] for name, one in scores.items()}
 
 
 def test_each_model_stays_below_its_ceiling_and_fusion_above_every_single_one(accuracies):
@@ -35,4 +33,4 @@ def test_each_model_stays_below_its_ceiling_and_fusion_above_every_single_one(ac
         assert accuracies[member] > (0.22 if member == "physiology" else 0.33), member
     best_alone = max(accuracies[name] for name in ("speech", "text", "physiology"))
     assert accuracies["fusion"] > best_alone + 0.15
-    assert accuracies["vote"] > best_alone
+    assert accuracies["calibrated"] > best_alone

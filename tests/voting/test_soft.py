@@ -135,3 +135,37 @@ def test_weights_that_do_not_fit_are_refused(weights):
 def test_an_unknown_scale_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'logits'"):
         soft_vote([table(0), table(1)], on="logit")
+
+
+def test_classes_and_values_of_a_joint_task_are_both_voted_on():
+    def joint(seed):
+        values = np.full((8, 1), seed, np.float32)
+        ids = [f"u{row}" for row in range(8)]
+        more = PredictionTable.from_values(ids, values, values * 0, ["valence"], split="test")
+        return PredictionTable(table(seed).frame, CLASSES, "joint").beside(more)
+
+    voted = soft_vote([joint(1), joint(4)])
+    assert voted.frame["value_valence"].to_list() == [2.5] * 8
+    assert voted.frame.drop("target_valence", "value_valence").equals(
+        soft_vote([table(1), table(4)]).frame
+    )
+    assert (voted.task, voted.kinds) == ("joint", {"classes": 3, "values": 1})
+
+
+def test_shares_of_soft_labels_are_averaged():
+    tables = [PredictionTable(table(seed).frame, CLASSES, "soft_labels") for seed in (0, 1)]
+    voted = soft_vote(tables)
+    assert voted.task == "soft_labels"
+    np.testing.assert_allclose(voted.probabilities().sum(axis=1), 1, atol=1e-6)
+
+
+def test_labels_of_which_several_hold_are_averaged_as_probabilities():
+    ids, said = ["a"], np.log(np.array([[[0.2 / 0.8]], [[0.6 / 0.4]]], np.float32))
+    tables = [
+        PredictionTable.from_values(
+            ids, one, np.ones((1, 1), np.float32), ["joy"], split="test", task="multilabel"
+        )
+        for one in said
+    ]
+    voted = soft_vote(tables).predicted_values()
+    assert 1 / (1 + np.exp(-voted)) == pytest.approx(0.4, abs=1e-6)

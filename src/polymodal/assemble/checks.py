@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from polymodal.assemble.build import build
 from polymodal.assemble.variation import grid
 from polymodal.data.folds import Fold
 from polymodal.errors import ConfigError, ManifestError, nearest
@@ -28,6 +29,9 @@ def check(experiment: "Experiment", *, training: bool) -> None:
     if sampling not in SAMPLINGS:
         raise ConfigError(f"data.sampling={sampling}", remedy=nearest(str(sampling), SAMPLINGS))
     experiment.model(experiment.prototypes)
+    balance = build(experiment.config["balance"], "balance")
+    sizes = {name: encoder.feature_size for name, encoder in experiment.prototypes.items()}
+    balance.heads(sizes, experiment.task.num_outputs)
     _check_labels(experiment)
     targets = experiment.task.targets(experiment.manifest.frame)
     if training:
@@ -36,6 +40,11 @@ def check(experiment: "Experiment", *, training: bool) -> None:
         for fold in experiment.folds:
             experiment.training_part(fold)
         _check_monitors(experiment)
+        if balance.validates and not _validated(experiment):
+            raise ConfigError(
+                f"balance is {type(balance).__name__}, but a fold has no validation part",
+                remedy="set split.val above 0, or use balance=auxiliary",
+            )
         _check_selection(experiment)
 
 
@@ -57,8 +66,7 @@ def _check_labels(experiment: "Experiment") -> None:
 def _check_monitors(experiment: "Experiment") -> None:
     names = score_names(experiment.scores, experiment.task.values)
     logged = ["train/loss", "val/loss", *(f"val/{name}" for name in names)]
-    known = experiment.manifest.frame.filter(experiment.known)
-    validated = all((fold.parts(known) == "val").any() for fold in experiment.folds)
+    validated = _validated(experiment)
     for name, section in (experiment.config["callbacks"] or {}).items():
         monitor = (section or {}).get("monitor")
         if monitor and monitor not in logged:
@@ -79,6 +87,12 @@ def _check_monitors(experiment: "Experiment") -> None:
                 "round",
                 remedy=f"use callbacks.{name}.mode={fitting}, or auto",
             )
+
+
+def _validated(experiment: "Experiment") -> bool:
+    """Whether every fold has a validation row with a target."""
+    known = experiment.manifest.frame.filter(experiment.known)
+    return all((fold.parts(known) == "val").any() for fold in experiment.folds)
 
 
 def _check_selection(experiment: "Experiment") -> None:

@@ -28,7 +28,7 @@ class Composed:
         config: The tree, its interpolations unresolved.
         choices: Group to the chosen option.
         overrides: What the user asked for.
-        name: Name of the experiment, or of the corpus and model.
+        name: Name of the experiment or study, or of the corpus and model.
     """
 
     config: DictConfig
@@ -65,7 +65,7 @@ def compose(
 
     Args:
         overrides: In Hydra's grammar, such as `model=unimodal trainer.max_epochs=5`.
-        config_name: Which root: `run` or `vote`.
+        config_name: Which root: `run`, `vote`, `study` or `corpus`.
         project: Folder that may have a `configs/`; the current one by default.
 
     Returns:
@@ -208,7 +208,7 @@ def _replaced(before: Any, chosen: Any) -> Any:
 
 def _name(choices: dict[str, Any], config_name: str) -> str:
     if config_name != "run":
-        return config_name
+        return str(choices.get(config_name, config_name))
     return str(choices.get("experiment") or f"{choices['corpus']}/{choices['model']}")
 
 

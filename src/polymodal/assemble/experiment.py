@@ -36,6 +36,13 @@ from polymodal.features.extract import extract_all
 from polymodal.training.module import TrainingModule
 from polymodal.training.tasks import Task
 
+LOOKED_AT = {
+    "train": ("train", "train"),
+    "fit": ("val", "val"),
+    "test": ("test", "test"),
+    "predict": ("all", "predict"),
+}
+
 
 @dataclass
 class Experiment:
@@ -128,6 +135,12 @@ class Experiment:
         """Seed of the random numbers."""
         return int(self.config["seed"])
 
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Which part each stage looks at when the training is done, and the name of its table."""
+        stages = self.config["stages"]
+        return [parts for stage, parts in LOOKED_AT.items() if stage in stages]
+
     def model(self, encoders: Mapping[str, Encoder]) -> torch.nn.Module:
         """Builds the model for the outputs of the encoders.
 
@@ -188,6 +201,7 @@ class Experiment:
             scores=self.scores,
             optimizer=deferred(self.config["optimizer"]),
             scheduler=deferred(self.config["scheduler"]),
+            balance=build(self.config["balance"], "balance"),
             seed=self.seed,
             fold=fold.index,
             run_id=run_id,

@@ -51,6 +51,7 @@ def apply_run(
     *,
     kind: str,
     out: str | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> Outcome | None:
     """Writes the prediction table of a stored run for a part, and scores it where it has labels.
 
@@ -64,6 +65,7 @@ def apply_run(
         config: The same, resolved and checked.
         kind: `test` or `predict`.
         out: File for a copy of the table, `.parquet` or `.csv`.
+        notes: Facts for the record that are known from the start.
 
     Returns:
         Folder and record of this run; None on other ranks than zero.
@@ -86,7 +88,9 @@ def apply_run(
     part = "predict" if kind == "predict" else config["part"]
     data = {**facts(experiment), "part": config["part"]}
     with (
-        recording(composed, config, kind=kind, parent=source.name, data=data) as session,
+        recording(
+            composed, config, kind=kind, parent=source.name, data=data, notes=notes
+        ) as session,
         Display() as display,
     ):
         for warning in experiment.remarks:

@@ -1,11 +1,13 @@
 """Runs an experiment: every fold is trained and tested, the predictions are pooled and scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
 
+from polymodal.assemble.at_once import Staged, adopt, objection, stage
 from polymodal.assemble.compose import Composed, load
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.facts import facts, warnings
@@ -13,6 +15,7 @@ from polymodal.assemble.places import Place, places
 from polymodal.assemble.ranks import leave, rank
 from polymodal.assemble.selection import select
 from polymodal.assemble.session import Session, recording, stage_time
+from polymodal.assemble.subsets import apply_subsets
 from polymodal.assemble.training import apply, build_callbacks, fit, make_trainer
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
@@ -32,7 +35,14 @@ Outcome = tuple[Path, RunRecord]
 
 
 def run_experiment(
-    composed: Composed, config: Mapping[str, Any], *, display: Display | None = None
+    composed: Composed,
+    config: Mapping[str, Any],
+    *,
+    display: Display | None = None,
+    parent: str | None = None,
+    notes: Mapping[str, Any] | None = None,
+    experiment: Experiment | None = None,
+    staged: Staged | None = None,
 ) -> Outcome | None:
     """Trains, tests and records one experiment.
 
@@ -40,6 +50,10 @@ def run_experiment(
         composed: The configuration, for the record.
         config: The same, resolved and checked.
         display: Where to say how it goes; standard error by default.
+        parent: The study that the run is a cell of.
+        notes: Facts for the record that are known from the start.
+        experiment: The experiment, if it has been prepared already.
+        staged: Its folds, if they have been trained already.
 
     Returns:
         The run folder and its record; None on other ranks than zero.
@@ -50,22 +64,25 @@ def run_experiment(
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     resume = _resumed(composed, config)
-    experiment = Experiment.prepare(config)
+    experiment = experiment or Experiment.prepare(config)
     make_trainer(experiment, callbacks=[], logger=False)
     about = facts(experiment)
     with (
-        recording(composed, config, data=about, resume=resume) as session,
+        recording(
+            composed, config, data=about, resume=resume, parent=parent, notes=notes
+        ) as session,
         display or Display() as shown,
     ):
         _record_folds(experiment, session.path)
         for warning in warnings(about) if rank() == 0 else ():
             shown.say(f"warning: {warning}")
-        extract(experiment, session, shown)
-        folds = experiment.folds
-        for fold, place in zip(folds, places(session.path, len(folds)), strict=True):
-            run_fold(experiment, fold, place, session, shown)
+        if not experiment.features:
+            extract(experiment, session, shown)
+        _run_folds(experiment, session, shown, staged)
         if rank() == 0:
-            session.scores |= pool(experiment, places(session.path, len(folds)), session.path)
+            session.scores |= pool(
+                experiment, places(session.path, len(experiment.folds)), session.path
+            )
     leave()
     return outcome(session.path)
 
@@ -93,6 +110,36 @@ def extract(experiment: Experiment, session: Session, display: Display) -> None:
                 f"extract · {name} · {done}/{total}", done / total, important=done == total
             )
         )
+
+
+def _run_folds(
+    experiment: Experiment, session: Session, display: Display, staged: Staged | None
+) -> None:
+    """Trains and tests every fold: small heads on stored features at once, others in turn."""
+    folds, at = experiment.folds, places(session.path, len(experiment.folds))
+    if staged is None and objection(experiment, session.path) is not None:
+        for fold, place in zip(folds, at, strict=True):
+            run_fold(experiment, fold, place, session, display)
+        return
+    with TemporaryDirectory(dir=session.path, prefix=".staged-") as folder:
+        if staged is None:
+            with stage_time(session, "fit"):
+                (staged,) = stage([experiment], Path(folder), together_shown(display))
+        with stage_time(session, "test"):
+            adopt(experiment, staged, session)
+    for fold, place in zip(folds, at, strict=True) if len(folds) > 1 else ():
+        _record_fold(experiment, fold, place, session)
+
+
+def together_shown(display: Display) -> Callable[[int, int], None]:
+    """Returns what shows how far heads are that are trained together.
+
+    Args:
+        display: Where to say it.
+    """
+    return lambda done, total: display.show(
+        f"fit · all folds together · epoch {done}/{total}", done / total, important=done == total
+    )
 
 
 def run_fold(
@@ -126,10 +173,13 @@ def run_fold(
     module.load_weights(read_checkpoint(place.trained))
     with stage_time(session, "test"):
         told = fold.inner and experiment.config["selection"]["out_of_fold"]
-        for part, file in _parts(stages):
+        for part, file in experiment.parts:
             if part == "val" and told:  # the inner folds have said it of more rows
                 continue
             apply(trainer, module, experiment.loader(fold, part), file)
+        if experiment.config["test_subsets"] and "test" in stages:
+            loader = experiment.loader(fold, "test")
+            apply_subsets(trainer, module, loader, "test", place.predictions)
     if several and rank() == 0:
         _record_fold(experiment, fold, place, session)
 
@@ -146,7 +196,7 @@ def pool(experiment: Experiment, at: Sequence[Place], run: Path) -> dict[str, fl
         `<part>/<score>` to value.
     """
     scores: dict[str, float] = {}
-    for part in ("train", "val", "test", "predict"):
+    for part in ("train", "val", "test", "test@subsets", "predict"):
         files = [place.predictions / f"{part}.parquet" for place in at]
         tables = [PredictionTable.read(file) for file in files if file.is_file()]
         if not tables:
@@ -158,13 +208,6 @@ def pool(experiment: Experiment, at: Sequence[Place], run: Path) -> dict[str, fl
         if part != "predict":
             scores |= score_table(pooled, experiment.scores)
     return scores
-
-
-def _parts(stages: Sequence[str]) -> list[tuple[str, str]]:
-    """Which part each stage looks at, and the name of its table."""
-    wanted = {"train": ("train", "train"), "fit": ("val", "val"), "test": ("test", "test")}
-    wanted["predict"] = ("all", "predict")
-    return [parts for stage, parts in wanted.items() if stage in stages]
 
 
 def _record_folds(experiment: Experiment, run: Path) -> None:

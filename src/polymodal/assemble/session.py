@@ -52,16 +52,18 @@ def recording(
     parent: str | None = None,
     data: Mapping[str, Any] | None = None,
     resume: Path | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> Generator[Session]:
     """Makes the run folder, and sees to it that the run ends with a status.
 
     Args:
         composed: The configuration, for the record.
         config: The same, resolved.
-        kind: `run`, `test`, `predict` or `vote`.
-        parent: The run that this one comes from.
+        kind: `run`, `test`, `predict`, `vote` or `study`.
+        parent: The run or study that this one comes from.
         data: Facts about the data.
         resume: Folder of the run to go on with; None for a new one.
+        notes: Facts for the record that are known from the start.
 
     Yields:
         The session.
@@ -75,7 +77,11 @@ def recording(
         yield Session(path, NullWriter(), path.name)
         return
     mirror = Mirror(build(config["tracker"], "tracker"))
-    folder = RunFolder.open(resume) if resume else _new(composed, config, kind, parent, data, runs)
+    folder = (
+        RunFolder.open(resume)
+        if resume
+        else _new(composed, config, kind, parent, data, runs, notes)
+    )
     announce(folder.path, runs)
     _start(mirror, folder, composed, config)
     writer = RunWriter(Journal(folder.metrics), mirror)
@@ -123,6 +129,7 @@ def _new(
     parent: str | None,
     data: Mapping[str, Any] | None,
     runs: Path,
+    notes: Mapping[str, Any] | None,
 ) -> RunFolder:
     code, difference = code_state(Path.cwd())
     record = RunRecord(
@@ -137,6 +144,7 @@ def _new(
         versions=versions(),
         code=code,
         data=dict(data or {}),
+        notes=dict(notes or {}),
     )
     folder = RunFolder.create(runs, record)
     folder.write_config(composed.text())

@@ -8,7 +8,7 @@ from typing import Any
 from polymodal.errors import ConfigError, nearest
 
 # Sections that may vary within a run: what is trained, on the same data.
-VARIABLE = ("model", "loss", "optimizer", "scheduler", "trainer")
+VARIABLE = ("model", "loss", "optimizer", "scheduler", "balance", "trainer")
 EXPECTED = "an option of what is trained, with a list of the values to try"
 REMEDY = "write it as 'selection.grid={optimizer.lr:[0.001,0.0003]}'"
 

@@ -16,11 +16,13 @@ COMMANDS: Mapping[str, str] = {
     "test": "score a finished run on a split or on other data",
     "predict": "write a prediction table for any manifest, labelled or not",
     "vote": "shallow fusion of finished runs",
-    "demo": "each modality alone, deep fusion and soft voting on the embedded sample",
+    "study": "members, folds and seeds, votes and comparisons as one experiment",
+    "compare": "paired comparison of runs: difference, interval, p",
     "runs": "list the runs here",
-    "show": "show one run",
+    "show": "show one run or study",
     "corpus": "raw corpus to manifest, with every row that was refused and why",
 }
+HIDDEN = ("cell",)  # what a study starts in processes of its own
 EPILOG = """exit codes: 0 done, 1 the run failed, 2 bad input or config (nothing started),
 130 interrupted by the user, 143 terminated by a signal
 
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"polymodal {__version__}")
         return 0
-    if arguments[0] not in COMMANDS:
+    if arguments[0] not in (*COMMANDS, *HIDDEN):
         _complain(
             f"there is no command {arguments[0]!r}\n  to do: {nearest(arguments[0], COMMANDS)}"
         )

@@ -1,4 +1,4 @@
-"""Shows one run: what ran, on what, how it ended, its scores, its files.
+"""Shows one run or study: what ran, on what, how it ended, its scores, its files.
 
 polymodal show last
 polymodal show 20261123 --json
@@ -68,6 +68,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     folder = find_run(Path(arguments.runs), arguments.run)
     record = alive_or_killed(read_record(folder))
+    if record.kind == "study":
+        return _show_study(folder, record.status, as_json=arguments.json)
     folds = [read_record(path) for path in _fold_folders(folder)]
     if arguments.json:
         values = {**record.to_dict(), "path": str(folder), "folds": [f.to_dict() for f in folds]}
@@ -80,6 +82,17 @@ def main(arguments: argparse.Namespace) -> int:
     _print_curves(page, folder)
     _print_config(page, folder)
     _print_files(page, folder)
+    return 0
+
+
+def _show_study(folder: Path, status: str, *, as_json: bool) -> int:
+    from polymodal.cli.study_summary import print_study, read_study
+
+    study = {**read_study(folder), "status": status}
+    if as_json:
+        print(json.dumps(study, indent=1))
+    else:
+        print_study(folder, study)
     return 0
 
 

@@ -23,25 +23,33 @@ def print_outcome(outcome: tuple[Path, RunRecord]) -> None:
     folder, record = outcome
     console = Console()
     parts = sorted({name.partition("/")[0] for name in record.scores}, key=_order)
-    if parts:
-        print_scores(
-            [(part, of_part(record, part)) for part in parts], title=f"{record.name}", first=""
-        )
+    whole, subsets = (
+        [(part, of_part(record, part)) for part in parts if ("@" in part) == given]
+        for given in (False, True)
+    )
+    if whole:
+        print_scores(whole, title=f"{record.name}", first="")
+    if subsets:
+        rows = [(part.partition("@")[2], scores) for part, scores in subsets]
+        print_scores(rows, title="test, of some of the modalities alone", first="", upright=True)
     console.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
 
 
-def print_scores(rows: Sequence[tuple[str, dict[str, float]]], *, title: str, first: str) -> None:
+def print_scores(
+    rows: Sequence[tuple[str, dict[str, float]]], *, title: str, first: str, upright: bool = False
+) -> None:
     """Prints a table with one row a part or member and one column a score.
 
     Args:
         rows: Name of the row and its scores.
         title: Title of the table.
         first: Head of the first column.
+        upright: Whether rows stay rows, however many scores there are.
     """
     names = list(dict.fromkeys(name for _, scores in rows for name in scores))
     by_name = {row: [_cell(scores.get(name)) for name in names] for row, scores in rows}
     table = Table(title=title, title_justify="left")
-    if len(names) <= MANY_SCORES:
+    if upright or len(names) <= MANY_SCORES:
         table.add_column(first)
         for name in names:
             table.add_column(name, justify="right")
@@ -103,8 +111,9 @@ def _print_refused(manifest: Manifest, console: Console) -> None:
         console.print(f"  and {len(manifest.refused) - SHOWN_REFUSALS} more")
 
 
-def _order(part: str) -> int:
-    return ["test", "val"].index(part) if part in ("test", "val") else 2
+def _order(part: str) -> tuple[int, int, str]:
+    first = ["test", "val"].index(part) if part in ("test", "val") else 2
+    return first, part.count("+"), part
 
 
 def of_part(record: RunRecord, part: str) -> dict[str, float]:

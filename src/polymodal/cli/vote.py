@@ -1,6 +1,8 @@
 """Shallow fusion: joins the prediction tables of finished runs by utterance and votes.
 
 polymodal vote RUN RUN ... [voting.on=logits] [voting.weights=[2,1]] [part=val]
+
+It is scored as its first member was, unless `scores=...` says otherwise.
 """
 
 import argparse
@@ -27,17 +29,16 @@ def main(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from polymodal.assemble.ballot import vote
+    from polymodal.assemble.ballot import vote, with_scores_of
     from polymodal.assemble.compose import compose
     from polymodal.cli.start import checked
     from polymodal.cli.summary import print_outcome
 
     runs = [word for word in arguments.overrides if "=" not in word]
-    composed = compose(
-        [word for word in arguments.overrides if "=" in word],
-        config_name="vote",
-        project=Path.cwd(),
-    )
+    overrides = [word for word in arguments.overrides if "=" in word]
+    composed = compose(overrides, config_name="vote", project=Path.cwd())
+    if not any(word.lstrip("+~").startswith("scores") for word in overrides):
+        composed = with_scores_of(runs, composed)
     outcome = vote(runs, composed, checked(composed))
     for words in outcome[1].notes["voting"]:
         print(words)

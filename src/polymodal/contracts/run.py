@@ -31,8 +31,8 @@ class RunRecord:
         name: Short name for people.
         status: One of `STATUSES`.
         experiment: The experiment's name, or `run`.
-        kind: `run`, `test`, `predict` or `vote`.
-        parent: The run that this one comes from, or None.
+        kind: `run`, `test`, `predict`, `vote` or `study`.
+        parent: The run or study that this one comes from, or None.
         seed: Seed of the random numbers.
         fold: Number of the fold, or None for the whole run.
         scores: `<split>/<score>` to its value.

@@ -16,6 +16,7 @@ TOP_LEVEL: Mapping[str, Any] = {
     "stages": list[Literal["fit", "train", "test", "predict"]],
     "resume": str | None,
     "selection": dict[str, Any],
+    "test_subsets": bool,
     "part": Literal["train", "val", "test", "all"],
 }
 

@@ -20,6 +20,7 @@ from polymodal.record.processes import goes_on
 from polymodal.record.redaction import redact, redact_words, redact_yaml
 
 NUM_TRIES = 100
+CELL = "cell"  # a note that makes a run part of a study: `last` is then the study
 # What the index and the commands rely on; a secret that happens to read `finished` changes none.
 NEVER_REDACTED = ("run_id", "status", "kind", "started", "ended")
 
@@ -37,7 +38,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs: Path, record: RunRecord) -> "RunFolder":
-        """Makes a folder that no other run has, and notes it as the last one.
+        """Makes a folder that no other run has; unless it is a study's, it is noted as the last.
 
         Args:
             runs: The folder of all runs; made if it is missing.
@@ -60,7 +61,7 @@ class RunFolder:
             for part in (folder.predictions, folder.checkpoints, folder.figures):
                 part.mkdir()
             folder.save()
-            if record.fold is None:
+            if record.fold is None and CELL not in record.notes:
                 write_whole(runs / LAST, path.name)
         except OSError as error:  # such as a full disk: nothing has started, nothing is left
             shutil.rmtree(path, ignore_errors=True)

@@ -1,9 +1,11 @@
 """The one Lightning module for every model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars
 import pytorch_lightning as pl
 import torch
@@ -15,12 +17,14 @@ from polymodal.contracts.batch import Batch
 from polymodal.contracts.predictions import PredictionTable
 from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Encoder
-from polymodal.errors import CheckpointError
+from polymodal.errors import CheckpointError, ConfigError
 from polymodal.evaluation.evaluate import score_table
 from polymodal.evaluation.scores import Score
+from polymodal.training.balance import FUSED, Balance, NoBalance
 from polymodal.training.collector import Collector, Outputs
 from polymodal.training.optimizers import parameter_groups
 from polymodal.training.tasks import Task
+from polymodal.training.unimodal import Totals, measure, own_parameters, unimodal_outputs
 
 
 class TrainingModule(pl.LightningModule):
@@ -37,10 +41,14 @@ class TrainingModule(pl.LightningModule):
         scores: Name to score.
         optimizer: Parameter groups to optimiser.
         scheduler: Optimiser and number of steps to schedule.
+        balance: What the modalities' own losses do to the training; None for nothing.
         seed: Seed of every epoch's random numbers.
         fold: Number of the fold.
         run_id: The run, for the prediction tables.
         speakers: Columns `utterance_id` and `speaker`, for the prediction tables; None for none.
+
+    Attributes:
+        withheld: Modalities that are treated as absent; their encoders are not computed.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class TrainingModule(pl.LightningModule):
         scores: Mapping[str, Score],
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[[Optimizer, int], Any],
+        balance: Balance | None = None,
         seed: int = 0,
         fold: int = 0,
         run_id: str = "",
@@ -67,6 +76,12 @@ class TrainingModule(pl.LightningModule):
         self.speakers = speakers
         self.collector = Collector()
         self.part, self.predictions = "test", Path()
+        self.withheld: frozenset[str] = frozenset()
+        self.balance = balance or NoBalance()
+        self.heads = self.balance.heads(self.widths, task.num_outputs)
+        self.own: dict[str, list[nn.Parameter]] = {}
+        self.trained, self.confidences = Totals(), Totals()
+        self.validated: dict[str, float] = {}
         self.frames = {"valid": 0, "padded": 0}
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch output"]:
@@ -78,13 +93,41 @@ class TrainingModule(pl.LightningModule):
         Returns:
             Outputs `[batch, output]`.
         """
-        encoded = {
+        return self.fuse(self.encode(batch))
+
+    def encode(self, batch: Batch) -> dict[str, Sequence]:
+        """Encodes the modalities of a batch; those it lacks, or that are withheld, are absent.
+
+        Args:
+            batch: The batch.
+
+        Returns:
+            Modality to the output of its encoder.
+        """
+        return {
             name: encoder(batch.modalities[name])
-            if name in batch.modalities
+            if name in batch.modalities and name not in self.withheld
             else self._absent(len(batch), self.widths[name])
             for name, encoder in self.encoders.items()
         }
-        logits: Tensor = self.model(encoded)
+
+    def fuse(
+        self, encoded: Mapping[str, Sequence], withheld: Collection[str] = ()
+    ) -> Float[Tensor, "batch output"]:
+        """Computes the outputs for what `encode` has returned.
+
+        Args:
+            encoded: Modality to the output of its encoder.
+            withheld: Modalities to treat as absent.
+
+        Returns:
+            Outputs `[batch, output]`.
+        """
+        shown = {
+            name: self._absent(len(one.valid_mask), self.widths[name]) if name in withheld else one
+            for name, one in encoded.items()
+        }
+        logits: Tensor = self.model(shown)
         return logits.float()  # also under bfloat16, for the loss and the prediction tables
 
     def _absent(self, num_utterances: int, width: int) -> Sequence:
@@ -98,9 +141,24 @@ class TrainingModule(pl.LightningModule):
         """Moves a batch, which Lightning cannot do by itself for our record."""
         return batch.to(device, non_blocking=True)
 
+    def on_fit_start(self) -> None:
+        """Finds what belongs to one modality alone.
+
+        Raises:
+            ConfigError: The balance needs validation losses, and there are none.
+        """
+        if self.balance.validates and not self.trainer.enable_validation:
+            raise ConfigError(
+                f"balance: {type(self.balance).__name__} weighs losses by validation, of which "
+                "there is none",
+                remedy="set split.val above 0, or use balance=auxiliary",
+            )
+        self.own = own_parameters(self.encoders, self.model)
+
     def on_train_epoch_start(self) -> None:
-        """Begins to count padding anew."""
+        """Begins to count padding and losses anew."""
         self.frames = {"valid": 0, "padded": 0}
+        self.trained, self.confidences, self.validated = Totals(), Totals(), {}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds each epoch by its number, so that a resumed run draws what it would have drawn."""
@@ -123,7 +181,9 @@ class TrainingModule(pl.LightningModule):
         for sequence in batch.modalities.values():
             self.frames["padded"] += sequence.valid_mask.numel()
             self.frames["valid"] += int(sequence.valid_mask.sum())
-        loss: Tensor = self.loss(self(batch), batch.targets)
+        encoded = self.encode(batch)
+        fused: Tensor = self.loss(self.fuse(encoded), batch.targets)
+        loss = self._balanced(fused, encoded, batch)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_idx}, with "
@@ -131,33 +191,76 @@ class TrainingModule(pl.LightningModule):
                 "optimizer.lr or trainer.gradient_clip_val=1"
             )
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log("train/loss", loss, on_step=True, on_epoch=False, sync_dist=True)
+        self.log("train/loss", fused, on_step=True, on_epoch=False, sync_dist=True)
         self.log("train/lr", rate, on_step=True, on_epoch=False)
         return loss
 
+    def _balanced(self, fused: Tensor, encoded: Mapping[str, Sequence], batch: Batch) -> Tensor:
+        """What is minimised, as the balance puts it together."""
+        measured = measure(
+            self.heads, encoded, batch.targets, self.loss, detached=self.balance.modulates
+        )
+        for name, one in measured.items():
+            self.trained.add(name, one.loss, one.num)
+            self.confidences.add(name, one.confidence, one.num)
+        if measured:
+            self.trained.add(FUSED, fused, len(batch))
+        return self.balance.loss(fused, measured)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Lets the balance change the gradients, which are equal on all ranks by now."""
+        if self.balance.modulates:
+            seed = self.seed * 1_000_003 + self.global_step
+            self.balance.modulate(self.own, self.confidences.take(self._over_ranks), seed)
+
+    def _over_ranks(self, sums: Tensor) -> Tensor:
+        added: Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return added
+
     def on_train_epoch_end(self) -> None:
-        """Logs the share of frames that were padding."""
+        """Logs the share of frames that were padding, and how the modalities do alone."""
         share = 1 - self.frames["valid"] / max(1, self.frames["padded"])
         self.log("train/padding_share", share, sync_dist=True)
+        trained = self.trained.take(self._over_ranks)
+        self.balance.learn(trained, self.validated)
+        alone = {f"loss_{name}": loss for name, loss in trained.items() if name != FUSED}
+        shown = {**alone, **self.balance.shown()}
+        self.log_dict({f"train/{name}": one for name, one in shown.items()}, sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the last epoch's outputs, the sanity check's included."""
         self.collector.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keeps the logits of one batch.
+        """Keeps the logits of one batch, those of the unimodal heads beside the fused ones.
 
         Args:
             batch: The batch.
             batch_idx: Number of the batch.
         """
-        self.collector.add(batch, self(batch))
+        encoded = self.encode(batch)
+        outputs = [self.fuse(encoded), *unimodal_outputs(self.heads, encoded)]
+        self.collector.add(batch, torch.cat(outputs, dim=1))
 
     def on_validation_epoch_end(self) -> None:
         """Scores the validation part from the predictions of all ranks."""
         outputs = self.collector.gather()
-        if outputs is not None:
-            self._log_scores(outputs, "val")
+        if outputs is None:
+            return
+        each = np.split(outputs.logits, 1 + len(self.heads), axis=1)
+        self._log_scores(replace(outputs, logits=each[0]), "val")
+        if self.heads:
+            said = dict(zip([FUSED, *self.heads], each, strict=True))
+            self._validate_each(said, outputs.targets)
+
+    def _validate_each(self, said: Mapping[str, np.ndarray], targets: np.ndarray) -> None:
+        """Keeps the loss of the fused model and of each head, over the rows that it has seen."""
+        for name, logits in said.items():
+            rows = self.task.known(targets) & ~np.isnan(logits).any(axis=1)
+            if rows.any():
+                self.validated[name] = float(self._loss_of(logits[rows], targets[rows]))
+        alone = {name: self.validated[name] for name in self.heads if name in self.validated}
+        self.log_dict({f"val/loss_{name}": loss for name, loss in alone.items()}, sync_dist=True)
 
     def on_test_epoch_start(self) -> None:
         """Forgets earlier outputs."""
@@ -179,9 +282,7 @@ class TrainingModule(pl.LightningModule):
             return
         if self.trainer.is_global_zero:
             self.predictions.mkdir(parents=True, exist_ok=True)
-            table = self._table(outputs, self.part)
-            if self.speakers is not None:
-                table = table.with_speakers(self.speakers)
+            table = self.table(outputs, self.part)
             table.write(self.predictions / f"{self.part}.parquet")
 
     def configure_optimizers(self) -> Any:
@@ -194,12 +295,16 @@ class TrainingModule(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the order of the classes beside the weights."""
+        """Keeps the order of the classes and the state of the balance beside the weights."""
         checkpoint["polymodal_classes"] = self.declared
+        if state := self.balance.state():
+            checkpoint["polymodal_balance"] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses weights that were trained for other classes or another order of them."""
         self.check_classes(checkpoint)
+        if state := checkpoint.get("polymodal_balance"):
+            self.balance.restore(state)
 
     def load_weights(self, checkpoint: dict[str, Any]) -> None:
         """Takes over the weights of a checkpoint.
@@ -241,8 +346,17 @@ class TrainingModule(pl.LightningModule):
         """What each output stands for, in their order."""
         return [*self.task.classes, *self.task.values]
 
-    def _table(self, outputs: Outputs, part: str) -> PredictionTable:
-        return self.task.table(
+    def table(self, outputs: Outputs, part: str) -> PredictionTable:
+        """Fills a prediction table.
+
+        Args:
+            outputs: What was said, and what is true.
+            part: Name of the part of the data.
+
+        Returns:
+            The table, with the speakers where they are known.
+        """
+        table = self.task.table(
             outputs.utterance_ids,
             outputs.logits,
             outputs.targets,
@@ -251,12 +365,17 @@ class TrainingModule(pl.LightningModule):
             seed=self.seed,
             run_id=self.run_id,
         )
+        return table if self.speakers is None else table.with_speakers(self.speakers)
 
     def _log_scores(self, outputs: Outputs, part: str) -> None:
         known = self.task.known(outputs.targets)  # a library's loss does not know ours for unknown
-        with torch.no_grad():
-            logits = torch.from_numpy(outputs.logits[known]).to(self.device)
-            targets = torch.from_numpy(outputs.targets[known]).to(self.device)
-            loss = self.loss(logits, targets)
-        scores = score_table(self._table(outputs, part), self.scores)
+        loss = self._loss_of(outputs.logits[known], outputs.targets[known])
+        scores = score_table(self.table(outputs, part), self.scores)
         self.log_dict({f"{part}/loss": loss, **scores}, batch_size=1, rank_zero_only=False)
+
+    @torch.no_grad()
+    def _loss_of(self, logits: np.ndarray, targets: np.ndarray) -> Tensor:
+        loss: Tensor = self.loss(
+            torch.from_numpy(logits).to(self.device), torch.from_numpy(targets).to(self.device)
+        )
+        return loss

@@ -17,10 +17,13 @@ class Display(AbstractContextManager["Display"]):
 
     Args:
         console: Where to write; None for standard error.
+        line_every_s: Time between plain lines, where there is no terminal.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+    def __init__(
+        self, console: Console | None = None, *, line_every_s: float = LINE_EVERY_S
+    ) -> None:
+        self.console, self.line_every_s = console or Console(stderr=True), line_every_s
         self.started = time.monotonic()
         self.last_line = 0.0
         self.bar: Progress | None = None
@@ -52,7 +55,7 @@ class Display(AbstractContextManager["Display"]):
         if self.bar and self.task is not None:
             self.bar.update(self.task, description=words, completed=share, left=left)
             return
-        if important or time.monotonic() - self.last_line > LINE_EVERY_S:
+        if important or time.monotonic() - self.last_line > self.line_every_s:
             self.last_line = time.monotonic()
             line = f"{words} · {share:.0%} {left}".rstrip()
             self.console.print(line, highlight=False, soft_wrap=True)

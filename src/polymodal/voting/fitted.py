@@ -1,30 +1,35 @@
 """Shallow fusion that learns from validation predictions how far to trust each member.
 
-What is fitted is fitted fold by fold, on the validation rows of that fold alone: the rows that are
-voted on have no say in it.
-
 Legend: table = voters, utterance = rows, class = declared classes.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain, combinations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from polymodal.contracts.predictions import PredictionTable
 from polymodal.errors import PredictionError
-from polymodal.voting.join import Joined, join, log_of_shares, voted_columns
+from polymodal.voting.fitting import (
+    Combine,
+    Known,
+    Logs,
+    Shares,
+    Targets,
+    log_softmax,
+    loss,
+    temperature,
+    vote_by_fold,
+)
+from polymodal.voting.join import log_of_shares
 
-Logs = Float[np.ndarray, "table utterance class"]
-Targets = Int[np.ndarray, " utterance"]
-Combine = Callable[[Logs], np.ndarray]
-# From log probabilities and classes of validation rows, and the members' names: how to combine
-# other log probabilities, and what was found, in words.
-Fit = Callable[[Logs, Targets, Sequence[str]], tuple[Combine, list[str]]]
-TEMPERATURES = np.geomspace(0.05, 20, 121)
+Each = Float[np.ndarray, " table"]
 NUM_STEPS = 200
-SURE = 1.645  # one-sided 95 %
+MOST = 8  # members of which all subsets are weighed
+NEXT_TO_NONE = 0.05  # of a vote
+NOTHING = 1e-6  # nats
 
 
 def weighted_vote(
@@ -48,9 +53,10 @@ def weighted_vote(
         A table sorted by id; its logits are logarithms of probabilities.
 
     Raises:
-        PredictionError: The tables cannot be joined, or a fold has no labelled validation row.
+        PredictionError: The tables cannot be joined, are not over one class an utterance, or a fold
+            has no labelled validation row.
     """
-    return _fitted(tables, validation, _fit_weights, say)
+    return vote_by_fold(tables, validation, _fit_weights, say)
 
 
 def calibrated_vote(
@@ -59,26 +65,29 @@ def calibrated_vote(
     *,
     say: Callable[[str], None] = lambda words: None,
 ) -> PredictionTable:
-    """Multiplies calibrated probabilities, without members that are at chance.
+    """Multiplies calibrated probabilities, of the members of which validation says that they help.
 
     Each member's logits are divided by the temperature that makes validation labels most likely
-    (Guo et al., ICML 2017). A member whose mean recall on validation is not surely above chance
-    (one-sided, 95 %) has no vote. The calibrated ones are multiplied (Hinton, 2002), with one more
-    temperature for the product. Where that makes validation labels less likely than the best
-    member alone, the best member is taken.
+    (Guo et al., ICML 2017); one that is then no better than guessing has no vote. The calibrated
+    ones are multiplied (Hinton, 2002), with one more temperature for the product. Whose product?
+    All subsets of the members (of more than eight, the eight best) are averaged, each as likely as
+    it makes the validation labels, less half the logarithm of their number a member (Schwarz, 1978;
+    Hoeting et al., 1999). So few rows do not decide by a hair that a useful member goes or a
+    useless one stays.
 
     Args:
         tables: Two or more tables; `join` says how their rows find each other.
         validation: Their validation tables, in the same order.
-        say: Gets which members have no vote, in words.
+        say: Gets which members have no vote or an unsure one, in words.
 
     Returns:
         A table sorted by id; its logits are logarithms of probabilities.
 
     Raises:
-        PredictionError: The tables cannot be joined, or a fold has no labelled validation row.
+        PredictionError: The tables cannot be joined, are not over one class an utterance, or a fold
+            has no labelled validation row.
     """
-    return _fitted(tables, validation, _fit_calibrated, say)
+    return vote_by_fold(tables, validation, _fit_calibrated, say)
 
 
 def greedy_vote(
@@ -103,116 +112,84 @@ def greedy_vote(
         A table sorted by id; its logits are logarithms of the averaged probabilities.
 
     Raises:
-        PredictionError: The tables cannot be joined, a fold has no labelled validation row, or
-            there is no round.
+        PredictionError: The tables cannot be joined, are not over one class an utterance, a fold
+            has no labelled validation row, or there is no round.
     """
     if num_rounds < 1:
         raise PredictionError(f"voting.num_rounds={num_rounds}", expected="at least 1")
-    return _fitted(tables, validation, partial(_fit_greedy, num_rounds=num_rounds), say)
+    return vote_by_fold(tables, validation, partial(_fit_greedy, num_rounds=num_rounds), say)
 
 
-def _fitted(
-    tables: Sequence[PredictionTable],
-    validation: Sequence[PredictionTable],
-    fit: Fit,
-    say: Callable[[str], None],
-) -> PredictionTable:
-    joined, learnt = join(tables), join(validation)
-    if joined.classes != learnt.classes or not joined.classes:
-        raise PredictionError(
-            "fitted votes are over classes, the same in the tables and in those of validation",
-            remedy="use voting=soft for values and several labels",
-        )
-    logs, known = _log_softmax(joined.logits), _log_softmax(learnt.logits)
-    targets = PredictionTable(learnt.frame, learnt.classes).targets()
-    names = [table.run_id or f"member {place}" for place, table in enumerate(tables, start=1)]
-    voted = np.empty(logs.shape[1:])
-    keys = ["fold"] if joined.frame["fold"].n_unique() > 1 else []
-    for fold in joined.frame.select(keys).unique().sort(keys).iter_rows() if keys else [()]:
-        rows, fitting = _rows(joined, fold), _rows(learnt, fold) & (targets >= 0)
-        where = f"fold {fold[0]}: " if fold else ""
-        if not fitting.any():
-            raise PredictionError(
-                f"{where}the members have no labelled validation row to fit a vote on",
-                remedy="train them with split.val above 0, or use voting=soft",
-            )
-        combine, found = fit(known[:, fitting], targets[fitting], names)
-        for words in found:
-            say(where + words)
-        voted[rows] = combine(logs[:, rows])
-    frame = joined.frame.with_columns(voted_columns(joined, voted))
-    return PredictionTable(frame, joined.classes, tables[0].task)
-
-
-def _rows(joined: Joined, fold: tuple[int, ...]) -> np.ndarray:
-    if not fold:
-        return np.ones(joined.frame.height, dtype=bool)
-    return (joined.frame["fold"] == fold[0]).to_numpy()
-
-
-def _fit_weights(logs: Logs, targets: Targets, names: Sequence[str]) -> tuple[Combine, list[str]]:
+def _fit_weights(known: Known) -> tuple[Combine, list[str]]:
+    logs, targets = known.logs, known.targets
     weights, step = np.full(len(logs), 1 / len(logs)), 1.0
-    lowest = _loss(np.tensordot(weights, logs, axes=1), targets)
+    lowest = loss(np.tensordot(weights, logs, axes=1), targets)
     for _ in range(NUM_STEPS):
-        shares = np.exp(_log_softmax(np.tensordot(weights, logs, axes=1)))
+        shares = np.exp(log_softmax(np.tensordot(weights, logs, axes=1)))
         said = logs[:, np.arange(len(targets)), targets].mean(axis=1)
         slope = (shares * logs).sum(axis=2).mean(axis=1) - said
-        while step > 1e-6:  # downhill, as far as weights stay positive
+        while step > NOTHING:  # downhill, as far as weights stay positive
             tried = np.maximum(weights - step * slope, 0)
-            if (loss := _loss(np.tensordot(tried, logs, axes=1), targets)) <= lowest:
-                weights, lowest, step = tried, loss, step * 2
+            if (reached := loss(np.tensordot(tried, logs, axes=1), targets)) <= lowest:
+                weights, lowest, step = tried, reached, step * 2
                 break
             step /= 2
     total = max(weights.sum(), 1e-12)
-    shown = (f"{name} {one / total:.2f}" for name, one in zip(names, weights, strict=True))
+    shown = (f"{name} {one / total:.2f}" for name, one in zip(known.names, weights, strict=True))
     return (
-        lambda other: _log_softmax(np.tensordot(weights, other, axes=1)),
+        lambda other: log_softmax(np.tensordot(weights, other, axes=1)),
         [f"weights {', '.join(shown)}"],
     )
 
 
-def _fit_calibrated(
-    logs: Logs, targets: Targets, names: Sequence[str]
-) -> tuple[Combine, list[str]]:
-    temperatures = np.array([_temperature(one, targets) for one in logs])
-    calibrated = _cooled(logs, temperatures)
-    able = [place for place, one in enumerate(logs) if _above_chance(one, targets)]
-    found = [
-        f"{name} is at chance on validation and has no vote"
-        for place, name in enumerate(names)
-        if place not in able
-    ]
-    best = int(np.argmin([_loss(one, targets) for one in calibrated]))
-    able = able or [best]
-    product = calibrated[able].sum(axis=0)
-    final = _temperature(_log_softmax(product), targets)
-    alone = _loss(calibrated[best], targets)
-    if _loss(_log_softmax(product / final), targets) > alone:
-        found.append(
-            f"together they are no better on validation than {names[best]} alone, which is taken"
-        )
-        able, final = [best], 1.0
+def _fit_calibrated(known: Known) -> tuple[Combine, list[str]]:
+    temperatures, gains = _temperatures(known)
+    able = np.argsort(-gains, kind="stable")[:MOST]
+    able = able[gains[able] > NOTHING] if gains.max() > NOTHING else able
+    subsets = [list(one) for one in chain(*(combinations(able, k + 1) for k in range(len(able))))]
+    calibrated = _cooled(known.logs, temperatures)
+    finals, weighed = np.transpose(
+        [temperature(calibrated[one].sum(axis=0), known.targets) for one in subsets]
+    )
+    weighed = weighed - np.array([len(one) for one in subsets]) * np.log(len(known.targets)) / 2
+    shares = np.exp(weighed - weighed.max())
+    shares = np.where(shares < NEXT_TO_NONE, 0, shares) / shares[shares >= NEXT_TO_NONE].sum()
 
     def combine(other: Logs) -> np.ndarray:
-        return _log_softmax(_cooled(other, temperatures)[able].sum(axis=0) / final)
+        cooled = _cooled(other, temperatures)
+        each = [
+            log_softmax(cooled[s].sum(axis=0) / t) for s, t in zip(subsets, finals, strict=True)
+        ]
+        return log_of_shares(np.tensordot(shares, np.exp(each), axes=1))
 
-    return combine, found
+    votes = np.array([[place in one for place in range(len(gains))] for one in subsets])
+    return combine, _found(known.names, gains, shares @ votes)
 
 
-def _fit_greedy(
-    logs: Logs, targets: Targets, names: Sequence[str], *, num_rounds: int
-) -> tuple[Combine, list[str]]:
-    temperatures = np.array([_temperature(one, targets) for one in logs])
-    shares, ones = np.exp(_cooled(logs, temperatures)), np.eye(len(logs))
-    counts, best, reached = np.zeros(len(logs)), ones[0], (-1.0, 0.0)
+def _found(names: Sequence[str], gains: Each, helps: Each) -> list[str]:
+    """Which members have no vote, or one that is unsure."""
+    found = [] if gains.max() > NOTHING else ["no member is above chance on validation"]
+    for name, gain, share in zip(names, gains, helps, strict=True):
+        if not share:
+            why = "adds nothing to the others" if gain > NOTHING else "is at chance"
+            found.append(f"{name} {why} on validation and has no vote")
+        elif share < 1 - NEXT_TO_NONE:
+            found.append(f"{name} helps with a probability of {share:.1f}")
+    return found
+
+
+def _fit_greedy(known: Known, *, num_rounds: int) -> tuple[Combine, list[str]]:
+    temperatures, _ = _temperatures(known)
+    shares, ones = np.exp(_cooled(known.logs, temperatures)), np.eye(len(known.logs))
+    counts, best, reached = np.zeros(len(ones)), ones[0], (-1.0, 0.0)
     for _ in range(num_rounds):
-        tried = [_worth(np.tensordot(counts + one, shares, axes=1), targets) for one in ones]
+        tried = [_worth(np.tensordot(counts + one, shares, axes=1), known.targets) for one in ones]
         chosen = max(range(len(ones)), key=lambda place: tried[place])
         counts = counts + ones[chosen]
         if tried[chosen] > reached:
             best, reached = counts, tried[chosen]
     weights = best / best.sum()
-    shown = (f"{name} {count:.0f} times" for name, count in zip(names, best, strict=True))
+    shown = (f"{name} {count:.0f} times" for name, count in zip(known.names, best, strict=True))
 
     def combine(other: Logs) -> np.ndarray:
         cooled = np.exp(_cooled(other, temperatures))
@@ -221,39 +198,18 @@ def _fit_greedy(
     return combine, [f"selected {', '.join(shown)}"]
 
 
-def _worth(shares: Float[np.ndarray, "utterance class"], targets: Targets) -> tuple[float, float]:
+def _worth(shares: Shares, targets: Targets) -> tuple[float, float]:
     """Mean recall, then likelihood: what a selection is judged by."""
     hits = shares.argmax(axis=1) == targets
     recall = np.mean([hits[targets == one].mean() for one in np.unique(targets)])
-    return float(recall), -_loss(log_of_shares(shares), targets)
+    return float(recall), -loss(log_of_shares(shares), targets)
 
 
-def _above_chance(logs: Float[np.ndarray, "utterance class"], targets: Targets) -> bool:
-    """Whether the mean recall is surely above that of guessing."""
-    hits = logs.argmax(axis=1) == targets
-    present = np.unique(targets)
-    recalls = np.array([hits[targets == one].mean() for one in present])
-    counts = np.array([(targets == one).sum() for one in present])
-    # Half a hit and half a miss are added, so that a few lucky rows are not taken for certainty.
-    spread = (recalls * counts + 0.5) / (counts + 1)
-    error = np.sqrt((spread * (1 - spread) / counts).sum()) / len(present)
-    return bool(recalls.mean() - SURE * error > 1 / len(present))
+def _temperatures(known: Known) -> tuple[Each, Each]:
+    """The temperature of each member, and what its calibrated probabilities gain on guessing."""
+    found = np.array([temperature(one, known.targets) for one in known.logs])
+    return found[:, 0], found[:, 1]
 
 
-def _temperature(logs: Float[np.ndarray, "utterance class"], targets: Targets) -> float:
-    losses = [_loss(_log_softmax(logs / one), targets) for one in TEMPERATURES]
-    return float(TEMPERATURES[int(np.argmin(losses))])
-
-
-def _cooled(logs: Logs, temperatures: Float[np.ndarray, " table"]) -> Logs:
-    return _log_softmax(logs / temperatures[:, None, None])
-
-
-def _loss(logs: Float[np.ndarray, "utterance class"], targets: Targets) -> float:
-    normalised = _log_softmax(logs)
-    return float(-normalised[np.arange(len(targets)), targets].mean())
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+def _cooled(logs: Logs, temperatures: Each) -> Logs:
+    return log_softmax(logs / temperatures[:, None, None])

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from polymodal.contracts.predictions import LOGIT, VALUE, PredictionTable
+from polymodal.contracts.predictions import ID, LOGIT, SPEAKER, VALUE, PredictionTable
 from polymodal.errors import PredictionError
 
 NUM_SHOWN = 5
-KEY = "utterance_id"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Joined:
     """The same utterances as several tables see them.
 
     Args:
-        frame: The first table's rows, sorted by the key, with the labels that any table knows.
+        frame: The first table's rows, sorted by the key, with what any table knows of labels and
+            speakers.
         logits: Of each table, `[table, utterance, class]`, float64, rows as in `frame`.
         values: Of each table, `[table, utterance, value]`.
         classes: The classes in the order of the logits, which is the first table's.
@@ -34,8 +35,8 @@ class Joined:
 def join(tables: Sequence[PredictionTable]) -> Joined:
     """Joins tables by utterance id and split, and by fold and seed where a table has several.
 
-    Classes in another order are put in the first table's by name. A label that only some of the
-    tables know counts for all.
+    Classes in another order are put in the first table's by name. A label or speaker that only some
+    of the tables know counts for all.
 
     Args:
         tables: Two or more tables of the same utterances.
@@ -68,6 +69,7 @@ def join(tables: Sequence[PredictionTable]) -> Joined:
     for frame, name in zip(frames[1:], names[1:], strict=True):
         _check_same_rows(frames[0], frame, keys, (names[0], name))
     frame = frames[0].with_columns(_labels(frames, names)) if classes else frames[0]
+    frame = frame.with_columns(_speakers(frames))
     logits, values = (_stacked(frames, each) for each in (columns, outputs))
     return Joined(frame, logits, values, classes)
 
@@ -100,7 +102,7 @@ def _keys(tables: Sequence[PredictionTable]) -> list[str]:
         for column in ("fold", "seed")
         if any(table.frame[column].n_unique() > 1 for table in tables)
     ]
-    return [KEY, "split", *several]
+    return [ID, "split", *several]
 
 
 def _check_unique(frame: pl.DataFrame, keys: list[str], name: str) -> None:
@@ -154,8 +156,16 @@ def _labels(frames: Sequence[pl.DataFrame], names: Sequence[str]) -> pl.Series:
     return labels
 
 
+def _speakers(frames: Sequence[pl.DataFrame]) -> list[pl.Series]:
+    """Who spoke, as far as any table knows."""
+    known = [frame[SPEAKER] for frame in frames if SPEAKER in frame.columns]
+    return (
+        [reduce(lambda one, other: one.zip_with(one.is_not_null(), other), known)] if known else []
+    )
+
+
 def _shown(frame: pl.DataFrame) -> str:
-    ids = frame[KEY].unique().sort().to_list()
+    ids = frame[ID].unique().sort().to_list()
     more = f" and {len(ids) - NUM_SHOWN} more" if len(ids) > NUM_SHOWN else ""
     return ", ".join(map(repr, ids[:NUM_SHOWN])) + more
 

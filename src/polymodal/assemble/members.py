@@ -1,0 +1,105 @@
+"""The members of a study as configurations: the same folds, seeds and corpus for all."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from polymodal.assemble.compose import Composed, change, compose
+from polymodal.errors import ConfigError
+from polymodal.study.plan import Member, Plan
+
+# What must be the same in all members that are trained on the study's corpus.
+COMMON = ("corpus", "split")
+# The sections that a study decides for all its members.
+SHARED = ("paths", "tracker")
+STAGES = ["fit", "train", "test"]
+# Of a protocol, what still holds when the folds are read from a file.
+PROMISES = ("speaker_dependent", "disjoint")
+
+
+def compose_members(plan: Plan, study: Composed) -> dict[str, Composed]:
+    """Composes every member as the study changes it.
+
+    Args:
+        plan: The study.
+        study: Its configuration.
+
+    Returns:
+        Name to configuration.
+
+    Raises:
+        ConfigError: An override cannot be used, or members that are to be compared name different
+            corpora or splits.
+    """
+    composed = {one.name: _composed(plan, one, study) for one in plan.members}
+    first = reference(plan)
+    for member in plan.members:
+        for key in () if member.applied else COMMON:
+            mine, its = (composed[one].resolved()[key] for one in (member.name, first))
+            if mine != its:
+                differing = [k for k in {**mine, **its} if mine.get(k) != its.get(k)]
+                raise ConfigError(
+                    f"the members {first} and {member.name} have different {key}: "
+                    f"{key}.{differing[0]} is {its.get(differing[0])!r} and "
+                    f"{mine.get(differing[0])!r}",
+                    expected="the same utterances and folds, so that members can be compared",
+                    remedy=f"name the {key} in study.protocol, such as [{key}=…], or mark a member "
+                    "that is trained elsewhere with applied: true",
+                )
+    return composed
+
+
+def reference(plan: Plan) -> str:
+    """Returns the member whose corpus and folds are the study's.
+
+    Args:
+        plan: The study.
+    """
+    return next(one.name for one in plan.members if not one.applied)
+
+
+def with_folds(composed: Composed, file: str) -> Composed:
+    """Returns a member's configuration that takes its folds from a file.
+
+    Args:
+        composed: The member.
+        file: The folds.
+    """
+    before = composed.resolved()["split"]
+    kept = {name: before[name] for name in PROMISES if name in before}
+    fresh = change(composed, ["split=file", f"split.file={file}", "split.inner=true"])
+    return _named(with_options(fresh, {f"split.{k}": v for k, v in kept.items()}), composed)
+
+
+def with_options(composed: Composed, options: dict[str, Any]) -> Composed:
+    """Returns a configuration with other values.
+
+    Args:
+        composed: The configuration.
+        options: Dotted key to value.
+    """
+    config = composed.config.copy()
+    OmegaConf.set_struct(config, False)
+    for key, value in options.items():
+        OmegaConf.update(config, key, value, merge=False)
+    OmegaConf.set_struct(config, True)
+    words = [f"{key}={value}" for key, value in options.items()]
+    return Composed(config, composed.choices, (*composed.overrides, *words), composed.name)
+
+
+def _composed(plan: Plan, member: Member, study: Composed) -> Composed:
+    composed = compose(list(member.run))
+    words = [*([] if member.applied else plan.protocol), *plan.shared]
+    root = member.root or (None if member.applied else plan.root)
+    words += [f"corpus.root={root}"] if root else []
+    composed = _named(change(composed, words), composed)
+    sections = {name: study.config[name] for name in SHARED}
+    changed = with_options(composed, {**sections, "stages": STAGES})
+    return _named(changed, composed)
+
+
+def _named(changed: Composed, before: Composed, more: Sequence[str] = ()) -> Composed:
+    """The changed configuration, its overrides with those that it was composed with."""
+    words = (*before.overrides, *(one for one in changed.overrides if one not in before.overrides))
+    return Composed(changed.config, before.choices, (*words, *more), before.name)

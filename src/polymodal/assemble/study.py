@@ -1,0 +1,356 @@
+"""Runs a study: the cells that are missing, votes over their predictions, and what follows."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from polymodal.assemble.at_once import small
+from polymodal.assemble.ballot import is_fitted, vote_tables
+from polymodal.assemble.cells import Cell, Check, cell_key, code_version, digest, recorded
+from polymodal.assemble.compose import Composed, compose, project_packages
+from polymodal.assemble.experiment import Experiment
+from polymodal.assemble.facts import facts
+from polymodal.assemble.launch import Job, last_line, launch
+from polymodal.assemble.members import compose_members, reference, with_folds, with_options
+from polymodal.assemble.runner import Outcome
+from polymodal.assemble.session import Session, recording, stage_time
+from polymodal.contracts.run import RunRecord
+from polymodal.data.folds import write_folds
+from polymodal.errors import ConfigError, RunError, nearest
+from polymodal.evaluation.evaluate import score_names
+from polymodal.record.files import write_whole
+from polymodal.record.index import list_runs
+from polymodal.safety.files import sha256_of
+from polymodal.study.plan import Plan, Vote
+from polymodal.study.report import write_report
+from polymodal.study.results import Told, read_told, spread, summarise
+from polymodal.training.progress import Display
+
+FOLDS = ".folds"  # in the folder of runs: folds by their content, which studies share
+STUDY = "study.json"
+LINE_EVERY_S = 60.0
+
+
+def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Outcome:
+    """Runs what is missing of a study, votes, compares, and writes its report.
+
+    A study of this name that was stopped is continued in its folder. Cells that have finished, in
+    this study or in another, are not run again unless their configuration, data or code changed.
+
+    Args:
+        composed: The configuration of the study.
+        config: The same, resolved and checked.
+        check: Resolves the configuration of a member and refuses what cannot work.
+
+    Returns:
+        Folder and record of the study.
+
+    Raises:
+        UserError: Something is wrong with a member or a vote; nothing was started.
+        RunFailedError: A cell failed; the others have run, and are kept.
+    """
+    plan = Plan.read(config["study"], num_devices=torch.cuda.device_count())
+    runs = Path(config["paths"]["runs"])
+    members = compose_members(plan, composed)
+    first = Experiment.prepare(check(members[reference(plan)]))
+    _check_score(plan, first)
+    votes = _check_votes(plan, first, check)
+    cells = _cells(plan, members, first, check, runs)
+    about = facts(first)
+    with (
+        recording(
+            composed, config, kind="study", data=about, resume=_stopped(runs, composed.name)
+        ) as session,
+        Display(line_every_s=LINE_EVERY_S) as display,
+    ):
+        book = _Book(session, plan, first, about, composed)
+        write_folds(session.path / "folds.json", first.folds, first.fingerprint)
+        with stage_time(session, "cells"):
+            _run_cells(cells, plan, runs, book, display)
+        display.show("comparing", 0.99, important=True)
+        with stage_time(session, "compare"):
+            told = _vote(plan, votes, _told(plan, cells, first), display)
+            book.close(cells, summarise(plan, told, first.scores, first.task.monitor))
+            write_report(book.summary(cells), session.path)
+    return session.path, RunRecord.read(session.path / "run.json")
+
+
+def _cells(
+    plan: Plan, members: Mapping[str, Composed], first: Experiment, check: Check, runs: Path
+) -> list[Cell]:
+    """Every cell with its key; each member is built once, so that its faults show now."""
+    project = Path.cwd()
+    packages = [project / name for name in project_packages(project)]
+    packages = [one if one.is_dir() else one.with_suffix(".py") for one in packages]
+    code = code_version(packages)
+    file = _store_folds(first, runs / FOLDS)
+    corpus = first.config["corpus"]
+    cells = []
+    for member in plan.members:
+        composed = members[member.name]
+        composed = composed if member.applied else with_folds(composed, str(file))
+        experiment = Experiment.prepare(check(composed))
+        at_once = plan.together and small(experiment)
+        for share in (*sorted(plan.shares), 1.0):
+            for seed in plan.seeds:
+                varied = with_options(composed, {"seed": seed, "data.train_share": share})
+                cell = Cell(
+                    member.name,
+                    seed,
+                    share,
+                    varied,
+                    cell_key(varied.resolved(), experiment.fingerprint, code),
+                    applied=corpus if member.applied else None,
+                    at_once=at_once,
+                )
+                cells.append(cell)
+    return cells
+
+
+def _store_folds(first: Experiment, folder: Path) -> Path:
+    """Keeps the folds under a name that says what they are, so that equal ones are one file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f"{os.getpid()}.part"
+    write_folds(beside, first.folds, first.fingerprint)
+    return beside.replace(folder / f"{sha256_of(beside)[:16]}.json")
+
+
+def _check_score(plan: Plan, first: Experiment) -> None:
+    names = score_names(first.scores, first.task.values)
+    if plan.score and plan.score not in names:
+        raise ConfigError(
+            f"study.score={plan.score} is no score of this task",
+            remedy=nearest(plan.score, names),
+        )
+
+
+def _check_votes(plan: Plan, first: Experiment, check: Check) -> dict[str, dict[str, Any]]:
+    """The configuration of each vote; one that is fitted needs validation rows in every fold."""
+    frame = first.manifest.frame
+    validated = first.config["selection"]["out_of_fold"] or all(
+        (fold.parts(frame) == "val").any() for fold in first.folds
+    )
+    configs = {}
+    for vote in plan.votes:
+        config = check(compose(list(vote.voting), config_name="vote"))
+        if is_fitted(config["voting"]) and not validated:
+            raise ConfigError(
+                f"study.votes.{vote.name} is fitted on validation rows, but a fold has none",
+                remedy="set split.val above 0 or, with split=nested, "
+                "selection.out_of_fold=true in study.protocol",
+            )
+        configs[vote.name] = config["voting"]
+    return configs
+
+
+def _run_cells(
+    cells: Sequence[Cell], plan: Plan, runs: Path, book: "_Book", display: Display
+) -> None:
+    """Runs the cells that have not finished.
+
+    Raises:
+        RunError: Some failed; the others have run.
+    """
+    known = recorded(runs)
+    for cell in cells:
+        cell.look(known)
+        cell.reused = cell.done
+    missing = [cell for cell in cells if not cell.done]
+    if len(missing) < len(cells):
+        display.say(f"{len(cells) - len(missing)} of {len(cells)} cells have run before")
+    book.note(cells)
+    jobs = [book.job(together) for together in _grouped(missing)]
+    told: set[str] = set()
+
+    def show(ended: Sequence[Job], running: Sequence[Job]) -> None:
+        for job in ended:
+            if job.words not in told:
+                told.add(job.words)
+                display.say(f"{job.words}: {last_line(job.log)}")
+        doing = " | ".join(f"{job.words}: {last_line(job.log)}"[:70] for job in running)
+        display.show(f"{len(ended)}/{len(jobs)} · {doing}", len(ended) / max(1, len(jobs)))
+
+    codes = launch(jobs, parallel=plan.parallel, num_devices=torch.cuda.device_count(), show=show)
+    known = recorded(runs)
+    for cell in cells:
+        cell.look(known)
+    book.note(cells)
+    failed = [job for job in jobs if codes.get(job.words)]
+    if failed:
+        lines = [f"{job.words}: {last_line(job.log)} ({job.log})" for job in failed]
+        raise RunError(
+            f"{len(failed)} of {len(cells)} cells failed\n  " + "\n  ".join(lines),
+            remedy="mend it and give the same command again: the other cells are kept",
+        )
+
+
+def _grouped(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that one process runs: the seeds of a small head, any other cell by itself."""
+    groups: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        name = (cell.member, cell.share) if cell.at_once else cell.key
+        groups.setdefault(name, []).append(cell)
+    return [*groups.values()]
+
+
+def _told(plan: Plan, cells: Sequence[Cell], first: Experiment) -> dict[str, list[Told]]:
+    """What each member said, one entry a cell; of applied ones in the folds of the study."""
+    told: dict[str, list[Told]] = {}
+    applied = {member.name for member in plan.members if member.applied}
+    for cell in cells:
+        if cell.member not in applied and cell.run:
+            told.setdefault(cell.member, []).append(read_told(cell.run, cell.seed, cell.share))
+    whole = {one.seed: one for one in told[reference(plan)] if one.share == 1}
+    for cell in cells:
+        if cell.predicted and cell.run:
+            own = read_told(cell.run, cell.seed, cell.share)
+            like = whole[cell.seed]
+            told.setdefault(cell.member, []).append(spread(own, cell.predicted, like))
+    return told
+
+
+def _vote(
+    plan: Plan,
+    configs: Mapping[str, Mapping[str, Any]],
+    told: dict[str, list[Told]],
+    display: Display,
+) -> dict[str, list[Told]]:
+    """Adds what the votes say, seed by seed."""
+    for vote in plan.votes:
+        display.show(f"vote · {vote.name}", 0.99, important=True)
+        told[vote.name] = [_one_vote(vote, configs[vote.name], told, s) for s in plan.seeds]
+    return told
+
+
+def _one_vote(
+    vote: Vote, config: Mapping[str, Any], told: Mapping[str, Sequence[Told]], seed: int
+) -> Told:
+    members = [next(t for t in told[name] if t.seed == seed and t.share == 1) for name in vote.of]
+    tables = {
+        part: [
+            replace(one.tables[part], run_id=name)
+            for one, name in zip(members, vote.of, strict=True)
+            if part in one.tables
+        ]
+        for part in ("test", "val")
+    }
+    said: list[str] = []
+    voted = vote_tables(config, tables["test"], tables["val"], said.append)
+    return Told("", seed, 1.0, {"test": voted}, tuple(said))
+
+
+def _stopped(runs: Path, name: str) -> Path | None:
+    """The newest study of this name, if it was stopped or failed."""
+    same = [one for one in list_runs(runs)[0] if one.kind == "study" and one.experiment == name]
+    return runs / same[0].run_id if same and same[0].status not in ("finished", "running") else None
+
+
+class _Book:
+    """What stands in `study.json` while the study goes on.
+
+    Args:
+        session: The study's record.
+        plan: The study.
+        first: The member whose folds are the study's.
+        about: Facts of its corpus.
+        composed: The configuration of the study.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        plan: Plan,
+        first: Experiment,
+        about: Mapping[str, Any],
+        composed: Composed,
+    ) -> None:
+        self.session, self.plan, self.first = session, plan, first
+        self.path = session.path / STUDY
+        before = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        self.versions = [*before.get("versions", [])]
+        self.earlier = {one["key"]: one for one in before.get("cells", [])}
+        self.results: dict[str, Any] = {}
+        self.name, self.about = composed.name, dict(about)
+        text = composed.text()
+        code = code_version([])
+        version = {"config": digest(text), "code": code}
+        last = self.versions[-1] if self.versions else {}
+        if {k: last.get(k) for k in version} != version:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self.versions.append({"version": len(self.versions) + 1, "started": now, **version})
+            write_whole(session.path / f"config.{len(self.versions)}.yaml", text)
+
+    def job(self, cells: Sequence[Cell]) -> Job:
+        """The process of some cells."""
+        files = [cell.write(self.session.path / "cells", self.session.run_id) for cell in cells]
+        words, first = " & ".join(cell.words for cell in cells), cells[0]
+        log = self.session.path / "logs" / f"{first.member}-{first.seed}-{first.share:g}.txt"
+        return Job(words, ("cell", *map(str, files)), log)
+
+    def note(self, cells: Sequence[Cell]) -> None:
+        """Writes where the cells stand."""
+        text = json.dumps(self.summary(cells), indent=1, ensure_ascii=False, default=str)
+        write_whole(self.path, text + "\n")
+
+    def close(self, cells: Sequence[Cell], results: Mapping[str, Any]) -> None:
+        """Writes the results; what the cells' processes needed is no longer."""
+        self.results = dict(results)
+        for name, one in self.results["members"].items():
+            one["runs"] = [c.run.name for c in cells if c.member == name and c.run]
+        for file in (self.session.path / "cells").glob("*.json"):
+            file.unlink()
+        self.note(cells)
+
+    def summary(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        """Returns what stands in the file."""
+        lines = [self._line(cell) for cell in cells]
+        known = {line["key"] for line in lines}
+        edited = [one for key, one in self.earlier.items() if key not in known]
+        frame = self.first.manifest.frame
+        return {
+            "format": 1,
+            "study": self.session.run_id,
+            "name": self.name,
+            "status": "finished" if self.results else "running",
+            "classes": [*self.first.task.classes],
+            "about": {
+                "corpus": frame["corpus"][0],
+                "rows": frame.height,
+                "speakers": frame["speaker"].n_unique(),
+                "folds": len(self.first.folds),
+                "seeds": [*self.plan.seeds],
+                "alpha": self.plan.alpha,
+                "fingerprint": self.first.fingerprint,
+                "leaks": self.about["leaks"],
+                "transductive": self.about["transductive"],
+                "command": f"polymodal study study={self.name}",
+            },
+            "members": {},
+            "comparisons": [],
+            "warnings": [],
+            **self.results,
+            "cells": [*lines, *({**one, "left": True} for one in edited)],
+            "versions": self.versions,
+            "runs": [line["run"] for line in lines if line["run"]],
+        }
+
+    def _line(self, cell: Cell) -> dict[str, Any]:
+        before = self.earlier.get(cell.key)
+        return {
+            "member": cell.member,
+            "seed": cell.seed,
+            "share": cell.share,
+            "key": cell.key,
+            "run": cell.run.name if cell.run else None,
+            "predicted": cell.predicted.name if cell.predicted else None,
+            "status": cell.status,
+            "version": before["version"] if before else len(self.versions),
+            "reused": cell.reused,
+            "duration_s": cell.duration_s,
+        }

@@ -1,0 +1,87 @@
+"""Compares runs that predicted the same utterances: difference, interval, p, and what it allows.
+
+polymodal compare RUN RUN [RUN ...] [--score uar] [--part test] [--json]
+polymodal compare STUDY
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from polymodal.cli.runs import add_folder, console, plain
+from polymodal.errors import RunError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal compare`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument(
+        "names", nargs="+", metavar="RUN|STUDY", help="two or more runs, or a study"
+    )
+    parser.add_argument("--score", help="the score; by default the one the first run was led by")
+    parser.add_argument("--part", default="test", help="which prediction tables (default: test)")
+    parser.add_argument("--alpha", type=float, default=0.05, help="error probability of all claims")
+    add_folder(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Compares each with each.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: A run is not there or has no such predictions, or they do not fit together.
+    """
+    from polymodal.record.index import find_run, read_record
+
+    runs = Path(arguments.runs)
+    folders = [find_run(runs, name) for name in arguments.names]
+    if len(folders) == 1:
+        found = _of_study(folders[0], read_record(folders[0]).kind)
+    else:
+        found = _of_runs(folders, arguments)
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    page = console()
+    for one in found:
+        page.print(plain(one["verdict"]), markup=False, soft_wrap=True)
+    return 0
+
+
+def _of_study(folder: Path, kind: str) -> list[dict[str, Any]]:
+    from polymodal.cli.study_summary import read_study
+
+    if kind != "study":
+        raise RunError(f"{folder.name} is one run", remedy="name a second one to compare it with")
+    return list(read_study(folder)["comparisons"])
+
+
+def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    from polymodal.cli.start import prepare
+
+    prepare(Path.cwd())
+    from polymodal.assemble.stored import stored_scores, stored_table
+    from polymodal.evaluation.comparison import compare
+    from polymodal.study.results import of_score
+
+    twice = [one.name for one in folders if folders.count(one) > 1]
+    if twice:
+        raise RunError(f"{twice[0]} is named twice", remedy="name different runs")
+    tables = {one.name: stored_table(one, arguments.part) for one in folders}
+    scores, monitor = stored_scores(folders[0], tables[folders[0].name])
+    name = arguments.score or monitor
+    scored = {key: of_score(table, scores, name) for key, table in tables.items()}
+    score = next(iter(scored.values()))[1]
+    compared = compare(
+        {key: table for key, (table, _) in scored.items()}, name, score, alpha=arguments.alpha
+    )
+    return [one.to_dict() for one in compared]

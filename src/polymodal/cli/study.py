@@ -1,0 +1,42 @@
+"""Trains members with the same folds and seeds, votes, and compares them: one experiment.
+
+  polymodal study study=sample/fusion_vs_voting
+  polymodal study study=emodb/functionals paths.data=DATA study.seeds=[0,1,2]
+
+The same command goes on with a study that was stopped, and runs only what has changed.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal study`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs the study.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        The exit code.
+    """
+    from polymodal.cli.start import prepare
+
+    prepare(Path.cwd())
+    from polymodal.assemble.compose import compose
+    from polymodal.assemble.study import run_study
+    from polymodal.cli.start import checked
+    from polymodal.cli.study_summary import print_study, read_study
+
+    composed = compose(arguments.overrides, config_name="study")
+    folder, _ = run_study(composed, checked(composed), checked)
+    print_study(folder, read_study(folder))
+    return 0

@@ -1,0 +1,1 @@
+"""Folds x seeds x members as one experiment: its plan, results and report."""

@@ -1,0 +1,234 @@
+"""What a study is to run: members, seeds, votes, and what is compared."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from polymodal.errors import ConfigError, nearest
+
+MOST_PARALLEL = 4  # processes on a CPU unless more are asked for: each holds its own libraries
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the study.
+
+    Args:
+        name: Its name in tables and votes.
+        run: Overrides of `polymodal run`, such as `experiment=sample/speech`.
+        applied: Whether it is trained on a corpus of its own and then applied to the study's.
+        root: Folder of the corpus it is trained on; None for where its config says.
+    """
+
+    name: str
+    run: tuple[str, ...]
+    applied: bool = False
+    root: str | None = None
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One vote over members.
+
+    Args:
+        name: Its name in tables.
+        of: The members that vote.
+        voting: Overrides of `polymodal vote`, such as `voting=calibrated`.
+    """
+
+    name: str
+    of: tuple[str, ...]
+    voting: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study as its configuration describes it.
+
+    Args:
+        members: The models.
+        votes: The votes over them.
+        protocol: Overrides that part the study's corpus for every member, but for applied ones.
+        shared: Overrides for every member.
+        root: Folder of the study's corpus; None for where the members' configs say.
+        seeds: Every member is trained once with each.
+        shares: Further shares of the training rows to train with, for learning curves.
+        score: The score that is compared; None for the one that the task is monitored by.
+        pairs: Pairs of names to compare; None for every pair.
+        alpha: Error probability of all claims together.
+        parallel: Processes side by side; `auto` for one a device, or one a core up to
+            `MOST_PARALLEL`.
+        together: Whether small heads on stored features are trained at once in one process.
+    """
+
+    members: tuple[Member, ...]
+    votes: tuple[Vote, ...]
+    protocol: tuple[str, ...]
+    shared: tuple[str, ...]
+    root: str | None
+    seeds: tuple[int, ...]
+    shares: tuple[float, ...]
+    score: str | None
+    pairs: tuple[tuple[str, str], ...] | None
+    alpha: float
+    parallel: int
+    together: bool
+
+    @classmethod
+    def read(cls, section: Mapping[str, Any], *, num_devices: int = 0) -> "Plan":
+        """Reads the section `study` of a configuration.
+
+        Args:
+            section: Plain values.
+            num_devices: How many accelerators there are.
+
+        Returns:
+            The plan.
+
+        Raises:
+            ConfigError: A key is unknown, there is no member or seed, a vote or a pair names an
+                unknown member, or a vote has one member.
+
+        Example:
+            >>> members = {"speech": "experiment=sample/speech", "text": "experiment=sample/text"}
+            >>> votes = {"soft": {"of": ["speech", "text"]}}
+            >>> Plan.read({"members": members, "votes": votes}).names
+            ('speech', 'text', 'soft')
+        """
+        _known(section, [one.name for one in fields(cls)], "study")
+        members = tuple(_member(*one) for one in dict(section.get("members") or {}).items())
+        names = [one.name for one in members]
+        votes = tuple(_vote(*one, names) for one in dict(section.get("votes") or {}).items())
+        plan = cls(
+            members=members,
+            votes=votes,
+            protocol=_words(section.get("protocol"), "study.protocol"),
+            shared=_words(section.get("shared"), "study.shared"),
+            root=section.get("root"),
+            seeds=_numbers(section, "seeds", [0], int),
+            shares=_numbers(section, "shares", [], float),
+            score=section.get("score"),
+            pairs=_pairs(section.get("pairs"), [*names, *(one.name for one in votes)]),
+            alpha=float(section.get("alpha", 0.05)),
+            parallel=_parallel(section.get("parallel", "auto"), num_devices),
+            together=bool(section.get("together", True)),
+        )
+        plan.check()
+        return plan
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Members, then votes."""
+        return (*(one.name for one in self.members), *(one.name for one in self.votes))
+
+    def check(self) -> None:
+        """Refuses what no study can be made of.
+
+        Raises:
+            ConfigError: There is no member that is trained on the study's corpus, no seed, a name
+                stands twice, or a number is out of its range.
+        """
+        if not any(not member.applied for member in self.members):
+            raise ConfigError(
+                "study.members names no member that is trained on the study's corpus",
+                expected="at least one, such as speech: experiment=sample/speech",
+            )
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice:
+            raise ConfigError(f"{twice[0]!r} is the name of a member and of a vote")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(
+                f"study.seeds={[*self.seeds]}", expected="at least one number, each once"
+            )
+        if wrong := [one for one in self.shares if not 0 < one < 1]:
+            raise ConfigError(f"study.shares names {wrong[0]}", expected="shares between 0 and 1")
+        if not 0 < self.alpha < 1:
+            raise ConfigError(f"study.alpha={self.alpha}", expected="between 0 and 1")
+
+
+def num_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _member(name: str, value: Any) -> Member:
+    key = f"study.members.{name}"
+    if not isinstance(value, Mapping):
+        return Member(name, _words(value, key))
+    _known(value, ["run", "applied", "root"], key)
+    run = _words(value.get("run"), f"{key}.run")
+    return Member(name, run, bool(value.get("applied", False)), value.get("root"))
+
+
+def _vote(name: str, value: Any, members: Sequence[str]) -> Vote:
+    key = f"study.votes.{name}"
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key}={value!r}", expected="{of: [two or more members], voting: soft}")
+    _known(value, ["of", "voting"], key)
+    of = tuple(value.get("of") or members)
+    if unknown := [one for one in of if one not in members]:
+        raise ConfigError(f"{key}.of names {unknown[0]!r}", remedy=nearest(unknown[0], members))
+    if len(set(of)) < max(2, len(of)):
+        raise ConfigError(
+            f"{key} is a vote over {', '.join(of) or 'nobody'}",
+            expected="at least two members, each once",
+        )
+    voting = value.get("voting", "soft")
+    words = [f"voting={voting}"] if isinstance(voting, str) and "=" not in voting else voting
+    return Vote(name, of, _words(words, f"{key}.voting"))
+
+
+def _words(value: Any, key: str) -> tuple[str, ...]:
+    words = value.split() if isinstance(value, str) else list(value or [])
+    if wrong := [one for one in words if not isinstance(one, str) or "=" not in one]:
+        raise ConfigError(
+            f"{key} has {wrong[0]!r}",
+            expected="overrides as on the command line, such as optimizer.lr=0.001",
+        )
+    return tuple(words)
+
+
+def _numbers(
+    section: Mapping[str, Any], name: str, usual: list[Any], kind: type
+) -> tuple[Any, ...]:
+    values = section.get(name, usual)
+    values = values if isinstance(values, list | tuple) else [values]
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, int if kind is int else int | float):
+            raise ConfigError(f"study.{name} has {one!r}", expected=f"numbers ({kind.__name__})")
+    return tuple(kind(one) for one in values)
+
+
+def _pairs(value: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...] | None:
+    if value is None:
+        return None
+    pairs = []
+    for one in value:
+        if not isinstance(one, list | tuple) or len(one) != 2 or one[0] == one[1]:
+            raise ConfigError(
+                f"study.pairs has {one!r}", expected="two names, such as [fusion, soft]"
+            )
+        if unknown := [name for name in one if name not in names]:
+            raise ConfigError(
+                f"study.pairs names {unknown[0]!r}", remedy=nearest(unknown[0], names)
+            )
+        pairs.append((str(one[0]), str(one[1])))
+    return tuple(pairs)
+
+
+def _parallel(value: Any, num_devices: int) -> int:
+    if value == "auto":
+        return num_devices or min(num_cores(), MOST_PARALLEL)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"study.parallel={value!r}", expected="auto, or a number from 1")
+    return value
+
+
+def _known(section: Mapping[str, Any], names: Sequence[str], key: str) -> None:
+    if unknown := [str(one) for one in section if one not in names]:
+        raise ConfigError(
+            f"there is no option {key}.{unknown[0]}", remedy=nearest(unknown[0], names)
+        )

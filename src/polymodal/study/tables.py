@@ -1,0 +1,385 @@
+"""The tables of a study: CSV for programs, Markdown and LaTeX for people; how numbers are told.
+
+A summary is what `study.json` holds: mappings, lists, texts and numbers. A number may be None or
+NaN, and every part but the study's name and status and its members may be missing.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from polymodal.record.files import write_whole
+
+Summary = Mapping[str, Any]
+Rows = Sequence[Sequence[str]]
+
+NONE = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+# Whose smaller value is the better one, where the summary does not name them itself; also with the
+# value that they are of (rmse_valence).
+LOWER_IS_BETTER = ("ece", "rmse", "mae", "mse", "loss", "cross_entropy", "brier")
+SCORE_COLUMNS = ("member", "kind", "score", "mean", "low", "high", "n")
+COMPARISON_COLUMNS = (
+    *("a", "b", "score", "difference", "low", "high", "p", "p_corrected"),
+    *("unit", "num_units", "verdict"),
+)
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# The brackets and the star would be read as the option of the row's end before them.
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",
+    "*": "{*}",
+    MINUS: "$-$",
+    NONE: "--",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
+
+
+class Bold(str):
+    """A cell whose first word is to be printed in bold."""
+
+    __slots__ = ()
+
+
+def write_tables(summary: Summary, folder: Path) -> None:
+    """Writes `scores` and `comparisons` as `.csv`, `.md` and `.tex`.
+
+    Args:
+        summary: The study.
+        folder: Where to write; made where it is missing.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{summary.get('name') or ''} {summary['study']}"
+    compared = comparison_table(summary)
+    narrow = [row[:-1] for row in compared]  # a sentence a row is too wide for a printed page
+    scores = score_table(summary)
+    texts = {
+        "scores.csv": csv_text(score_rows(summary)),
+        "scores.md": markdown(scores),
+        "scores.tex": latex(scores, title),
+        "comparisons.csv": csv_text(comparison_rows(summary)),
+        "comparisons.md": markdown(compared),
+        "comparisons.tex": latex(narrow, title),
+    }
+    for name, text in texts.items():
+        write_whole(folder / name, text)
+
+
+def finite(value: object) -> float | None:
+    """Returns a number, and None for what is none: NaN, infinity, text, None itself.
+
+    Args:
+        value: What a summary holds.
+
+    Example:
+        >>> finite(1), finite(float("nan")), finite("1")
+        (1.0, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def number(value: object, *, signed: bool = False) -> str:
+    """Returns three decimals without the zero before the point, as papers print scores.
+
+    Args:
+        value: The number; a dash where it is none.
+        signed: Whether positive numbers get a plus.
+
+    Example:
+        >>> number(0.4404), number(12.5), number(0.13, signed=True)
+        ('.440', '12.500', '+.130')
+    """
+    if (found := finite(value)) is None:
+        return NONE
+    shown = f"{abs(found):.3f}"
+    sign = "" if float(shown) == 0 else MINUS if found < 0 else "+" if signed else ""
+    return sign + shown.removeprefix("0")
+
+
+def interval(score: Mapping[str, Any]) -> str:
+    """Returns a mean with its interval.
+
+    Args:
+        score: `mean`, `low` and `high`, all of which may be missing.
+
+    Example:
+        >>> interval({"mean": 0.44, "low": 0.4, "high": 0.49})
+        '.440 [.400, .490]'
+    """
+    mean, low, high = (number(score.get(name)) for name in ("mean", "low", "high"))
+    return mean if NONE in (mean, low, high) else f"{mean} [{low}, {high}]"
+
+
+def p_value(value: object) -> str:
+    """Returns a probability of error; `< .001` for one that three decimals cannot show.
+
+    Args:
+        value: The probability; a dash where it is none.
+
+    Example:
+        >>> p_value(0.00004), p_value(0.0312)
+        ('< .001', '.031')
+    """
+    found = finite(value)
+    return "< .001" if found is not None and found < 0.001 else number(found)
+
+
+def members(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
+    """Returns members and votes by name."""
+    found: Mapping[str, Mapping[str, Any]] = summary["members"]
+    return found
+
+
+def kind_of(member: Mapping[str, Any]) -> str:
+    """Returns `member` or `vote`."""
+    return str(member.get("kind") or "member")
+
+
+def score_of(member: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
+    """Returns mean, low, high and n of one score of a member; empty where it has none."""
+    found: Mapping[str, Any] = (member.get("scores") or {}).get(key) or {}
+    return found
+
+
+def lower_is_better(score: str, summary: Summary) -> bool:
+    """Tells whether the smaller value of a score is the better one.
+
+    Args:
+        score: Such as `test/uar`, `ece` or `rmse_valence`.
+        summary: The study; its `lower_is_better` names such scores, else the usual ones are known.
+
+    Example:
+        >>> lower_is_better("test/rmse_valence", {}), lower_is_better("test/uar", {})
+        (True, False)
+    """
+    name = tail(score)
+    known = summary.get("lower_is_better", LOWER_IS_BETTER)
+    return any(name == one or name.startswith(f"{one}_") for one in known)
+
+
+def tail(score: str) -> str:
+    """Returns the name of a score without the part of the data: `uar` for `test/uar`."""
+    return score.rpartition("/")[2]
+
+
+def score_keys(summary: Summary) -> list[str]:
+    """Returns the scores that any member has, the study's main one first.
+
+    Args:
+        summary: The study.
+
+    Returns:
+        Such as `test/uar`, `test/accuracy`.
+
+    Example:
+        >>> scores = {"test/accuracy": {}, "test/uar": {}}
+        >>> score_keys({"score": "uar", "members": {"speech": {"scores": scores}}})
+        ['test/uar', 'test/accuracy']
+    """
+    found = [key for member in members(summary).values() for key in member.get("scores") or {}]
+    main = tail(str(summary.get("score") or ""))
+    return sorted(
+        dict.fromkeys(found), key=lambda key: (tail(key) != main, not key.startswith("test/"))
+    )
+
+
+def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[str]:
+    """Returns names from the best mean of a score to the worst, then those without one.
+
+    Args:
+        summary: The study.
+        key: The score; None leaves the order as it is.
+        kind: Only `member` or only `vote`, and only those with the score; None for all.
+
+    Returns:
+        The names.
+    """
+    means = {name: finite(score_of(one, key).get("mean")) for name, one in members(summary).items()}
+    sign = 1 if lower_is_better(key or "", summary) else -1
+    names = sorted(means, key=lambda name: (means[name] is None, sign * (means[name] or 0.0)))
+    if kind is None:
+        return names
+    return [
+        name
+        for name in names
+        if means[name] is not None and kind_of(members(summary)[name]) == kind
+    ]
+
+
+def headings(keys: Sequence[str], summary: Summary) -> list[str]:
+    """Returns scores as column headings: with their direction, without the part if all share it.
+
+    Args:
+        keys: The scores.
+        summary: The study.
+
+    Example:
+        >>> headings(["test/uar", "test/ece"], {})
+        ['uar ↑', 'ece ↓']
+    """
+    shared = len({key.rpartition("/")[0] for key in keys}) == 1
+    arrows = ["↓" if lower_is_better(key, summary) else "↑" for key in keys]
+    names = [tail(key) if shared else key for key in keys]
+    return [f"{name} {arrow}" for name, arrow in zip(names, arrows, strict=True)]
+
+
+def score_rows(summary: Summary) -> list[list[object]]:
+    """Returns a heading, then a row a member and score, with every digit."""
+    rows: list[list[object]] = [[*SCORE_COLUMNS]]
+    for name, member in members(summary).items():
+        for key in score_keys(summary):
+            if score := score_of(member, key):
+                cells = [_clean(score.get(column)) for column in SCORE_COLUMNS[3:]]
+                rows.append([name, kind_of(member), key, *cells])
+    return rows
+
+
+def comparison_rows(summary: Summary) -> list[list[object]]:
+    """Returns a heading, then a row a comparison, with every digit."""
+    compared = summary.get("comparisons") or []
+    rows = [[_clean(one.get(column)) for column in COMPARISON_COLUMNS] for one in compared]
+    return [[*COMPARISON_COLUMNS], *rows]
+
+
+def score_table(summary: Summary, names: Sequence[str] | None = None) -> list[list[str]]:
+    """Returns a heading, then a row a member and a column a score, the best means `Bold`.
+
+    Args:
+        summary: The study.
+        names: The rows; None for all members in the study's order.
+
+    Returns:
+        The cells.
+    """
+    keys = score_keys(summary)
+    winners = [ranked(summary, key)[0] for key in keys]
+    rows = [["member", "kind", *headings(keys, summary)]]
+    for name in members(summary) if names is None else names:
+        member = members(summary)[name]
+        cells = [interval(score_of(member, key)) for key in keys]
+        bold = [
+            Bold(cell) if name == winner and cell != NONE and len(members(summary)) > 1 else cell
+            for cell, winner in zip(cells, winners, strict=True)
+        ]
+        rows.append([name, kind_of(member), *bold])
+    return rows
+
+
+def comparison_table(summary: Summary) -> list[list[str]]:
+    """Returns a heading, then a row a comparison, the words of the verdict last."""
+    rows = [["a", "b", "score", f"a {MINUS} b", "p", "p corrected", "verdict"]]
+    for one in summary.get("comparisons") or []:
+        names = [str(one.get(name) or NONE) for name in ("a", "b", "score")]
+        difference = interval({**one, "mean": one.get("difference")})
+        errors = [p_value(one.get(name)) for name in ("p", "p_corrected")]
+        rows.append([*names, difference, *errors, str(one.get("verdict") or NONE)])
+    return rows
+
+
+def csv_text(rows: Sequence[Sequence[object]]) -> str:
+    r"""Returns rows as CSV; a cell of None is empty.
+
+    Args:
+        rows: The heading and the rows.
+
+    Example:
+        >>> csv_text([["member", "mean"], ["a, b", None]])
+        'member,mean\n"a, b",\n'
+    """
+    buffer = StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode(errors="replace").decode()
+
+
+def markdown(rows: Rows) -> str:
+    r"""Returns rows as a table of GitHub's Markdown; names may hold any sign.
+
+    Args:
+        rows: The heading and the rows.
+
+    Example:
+        >>> print(markdown([["member", "uar"], ["speech_a", Bold(".5 [.4, .6]")]]), end="")
+        | member | uar |
+        | :-- | --: |
+        | speech\_a | **.5** \[.4, .6\] |
+    """
+    heading, *others = ([_markdown_cell(cell) for cell in row] for row in rows)
+    marks = [":--" if place == 0 else "--:" for place in range(len(heading))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (heading, marks, *others))
+
+
+def latex(rows: Rows, title: str) -> str:
+    r"""Returns rows as a `tabular` with the rules of booktabs.
+
+    Args:
+        rows: The heading and the rows.
+        title: What the comment above it names.
+
+    Example:
+        >>> print(latex([["member", "uar"], ["a_b", Bold(".5 [.4, .6]")]], "study"), end="")
+        % study; needs \usepackage{booktabs}
+        \begin{tabular}{lr}
+        \toprule
+        member & uar \\
+        \midrule
+        a\_b & \textbf{.5} {[}.4, .6] \\
+        \bottomrule
+        \end{tabular}
+    """
+    heading, *others = (" & ".join(map(_latex_cell, row)) + r" \\" for row in rows)
+    return "\n".join(
+        [
+            f"% {printable(title).strip()}; needs \\usepackage{{booktabs}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
+            *(r"\toprule", heading, r"\midrule", *others, r"\bottomrule", r"\end{tabular}"),
+            "",
+        ]
+    )
+
+
+def printable(text: object) -> str:
+    r"""Returns text whose control characters, which no table or page may hold, are visible.
+
+    Args:
+        text: Any value.
+
+    Example:
+        >>> printable("a\x00b")
+        'a␚b'
+    """
+    return CONTROLS.sub("\N{SYMBOL FOR SUBSTITUTE}", str(text))
+
+
+def _clean(value: object) -> object:
+    """A cell of CSV: NaN and infinity are as empty as None."""
+    return finite(value) if isinstance(value, float) else value
+
+
+def _markdown_cell(cell: str) -> str:
+    first, space, rest = _markdown_text(cell).partition(" ")
+    return f"**{first}**{space}{rest}" if isinstance(cell, Bold) else first + space + rest
+
+
+def _markdown_text(cell: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", printable(cell))
+
+
+def _latex_cell(cell: str) -> str:
+    first, space, rest = "".join(LATEX.get(one, one) for one in printable(cell)).partition(" ")
+    return f"\\textbf{{{first}}}{space}{rest}" if isinstance(cell, Bold) else first + space + rest
