@@ -1,0 +1,745 @@
+"""Pretrained speech encoders: HuBERT, wav2vec 2.0, WavLM, data2vec, and the encoder of Whisper.
+
+Hsu et al. 2021 (arXiv 2106.07447), Baevski et al. 2020 (arXiv 2006.11477), Chen et al. 2022 (arXiv
+2110.13900), Baevski et al. 2022 (arXiv 2202.03555), Radford et al. 2022 (arXiv 2212.04356).
+
+Legend: batch = utterances, window = stretches of at most `max_length_s`, time = frames, sample =
+samples, channel = channels of a convolution, band = mel bands, feature = width.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.encoders.base import Encoder, Transform
+from polymodal.encoders.extractor import package_version
+from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.encoders.pretrained import (
+    Backbone,
+    Checkpoint,
+    Family,
+    check_frozen,
+    extracted,
+    locate,
+)
+from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
+from polymodal.layers.masks import lengths_to_mask, mask_to_lengths, zero_padding
+
+# Blocks that are left out at random (layerdrop) would move the numbers of the layers.
+WAV2VEC2 = Family(
+    "Wav2Vec2Model",
+    blocks="encoder.layers",
+    stem=("feature_extractor",),
+    adapted=("q_proj", "v_proj"),
+    final_norm="encoder.layer_norm",
+    options={"layerdrop": 0.0, "add_adapter": False},
+)
+FAMILIES: Mapping[str, Family] = {
+    "hubert": replace(WAV2VEC2, model="HubertModel", options={"layerdrop": 0.0}),
+    "wav2vec2": WAV2VEC2,
+    "wavlm": replace(
+        WAV2VEC2,
+        model="WavLMModel",
+        adapted=("intermediate_dense", "output_dense"),
+        past_adapters=".attention.",
+        attention="eager",
+    ),
+    "data2vec-audio": replace(WAV2VEC2, model="Data2VecAudioModel", final_norm=""),
+    "whisper": Family(
+        "WhisperModel",
+        blocks="layers",
+        stem=("conv1", "conv2"),
+        adapted=("q_proj", "v_proj"),
+        final_norm="layer_norm",
+        encoder="encoder",
+        options={"encoder_layerdrop": 0.0},
+    ),
+}
+WHISPER = "whisper"
+# Whisper's two convolutions: a vector for every two mel frames.
+WHISPER_STRIDE = 2
+LONGER = ("windows", "truncate", "refuse")
+
+
+class PretrainedSpeechEncoder(Encoder):
+    """Waveform to the vectors of a pretrained model, 50 a second in all that are common.
+
+    What an utterance gives does not depend on the batch: the normalisation over time of the base
+    models (`feat_extract_norm="group"`) and the stacked positional convolutions of data2vec, which
+    see padding in transformers, see the real frames only here. Whisper always listens to 30 s with
+    silence behind the utterance, as it was trained to; the frames of that silence are masked.
+    Dropping whole blocks in training (layer drop) is off.
+
+    Args:
+        name: A folder, or a name of the hub such as `facebook/hubert-base-ls960`. The weights have
+            to be safetensors.
+        revision: Commit, tag or branch of the hub; the commit is resolved and kept.
+        layer: `last`, the number of a block, or `weighted` (see `Backbone`).
+        freeze: `none`; `convolutions`; a number N = all before the blocks and the first N blocks;
+            `all`.
+        lora: Options of peft's `LoraConfig`: only the adapters are trained then; None for none.
+        gradient_checkpointing: Whether to save memory and spend time.
+        max_length_s: Greatest length that the model is given at once, in seconds; for Whisper at
+            most 30, and None is 30.
+        longer: What happens to a longer utterance: `windows` = its stretches are encoded one by
+            one and joined; `truncate` = its beginning is kept; `refuse`.
+        normalise_waveform: Whether each utterance gets mean 0 and variance 1; None does as the
+            model's feature extractor says.
+        mask_time_share: Share of the time that is hidden in training (SpecAugment, Park et al.
+            2019, arXiv 1904.08779; in stretches as wav2vec 2.0 does); 0 for none.
+        mask_span_s: Length of one hidden stretch, in seconds.
+
+    Attributes:
+        revision: Commit of the hub, or the digest of the folder.
+
+    Raises:
+        ConfigError: An option is out of its range, or nothing can be found under this name.
+        CheckpointError: The folder cannot be read, or has no safetensors.
+        MissingExtraError: transformers, or peft for `lora`, is not installed.
+    """
+
+    source = "audio"
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None = None,
+        layer: str | int = "last",
+        freeze: str | int = "convolutions",
+        lora: Mapping[str, Any] | None = None,
+        gradient_checkpointing: bool = False,
+        max_length_s: float | None = 30.0,
+        longer: str = "windows",
+        normalise_waveform: bool | None = None,
+        mask_time_share: float = 0.05,
+        mask_span_s: float = 0.2,
+    ) -> None:
+        super().__init__()
+        _check_masking(mask_time_share, mask_span_s)
+        self.checkpoint = locate(name, revision)
+        family = self.checkpoint.family(FAMILIES)
+        settings = _settings(self.checkpoint)
+        self.feature_size, self.frame_rate_hz = settings.feature_size, settings.frame_rate_hz
+        self.sampling_rate_hz = settings.sampling_rate_hz
+        self.prepare = settings.preparation(max_length_s, longer, normalise_waveform)
+        self.mask_time_share, self.mask_span_s = mask_time_share, mask_span_s
+        self.backbone = Backbone(
+            self.checkpoint,
+            family,
+            stem="convolutions",
+            layer=layer,
+            freeze=freeze,
+            lora=lora,
+            gradient_checkpointing=gradient_checkpointing,
+            **({} if settings.longest else _hiding(mask_time_share)),
+        )
+        # Stretches are drawn here: transformers draws them from numpy, whose seed a resumed run
+        # lacks, and fails where an utterance is shorter than one.
+        self.backbone.model.config.apply_spec_augment = True
+        self.input: WhisperInput | WaveformInput = (
+            WhisperInput(settings.extractor, settings.longest)
+            if settings.longest
+            else WaveformInput(self.backbone.model, self.sampling_rate_hz)
+        )
+
+    @property
+    def revision(self) -> str:
+        """Commit of the hub, or `sha256:` and the digest of the folder."""
+        return self.checkpoint.revision
+
+    def transform(self) -> Transform:
+        """Returns what cuts (or refuses) and normalises one waveform, over its own samples."""
+        return self.prepare
+
+    def encode(self, sequence: Sequence) -> Sequence:
+        """Returns the encoded speech.
+
+        Args:
+            sequence: Waveforms `[batch, sample]` from `transform` and their mask; one shorter than
+                a frame counts as padded with silence.
+
+        Returns:
+            `[batch, time, feature_size]` and the mask; zeros under the padding.
+        """
+        samples, lengths, num_windows = _windows(sequence, self.prepare.window)
+        # The first window of an absent utterance is kept, so that there is always one.
+        kept = lengths >= self.input.shortest
+        kept[::num_windows] = True
+        if num_windows == 1:
+            values, mask = self._hear(samples, lengths)
+        else:
+            heard = self._hear(samples[kept], lengths[kept])
+            values, mask = (_scattered(one, kept, num_windows) for one in heard)
+        return Sequence(zero_padding(values, mask), mask)
+
+    def _hear(
+        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
+    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+        inputs, mask = self.input(samples, lengths)
+        hidden = None
+        if self.backbone.model.training and self.mask_time_share > 0:
+            span = max(1, round(self.mask_span_s * self.input.rate_hz))
+            hidden = hidden_stretches(self.input.maskable(mask), self.mask_time_share, span)
+        values = self.backbone(**self.input.hide(inputs, hidden))
+        return values[:, : mask.shape[1]], mask
+
+
+class WaveformInput(nn.Module):
+    """What the families of wav2vec 2.0 are given: the waveform, and its mask.
+
+    Args:
+        model: The model; the two parts of it that would see padding are told the lengths.
+        sampling_rate_hz: Samples a second.
+
+    Raises:
+        ConfigError: The model has a batch normalisation that would see padding.
+    """
+
+    def __init__(self, model: Any, sampling_rate_hz: int) -> None:
+        super().__init__()
+        kernels, strides = model.config.conv_kernel, model.config.conv_stride
+        if getattr(model.config, "conv_pos_batch_norm", False):
+            raise ConfigError(
+                "the model normalises its positions over the batch (conv_pos_batch_norm)",
+                expected="a model whose output does not depend on the padding",
+            )
+        self.rate_hz = sampling_rate_hz / math.prod(strides)
+        self.shortest = receptive_field(kernels, strides)
+        self._num_frames = model._get_feat_extract_output_lengths
+        self._norms = _masked_norms(model.feature_extractor, kernels[0], strides[0])
+        self._positions = _masked_positions(model.encoder.pos_conv_embed)
+
+    def forward(
+        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
+    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
+        """Returns what the model is given, and which of its frames are real.
+
+        Args:
+            samples: Waveforms, zeros behind them.
+            lengths: Number of real samples of each.
+
+        Returns:
+            Arguments of the model, and the mask of its output.
+        """
+        samples = functional.pad(samples, (0, max(0, self.shortest - samples.shape[1])))
+        # An absent window has a frame of silence, so that attention has something to look at.
+        audible = lengths.clamp(min=self.shortest)
+        num_frames = self._num_frames(audible)
+        for norm in self._norms:
+            norm.lengths = audible
+        for activation in self._positions:
+            activation.lengths = num_frames
+        attended = lengths_to_mask(audible, samples.shape[1])
+        width = int(self._num_frames(torch.tensor(samples.shape[1])))
+        mask = lengths_to_mask(num_frames, width) & (lengths > 0)[:, None]
+        return {"input_values": samples, "attention_mask": attended.long()}, mask
+
+    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window time"]:
+        """Returns which frames may be hidden in training."""
+        return mask
+
+    def hide(
+        self, inputs: dict[str, Any], hidden: Bool[Tensor, "window time"] | None
+    ) -> dict[str, Any]:
+        """Returns the arguments with frames hidden behind the model's own vector for that."""
+        return {**inputs, "mask_time_indices": hidden}
+
+
+class WhisperInput(nn.Module):
+    """What Whisper is given: the log-mel spectrum of 30 s, silence behind the utterance.
+
+    Args:
+        extractor: Its feature extractor, for the settings of the spectrum.
+        num_samples: How much it always listens to.
+    """
+
+    filters: Tensor
+    shortest = 1
+
+    def __init__(self, extractor: Any, num_samples: int) -> None:
+        super().__init__()
+        self.hop, self.window_size = int(extractor.hop_length), int(extractor.n_fft)
+        self.rate_hz = extractor.sampling_rate / self.hop
+        self.num_samples = num_samples
+        filters = torch.from_numpy(np.asarray(extractor.mel_filters, dtype=np.float32))
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(
+        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
+    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
+        """Returns what the model is given, and which of its frames are real.
+
+        Args:
+            samples: Waveforms, zeros behind them.
+            lengths: Number of real samples of each.
+
+        Returns:
+            Arguments of the model, and the mask of its output.
+        """
+        step = self.hop * WHISPER_STRIDE
+        width = max(1, -(-samples.shape[1] // step))
+        mask = lengths_to_mask(-(-lengths // step), width)
+        return {"input_features": self._log_mel(samples)}, mask
+
+    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window mel_time"]:
+        """Returns which frames of the spectrum may be hidden in training."""
+        return mask.repeat_interleave(WHISPER_STRIDE, dim=1)
+
+    def hide(
+        self, inputs: dict[str, Any], hidden: Bool[Tensor, "window mel_time"] | None
+    ) -> dict[str, Any]:
+        """Returns the arguments with frames of the spectrum at 0."""
+        if hidden is None:
+            return inputs
+        features = inputs["input_features"]
+        padded = functional.pad(hidden, (0, features.shape[2] - hidden.shape[1]))
+        return {"input_features": features.masked_fill(padded[:, None], 0.0)}
+
+    def _log_mel(
+        self, samples: Float[Tensor, "window sample"]
+    ) -> Float[Tensor, "window band mel_time"]:
+        padded = functional.pad(samples.float(), (0, self.num_samples - samples.shape[1]))
+        window = torch.hann_window(self.window_size, device=samples.device)
+        spectrum = torch.stft(
+            padded, self.window_size, self.hop, window=window, return_complex=True
+        )
+        with torch.autocast(samples.device.type, enabled=False):
+            energies = self.filters.T @ spectrum[..., :-1].abs().square()
+        decades = energies.clamp(min=1e-10).log10()
+        # 80 dB below the loudest point of the utterance is the floor.
+        floor = decades.amax(dim=(1, 2), keepdim=True) - 8.0
+        return (torch.maximum(decades, floor) + 4.0) / 4.0
+
+
+class MaskedGroupNorm(nn.Module):
+    """Normalisation of each channel over the real frames of its utterance.
+
+    Args:
+        norm: What it takes the place of, with its parameters and their names.
+        kernel: Width of the convolution before it, in samples.
+        stride: Step of that convolution, in samples.
+
+    Attributes:
+        lengths: Number of real samples of each utterance, set before each call.
+    """
+
+    lengths: Tensor
+
+    def __init__(self, norm: nn.GroupNorm, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.kernel, self.stride = kernel, stride
+
+    def forward(
+        self, frames: Float[Tensor, "batch channel time"]
+    ) -> Float[Tensor, "batch channel time"]:
+        """Returns the normalised frames.
+
+        Args:
+            frames: Output of the convolution; what stands behind the real frames is finite.
+
+        Returns:
+            The same shape; no meaning behind the real frames.
+        """
+        counts = torch.div(self.lengths - self.kernel, self.stride, rounding_mode="floor") + 1
+        real = lengths_to_mask(counts, frames.shape[2])[:, None]
+        num, values = counts[:, None, None], frames.float()
+        mean = (values * real).sum(dim=2, keepdim=True) / num
+        variance = ((values - mean) * real).square().sum(dim=2, keepdim=True) / num
+        scale = self.weight[:, None] * (variance + self.eps).rsqrt()
+        normalised: Tensor = (values - mean) * scale + self.bias[:, None]
+        return normalised.to(frames.dtype)
+
+
+class MaskedActivation(nn.Module):
+    """An activation, with zeros behind the real frames, as at the end of an utterance alone.
+
+    Args:
+        activation: What it takes the place of.
+
+    Attributes:
+        lengths: Number of real frames of each utterance, set before each call.
+    """
+
+    lengths: Tensor
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(
+        self, frames: Float[Tensor, "batch channel time"]
+    ) -> Float[Tensor, "batch channel time"]:
+        """Returns the activated frames.
+
+        Args:
+            frames: Output of the layer before it.
+
+        Returns:
+            The same shape, zeros behind the real frames.
+        """
+        padding = ~lengths_to_mask(self.lengths, frames.shape[2])
+        activated: Tensor = self.activation(frames)
+        return activated.masked_fill(padding[:, None], 0.0)
+
+
+@dataclass(frozen=True)
+class PreparedWaveform:
+    """Cuts (or refuses) and normalises one waveform.
+
+    Args:
+        window: Number of samples that the model is given at once; None for any.
+        longer: `windows`, `truncate` or `refuse`.
+        normalise: Whether the waveform gets mean 0 and variance 1.
+        sampling_rate_hz: Samples a second.
+
+    Example:
+        >>> PreparedWaveform(2, "truncate", True, 16000)(np.array([0.0, 2.0, 5.0])).round(3)
+        array([-1.,  1.], dtype=float32)
+    """
+
+    window: int | None
+    longer: str
+    normalise: bool
+    sampling_rate_hz: int
+
+    def __call__(self, waveform: Any) -> npt.NDArray[np.float32] | None:
+        """Returns the waveform as the model wants it.
+
+        Args:
+            waveform: `[sample]`.
+
+        Returns:
+            `[sample]`; None where it has no sample.
+
+        Raises:
+            DataError: It is too long, and `longer` is `refuse`.
+        """
+        samples = np.asarray(waveform, dtype=np.float32)
+        if self.window is not None and len(samples) > self.window and self.longer != "windows":
+            if self.longer == "refuse":
+                raise DataError(
+                    f"an utterance of {len(samples) / self.sampling_rate_hz:.1f} s",
+                    expected=f"at most {self.window / self.sampling_rate_hz:g} s "
+                    "(the encoder's max_length_s)",
+                    remedy="set longer to windows or truncate, or cut the utterance",
+                )
+            samples = samples[: self.window]
+        if self.normalise and samples.size:
+            samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+        return samples.astype(np.float32) if samples.size else None
+
+
+@dataclass(frozen=True)
+class PretrainedSpeechExtractor:
+    """The vectors of a pretrained speech model, in a worker process or here.
+
+    Args:
+        name: A folder, or a name of the hub.
+        revision: Commit, tag or branch of the hub.
+        layer: `last`, or the number of a block.
+        pooling: `mean` = one vector an utterance, `none` = one a frame.
+        max_length_s: See `PretrainedSpeechEncoder`.
+        longer: See `PretrainedSpeechEncoder`.
+        normalise_waveform: See `PretrainedSpeechEncoder`.
+
+    Raises:
+        ConfigError: An option is out of its range, or nothing can be found under this name.
+        CheckpointError: The folder cannot be read, or has no safetensors.
+        MissingExtraError: transformers is not installed.
+    """
+
+    name: str
+    revision: str | None = None
+    layer: str | int = "last"
+    pooling: str = "mean"
+    max_length_s: float | None = 30.0
+    longer: str = "windows"
+    normalise_waveform: bool | None = None
+    source = "audio"
+
+    def __post_init__(self) -> None:
+        check_frozen(self.layer, self.pooling)
+        self._prepare()
+
+    @property
+    def sampling_rate_hz(self) -> int:
+        """Sampling rate that the model wants, in Hz."""
+        return self._settings.sampling_rate_hz
+
+    @property
+    def feature_size(self) -> int:
+        """Width of its vectors."""
+        return self._settings.feature_size
+
+    @property
+    def frame_rate_hz(self) -> float | None:
+        """Vectors a second; None for one vector an utterance."""
+        return self._settings.frame_rate_hz if self.pooling == "none" else None
+
+    @property
+    def identity(self) -> str:
+        """Architecture, version of transformers, digest of the files, and options."""
+        prepare, model = self._prepare(), self._checkpoint.family(FAMILIES).model
+        return (
+            f"transformers {package_version('transformers', 'pretrained')} {model} "
+            f"{self._checkpoint.commit} {self._checkpoint.digest} layer {self.layer} "
+            f"pooling {self.pooling} float32 {prepare}"
+        )
+
+    def __call__(self, raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "time feature"]:
+        """Encodes one waveform.
+
+        Args:
+            raw: Waveform at `sampling_rate_hz`, float32 `[sample]`.
+
+        Returns:
+            Float32 `[time, feature]`; one vector of zeros where there is no sample.
+        """
+        return extracted(_frozen_encoder(self), raw, self.pooling)
+
+    @functools.cached_property
+    def _checkpoint(self) -> Checkpoint:
+        return locate(self.name, self.revision)
+
+    @functools.cached_property
+    def _settings(self) -> "SpeechSettings":
+        return _settings(self._checkpoint)
+
+    def _prepare(self) -> PreparedWaveform:
+        return self._settings.preparation(self.max_length_s, self.longer, self.normalise_waveform)
+
+
+class PretrainedSpeechEmbeddings(FrozenEncoder):
+    """The vectors of a pretrained speech model that is not trained, stored and standardised.
+
+    Args:
+        name: A folder, or a name of the hub.
+        revision: Commit, tag or branch of the hub.
+        layer: `last`, or the number of a block (the middle ones often suit emotions best).
+        pooling: `mean` = one vector an utterance, `none` = one a frame.
+        max_length_s: See `PretrainedSpeechEncoder`.
+        longer: See `PretrainedSpeechEncoder`.
+        normalise_waveform: See `PretrainedSpeechEncoder`.
+        normalise: See `FrozenEncoder`.
+        clip: See `FrozenEncoder`.
+
+    Raises:
+        ConfigError: An option is out of its range, or nothing can be found under this name.
+        CheckpointError: The folder cannot be read, or has no safetensors.
+        MissingExtraError: transformers is not installed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None = None,
+        layer: str | int = "last",
+        pooling: str = "mean",
+        max_length_s: float | None = 30.0,
+        longer: str = "windows",
+        normalise_waveform: bool | None = None,
+        *,
+        normalise: str = "corpus",
+        clip: float | None = 10.0,
+    ) -> None:
+        extractor = PretrainedSpeechExtractor(
+            name, revision, layer, pooling, max_length_s, longer, normalise_waveform
+        )
+        super().__init__(extractor, normalise=normalise, clip=clip)
+
+
+@dataclass(frozen=True)
+class SpeechSettings:
+    """What the files beside the weights say about a speech model.
+
+    Args:
+        extractor: Its feature extractor.
+        feature_size: Width of its output.
+        step: Samples from one vector to the next.
+        longest: For Whisper: how many samples it always listens to; None for other models.
+    """
+
+    extractor: Any
+    feature_size: int
+    step: int
+    longest: int | None
+
+    @property
+    def sampling_rate_hz(self) -> int:
+        """Sampling rate that the model wants, in Hz."""
+        return int(self.extractor.sampling_rate)
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Vectors a second."""
+        return self.sampling_rate_hz / self.step
+
+    def preparation(
+        self, max_length_s: float | None, longer: str, normalise: bool | None
+    ) -> PreparedWaveform:
+        """Returns what is done to each waveform.
+
+        Args:
+            max_length_s: Greatest length that the model is given at once, in seconds.
+            longer: `windows`, `truncate` or `refuse`.
+            normalise: Whether to normalise; None does as the feature extractor says.
+
+        Returns:
+            The transform.
+
+        Raises:
+            ConfigError: `longer` is unknown, or the length is out of its range.
+        """
+        if longer not in LONGER:
+            raise ConfigError(f"longer is {longer!r}", remedy=nearest(longer, LONGER))
+        rate = self.sampling_rate_hz
+        window = self.longest if max_length_s is None else round(max_length_s * rate)
+        if window is not None and not 0.1 * rate <= window <= (self.longest or window):
+            most = f" to {self.longest / rate:g}" if self.longest else " on"
+            raise ConfigError(
+                f"max_length_s={max_length_s}", expected=f"null, or seconds from 0.1{most}"
+            )
+        if normalise is None:
+            normalise = bool(getattr(self.extractor, "do_normalize", False))
+        return PreparedWaveform(window, longer, normalise, rate)
+
+
+def receptive_field(kernels: list[int], strides: list[int]) -> int:
+    """Returns how many samples a stack of convolutions needs for one frame.
+
+    Args:
+        kernels: Widths of the convolutions, from the first to the last.
+        strides: Their steps.
+
+    Returns:
+        The number of samples.
+
+    Example:
+        >>> receptive_field([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
+        400
+    """
+    needed = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        needed = (needed - 1) * stride + kernel
+    return needed
+
+
+def hidden_stretches(
+    real: Bool[Tensor, "batch time"], share: float, span: int
+) -> Bool[Tensor, "batch time"]:
+    """Draws which frames are hidden: a stretch begins at each frame with the same probability.
+
+    Args:
+        real: Which frames there are.
+        share: Share of the frames to hide, before overlaps.
+        span: Number of frames of a stretch.
+
+    Returns:
+        True = hidden; drawn from torch's default generator, so the run's seed fixes it.
+    """
+    begins = torch.rand(real.shape, device=real.device) < share / span
+    padded = functional.pad(begins.float(), (span - 1, 0))
+    return (functional.max_pool1d(padded[:, None], span, 1)[:, 0] > 0) & real
+
+
+def _settings(checkpoint: Checkpoint) -> SpeechSettings:
+    import transformers  # here, as it is optional
+
+    checkpoint.family(FAMILIES)
+    is_whisper = checkpoint.model_type == WHISPER
+    kind: Any = (
+        transformers.WhisperFeatureExtractor
+        if is_whisper
+        else transformers.Wav2Vec2FeatureExtractor
+    )
+    try:
+        extractor = kind.from_pretrained(checkpoint.folder, local_files_only=True)
+    except OSError:
+        raise CheckpointError(
+            f"{checkpoint.folder} has no preprocessor_config.json",
+            expected="the settings of the feature extractor beside the weights",
+            remedy="store them with its save_pretrained, or copy the file from the hub",
+        ) from None
+    config = transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    if not is_whisper:
+        step = math.prod(config.conv_stride)
+        return SpeechSettings(extractor, config.hidden_size, step, longest=None)
+    step = WHISPER_STRIDE * extractor.hop_length
+    longest = config.max_source_positions * step
+    return SpeechSettings(extractor, config.hidden_size, step, longest)
+
+
+def _check_masking(mask_time_share: float, mask_span_s: float) -> None:
+    if not 0 <= mask_time_share < 1 or mask_span_s <= 0:
+        raise ConfigError(
+            f"mask_time_share={mask_time_share}, mask_span_s={mask_span_s}",
+            expected="a share from 0 to below 1, and seconds above 0",
+        )
+
+
+def _hiding(mask_time_share: float) -> dict[str, Any]:
+    # The vector that stands for a hidden frame exists where the model expects to hide some.
+    return {"mask_time_prob": mask_time_share, "mask_feature_prob": 0.0}
+
+
+def _windows(
+    sequence: Sequence, window: int | None
+) -> tuple[Float[Tensor, "window sample"], Int[Tensor, " window"], int]:
+    """Returns the stretches of all utterances, their lengths, and how many an utterance has."""
+    lengths = mask_to_lengths(sequence.valid_mask)
+    samples: Tensor = sequence.values.masked_fill(~sequence.valid_mask, 0.0)
+    if window is None or samples.shape[1] <= window:
+        return samples, lengths, 1
+    num = -(-samples.shape[1] // window)
+    padded = functional.pad(samples, (0, num * window - samples.shape[1]))
+    begins = torch.arange(num, device=lengths.device) * window
+    cut = (lengths[:, None] - begins).clamp(0, window)
+    return padded.reshape(-1, window), cut.reshape(-1), num
+
+
+def _scattered(values: Tensor, kept: Tensor, num_windows: int) -> Tensor:
+    """Puts the windows that were kept in their places, and joins those of an utterance."""
+    whole = values.new_zeros(len(kept), *values.shape[1:])
+    whole[kept] = values
+    return whole.reshape(-1, num_windows * values.shape[1], *values.shape[2:])
+
+
+def _masked_norms(feature_extractor: Any, kernel: int, stride: int) -> list[MaskedGroupNorm]:
+    first = feature_extractor.conv_layers[0]
+    if not isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
+        return []
+    first.layer_norm = MaskedGroupNorm(first.layer_norm, kernel, stride)
+    first.gradient_checkpointing = False  # it would be computed again with another batch's lengths
+    return [first.layer_norm]
+
+
+def _masked_positions(embedding: Any) -> list[MaskedActivation]:
+    layers = getattr(embedding, "layers", ())
+    for layer in layers:
+        layer.activation = MaskedActivation(layer.activation)
+    return [layer.activation for layer in layers]
+
+
+@functools.lru_cache(maxsize=2)
+def _frozen_encoder(extractor: PretrainedSpeechExtractor) -> PretrainedSpeechEncoder:
+    return PretrainedSpeechEncoder(
+        extractor.name,
+        extractor.revision,
+        layer=extractor.layer,
+        freeze="all",
+        max_length_s=extractor.max_length_s,
+        longer=extractor.longer,
+        normalise_waveform=extractor.normalise_waveform,
+        mask_time_share=0.0,
+    ).eval()

@@ -1,0 +1,385 @@
+"""Pretrained text encoders: RoBERTa (KLUE's Korean one included), BERT, ELECTRA, DeBERTa, XLM-R.
+
+Liu et al. 2019 (arXiv 1907.11692), Park et al. 2021 (arXiv 2105.09680), Devlin et al. 2019 (arXiv
+1810.04805), Clark et al. 2020 (arXiv 2003.10555), He et al. 2021 (arXiv 2111.09543), Conneau et al.
+2020 (arXiv 1911.02116).
+
+Legend: batch = utterances, time = tokens, feature = width.
+"""
+
+import functools
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float32
+from torch.nn import functional
+
+from polymodal.contracts.sequences import Sequence
+from polymodal.encoders.base import Encoder, Transform
+from polymodal.encoders.extractor import package_version
+from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.encoders.pretrained import (
+    Backbone,
+    Checkpoint,
+    Family,
+    check_frozen,
+    extracted,
+    locate,
+)
+from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
+from polymodal.layers.masks import zero_padding
+
+BERT = Family(
+    "BertModel",
+    blocks="encoder.layer",
+    stem=("embeddings",),
+    adapted=("query", "value"),
+    options={"add_pooling_layer": False},  # nothing reads it, so it would get no gradient
+)
+FAMILIES: Mapping[str, Family] = {
+    "bert": BERT,
+    "roberta": replace(BERT, model="RobertaModel"),
+    "xlm-roberta": replace(BERT, model="XLMRobertaModel"),
+    "electra": replace(BERT, model="ElectraModel", options={}),
+    "deberta-v2": replace(
+        BERT,
+        model="DebertaV2Model",
+        adapted=("query_proj", "value_proj"),
+        attention="eager",
+        options={},
+    ),
+}
+# These number their positions behind that of the padding.
+SHIFTED = ("roberta", "xlm-roberta")
+LONGER = ("truncate", "refuse")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+
+
+class PretrainedTextEncoder(Encoder):
+    """Tokens of a pretrained model to one vector each, those at both ends included.
+
+    Args:
+        name: A folder, or a name of the hub such as `klue/roberta-base`. The weights have to be
+            safetensors.
+        revision: Commit, tag or branch of the hub; the commit is resolved and kept.
+        layer: `last`, the number of a block, or `weighted` (see `Backbone`).
+        freeze: `none`; `embeddings`; a number N = the embeddings and the first N blocks; `all`.
+        lora: Options of peft's `LoraConfig`: only the adapters are trained then; None for none.
+        gradient_checkpointing: Whether to save memory and spend time.
+        max_length: Number of tokens that are read; None is the most that the model can.
+        longer: What happens to a longer text: `truncate` = its beginning is kept; `refuse`.
+
+    Attributes:
+        revision: Commit of the hub, or the digest of the folder.
+
+    Raises:
+        ConfigError: An option is out of its range, or nothing can be found under this name.
+        CheckpointError: The folder cannot be read, or has no safetensors or no tokenizer.
+        MissingExtraError: transformers, or peft for `lora`, is not installed.
+    """
+
+    source = "text"
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None = None,
+        layer: str | int = "last",
+        freeze: str | int = "none",
+        lora: Mapping[str, Any] | None = None,
+        gradient_checkpointing: bool = False,
+        max_length: int | None = None,
+        longer: str = "truncate",
+    ) -> None:
+        super().__init__()
+        self.checkpoint = locate(name, revision)
+        settings = _settings(self.checkpoint)
+        self.feature_size, self.padding_token = settings.feature_size, settings.padding_token
+        self.tokenize = settings.tokenization(self.checkpoint, max_length, longer)
+        self.backbone = Backbone(
+            self.checkpoint,
+            self.checkpoint.family(FAMILIES),
+            stem="embeddings",
+            layer=layer,
+            freeze=freeze,
+            lora=lora,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+
+    @property
+    def revision(self) -> str:
+        """Commit of the hub, or `sha256:` and the digest of the folder."""
+        return self.checkpoint.revision
+
+    def transform(self) -> Transform:
+        """Returns what turns a text into tokens; a worker loads the tokenizer when it needs it."""
+        return self.tokenize
+
+    def encode(self, sequence: Sequence) -> Sequence:
+        """Returns the encoded text.
+
+        Args:
+            sequence: Tokens `[batch, time]`, int64, and their mask.
+
+        Returns:
+            `[batch, time, feature_size]` and the mask; zeros under the padding.
+        """
+        missing = max(0, 1 - sequence.valid_mask.shape[1])
+        mask = functional.pad(sequence.valid_mask, (0, missing))
+        tokens = functional.pad(sequence.values, (0, missing))
+        # An absent text shows its first token of padding, so that attention has something to see.
+        first = torch.arange(mask.shape[1], device=mask.device) == 0
+        attended = mask | (first & ~mask.any(dim=1, keepdim=True))
+        values = self.backbone(
+            input_ids=tokens.masked_fill(~mask, self.padding_token),
+            attention_mask=attended.long(),
+        )
+        return Sequence(zero_padding(values, mask), mask)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Turns a text into the tokens of a pretrained model, composed letters (NFC) first.
+
+    Args:
+        folder: Where the tokenizer is.
+        max_length: Number of tokens that are kept, those at both ends included.
+        longer: `truncate` or `refuse`.
+    """
+
+    folder: str
+    max_length: int
+    longer: str
+
+    def __call__(self, text: Any) -> npt.NDArray[np.int64] | None:
+        """Returns the tokens.
+
+        Args:
+            text: The text of one utterance.
+
+        Returns:
+            `[time]`; None where the text is missing or blank.
+
+        Raises:
+            DataError: It is too long, and `longer` is `refuse`.
+        """
+        stripped = unicodedata.normalize("NFC", text or "").strip()
+        if not stripped:
+            return None
+        cut = {"truncation": True, "max_length": self.max_length}
+        options = cut if self.longer == "truncate" else {}
+        tokens = load_tokenizer(self.folder)(stripped, verbose=False, **options)["input_ids"]
+        if len(tokens) > self.max_length:
+            raise DataError(
+                f"a text of {len(tokens)} tokens, {stripped[:40]!r}...",
+                expected=f"at most {self.max_length} (the encoder's max_length)",
+                remedy="set longer to truncate, or cut the text",
+            )
+        return np.array(tokens, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """What the files beside the weights say about a text model.
+
+    Args:
+        feature_size: Width of its output.
+        padding_token: Number of the token that stands under the padding.
+        longest: Most tokens that it can read.
+    """
+
+    feature_size: int
+    padding_token: int
+    longest: int
+
+    def tokenization(self, checkpoint: Checkpoint, max_length: int | None, longer: str) -> Tokens:
+        """Returns what is done to each text.
+
+        Args:
+            checkpoint: Where the tokenizer is.
+            max_length: Number of tokens that are read; None is the most that the model can.
+            longer: `truncate` or `refuse`.
+
+        Returns:
+            The transform.
+
+        Raises:
+            ConfigError: `longer` is unknown, or the length is out of its range.
+        """
+        if longer not in LONGER:
+            raise ConfigError(f"longer is {longer!r}", remedy=nearest(longer, LONGER))
+        length = self.longest if max_length is None else max_length
+        if not 3 <= length <= self.longest:
+            raise ConfigError(
+                f"max_length={length}", expected=f"null, or a number from 3 to {self.longest}"
+            )
+        return Tokens(str(checkpoint.folder), length, longer)
+
+
+@dataclass(frozen=True)
+class PretrainedTextExtractor:
+    """The vectors of a pretrained text model, in a worker process or here.
+
+    Args:
+        name: A folder, or a name of the hub.
+        revision: Commit, tag or branch of the hub.
+        layer: `last`, or the number of a block.
+        pooling: `mean` = one vector a text, `none` = one a token.
+        max_length: See `PretrainedTextEncoder`.
+        longer: See `PretrainedTextEncoder`.
+
+    Raises:
+        ConfigError: An option is out of its range, or nothing can be found under this name.
+        CheckpointError: The folder cannot be read, or has no safetensors or no tokenizer.
+        MissingExtraError: transformers is not installed.
+    """
+
+    name: str
+    revision: str | None = None
+    layer: str | int = "last"
+    pooling: str = "mean"
+    max_length: int | None = None
+    longer: str = "truncate"
+    source = "text"
+    sampling_rate_hz = 16_000
+    frame_rate_hz = None
+
+    def __post_init__(self) -> None:
+        check_frozen(self.layer, self.pooling)
+        self._tokenization()
+
+    @property
+    def feature_size(self) -> int:
+        """Width of its vectors."""
+        return self._settings.feature_size
+
+    @property
+    def identity(self) -> str:
+        """Architecture, version of transformers, digest of the files, and options."""
+        model, tokens = self._checkpoint.family(FAMILIES).model, self._tokenization()
+        return (
+            f"transformers {package_version('transformers', 'pretrained')} {model} "
+            f"{self._checkpoint.commit} {self._checkpoint.digest} layer {self.layer} "
+            f"pooling {self.pooling} float32 {tokens.max_length} tokens, {tokens.longer}"
+        )
+
+    def __call__(self, raw: str) -> Float32[np.ndarray, "time feature"]:
+        """Encodes one text.
+
+        Args:
+            raw: The text.
+
+        Returns:
+            Float32 `[time, feature]`; one vector of zeros where it is blank.
+        """
+        return extracted(_frozen_encoder(self), raw, self.pooling)
+
+    @functools.cached_property
+    def _checkpoint(self) -> Checkpoint:
+        return locate(self.name, self.revision)
+
+    @functools.cached_property
+    def _settings(self) -> TextSettings:
+        return _settings(self._checkpoint)
+
+    def _tokenization(self) -> Tokens:
+        return self._settings.tokenization(self._checkpoint, self.max_length, self.longer)
+
+
+class PretrainedTextEmbeddings(FrozenEncoder):
+    """The vectors of a pretrained text model that is not trained, stored and standardised.
+
+    Args:
+        name: A folder, or a name of the hub.
+        revision: Commit, tag or branch of the hub.
+        layer: `last`, or the number of a block.
+        pooling: `mean` = one vector a text, `none` = one a token.
+        max_length: See `PretrainedTextEncoder`.
+        longer: See `PretrainedTextEncoder`.
+        normalise: See `FrozenEncoder`.
+        clip: See `FrozenEncoder`.
+
+    Raises:
+        ConfigError: An option is out of its range, or nothing can be found under this name.
+        CheckpointError: The folder cannot be read, or has no safetensors or no tokenizer.
+        MissingExtraError: transformers is not installed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None = None,
+        layer: str | int = "last",
+        pooling: str = "mean",
+        max_length: int | None = None,
+        longer: str = "truncate",
+        *,
+        normalise: str = "corpus",
+        clip: float | None = 10.0,
+    ) -> None:
+        extractor = PretrainedTextExtractor(name, revision, layer, pooling, max_length, longer)
+        super().__init__(extractor, normalise=normalise, clip=clip)
+
+
+@functools.lru_cache(maxsize=4)
+def load_tokenizer(folder: str) -> Any:
+    """Loads a tokenizer, once a process.
+
+    Args:
+        folder: Where it is.
+
+    Returns:
+        The tokenizer of transformers.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    from transformers import AutoTokenizer  # here, as it is optional
+
+    try:
+        # Without a vocabulary transformers makes an empty tokenizer that knows no word.
+        if not any(one for pattern in VOCABULARIES for one in Path(folder).glob(pattern)):
+            raise FileNotFoundError(f"there is none of {', '.join(VOCABULARIES)}")
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a dozen different ones, by the kind of tokenizer
+        raise CheckpointError(
+            f"the tokenizer of {folder} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            expected="tokenizer.json and tokenizer_config.json beside the weights",
+            remedy="store them with tokenizer.save_pretrained, or copy them from the hub",
+        ) from error
+
+
+def _settings(checkpoint: Checkpoint) -> TextSettings:
+    from transformers import AutoConfig
+
+    checkpoint.family(FAMILIES)
+    config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    tokenizer = load_tokenizer(str(checkpoint.folder))
+    if len(tokenizer) > config.vocab_size:
+        raise CheckpointError(
+            f"the tokenizer of {checkpoint.folder} has {len(tokenizer)} tokens",
+            expected=f"at most the {config.vocab_size} that the model has vectors for",
+            remedy="use the tokenizer that the model was trained with",
+        )
+    padding = config.pad_token_id
+    shift = padding + 1 if checkpoint.model_type in SHIFTED else 0
+    longest = min(config.max_position_embeddings - shift, tokenizer.model_max_length)
+    return TextSettings(config.hidden_size, padding, int(longest))
+
+
+@functools.lru_cache(maxsize=2)
+def _frozen_encoder(extractor: PretrainedTextExtractor) -> PretrainedTextEncoder:
+    return PretrainedTextEncoder(
+        extractor.name,
+        extractor.revision,
+        layer=extractor.layer,
+        freeze="all",
+        max_length=extractor.max_length,
+        longer=extractor.longer,
+    ).eval()
