@@ -441,7 +441,9 @@ def test_the_identity_is_the_content_and_the_options(folders, tmp_path):
 def test_stored_vectors_are_standardised_like_others(folders):
     encoder = PretrainedSpeechEmbeddings(str(folders["hubert"]), normalise="speaker")
     assert (encoder.feature_size, encoder.transductive, encoder.source) == (16, True, "audio")
-    with pytest.raises(ConfigError, match="weighted"):
-        PretrainedSpeechEmbeddings(str(folders["hubert"]), layer="weighted")
+    for layer, message in (("weighted", "freeze=all"), (3, "from 1 to 2"), (0, "the input")):
+        for name in ("hubert", "whisper"):
+            with pytest.raises(ConfigError, match=message):
+                PretrainedSpeechEmbeddings(str(folders[name]), layer=layer, max_length_s=None)
     with pytest.raises(ConfigError, match="did you mean 'mean'"):
         PretrainedSpeechEmbeddings(str(folders["hubert"]), pooling="men")

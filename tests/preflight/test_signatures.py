@@ -80,7 +80,8 @@ def test_a_planted_fault_is_found(workplace, override, words):
 SHIPPED = sorted(
     path.relative_to(CONFIGS).with_suffix("").as_posix()
     for path in CONFIGS.rglob("*.yaml")
-    if path.parent != CONFIGS and path.relative_to(CONFIGS).parts[0] not in ("hydra", "study", "voting")
+    if path.parent != CONFIGS
+    and path.relative_to(CONFIGS).parts[0] not in ("hydra", "study", "voting")
 )
 
 

@@ -301,16 +301,18 @@ class LayerMixture(nn.Module):
         return mixed
 
 
-def check_frozen(layer: str | int, pooling: str) -> None:
-    """Refuses what only a trained model could do, and an unknown pooling.
+def check_frozen(layer: str | int, pooling: str, num_blocks: int) -> None:
+    """Refuses what only a trained model could do, a block that is not there, an unknown pooling.
 
     Args:
         layer: What is read.
         pooling: What is done with its vectors.
+        num_blocks: Number of blocks of the model.
 
     Raises:
-        ConfigError: The layer is `weighted`, or the pooling is unknown.
+        ConfigError: The layer is `weighted` or not there, or the pooling is unknown.
     """
+    _check_layer(layer, num_blocks)
     if layer == "weighted":
         raise ConfigError(
             "layer=weighted for stored vectors",

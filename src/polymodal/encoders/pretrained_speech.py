@@ -469,7 +469,7 @@ class PretrainedSpeechExtractor:
     source = "audio"
 
     def __post_init__(self) -> None:
-        check_frozen(self.layer, self.pooling)
+        check_frozen(self.layer, self.pooling, self._settings.num_blocks)
         self._prepare()
 
     @property
@@ -566,12 +566,14 @@ class SpeechSettings:
     Args:
         extractor: Its feature extractor.
         feature_size: Width of its output.
+        num_blocks: Number of its transformer blocks.
         step: Samples from one vector to the next.
         longest: For Whisper: how many samples it always listens to; None for other models.
     """
 
     extractor: Any
     feature_size: int
+    num_blocks: int
     step: int
     longest: int | None
 
@@ -672,12 +674,10 @@ def _settings(checkpoint: Checkpoint) -> SpeechSettings:
             remedy="store them with its save_pretrained, or copy the file from the hub",
         ) from None
     config = transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-    if not is_whisper:
-        step = math.prod(config.conv_stride)
-        return SpeechSettings(extractor, config.hidden_size, step, longest=None)
-    step = WHISPER_STRIDE * extractor.hop_length
-    longest = config.max_source_positions * step
-    return SpeechSettings(extractor, config.hidden_size, step, longest)
+    step = WHISPER_STRIDE * extractor.hop_length if is_whisper else math.prod(config.conv_stride)
+    longest = config.max_source_positions * step if is_whisper else None
+    size, num_blocks = config.hidden_size, config.num_hidden_layers
+    return SpeechSettings(extractor, size, num_blocks, step, longest)
 
 
 def _check_masking(mask_time_share: float, mask_span_s: float) -> None:

@@ -190,11 +190,13 @@ class TextSettings:
 
     Args:
         feature_size: Width of its output.
+        num_blocks: Number of its transformer blocks.
         padding_token: Number of the token that stands under the padding.
         longest: Most tokens that it can read.
     """
 
     feature_size: int
+    num_blocks: int
     padding_token: int
     longest: int
 
@@ -251,7 +253,7 @@ class PretrainedTextExtractor:
     frame_rate_hz = None
 
     def __post_init__(self) -> None:
-        check_frozen(self.layer, self.pooling)
+        check_frozen(self.layer, self.pooling, self._settings.num_blocks)
         self._tokenization()
 
     @property
@@ -370,7 +372,7 @@ def _settings(checkpoint: Checkpoint) -> TextSettings:
     padding = config.pad_token_id
     shift = padding + 1 if checkpoint.model_type in SHIFTED else 0
     longest = min(config.max_position_embeddings - shift, tokenizer.model_max_length)
-    return TextSettings(config.hidden_size, padding, int(longest))
+    return TextSettings(config.hidden_size, config.num_hidden_layers, padding, int(longest))
 
 
 @functools.lru_cache(maxsize=2)
