@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import corpora, verdict
+from benchmarks import corpora, heads, verdict, votes
 from benchmarks.rows import Row, row
 from polymodal.data.batches import LengthBucketSampler
 from polymodal.record.environment import versions
@@ -82,6 +82,8 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "kemdy": corpora.kemdy,
     "check": corpora.check,
     "verdict": verdict.verdict,
+    "heads": heads.heads,
+    "votes": votes.votes,
 }
 
 

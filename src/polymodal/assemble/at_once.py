@@ -111,7 +111,11 @@ def adopt(experiment: Experiment, staged: Staged, session: Session) -> None:
     at = places(session.path, len(folds))
     for fold, place, one in zip(folds, at, staged.trained, strict=True):
         source = places(staged.folder, len(folds))[fold.index]
-        shutil.copytree(source.path, place.path, dirs_exist_ok=True)
+        if place.path.exists():
+            shutil.copytree(source.path, place.path, dirs_exist_ok=True)
+        else:  # whole or not there, also where the process is killed
+            place.path.parent.mkdir(exist_ok=True)
+            source.path.rename(place.path)
         for scores, step, epoch in one.lines:
             session.writer.log(scores, step, epoch, fold.index if len(folds) > 1 else None)
     jobs = [

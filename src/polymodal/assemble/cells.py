@@ -204,7 +204,7 @@ def run_cells(files: Sequence[Path], check: Check) -> list[str]:
         RunFailedError: A run died.
     """
     works = [_Work.read(file, check) for file in files]
-    with TemporaryDirectory() as folder, Display() as display:
+    with TemporaryDirectory(dir=files[0].parent) as folder, Display() as display:
         _stage([work for work in works if not work.run], Path(folder), display)
         told = [work.do(check, display) for work in works]
     return [words for words in told if words]

@@ -37,6 +37,11 @@ def facts(experiment: "Experiment") -> dict[str, Any]:
         "folds": len(experiment.folds),
         "speaker_dependent": experiment.config["split"].get("speaker_dependent", False),
         "transductive": [name for name, encoder in frozen.items() if encoder.transductive],
+        "revisions": {
+            name: str(encoder.revision)
+            for name, encoder in experiment.prototypes.items()
+            if hasattr(encoder, "revision")
+        },
         "lacking": {
             name: int((~frame.select(HAS_SOURCE[e.source]).to_series()).sum())
             for name, e in experiment.prototypes.items()

@@ -1,5 +1,6 @@
 """Runs an experiment: every fold is trained and tested, the predictions are pooled and scored."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -121,6 +122,8 @@ def _run_folds(
         for fold, place in zip(folds, at, strict=True):
             run_fold(experiment, fold, place, session, display)
         return
+    for left in session.path.glob(".staged-*"):  # of a process that was killed
+        shutil.rmtree(left)
     with TemporaryDirectory(dir=session.path, prefix=".staged-") as folder:
         if staged is None:
             with stage_time(session, "fit"):

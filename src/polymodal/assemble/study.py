@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -303,8 +304,7 @@ class _Book:
         self.results = dict(results)
         for name, one in self.results["members"].items():
             one["runs"] = [c.run.name for c in cells if c.member == name and c.run]
-        for file in (self.session.path / "cells").glob("*.json"):
-            file.unlink()
+        shutil.rmtree(self.session.path / "cells", ignore_errors=True)
         self.note(cells)
 
     def summary(self, cells: Sequence[Cell]) -> dict[str, Any]:
