@@ -33,7 +33,7 @@ GOOD = ("a.wav,s1,joy", "b.wav,s2,anger", "c.wav,s3,joy", "d.wav,s4,anger")
         (GOOD, ["+model.widht=3"], ["model.widht is unknown", "did you mean 'width'"]),
         (GOOD, ["trainer.max_epochs=many"], ["trainer.max_epochs='many'", "int"]),
         (GOOD, ["seed=one"], ["seed='one'", "int"]),
-        (GOOD, ["stages=[fitt]"], ["stages", "fit or test or predict"]),
+        (GOOD, ["stages=[fitt]"], ["stages", "fit or train or test or predict"]),
         (GOOD, ["trainer.strategy=dp"], ["dp", "trainer.strategy=ddp"]),
         (GOOD, ["trainer.precision=17-mixed"], ["trainer", "17-mixed"]),
         (GOOD, ["callbacks.early_stopping.monitor=val/uarr"], ["val/uarr", "'val/uar'"]),

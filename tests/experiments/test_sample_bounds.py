@@ -16,7 +16,7 @@ def accuracies(polymodal):
     """Runs the demo as a newcomer does; test accuracy by member and vote."""
     code, out, error = polymodal("study", "study=sample/fusion_vs_voting", "tracker=none")
     assert code == 0, error
-    assert "fusion is better than soft" in out
+    assert "fusion is better than text" in out
     folder = Path("runs") / Path("runs/last").read_text()
     study = json.loads((folder / "study.json").read_text())
     assert len(study["runs"]) == len(MEMBERS)

@@ -12,6 +12,7 @@ from polymodal.assemble.build import build, deferred
 from polymodal.assemble.compose import Composed, load
 from polymodal.assemble.runner import Outcome
 from polymodal.assemble.session import recording
+from polymodal.assemble.stored import stored_table
 from polymodal.contracts.predictions import PredictionTable
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import PredictionError
@@ -36,8 +37,8 @@ def vote(names: Sequence[str], composed: Composed, config: Mapping[str, Any]) ->
             together.
     """
     members = _members(names, Path(config["paths"]["runs"]))
-    tables = [_table(member, config["part"]) for member in members]
-    validation = [_table(m, "val") for m in members] if is_fitted(config["voting"]) else []
+    tables = [stored_table(member, config["part"]) for member in members]
+    validation = [stored_table(m, "val") for m in members] if is_fitted(config["voting"]) else []
     said: list[str] = []
     voted = vote_tables(config["voting"], tables, validation, said.append)
     scores = {
@@ -127,13 +128,3 @@ def _members(names: Sequence[str], runs: Path) -> list[Path]:
             found, expected="at least two different runs", remedy="`polymodal runs` lists them"
         )
     return members
-
-
-def _table(member: Path, part: str) -> PredictionTable:
-    path = member / "predictions" / f"{part}.parquet"
-    if not path.is_file():
-        raise PredictionError(
-            f"run {member.name} has no predictions for part {part!r}",
-            remedy=f"write them with `polymodal test {member.name} part={part}`",
-        )
-    return PredictionTable.read(path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.evaluation.evaluate import score_names
 from polymodal.record.files import write_whole
 from polymodal.record.index import list_runs
+from polymodal.record.redaction import redact_words
 from polymodal.safety.files import sha256_of
 from polymodal.study.plan import Plan, Vote
 from polymodal.study.report import write_report
@@ -192,12 +194,15 @@ def _run_cells(
 
 
 def _grouped(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Cells that one process runs: the seeds of a small head, any other cell by itself."""
+    """Cells that one process runs: the seeds of a small head, any other cell by itself.
+
+    Those with most modalities come first, as they take longest and nothing should wait for them.
+    """
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
         name = (cell.member, cell.share) if cell.at_once else cell.key
         groups.setdefault(name, []).append(cell)
-    return [*groups.values()]
+    return sorted(groups.values(), key=lambda one: -len(one[0].composed.config.encoder))
 
 
 def _told(plan: Plan, cells: Sequence[Cell], first: Experiment) -> dict[str, list[Told]]:
@@ -278,6 +283,8 @@ class _Book:
         self.earlier = {one["key"]: one for one in before.get("cells", [])}
         self.results: dict[str, Any] = {}
         self.name, self.about = composed.name, dict(about)
+        words = redact_words(composed.overrides or (f"study={composed.name}",))
+        self.command = f"polymodal study {shlex.join(words)}"
         text = composed.text()
         code = code_version([])
         version = {"config": digest(text), "code": code}
@@ -329,7 +336,7 @@ class _Book:
                 "fingerprint": self.first.fingerprint,
                 "leaks": self.about["leaks"],
                 "transductive": self.about["transductive"],
-                "command": f"polymodal study study={self.name}",
+                "command": self.command,
             },
             "members": {},
             "comparisons": [],
