@@ -64,7 +64,8 @@ def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Ou
     first = Experiment.prepare(check(members[reference(plan)]))
     _check_score(plan, first)
     votes = _check_votes(plan, first, check)
-    cells = _cells(plan, members, first, check, runs)
+    code = _code()
+    cells = _cells(plan, members, first, check, runs, code)
     about = facts(first)
     with (
         recording(
@@ -72,7 +73,7 @@ def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Ou
         ) as session,
         Display(line_every_s=LINE_EVERY_S) as display,
     ):
-        book = _Book(session, plan, first, about, composed)
+        book = _Book(session, plan, first, about, composed, code)
         write_folds(session.path / "folds.json", first.folds, first.fingerprint)
         with stage_time(session, "cells"):
             _run_cells(cells, plan, runs, book, display)
@@ -84,14 +85,22 @@ def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Ou
     return session.path, RunRecord.read(session.path / "run.json")
 
 
-def _cells(
-    plan: Plan, members: Mapping[str, Composed], first: Experiment, check: Check, runs: Path
-) -> list[Cell]:
-    """Every cell with its key; each member is built once, so that its faults show now."""
+def _code() -> str:
+    """A hash of the code that decides results: ours, and that of the project we are in."""
     project = Path.cwd()
     packages = [project / name for name in project_packages(project)]
-    packages = [one if one.is_dir() else one.with_suffix(".py") for one in packages]
-    code = code_version(packages)
+    return code_version([one if one.is_dir() else one.with_suffix(".py") for one in packages])
+
+
+def _cells(
+    plan: Plan,
+    members: Mapping[str, Composed],
+    first: Experiment,
+    check: Check,
+    runs: Path,
+    code: str,
+) -> list[Cell]:
+    """Every cell with its key; each member is built once, so that its faults show now."""
     file = _store_folds(first, runs / FOLDS)
     corpus = first.config["corpus"]
     cells = []
@@ -266,6 +275,7 @@ class _Book:
         first: The member whose folds are the study's.
         about: Facts of its corpus.
         composed: The configuration of the study.
+        code: Hash of the code that decides results.
     """
 
     def __init__(
@@ -275,6 +285,7 @@ class _Book:
         first: Experiment,
         about: Mapping[str, Any],
         composed: Composed,
+        code: str,
     ) -> None:
         self.session, self.plan, self.first = session, plan, first
         self.path = session.path / STUDY
@@ -286,7 +297,6 @@ class _Book:
         words = redact_words(composed.overrides or (f"study={composed.name}",))
         self.command = f"polymodal study {shlex.join(words)}"
         text = composed.text()
-        code = code_version([])
         version = {"config": digest(text), "code": code}
         last = self.versions[-1] if self.versions else {}
         if {k: last.get(k) for k in version} != version:
