@@ -75,6 +75,22 @@ def test_no_more_than_data_is_asked_of_the_hub(tmp_path, monkeypatch):
     assert allowed == {"json", "txt", "model", "safetensors"}
 
 
+@pytest.mark.parametrize("message", ["", "Server disconnected\nwithout a response"])
+def test_any_error_of_the_hubs_client_becomes_one_that_says_what_to_do(message, monkeypatch):
+    class HttpError(Exception):
+        """As the HTTP library raises for a refusing proxy or a dropped connection."""
+
+    def download(name, **options):
+        raise HttpError(message)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    said = message.partition("\n")[0] or "HttpError"
+    with pytest.raises(
+        ConfigError, match=rf"did not give it: {said}\n(.|\n)*set name to the folder"
+    ):
+        locate("someone/bert")
+
+
 @pytest.mark.parametrize("pickled", [["pytorch_model.bin"], []])
 def test_pickled_weights_are_refused_and_never_opened(folder, pickled):
     (folder / "model.safetensors").unlink()
@@ -83,6 +99,14 @@ def test_pickled_weights_are_refused_and_never_opened(folder, pickled):
     named = pickled[0] if pickled else "none"
     with pytest.raises(CheckpointError, match=rf"others: {named}(.|\n)*model\.safetensors"):
         locate(str(folder))
+
+
+def test_pickled_weights_are_not_loaded_either_where_nothing_looked_before(folder):
+    model = transformers.BertModel.from_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"no file named model\.safetensors"):
+        load(Checkpoint(folder), FAMILIES["bert"])
 
 
 def test_an_adapter_alone_or_no_model_at_all_is_refused(folder, tmp_path):
@@ -102,6 +126,12 @@ def test_another_architecture_is_refused_also_with_code_of_its_own(folder):
         locate(str(folder)).family(FAMILIES)
     with pytest.raises(ConfigError, match="encoder of the other modality"):
         PretrainedSpeechEncoder(str(folder))
+
+
+def test_a_configuration_that_cannot_be_read_is_named(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json(.|\n)*get the files anew"):
+        locate(str(folder)).family(FAMILIES)
 
 
 def test_weights_of_another_model_are_refused_instead_of_drawn(folder, tmp_path):

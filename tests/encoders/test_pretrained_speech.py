@@ -201,8 +201,11 @@ def test_freezing_leaves_no_gradient(folders, freeze, frozen, trained):
             assert parameter.grad is not None, key
 
 
-def test_frozen_convolutions_keep_no_graph(folders):
-    encoder, graphs = build(folders["hubert"]), []
+@pytest.mark.parametrize("options", [{}, {"freeze": "none", "lora": {"r": 2}}])
+def test_frozen_convolutions_keep_no_graph(folders, options):
+    if "lora" in options:
+        pytest.importorskip("peft")
+    encoder, graphs = build(folders["hubert"], **options), []
     encoder.backbone.model.feature_extractor.register_forward_hook(
         lambda module, inputs, output: graphs.append(output.requires_grad)
     )
@@ -436,6 +439,17 @@ def test_the_identity_is_the_content_and_the_options(folders, tmp_path):
     assert len(each) == len(options) + 1
     (moved / "preprocessor_config.json").write_text('{"do_normalize": false}')
     assert identity(moved) not in each
+
+
+def test_weights_that_were_written_anew_are_read_anew(tmp_path):
+    """In one process: vectors of the old files under the new identity would be stored wrongly."""
+    folder = store(tmp_path / "model", "Hubert", COMMON)
+    before = PretrainedSpeechExtractor(str(folder))
+    seen = before.identity, before(noise(1203))
+    transformers.HubertModel(transformers.HubertConfig(**COMMON)).save_pretrained(folder)
+    after = PretrainedSpeechExtractor(str(folder))
+    assert after.identity != seen[0]
+    assert not np.allclose(after(noise(1203)), seen[1])
 
 
 def test_stored_vectors_are_standardised_like_others(folders):

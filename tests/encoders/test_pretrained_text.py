@@ -1,6 +1,9 @@
 """Pretrained text encoders, on tiny random models of the real classes."""
 
+import itertools
+import json
 import pickle
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -70,6 +73,10 @@ def store(folder: Path, kind: str, options: dict) -> Path:
 def folders(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("text")
     return {name: store(root / name, *of) for name, of in MODELS.items()}
+
+
+def rewrite(path: Path, **changed) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
 
 def build(folder: Path, **options) -> PretrainedTextEncoder:
@@ -248,6 +255,21 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
         build(folder)
 
 
+def test_code_beside_a_known_architecture_is_never_run(folders, tmp_path):
+    folder = shutil.copytree(folders["roberta"], tmp_path / "evil")
+    for name, kinds in (("config.json", "AutoConfig"), ("tokenizer_config.json", "AutoTokenizer")):
+        rewrite(folder / name, auto_map={kinds: "evil.Evil"})
+    (folder / "evil.py").write_text("raise SystemExit('was run')")
+    assert type(build(folder).backbone.model) is transformers.RobertaModel
+
+
+def test_a_model_without_a_padding_token_is_refused(folders, tmp_path):
+    folder = shutil.copytree(folders["roberta"], tmp_path / "bare")
+    rewrite(folder / "config.json", pad_token_id=None)
+    with pytest.raises(CheckpointError, match="pad_token_id"):
+        build(folder)
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     folder = store(tmp_path / "bare", "Roberta", COMMON)
     for path in folder.glob("tokenizer*"):
@@ -279,3 +301,22 @@ def test_the_identity_is_the_content_and_the_options(folders):
     options = [{}, {"layer": 1}, {"pooling": "none"}, {"max_length": 5}, {"longer": "refuse"}]
     each = [identity("roberta", **one) for one in options] + [identity("bert")]
     assert len(set(each)) == len(each)
+
+
+def test_what_was_written_anew_is_read_anew(tmp_path):
+    """In one process: vectors of the old files under the new identity would be stored wrongly."""
+    folder = store(tmp_path / "model", "Bert", COMMON)
+
+    def vectors() -> tuple[str, np.ndarray]:
+        extractor = PretrainedTextExtractor(str(folder))
+        return extractor.identity, extractor(TEXT)
+
+    seen = [vectors()]
+    transformers.BertModel(transformers.BertConfig(**COMMON)).save_pretrained(folder)
+    seen.append(vectors())
+    vocabulary = folder / "tokenizer.json"
+    vocabulary.write_text(vocabulary.read_text().replace('"good": 11', '"fine": 11'))
+    seen.append(vectors())
+    for before, after in itertools.pairwise(seen):
+        assert before[0] != after[0]
+        assert not np.allclose(before[1], after[1])

@@ -36,6 +36,9 @@ HEAVY: dict[str, set[str]] = {
     "pytorch_lightning": {"training", "assemble"},
     "lightning_fabric": {"training"},
     "opensmile": {"encoders"},
+    "transformers": {"encoders"},
+    "tokenizers": {"encoders"},
+    "peft": {"encoders"},
     "trackio": {"record"},
     "wandb": {"record"},
 }

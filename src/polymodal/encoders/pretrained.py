@@ -80,13 +80,28 @@ class Checkpoint:
     @property
     def model_type(self) -> str:
         """The architecture, as `config.json` names it."""
-        return str(json.loads((self.folder / "config.json").read_text("utf-8")).get("model_type"))
+        try:
+            config = json.loads((self.folder / "config.json").read_text("utf-8"))
+            return str(config.get("model_type"))
+        except (ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"config.json of {self.folder} cannot be read: {error}", remedy="get the files anew"
+            ) from None
+
+    @property
+    def state(self) -> tuple[tuple[str, int, int], ...]:
+        """Name, size and time of change of each file: another state is another model."""
+        paths = sorted({path for pattern in FILES for path in self.folder.glob(pattern)})
+        states = [(path.name, path.stat()) for path in paths]
+        return tuple((name, one.st_size, one.st_mtime_ns) for name, one in states)
 
     @property
     def digest(self) -> str:
         """SHA-256 over weights, configuration and tokenizer: 64 hexadecimal digits."""
-        paths = sorted({path for pattern in FILES for path in self.folder.glob(pattern)})
-        lines = [f"{path.name} {_file_digest(path, *_state(path))}\n" for path in paths]
+        lines = [
+            f"{name} {_file_digest(self.folder / name, size, changed_ns)}\n"
+            for name, size, changed_ns in self.state
+        ]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
@@ -348,17 +363,31 @@ def extracted(encoder: Encoder, raw: Any, pooling: str) -> Float32[np.ndarray, "
     return np.asarray(vectors.numpy(), dtype=np.float32)
 
 
+def first_line(error: Exception) -> str:
+    """Returns what an error of another library says, without its advice.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The first line of its message, or the name of its class where it has none.
+
+    Example:
+        >>> first_line(OSError("no such file")), first_line(TimeoutError())
+        ('no such file', 'TimeoutError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def _downloaded(name: str, revision: str | None) -> Checkpoint:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RevisionResolutionError
 
     try:
         found = snapshot_download(name, revision=revision, allow_patterns=list(FILES))
-    except (OSError, ValueError, RevisionResolutionError) as error:
+    except Exception as error:  # its own, and those of whichever HTTP library it uses
         at = f" at revision {revision}" if revision else ""
         raise ConfigError(
-            f"{name}{at} is no folder here, and the hub did not give it: "
-            f"{str(error).strip().splitlines()[0]}",
+            f"{name}{at} is no folder here, and the hub did not give it: {first_line(error)}",
             expected="a folder, or a name of the hub that can be reached or is in its cache",
             remedy="download it where there is a network, and set name to the folder",
         ) from None
@@ -384,11 +413,6 @@ def _readable(checkpoint: Checkpoint, name: str) -> Checkpoint:
             "convert it with transformers in a place apart, and set name to the folder",
         )
     return checkpoint
-
-
-def _state(path: Path) -> tuple[int, int]:
-    state = path.stat()
-    return state.st_size, state.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=256)

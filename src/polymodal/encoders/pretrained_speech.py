@@ -506,7 +506,7 @@ class PretrainedSpeechExtractor:
         Returns:
             Float32 `[time, feature]`; one vector of zeros where there is no sample.
         """
-        return extracted(_frozen_encoder(self), raw, self.pooling)
+        return extracted(_frozen_encoder(self, self._checkpoint.state), raw, self.pooling)
 
     @functools.cached_property
     def _checkpoint(self) -> Checkpoint:
@@ -673,7 +673,9 @@ def _settings(checkpoint: Checkpoint) -> SpeechSettings:
             expected="the settings of the feature extractor beside the weights",
             remedy="store them with its save_pretrained, or copy the file from the hub",
         ) from None
-    config = transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    config = transformers.AutoConfig.from_pretrained(
+        checkpoint.folder, local_files_only=True, trust_remote_code=False
+    )
     step = WHISPER_STRIDE * extractor.hop_length if is_whisper else math.prod(config.conv_stride)
     longest = config.max_source_positions * step if is_whisper else None
     size, num_blocks = config.hidden_size, config.num_hidden_layers
@@ -732,7 +734,10 @@ def _masked_positions(embedding: Any) -> list[MaskedActivation]:
 
 
 @functools.lru_cache(maxsize=2)
-def _frozen_encoder(extractor: PretrainedSpeechExtractor) -> PretrainedSpeechEncoder:
+def _frozen_encoder(
+    extractor: PretrainedSpeechExtractor, state: tuple[tuple[str, int, int], ...]
+) -> PretrainedSpeechEncoder:
+    # The state is there for the cache: a model that was written anew is loaded anew.
     return PretrainedSpeechEncoder(
         extractor.name,
         extractor.revision,

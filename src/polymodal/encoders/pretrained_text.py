@@ -30,6 +30,7 @@ from polymodal.encoders.pretrained import (
     Family,
     check_frozen,
     extracted,
+    first_line,
     locate,
 )
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
@@ -149,11 +150,13 @@ class Tokens:
 
     Args:
         folder: Where the tokenizer is.
+        state: The state of the folder, so that a tokenizer that was written anew is loaded anew.
         max_length: Number of tokens that are kept, those at both ends included.
         longer: `truncate` or `refuse`.
     """
 
     folder: str
+    state: tuple[tuple[str, int, int], ...]
     max_length: int
     longer: str
 
@@ -174,7 +177,8 @@ class Tokens:
             return None
         cut = {"truncation": True, "max_length": self.max_length}
         options = cut if self.longer == "truncate" else {}
-        tokens = load_tokenizer(self.folder)(stripped, verbose=False, **options)["input_ids"]
+        tokenizer = load_tokenizer(self.folder, self.state)
+        tokens = tokenizer(stripped, verbose=False, **options)["input_ids"]
         if len(tokens) > self.max_length:
             raise DataError(
                 f"a text of {len(tokens)} tokens, {stripped[:40]!r}...",
@@ -221,7 +225,7 @@ class TextSettings:
             raise ConfigError(
                 f"max_length={length}", expected=f"null, or a number from 3 to {self.longest}"
             )
-        return Tokens(str(checkpoint.folder), length, longer)
+        return Tokens(str(checkpoint.folder), checkpoint.state, length, longer)
 
 
 @dataclass(frozen=True)
@@ -280,7 +284,7 @@ class PretrainedTextExtractor:
         Returns:
             Float32 `[time, feature]`; one vector of zeros where it is blank.
         """
-        return extracted(_frozen_encoder(self), raw, self.pooling)
+        return extracted(_frozen_encoder(self, self._checkpoint.state), raw, self.pooling)
 
     @functools.cached_property
     def _checkpoint(self) -> Checkpoint:
@@ -330,11 +334,12 @@ class PretrainedTextEmbeddings(FrozenEncoder):
 
 
 @functools.lru_cache(maxsize=4)
-def load_tokenizer(folder: str) -> Any:
+def load_tokenizer(folder: str, state: tuple[tuple[str, int, int], ...]) -> Any:
     """Loads a tokenizer, once a process.
 
     Args:
         folder: Where it is.
+        state: The state of the folder; in another state it is loaded anew.
 
     Returns:
         The tokenizer of transformers.
@@ -351,7 +356,7 @@ def load_tokenizer(folder: str) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a dozen different ones, by the kind of tokenizer
         raise CheckpointError(
-            f"the tokenizer of {folder} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            f"the tokenizer of {folder} cannot be loaded: {first_line(error)}",
             expected="tokenizer.json and tokenizer_config.json beside the weights",
             remedy="store them with tokenizer.save_pretrained, or copy them from the hub",
         ) from error
@@ -361,8 +366,10 @@ def _settings(checkpoint: Checkpoint) -> TextSettings:
     from transformers import AutoConfig
 
     checkpoint.family(FAMILIES)
-    config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-    tokenizer = load_tokenizer(str(checkpoint.folder))
+    config = AutoConfig.from_pretrained(
+        checkpoint.folder, local_files_only=True, trust_remote_code=False
+    )
+    tokenizer = load_tokenizer(str(checkpoint.folder), checkpoint.state)
     if len(tokenizer) > config.vocab_size:
         raise CheckpointError(
             f"the tokenizer of {checkpoint.folder} has {len(tokenizer)} tokens",
@@ -370,13 +377,22 @@ def _settings(checkpoint: Checkpoint) -> TextSettings:
             remedy="use the tokenizer that the model was trained with",
         )
     padding = config.pad_token_id
+    if padding is None:
+        raise CheckpointError(
+            f"config.json of {checkpoint.folder} names no pad_token_id",
+            expected="the token that stands under the padding",
+            remedy="add it, as the model was trained",
+        )
     shift = padding + 1 if checkpoint.model_type in SHIFTED else 0
     longest = min(config.max_position_embeddings - shift, tokenizer.model_max_length)
     return TextSettings(config.hidden_size, config.num_hidden_layers, padding, int(longest))
 
 
 @functools.lru_cache(maxsize=2)
-def _frozen_encoder(extractor: PretrainedTextExtractor) -> PretrainedTextEncoder:
+def _frozen_encoder(
+    extractor: PretrainedTextExtractor, state: tuple[tuple[str, int, int], ...]
+) -> PretrainedTextEncoder:
+    # The state is there for the cache: a model that was written anew is loaded anew.
     return PretrainedTextEncoder(
         extractor.name,
         extractor.revision,
