@@ -241,10 +241,11 @@ def test_a_loss_that_is_no_number_stops_before_the_update(prepare, workplace):
         (["+trainer.max_time=00:01:00:00"], "trainer.max_time=00:01:00:00"),
         (["trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2"),
         (["debug=fast"], "trainer.limit_train_batches=2"),
-        (["callbacks.checkpoint.save_top_k=2"], "ModelCheckpoint.save_top_k=2"),
+        (["+callbacks.checkpoint.save_top_k=2"], "ModelCheckpoint.save_top_k=2"),
         (["+callbacks.early_stopping.check_finite=false"], "EarlyStopping.check_finite=False"),
         (["callbacks.checkpoint.monitor=train/loss"], "does not watch the validation part"),
-        (["callbacks.checkpoint=null"], "the callbacks are others"),
+        (["callbacks.last=null"], "the callbacks are others"),
+        (["+callbacks.checkpoint.every_n_epochs=2"], "ModelCheckpoint.every_n_epochs=2"),
         (["optimizer._target_=torch.optim.LBFGS"], "LBFGS may see several heads as one"),
     ],
 )

@@ -27,6 +27,7 @@ from polymodal.training.together_stack import cannot_stack
 LARGEST_GB = 4.0  # of features in memory, which every fold standardises in its own way
 STOPPING = "pytorch_lightning.callbacks.EarlyStopping"
 KEEPING = "pytorch_lightning.callbacks.ModelCheckpoint"
+LAST = "polymodal.training.last_checkpoint.LastCheckpoint"
 # Options of Lightning, and those of their values that are followed here; None where it is left out.
 Followed = Mapping[str, Collection[Any] | None]
 ANY = None
@@ -44,20 +45,13 @@ TRAINER: Followed = {
     "deterministic": (False, None),
 }
 STOP: Followed = dict.fromkeys(("_target_", "monitor", "mode", "patience", "min_delta"), ANY)
-KEEP_LAST: Followed = {
-    "_target_": ANY,
-    "save_top_k": (0,),
-    "save_last": (True,),
-    "every_n_epochs": ANY,
+KEEP: Followed = {
+    **dict.fromkeys(("_target_", "monitor", "mode"), ANY),
+    "filename": ("best",),
+    "save_top_k": (1, None),
+    "every_n_epochs": (1, None),
     "save_on_train_epoch_end": (True,),
     "enable_version_counter": (False,),
-}
-KEEP_BEST: Followed = {
-    **KEEP_LAST,
-    "save_top_k": (1,),
-    "monitor": ANY,
-    "mode": ANY,
-    "filename": ("best",),
 }
 
 
@@ -175,12 +169,11 @@ def apply_together(jobs: Sequence[Job], part: str, file: str | None = None) -> N
 
 def _plan(experiment: Experiment) -> Plan:
     trainer, (keep, stop) = experiment.config["trainer"], _callbacks(experiment.config)
-    assert keep, "`applies` asks for a callback that keeps checkpoints"
     return Plan(
         max_epochs=trainer["max_epochs"],
         max_norm=trainer.get("gradient_clip_val"),
         log_every=trainer.get("log_every_n_steps", 50),
-        keep=_watch(keep, experiment) if keep["save_top_k"] else None,
+        keep=_watch(keep, experiment) if keep else None,
         stop=_watch(stop, experiment) if stop else None,
     )
 
@@ -191,7 +184,7 @@ def _watch(section: Mapping[str, Any], experiment: Experiment) -> Watch:
 
 
 def _callbacks(config: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, ...]:
-    """The one callback that keeps checkpoints, and the one that stops early."""
+    """The callback that keeps the best epoch, and the one that stops early."""
     sections = [one for one in (config["callbacks"] or {}).values() if one]
     found = {one["_target_"]: one for one in sections}
     return found.get(KEEPING), found.get(STOPPING)
@@ -199,11 +192,11 @@ def _callbacks(config: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, ...
 
 def _not_followed(config: Mapping[str, Any]) -> str | None:
     """The first wish of Lightning that is not fulfilled here."""
-    sections = [one for one in (config["callbacks"] or {}).values() if one]
     keep, stop = _callbacks(config)
-    if keep is None or len(sections) != 1 + bool(stop):
-        return "the callbacks are others than ModelCheckpoint and EarlyStopping, each once"
-    for section in filter(None, (stop, keep if keep.get("save_top_k") else None)):
+    targets = [one["_target_"] for one in (config["callbacks"] or {}).values() if one]
+    if sorted(targets) != sorted([LAST] + [KEEPING] * bool(keep) + [STOPPING] * bool(stop)):
+        return "the callbacks are others than LastCheckpoint, ModelCheckpoint and EarlyStopping"
+    for section in filter(None, (stop, keep)):
         if not str(section.get("monitor")).startswith("val/"):
             return f"{section['_target_']} does not watch the validation part"
     trainer = config["trainer"]
@@ -211,22 +204,11 @@ def _not_followed(config: Mapping[str, Any]) -> str | None:
     if accelerator != "cpu" and not torch.cuda.is_available():
         return f"trainer.accelerator={accelerator} is neither the CPU nor CUDA"
     return (
-        _beyond(keep, KEEP_BEST if keep.get("save_top_k") else KEEP_LAST, "ModelCheckpoint")
+        (_beyond(keep, KEEP, "ModelCheckpoint") if keep else None)
         or (_beyond(stop, STOP, "EarlyStopping") if stop else None)
         or _beyond(trainer, TRAINER, "trainer")
         or (None if (trainer["max_epochs"] or 0) > 0 else "trainer.max_epochs is no number")
-        or _not_each(keep, stop, trainer["max_epochs"])
     )
-
-
-def _not_each(
-    keep: Mapping[str, Any], stop: Mapping[str, Any] | None, max_epochs: int
-) -> str | None:
-    """Why a checkpoint that is not kept each epoch may be another than that of the last one."""
-    every = keep.get("every_n_epochs") or 1
-    if every == 1 or (stop is None and not keep["save_top_k"] and max_epochs % every == 0):
-        return None
-    return f"ModelCheckpoint.every_n_epochs={every}"
 
 
 def _beyond(section: Mapping[str, Any], followed: Followed, name: str) -> str | None:

@@ -121,4 +121,4 @@ def _with_mode(section: Mapping[str, Any], experiment: Experiment) -> dict[str, 
 
 
 def _keeps_checkpoints(section: Mapping[str, Any]) -> bool:
-    return str(section["_target_"]).endswith("ModelCheckpoint")
+    return str(section["_target_"]).endswith("Checkpoint")
