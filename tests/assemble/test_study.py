@@ -152,14 +152,13 @@ def test_a_cell_that_fails_lets_the_others_finish_and_is_tried_again(study):
 
 
 def test_seeds_and_shares_of_the_training_rows_are_cells_as_well(study):
-    code, _, error = study(STUDY + "seeds: [0, 1]\nshares: [0.5]\n")
+    alone = STUDY.replace("  letters: experiment=sample/text encoder.text.width=8\n", "")
+    alone = alone.replace("votes:\n  soft: {voting: soft}\n", "")
+    code, _, error = study(alone + "seeds: [0, 1]\nshares: [0.5]\n")
     assert code == 0, error
     found = told()
-    assert len(found["runs"]) == 8
-    for member in ("words", "letters"):
-        curve = found["members"][member]["curve"]
-        assert [one["share"] for one in curve] == [0.5, 1.0]
-        assert len(found["members"][member]["runs"]) == 4
+    assert [one["share"] for one in found["members"]["words"]["curve"]] == [0.5, 1.0]
+    assert len(found["members"]["words"]["runs"]) == len(found["runs"]) == 4
     tables = [
         pl.read_parquet(Path("runs") / one["run"] / "predictions/train.parquet").height
         for one in found["cells"]

@@ -15,7 +15,7 @@ RUN = [
     "corpus.num_speakers=6",
     "corpus.num_utterances=8",
     "split.val=0.3",
-    "trainer.max_epochs=60",
+    "trainer.max_epochs=30",
     "callbacks.early_stopping=null",
     "tracker=none",
 ]
