@@ -5,7 +5,12 @@ import platform
 import pytest
 
 from polymodal.errors import ConfigError
-from polymodal.training.devices import resolve_accelerator, resolve_devices, resolve_strategy
+from polymodal.training.devices import (
+    resolve_accelerator,
+    resolve_devices,
+    resolve_precision,
+    resolve_strategy,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +26,23 @@ def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
     assert resolve_accelerator("auto") == "cpu"
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert resolve_accelerator("auto") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "computes_bf16", "small", "wanted"),
+    [
+        (True, True, False, "bf16-mixed"),
+        (True, True, True, "32-true"),
+        (True, False, False, "32-true"),
+        (False, True, False, "32-true"),
+    ],
+)
+def test_bfloat16_is_taken_where_it_is_faster(monkeypatch, cuda, computes_bf16, small, wanted):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: computes_bf16)
+    assert resolve_precision("auto", "gpu", small=small) == wanted
+    assert resolve_precision("auto", "cpu", small=small) == "32-true"
+    assert resolve_precision("16-mixed", "gpu", small=small) == "16-mixed"
 
 
 @pytest.mark.parametrize(

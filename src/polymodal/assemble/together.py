@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.places import Place
+from polymodal.assemble.training import precision_of
 from polymodal.contracts.manifest import Manifest
 from polymodal.data.folds import Fold
 from polymodal.encoders.frozen import FrozenEncoder
@@ -111,7 +112,7 @@ def applies(experiment: Experiment) -> str | None:
     Returns:
         None, or the reason why they cannot, in words.
     """
-    return _not_followed(experiment.config) or _not_stored(experiment) or _not_alike(experiment)
+    return _not_followed(experiment) or _not_stored(experiment) or _not_alike(experiment)
 
 
 def fit_together(
@@ -190,8 +191,9 @@ def _callbacks(config: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, ...
     return found.get(KEEPING), found.get(STOPPING)
 
 
-def _not_followed(config: Mapping[str, Any]) -> str | None:
+def _not_followed(experiment: Experiment) -> str | None:
     """The first wish of Lightning that is not fulfilled here."""
+    config = experiment.config
     keep, stop = _callbacks(config)
     targets = [one["_target_"] for one in (config["callbacks"] or {}).values() if one]
     if sorted(targets) != sorted([LAST] + [KEEPING] * bool(keep) + [STOPPING] * bool(stop)):
@@ -199,7 +201,7 @@ def _not_followed(config: Mapping[str, Any]) -> str | None:
     for section in filter(None, (stop, keep)):
         if not str(section.get("monitor")).startswith("val/"):
             return f"{section['_target_']} does not watch the validation part"
-    trainer = config["trainer"]
+    trainer = {**config["trainer"], "precision": precision_of(experiment)}
     accelerator = resolve_accelerator(trainer["accelerator"])
     if accelerator != "cpu" and not torch.cuda.is_available():
         return f"trainer.accelerator={accelerator} is neither the CPU nor CUDA"

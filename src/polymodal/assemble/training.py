@@ -10,9 +10,15 @@ from polymodal.assemble.build import build
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.places import Place
 from polymodal.data.folds import Fold
+from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.evaluation.evaluate import mode_of
 from polymodal.training.checkpoints import VerifiedCheckpointIO
-from polymodal.training.devices import resolve_accelerator, resolve_devices, resolve_strategy
+from polymodal.training.devices import (
+    resolve_accelerator,
+    resolve_devices,
+    resolve_precision,
+    resolve_strategy,
+)
 from polymodal.training.module import TrainingModule
 
 
@@ -35,6 +41,7 @@ def make_trainer(
     options = dict(experiment.config["trainer"])
     accelerator = resolve_accelerator(options["accelerator"])
     options["devices"] = resolve_devices(accelerator, options["devices"])
+    options["precision"] = precision_of(experiment)
     several = len(experiment.prototypes) > 1
     strategy = resolve_strategy(options.pop("strategy"), accelerator, find_unused=several)
     trainer: pl.Trainer = build(
@@ -52,6 +59,24 @@ def make_trainer(
         plugins=[VerifiedCheckpointIO()],
     )
     return trainer
+
+
+def precision_of(experiment: Experiment) -> Any:
+    """Returns the precision that an experiment is trained in.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        Lightning's word.
+    """
+    options = experiment.config["trainer"]
+    small = all(
+        isinstance(one, FrozenEncoder) and one.frame_rate_hz is None
+        for one in experiment.prototypes.values()
+    )
+    accelerator = resolve_accelerator(options["accelerator"])
+    return resolve_precision(options.get("precision"), accelerator, small=small)
 
 
 def fit(

@@ -48,6 +48,29 @@ def resolve_devices(accelerator: str, devices: Any) -> Any:
     return 1 if everything and accelerator == "cpu" else devices
 
 
+def resolve_precision(precision: Any, accelerator: str, *, small: bool) -> Any:
+    """Returns the precision; `auto` is bfloat16 with float32 weights where that is faster.
+
+    Args:
+        precision: Lightning's word, or `auto`.
+        accelerator: As `resolve_accelerator` gives it.
+        small: Whether all that is trained are heads on single vectors, which gain nothing.
+
+    Returns:
+        What to give to Lightning: for `auto`, `bf16-mixed` on a CUDA device that computes in it,
+        otherwise `32-true`.
+
+    Example:
+        >>> resolve_precision("auto", "cpu", small=False)
+        '32-true'
+    """
+    if precision != "auto":
+        return precision
+    cuda = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
+    faster = cuda and not small and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if faster else "32-true"
+
+
 def resolve_strategy(strategy: str, accelerator: str, *, find_unused: bool) -> Any:
     """Returns the strategy, with the backend for the machine.
 

@@ -139,6 +139,10 @@ class TrainingModule(pl.LightningModule):
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
         """Moves a batch, which Lightning cannot do by itself for our record."""
+        if self.trainer.training:  # counted here: a look at a mask on a GPU would wait for it
+            for sequence in batch.modalities.values():
+                self.frames["padded"] += sequence.valid_mask.numel()
+                self.frames["valid"] += int(sequence.valid_mask.sum())
         return batch.to(device, non_blocking=True)
 
     def on_fit_start(self) -> None:
@@ -178,9 +182,6 @@ class TrainingModule(pl.LightningModule):
         Raises:
             FloatingPointError: The loss is no number; nothing was updated with it.
         """
-        for sequence in batch.modalities.values():
-            self.frames["padded"] += sequence.valid_mask.numel()
-            self.frames["valid"] += int(sequence.valid_mask.sum())
         encoded = self.encode(batch)
         fused: Tensor = self.loss(self.fuse(encoded), batch.targets)
         loss = self._balanced(fused, encoded, batch)
