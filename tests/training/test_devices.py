@@ -40,8 +40,8 @@ def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
 def test_bfloat16_is_taken_where_it_is_faster(monkeypatch, cuda, computes_bf16, small, wanted):
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: computes_bf16)
-    assert resolve_precision("auto", "gpu", small=small) == wanted
-    assert resolve_precision("auto", "cpu", small=small) == "32-true"
+    assert resolve_precision(None, "gpu", small=small) == wanted
+    assert resolve_precision(None, "cpu", small=small) == "32-true"
     assert resolve_precision("16-mixed", "gpu", small=small) == "16-mixed"
 
 

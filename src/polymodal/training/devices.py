@@ -49,22 +49,22 @@ def resolve_devices(accelerator: str, devices: Any) -> Any:
 
 
 def resolve_precision(precision: Any, accelerator: str, *, small: bool) -> Any:
-    """Returns the precision; `auto` is bfloat16 with float32 weights where that is faster.
+    """Returns the precision; None is bfloat16 with float32 weights where that is faster.
 
     Args:
-        precision: Lightning's word, or `auto`.
+        precision: Lightning's word, or None.
         accelerator: As `resolve_accelerator` gives it.
         small: Whether all that is trained are heads on single vectors, which gain nothing.
 
     Returns:
-        What to give to Lightning: for `auto`, `bf16-mixed` on a CUDA device that computes in it,
+        What to give to Lightning: for None `bf16-mixed` on a CUDA device that computes in it,
         otherwise `32-true`.
 
     Example:
-        >>> resolve_precision("auto", "cpu", small=False)
+        >>> resolve_precision(None, "cpu", small=False)
         '32-true'
     """
-    if precision != "auto":
+    if precision is not None:
         return precision
     cuda = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
     faster = cuda and not small and torch.cuda.is_bf16_supported(including_emulation=False)
