@@ -87,6 +87,12 @@ def test_a_wrong_override_is_explained(workplace, override, message):
         compose([override])
 
 
+def test_an_option_that_the_chosen_model_lacks_is_not_suggested(workplace):
+    with pytest.raises(ConfigError, match="there is no option 'model.width'") as caught:
+        compose(["model=unimodal", "encoder=egemaps", "model.width=8"])
+    assert "did you mean 'model.width'" not in str(caught.value)
+
+
 def test_a_project_adds_its_own_options(workplace):
     folder = workplace / "configs" / "model"
     folder.mkdir(parents=True)

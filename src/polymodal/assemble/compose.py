@@ -80,7 +80,7 @@ def compose(
         try:
             config = hydra_compose(config_name, [*overrides, *extra], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
-            raise _explain(error, config_name, extra) from None
+            raise _explain(error, config_name, [*_choices(overrides), *extra]) from None
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -212,8 +212,14 @@ def _name(choices: dict[str, Any], config_name: str) -> str:
     return str(choices.get("experiment") or f"{choices['corpus']}/{choices['model']}")
 
 
-def _known_keys(config_name: str, extra: Sequence[str]) -> list[str]:
-    return list(_keys(hydra_compose(config_name, list(extra))))
+def _choices(overrides: Sequence[str]) -> list[str]:
+    """Those of the overrides that choose an option of a group."""
+    keys = [one.partition("=")[0].lstrip("+") for one in overrides]
+    return [one for key, one in zip(keys, overrides, strict=True) if key and options(key)]
+
+
+def _known_keys(config_name: str, chosen: Sequence[str]) -> list[str]:
+    return list(_keys(hydra_compose(config_name, list(chosen))))
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -245,10 +251,10 @@ def _first_words(error: BaseException | None) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _explain(error: Exception, config_name: str, extra: Sequence[str]) -> ConfigError:
+def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> ConfigError:
     text = str(error).strip()
     if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown(found.group(1), _known_keys(config_name, extra))
+        return _unknown(found.group(1), _known_keys(config_name, chosen))
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found.group(1).partition("/")
         return ConfigError(
