@@ -191,10 +191,16 @@ class TrainingModule(pl.LightningModule):
                 f"the utterances {', '.join(batch.utterance_ids[:8])}; try a smaller "
                 "optimizer.lr or trainer.gradient_clip_val=1"
             )
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log("train/loss", fused, on_step=True, on_epoch=False, sync_dist=True)
-        self.log("train/lr", rate, on_step=True, on_epoch=False)
+        self._log_step(fused)
         return loss
+
+    def _log_step(self, loss: Tensor) -> None:
+        """Logs what Lightning will write or a callback may read; the rest would only cost time."""
+        trainer, every = self.trainer, self.trainer.log_every_n_steps
+        if trainer.is_last_batch or (every and (self.global_step + 1) % every == 0):
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self.log("train/loss", loss, sync_dist=True, batch_size=1)
+            self.log("train/lr", rate, batch_size=1)
 
     def _balanced(self, fused: Tensor, encoded: Mapping[str, Sequence], batch: Batch) -> Tensor:
         """What is minimised, as the balance puts it together."""
