@@ -196,9 +196,9 @@ class TrainingModule(pl.LightningModule):
 
     def _log_step(self, loss: Tensor) -> None:
         """Logs what Lightning will write or a callback may read; the rest would only cost time."""
-        trainer, every = self.trainer, self.trainer.log_every_n_steps
-        if trainer.is_last_batch or (every and (self.global_step + 1) % every == 0):
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
+        every = int(getattr(self.trainer, "log_every_n_steps", 1))
+        if self.trainer.is_last_batch or (every and (self.global_step + 1) % every == 0):
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             self.log("train/loss", loss, sync_dist=True, batch_size=1)
             self.log("train/lr", rate, batch_size=1)
 
