@@ -22,7 +22,7 @@ from polymodal.evaluation.evaluate import score_table
 from polymodal.evaluation.scores import Score
 from polymodal.training.balance import FUSED, Balance, NoBalance
 from polymodal.training.collector import Collector, Outputs
-from polymodal.training.optimizers import parameter_groups
+from polymodal.training.optimizers import build_optimizer, parameter_groups
 from polymodal.training.tasks import Task
 from polymodal.training.unimodal import Totals, measure, own_parameters, unimodal_outputs
 
@@ -198,9 +198,11 @@ class TrainingModule(pl.LightningModule):
         """Logs what Lightning will write or a callback may read; the rest would only cost time."""
         every = int(getattr(self.trainer, "log_every_n_steps", 1))
         if self.trainer.is_last_batch or (every and (self.global_step + 1) % every == 0):
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
             self.log("train/loss", loss, sync_dist=True, batch_size=1)
-            self.log("train/lr", rate, batch_size=1)
+            self.log("train/lr", rates[0], batch_size=1)
+            if rates[-1] != rates[0]:  # the groups are sorted by their rate
+                self.log("train/lr_lowest", rates[-1], batch_size=1)
 
     def _balanced(self, fused: Tensor, encoded: Mapping[str, Sequence], batch: Batch) -> Tensor:
         """What is minimised, as the balance puts it together."""
@@ -294,7 +296,8 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Builds the optimiser and its schedule, which moves in steps."""
-        optimizer = self.optimizer(parameter_groups(self))
+        fused = self.device.type == "cuda" and self.trainer.precision != "16-mixed"
+        optimizer = build_optimizer(self.optimizer, parameter_groups(self), fused=fused)
         schedule = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         return {
             "optimizer": optimizer,

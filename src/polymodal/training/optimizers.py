@@ -1,19 +1,25 @@
 """Which parameters are optimised, and how the learning rate changes over the steps."""
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from polymodal.encoders.base import Encoder
 from polymodal.errors import ConfigError
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Parts the trainable parameters into those with weight decay and those without.
+    """Parts the trainable parameters by weight decay and by what scales their learning rate.
 
-    Vectors (biases, scales of normalisations, learned absent embeddings) are not decayed.
+    Vectors (biases, scales of normalisations, learned absent embeddings) are not decayed. Where an
+    encoder scales learning rates, its groups hold the factor as `lr_scale`, and come after those
+    of the whole rate, from the highest to the lowest; `scale_learning_rates` applies it.
 
     Args:
         module: The module to train.
@@ -27,10 +33,41 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
         [1, 1]
     """
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trainable if parameter.ndim > 1]
-    vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    scales: dict[nn.Parameter, float] = {}
+    for encoder in module.modules():
+        if isinstance(encoder, Encoder):
+            scales |= encoder.learning_rate_scales()
+    groups: list[dict[str, Any]] = []
+    for scale in sorted({scales.get(one, 1.0) for one in trainable}, reverse=True):
+        scaled = [one for one in trainable if scales.get(one, 1.0) == scale]
+        shared: dict[str, Any] = {} if scale == 1.0 else {"lr_scale": scale}
+        matrices = [parameter for parameter in scaled if parameter.ndim > 1]
+        vectors = [parameter for parameter in scaled if parameter.ndim <= 1]
+        groups += [
+            {"params": matrices, **shared},
+            {"params": vectors, **shared, "weight_decay": 0.0},
+        ]
     return [group for group in groups if group["params"]]
+
+
+def scale_learning_rates(optimizer: Optimizer) -> None:
+    """Multiplies the learning rate of each group by its `lr_scale`, once, before any schedule.
+
+    Schedules multiply what they find, so that they act on all groups alike; a resumed run loads
+    the scaled rates.
+
+    Args:
+        optimizer: A new optimiser over `parameter_groups`.
+
+    Example:
+        >>> weight = nn.Parameter(torch.zeros(1))
+        >>> optimizer = torch.optim.SGD([{"params": [weight], "lr_scale": 0.5}], lr=0.1)
+        >>> scale_learning_rates(optimizer)
+        >>> optimizer.param_groups[0]["lr"]
+        0.05
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * group.get("lr_scale", 1.0)
 
 
 def warmup_cosine(
