@@ -1,7 +1,7 @@
 """What every encoder promises: one modality in, a sequence of vectors out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -23,6 +23,8 @@ class Encoder(nn.Module, ABC):
         feature_size: Width of the output.
         frame_rate_hz: Output frames a second; None for text and for single vectors.
         sampling_rate_hz: For audio: the sampling rate it wants, in Hz.
+        augments_waveform: Whether training changes the waveform at random, so that nothing that
+            is computed from it could be stored.
 
     Example:
         >>> import torch
@@ -38,6 +40,7 @@ class Encoder(nn.Module, ABC):
     feature_size: int
     frame_rate_hz: float | None = None
     sampling_rate_hz: int = 16000
+    augments_waveform: bool = False
 
     @abstractmethod
     def transform(self) -> Transform:
@@ -61,6 +64,14 @@ class Encoder(nn.Module, ABC):
         Returns:
             Values `[batch, time', feature_size]` and their mask `[batch, time']`.
         """
+
+    def learning_rate_scales(self) -> Mapping[nn.Parameter, float]:
+        """Returns what the learning rate of a parameter is multiplied by.
+
+        Returns:
+            Parameter to factor; those that are not named have the factor 1.
+        """
+        return {}
 
     def forward(self, sequence: Sequence) -> Sequence:
         """Returns the encoded batch, as `encode` does."""

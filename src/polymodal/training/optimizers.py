@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -60,14 +59,46 @@ def scale_learning_rates(optimizer: Optimizer) -> None:
         optimizer: A new optimiser over `parameter_groups`.
 
     Example:
-        >>> weight = nn.Parameter(torch.zeros(1))
-        >>> optimizer = torch.optim.SGD([{"params": [weight], "lr_scale": 0.5}], lr=0.1)
+        >>> from torch.optim import SGD
+        >>> weights = list(nn.Linear(2, 3).parameters())
+        >>> optimizer = SGD([{"params": weights, "lr_scale": 0.5}], lr=0.1)
         >>> scale_learning_rates(optimizer)
         >>> optimizer.param_groups[0]["lr"]
         0.05
     """
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * group.get("lr_scale", 1.0)
+
+
+def build_optimizer(
+    factory: Callable[..., Optimizer], groups: list[dict[str, Any]], *, fused: bool
+) -> Optimizer:
+    """Builds an optimiser with scaled learning rates, in one kernel where it has such a form.
+
+    Args:
+        factory: Parameter groups to optimiser.
+        groups: As `parameter_groups` gives them.
+        fused: Whether to take that form; an option of the factory goes before.
+
+    Returns:
+        The optimiser.
+
+    Example:
+        >>> groups = parameter_groups(nn.Linear(2, 3))
+        >>> from torch.optim import AdamW
+        >>> build_optimizer(AdamW, groups, fused=True).defaults["fused"]
+        True
+    """
+    chosen = getattr(factory, "keywords", {}).keys() & {"fused", "foreach", "differentiable"}
+    known = inspect.signature(getattr(factory, "func", factory)).parameters
+    if fused and not chosen and "fused" in known:
+        optimizer = factory(groups, fused=True)
+        # Lightning would refuse to clip, for the sake of a scaler that only float16 has.
+        vars(optimizer)["_step_supports_amp_scaling"] = False
+    else:
+        optimizer = factory(groups)
+    scale_learning_rates(optimizer)
+    return optimizer
 
 
 def warmup_cosine(
