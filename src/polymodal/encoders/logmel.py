@@ -1,5 +1,6 @@
 """A speech encoder trained from scratch: log-mel energies, convolutions, transformer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from polymodal.layers.attention import Transformer
 from polymodal.layers.augment import SpecAugment
 from polymodal.layers.convolution import ConvolutionBlock
 from polymodal.layers.spectrum import HOP_S, LogMel
+from polymodal.layers.waveform_augment import waveform_changes
 
 SUBSAMPLING = 4
 
@@ -35,6 +37,8 @@ class LogMelEncoder(Encoder):
         max_bands: Greatest width of one.
         num_time_masks: Number of hidden stretches of time.
         max_time_share: Greatest length of one, as a share of the utterance.
+        waveform_augment: Changes of the waveform in training: options of `WaveformAugment`; None
+            for none.
 
     Raises:
         ConfigError: The width cannot be parted into heads, or an option is out of its range.
@@ -63,10 +67,15 @@ class LogMelEncoder(Encoder):
         max_bands: int = 8,
         num_time_masks: int = 2,
         max_time_share: float = 0.1,
+        waveform_augment: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.sampling_rate_hz, self.feature_size = sampling_rate_hz, width
         self.frame_rate_hz = 1 / HOP_S / SUBSAMPLING
+        self.waveform_augment = waveform_changes(
+            waveform_augment, normalised=normalise == "utterance"
+        )
+        self.augments_waveform = self.waveform_augment.is_on
         self.log_mel = LogMel(num_mels, sampling_rate_hz, normalise)
         self.augment: nn.Module = nn.Identity()
         if spec_augment:
@@ -93,7 +102,7 @@ class LogMelEncoder(Encoder):
         Returns:
             `[batch, time, width]`, 25 frames a second, and their mask; zeros under the padding.
         """
-        frames = self.augment(self.log_mel(sequence))
+        frames = self.augment(self.log_mel(self.waveform_augment(sequence)))
         encoded: Sequence = self.transformer(self.convolutions(frames))
         return encoded
 

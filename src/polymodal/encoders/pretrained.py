@@ -221,10 +221,14 @@ class Backbone(nn.Module):
             adapters.
         gradient_checkpointing: Whether activations are computed again in the backward pass, which
             saves memory and costs time.
+        layer_decay: Factor of the learning rates: the last block learns by it times the rate of
+            the head, each block below by it times the rate of the one above, and all before the
+            blocks by it once more (Howard & Ruder 2018, arXiv 1801.06146; Clark et al. 2020, arXiv
+            2003.10555). None for one rate.
         options: What changes in the configuration of the model.
 
     Raises:
-        ConfigError: `layer`, `freeze` or `lora` cannot be used with this model.
+        ConfigError: `layer`, `freeze`, `lora` or `layer_decay` cannot be used with this model.
         CheckpointError: The weights cannot be loaded.
         MissingExtraError: peft is not installed.
     """
@@ -239,6 +243,7 @@ class Backbone(nn.Module):
         freeze: str | int,
         lora: Mapping[str, Any] | None,
         gradient_checkpointing: bool,
+        layer_decay: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -254,6 +259,8 @@ class Backbone(nn.Module):
             if norm:  # it belongs to the last block
                 self.model.set_submodule(norm, nn.Identity())
         self.frozen = lora is None and freeze == "all"
+        _check_layer_decay(layer_decay, self.frozen)
+        self.layer_decay, self._blocks, self._norm = layer_decay, family.blocks, norm
         _freeze(self.model, family, norm, freeze, stem)
         if lora is not None:
             _add_adapters(self.model, family, lora, freeze, stem)
@@ -274,6 +281,26 @@ class Backbone(nn.Module):
             output = self.model(**inputs, output_hidden_states=self.mixture is not None)
         last: Tensor = output.last_hidden_state
         return last if self.mixture is None else self.mixture([*output.hidden_states[:-1], last])
+
+    def learning_rate_scales(self) -> dict[nn.Parameter, float]:
+        """Returns what `layer_decay` multiplies the learning rates of the model by.
+
+        Returns:
+            Parameter to factor; empty without it. The weights of a mean of layers have the
+            factor 1.
+        """
+        if self.layer_decay is None:
+            return {}
+        blocks = self.model.get_submodule(self._blocks)
+        below = self.layer_decay ** (len(blocks) + 1)
+        scales = dict.fromkeys(self.model.parameters(), below)
+        if self._norm:  # it belongs to the last block
+            norm = self.model.get_submodule(self._norm)
+            scales |= dict.fromkeys(norm.parameters(), self.layer_decay)
+        for number, block in enumerate(blocks):
+            factor = self.layer_decay ** (len(blocks) - number)
+            scales |= dict.fromkeys(block.parameters(), factor)
+        return scales
 
     def train(self, mode: bool = True) -> "Backbone":
         """Sets the mode; a model that is wholly frozen keeps its dropout off."""
@@ -452,6 +479,14 @@ def _check_layer(layer: str | int, num_blocks: int) -> None:
         "of the first block)",
         remedy="" if _is_number(layer) else nearest(str(layer), LAYERS),
     )
+
+
+def _check_layer_decay(layer_decay: float | None, frozen: bool) -> None:
+    if layer_decay is not None and (frozen or not 0 < layer_decay <= 1):
+        raise ConfigError(
+            f"layer_decay={layer_decay}" + (" with freeze=all" if frozen else ""),
+            expected="null, or a number above 0 and at most 1, and blocks that are trained",
+        )
 
 
 def _freeze(model: Any, family: Family, norm: str, freeze: str | int, stem: str) -> None:

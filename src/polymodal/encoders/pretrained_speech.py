@@ -34,6 +34,7 @@ from polymodal.encoders.pretrained import (
 )
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import lengths_to_mask, mask_to_lengths, zero_padding
+from polymodal.layers.waveform_augment import waveform_changes
 
 # Blocks that are left out at random (layerdrop) would move the numbers of the layers.
 WAV2VEC2 = Family(
@@ -68,6 +69,8 @@ FAMILIES: Mapping[str, Family] = {
 WHISPER = "whisper"
 # Whisper's two convolutions: a vector for every two mel frames.
 WHISPER_STRIDE = 2
+# Neighbouring features that are hidden together.
+FEATURE_SPAN = 10
 LONGER = ("windows", "truncate", "refuse")
 
 
@@ -89,6 +92,8 @@ class PretrainedSpeechEncoder(Encoder):
             `all`.
         lora: Options of peft's `LoraConfig`: only the adapters are trained then; None for none.
         gradient_checkpointing: Whether to save memory and spend time.
+        layer_decay: Learning rates fall by this factor from block to block, from the head down
+            (see `Backbone`); None for one rate.
         max_length_s: Greatest length that the model is given at once, in seconds; for Whisper at
             most 30, and None is 30.
         longer: What happens to a longer utterance: `windows` = its stretches are encoded one by
@@ -98,6 +103,10 @@ class PretrainedSpeechEncoder(Encoder):
         mask_time_share: Share of the time that is hidden in training (SpecAugment, Park et al.
             2019, arXiv 1904.08779; in stretches as wav2vec 2.0 does); 0 for none.
         mask_span_s: Length of one hidden stretch, in seconds.
+        mask_feature_share: Share of the features (of Whisper's mel bands) that are zero in
+            training, in stretches of 10, another choice for each utterance; 0 for none.
+        waveform_augment: Changes of the waveform in training: options of `WaveformAugment`; None
+            for none.
 
     Attributes:
         revision: Commit of the hub, or the digest of the folder.
@@ -123,16 +132,24 @@ class PretrainedSpeechEncoder(Encoder):
         normalise_waveform: bool | None = None,
         mask_time_share: float = 0.05,
         mask_span_s: float = 0.2,
+        mask_feature_share: float = 0.0,
+        waveform_augment: Mapping[str, Any] | None = None,
+        layer_decay: float | None = None,
     ) -> None:
         super().__init__()
-        _check_masking(mask_time_share, mask_span_s)
+        _check_masking(mask_time_share, mask_span_s, mask_feature_share)
         self.checkpoint = locate(name, revision)
         family = self.checkpoint.family(FAMILIES)
         settings = _settings(self.checkpoint)
         self.feature_size, self.frame_rate_hz = settings.feature_size, settings.frame_rate_hz
         self.sampling_rate_hz = settings.sampling_rate_hz
         self.prepare = settings.preparation(max_length_s, longer, normalise_waveform)
+        self.waveform_augment = waveform_changes(
+            waveform_augment, normalised=self.prepare.normalise
+        )
+        self.augments_waveform = self.waveform_augment.is_on
         self.mask_time_share, self.mask_span_s = mask_time_share, mask_span_s
+        self.mask_feature_share = mask_feature_share
         self.backbone = Backbone(
             self.checkpoint,
             family,
@@ -141,6 +158,7 @@ class PretrainedSpeechEncoder(Encoder):
             freeze=freeze,
             lora=lora,
             gradient_checkpointing=gradient_checkpointing,
+            layer_decay=layer_decay,
             **({} if settings.longest else _hiding(mask_time_share)),
         )
         # Stretches are drawn here: transformers draws them from numpy, whose seed a resumed run
@@ -161,6 +179,10 @@ class PretrainedSpeechEncoder(Encoder):
         """Returns what cuts (or refuses) and normalises one waveform, over its own samples."""
         return self.prepare
 
+    def learning_rate_scales(self) -> Mapping[nn.Parameter, float]:
+        """Returns what the learning rate of a parameter is multiplied by: see `Backbone`."""
+        return self.backbone.learning_rate_scales()
+
     def encode(self, sequence: Sequence) -> Sequence:
         """Returns the encoded speech.
 
@@ -171,7 +193,8 @@ class PretrainedSpeechEncoder(Encoder):
         Returns:
             `[batch, time, feature_size]` and the mask; zeros under the padding.
         """
-        samples, lengths, num_windows = _windows(sequence, self.prepare.window)
+        changed = self._augmented(sequence)
+        samples, lengths, num_windows = _windows(changed, self.prepare.window)
         # The first window of an absent utterance is kept, so that there is always one.
         kept = lengths >= self.input.shortest
         kept[::num_windows] = True
@@ -182,6 +205,15 @@ class PretrainedSpeechEncoder(Encoder):
             values, mask = (_scattered(one, kept, num_windows) for one in heard)
         return Sequence(zero_padding(values, mask), mask)
 
+    def _augmented(self, sequence: Sequence) -> Sequence:
+        if not (self.training and self.augments_waveform):
+            return sequence
+        changed: Sequence = self.waveform_augment(sequence)
+        if self.prepare.longer != "windows" and self.prepare.window is not None:
+            kept = slice(self.prepare.window)  # what was slowed down may be too long by now
+            changed = Sequence(changed.values[:, kept], changed.valid_mask[:, kept])
+        return _normalised(changed) if self.prepare.normalise else changed
+
     def _hear(
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
     ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
@@ -190,8 +222,17 @@ class PretrainedSpeechEncoder(Encoder):
         if self.backbone.model.training and self.mask_time_share > 0:
             span = max(1, round(self.mask_span_s * self.input.rate_hz))
             hidden = hidden_stretches(self.input.maskable(mask), self.mask_time_share, span)
-        values = self.backbone(**self.input.hide(inputs, hidden))
+        values = self.backbone(**self.input.hide(inputs, hidden, self._hidden_features(samples)))
         return values[:, : mask.shape[1]], mask
+
+    def _hidden_features(
+        self, samples: Float[Tensor, "window sample"]
+    ) -> Bool[Tensor, "window feature"] | None:
+        if not (self.backbone.model.training and self.mask_feature_share > 0):
+            return None
+        shape = (len(samples), self.input.num_features)
+        every = torch.ones(shape, dtype=torch.bool, device=samples.device)
+        return hidden_stretches(every, self.mask_feature_share, FEATURE_SPAN)
 
 
 class WaveformInput(nn.Module):
@@ -214,6 +255,9 @@ class WaveformInput(nn.Module):
                 expected="a model whose output does not depend on the padding",
             )
         self.rate_hz = sampling_rate_hz / math.prod(strides)
+        self.num_features = int(model.config.hidden_size)
+        self._hidden_features: Tensor | None = None
+        model.encoder.register_forward_pre_hook(self._hide_features)
         self.shortest = receptive_field(kernels, strides)
         self._num_frames = model._get_feat_extract_output_lengths
         self._norms = _masked_norms(model.feature_extractor, kernels[0], strides[0])
@@ -249,10 +293,28 @@ class WaveformInput(nn.Module):
         return mask
 
     def hide(
-        self, inputs: dict[str, Any], hidden: Bool[Tensor, "window time"] | None
+        self,
+        inputs: dict[str, Any],
+        hidden: Bool[Tensor, "window time"] | None,
+        features: Bool[Tensor, "window feature"] | None,
     ) -> dict[str, Any]:
-        """Returns the arguments with frames hidden behind the model's own vector for that."""
+        """Returns the arguments with frames hidden behind the model's own vector for that.
+
+        Args:
+            inputs: Arguments of the model.
+            hidden: Which frames are hidden.
+            features: Which features of the projected frames are zero.
+
+        Returns:
+            Arguments of the model.
+        """
+        self._hidden_features = features
         return {**inputs, "mask_time_indices": hidden}
+
+    def _hide_features(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        if self._hidden_features is None:
+            return None
+        return (inputs[0].masked_fill(self._hidden_features[:, None], 0.0),)
 
 
 class WhisperInput(nn.Module):
@@ -270,6 +332,7 @@ class WhisperInput(nn.Module):
         super().__init__()
         self.hop, self.window_size = int(extractor.hop_length), int(extractor.n_fft)
         self.rate_hz = extractor.sampling_rate / self.hop
+        self.num_features = int(extractor.feature_size)
         self.num_samples = num_samples
         filters = torch.from_numpy(np.asarray(extractor.mel_filters, dtype=np.float32))
         self.register_buffer("filters", filters, persistent=False)
@@ -296,14 +359,28 @@ class WhisperInput(nn.Module):
         return mask.repeat_interleave(WHISPER_STRIDE, dim=1)
 
     def hide(
-        self, inputs: dict[str, Any], hidden: Bool[Tensor, "window mel_time"] | None
+        self,
+        inputs: dict[str, Any],
+        hidden: Bool[Tensor, "window mel_time"] | None,
+        features: Bool[Tensor, "window band"] | None,
     ) -> dict[str, Any]:
-        """Returns the arguments with frames of the spectrum at 0."""
-        if hidden is None:
-            return inputs
-        features = inputs["input_features"]
-        padded = functional.pad(hidden, (0, features.shape[2] - hidden.shape[1]))
-        return {"input_features": features.masked_fill(padded[:, None], 0.0)}
+        """Returns the arguments with frames and bands of the spectrum at 0.
+
+        Args:
+            inputs: Arguments of the model.
+            hidden: Which frames of the spectrum are hidden.
+            features: Which of its bands are hidden.
+
+        Returns:
+            Arguments of the model.
+        """
+        spectrum = inputs["input_features"]
+        if hidden is not None:
+            padded = functional.pad(hidden, (0, spectrum.shape[2] - hidden.shape[1]))
+            spectrum = spectrum.masked_fill(padded[:, None], 0.0)
+        if features is not None:
+            spectrum = spectrum.masked_fill(features[:, :, None], 0.0)
+        return {"input_features": spectrum}
 
     def _log_mel(
         self, samples: Float[Tensor, "window sample"]
@@ -682,12 +759,23 @@ def _settings(checkpoint: Checkpoint) -> SpeechSettings:
     return SpeechSettings(extractor, size, num_blocks, step, longest)
 
 
-def _check_masking(mask_time_share: float, mask_span_s: float) -> None:
-    if not 0 <= mask_time_share < 1 or mask_span_s <= 0:
+def _check_masking(time_share: float, span_s: float, feature_share: float) -> None:
+    if not 0 <= time_share < 1 or not 0 <= feature_share < 1 or span_s <= 0:
         raise ConfigError(
-            f"mask_time_share={mask_time_share}, mask_span_s={mask_span_s}",
-            expected="a share from 0 to below 1, and seconds above 0",
+            f"mask_time_share={time_share}, mask_span_s={span_s}, "
+            f"mask_feature_share={feature_share}",
+            expected="shares from 0 to below 1, and seconds above 0",
         )
+
+
+def _normalised(sequence: Sequence) -> Sequence:
+    """Gives each waveform mean 0 and variance 1 again, over its real samples."""
+    mask = sequence.valid_mask
+    num = mask.sum(dim=1, keepdim=True).clamp(min=1)
+    mean = sequence.values.sum(dim=1, keepdim=True) / num
+    centred = (sequence.values - mean).masked_fill(~mask, 0.0)
+    variance = centred.square().sum(dim=1, keepdim=True) / num
+    return Sequence(centred * (variance + 1e-7).rsqrt(), mask)
 
 
 def _hiding(mask_time_share: float) -> dict[str, Any]:

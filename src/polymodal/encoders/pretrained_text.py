@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float32
+from torch import nn
 from torch.nn import functional
 
 from polymodal.contracts.sequences import Sequence
@@ -73,6 +74,8 @@ class PretrainedTextEncoder(Encoder):
         freeze: `none`; `embeddings`; a number N = the embeddings and the first N blocks; `all`.
         lora: Options of peft's `LoraConfig`: only the adapters are trained then; None for none.
         gradient_checkpointing: Whether to save memory and spend time.
+        layer_decay: Learning rates fall by this factor from block to block, from the head down
+            (see `Backbone`); None for one rate.
         max_length: Number of tokens that are read; None is the most that the model can.
         longer: What happens to a longer text: `truncate` = its beginning is kept; `refuse`.
 
@@ -97,6 +100,7 @@ class PretrainedTextEncoder(Encoder):
         gradient_checkpointing: bool = False,
         max_length: int | None = None,
         longer: str = "truncate",
+        layer_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.checkpoint = locate(name, revision)
@@ -111,6 +115,7 @@ class PretrainedTextEncoder(Encoder):
             freeze=freeze,
             lora=lora,
             gradient_checkpointing=gradient_checkpointing,
+            layer_decay=layer_decay,
         )
 
     @property
@@ -121,6 +126,10 @@ class PretrainedTextEncoder(Encoder):
     def transform(self) -> Transform:
         """Returns what turns a text into tokens; a worker loads the tokenizer when it needs it."""
         return self.tokenize
+
+    def learning_rate_scales(self) -> Mapping[nn.Parameter, float]:
+        """Returns what the learning rate of a parameter is multiplied by: see `Backbone`."""
+        return self.backbone.learning_rate_scales()
 
     def encode(self, sequence: Sequence) -> Sequence:
         """Returns the encoded text.

@@ -1,0 +1,245 @@
+"""Changes of the waveform in training: speed, noise, level.
+
+Legend: batch = utterances, sample = samples, tap = samples that one resampled value is made of.
+"""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polymodal.contracts import sequences
+from polymodal.errors import ConfigError, nearest
+from polymodal.layers.masks import lengths_to_mask, mask_to_lengths
+
+# Exponent of the power spectrum, 1/f^exponent.
+COLOURS: Mapping[str, float] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+# Speeds are whole thousandths, so that positions are exact in whole numbers however long the audio.
+SPEED_STEPS = 1000
+# Zero crossings of the interpolating sinc on each side.
+CROSSINGS = 8
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "speed": (0.5, 2.0),
+    "noise_snr_db": (-20.0, 100.0),
+    "gain_db": (-60.0, 60.0),
+}
+
+
+class WaveformAugment(nn.Module):
+    """Plays utterances faster or slower, adds noise, and changes their level, in training only.
+
+    Each utterance draws its own values, evenly between two bounds. All is computed for the whole
+    batch where the batch is, from torch's default generator, so the run's seed fixes it.
+
+    Speed changes pitch and length as a tape does (Ko et al. 2015, "Audio augmentation for speech
+    recognition", Interspeech). The level of the noise is set against the power of the utterance's
+    own samples; digital silence stays silent.
+
+    Args:
+        speed: Least and greatest speed, from 0.5 to 2, such as `[0.9, 1.1]`; 2 is twice as fast.
+            None for none.
+        noise_snr_db: Least and greatest ratio of speech to noise, in decibels. None for no noise.
+        noise_colour: `white`; `pink`, whose power falls by 3 dB an octave; `brown`, by 6 dB.
+        gain_db: Least and greatest change of the level, in decibels. None for none.
+        share: Chance of each change to be made to an utterance.
+
+    Raises:
+        ConfigError: A bound is out of its range, or the colour is unknown.
+
+    Example:
+        >>> augment = WaveformAugment(gain_db=[6.0206, 6.0206]).train()
+        >>> two = sequences.Sequence(torch.tensor([[0.1, -0.2]]), torch.ones(1, 2).bool())
+        >>> augment(two).values.mul(10).round().tolist()
+        [[2.0, -4.0]]
+    """
+
+    def __init__(
+        self,
+        speed: Sequence[float] | None = None,
+        noise_snr_db: Sequence[float] | None = None,
+        noise_colour: str = "white",
+        gain_db: Sequence[float] | None = None,
+        share: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if noise_colour not in COLOURS:
+            raise ConfigError(
+                f"noise_colour is {noise_colour!r}", remedy=nearest(noise_colour, COLOURS)
+            )
+        if not 0 <= share <= 1:
+            raise ConfigError(
+                f"share={share} of the waveforms to augment", expected="a number from 0 to 1"
+            )
+        self.speed = _bounds("speed", speed)
+        self.noise_snr_db = _bounds("noise_snr_db", noise_snr_db)
+        self.gain_db = _bounds("gain_db", gain_db)
+        self.exponent, self.share = COLOURS[noise_colour], share
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is ever changed."""
+        changes = (self.speed, self.noise_snr_db, self.gain_db)
+        return self.share > 0 and any(one is not None for one in changes)
+
+    def forward(self, sequence: sequences.Sequence) -> sequences.Sequence:
+        """Returns the changed waveforms (the same ones outside training).
+
+        Args:
+            sequence: Waveforms `[batch, sample]` and their mask.
+
+        Returns:
+            Waveforms as long as the speed made them, zeros under the padding, and their mask.
+        """
+        if not self.training or not self.is_on or not sequence.valid_mask.numel():
+            return sequence
+        samples = sequence.values.float().masked_fill(~sequence.valid_mask, 0.0)
+        mask = sequence.valid_mask
+        if self.speed is not None:
+            samples, mask = self._faster(samples, mask_to_lengths(mask), self.speed)
+        if self.noise_snr_db is not None:
+            samples = samples + self._noise(samples, mask, self.noise_snr_db)
+        if self.gain_db is not None:
+            decibels = self._draw(samples, self.gain_db) * self._chosen(samples)
+            samples = samples * _ratio(decibels)[:, None]
+        return sequences.Sequence(samples, mask)
+
+    def _faster(
+        self,
+        samples: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        bounds: tuple[float, float],
+    ) -> tuple[Float[Tensor, "batch new_sample"], Bool[Tensor, "batch new_sample"]]:
+        thousandths = (self._draw(samples, bounds) * SPEED_STEPS).round().long()
+        thousandths = torch.where(self._chosen(samples), thousandths, SPEED_STEPS)
+        changed = -(-lengths * SPEED_STEPS // thousandths)
+        # One look at the device: frames of padding would cost more than waiting for it.
+        mask = lengths_to_mask(changed, max(1, int(changed.max())))
+        return resampled(samples, thousandths, mask.shape[1]).masked_fill(~mask, 0.0), mask
+
+    def _noise(
+        self,
+        samples: Float[Tensor, "batch sample"],
+        mask: Bool[Tensor, "batch sample"],
+        bounds: tuple[float, float],
+    ) -> Float[Tensor, "batch sample"]:
+        noise = coloured(torch.randn_like(samples), self.exponent).masked_fill(~mask, 0.0)
+        powers = [one.square().sum(dim=1) for one in (samples, noise)]
+        level = (powers[0] / powers[1].clamp(min=torch.finfo(noise.dtype).tiny)).sqrt()
+        level = level * _ratio(-self._draw(samples, bounds)) * self._chosen(samples)
+        return noise * level[:, None]
+
+    def _draw(self, samples: Tensor, bounds: tuple[float, float]) -> Float[Tensor, " batch"]:
+        low, high = bounds
+        return low + (high - low) * torch.rand(len(samples), device=samples.device)
+
+    def _chosen(self, samples: Tensor) -> Bool[Tensor, " batch"]:
+        return torch.rand(len(samples), device=samples.device) < self.share
+
+
+def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> WaveformAugment:
+    """Builds the changes that an encoder's options ask for.
+
+    Args:
+        options: Arguments of `WaveformAugment`; None for none.
+        normalised: Whether the encoder takes the level out of each utterance, so that a change of
+            it would do nothing.
+
+    Returns:
+        The changes.
+
+    Raises:
+        ConfigError: An option is unknown, out of its range, or would do nothing.
+    """
+    known = inspect.signature(WaveformAugment).parameters
+    for name in options or {}:
+        if name not in known:
+            raise ConfigError(f"waveform_augment.{name} is unknown", remedy=nearest(name, known))
+    augment = WaveformAugment(**(options or {}))
+    if normalised and augment.gain_db is not None:
+        raise ConfigError(
+            "waveform_augment.gain_db changes the level, which the encoder takes out again",
+            remedy="set gain_db to null, or keep the level (encoder=logmel: normalise=none; "
+            "pretrained: normalise_waveform=false)",
+        )
+    return augment
+
+
+def resampled(
+    samples: Float[Tensor, "batch sample"], thousandths: Int[Tensor, " batch"], width: int
+) -> Float[Tensor, "batch new_sample"]:
+    """Plays each row at a speed of its own, by a windowed sinc.
+
+    What would be above half the sampling rate is left out (Smith, "Digital audio resampling",
+    ccrma.stanford.edu/~jos/resample).
+
+    Args:
+        samples: Waveforms, zeros behind them.
+        thousandths: Speed of each row, in thousandths.
+        width: Number of samples to compute.
+
+    Returns:
+        `[batch, width]`.
+
+    Example:
+        >>> tone = torch.arange(40.0).mul(0.3).sin()[None]
+        >>> twice = resampled(tone, torch.tensor([2000]), 20)
+        >>> bool((twice - tone[:, ::2])[:, 8:12].abs().max() < 0.01)
+        True
+    """
+    positions = torch.arange(width, device=samples.device) * thousandths[:, None]
+    whole, part = positions // SPEED_STEPS, (positions % SPEED_STEPS) / SPEED_STEPS
+    cutoff = (SPEED_STEPS / thousandths.clamp(min=SPEED_STEPS))[:, None]
+    half = math.ceil(CROSSINGS * max(1.0, int(thousandths.max()) / SPEED_STEPS))
+    padded = functional.pad(samples, (half, half))
+    total, last = torch.zeros_like(part), padded.shape[1] - 1
+    for tap in range(1 - half, half + 1):
+        distance = (tap - part) * cutoff
+        bell = torch.cos(distance * (math.pi / 2 / CROSSINGS)).square()
+        weight = cutoff * torch.sinc(distance) * bell * (distance.abs() < CROSSINGS)
+        total = total + weight * padded.gather(1, (whole + tap + half).clamp(max=last))
+    return total
+
+
+def coloured(
+    white: Float[Tensor, "batch sample"], exponent: float
+) -> Float[Tensor, "batch sample"]:
+    """Gives white noise the power spectrum 1/f^exponent, without a mean.
+
+    Timmer & König 1995, Astronomy and Astrophysics 300.
+
+    Args:
+        white: White noise.
+        exponent: 0 leaves it as it is.
+
+    Returns:
+        The same shape, at a level of its own.
+    """
+    if exponent == 0 or white.shape[1] < 2:
+        return white
+    spectrum = torch.fft.rfft(white)
+    bins = torch.arange(spectrum.shape[1], device=white.device, dtype=white.dtype)
+    scale = torch.where(bins > 0, bins.clamp(min=1) ** (-exponent / 2), 0.0)
+    noise: Tensor = torch.fft.irfft(spectrum * scale, n=white.shape[1])
+    return noise
+
+
+def _ratio(decibels: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    return torch.exp(decibels * (math.log(10) / 20))
+
+
+def _bounds(name: str, bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    if bounds is None:
+        return None
+    low, high = LIMITS[name]
+    numbers = list(bounds) if isinstance(bounds, list | tuple) else []
+    given = [one for one in numbers if isinstance(one, int | float)]
+    if len(numbers) != 2 or len(given) != 2 or not low <= given[0] <= given[1] <= high:
+        raise ConfigError(
+            f"{name}={bounds!r}", expected=f"null, or two numbers from {low:g} to {high:g}"
+        )
+    return float(given[0]), float(given[1])
