@@ -23,7 +23,7 @@ from polymodal.record.trackers.mirror import Mirror
 from polymodal.record.writer import RunWriter
 from polymodal.training.logger import RecordLogger
 
-NUM_ROUNDS, NUM_ROWS, WIDTH, FRAMES = 5, 1920, 64, 40
+NUM_ROUNDS, NUM_ROWS, WIDTH, FRAMES = 5, 1280, 64, 80
 OPTIONS = (
     "corpus=features",
     "corpus.modalities={speech: speech.npz}",
@@ -56,16 +56,13 @@ def loop() -> list[Row]:
             (_bare(experiment, Path(folder)), _ours(experiment, Path(folder) / str(number)))
             for number in range(NUM_ROUNDS)
         ]
-    ratios = [ours / bare for bare, ours in pairs]
+    bare, ours = min(one for one, _ in pairs), min(one for _, one in pairs)
+    ratio = statistics.median(ours / bare for bare, ours in pairs)
     return [
-        row("a step of the bare loop", 1e3 * min(bare for bare, _ in pairs), 20, "ms"),
-        row("ours over the bare loop, median of pairs", statistics.median(ratios), 1.05, "x"),
-        row(
-            "the same, quickest of each",
-            min(b for _, b in pairs) / min(a for a, _ in pairs),
-            1.05,
-            "x",
-        ),
+        row("a step of the bare loop", 1e3 * bare, 20, "ms", more_is_better=True),
+        row("what ours adds to it", 1e3 * (ours - bare), 1, "ms"),
+        row("ours over the bare loop, quickest of each", ours / bare, 1.05, "x"),
+        row("the same, median of pairs", ratio, 1.05, "x"),
     ]
 
 
