@@ -28,8 +28,12 @@ from polymodal.safety.files import sha256_of
 
 EXTRA = "pretrained"
 # All that is downloaded, and all that identifies a checkpoint: never pickles, never Python.
-FILES = ("*.json", "*.txt", "*.model", "model.safetensors", "model-*.safetensors")
-WEIGHTS = FILES[-2:]
+DESCRIPTIONS = ("*.json", "*.txt", "*.model")
+WEIGHTS = ("model.safetensors", "model-*.safetensors")
+FILES = (*DESCRIPTIONS, *WEIGHTS)
+# What `polymodal encoder convert` reads, and the note that it leaves beside what it writes.
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin")
+CONVERTED = "converted.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 # Only training with hidden frames reads it, and many checkpoints were stored without it.
 HIDDEN_FRAME = "masked_spec_embed"
@@ -92,7 +96,7 @@ class Checkpoint:
     def state(self) -> tuple[tuple[str, int, int], ...]:
         """Name, size and time of change of each file: another state is another model."""
         paths = sorted({path for pattern in FILES for path in self.folder.glob(pattern)})
-        states = [(path.name, path.stat()) for path in paths]
+        states = [(path.name, path.stat()) for path in paths if path.name != CONVERTED]
         return tuple((name, one.st_size, one.st_mtime_ns) for name, one in states)
 
     @property
@@ -150,7 +154,7 @@ def locate(name: str, revision: str | None = None) -> Checkpoint:
     package_version("transformers", EXTRA)
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        return _readable(_downloaded(name, revision), name)
+        return _readable(download(name, revision), name)
     if revision is not None:
         raise ConfigError(
             f"name={name} is a folder, and revision={revision}",
@@ -158,6 +162,37 @@ def locate(name: str, revision: str | None = None) -> Checkpoint:
             remedy="leave out revision; the digest of the folder is recorded",
         )
     return _readable(Checkpoint(folder.resolve()), name)
+
+
+def download(name: str, revision: str | None = None, patterns: Sequence[str] = FILES) -> Checkpoint:
+    """Gets files of the hub, or finds them in its cache.
+
+    Args:
+        name: A name of the hub.
+        revision: Commit, tag or branch.
+        patterns: Which files.
+
+    Returns:
+        Where they are, and which commit.
+
+    Raises:
+        ConfigError: The hub cannot give them.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(name, revision=revision, allow_patterns=list(patterns))
+    except Exception as error:  # its own, and those of whichever HTTP library it uses
+        at = f" at revision {revision}" if revision else ""
+        option = f" --revision {revision}" if revision else ""
+        wanted = " ".join(f"--include '{one}'" for one in patterns)
+        raise ConfigError(
+            f"{name}{at} is no folder here, and the hub did not give it: {first_line(error)}",
+            expected="a folder, or a name of the hub that can be reached or is in its cache",
+            remedy="download it where there is a network, and set name to the folder:\n"
+            f"    hf download {name}{option} {wanted} --local-dir FOLDER",
+        ) from None
+    return Checkpoint(Path(found), commit=Path(found).name)  # the cache names folders by commit
 
 
 def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
@@ -406,21 +441,6 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _downloaded(name: str, revision: str | None) -> Checkpoint:
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = snapshot_download(name, revision=revision, allow_patterns=list(FILES))
-    except Exception as error:  # its own, and those of whichever HTTP library it uses
-        at = f" at revision {revision}" if revision else ""
-        raise ConfigError(
-            f"{name}{at} is no folder here, and the hub did not give it: {first_line(error)}",
-            expected="a folder, or a name of the hub that can be reached or is in its cache",
-            remedy="download it where there is a network, and set name to the folder",
-        ) from None
-    return Checkpoint(Path(found), commit=Path(found).name)  # the cache names folders by commit
-
-
 def _readable(checkpoint: Checkpoint, name: str) -> Checkpoint:
     def found(patterns: Sequence[str]) -> list[str]:
         return sorted(path.name for one in patterns for path in checkpoint.folder.glob(one))
@@ -436,8 +456,8 @@ def _readable(checkpoint: Checkpoint, name: str) -> Checkpoint:
         raise CheckpointError(
             f"{name} has no weights as safetensors; others: {pickled}",
             expected="model.safetensors (unpickling weights can run any code)",
-            remedy="many repositories hold a converted copy as revision=refs/pr/<number>; or "
-            "convert it with transformers in a place apart, and set name to the folder",
+            remedy=f"polymodal encoder convert {name} FOLDER, and set name to FOLDER; many "
+            "repositories also hold a converted copy as revision=refs/pr/<number>",
         )
     return checkpoint
 

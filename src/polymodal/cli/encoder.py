@@ -1,0 +1,51 @@
+"""Pretrained encoders: makes a model that is published as a pickle only usable.
+
+  polymodal encoder convert NAME FOLDER        NAME: of the Hugging Face hub, or a folder
+  polymodal run encoder=[hubert] encoder.speech.name=FOLDER
+
+The pickle is read once, in a process of its own that runs no code from it; FOLDER gets
+model.safetensors, the configuration, the tokenizer, and converted.json with all hashes.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal encoder`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument("action", choices=("convert",), help="what to do")
+    parser.add_argument("name", metavar="NAME", help="a name of the hub, or a folder")
+    parser.add_argument("out", metavar="FOLDER", type=Path, help="the folder to write")
+    parser.add_argument("--revision", metavar="R", help="commit, tag or branch of the hub")
+    parser.add_argument(
+        "--force", action="store_true", help="replace a folder that an earlier conversion wrote"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Converts a model.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        The exit code.
+    """
+    from rich.console import Console
+
+    from polymodal.encoders.conversion import convert
+
+    with Console(stderr=True).status(f"converting {arguments.name}"):
+        found = convert(
+            arguments.name, arguments.out, revision=arguments.revision, force=arguments.force
+        )
+    print(
+        f"{found.folder}: {found.num_parameters / 1e6:.1f}M parameters, "
+        f"{', '.join(found.dtypes)}, {found.size_bytes / 1e6:.1f} MB of safetensors"
+    )
+    print(f"use it with encoder.speech.name={found.folder} or encoder.text.name={found.folder}")
+    return 0
