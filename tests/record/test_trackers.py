@@ -129,6 +129,60 @@ def test_a_tracker_that_raises_is_left_out_after_one_warning(tmp_path, start, wh
     assert [line["x"] for line in read_journal(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
 
 
+class Held(Broken):
+    """Waits for a sign before it takes anything at one of its methods."""
+
+    def __init__(self, *where: str, remote: bool = False) -> None:
+        super().__init__()
+        self.held, self.remote, self.sign = where, remote, threading.Event()
+
+    def _called(self, name: str) -> None:
+        if name.split()[0] in self.held:
+            self.sign.wait(30)
+        super()._called(name)
+
+
+@pytest.mark.parametrize("where", ["start", "log"])
+def test_no_step_waits_for_a_tracker_and_all_is_told_in_the_end(start, where):
+    tracker = Held(where, remote=True)
+    mirror = Mirror(tracker)
+    mirror.start(start)
+    for step in range(100):
+        mirror.log({"x": 1.0}, step)
+    assert tracker.calls in ([], ["start"]), "it still waits"
+    tracker.sign.set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mirror.finish("finished", {})
+    assert tracker.calls == ["start", *["log"] * 100, "finish finished"]
+    assert (mirror.num_told, mirror.num_logged) == (100, 100)
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_tracker_that_falls_behind_gets_the_beginning_and_its_end(start, remote):
+    tracker = Held("log", remote=remote)
+    mirror = Mirror(tracker, longest_queue=3)
+    mirror.start(start)
+    for step in range(50):
+        mirror.log({"x": 1.0}, step)
+    tracker.sign.set()
+    with pytest.warns(UserWarning, match=r"too slow\) and lacks 4\d lines") as caught:
+        mirror.finish("finished", {})
+    assert len(caught) == 1
+    assert tracker.calls == ["start", *["log"] * mirror.num_told, "finish finished"]
+    assert 0 < mirror.num_told < 10
+
+
+def test_a_tracker_that_hangs_does_not_keep_the_run_from_its_end(start):
+    tracker = Held("log", remote=True)
+    mirror = Mirror(tracker, last_words_s=0.05)
+    mirror.start(start)
+    mirror.log({"x": 1.0}, 0)
+    with pytest.warns(UserWarning, match=r"hung for 0\.05 s at the end\) and lacks 1 lines"):
+        mirror.finish("finished", {})
+    tracker.sign.set()
+
+
 def test_the_warning_is_one_line_and_never_an_error(start):
     with pytest.warns(UserWarning, match="no route; to host.*run folder has everything"):
         Mirror(Broken("start")).start(start)
@@ -146,10 +200,12 @@ def test_the_journal_has_what_the_mirror_is_given_and_folds_stay_apart(tmp_path,
     given = []
     tracker = Broken()
     tracker.log = lambda scores, step: given.append((dict(scores), step))
-    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), Mirror(tracker))
+    mirror = Mirror(tracker)
+    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), mirror)
     writer.log({"val/uar": 0.5}, 10, epoch=1, fold=2)
     writer.log({"val/uar": 0.6}, 20)
     writer.close()
+    mirror.finish("finished", {})
     assert given == [({"fold2/val/uar": 0.5}, 10), ({"val/uar": 0.6}, 20)]
     lines = [{"fold": 2, "epoch": 1, "step": 10, "val/uar": 0.5}, {"step": 20, "val/uar": 0.6}]
     assert read_journal(tmp_path / "metrics.jsonl") == lines

@@ -27,7 +27,11 @@ class Start:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Mirrors one run; any of its methods may raise without harm to the run."""
+    """Mirrors one run; any of its methods may raise, or take long, without harm to the run.
+
+    Scores are handed over by a thread. A tracker with a true attribute `remote` is told of the
+    start and the end by that thread as well, because it may wait for a network.
+    """
 
     def start(self, start: Start) -> None:
         """Begins a run."""

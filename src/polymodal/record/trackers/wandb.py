@@ -20,6 +20,7 @@ class WandbTracker:
         self, mode: Literal["offline", "online"] = "offline", entity: str | None = None
     ) -> None:
         self.mode, self.entity = mode, entity
+        self.remote = mode == "online"
         self.run: Any = None
 
     def start(self, start: Start) -> None:
