@@ -6,10 +6,15 @@ Without an argument it runs the embedded sample. Overrides are Hydra's:
   polymodal run model=unimodal encoder=characters trainer.max_epochs=5
   polymodal run -m seed=0,1,2          each value a run of its own
   polymodal run resume=last            goes on with a run that was stopped
+  polymodal run --again last           the same once more, and whether it scores the same
+  polymodal run --from last optimizer.lr=0.01      a variation of a recorded run
 """
 
 import argparse
+import sys
 from pathlib import Path
+
+from polymodal.errors import ConfigError
 
 SAMPLE = "experiment=sample/fusion"  # what runs where nothing is asked for
 
@@ -21,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: The command's parser.
     """
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
+    repeat = parser.add_mutually_exclusive_group()
+    repeat.add_argument("--again", metavar="RUN", help="repeat a recorded run as it was")
+    repeat.add_argument("--from", metavar="RUN", dest="source", help="vary a recorded run")
     parser.add_argument("-m", "--multirun", action="store_true", help="run every combination")
     parser.add_argument("--cfg", choices=("job", "hydra", "all"), help="print the config, run not")
     parser.add_argument("--info", action="store_true", help="print how the config is composed")
@@ -34,7 +42,12 @@ def main(arguments: argparse.Namespace) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        UserError: Something is wrong with the config, the data or the run to be repeated.
     """
+    if arguments.again or arguments.source:
+        return _repeat(arguments)
     if arguments.cfg or arguments.info or arguments.multirun:
         from polymodal.cli.sweep import hydra
 
@@ -54,4 +67,36 @@ def main(arguments: argparse.Namespace) -> int:
     outcome = run_experiment(composed, checked(composed))
     if outcome is not None:
         print_outcome(outcome)
+    return 0
+
+
+def _repeat(arguments: argparse.Namespace) -> int:
+    """Runs what a recorded run ran, varied or not."""
+    if arguments.multirun or arguments.cfg or arguments.info:
+        raise ConfigError(
+            "--again and --from make one run", remedy="leave out -m, --cfg and --info"
+        )
+    if arguments.again and arguments.overrides:
+        raise ConfigError(
+            f"--again repeats a run as it was, and there is {arguments.overrides[0]}",
+            remedy=f"vary it with --from {arguments.again}",
+        )
+    from polymodal.cli.start import prepare
+
+    prepare(Path.cwd())
+    from polymodal.assemble.repeat import changed_results, changes_since, recorded
+    from polymodal.assemble.runner import run_experiment
+    from polymodal.cli.start import checked
+    from polymodal.cli.summary import print_outcome
+
+    record, composed = recorded(arguments.again or arguments.source, arguments.overrides)
+    for line in changes_since(record):
+        print(f"warning: {line}", file=sys.stderr)
+    how = "again" if arguments.again else "from"
+    outcome = run_experiment(composed, checked(composed), notes={how: record.run_id})
+    if outcome is not None:
+        print_outcome(outcome)
+        if arguments.again:
+            other = changed_results(record, outcome[1])
+            print("\n".join(other) or f"every score is that of {record.run_id}, to the last bit")
     return 0
