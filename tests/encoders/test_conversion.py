@@ -107,6 +107,7 @@ def test_a_payload_is_never_run(pickled, tmp_path, legacy, monkeypatch):
         pickled / "pytorch_model.bin",
         _use_new_zipfile_serialization=not legacy,
     )
+    # It lifts the limit where a caller leaves it to the default.
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     with pytest.raises(CheckpointError, match=r"running code(.|\n)*os\.makedirs|makedirs"):
         convert(str(pickled), tmp_path / "new")

@@ -233,6 +233,32 @@ def test_a_long_text_is_cut_or_refused(folders):
         refusing(TEXT)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_windows_of_a_long_text_are_read_one_by_one_and_joined(folders, name):
+    encoder = build(folders[name], max_length=6, longer="windows").eval()
+    texts = [TEXT, "the day", "", "good " * 9, "the day good the"]  # the last one just fits
+    together = batch(encoder, *texts)
+    output = encoder(together)
+    assert output.num_valid.tolist() == [9, 4, 0, 11, 6]
+    plain = build(folders[name], max_length=6).eval()
+    for row in (1, 4):
+        fits = plain(batch(plain, texts[row])).values[0]
+        torch.testing.assert_close(output.values[row, : len(fits)], fits, atol=1e-4, rtol=1e-4)
+    tokens = together.values[0]
+    first = torch.cat([tokens[:5], tokens[8:9]])[None]  # its beginning, and the end of the text
+    head = plain(Sequence(first, torch.ones_like(first, dtype=torch.bool))).values[0]
+    torch.testing.assert_close(output.values[0, :4], head[:4], atol=1e-4, rtol=1e-4)
+    alone = encoder(batch(encoder, TEXT))
+    torch.testing.assert_close(output.values[0, :9], alone.values[0], atol=1e-4, rtol=1e-4)
+
+
+def test_windows_need_one_token_at_each_end(tmp_path):
+    folder = store(tmp_path, "Bert", MODELS["bert"][1])
+    rewrite(folder / "tokenizer.json", post_processor=None)
+    with pytest.raises(ConfigError, match="0 tokens around a text"):
+        build(folder, longer="windows")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

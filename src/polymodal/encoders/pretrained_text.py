@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float32
-from torch import nn
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor, nn
 from torch.nn import functional
 
 from polymodal.contracts.sequences import Sequence
@@ -34,8 +34,9 @@ from polymodal.encoders.pretrained import (
     first_line,
     locate,
 )
+from polymodal.encoders.text_windows import TextWindows
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
-from polymodal.layers.masks import zero_padding
+from polymodal.layers.masks import mask_to_lengths, zero_padding
 
 BERT = Family(
     "BertModel",
@@ -59,7 +60,7 @@ FAMILIES: Mapping[str, Family] = {
 }
 # These number their positions behind that of the padding.
 SHIFTED = ("roberta", "xlm-roberta")
-LONGER = ("truncate", "refuse")
+LONGER = ("truncate", "windows", "refuse")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
@@ -77,7 +78,9 @@ class PretrainedTextEncoder(Encoder):
         layer_decay: Learning rates fall by this factor from block to block, from the head down
             (see `Backbone`); None for one rate.
         max_length: Number of tokens that are read; None is the most that the model can.
-        longer: What happens to a longer text: `truncate` = its beginning is kept; `refuse`.
+        longer: What happens to a longer text: `truncate` = its beginning is kept; `windows` =
+            overlapping stretches are encoded one by one, and their vectors joined (see
+            `TextWindows`); `refuse`.
 
     Attributes:
         revision: Commit of the hub, or the digest of the folder.
@@ -142,15 +145,28 @@ class PretrainedTextEncoder(Encoder):
         """
         missing = max(0, 1 - sequence.valid_mask.shape[1])
         mask = functional.pad(sequence.valid_mask, (0, missing))
-        tokens = functional.pad(sequence.values, (0, missing))
+        tokens = functional.pad(sequence.values, (0, missing)).masked_fill(
+            ~mask, self.padding_token
+        )
+        size = self.tokenize.max_length
+        if mask.shape[1] <= size:
+            values = self._read(tokens, mask)
+        else:
+            windows = TextWindows.of(mask_to_lengths(mask), size)
+            values = windows.join(self._read(*windows.cut(tokens)), mask.shape[1])
+        return Sequence(zero_padding(values, mask), mask)
+
+    def _read(
+        self, tokens: Int[Tensor, "text time"], mask: Bool[Tensor, "text time"]
+    ) -> Float[Tensor, "text time feature"]:
         # An absent text shows its first token of padding, so that attention has something to see.
         first = torch.arange(mask.shape[1], device=mask.device) == 0
         attended = mask | (first & ~mask.any(dim=1, keepdim=True))
-        values = self.backbone(
+        values: Tensor = self.backbone(
             input_ids=tokens.masked_fill(~mask, self.padding_token),
             attention_mask=attended.long(),
         )
-        return Sequence(zero_padding(values, mask), mask)
+        return values
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,7 @@ class Tokens:
         folder: Where the tokenizer is.
         state: The state of the folder, so that a tokenizer that was written anew is loaded anew.
         max_length: Number of tokens that are kept, those at both ends included.
-        longer: `truncate` or `refuse`.
+        longer: `truncate`, `windows` or `refuse`.
     """
 
     folder: str
@@ -188,11 +204,11 @@ class Tokens:
         options = cut if self.longer == "truncate" else {}
         tokenizer = load_tokenizer(self.folder, self.state)
         tokens = tokenizer(stripped, verbose=False, **options)["input_ids"]
-        if len(tokens) > self.max_length:
+        if self.longer == "refuse" and len(tokens) > self.max_length:
             raise DataError(
                 f"a text of {len(tokens)} tokens, {stripped[:40]!r}...",
                 expected=f"at most {self.max_length} (the encoder's max_length)",
-                remedy="set longer to truncate, or cut the text",
+                remedy="set longer to windows or truncate, or cut the text",
             )
         return np.array(tokens, dtype=np.int64)
 
@@ -206,12 +222,14 @@ class TextSettings:
         num_blocks: Number of its transformer blocks.
         padding_token: Number of the token that stands under the padding.
         longest: Most tokens that it can read.
+        num_ends: Tokens that the tokenizer puts around a text.
     """
 
     feature_size: int
     num_blocks: int
     padding_token: int
     longest: int
+    num_ends: int
 
     def tokenization(self, checkpoint: Checkpoint, max_length: int | None, longer: str) -> Tokens:
         """Returns what is done to each text.
@@ -219,7 +237,7 @@ class TextSettings:
         Args:
             checkpoint: Where the tokenizer is.
             max_length: Number of tokens that are read; None is the most that the model can.
-            longer: `truncate` or `refuse`.
+            longer: `truncate`, `windows` or `refuse`.
 
         Returns:
             The transform.
@@ -229,6 +247,12 @@ class TextSettings:
         """
         if longer not in LONGER:
             raise ConfigError(f"longer is {longer!r}", remedy=nearest(longer, LONGER))
+        if longer == "windows" and self.num_ends != 2:
+            raise ConfigError(
+                f"longer=windows, and the tokenizer puts {self.num_ends} tokens around a text",
+                expected="one before and one behind, which every window gets",
+                remedy="set longer to truncate",
+            )
         length = self.longest if max_length is None else max_length
         if not 3 <= length <= self.longest:
             raise ConfigError(
@@ -394,7 +418,9 @@ def _settings(checkpoint: Checkpoint) -> TextSettings:
         )
     shift = padding + 1 if checkpoint.model_type in SHIFTED else 0
     longest = min(config.max_position_embeddings - shift, tokenizer.model_max_length)
-    return TextSettings(config.hidden_size, config.num_hidden_layers, padding, int(longest))
+    size, num_blocks = config.hidden_size, config.num_hidden_layers
+    ends = tokenizer.num_special_tokens_to_add(pair=False)
+    return TextSettings(size, num_blocks, padding, int(longest), ends)
 
 
 @functools.lru_cache(maxsize=2)

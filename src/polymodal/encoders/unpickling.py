@@ -6,7 +6,6 @@ What it found is printed as JSON; a fault is printed as `{"fault": ...}` and end
 """
 
 import json
-import os
 import pickle
 import re
 import sys
@@ -18,8 +17,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-
-UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 class UnusableError(Exception):
@@ -35,7 +32,6 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    os.environ.pop(UNSAFE, None)  # torch would load without limits where it is set
     result, pickles = Path(arguments[0]), [Path(one) for one in arguments[1:]]
     try:
         tensors = named_tensors(pickles)
