@@ -1,5 +1,6 @@
 """`polymodal runs`: a table for people, JSON for scripts."""
 
+import csv
 import json
 import os
 import re
@@ -31,11 +32,17 @@ def runs(workplace):
         text = json.dumps({**values, "started": started.isoformat(), **fields})
         (folder / "run.json").write_text(text)
 
+    def configure(name, text):
+        (workplace / "runs" / name / "config.yaml").write_text(text)
+
     put("a", 50, "emodb/egemaps", "finished", {"test/uar": 0.71234, "val/ece": 0.3}, seed=1)
     put("b", 4, "emodb/compare", "finished", {"test/uar": 0.85, "val/ece": 0.1}, duration_s=200)
     put("c", 3, "emodb/compare", "failed", {"test/uar": None})
     put("d", 2, "sample/text", "interrupted", {"val/ece": 0.2}, kind="test")
     put("e", 1, "sample/[red]text\x1b[31m", "running", {})
+    configure("a", "optimizer: {lr: 0.2}\n")
+    configure("b", "optimizer: {lr: 0.1}\n")
+    configure("c", "optimizer: [")
     return workplace / "runs"
 
 
@@ -53,6 +60,9 @@ def ids(out):
         ([], "edcba"),
         (["-n", "2"], "ed"),
         (["--status", "finished"], "ba"),
+        (["status=finished", "--sort", "test/uar", "since=1d"], "b"),
+        (["--sort", "test/uar", "test/uar>0.7"], "ba"),
+        (["optimizer.lr=0.1"], "b"),
         (["--experiment", "emodb"], "cba"),
         (["--sort", "test/uar"], "baedc"),
         (["--sort", "val/ece"], "bdaec"),
@@ -63,6 +73,21 @@ def ids(out):
 def test_json_is_a_list_of_records_and_nothing_else(polymodal, runs, words, expected):
     code, out, error = polymodal("runs", "--json", *words)
     assert (code, ids(out), error) == (0, expected, "")
+
+
+def test_csv_is_exact_and_has_the_columns_that_are_asked_for(polymodal, runs):
+    code, out, _ = polymodal("runs", "--csv", "--columns", "optimizer.lr,name", "corpus=emodb")
+    assert code == 0
+    head, *rows = csv.reader(out.splitlines())
+    assert [row[0] for row in rows] == list("cba")
+    a = dict(zip(head, rows[-1], strict=True))
+    assert (a["test/uar"], a["optimizer.lr"], a["name"]) == ("0.71234", "0.2", "a")
+    assert dict(zip(head, rows[0], strict=True))["optimizer.lr"] == ""
+
+
+def test_further_columns_stand_in_the_table(polymodal, runs):
+    _, out, _ = polymodal("runs", "--columns", "optimizer.lr", "status=finished")
+    assert [cells[-1] for cells in table(out)[2:]] == ["0.1", "0.2"]
 
 
 def test_json_holds_whole_records(polymodal, runs):

@@ -80,10 +80,11 @@ def _parse(command: str, module: ModuleType, rest: Sequence[str]) -> argparse.Na
     module.add_arguments(parser)
     parsed, more = parser.parse_known_args(rest)
     options = [word for word in more if word.startswith("-")]
-    if options or (more and not hasattr(parsed, "overrides")):
+    words = next((one for one in ("overrides", "filters") if hasattr(parsed, one)), None)
+    if options or (more and words is None):
         parser.error(f"unrecognized arguments: {' '.join(options or more)}")
-    if more:  # overrides may stand before and behind an option
-        parsed.overrides = [*parsed.overrides, *more]
+    if more and words:  # they may stand before and behind an option
+        setattr(parsed, words, [*getattr(parsed, words), *more])
     return parsed
 
 

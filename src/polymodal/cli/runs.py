@@ -1,20 +1,34 @@
 """Lists the runs here, the newest first.
 
-polymodal runs --status failed
-polymodal runs --sort test/uar -n 5
+polymodal runs status=failed since=7d
+polymodal runs corpus=emodb 'test/uar>0.7' --sort test/uar -n 5
+polymodal runs optimizer.lr=0.001 --columns optimizer.lr,model.width --csv
+
+Filters compare a field of the record (status, experiment, kind, seed, parent), `corpus`, a score,
+the time (since=, until=) or any key of the configuration; all that are given must hold.
 """
 
 import argparse
+import csv
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polymodal.contracts.run import STATUSES, RunRecord
 from polymodal.errors import RunError, nearest
+from polymodal.record.filters import (
+    MISSING,
+    Filter,
+    check_known,
+    matches,
+    parse,
+    read_config,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +37,7 @@ COLOURS = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
 FIRST_SCORES = ("test/uar", "test/accuracy", "val/uar")
 # What is left out first where a terminal is too narrow: the run's id says much of it.
 DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age")
+CSV_FIELDS = ("run_id", "experiment", "kind", "status", "seed", "parent", "started", "duration_s")
 UNBOUNDED = 10_000  # width of a page that is a file or a pipe
 LOWER_IS_BETTER = ("loss", "ece", "cross_entropy", "nll", "brier", "mae", "mse", "rmse")
 
@@ -33,7 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The command's parser.
     """
+    parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="only runs like that")
     add_folder(parser)
+    parser.add_argument("--csv", action="store_true", help="print CSV and nothing else")
+    parser.add_argument(
+        "--columns", metavar="KEY,...", help="further columns: scores, fields, keys of the config"
+    )
     parser.add_argument("--status", choices=STATUSES, help="only runs that ended so")
     parser.add_argument("--experiment", metavar="WORDS", help="only experiments with these words")
     parser.add_argument("--sort", metavar="SCORE", help="the best of a score first")
@@ -71,19 +91,46 @@ def main(arguments: argparse.Namespace) -> int:
     """
     from polymodal.record.index import list_runs
 
+    filters = parse(arguments.filters)
     records, broken = list_runs(Path(arguments.runs))
     for line in broken:
         print(f"polymodal: skipped {plain(line)}", file=sys.stderr)
-    chosen = _choose(records, arguments)
+    asked = [one for one in (arguments.columns or "").split(",") if one]
+    keys = [one.key for one in filters] + asked
+    configs = _Configs(Path(arguments.runs), keys)
+    check_known(keys, records, configs.of)
+    kept = [one for one in records if matches(one, filters, configs.of(one))]
+    chosen = _choose(kept, arguments)
     if arguments.json:
         print(json.dumps([record.to_dict() for record in chosen], indent=1))
+        return 0
+    further = {
+        name: [_cell(value_of(one, name, configs.of(one))) for one in chosen] for name in asked
+    }
+    if arguments.csv:
+        _print_csv(chosen, further)
         return 0
     if not chosen:
         words = "no run here yet" if not records else "no run like that"
         print(f"{words} ({arguments.runs}); `polymodal run` makes one")
         return 0
-    _print(chosen)
+    _print(chosen, further)
     return 0
+
+
+class _Configs:
+    """Configurations of runs, read where a key is asked for that no record has."""
+
+    def __init__(self, runs: Path, keys: Sequence[str]) -> None:
+        self.runs, self.read = runs, any(Filter(key, "=", "").asks_config for key in keys)
+        self.known: dict[str, Mapping[str, Any]] = {}
+
+    def of(self, record: RunRecord) -> Mapping[str, Any]:
+        if not self.read:
+            return {}
+        if record.run_id not in self.known:
+            self.known[record.run_id] = read_config(self.runs / record.run_id)
+        return self.known[record.run_id]
 
 
 def _choose(records: Sequence[RunRecord], arguments: argparse.Namespace) -> list[RunRecord]:
@@ -96,6 +143,25 @@ def _choose(records: Sequence[RunRecord], arguments: argparse.Namespace) -> list
     if arguments.sort and chosen:
         chosen = _best_first(chosen, arguments.sort)
     return chosen[: arguments.n]
+
+
+def _print_csv(records: Sequence[RunRecord], further: Mapping[str, list[str]]) -> None:
+    """Prints every field and score of the runs, exactly."""
+    scores = sorted({name for one in records for name in one.scores}, key=part_order)
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow([*CSV_FIELDS, *scores, *further])
+    for place, one in enumerate(records):
+        row = [getattr(one, name) for name in CSV_FIELDS] + [
+            one.scores.get(name) for name in scores
+        ]
+        row += [cells[place] for cells in further.values()]
+        rows.writerow(["" if cell is None else plain(cell) for cell in row])
+
+
+def _cell(value: Any) -> str:
+    if value is MISSING or value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _best_first(records: Sequence[RunRecord], score: str) -> list[RunRecord]:
@@ -112,13 +178,14 @@ def _best_first(records: Sequence[RunRecord], score: str) -> list[RunRecord]:
     return sorted(records, key=place)
 
 
-def _print(records: Sequence[RunRecord]) -> None:
+def _print(records: Sequence[RunRecord], further: Mapping[str, list[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     page = console()
-    columns = _fitting(_columns(records), page.width)
+    told = {name: [plain(cell) for cell in cells] for name, cells in further.items()}
+    columns = _fitting({**_columns(records), **told}, page.width)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     for name in columns:
         left = name in ("run", "experiment", "kind", "status")
