@@ -13,6 +13,7 @@ import torch
 
 from polymodal.contracts.sequences import Sequence
 from polymodal.data.dataset import pad
+from polymodal.encoders.extractor import BatchedExtractor
 from polymodal.encoders.pretrained_text import (
     PretrainedTextEmbeddings,
     PretrainedTextEncoder,
@@ -20,6 +21,7 @@ from polymodal.encoders.pretrained_text import (
     load_tokenizer,
 )
 from polymodal.errors import CheckpointError, ConfigError, DataError
+from polymodal.training.optimizers import parameter_groups
 
 transformers = pytest.importorskip("transformers")
 
@@ -195,6 +197,15 @@ def test_lora_trains_nothing_but_its_adapters(folders, name):
         assert "lora_B" not in key or parameter.grad.abs().sum() > 0, key
 
 
+def test_blocks_learn_the_slower_the_lower_they_are_also_through_adapters(folders):
+    groups = parameter_groups(build(folders["roberta"], layer_decay=0.5, lora={"r": 2}))
+    assert [group["lr_scale"] for group in groups] == [0.5, 0.25]
+    assert [
+        group["lr_scale"] for group in parameter_groups(build(folders["bert"], layer_decay=0.5))
+    ] == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+    assert build(folders["roberta"]).learning_rate_scales() == {}
+
+
 def test_recomputed_activations_give_the_same_gradients(folders):
     gradients = []
     for recomputed in (False, True):
@@ -318,6 +329,16 @@ def test_stored_vectors_are_those_of_the_encoder(folders, pooling):
     embeddings = PretrainedTextEmbeddings(str(folder), layer=1, pooling=pooling)
     assert embeddings.extractor.identity == extractor.identity
     assert embeddings.feature_size == 16
+
+
+@pytest.mark.parametrize("pooling", ["mean", "none"])
+@pytest.mark.parametrize("name", MODELS)
+def test_several_at_once_are_each_as_alone(folders, name, pooling):
+    extractor = PretrainedTextExtractor(str(folders[name]), pooling=pooling)
+    assert isinstance(extractor, BatchedExtractor)
+    texts = [TEXT, " ", "슬퍼요", f"{TEXT} {TEXT} {TEXT}", "the day"]
+    for ours, text in zip(extractor.many(texts), texts, strict=True):
+        np.testing.assert_allclose(ours, extractor(text), atol=1e-4)
 
 
 def test_the_identity_is_the_content_and_the_options(folders):
