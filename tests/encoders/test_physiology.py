@@ -16,7 +16,8 @@ from polymodal.corpora.e4 import read_e4
 from polymodal.data.signals import SignalReader
 from polymodal.encoders.physiology import NAMES, PhysiologyEncoder, PhysiologyExtractor
 from polymodal.errors import ConfigError, DataError, MissingExtraError
-from polymodal.features.cache import FeatureCache
+from polymodal.features.extract import extract_all
+from polymodal.features.store import FeatureStore
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("neurokit2") is None, reason="neurokit2 is not installed"
@@ -293,12 +294,12 @@ def test_a_batch_holds_those_with_and_without_signals(normalise):
 
 
 def test_features_are_kept_and_found_again(tmp_path):
-    extractor, cache = PhysiologyExtractor(("temp",)), FeatureCache(tmp_path)
-    raw = {"temp": (np.linspace(30, 31, 240, dtype=np.float32), 4.0)}
-    first = cache.get_or_compute(raw, extractor)
-    again = cache.get_or_compute({"temp": (raw["temp"][0].copy(), 4)}, extractor)
-    np.testing.assert_array_equal(first, again)
-    assert len([*tmp_path.rglob("*.npy")]) == 1
+    extractor, store = PhysiologyExtractor(("temp",)), FeatureStore(tmp_path)
+    values = np.linspace(30, 31, 240, dtype=np.float32)
+    first = extract_all([("a", lambda: {"temp": (values, 4.0)})], extractor, store)
+    again = extract_all([("b", lambda: {"temp": (values.copy(), 4)})], extractor, store)
+    np.testing.assert_array_equal(first["a"], again["b"])
+    assert len(store.open(extractor)) == 1
 
 
 def test_a_real_person_has_plausible_numbers(test_data, tmp_path):

@@ -9,6 +9,7 @@ import torch
 
 from polymodal.contracts.sequences import Sequence
 from polymodal.data.dataset import pad
+from polymodal.encoders.extractor import BatchedExtractor
 from polymodal.encoders.pretrained_speech import (
     MaskedGroupNorm,
     PretrainedSpeechEmbeddings,
@@ -421,6 +422,30 @@ def test_stored_vectors_are_those_of_the_encoder(folders, name, pooling):
     np.testing.assert_allclose(extractor(noise(1203)), expected.numpy(), atol=1e-5)
     assert extractor(np.zeros(0, np.float32)).shape == (1, extractor.feature_size)
     assert (extractor.frame_rate_hz is None) == (pooling == "mean")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "none"])
+@pytest.mark.parametrize("name", MODELS)
+def test_several_at_once_are_each_as_alone(folders, name, pooling):
+    extractor = PretrainedSpeechExtractor(str(folders[name]), pooling=pooling, max_length_s=None)
+    assert isinstance(extractor, BatchedExtractor)
+    raws = [noise(num, seed) for seed, num in enumerate((3000, 0, 1203, 300, 3000))]
+    together, alone = extractor.many(raws), [extractor(raw) for raw in raws]
+    assert (len({one.shape for one in together}) > 2) == (pooling == "none")
+    for ours, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+    extractor.release()
+    np.testing.assert_allclose(extractor(raws[0]), alone[0], atol=1e-6)
+
+
+def test_the_precision_belongs_to_the_identity_and_is_used(folders):
+    exact = PretrainedSpeechExtractor(str(folders["hubert"]), precision="float32")
+    rough = PretrainedSpeechExtractor(str(folders["hubert"]), precision="bfloat16")
+    assert exact.identity != rough.identity
+    difference = np.abs(exact(noise(1203)) - rough(noise(1203))).max()
+    assert 1e-5 < difference < 0.1
+    with pytest.raises(ConfigError, match="did you mean 'bfloat16'"):
+        PretrainedSpeechExtractor(str(folders["hubert"]), precision="bfloat61")
 
 
 def test_the_identity_is_the_content_and_the_options(folders, tmp_path):

@@ -31,8 +31,9 @@ from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, ManifestError
 from polymodal.evaluation.library import build_score
 from polymodal.evaluation.scores import Score
-from polymodal.features.cache import FeatureCache
-from polymodal.features.extract import extract_all
+from polymodal.features.extract import counting, fill
+from polymodal.features.store import FeatureStore
+from polymodal.features.survey import Survey, survey
 from polymodal.training.module import TrainingModule
 from polymodal.training.tasks import Task
 
@@ -68,7 +69,7 @@ class Experiment:
     prototypes: dict[str, Encoder]
     fingerprint: str
     remarks: list[str]
-    features: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    features: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -156,28 +157,53 @@ class Experiment:
         )
         return model
 
+    @property
+    def frozen(self) -> dict[str, FrozenEncoder]:
+        """Modality to its encoder, where that is not trained and its output is stored."""
+        return {n: one for n, one in self.prototypes.items() if isinstance(one, FrozenEncoder)}
+
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
         """Computes what frozen encoders put out, once for all folds; kept from run to run.
 
         Args:
             progress: Called with the modality, how many utterances are done, and of how many.
+
+        Raises:
+            DataError: An utterance cannot be read or computed, or the store cannot be written.
         """
-        data = self.config["data"]
-        cache = FeatureCache(Path(self.config["paths"]["cache"]).expanduser() / "features")
-        frozen = [(n, e) for n, e in self.prototypes.items() if isinstance(e, FrozenEncoder)]
-        used = self._used() if frozen else self.manifest
-        utterances = [used.utterance(row) for row in range(len(used))] if frozen else []
-        speakers = {one.utterance_id: one.speaker for one in utterances}
-        for name, encoder in frozen:
-            source = self._source(encoder, cache_mb=0)
-            features = extract_all(
-                [(one.utterance_id, Reading(source, one)) for one in utterances],
-                encoder.extractor,
-                cache,
-                num_workers=data["extract_workers"],
-                progress=partial(progress, name),
+        for name, encoder in self.frozen.items():
+            seen = self.survey(name, progress)
+            fill(
+                seen,
+                num_workers=self.config["data"]["extract_workers"],
+                done=counting(seen, partial(progress, name)),
             )
-            self.features[name] = encoder.normalise_speakers(features, speakers)
+            speakers = {one.utterance_id: one.speaker for one in self._used}
+            self.features[name] = encoder.normalise_speakers(seen.features(), speakers)
+
+    def survey(self, name: str, progress: Callable[[str, int, int], None]) -> Survey:
+        """Looks up which features of a frozen encoder the store has.
+
+        Args:
+            name: The modality.
+            progress: Called with what is done, how many utterances were read, and of how many.
+
+        Returns:
+            What is there and what is missing.
+
+        Raises:
+            DataError: An utterance cannot be read, or the store is damaged.
+        """
+        encoder, data = self.frozen[name], self.config["data"]
+        source = self._source(encoder, cache_mb=0)
+        folder = Path(self.config["paths"]["store"]).expanduser()
+        return survey(
+            [(one.utterance_id, Reading(source, one)) for one in self._used],
+            encoder.extractor,
+            FeatureStore(folder, data["store_dtype"]),
+            num_threads=data["extract_workers"],
+            progress=partial(progress, f"reading for {name}"),
+        )
 
     def module(self, fold: Fold, run_id: str = "") -> TrainingModule:
         """Builds what is trained in a fold, from the same seed in every fold.
@@ -295,16 +321,15 @@ class Experiment:
         ids = training.frame["utterance_id"].to_list()
         for name, encoder in encoders.items():
             if isinstance(encoder, FrozenEncoder):
-                stored = self.features[name]
-                nothing = np.zeros((0, encoder.feature_size), dtype=np.float32)
-                rows = [stored[one] for one in ids if one in stored]
-                encoder.fit(np.concatenate([nothing, *rows]))
+                encoder.fit_clips(self.features[name], ids)
 
-    def _used(self) -> Manifest:
-        """The rows that belong to a part of some fold; no file of the others is read."""
+    @cached_property
+    def _used(self) -> list[Utterance]:
+        """Those that belong to a part of some fold; no file of the others is read."""
         frame = self.manifest.frame
         wanted = frame.select(pl.any_horizontal(fold.used(frame) for fold in self.folds))
-        return self.manifest.take(frame.filter(wanted.to_series()))
+        used = self.manifest.take(frame.filter(wanted.to_series()))
+        return [used.utterance(row) for row in range(len(used))]
 
     def _rows(self, fold: Fold, part: str) -> Manifest | None:
         if part == "train":

@@ -4,6 +4,7 @@ Legend: time = vectors an utterance has (one for functionals), feature = width.
 """
 
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -54,6 +55,32 @@ class Extractor(Protocol):
         Returns:
             Vectors, float32 `[time, feature]`.
         """
+
+
+@runtime_checkable
+class BatchedExtractor(Extractor, Protocol):
+    """An extractor that takes several utterances at once, in one process with all of its threads.
+
+    Attributes:
+        most_at_once: Greatest padded amount of a batch: number of samples or characters.
+    """
+
+    @property
+    def most_at_once(self) -> int:
+        """Greatest padded amount of a batch: number of samples or characters."""
+
+    def many(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
+        """Extracts the vectors of several utterances.
+
+        Args:
+            raws: Each as the extractor takes one.
+
+        Returns:
+            What each gives alone, but for rounding.
+        """
+
+    def release(self) -> None:
+        """Frees the memory that extraction took; the next utterance takes it again."""
 
 
 def package_version(package: str, extra: str) -> str:

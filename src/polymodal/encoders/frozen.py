@@ -4,15 +4,16 @@ Legend: batch = utterances, time = vectors an utterance has, row = vectors of ma
 feature = width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
-from polymodal.contracts.sequences import Sequence
+from polymodal.contracts import sequences
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.encoders.extractor import Extractor
 from polymodal.errors import ConfigError, DataError, ManifestError, nearest
@@ -21,6 +22,9 @@ from polymodal.layers.masks import zero_padding
 NORMALISATIONS = ("none", "corpus", "speaker", "speaker_mean")
 # A feature whose deviation is below this share of its mean is rounding noise of float32.
 SMALLEST_SHARE = 1e-6
+# Of features that are looked at together.
+BLOCK_BYTES = 16_000_000
+Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 class FrozenEncoder(Encoder):
@@ -83,22 +87,40 @@ class FrozenEncoder(Encoder):
         Raises:
             DataError: There is no row, or the width is not `feature_size`.
         """
-        if values.ndim != 2 or values.shape[1] != self.feature_size or len(values) == 0:
+        self.fit_clips({"": values}, [""])
+
+    def fit_clips(
+        self, features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
+    ) -> None:
+        """Learns mean and scale clip after clip, so that stored features stay in their files.
+
+        Args:
+            features: Utterance id to `[time, feature]`, after `normalise_speakers` where that
+                applies.
+            ids: Utterances of the training rows; those without features are passed over.
+
+        Raises:
+            DataError: There is no row, or the width is not `feature_size`.
+        """
+        known = [one for one in ids if one in features]
+        width = features[known[0]].shape[1:] if known else ()
+        num_rows = sum(len(block) for block in _blocks(features, known))
+        if width != (self.feature_size,) or num_rows == 0:
             raise DataError(
-                f"features of shape {values.shape} for {self.extractor.identity}",
+                f"features of {num_rows} rows and shape {width} for {self.extractor.identity}",
                 expected=f"[row, {self.feature_size}] with at least one row",
                 remedy="is there a training utterance with this modality?",
             )
-        mean, scale = _moments(values)
+        mean, scale = _moments(features, known)
         self.mean.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(scale))
-        self.num_rows.fill_(len(values))
+        self.num_rows.fill_(num_rows)
 
     def normalise_speakers(
         self,
-        features: Mapping[str, Float[np.ndarray, "time feature"]],
+        features: Mapping[str, Num[np.ndarray, "time feature"]],
         speakers: Mapping[str, str],
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    ) -> Mapping[str, npt.NDArray[Any]]:
         """Takes out each speaker's own mean, and deviation for `speaker`, over all clips given.
 
         With `none` and `corpus` the features stay as they are. A speaker with a single vector
@@ -109,26 +131,20 @@ class FrozenEncoder(Encoder):
             speakers: Utterance id to speaker.
 
         Returns:
-            Utterance id to float32 `[time, feature]`, in the same order.
+            Utterance id to `[time, feature]`, in the same order; normalised when they are read.
 
         Raises:
             ManifestError: An utterance has no speaker.
         """
         if not self.transductive:
-            return dict(features)
+            return features
         clips: dict[str, list[str]] = {}
         for utterance_id in sorted(features):
             clips.setdefault(_speaker(utterance_id, speakers), []).append(utterance_id)
-        moments = {
-            speaker: _moments(np.concatenate([features[one] for one in ids]))
-            for speaker, ids in clips.items()
-        }
-        normalised = {}
-        for utterance_id, values in features.items():
-            mean, scale = moments[speakers[utterance_id]]
-            divisor = scale if self.normalise == "speaker" else np.ones_like(scale)
-            normalised[utterance_id] = ((values - mean) / divisor).astype(np.float32)
-        return normalised
+        moments = {speaker: _moments(features, ids) for speaker, ids in clips.items()}
+        if self.normalise == "speaker_mean":
+            moments = {one: (mean, np.ones_like(scale)) for one, (mean, scale) in moments.items()}
+        return SpeakerNormalised(features, {one: speakers[one] for one in features}, moments)
 
     def transform(self) -> Transform:
         """Returns what data workers do to one stored array: nothing.
@@ -138,7 +154,7 @@ class FrozenEncoder(Encoder):
         """
         return as_stored
 
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: sequences.Sequence) -> sequences.Sequence:
         """Returns the standardised features.
 
         Args:
@@ -156,7 +172,7 @@ class FrozenEncoder(Encoder):
                 values = values.clamp(-self.clip, self.clip)
         else:
             values = torch.where(values.isfinite(), values, 0.0)
-        return Sequence(zero_padding(values, sequence.valid_mask), sequence.valid_mask)
+        return sequences.Sequence(zero_padding(values, sequence.valid_mask), sequence.valid_mask)
 
     def _check_fitted(self) -> None:
         # Read once: a look at a buffer on a GPU would make every step wait for it.
@@ -165,11 +181,40 @@ class FrozenEncoder(Encoder):
         assert self._is_fitted, "fit the encoder on the training rows, or load a checkpoint"
 
 
-def as_stored(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
+    """Features without their speaker's mean and deviation, computed when they are read.
+
+    Args:
+        features: Utterance id to `[time, feature]`.
+        speakers: Utterance id to speaker.
+        moments: Speaker to mean and deviation of each feature.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Num[np.ndarray, "time feature"]],
+        speakers: Mapping[str, str],
+        moments: Mapping[str, Moments],
+    ) -> None:
+        self.features, self.speakers, self.moments = features, speakers, moments
+
+    def __getitem__(self, utterance_id: str) -> npt.NDArray[np.float32]:
+        values = self.features[utterance_id]
+        mean, scale = self.moments[self.speakers[utterance_id]]
+        return ((values - mean) / scale).astype(np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Returns stored features as they are.
 
     Args:
-        values: Float32 `[time, feature]`.
+        values: `[time, feature]`.
 
     Returns:
         The same array.
@@ -189,12 +234,36 @@ def _speaker(utterance_id: str, speakers: Mapping[str, str]) -> str:
 
 
 def _moments(
-    values: Float[np.ndarray, "row feature"],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    finite = np.isfinite(values)
-    counts = np.maximum(finite.sum(axis=0), 1)
-    mean = np.where(finite, values, 0.0).sum(axis=0, dtype=np.float64) / counts
-    centred = np.where(finite, values - mean, 0.0)
-    deviation = np.sqrt(np.square(centred).sum(axis=0) / counts)
+    features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
+) -> Moments:
+    """Mean and deviation of each feature over its numbers; two passes over the clips."""
+    count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
+    for values in _blocks(features, ids):
+        finite = np.isfinite(values)
+        count = count + finite.sum(axis=0)
+        total = total + np.where(finite, values, 0.0).sum(axis=0, dtype=np.float64)
+    count = np.maximum(count, 1)
+    mean = total / count
+    for values in _blocks(features, ids):
+        centred = np.where(np.isfinite(values), values - mean, 0.0)
+        squares = squares + np.square(centred).sum(axis=0)
+    deviation = np.sqrt(squares / count)
     smallest = np.maximum(SMALLEST_SHARE * np.abs(mean), np.finfo(np.float32).tiny)
     return mean, np.where(deviation > smallest, deviation, 1.0)
+
+
+def _blocks(
+    features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
+) -> Iterator[Float[np.ndarray, "row feature"]]:
+    """Clips joined to blocks of some megabytes: one by one, the vectors of a corpus take long."""
+    block: list[npt.NDArray[Any]] = []
+    num_bytes = 0
+    for utterance_id in ids:
+        values = features[utterance_id].astype(np.float32, copy=False)
+        block.append(values)
+        num_bytes += values.nbytes
+        if num_bytes > BLOCK_BYTES:
+            yield np.concatenate(block)
+            block, num_bytes = [], 0
+    if block:
+        yield np.concatenate(block)

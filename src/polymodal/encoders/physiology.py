@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, Float32
+from jaxtyping import Float32, Num
 
 from polymodal.encoders.extractor import package_version
 from polymodal.encoders.frozen import FrozenEncoder
@@ -146,9 +146,9 @@ class PhysiologyEncoder(FrozenEncoder):
 
     def normalise_speakers(
         self,
-        features: Mapping[str, Float[np.ndarray, "time feature"]],
+        features: Mapping[str, Num[np.ndarray, "time feature"]],
         speakers: Mapping[str, str],
-    ) -> dict[str, npt.NDArray[np.float32]]:
+    ) -> Mapping[str, npt.NDArray[Any]]:
         """Leaves out utterances without any number, and does what `FrozenEncoder` does.
 
         Args:
@@ -156,7 +156,7 @@ class PhysiologyEncoder(FrozenEncoder):
             speakers: Utterance id to speaker.
 
         Returns:
-            Utterance id to float32 `[time, feature]`, in the same order.
+            Utterance id to `[time, feature]`, in the same order.
 
         Raises:
             ManifestError: An utterance has no speaker.

@@ -15,13 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.contracts import sequences
-from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import package_version
 from polymodal.errors import CheckpointError, ConfigError, nearest
 from polymodal.safety.files import sha256_of
@@ -398,31 +395,6 @@ def check_frozen(layer: str | int, pooling: str, num_blocks: int) -> None:
         )
     if pooling not in POOLINGS:
         raise ConfigError(f"pooling is {pooling!r}", remedy=nearest(pooling, POOLINGS))
-
-
-def extracted(encoder: Encoder, raw: Any, pooling: str) -> Float32[np.ndarray, "time feature"]:
-    """Runs an encoder on one utterance.
-
-    Args:
-        encoder: The encoder, in evaluation mode.
-        raw: What its transform takes.
-        pooling: `none`, or `mean` over time.
-
-    Returns:
-        Float32 `[time, feature]`; one vector of zeros where nothing usable is there.
-    """
-    prepared = encoder.transform()(raw)
-    if prepared is None:
-        return np.zeros((1, encoder.feature_size), dtype=np.float32)
-    values = torch.from_numpy(prepared)[None]
-    with torch.inference_mode():
-        encoded = encoder(
-            sequences.Sequence(values, torch.ones(values.shape[:2], dtype=torch.bool))
-        )
-    vectors = encoded.values[0][encoded.valid_mask[0]]
-    if pooling == "mean":
-        vectors = vectors.mean(dim=0, keepdim=True)
-    return np.asarray(vectors.numpy(), dtype=np.float32)
 
 
 def first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ Legend: batch = utterances, window = stretches of at most `max_length_s`, time =
 samples, channel = channels of a convolution, band = mel bands, feature = width.
 """
 
+import collections.abc
 import functools
 import math
 from collections.abc import Mapping
@@ -29,8 +30,13 @@ from polymodal.encoders.pretrained import (
     Checkpoint,
     Family,
     check_frozen,
-    extracted,
     locate,
+)
+from polymodal.encoders.pretrained_batches import (
+    extracted_together,
+    most_at_once_s,
+    place,
+    resolve_precision,
 )
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import lengths_to_mask, mask_to_lengths, zero_padding
@@ -519,7 +525,7 @@ class PreparedWaveform:
 
 @dataclass(frozen=True)
 class PretrainedSpeechExtractor:
-    """The vectors of a pretrained speech model, in a worker process or here.
+    """The vectors of a pretrained speech model, of several utterances at once.
 
     Args:
         name: A folder, or a name of the hub.
@@ -529,6 +535,7 @@ class PretrainedSpeechExtractor:
         max_length_s: See `PretrainedSpeechEncoder`.
         longer: See `PretrainedSpeechEncoder`.
         normalise_waveform: See `PretrainedSpeechEncoder`.
+        precision: `float32` or `bfloat16`; None is bfloat16 on CUDA, float32 elsewhere.
 
     Raises:
         ConfigError: An option is out of its range, or nothing can be found under this name.
@@ -543,9 +550,11 @@ class PretrainedSpeechExtractor:
     max_length_s: float | None = 30.0
     longer: str = "windows"
     normalise_waveform: bool | None = None
+    precision: str | None = None
     source = "audio"
 
     def __post_init__(self) -> None:
+        resolve_precision(self.precision)
         check_frozen(self.layer, self.pooling, self._settings.num_blocks)
         self._prepare()
 
@@ -571,8 +580,13 @@ class PretrainedSpeechExtractor:
         return (
             f"transformers {package_version('transformers', 'pretrained')} {model} "
             f"{self._checkpoint.commit} {self._checkpoint.digest} layer {self.layer} "
-            f"pooling {self.pooling} float32 {prepare}"
+            f"pooling {self.pooling} {resolve_precision(self.precision)} {prepare}"
         )
+
+    @property
+    def most_at_once(self) -> int:
+        """Greatest padded length of a batch on this machine, in samples."""
+        return int(most_at_once_s() * self.sampling_rate_hz)
 
     def __call__(self, raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "time feature"]:
         """Encodes one waveform.
@@ -583,7 +597,29 @@ class PretrainedSpeechExtractor:
         Returns:
             Float32 `[time, feature]`; one vector of zeros where there is no sample.
         """
-        return extracted(_frozen_encoder(self, self._checkpoint.state), raw, self.pooling)
+        return self.many([raw])[0]
+
+    def many(
+        self, raws: collections.abc.Sequence[Float32[np.ndarray, " _sample"]]
+    ) -> list[Float32[np.ndarray, "_time feature"]]:
+        """Encodes several waveforms.
+
+        Args:
+            raws: Each as for one.
+
+        Returns:
+            What each gives alone, but for rounding.
+        """
+        return extracted_together(
+            _frozen_encoder(self, self._checkpoint.state),
+            raws,
+            pooling=self.pooling,
+            precision=resolve_precision(self.precision),
+        )
+
+    def release(self) -> None:
+        """Frees the memory of the model."""
+        _frozen_encoder.cache_clear()
 
     @functools.cached_property
     def _checkpoint(self) -> Checkpoint:
@@ -608,6 +644,7 @@ class PretrainedSpeechEmbeddings(FrozenEncoder):
         max_length_s: See `PretrainedSpeechEncoder`.
         longer: See `PretrainedSpeechEncoder`.
         normalise_waveform: See `PretrainedSpeechEncoder`.
+        precision: See `PretrainedSpeechExtractor`.
         normalise: See `FrozenEncoder`.
         clip: See `FrozenEncoder`.
 
@@ -627,11 +664,12 @@ class PretrainedSpeechEmbeddings(FrozenEncoder):
         longer: str = "windows",
         normalise_waveform: bool | None = None,
         *,
+        precision: str | None = None,
         normalise: str = "corpus",
         clip: float | None = 10.0,
     ) -> None:
         extractor = PretrainedSpeechExtractor(
-            name, revision, layer, pooling, max_length_s, longer, normalise_waveform
+            name, revision, layer, pooling, max_length_s, longer, normalise_waveform, precision
         )
         super().__init__(extractor, normalise=normalise, clip=clip)
 
@@ -826,7 +864,7 @@ def _frozen_encoder(
     extractor: PretrainedSpeechExtractor, state: tuple[tuple[str, int, int], ...]
 ) -> PretrainedSpeechEncoder:
     # The state is there for the cache: a model that was written anew is loaded anew.
-    return PretrainedSpeechEncoder(
+    encoder = PretrainedSpeechEncoder(
         extractor.name,
         extractor.revision,
         layer=extractor.layer,
@@ -835,4 +873,6 @@ def _frozen_encoder(
         longer=extractor.longer,
         normalise_waveform=extractor.normalise_waveform,
         mask_time_share=0.0,
-    ).eval()
+    )
+    place(encoder)
+    return encoder

@@ -7,6 +7,7 @@ Liu et al. 2019 (arXiv 1907.11692), Park et al. 2021 (arXiv 2105.09680), Devlin 
 Legend: batch = utterances, time = tokens, feature = width.
 """
 
+import collections.abc
 import functools
 import unicodedata
 from collections.abc import Mapping
@@ -30,9 +31,15 @@ from polymodal.encoders.pretrained import (
     Checkpoint,
     Family,
     check_frozen,
-    extracted,
     first_line,
     locate,
+)
+from polymodal.encoders.pretrained_batches import (
+    CHARACTERS_A_SECOND,
+    extracted_together,
+    most_at_once_s,
+    place,
+    resolve_precision,
 )
 from polymodal.encoders.text_windows import TextWindows
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
@@ -263,7 +270,7 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class PretrainedTextExtractor:
-    """The vectors of a pretrained text model, in a worker process or here.
+    """The vectors of a pretrained text model, of several texts at once.
 
     Args:
         name: A folder, or a name of the hub.
@@ -272,6 +279,7 @@ class PretrainedTextExtractor:
         pooling: `mean` = one vector a text, `none` = one a token.
         max_length: See `PretrainedTextEncoder`.
         longer: See `PretrainedTextEncoder`.
+        precision: `float32` or `bfloat16`; None is bfloat16 on CUDA, float32 elsewhere.
 
     Raises:
         ConfigError: An option is out of its range, or nothing can be found under this name.
@@ -285,11 +293,13 @@ class PretrainedTextExtractor:
     pooling: str = "mean"
     max_length: int | None = None
     longer: str = "truncate"
+    precision: str | None = None
     source = "text"
     sampling_rate_hz = 16_000
     frame_rate_hz = None
 
     def __post_init__(self) -> None:
+        resolve_precision(self.precision)
         check_frozen(self.layer, self.pooling, self._settings.num_blocks)
         self._tokenization()
 
@@ -305,8 +315,14 @@ class PretrainedTextExtractor:
         return (
             f"transformers {package_version('transformers', 'pretrained')} {model} "
             f"{self._checkpoint.commit} {self._checkpoint.digest} layer {self.layer} "
-            f"pooling {self.pooling} float32 {tokens.max_length} tokens, {tokens.longer}"
+            f"pooling {self.pooling} {resolve_precision(self.precision)} "
+            f"{tokens.max_length} tokens, {tokens.longer}"
         )
+
+    @property
+    def most_at_once(self) -> int:
+        """Greatest padded length of a batch on this machine, in characters."""
+        return int(most_at_once_s() * CHARACTERS_A_SECOND)
 
     def __call__(self, raw: str) -> Float32[np.ndarray, "time feature"]:
         """Encodes one text.
@@ -317,7 +333,29 @@ class PretrainedTextExtractor:
         Returns:
             Float32 `[time, feature]`; one vector of zeros where it is blank.
         """
-        return extracted(_frozen_encoder(self, self._checkpoint.state), raw, self.pooling)
+        return self.many([raw])[0]
+
+    def many(
+        self, raws: collections.abc.Sequence[str]
+    ) -> list[Float32[np.ndarray, "_time feature"]]:
+        """Encodes several texts.
+
+        Args:
+            raws: Each as for one.
+
+        Returns:
+            What each gives alone, but for rounding.
+        """
+        return extracted_together(
+            _frozen_encoder(self, self._checkpoint.state),
+            raws,
+            pooling=self.pooling,
+            precision=resolve_precision(self.precision),
+        )
+
+    def release(self) -> None:
+        """Frees the memory of the model."""
+        _frozen_encoder.cache_clear()
 
     @functools.cached_property
     def _checkpoint(self) -> Checkpoint:
@@ -341,6 +379,7 @@ class PretrainedTextEmbeddings(FrozenEncoder):
         pooling: `mean` = one vector a text, `none` = one a token.
         max_length: See `PretrainedTextEncoder`.
         longer: See `PretrainedTextEncoder`.
+        precision: See `PretrainedTextExtractor`.
         normalise: See `FrozenEncoder`.
         clip: See `FrozenEncoder`.
 
@@ -359,10 +398,13 @@ class PretrainedTextEmbeddings(FrozenEncoder):
         max_length: int | None = None,
         longer: str = "truncate",
         *,
+        precision: str | None = None,
         normalise: str = "corpus",
         clip: float | None = 10.0,
     ) -> None:
-        extractor = PretrainedTextExtractor(name, revision, layer, pooling, max_length, longer)
+        extractor = PretrainedTextExtractor(
+            name, revision, layer, pooling, max_length, longer, precision
+        )
         super().__init__(extractor, normalise=normalise, clip=clip)
 
 
@@ -428,11 +470,13 @@ def _frozen_encoder(
     extractor: PretrainedTextExtractor, state: tuple[tuple[str, int, int], ...]
 ) -> PretrainedTextEncoder:
     # The state is there for the cache: a model that was written anew is loaded anew.
-    return PretrainedTextEncoder(
+    encoder = PretrainedTextEncoder(
         extractor.name,
         extractor.revision,
         layer=extractor.layer,
         freeze="all",
         max_length=extractor.max_length,
         longer=extractor.longer,
-    ).eval()
+    )
+    place(encoder)
+    return encoder

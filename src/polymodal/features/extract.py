@@ -1,136 +1,151 @@
-"""The features of many utterances, computed once, in as many processes as wanted.
+"""The features of many utterances, computed once: alone, in processes, or several at once.
 
 Legend: time = vectors an utterance has, feature = width.
 """
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, NamedTuple
+from contextlib import closing
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from polymodal.encoders.extractor import Extractor
-from polymodal.errors import DataError, UserError
-from polymodal.features.cache import FeatureCache, checked, content_key
+from polymodal.encoders.extractor import BatchedExtractor, Extractor
+from polymodal.errors import DataError
+from polymodal.features.batches import in_batches
+from polymodal.features.outputs import checked, unusable
+from polymodal.features.store import FeatureStore
+from polymodal.features.stored import StoredFeatures
+from polymodal.features.survey import Missing, Reading, Survey, survey
 
-Features = npt.NDArray[np.float32]
+Computed = tuple[Missing, npt.NDArray[np.float32]]
 # Enough to keep the processes busy, few enough that the waveforms in flight stay small.
 WAITING_PER_WORKER = 4
 
 
 def extract_all(
-    utterances: Iterable[tuple[str, Callable[[], Any]]],
+    utterances: Iterable[Reading],
     extractor: Extractor,
-    cache: FeatureCache,
+    store: FeatureStore,
     *,
     num_workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Features]:
-    """Extracts the features of all utterances; what the cache has is not computed again.
+) -> StoredFeatures:
+    """Extracts the features of all utterances; what the store has is not computed again.
 
     Args:
         utterances: Id, and what reads the waveform or text (here, not in the processes); it
             returns None where the utterance has none.
         extractor: What makes the features.
-        cache: Where they are kept.
-        num_workers: Number of processes; 0 computes here. They are started only for features that
-            the cache lacks.
+        store: Where they are kept.
+        num_workers: See `fill`; also the number of threads that decode audio.
         progress: Told the number of utterances that are done, and of all.
 
     Returns:
-        Id to float32 `[time, feature]`, in the order given; utterances without content are left
-        out.
+        Id to `[time, feature]`, mapped from the store's files, in the order given; utterances
+        without content are left out.
 
     Raises:
-        DataError: An utterance cannot be read or computed, a process died, or the cache cannot be
+        DataError: An utterance cannot be read or computed, a process died, or the store cannot be
             written.
     """
-    work = _Work(list(utterances), extractor, cache, progress)
-    computed = _in_processes(work, num_workers) if num_workers > 0 else _here(work)
-    for task, values in computed:
-        work.keep(task, values)
-    return {one: work.features[one] for one, _ in work.utterances if one in work.features}
+    seen = survey(utterances, extractor, store, num_threads=num_workers)
+    fill(seen, num_workers=num_workers, done=counting(seen, progress) if progress else None)
+    return seen.features()
 
 
-class _Task(NamedTuple):
-    utterance_id: str
-    key: str
-    raw: Any
+def counting(seen: Survey, progress: Callable[[int, int], None]) -> Callable[[Missing], None]:
+    """Returns what tells the progress of `fill`, and tells how far it is already.
+
+    Args:
+        seen: What is missing.
+        progress: Told the number of utterances that are done, and of all.
+
+    Returns:
+        What is told each content that was stored.
+    """
+    num_done = seen.num_utterances - seen.num_missing
+
+    def count(one: Missing) -> None:
+        nonlocal num_done
+        num_done += len(one.ids)
+        progress(num_done, seen.num_utterances)
+
+    if num_done:
+        progress(num_done, seen.num_utterances)
+    return count
 
 
-class _Work:
-    """What is known of one pass: the features found so far, and what is still missing."""
+def fill(
+    seen: Survey, *, num_workers: int = 0, done: Callable[[Missing], None] | None = None
+) -> None:
+    """Computes what is missing, and stores each as soon as it is there.
 
-    def __init__(
-        self,
-        utterances: list[tuple[str, Callable[[], Any]]],
-        extractor: Extractor,
-        cache: FeatureCache,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.utterances, self.extractor, self.cache = utterances, extractor, cache
-        self.progress = progress or (lambda done, total: None)
-        self.features: dict[str, Features] = {}
-        self.num_done = 0
+    Args:
+        seen: What is missing; it is found afterwards.
+        num_workers: Number of processes for an extractor of one utterance at a time, 0 computes
+            here; of threads that read ahead for one that takes several at once, in this process.
+        done: Told what was stored.
 
-    def missing(self) -> Iterator[_Task]:
-        """Yields what the cache lacks, and keeps what it has."""
-        for utterance_id, read in self.utterances:
-            raw = read()
-            if raw is None:
-                self._advance()
-                continue
-            key = content_key(raw, self.extractor)
-            values = self.cache.get(key)
-            if values is None:
-                yield _Task(utterance_id, key, raw)
-            else:
-                self.features[utterance_id] = values
-                self._advance()
-
-    def keep(self, task: _Task, values: Features) -> None:
-        """Stores computed features."""
-        self.cache.put(task.key, values)
-        self.features[task.utterance_id] = values
-        self._advance()
-
-    def _advance(self) -> None:
-        self.num_done += 1
-        self.progress(self.num_done, len(self.utterances))
+    Raises:
+        DataError: An utterance cannot be read or computed, a process died, or the store cannot be
+            written; what was stored before is kept.
+    """
+    if not seen.missing:
+        return
+    extractor = seen.extractor
+    try:
+        with closing(_computed(seen, num_workers)) as computed:
+            for one, values in computed:
+                seen.found[one.key] = seen.collection.put(one.key, values)
+                if done is not None:
+                    done(one)
+    finally:
+        seen.collection.close()
+        if isinstance(extractor, BatchedExtractor):
+            extractor.release()
+    seen.missing = []
 
 
-def _here(work: _Work) -> Iterator[tuple[_Task, Features]]:
-    for task in work.missing():
-        yield task, _compute(work.extractor, task)
+def _computed(seen: Survey, num_workers: int) -> Generator[Computed]:
+    if isinstance(seen.extractor, BatchedExtractor):
+        yield from in_batches(seen.missing, seen.extractor, num_threads=max(1, num_workers))
+    elif num_workers > 0:
+        yield from _in_processes(seen.missing, seen.extractor, num_workers)
+    else:
+        for one in seen.missing:
+            yield one, _compute(seen.extractor, one.ids[0], one.raw())
 
 
-def _in_processes(work: _Work, num_workers: int) -> Iterator[tuple[_Task, Features]]:
+def _in_processes(
+    missing: Iterable[Missing], extractor: Extractor, num_workers: int
+) -> Iterator[Computed]:
     # Not forked: a copy of a process in which torch has started threads can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_use_one_thread)
-    running: dict[Future[Features], _Task] = {}
+    running: dict[Future[npt.NDArray[np.float32]], Missing] = {}
     try:
-        for task in work.missing():
-            running[pool.submit(_compute, work.extractor, task)] = task
+        for one in missing:
+            running[pool.submit(_compute, extractor, one.ids[0], one.raw())] = one
             if len(running) >= WAITING_PER_WORKER * num_workers:
                 yield from _finished(running)
         while running:
             yield from _finished(running)
     except BrokenProcessPool as error:
-        ids = ", ".join(sorted(repr(task.utterance_id) for task in running.values()))
+        ids = ", ".join(sorted(repr(one.ids[0]) for one in running.values()))
         raise DataError(
-            f"a process died while it computed {work.extractor.identity} of one of {ids}",
-            remedy="is there enough memory? try num_workers=0",
+            f"a process died while it computed {extractor.identity} of one of {ids}",
+            remedy="is there enough memory? try data.extract_workers=0",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _finished(running: dict[Future[Features], _Task]) -> Iterator[tuple[_Task, Features]]:
+def _finished(running: dict[Future[npt.NDArray[np.float32]], Missing]) -> Iterator[Computed]:
     done, _ = wait(running, return_when=FIRST_COMPLETED)
     # Failures last, so that what was computed beside them is kept.
     for future in sorted(done, key=lambda one: one.exception() is not None):
@@ -138,16 +153,11 @@ def _finished(running: dict[Future[Features], _Task]) -> Iterator[tuple[_Task, F
         del running[future]
 
 
-def _compute(extractor: Extractor, task: _Task) -> Features:
+def _compute(extractor: Extractor, utterance_id: str, raw: Any) -> npt.NDArray[np.float32]:
     try:
-        return checked(extractor(task.raw), extractor)
+        return checked(extractor(raw), extractor)
     except Exception as error:
-        reason = error.found if isinstance(error, UserError) else repr(error)
-        raise DataError(
-            f"utterance {task.utterance_id!r}: {reason}",
-            expected=f"something that {extractor.identity} can read",
-            remedy="listen to the file or read the text; leave it out if it is damaged",
-        ) from error
+        raise unusable(utterance_id, extractor, error) from error
 
 
 def _use_one_thread() -> None:

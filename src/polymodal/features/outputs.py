@@ -1,0 +1,54 @@
+"""What an extractor gave, or failed with.
+
+Legend: time = vectors an utterance has, feature = width.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from polymodal.encoders.extractor import Extractor
+from polymodal.errors import DataError, UserError
+
+
+def checked(values: Any, extractor: Extractor) -> Float32[np.ndarray, "time feature"]:
+    """Returns features as float32 if they have the shape that the extractor promises.
+
+    Args:
+        values: What it gave.
+        extractor: What gave them.
+
+    Returns:
+        Float32 `[time, feature]`.
+
+    Raises:
+        DataError: The shape is another one.
+    """
+    array = np.asarray(values, dtype=np.float32)
+    if array.ndim != 2 or len(array) == 0 or array.shape[1] != extractor.feature_size:
+        raise DataError(
+            f"{extractor.identity} gave features of shape {array.shape}",
+            expected=f"[time, {extractor.feature_size}] with at least one vector",
+            remedy="mend the extractor, or leave out the utterance",
+        )
+    return array
+
+
+def unusable(utterance_id: str, extractor: Extractor, error: Exception) -> DataError:
+    """Returns what to say of an utterance that an extractor fails on.
+
+    Args:
+        utterance_id: The utterance.
+        extractor: The extractor.
+        error: What it raised.
+
+    Returns:
+        The error.
+    """
+    reason = error.found if isinstance(error, UserError) else repr(error)
+    return DataError(
+        f"utterance {utterance_id!r}: {reason}",
+        expected=f"something that {extractor.identity} can read",
+        remedy="listen to the file or read the text; leave it out if it is damaged",
+    )

@@ -1,0 +1,178 @@
+"""The files of a feature store: values in one file, a fixed-width record of each in another.
+
+A shard has one writer, the process that made it, and any number of readers. The values of an
+utterance are written before its record, so whatever a killed process leaves behind them is in no
+record and does not count.
+"""
+
+import io
+import os
+import secrets
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from polymodal.errors import DataError
+
+DATA, INDEX = ".data", ".index"
+RECORD: np.dtype[Any] = np.dtype(
+    [("key", "<u8", 4), ("offset", "<u8"), ("num_rows", "<u4"), ("crc32", "<u4"), ("check", "<u8")]
+)
+# The words of a record and this give 0 when combined, so a record of zeros is none.
+CHECK = 0x706F6C796D6F6461
+
+
+class Entry(NamedTuple):
+    """Where the values of an utterance are.
+
+    Args:
+        shard: Number of the shard.
+        offset: First byte in its data file.
+        num_rows: Number of vectors.
+    """
+
+    shard: int
+    offset: int
+    num_rows: int
+
+
+class ShardWriter:
+    """Appends to a shard of its own; nobody else writes to it.
+
+    Args:
+        folder: Where the two files are made.
+
+    Raises:
+        DataError: They cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.process = folder, os.getpid()
+        name = secrets.token_hex(8)
+        self.path = folder / f"{name}{DATA}"
+        try:
+            self._data = self.path.open("xb", buffering=0)
+            self._index = (folder / f"{name}{INDEX}").open("xb", buffering=0)
+        except OSError as error:
+            raise not_writable(folder, error) from error
+        self._num_bytes = self._num_index_bytes = 0
+
+    def append(self, key: bytes, content: bytes | memoryview, num_rows: int) -> int:
+        """Writes values, and then their record.
+
+        Args:
+            key: 32 bytes.
+            content: The values.
+            num_rows: Number of vectors.
+
+        Returns:
+            The first byte of the values in the data file.
+
+        Raises:
+            DataError: There is no room, or the folder cannot be written; nothing is left behind.
+        """
+        offset = self._num_bytes
+        record = _record(key, offset, num_rows, zlib.crc32(content))
+        try:
+            _write_whole(self._data, content)
+            _write_whole(self._index, record)
+        except OSError as error:
+            self._cut()
+            raise not_writable(self.folder, error, len(content) + len(record)) from error
+        self._num_bytes += len(content)
+        self._num_index_bytes += len(record)
+        return offset
+
+    def close(self) -> None:
+        """Closes the files; the shard is not written to again."""
+        self._data.close()
+        self._index.close()
+
+    def _cut(self) -> None:
+        """Takes away what was half written, so that the next values begin at its place."""
+        for file, size in ((self._data, self._num_bytes), (self._index, self._num_index_bytes)):
+            file.truncate(size)
+            file.seek(size)
+
+
+def read_index(path: Path, bytes_a_row: int) -> npt.NDArray[Any]:
+    """Reads the records of a shard that are whole, and whose values are there.
+
+    Args:
+        path: The index file.
+        bytes_a_row: Of one vector.
+
+    Returns:
+        Records, `[entry]`; a torn end and damaged ones are left out.
+    """
+    try:
+        num_data_bytes = path.with_suffix(DATA).stat().st_size
+        records = np.fromfile(path, dtype=RECORD)
+    except FileNotFoundError:  # another process is removing the store
+        return np.zeros(0, dtype=RECORD)
+    words = records.view("<u8").reshape(len(records), RECORD.itemsize // 8)
+    is_whole = np.bitwise_xor.reduce(words, axis=1) == CHECK
+    ends = records["offset"] + records["num_rows"].astype(np.uint64) * np.uint64(bytes_a_row)
+    kept = is_whole & (ends <= num_data_bytes)
+    return records if kept.all() else records[kept]
+
+
+def is_intact(path: Path, record: Any, bytes_a_row: int) -> bool:
+    """Says whether values are still those that were written.
+
+    Args:
+        path: The data file.
+        record: Their record.
+        bytes_a_row: Of one vector.
+
+    Returns:
+        False also where they cannot be read.
+    """
+    size = int(record["num_rows"]) * bytes_a_row
+    try:
+        with path.open("rb", buffering=0) as file:
+            content = os.pread(file.fileno(), size, int(record["offset"]))
+    except OSError:
+        return False
+    return len(content) == size and zlib.crc32(content) == int(record["crc32"])
+
+
+def not_writable(folder: Path, error: OSError, num_needed: int = 0) -> DataError:
+    """Returns what to say where a store cannot be written.
+
+    Args:
+        folder: The folder.
+        error: What the system said.
+        num_needed: Bytes that were to be written.
+
+    Returns:
+        The error, with the room that is left.
+    """
+    existing = next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
+    free = shutil.disk_usage(existing).free
+    needed = f"; {num_needed:,} bytes were to be written" if num_needed else ""
+    return DataError(
+        f"the feature store {folder} cannot be written: {error.strerror}{needed}, "
+        f"{free:,} bytes are free",
+        remedy="free some space (polymodal features --remove --unused 30d), or set paths.store to "
+        "another folder; what was stored is kept",
+    )
+
+
+def _record(key: bytes, offset: int, num_rows: int, crc32: int) -> bytes:
+    record = np.zeros(1, dtype=RECORD)
+    record["key"] = np.frombuffer(key, dtype="<u8")
+    record["offset"], record["num_rows"], record["crc32"] = offset, num_rows, crc32
+    record["check"] = np.bitwise_xor.reduce(record.view("<u8")) ^ np.uint64(CHECK)
+    return record.tobytes()
+
+
+def _write_whole(file: io.FileIO, content: bytes | memoryview) -> None:
+    # A disk that is nearly full takes a part, and says so at the next call only.
+    left = memoryview(content).cast("B")
+    while left:
+        left = left[file.write(left) :]
