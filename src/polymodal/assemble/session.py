@@ -12,6 +12,7 @@ from typing import Any
 
 from polymodal.assemble.build import build
 from polymodal.assemble.compose import Composed
+from polymodal.assemble.memory import memory_advice
 from polymodal.assemble.ranks import announce, announced, rank, retract
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunFailedError, StoppedError
@@ -94,7 +95,7 @@ def recording(
         status = "interrupted"
         raise
     except Exception as failure:
-        error = _write_traceback(folder, failure)
+        error = _write_traceback(folder, failure) + memory_advice(failure, config)
         raise RunFailedError(f"{error}\n  the traceback is in {folder.log}") from None
     finally:
         with ExitStack() as whatever_happens:
