@@ -6,14 +6,10 @@ import re
 
 import pytest
 
+from polymodal.pages.text import MINUS, NONE, csv_text, latex, markdown
 from polymodal.study.tables import (
-    MINUS,
-    NONE,
     comparison_rows,
-    csv_text,
-    latex,
     lower_is_better,
-    markdown,
     ranked,
     score_keys,
     score_rows,

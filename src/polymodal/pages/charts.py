@@ -1,4 +1,4 @@
-"""The pictures of a study as SVG for an HTML page, which decides light or dark.
+"""Pictures as SVG for an HTML page, which decides light or dark.
 
 Kinds are told apart by shape and by filled or hollow, colours only repeat it, so that print and
 colour-blind readers lose nothing.
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.study.tables import MINUS, number, printable
+from polymodal.pages.text import MINUS, number, printable
 
 # Readable on white and on near-black; after Okabe and Ito, who made them for colour-blind readers.
 COLOURS = ("#0f7fc2", "#e08a00", "#129a72", "#cc6ba3", "#d1551b", "#8a6fd1")

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import matplotlib
 import pytest
 
-from polymodal.study.charts import (
+from polymodal.pages.charts import (
     SETTINGS,
     Estimate,
     Gap,

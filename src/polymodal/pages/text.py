@@ -1,0 +1,245 @@
+"""Numbers and tables as text: for people, as CSV, Markdown and LaTeX."""
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+Rows = Sequence[Sequence[str]]
+
+NONE = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+MOST_NAMED = 5
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# The brackets and the star would be read as the option of the row's end before them.
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",
+    "*": "{*}",
+    MINUS: "$-$",
+    NONE: "--",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
+
+
+class Bold(str):
+    """A cell whose first word is to be printed in bold."""
+
+    __slots__ = ()
+
+
+def finite(value: object) -> float | None:
+    """Returns a number, and None for what is none: NaN, infinity, text, None itself.
+
+    Args:
+        value: What a summary holds.
+
+    Example:
+        >>> finite(1), finite(float("nan")), finite("1")
+        (1.0, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def number(value: object, *, signed: bool = False) -> str:
+    """Returns three decimals without the zero before the point, as papers print scores.
+
+    Args:
+        value: The number; a dash where it is none.
+        signed: Whether positive numbers get a plus.
+
+    Example:
+        >>> number(0.4404), number(12.5), number(0.13, signed=True)
+        ('.440', '12.500', '+.130')
+    """
+    if (found := finite(value)) is None:
+        return NONE
+    shown = f"{abs(found):.3f}"
+    sign = "" if float(shown) == 0 else MINUS if found < 0 else "+" if signed else ""
+    return sign + shown.removeprefix("0")
+
+
+def interval(score: Mapping[str, Any]) -> str:
+    """Returns a mean with its interval.
+
+    Args:
+        score: `mean`, `low` and `high`, all of which may be missing.
+
+    Example:
+        >>> interval({"mean": 0.44, "low": 0.4, "high": 0.49})
+        '.440 [.400, .490]'
+    """
+    mean, low, high = (number(score.get(name)) for name in ("mean", "low", "high"))
+    return mean if NONE in (mean, low, high) else f"{mean} [{low}, {high}]"
+
+
+def p_value(value: object) -> str:
+    """Returns a probability of error; `< .001` for one that three decimals cannot show.
+
+    Args:
+        value: The probability; a dash where it is none.
+
+    Example:
+        >>> p_value(0.00004), p_value(0.0312)
+        ('< .001', '.031')
+    """
+    found = finite(value)
+    return "< .001" if found is not None and found < 0.001 else number(found)
+
+
+def count(num: int, what: str) -> str:
+    """Returns a number and what it counts.
+
+    Args:
+        num: The number.
+        what: One of them.
+
+    Example:
+        >>> count(1, "run"), count(2000, "run")
+        ('1 run', '2,000 runs')
+    """
+    return f"{num:,} {what}{'' if num == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the first names and how many more there are.
+
+    Args:
+        names: The names.
+    """
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def duration(seconds: object) -> str:
+    """Returns a length of time in words.
+
+    Args:
+        seconds: The length; a dash where it is none.
+
+    Example:
+        >>> duration(3.21), duration(200), duration(7300)
+        ('3.2 s', '3 min', '2 h 02 min')
+    """
+    if (found := finite(seconds)) is None:
+        return NONE
+    if found < 60:
+        return f"{found:.1f} s"
+    minutes = round(found / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def value(one: object) -> str:
+    """Returns any value of a record in words.
+
+    Args:
+        one: Plain values, nested as JSON nests them.
+    """
+    if isinstance(one, Mapping):
+        return "; ".join(f"{name}: {value(part)}" for name, part in one.items())
+    if isinstance(one, list | tuple):
+        return ", ".join(map(value, one)) or NONE
+    if isinstance(one, bool):
+        return "yes" if one else "no"
+    if one is None or isinstance(one, float):
+        return NONE if (found := finite(one)) is None else f"{found:,.6g}"
+    return f"{one:,}" if isinstance(one, int) else str(one)
+
+
+def csv_text(rows: Sequence[Sequence[object]]) -> str:
+    r"""Returns rows as CSV; a cell of None is empty.
+
+    Args:
+        rows: The heading and the rows.
+
+    Example:
+        >>> csv_text([["member", "mean"], ["a, b", None]])
+        'member,mean\n"a, b",\n'
+    """
+    buffer = StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode(errors="replace").decode()
+
+
+def markdown(rows: Rows) -> str:
+    r"""Returns rows as a table of GitHub's Markdown; names may hold any sign.
+
+    Args:
+        rows: The heading and the rows.
+
+    Example:
+        >>> print(markdown([["member", "uar"], ["speech_a", Bold(".5 [.4, .6]")]]), end="")
+        | member | uar |
+        | :-- | --: |
+        | speech\_a | **.5** \[.4, .6\] |
+    """
+    heading, *others = ([_markdown_cell(cell) for cell in row] for row in rows)
+    marks = [":--" if place == 0 else "--:" for place in range(len(heading))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (heading, marks, *others))
+
+
+def latex(rows: Rows, title: str) -> str:
+    r"""Returns rows as a `tabular` with the rules of booktabs.
+
+    Args:
+        rows: The heading and the rows.
+        title: What the comment above it names.
+
+    Example:
+        >>> print(latex([["member", "uar"], ["a_b", Bold(".5 [.4, .6]")]], "study"), end="")
+        % study; needs \usepackage{booktabs}
+        \begin{tabular}{lr}
+        \toprule
+        member & uar \\
+        \midrule
+        a\_b & \textbf{.5} {[}.4, .6] \\
+        \bottomrule
+        \end{tabular}
+    """
+    heading, *others = (" & ".join(map(_latex_cell, row)) + r" \\" for row in rows)
+    return "\n".join(
+        [
+            f"% {printable(title).strip()}; needs \\usepackage{{booktabs}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
+            *(r"\toprule", heading, r"\midrule", *others, r"\bottomrule", r"\end{tabular}"),
+            "",
+        ]
+    )
+
+
+def printable(text: object) -> str:
+    r"""Returns text whose control characters, which no table or page may hold, are visible.
+
+    Args:
+        text: Any value.
+
+    Example:
+        >>> printable("a\x00b")
+        'a␚b'
+    """
+    return CONTROLS.sub("\N{SYMBOL FOR SUBSTITUTE}", str(text))
+
+
+def _markdown_cell(cell: str) -> str:
+    first, space, rest = _markdown_text(cell).partition(" ")
+    return f"**{first}**{space}{rest}" if isinstance(cell, Bold) else first + space + rest
+
+
+def _markdown_text(cell: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", printable(cell))
+
+
+def _latex_cell(cell: str) -> str:
+    first, space, rest = "".join(LATEX.get(one, one) for one in printable(cell)).partition(" ")
+    return f"\\textbf{{{first}}}{space}{rest}" if isinstance(cell, Bold) else first + space + rest
