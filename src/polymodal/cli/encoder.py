@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
             arguments.name, arguments.out, revision=arguments.revision, force=arguments.force
         )
     print(
-        f"{found.folder}: {found.num_parameters / 1e6:.1f}M parameters, "
+        f"{found.folder}: {found.num_parameters:,} parameters, "
         f"{', '.join(found.dtypes)}, {found.size_bytes / 1e6:.1f} MB of safetensors"
     )
     print(f"use it with encoder.speech.name={found.folder} or encoder.text.name={found.folder}")
