@@ -15,11 +15,13 @@ COMMANDS: Mapping[str, str] = {
     "run": "train, test and record one experiment",
     "test": "score a finished run on a split or on other data",
     "predict": "write a prediction table for any manifest, labelled or not",
+    "embed": "fill the feature store for the frozen encoders of an experiment",
     "vote": "shallow fusion of finished runs",
     "study": "members, folds and seeds, votes and comparisons as one experiment",
     "compare": "paired comparison of runs: difference, interval, p",
     "runs": "list the runs here",
     "show": "show one run or study",
+    "features": "list the feature store, and remove what is no longer used",
     "corpus": "raw corpus to manifest, with every row that was refused and why",
     "encoder": "a pretrained model that is published as a pickle only to safetensors",
 }

@@ -93,7 +93,7 @@ class Collection:
         }
         self.folder = root / folder_name(self.meta)
         self.dtype, self.feature_size = dtype, feature_size
-        self._bytes_a_row = feature_size * stored_type(dtype).itemsize
+        self.bytes_a_row = feature_size * stored_type(dtype).itemsize
         self._writer: ShardWriter | None = None
         self._own: dict[bytes, Entry] = {}
         self._verified: set[int] = set()
@@ -219,7 +219,7 @@ class Collection:
     def _read(self) -> None:
         """Reads the records of all shards, and sorts them by the first word of their keys."""
         indices = sorted(self.folder.glob(f"*{INDEX}"))
-        tables = [read_index(path, self._bytes_a_row) for path in indices]
+        tables = [read_index(path, self.bytes_a_row) for path in indices]
         self._shards = [path.with_suffix(DATA) for path in indices]
         self._ends = np.cumsum([len(table) for table in tables], dtype=np.int64)
         self._records = np.concatenate([np.zeros(0, dtype=RECORD), *tables])
@@ -235,7 +235,7 @@ class Collection:
     def _is_intact(self, place: int, record: Any) -> bool:
         if place in self._verified:
             return True
-        if not is_intact(self._shards[self._shard(place)], record, self._bytes_a_row):
+        if not is_intact(self._shards[self._shard(place)], record, self.bytes_a_row):
             return False
         self._verified.add(place)
         return True
