@@ -9,7 +9,8 @@ from polymodal.errors import PredictionError
 from polymodal.evaluation.scores import Accuracy, UnweightedAverageRecall
 from polymodal.evaluation.values import ConcordanceCorrelation
 from polymodal.study.plan import Plan
-from polymodal.study.results import Told, of_score, spread, summarise
+from polymodal.evaluation.summary import of_score
+from polymodal.study.results import Told, spread, summarise
 
 SCORES = {"uar": UnweightedAverageRecall(), "accuracy": Accuracy()}
 MEMBERS = {"good": "experiment=a/b", "poor": "experiment=a/c"}

@@ -71,7 +71,7 @@ def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[st
     prepare(Path.cwd())
     from polymodal.assemble.stored import stored_scores, stored_table
     from polymodal.evaluation.comparison import compare
-    from polymodal.study.results import of_score
+    from polymodal.evaluation.summary import of_score
 
     twice = [one.name for one in folders if folders.count(one) > 1]
     if twice:

@@ -72,9 +72,18 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The command's parser.
     """
+    add_runs(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Declares where runs are looked for.
+
+    Args:
+        parser: The command's parser.
+    """
     default = os.environ.get("POLYMODAL_RUNS", "runs")
     parser.add_argument("--runs", default=default, metavar="DIR", help="folder of the runs")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -194,6 +194,68 @@ def curves(
     return drawn(paint, title, rows=12, width=NARROW)
 
 
+def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], label: str) -> str:
+    """Draws scores over the epochs: a faint line a fold, and a strong one for their mean.
+
+    Args:
+        lines: Name of a score to (fold to pairs of epoch and value), folds in any number.
+        label: What the vertical axis counts.
+
+    Returns:
+        SVG.
+    """
+
+    def paint(axes: Any) -> None:
+        handles = []
+        for place, (name, folds) in enumerate(lines.items()):
+            colour = COLOURS[place % len(COLOURS)]
+            means: dict[float, list[float]] = {}
+            for points in folds.values():
+                for epoch, value in points:
+                    means.setdefault(epoch, []).append(value)
+                if len(folds) > 1:
+                    axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.4)
+            # Folds that have stopped drop out of the mean: it ends where fewer than half are left.
+            kept = [one for one in sorted(means) if 2 * len(means[one]) >= len(folds)]
+            shape = SHAPES[place % len(SHAPES)] if len(kept) < 30 else ""
+            looks = {"marker": shape, "markersize": 4}
+            axes.plot(kept, [np.mean(means[one]) for one in kept], color=colour, **looks)
+            handles.append(_handle(place, name, markerfacecolor=colour, marker=shape))
+        axes.set(xlabel="epoch", ylabel=label)
+        _short_ticks(axes.yaxis)
+        _legend(axes, handles)
+
+    return drawn(paint, f"{label} by epoch: {', '.join(lines)}", rows=10, width=NARROW)
+
+
+def reliability(points: Sequence[tuple[float, float, int]]) -> str:
+    """Draws how often a model was right against how sure it was.
+
+    Args:
+        points: Confidence, accuracy and number of utterances of each bin.
+
+    Returns:
+        SVG.
+    """
+    most = max(num for _, _, num in points)
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
+        for sure, right, num in points:
+            axes.plot([sure] * 2, [sure, right], color=COLOURS[1], linewidth=1.5)
+            axes.plot(sure, right, "o", color=COLOURS[0], markersize=4 + 8 * (num / most) ** 0.5)
+        axes.set(
+            xlim=(0, 1), ylim=(0, 1.02), xlabel="how sure it was", ylabel="how often it was right"
+        )
+        for axis in (axes.xaxis, axes.yaxis):
+            _short_ticks(axis)
+        line = _handle(0, "as sure as right", marker="", color=INK, linestyle=":")
+        dot = _handle(0, "utterances; larger is more", linestyle="", markersize=7)
+        _legend(axes, [dot, line])
+
+    return drawn(paint, "accuracy by confidence", rows=12, width=NARROW)
+
+
 def span(estimates: Sequence[Estimate]) -> tuple[float, float]:
     """Returns limits of an axis that hold all intervals, with room at both ends.
 

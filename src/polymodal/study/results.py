@@ -1,7 +1,7 @@
 """What the members and votes of a study said, and what follows from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,12 @@ from polymodal.evaluation.confusion import confusion_matrix
 from polymodal.evaluation.evaluate import higher_is_better, score_names
 from polymodal.evaluation.intervals import interval
 from polymodal.evaluation.scores import Score
+from polymodal.evaluation.summary import (
+    accuracy_by_speaker,
+    interval_of,
+    intervals_of,
+    of_score,
+)
 from polymodal.study.plan import Plan
 
 PARTS = ("train", "val", "test")
@@ -136,7 +142,7 @@ def _about(
 ) -> dict[str, Any]:
     """All that is told of one member or vote."""
     whole = [one for one in entries if one.share == 1]
-    about: dict[str, Any] = {"kind": "member", "scores": _intervals(test, scores)}
+    about: dict[str, Any] = {"kind": "member", "scores": intervals_of(test, scores, "test")}
     for vote in plan.votes:
         if vote.name == key:
             about |= {"kind": "vote", "of": [*vote.of], "voting": " ".join(vote.voting)}
@@ -152,49 +158,12 @@ def _about(
         said = known.logits().argmax(axis=1)
         about["confusion"] = confusion_matrix(said, known.targets(), len(test.classes)).tolist()
         if test.speakers() is not None:
-            about["per_speaker"] = _per_speaker(known)
+            about["per_speaker"] = accuracy_by_speaker(known)
     return about
 
 
 def _pooled(entries: Sequence[Told], part: str) -> PredictionTable:
     return concatenate([one.tables[part] for one in entries])
-
-
-def of_score(
-    table: PredictionTable, scores: Mapping[str, Score], name: str
-) -> tuple[PredictionTable, Score]:
-    """Returns the score of a name such as `uar` or `ccc_valence`, and the table with what it reads.
-
-    Args:
-        table: The predictions.
-        scores: Name to score.
-        name: A score's name, of values with `_<value>` behind it.
-
-    Raises:
-        PredictionError: There is no such score.
-    """
-    known = score_names(scores, table.values)
-    if name not in known:
-        raise PredictionError(f"there is no score {name!r}", remedy=nearest(name, known))
-    if name in scores:
-        return table, scores[name]
-    base = next(one for one in scores if name.startswith(f"{one}_"))
-    value = name.removeprefix(f"{base}_")
-    return replace(table, classes=(), values=(value,)), scores[base]
-
-
-def _intervals(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, Any]:
-    """Every score of the test rows with its interval."""
-    return {
-        f"test/{name}": _interval(*of_score(table, scores, name))
-        for name in score_names(scores, table.values)
-    }
-
-
-def _interval(table: PredictionTable, score: Score) -> dict[str, Any]:
-    one = interval(table, score)
-    num = table.frame[ID].n_unique()
-    return {"mean": one.value, "low": one.low, "high": one.high, "n": num}
 
 
 def _gap(whole: Sequence[Told], scores: Mapping[str, Score], name: str) -> dict[str, Any] | None:
@@ -215,7 +184,7 @@ def _at_share(
     entries: Sequence[Told], share: float, scores: Mapping[str, Score], name: str
 ) -> dict[str, Any]:
     table = _pooled([one for one in entries if one.share == share], "test")
-    return {"share": share, **_interval(*of_score(table, scores, name))}
+    return {"share": share, **interval_of(*of_score(table, scores, name))}
 
 
 def _subsets(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, Any]:
@@ -223,12 +192,5 @@ def _subsets(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, A
     found = {}
     for (split,), frame in table.frame.group_by(["split"], maintain_order=True):
         part = str(split).partition("@")[2]
-        found[part] = _intervals(table.with_frame(frame), scores)
+        found[part] = intervals_of(table.with_frame(frame), scores, "test")
     return found
-
-
-def _per_speaker(known: PredictionTable) -> dict[str, float]:
-    """Accuracy of each speaker's utterances."""
-    hits = (pl.col("predicted") == pl.col("label")).mean().alias("accuracy")
-    each = known.frame.group_by("speaker").agg(hits)
-    return {name: round(float(value), 6) for name, value in sorted(each.iter_rows())}

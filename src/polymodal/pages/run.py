@@ -1,0 +1,341 @@
+"""Shows a run as one HTML page that needs no other file, no script and no network.
+
+First how it ended and what it scored, with intervals; then what that rests on, each part only where
+the run has it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymodal.contracts.predictions import ID, SPEAKER, PredictionTable
+from polymodal.contracts.run import RunRecord
+from polymodal.evaluation.confusion import confusion_matrix
+from polymodal.evaluation.scores import Score
+from polymodal.evaluation.summary import accuracy_by_speaker, by_class, intervals_of, reliability
+from polymodal.pages import charts, html, text
+from polymodal.pages.text import NONE, finite, interval, number
+from polymodal.record.files import write_whole
+
+PARTS = ("test", "val", "train")
+STEPS = ("epoch", "step", "fold")  # of a line of the journal
+MOST_ERRORS = 20
+MOST_SPEAKERS = 100
+UNTOLD = ("classes", "leaks")  # of the data: shown by themselves
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an utterance was.
+
+    Args:
+        words: Its transcript; None where there is none.
+        audio: Its sound as the address of a player, such as `data:audio/wav;base64,...`.
+    """
+
+    words: str | None = None
+    audio: str | None = None
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What the page of a run is made of.
+
+    Args:
+        record: Its record.
+        tables: Part to predictions; `test`, `val` and `train` are shown.
+        scores: Name to score.
+        monitor: The score that stands first.
+        lines: Its journal, a mapping a line.
+        config: Its configuration as YAML.
+        overrides: What was given on the command line.
+        heard: Reads what utterances were, by id; those that it does not know are left out.
+    """
+
+    record: RunRecord
+    tables: Mapping[str, PredictionTable]
+    scores: Mapping[str, Score]
+    monitor: str
+    lines: Sequence[Mapping[str, Any]] = ()
+    config: str = ""
+    overrides: Sequence[str] = ()
+    heard: Callable[[Sequence[str]], Mapping[str, Heard]] = field(default=lambda ids: {})
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, float | int]]:
+        """Each score with its interval, of the parts that are there."""
+        found: dict[str, dict[str, float | int]] = {}
+        for part in PARTS:
+            if (known := self.known(part)) is not None:
+                found |= intervals_of(known, self.scores, part)
+        return found
+
+    def known(self, part: str) -> PredictionTable | None:
+        """Returns the rows of a part whose truth is known, or None."""
+        table = self.tables.get(part)
+        if table is None:
+            return None
+        frame = table.frame.filter(pl.col("label").is_not_null()) if table.classes else table.frame
+        return table.with_frame(frame) if frame.height else None
+
+    @property
+    def first(self) -> PredictionTable | None:
+        """The rows that details are shown of: of test, else of validation."""
+        found = (self.known(part) for part in PARTS[:2])
+        return next((one for one in found if one is not None and one.classes), None)
+
+
+def write_page(page: RunPage, folder: Path) -> Path:
+    """Writes `report.html`, and the tables as `tables/{scores,classes}.{csv,md,tex}`.
+
+    Args:
+        page: What it is made of.
+        folder: The run folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    title = f"{page.record.name} {page.record.run_id}"
+    for name, exact, rows in (
+        ("scores", _exact_scores(page), _score_rows(page)),
+        ("classes", _exact_classes(page), _class_rows(page)),
+    ):
+        if len(rows) > 1:
+            write_whole(folder / "tables" / f"{name}.csv", text.csv_text(exact))
+            write_whole(folder / "tables" / f"{name}.md", text.markdown(rows))
+            write_whole(folder / "tables" / f"{name}.tex", text.latex(rows, title))
+    path = folder / "report.html"
+    sections = [(name, title, section(page)) for name, title, section in SECTIONS]
+    about = f"{page.record.run_id}, {page.record.status}"
+    title = f"Run: {page.record.name}"
+    write_whole(path, html.document(title, about, _answer(page), sections))
+    return path
+
+
+def _answer(page: RunPage) -> str:
+    """How it ended, and the main score."""
+    record, lines = page.record, []
+    key = next((f"{part}/{page.monitor}" for part in PARTS if _has(page, part)), None)
+    headline = f"The run is {record.status}: nothing was scored."
+    if key is not None:
+        headline = f"{key} {interval(page.intervals[key])}"
+        lines.append(f"Mean and 95 % interval over {_unit(page, key)}.")
+    if record.status != "finished":
+        lines.append(f"The run is {record.status}; what is shown is what there is.")
+    if record.error:
+        lines.append(record.error)
+    colour = {"finished": "good", "failed": "bad"}.get(record.status, "fair")
+    return (
+        f'<div class="verdict {colour if key else "fair"}"><strong>{html.safe(headline)}</strong>'
+        f"<p>{html.safe(' '.join(lines))}</p></div>"
+    )
+
+
+def _has(page: RunPage, part: str) -> bool:
+    return f"{part}/{page.monitor}" in page.intervals
+
+
+def _unit(page: RunPage, key: str) -> str:
+    table = page.known(key.partition("/")[0])
+    speakers = table.speakers() if table is not None else None
+    num = int(page.intervals[key]["n"])
+    told = text.count(num, "utterance")
+    return told if speakers is None else f"{told} of {text.count(len({*speakers}), 'speaker')}"
+
+
+def _score_rows(page: RunPage) -> list[list[str]]:
+    names = list(dict.fromkeys(key.partition("/")[2] for key in page.intervals))
+    names.sort(key=lambda name: name != page.monitor)
+    rows = [["part", *names]]
+    for part in PARTS:
+        if page.known(part) is not None:
+            shown = (page.intervals.get(f"{part}/{name}") for name in names)
+            rows.append([part, *(interval(one) if one else NONE for one in shown)])
+    return rows
+
+
+def _exact_scores(page: RunPage) -> list[list[object]]:
+    """A row a score, for programs."""
+    columns = ("mean", "low", "high", "n")
+    rows: list[list[object]] = [["part", "score", *columns]]
+    for key, one in page.intervals.items():
+        rows.append([*key.split("/", 1), *map(one.get, columns)])
+    return rows
+
+
+def _scores(page: RunPage) -> str:
+    rows = _score_rows(page)
+    if len(rows) == 1:
+        return ""
+    ends = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
+    files = ", ".join(f'<a href="tables/scores.{end}">{told}</a>' for end, told in ends.items())
+    note = (
+        f"<p>Mean [95 % interval], drawn over speakers where four or more are known: {files}.</p>"
+    )
+    return note + html.table(rows, words=(0,))
+
+
+def _progress(page: RunPage) -> str:
+    """Losses in one picture, the validation scores in others."""
+    found: dict[str, dict[str, dict[float, list[float]]]] = {}
+    for line in page.lines:
+        epoch = finite(line.get("epoch"))
+        for name, value in line.items():
+            if name not in STEPS and epoch is not None and (shown := finite(value)) is not None:
+                folds = found.setdefault(name, {}).setdefault(str(line.get("fold", "")), {})
+                folds.setdefault(epoch + 1, []).append(shown)
+    lines = {
+        name: {
+            fold: [(epoch, sum(some) / len(some)) for epoch, some in sorted(points.items())]
+            for fold, points in folds.items()
+        }
+        for name, folds in found.items()
+    }
+    moving = {name for name, one in lines.items() if max(map(len, one.values())) > 1}
+    losses = [one for one in ("train/loss", "val/loss") if one in moving]
+    scores = sorted(one for one in moving if one.startswith("val/") and one not in losses)
+    scores.sort(key=lambda name: name != f"val/{page.monitor}")
+    pictures = [charts.progress({one: lines[one] for one in losses}, "loss")] if losses else []
+    pictures += [charts.progress({one: lines[one]}, one.partition("/")[2]) for one in scores]
+    if "train/lr" in moving:
+        pictures.append(charts.progress({"train/lr": lines["train/lr"]}, "learning rate"))
+    return html.grid([html.figure(one, kind="narrow") for one in pictures], 2, "grid two")
+
+
+def _confusion(page: RunPage) -> str:
+    if (table := page.first) is None:
+        return ""
+    said = table.logits().argmax(axis=1)
+    matrix = confusion_matrix(said, table.targets(), len(table.classes))
+    body = {}
+    for name, row in zip(table.classes, matrix.tolist(), strict=True):
+        shares = [one / (sum(row) or 1) for one in row]
+        body[name] = [
+            html.heat_cell(share, number(share), f"{num:,}")
+            for share, num in zip(shares, row, strict=True)
+        ]
+    note = "<p>Rows are true, columns were said: the share of the row, and the count below it.</p>"
+    return note + html.heated("true / said", table.classes, body)
+
+
+def _exact_classes(page: RunPage) -> list[list[object]]:
+    """A row a class, for programs."""
+    rows: list[list[object]] = [["class", "utterances", "recall", "precision", "f1"]]
+    if (table := page.first) is not None:
+        rows += [[*astuple(one)] for one in by_class(table)]
+    return rows
+
+
+def _class_rows(page: RunPage) -> list[list[str]]:
+    heading, *rows = _exact_classes(page)
+    shown = [[str(name), f"{num:,}", *map(number, shares)] for name, num, *shares in rows]
+    return [[*map(str, heading)], *shown]
+
+
+def _classes(page: RunPage) -> str:
+    rows = _class_rows(page)
+    return html.table(rows, words=(0,)) if len(rows) > 1 else ""
+
+
+def _reliability(page: RunPage) -> str:
+    if (table := page.first) is None:
+        return ""
+    points = [(one.confidence, one.accuracy, one.num) for one in reliability(table)]
+    note = "Below the dotted line the model is surer than it is right."
+    return html.figure(charts.reliability(points), note, kind="narrow")
+
+
+def _speakers(page: RunPage) -> str:
+    table = page.first
+    if table is None or table.speakers() is None:
+        return ""
+    found = accuracy_by_speaker(table)
+    counts = dict(table.frame[SPEAKER].value_counts().iter_rows())
+    hardest = sorted(found, key=lambda one: (found[one], one))
+    drawn = charts.strip({"accuracy": sorted(found.values())}, "accuracy")
+    rows = [["speaker", "utterances", "accuracy"]]
+    rows += [[one, f"{counts[one]:,}", number(found[one])] for one in hardest[:MOST_SPEAKERS]]
+    heading = f"{text.count(len(found), 'speaker')}, the hardest first"
+    table_ = html.folded(heading, html.table(rows, words=(0,)), len(rows))
+    return html.figure(drawn) + table_
+
+
+def _errors(page: RunPage) -> str:
+    """The utterances of which the model was surest, and wrong."""
+    if (table := page.first) is None:
+        return ""
+    sure = pl.Series("sure", table.probabilities().max(axis=1))
+    wrong = table.frame.with_columns(sure).filter(pl.col("predicted") != pl.col("label"))
+    worst = wrong.sort("sure", ID, descending=[True, False]).head(MOST_ERRORS)
+    if worst.is_empty():
+        return "<p>Every utterance was recognised.</p>"
+    heard = page.heard(worst[ID].to_list())
+    rows = [["utterance", "speaker", "true", "said", "sure", ""]]
+    for row in worst.iter_rows(named=True):
+        one = heard.get(row[ID], Heard())
+        player = f'<audio controls preload="none" src="{html.safe(one.audio)}"></audio>'
+        told = html.safe(one.words or "") + (f"<br>{player}" if one.audio else "")
+        cells = [row[ID], row.get(SPEAKER) or NONE, row["label"], row["predicted"]]
+        rows.append([*map(str, cells), number(row["sure"]), told])
+    note = f"{wrong.height:,} of {len(table):,} are wrong; those of which the model was surest:"
+    return f"<p>{note}</p>{html.table(rows, words=(0, 1, 2, 3, 5), raw=True)}"
+
+
+def _data(page: RunPage) -> str:
+    data = {name: one for name, one in page.record.data.items() if name not in UNTOLD}
+    rows = [[name.replace("_", " "), text.value(one) or NONE] for name, one in data.items()]
+    leaks = page.record.data.get("leaks")
+    rows += [["classes", text.value(page.record.data.get("classes"))]]
+    rows += [["leaks between the parts", text.value(leaks) if leaks else "none were found"]]
+    return html.table([["", ""], *rows], words=(0, 1)) if page.record.data else ""
+
+
+def _resources(page: RunPage) -> str:
+    record, rows = page.record, []
+    for name, seconds in (record.notes.get("stage_s") or {}).items():
+        rows.append([name, text.duration(seconds)])
+    rows.append(["the whole run", text.duration(record.duration_s)])
+    rows += [
+        [name.replace("_", " "), text.value(one)]
+        for name, one in record.notes.items()
+        if name not in ("stage_s", "assignment")
+    ]
+    rows += [[f"machine: {name}", text.value(one)] for name, one in record.host.items()]
+    return html.table([["", ""], *rows], words=(0, 1))
+
+
+def _repeat(page: RunPage) -> str:
+    record = page.record
+    given = f"<pre><code>{html.safe(' '.join(record.command))}</code></pre>"
+    again = f"<pre><code>polymodal run --again {html.safe(record.run_id)}</code></pre>"
+    code = f"<p>Code: {html.safe(text.value(record.code))}</p>"
+    versions = html.folded(
+        "versions",
+        html.table(
+            [["", ""], *([name, one] for name, one in record.versions.items())], words=(0, 1)
+        ),
+    )
+    config = html.folded("configuration", f"<pre><code>{html.safe(page.config)}</code></pre>")
+    return given + (again if record.kind == "run" else "") + code + versions + config
+
+
+SECTIONS: tuple[tuple[str, str, Callable[[RunPage], str]], ...] = (
+    ("scores", "Scores", _scores),
+    ("progress", "Training", _progress),
+    ("confusion", "Confusion", _confusion),
+    ("classes", "Classes", _classes),
+    ("reliability", "Calibration", _reliability),
+    ("speakers", "Speakers", _speakers),
+    ("errors", "Worst errors", _errors),
+    ("data", "Data and leaks", _data),
+    ("resources", "Time and memory", _resources),
+    ("repeat", "Repeat it", _repeat),
+)

@@ -1,0 +1,120 @@
+"""The page of a run: what it holds follows from the tables, and no name is taken as HTML."""
+
+import csv
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from polymodal.contracts.predictions import PredictionTable
+from polymodal.contracts.run import RunRecord
+from polymodal.evaluation.scores import Accuracy, UnweightedAverageRecall
+from polymodal.pages.run import Heard, RunPage, write_page
+
+EVIL = '<script>alert("x")</script>'
+CLASSES = ("calm", EVIL, "joy")
+
+
+def table(part="test", num=60, labelled=True):
+    random = np.random.default_rng(0)
+    targets = random.integers(3, size=num) if labelled else np.full(num, -1)
+    logits = random.normal(size=(num, 3)).astype(np.float32) + 2 * np.eye(3)[targets]
+    ids = [f"u{place}{EVIL}" for place in range(num)]
+    made = PredictionTable.from_logits(ids, logits.astype("f"), targets, CLASSES, split=part)
+    names = [f"s{place % 6}" for place in range(num)]
+    return made.with_frame(made.frame.with_columns(speaker=np.array(names)))
+
+
+def page(**changes):
+    record = RunRecord(
+        "20260101-x",
+        EVIL,
+        status="finished",
+        command=["polymodal", "run", EVIL],
+        data={"rows": 60, "classes": {EVIL: 3}, "leaks": {}, "refused": {}},
+        notes={"stage_s": {"fit": 12.5}, "peak_memory_mb": 600.0},
+        versions={"torch": "2.13.0"},
+    )
+    lines = [
+        {"fold": fold, "epoch": epoch, "step": epoch, name: 1 / (1 + epoch + fold)}
+        for fold in (0, 1)
+        for epoch in range(4 + fold)
+        for name in ("train/loss", "val/loss", "val/uar", "train/lr")
+    ]
+    scores = {"uar": UnweightedAverageRecall(), "accuracy": Accuracy()}
+    made = RunPage(record, {"test": table()}, scores, "uar", lines, "lr: 1", ["lr=1"])
+    return replace(made, **changes)
+
+
+def shown(page, folder):
+    return write_page(page, folder).read_text(encoding="utf-8")
+
+
+def test_everything_that_is_there_is_shown(tmp_path):
+    asked = []
+
+    def heard(ids):
+        asked.extend(ids)
+        return {ids[0]: Heard("what was said", "data:audio/wav;base64,AAAA")}
+
+    text = shown(page(heard=heard), tmp_path)
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
+    assert titles[:4] == ["Scores", "Training", "Confusion", "Classes"]
+    assert titles[4:] == [
+        *("Calibration", "Speakers", "Worst errors", "Data and leaks"),
+        *("Time and memory", "Repeat it"),
+    ]
+    assert "60 utterances of 6 speakers" in text
+    assert text.count("<svg") == 5  # losses, score, learning rate, calibration, speakers
+    assert asked
+    assert "what was said" in text
+    assert text.count("<audio") == 1
+    assert "polymodal run --again 20260101-x" in text
+
+
+def test_no_text_becomes_markup_and_nothing_is_loaded(tmp_path):
+    text = shown(page(), tmp_path)
+    assert "<script" not in text
+    assert not re.search(r'(?:src|href)="(?!#|tables/|data:)', text)
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+
+
+def test_the_worst_errors_are_those_it_was_surest_of(tmp_path):
+    made = table()
+    sure = made.probabilities().max(axis=1)
+    wrong = (made.frame["predicted"] != made.frame["label"]).to_numpy()
+    worst = made.frame["utterance_id"].to_list()[int(np.where(wrong, sure, -1).argmax())]
+    asked = []
+    shown(page(heard=lambda ids: asked.extend(ids) or {}), tmp_path)
+    assert asked[0] == worst
+    assert len(asked) == min(20, int(wrong.sum()))
+
+
+def test_tables_are_written_for_papers(tmp_path):
+    shown(page(), tmp_path)
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert names == {
+        f"{name}.{end}" for name in ("scores", "classes") for end in ("csv", "md", "tex")
+    }
+    head, *rows = csv.reader((tmp_path / "tables/scores.csv").open())
+    assert head == ["part", "score", "mean", "low", "high", "n"]
+    assert [row[:2] for row in rows] == [["test", "uar"], ["test", "accuracy"]]
+    exact = table()
+    right = float((exact.frame["label"] == exact.frame["predicted"]).mean())
+    assert float(rows[1][2]) == pytest.approx(right)
+
+
+@pytest.mark.parametrize("status", ["failed", "killed", "running", "interrupted"])
+def test_a_run_that_did_not_finish_says_so(tmp_path, status):
+    record = replace(page().record, status=status, error="ValueError: no", data={})
+    text = shown(page(record=record, tables={}, scores={}, lines=[]), tmp_path)
+    assert f"The run is {status}: nothing was scored." in text
+    assert "ValueError: no" in text
+    assert "<h2" in text
+    assert "Confusion" not in text
+
+
+def test_rows_without_a_label_are_not_judged(tmp_path):
+    text = shown(page(tables={"test": table(labelled=False)}), tmp_path)
+    assert "nothing was scored" in text
