@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import corpora, fusion, heads, loop, verdict, votes
+from benchmarks import corpora, extraction, fusion, heads, loop, store, verdict, votes
 from benchmarks.rows import Row, row
 from polymodal.data.batches import LengthBucketSampler
 from polymodal.record.environment import versions
@@ -86,6 +86,8 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "loop": loop.loop,
     "fusion": fusion.fusion,
     "votes": votes.votes,
+    "store": store.store,
+    "extraction": extraction.extraction,
 }
 
 
