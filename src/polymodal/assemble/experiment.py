@@ -37,6 +37,7 @@ from polymodal.features.survey import Survey, survey
 from polymodal.training.module import TrainingModule
 from polymodal.training.tasks import Task
 
+USUAL_S = 120.0  # the budget of a batch where `auto` finds no CUDA device
 LOOKED_AT = {
     "train": ("train", "train"),
     "fit": ("val", "val"),
@@ -59,6 +60,7 @@ class Experiment:
         fingerprint: Of the corpus as it was read.
         remarks: What the user should know of the data.
         features: Modality to (id to features), for frozen encoders.
+        batch_s: Budget of a batch that was found for the device; None where it is given.
     """
 
     config: Mapping[str, Any]
@@ -70,6 +72,7 @@ class Experiment:
     fingerprint: str
     remarks: list[str]
     features: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    batch_s: float | None = None
 
     @classmethod
     def prepare(
@@ -285,7 +288,7 @@ class Experiment:
             UtteranceDataset(rows, self._readers(), targets),
             shuffle=training,
             chances=self.chances(targets) if training else None,
-            batch_s=data["batch_s"],
+            batch_s=self.batch_s or (USUAL_S if data["batch_s"] == "auto" else data["batch_s"]),
             max_utterances=data["max_utterances"],
             num_workers=data["num_workers"],
             timeout_s=data["timeout_s"],

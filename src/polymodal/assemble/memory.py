@@ -34,7 +34,7 @@ def memory_advice(failure: Exception, config: Mapping[str, Any]) -> str:
 
 def _smaller_batches(config: Mapping[str, Any]) -> list[str]:
     batch_s = config.get("data", {}).get("batch_s")
-    if not batch_s:
+    if not isinstance(batch_s, int | float):
         return []
     accumulated = config.get("trainer", {}).get("accumulate_grad_batches")
     same = f" trainer.accumulate_grad_batches={2 * accumulated}" if accumulated else ""

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from polymodal.assemble.at_once import Staged, adopt, objection, stage
+from polymodal.assemble.budget import with_budget
 from polymodal.assemble.compose import Composed, load
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.facts import facts, warnings
@@ -159,6 +160,9 @@ def run_fold(
     """
     stages = experiment.config["stages"]
     several = len(experiment.folds) > 1
+    if "fit" in stages:
+        experiment = with_budget(experiment, fold, session.path)
+        session.notes |= {"batch_s": experiment.batch_s} if experiment.batch_s else {}
     if fold.inner and "fit" in stages:
         experiment = select(experiment, fold, place, session, display)
     module = experiment.module(fold, session.run_id)

@@ -1,0 +1,67 @@
+"""The largest batch that fits into the memory of a device, found before the training."""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+FIRST_S, MOST_S = 15.0, 3600.0
+SHARE = 0.85  # of the memory; allocators leave holes, and lengths vary
+SHRINK = 0.8
+
+
+def largest_budget(peak_bytes: Callable[[float], int], room_bytes: int) -> float:
+    """Finds how many seconds of padded audio fit into a batch.
+
+    Two small batches tell what a second costs; the budget that follows is tried, and made smaller
+    until it fits, as attention costs more than its length.
+
+    Args:
+        peak_bytes: Trains one step with batches of so many seconds; greatest memory of that step.
+        room_bytes: Memory of the device.
+
+    Returns:
+        Seconds, two significant digits, at most an hour.
+
+    Raises:
+        torch.OutOfMemoryError: Not even one second fits.
+
+    Example:
+        >>> largest_budget(lambda seconds: int(1e9 + 1e8 * seconds), room_bytes=20_000_000_000)
+        160.0
+    """
+    small_s, small = _smallest(peak_bytes)
+    large = _tried(peak_bytes, 2 * small_s)
+    if large is None:
+        return small_s
+    slope = max((large - small) / small_s, 1.0)
+    budget_s = min(MOST_S, small_s + (SHARE * room_bytes - small) / slope)
+    while budget_s > small_s:
+        used = _tried(peak_bytes, _rounded(budget_s))
+        if used is not None and used <= SHARE * room_bytes * 1.05:
+            return _rounded(budget_s)
+        budget_s *= SHRINK
+    return small_s
+
+
+def _smallest(peak_bytes: Callable[[float], int]) -> tuple[float, int]:
+    """The first of 15 s, 7.5 s, ... that fits, and what it takes."""
+    budget_s = FIRST_S
+    while budget_s > 1:
+        if (used := _tried(peak_bytes, budget_s)) is not None:
+            return budget_s, used
+        budget_s /= 2
+    return 1.0, peak_bytes(1.0)
+
+
+def _tried(peak_bytes: Callable[[float], int], budget_s: float) -> int | None:
+    try:
+        return peak_bytes(budget_s)
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _rounded(budget_s: float) -> float:
+    """Down to two significant digits: a number to be given by hand elsewhere."""
+    step = 10.0 ** (math.floor(math.log10(budget_s)) - 1)
+    return math.floor(budget_s / step) * step
