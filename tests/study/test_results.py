@@ -7,9 +7,9 @@ import pytest
 from polymodal.contracts.predictions import PredictionTable
 from polymodal.errors import PredictionError
 from polymodal.evaluation.scores import Accuracy, UnweightedAverageRecall
+from polymodal.evaluation.summary import of_score
 from polymodal.evaluation.values import ConcordanceCorrelation
 from polymodal.study.plan import Plan
-from polymodal.evaluation.summary import of_score
 from polymodal.study.results import Told, spread, summarise
 
 SCORES = {"uar": UnweightedAverageRecall(), "accuracy": Accuracy()}

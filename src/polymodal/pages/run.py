@@ -167,7 +167,7 @@ def _exact_scores(page: RunPage) -> list[list[object]]:
     columns = ("mean", "low", "high", "n")
     rows: list[list[object]] = [["part", "score", *columns]]
     for key, one in page.intervals.items():
-        rows.append([*key.split("/", 1), *map(one.get, columns)])
+        rows.append([*key.split("/", 1), *(one[name] for name in columns)])
     return rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from polymodal.contracts.predictions import ID, PredictionTable, concatenate
-from polymodal.errors import PredictionError, nearest
+from polymodal.errors import PredictionError
 from polymodal.evaluation.comparison import compare, overfitting_gap
 from polymodal.evaluation.confusion import confusion_matrix
 from polymodal.evaluation.evaluate import higher_is_better, score_names
