@@ -60,13 +60,15 @@ def test_what_was_put_is_found_at_once_and_after_opening_again(tmp_path):
     assert collection.get(key_of(1)) is None
     collection.put(key_of(1), values_of(1))
     assert collection.get(key_of(1)).tolist() == values_of(1).tolist()
+    collection.put(key_of(3), values_of(3, 4000))  # behind the end of what is mapped by now
+    assert collection.get(key_of(3)).sum() == 3 * 8000
     fill(store, [2])
     assert collection.get(key_of(2)) is None
     again = store.open(Ends())
     assert again.get(key_of(1)).tolist() == values_of(1).tolist()
     assert again.get(key_of(2)).tolist() == values_of(2).tolist()
-    assert len(again) == 2
-    assert again.get(key_of(3)) is None
+    assert len(again) == 3
+    assert again.get(key_of(4)) is None
 
 
 def test_another_extractor_width_or_type_has_its_own_features(tmp_path):

@@ -99,26 +99,22 @@ class ShardWriter:
             file.seek(size)
 
 
-def read_index(path: Path, bytes_a_row: int) -> npt.NDArray[Any]:
-    """Reads the records of a shard that are whole, and whose values are there.
+def read_index(path: Path) -> npt.NDArray[Any]:
+    """Reads the records of a shard that are whole.
 
     Args:
         path: The index file.
-        bytes_a_row: Of one vector.
 
     Returns:
         Records, `[entry]`; a torn end and damaged ones are left out.
     """
     try:
-        num_data_bytes = path.with_suffix(DATA).stat().st_size
         records = np.fromfile(path, dtype=RECORD)
     except FileNotFoundError:  # another process is removing the store
         return np.zeros(0, dtype=RECORD)
     words = records.view("<u8").reshape(len(records), RECORD.itemsize // 8)
     is_whole = np.bitwise_xor.reduce(words, axis=1) == CHECK
-    ends = records["offset"] + records["num_rows"].astype(np.uint64) * np.uint64(bytes_a_row)
-    kept = is_whole & (ends <= num_data_bytes)
-    return records if kept.all() else records[kept]
+    return records if is_whole.all() else records[is_whole]
 
 
 def is_intact(path: Path, record: Any, bytes_a_row: int) -> bool:

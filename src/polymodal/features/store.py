@@ -219,7 +219,7 @@ class Collection:
     def _read(self) -> None:
         """Reads the records of all shards, and sorts them by the first word of their keys."""
         indices = sorted(self.folder.glob(f"*{INDEX}"))
-        tables = [read_index(path, self.bytes_a_row) for path in indices]
+        tables = [read_index(path) for path in indices]
         self._shards = [path.with_suffix(DATA) for path in indices]
         self._ends = np.cumsum([len(table) for table in tables], dtype=np.int64)
         self._records = np.concatenate([np.zeros(0, dtype=RECORD), *tables])
