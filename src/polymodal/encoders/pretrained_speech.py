@@ -435,12 +435,15 @@ class MaskedGroupNorm(nn.Module):
             The same shape; no meaning behind the real frames.
         """
         counts = torch.div(self.lengths - self.kernel, self.stride, rounding_mode="floor") + 1
-        real = lengths_to_mask(counts, frames.shape[2])[:, None]
-        num, values = counts[:, None, None], frames.float()
-        mean = (values * real).sum(dim=2, keepdim=True) / num
-        variance = ((values - mean) * real).square().sum(dim=2, keepdim=True) / num
+        values = frames.float()
+        real = lengths_to_mask(counts, frames.shape[2])[:, :, None].to(values.dtype)
+        num = counts[:, None, None]
+        # Products with the mask, as these arrays are the largest and each pass over them is dear.
+        with torch.autocast(frames.device.type, enabled=False):
+            mean = values @ real / num
+            variance = (values - mean).square() @ real / num
         scale = self.weight[:, None] * (variance + self.eps).rsqrt()
-        normalised: Tensor = (values - mean) * scale + self.bias[:, None]
+        normalised = torch.addcmul(self.bias[:, None] - mean * scale, values, scale)
         return normalised.to(frames.dtype)
 
 
