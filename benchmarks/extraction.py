@@ -22,7 +22,7 @@ from polymodal.features.extract import extract_all
 from polymodal.features.store import FeatureStore
 
 RATE_HZ, LONGEST_S, NUM_TOKENS = 16_000, 5.0, 249  # what the first version cut and padded all to
-NUM_EPOCHS, WORDS_A_SECOND = 12, 3.0
+NUM_EPOCHS, NUM_ROUNDS, WORDS_A_SECOND = 12, 4, 3.0
 WORDS = [f"word{number}" for number in range(500)]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
@@ -45,8 +45,8 @@ class Size:
 
 
 SMALL = Size(
-    120,
-    120,
+    640,
+    160,
     {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4}
     | {"intermediate_size": 768, "conv_dim": (128,) * 7},
     {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -67,8 +67,8 @@ def extraction() -> list[Row]:
     """Utterances a second through frozen HuBERT and RoBERTa, against one by one in every epoch."""
     on_cuda = torch.cuda.is_available()
     rows = _measured(SMALL, "small models") if not on_cuda else _measured(LARGE, "large models")
-    goal = row("large models on CUDA, one pass", 0.0, 1000, "utterances/s", more_is_better=True)
-    missing = {**goal, "what": f"{goal['what']}: not measured", "ours": None, "ratio": None}
+    goal = row("large models on CUDA: not measured", 0.0, 1000, "utterances/s", more_is_better=True)
+    missing = {**goal, "ours": None, "ratio": None}
     return rows if on_cuda else [*rows, missing]
 
 
@@ -78,19 +78,23 @@ def _measured(size: Size, name: str) -> list[Row]:
         utterances = _corpus(root, size.num_rows)
         models = {"speech": _speech(root, size.speech), "text": _text(root, size.text)}
         first = _First(root, models)
-        some = utterances[:: max(1, len(utterances) // size.num_by_the_first)]
-        first.seconds(some[:4])  # what is loaded once a process
-        _ours(root, models, some[:4], "warm")
-        first_s = first.seconds(some) / len(some)
-        del first
-        stored_s, read_s = _ours(root, models, utterances, "store")
-    num = len(utterances)
-    epochs_s = stored_s + NUM_EPOCHS * read_s
-    goal = 1000.0 if torch.cuda.is_available() else 1.3 / first_s
-    one = row(f"{name}, one pass", num / stored_s, goal, "utterances/s", more_is_better=True)
+        first.seconds(utterances[:4])  # what is loaded once a process
+        _ours(root, models, utterances[:4], "warm")
+        first_s = filled_s = read_s = num_first = 0.0
+        for number in range(NUM_ROUNDS):  # in turn, as the machine may be shared
+            part = utterances[number::NUM_ROUNDS]
+            some = part[: size.num_by_the_first // NUM_ROUNDS]
+            first_s += first.seconds(some)
+            num_first += len(some)
+            one_filled_s, one_read_s = _ours(root, models, part, f"store{number}")
+            filled_s, read_s = filled_s + one_filled_s, read_s + one_read_s
+    num, first_s = len(utterances), first_s / num_first
+    epochs_s = filled_s + NUM_EPOCHS * read_s
+    goal = 1000.0 if torch.cuda.is_available() else round(1.3 / first_s, 2)
+    one = row(f"{name}, one pass", num / filled_s, goal, "utterances/s", more_is_better=True)
     return [
         {**one, "peer": round(1 / first_s, 2)},
-        row("one pass: times as fast", first_s * num / stored_s, 1.3, "x", more_is_better=True),
+        row("one pass: times as fast", first_s * num / filled_s, 1.3, "x", more_is_better=True),
         row(
             f"{NUM_EPOCHS} epochs: times as fast as {NUM_EPOCHS} such passes",
             NUM_EPOCHS * first_s * num / epochs_s,

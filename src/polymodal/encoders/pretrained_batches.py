@@ -18,9 +18,9 @@ from polymodal.encoders.base import Encoder
 from polymodal.errors import ConfigError, nearest
 
 PRECISIONS = ("float32", "bfloat16")
-# Greatest padded length of a batch, in seconds: larger ones are no quicker on a CPU, and leave the
+# Greatest padded length of a batch, in seconds: larger ones are slower on a CPU, as they leave its
 # caches; a GPU wants to be filled.
-MOST_ON_CPU_S, MOST_ON_CUDA_S = 24.0, 640.0
+MOST_ON_CPU_S, MOST_ON_CUDA_S = 12.0, 640.0
 # About as many characters as a text model takes in the time of a second of speech.
 CHARACTERS_A_SECOND = 100
 
