@@ -138,8 +138,9 @@ def test_a_run_of_an_older_version_is_applied_with_what_it_lacks_by_default(poly
     config = yaml.safe_load((run / "config.yaml").read_text())
     for key in ("text", "selection"):
         del config[key]
-    for key in ("sampling", "missing"):
+    for key in ("sampling", "missing", "store_dtype"):
         del config["data"][key]
+    del config["paths"]["store"]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     code, _, error = polymodal("test", str(run))
     assert code == 0, error

@@ -192,7 +192,7 @@ def _fill(config: DictConfig) -> None:
     for key in usual:
         if key not in config:
             config[key] = usual[key]
-    for section in ("data", "selection"):
+    for section in ("data", "paths", "selection"):
         for name in usual[section]:
             if name not in config[section]:
                 config[section][name] = usual[section][name]
