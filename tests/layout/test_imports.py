@@ -15,7 +15,7 @@ MAY: dict[str, set[str]] = {
     "contracts": set(),
     "safety": set(),
     "layers": set(),
-    "corpora": {"safety"},
+    "corpora": {"safety", "pages"},
     "data": {"safety"},
     "encoders": {"layers", "safety"},
     "features": {"encoders", "safety"},

@@ -1,11 +1,7 @@
 """Shows an inspection as one HTML page with plots that needs no other file and no network."""
 
 import importlib.util
-import logging
-import re
-import warnings
 from collections.abc import Callable, Sequence
-from html import escape
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,8 @@ from polymodal.corpora.class_table import (
 )
 from polymodal.corpora.findings import Finding, Inspection
 from polymodal.errors import MissingExtraError
+from polymodal.pages import charts, html
+from polymodal.pages.text import printable
 
 SHOWN_EXAMPLES = 20
 SCATTERED = 3_000
@@ -45,43 +43,18 @@ COLOURS = (
 )
 GREYS = {NONE: "#b4b9be", OTHERS: "#7f848a"}
 RED = "#d6402b"
-# Stand-ins for what the reader's browser decides: the plots follow its light or dark mode.
-INK, FAINT = "#010203", "#010204"
-SETTINGS: Any = {  # matplotlib's own type lists every key, and it may be absent
-    "svg.fonttype": "none",
+SETTINGS = {
+    **charts.SETTINGS,
     "svg.hashsalt": "polymodal",
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
+    "axes.titlecolor": charts.INK,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "font.size": 9,
-    "legend.frameon": False,
     "legend.fontsize": 8,
-    "savefig.transparent": True,
 }
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --paper: #ffffff; --faint: #d9dde1;
-  --card: #f5f6f8; --good: #16794a; --fair: #946200; --bad: #b3261e; --heat: 15 127 194; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --paper: #15181b; --faint: #3a4046;
-  --card: #1e2226; --good: #4cc38a; --fair: #f0b13c; --bad: #ff7b6e; --heat: 85 174 224; } }
-* { box-sizing: border-box; }
-body, svg text { font-family: system-ui, "Segoe UI", "Noto Sans", "Noto Sans KR",
-  "Noto Sans CJK KR", "Apple SD Gothic Neo", "Malgun Gothic",
-  "NanumGothic", sans-serif !important; }
-body { margin: 0 auto; padding: 1.2rem; max-width: 76rem; color: var(--ink);
-  background: var(--paper); line-height: 1.45; overflow-wrap: anywhere; }
+STYLE = (
+    html.BASE
+    + """
 h1 { font-size: 1.35rem; margin: 0 0 .6rem; } h2 { font-size: 1.1rem; margin: 1.8rem 0 .6rem; }
 .verdict { border-left: .5rem solid; border-radius: .3rem; padding: .7rem 1rem;
   background: var(--card); }
@@ -106,6 +79,7 @@ thead th { position: sticky; top: 0; background: var(--card); } td.none { opacit
   min-width: 9rem; } tr.total td { font-weight: 700; }
 code { font-family: ui-monospace, Consolas, monospace; font-size: .92em; }
 """
+)
 
 
 def require_matplotlib() -> None:
@@ -136,7 +110,7 @@ def write_page(
     classes = class_table(manifest, split)
     title = f"Corpus check: {_corpus_name(manifest)}"
     body = [
-        f"<h1>{_safe(title)}</h1>",
+        f"<h1>{html.safe(title)}</h1>",
         _verdict(inspection),
         _figures(inspection, classes),
         "<h2>Findings</h2>",
@@ -151,7 +125,7 @@ def write_page(
     head = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_safe(title)}</title><style>{STYLE}</style></head><body>"
+        f"<title>{html.safe(title)}</title><style>{STYLE}</style></head><body>"
     )
     path.write_text("\n".join([head, *body, "</body></html>\n"]), encoding="utf-8")
 
@@ -159,11 +133,6 @@ def write_page(
 def _corpus_name(manifest: Manifest) -> str:
     names = manifest.frame["corpus"].drop_nulls().unique().sort().to_list()
     return ", ".join(map(str, names[:3])) + (" and others" if len(names) > 3 else "") or "unnamed"
-
-
-def _safe(text: object) -> str:
-    """Text of the data as HTML; control characters, which no page may hold, become visible."""
-    return escape(re.sub("[\x00-\x1f\x7f-\x9f]", "\N{SYMBOL FOR SUBSTITUTE}", str(text)))
 
 
 def _short(text: str) -> str:
@@ -175,7 +144,7 @@ def _verdict(inspection: Inspection) -> str:
     sentence = inspection.summary[:1].upper() + inspection.summary[1:]
     return (
         f'<div class="verdict {kinds[inspection.verdict]}"><strong>Verdict: {inspection.verdict}'
-        f"</strong><p>{_safe(sentence)}.</p></div>"
+        f"</strong><p>{html.safe(sentence)}.</p></div>"
     )
 
 
@@ -200,14 +169,14 @@ def _findings(inspection: Inspection) -> list[str]:
 
 def _rule(rule: str, found: Sequence[Finding]) -> str:
     rows = "".join(
-        f"<tr><td><code>{_safe(one.utterance_id)}</code></td><td>{_safe(one.detail)}</td></tr>"
+        f"<tr><td><code>{html.safe(one.utterance_id)}</code></td><td>{html.safe(one.detail)}</td></tr>"
         for one in found[:SHOWN_EXAMPLES]
     )
     left = len(found) - SHOWN_EXAMPLES
     more = f"<p>and {left:,} more; check.json has the first hundred</p>" if left > 0 else ""
     kind = "bad" if found[0].severity == "fault" else "fair"
     return (
-        f'<details><summary><strong class="{kind}">{found[0].severity}</strong> {_safe(rule)} '
+        f'<details><summary><strong class="{kind}">{found[0].severity}</strong> {html.safe(rule)} '
         f'<span class="count">{len(found):,}</span></summary><div class="scroll">'
         f'<table class="examples">{rows}</table></div>{more}</details>'
     )
@@ -216,7 +185,9 @@ def _rule(rule: str, found: Sequence[Finding]) -> str:
 def _classes(classes: ClassTable) -> list[str]:
     lines = []
     if classes.absent:
-        pairs = ", ".join(f"{_safe(label)} in {_safe(split)}" for label, split in classes.absent)
+        pairs = ", ".join(
+            f"{html.safe(label)} in {html.safe(split)}" for label, split in classes.absent
+        )
         lines.append(f'<p><strong class="fair">Absent classes:</strong> {pairs}</p>')
     num_speakers = classes.counts["speaker"].n_unique()
     listed = classes.listed()
@@ -233,7 +204,7 @@ def _class_rows(classes: ClassTable) -> list[str]:
     labels, cells = classes.labels[:LISTED_CLASSES], classes.totals("split", "speaker", "label")
     totals, sums = classes.totals("split", "label"), classes.totals("split")
     speakers = classes.totals("split", "speaker")
-    heads = "".join(f"<th>{_safe(label)}</th>" for label in labels)
+    heads = "".join(f"<th>{html.safe(label)}</th>" for label in labels)
     lines = [
         f'<table><thead><tr><th>split</th><th class="name">speaker</th>{heads}<th>total</th></tr>'
         "</thead><tbody>"
@@ -255,7 +226,7 @@ def _class_rows(classes: ClassTable) -> list[str]:
 
 def _row(split: str, speaker: str, counts: Sequence[int], total: int, hottest: int) -> str:
     cells = "".join(_cell(count, hottest) for count in counts)
-    names = f'<td>{_safe(split)}</td><td class="name">{_safe(speaker)}</td>'
+    names = f'<td>{html.safe(split)}</td><td class="name">{html.safe(speaker)}</td>'
     return f"<tr>{names}{cells}<td>{total:,}</td></tr>"
 
 
@@ -276,24 +247,16 @@ def _plots(manifest: Manifest, inspection: Inspection, classes: ClassTable) -> l
     )
     clipped = [one.utterance_id for one in inspection.by_rule().get("clipped audio", [])]
     drawn: list[str] = []
-    # Matplotlib measures with its own font, which lacks Korean; the browser's font draws it.
-    logger = logging.getLogger("matplotlib.font_manager")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*missing from font.*")
-            if measures["seconds"].drop_nulls().len():
-                drawn.append(_histogram(measures, "seconds", "Durations by class", "seconds (s)"))
-            if measures["rms_db"].drop_nulls().len():
-                title = "Loudness by class"
-                drawn.append(_histogram(measures, "rms_db", title, "loudness (RMS, dBFS)"))
-            drawn.append(_class_bars(classes))
-            drawn.append(_speaker_bars(classes))
-            if measures["rms_db"].drop_nulls().len():
-                drawn.append(_scatter(measures, clipped))
-    finally:
-        logger.setLevel(level)
+    with matplotlib.rc_context(SETTINGS), charts.quiet():
+        if measures["seconds"].drop_nulls().len():
+            drawn.append(_histogram(measures, "seconds", "Durations by class", "seconds (s)"))
+        if measures["rms_db"].drop_nulls().len():
+            title = "Loudness by class"
+            drawn.append(_histogram(measures, "rms_db", title, "loudness (RMS, dBFS)"))
+        drawn.append(_class_bars(classes))
+        drawn.append(_speaker_bars(classes))
+        if measures["rms_db"].drop_nulls().len():
+            drawn.append(_scatter(measures, clipped))
     return drawn
 
 
@@ -304,16 +267,12 @@ def _draw(height: float, paint: Callable[[Any], str]) -> str:
 
     figure = Figure(figsize=(6.4, height), layout="constrained")
     FigureCanvasSVG(figure)
-    caption = paint(figure.subplots())
+    axes = figure.subplots()
+    caption = paint(axes)
     buffer = StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format")))
-    text = buffer.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = svg.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
-    note = f"<figcaption>{_safe(caption)}</figcaption>" if caption else ""
+    svg = charts.inline(buffer.getvalue(), axes.get_title(loc="left"))
+    note = f"<figcaption>{html.safe(caption)}</figcaption>" if caption else ""
     return f"<figure>{svg}{note}</figure>"
 
 
@@ -476,7 +435,7 @@ def _colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    return _short(re.sub("[\x00-\x1f\x7f-\x9f]", "\N{SYMBOL FOR SUBSTITUTE}", name))
+    return _short(printable(name))
 
 
 def _whole_numbers(axis: Any) -> None:

@@ -334,16 +334,25 @@ def drawn(paint: Callable[[Any], None], title: str, *, rows: float, width: float
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": title}), _quiet():
+    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": title}), quiet():
         figure = Figure(figsize=(width, 0.95 + ROW_INCHES * rows), layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure.subplots())
         buffer = StringIO()
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format")))
-    return _inline(buffer.getvalue(), title)
+    return inline(buffer.getvalue(), title)
 
 
-def _inline(text: str, title: str) -> str:
+def inline(text: str, title: str) -> str:
+    """Makes a picture part of a page: sized by it, in its colours, without ids of its own.
+
+    Args:
+        text: SVG as Matplotlib writes it.
+        title: What a screen reader says.
+
+    Returns:
+        SVG.
+    """
     head, _, body = text[text.index("<svg") :].partition(">")
     (size,) = re.findall(r'viewBox="([^"]*)"', head)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
@@ -355,8 +364,8 @@ def _inline(text: str, title: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
-    """Matplotlib measures with its own font, which lacks Korean; the browser's font draws it."""
+def quiet() -> Generator[None]:
+    """Keeps Matplotlib from warning of its own font, which lacks Korean: the browser's draws it."""
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
     logger.setLevel(logging.ERROR)

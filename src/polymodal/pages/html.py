@@ -10,7 +10,8 @@ from polymodal.pages.charts import shortened
 from polymodal.pages.text import NONE, Bold, Rows, finite, printable
 
 LONG_LIST = 20  # rows; longer lists are closed at first
-STYLE = """
+# Colours by light and dark mode, fonts: what all pages share.
+BASE = """
 :root { color-scheme: light dark; --ink: #1c2024; --paper: #ffffff; --faint: #d9dde1;
   --card: #f5f6f8; --good: #16794a; --fair: #946200; --bad: #b3261e; --heat: 15 127 194; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --paper: #15181b; --faint: #3a4046;
@@ -21,7 +22,10 @@ body, svg text { font-family: system-ui, "Segoe UI", "Noto Sans", "Noto Sans KR"
   "NanumGothic", sans-serif !important; }
 body { margin: 0 auto; padding: 1.2rem; max-width: 76rem; color: var(--ink);
   background: var(--paper); line-height: 1.45; overflow-wrap: anywhere; }
-h1 { font-size: 1.35rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
+"""
+STYLE = (
+    BASE
+    + """h1 { font-size: 1.35rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
 a { color: inherit; } nav { font-size: .88rem; margin: .2rem 0 .9rem; }
 nav a { margin-right: .9rem; } p { margin: .4rem 0; max-width: 62rem; }
 ul { margin: .3rem 0; padding-left: 1.2rem; }
@@ -66,6 +70,7 @@ pre { background: var(--card); border-radius: .4rem; padding: .7rem 1rem; white-
   margin: .4rem 0; }
 @media print { .scroll { max-height: none; } }
 """
+)
 
 
 def document(title: str, about: str, head: str, sections: Sequence[tuple[str, str, str]]) -> str:
