@@ -29,7 +29,7 @@ DECIDING = (
     *("training", "evaluation", "assemble"),
 )
 # What changes nothing in a result.
-INDIFFERENT = ("paths", "tracker", "resume", "hydra")
+INDIFFERENT = ("paths", "tracker", "alert", "resume", "hydra")
 HOW_READ = ("num_workers", "timeout_s", "cache_mb", "extract_workers")
 
 

@@ -254,7 +254,9 @@ def _first_words(error: BaseException | None) -> str:
 def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> ConfigError:
     text = str(error).strip()
     if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown(found.group(1), _known_keys(config_name, chosen))
+        known = _known_keys(config_name, chosen)
+        if found.group(1) not in known:  # else it is a value that does not fit
+            return _unknown(found.group(1), known)
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found.group(1).partition("/")
         return ConfigError(

@@ -30,7 +30,7 @@ from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.logger import RecordLogger
 from polymodal.training.progress import Display, ProgressCallback
 
-CHANGEABLE = ("resume", "tracker", "paths", "stages")
+CHANGEABLE = ("resume", "tracker", "alert", "paths", "stages")
 # How fast data are read, not which data.
 CHANGEABLE_DATA = ("num_workers", "timeout_s", "cache_mb", "extract_workers")
 Outcome = tuple[Path, RunRecord]

@@ -16,6 +16,7 @@ from polymodal.assemble.memory import memory_advice
 from polymodal.assemble.ranks import announce, announced, rank, retract
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunFailedError, StoppedError
+from polymodal.record.alerts import Alerts, Nobody
 from polymodal.record.environment import code_state, environment_text, host, versions
 from polymodal.record.folder import RunFolder
 from polymodal.record.journal import Journal
@@ -78,6 +79,7 @@ def recording(
         yield Session(path, NullWriter(), path.name)
         return
     mirror = Mirror(build(config["tracker"], "tracker"))
+    alerts = _alerts(composed.name, config.get("alert"))
     folder = (
         RunFolder.open(resume)
         if resume
@@ -85,7 +87,7 @@ def recording(
     )
     announce(folder.path, runs)
     _start(mirror, folder, composed, config)
-    writer = RunWriter(Journal(folder.metrics), mirror)
+    writer = RunWriter(Journal(folder.metrics), mirror, alerts)
     session = Session(folder.path, writer, folder.record.run_id)
     status, error = "failed", None
     try:
@@ -101,6 +103,7 @@ def recording(
         with ExitStack() as whatever_happens:
             whatever_happens.callback(retract, runs)
             whatever_happens.callback(writer.close)
+            whatever_happens.callback(alerts.end, status, session.scores, error)
             whatever_happens.callback(mirror.finish, status, session.scores)
             notes = {**folder.record.notes, **session.notes, "peak_memory_mb": _peak_memory_mb()}
             folder.update(notes=notes)
@@ -121,6 +124,12 @@ def stage_time(session: Session, stage: str) -> Generator[None]:
     finally:
         times = session.notes.setdefault("stage_s", {})
         times[stage] = round(times.get(stage, 0.0) + time.monotonic() - started, 3)
+
+
+def _alerts(name: str, section: Mapping[str, Any] | None) -> Alerts:
+    options = dict(section or {})
+    channel = build(options.pop("channel"), "alert.channel") if section else Nobody()
+    return Alerts(channel, name, **options)
 
 
 def _new(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from polymodal.record.alerts import Alerts
 from polymodal.record.journal import Journal
 from polymodal.record.trackers.mirror import Mirror
 
@@ -12,10 +13,11 @@ class RunWriter:
     Args:
         journal: The journal.
         mirror: The tracker, which may fail without harm.
+        alerts: Who is told of a score; None for nobody.
     """
 
-    def __init__(self, journal: Journal, mirror: Mirror) -> None:
-        self.journal, self.mirror = journal, mirror
+    def __init__(self, journal: Journal, mirror: Mirror, alerts: Alerts | None = None) -> None:
+        self.journal, self.mirror, self.alerts = journal, mirror, alerts
 
     def log(
         self,
@@ -33,6 +35,8 @@ class RunWriter:
             fold: Number of the fold.
         """
         self.journal.log(scores, step=step, epoch=epoch, fold=fold)
+        if self.alerts is not None:
+            self.alerts.look(scores)
         prefix = "" if fold is None else f"fold{fold}/"
         self.mirror.log({f"{prefix}{name}": one for name, one in scores.items()}, step)
 
