@@ -214,14 +214,16 @@ def test_the_journal_has_what_the_mirror_is_given_and_folds_stay_apart(tmp_path,
 def test_a_writer_travels_to_a_spawned_process_without_its_tracker(tmp_path, start):
     tracker = Broken()
     tracker.lock = threading.Lock()  # cannot be pickled
-    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), Mirror(tracker))
+    mirror = Mirror(tracker)
+    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), mirror)
     writer.log({"x": 1.0}, 0)
     other = pickle.loads(pickle.dumps(writer))
     other.log({"x": 2.0}, 1)
     other.close()
     writer.close()
     assert [line["x"] for line in read_journal(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
-    assert tracker.calls == ["log"]
+    mirror.finish("finished", {})
+    assert tracker.calls == ["log", "finish finished"]
     NullWriter().log({"x": 3.0}, 2)
 
 
