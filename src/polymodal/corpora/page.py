@@ -43,7 +43,7 @@ COLOURS = (
 )
 GREYS = {NONE: "#b4b9be", OTHERS: "#7f848a"}
 RED = "#d6402b"
-SETTINGS = {
+SETTINGS: Any = {  # as in charts
     **charts.SETTINGS,
     "svg.hashsalt": "polymodal",
     "axes.titlecolor": charts.INK,

@@ -142,7 +142,7 @@ class Apprise:
             OSError: It cannot be delivered to all.
         """
         try:
-            import apprise  # type: ignore[import-not-found, unused-ignore]
+            import apprise
         except ImportError:
             raise MissingExtraError("apprise", "alerts") from None
         sender = apprise.Apprise()
