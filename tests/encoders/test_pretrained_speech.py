@@ -10,8 +10,8 @@ import torch
 from polymodal.contracts.sequences import Sequence
 from polymodal.data.dataset import pad
 from polymodal.encoders.extractor import BatchedExtractor
+from polymodal.encoders.pretrained_inputs import MaskedGroupNorm
 from polymodal.encoders.pretrained_speech import (
-    MaskedGroupNorm,
     PretrainedSpeechEmbeddings,
     PretrainedSpeechEncoder,
     PretrainedSpeechExtractor,

@@ -18,6 +18,7 @@ NOISE = (
     ".*tensorboardX.*",
     ".*is smaller than the logging interval.*",
     ".*when logging on epoch level in distributed setting.*",  # scores are the same on all ranks
+    ".*module\\(s\\) in eval mode at the start of training.*",  # what is frozen
     ".*barrier\\(\\): using the device under current context.*",
 )
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from torch import nn
 
 from polymodal.contracts.sequences import Sequence
+from polymodal.encoders.extractor import Extractor
 
 Transform = Callable[[Any], npt.NDArray[Any] | None]
 
@@ -25,6 +26,8 @@ class Encoder(nn.Module, ABC):
         sampling_rate_hz: For audio: the sampling rate it wants, in Hz.
         augments_waveform: Whether training changes the waveform at random, so that nothing that
             is computed from it could be stored.
+        reads_prefix: Whether `encode` is given what `prefix` puts out instead of what `transform`
+            makes.
 
     Example:
         >>> import torch
@@ -41,6 +44,7 @@ class Encoder(nn.Module, ABC):
     frame_rate_hz: float | None = None
     sampling_rate_hz: int = 16000
     augments_waveform: bool = False
+    reads_prefix: bool = False
 
     @abstractmethod
     def transform(self) -> Transform:
@@ -64,6 +68,18 @@ class Encoder(nn.Module, ABC):
         Returns:
             Values `[batch, time', feature_size]` and their mask `[batch, time']`.
         """
+
+    def prefix(self, precision: str) -> Extractor | str | None:
+        """Returns what computes the frozen beginning, whose output is the same in every epoch.
+
+        Args:
+            precision: `float32` or `bfloat16`, as the training computes.
+
+        Returns:
+            What computes it, for `encode` to go on from where `reads_prefix` is set; or why
+            nothing can be stored of it, in words; None where nothing is frozen.
+        """
+        return None
 
     def learning_rate_scales(self) -> Mapping[nn.Parameter, float]:
         """Returns what the learning rate of a parameter is multiplied by.

@@ -16,10 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polymodal.encoders.extractor import package_version
+from polymodal.encoders.pretrained_prefix import (
+    STEM,
+    block_inputs,
+    frozen_depth,
+    run_blocks,
+    run_until,
+)
 from polymodal.errors import CheckpointError, ConfigError, nearest
 from polymodal.safety.files import sha256_of
 
@@ -52,6 +59,8 @@ class Family:
         past_adapters: Modules with this in their name read weights without calling the layer that
             holds them, so that an adapter there would do nothing.
         attention: Implementation of the attention.
+        plain: Whether a block needs nothing but its input and the mask, so that the model can go on
+            from there.
         options: Options of the model's constructor.
     """
 
@@ -63,6 +72,7 @@ class Family:
     encoder: str = ""
     past_adapters: str = ""
     attention: str = "sdpa"
+    plain: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -240,6 +250,8 @@ def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
 class Backbone(nn.Module):
     """A pretrained transformer: which layer is read, and what of it is trained.
 
+    What is frozen without a gap from its input on runs without dropout in training, too.
+
     Args:
         checkpoint: Where it is.
         family: Its architecture.
@@ -258,6 +270,10 @@ class Backbone(nn.Module):
             blocks by it once more (Howard & Ruder 2018, arXiv 1801.06146; Clark et al. 2020, arXiv
             2003.10555). None for one rate.
         options: What changes in the configuration of the model.
+
+    Attributes:
+        frozen: Whether nothing of the model is trained.
+        frozen_depth: How far it is frozen without a gap (see `pretrained_prefix.frozen_depth`).
 
     Raises:
         ConfigError: `layer`, `freeze`, `lora` or `layer_decay` cannot be used with this model.
@@ -298,6 +314,10 @@ class Backbone(nn.Module):
             _add_adapters(self.model, family, lora, freeze, stem)
         if gradient_checkpointing:
             _recompute_activations(self.model, self.frozen)
+        self.stem, self.is_plain = family.stem, family.plain
+        self.frozen_depth = frozen_depth(
+            self.model, blocks=self.blocks, stem=family.stem, norm=self._final_norm
+        )
         self.train()  # transformers hands out models without dropout
 
     def forward(self, **inputs: Any) -> Float[Tensor, "batch time feature"]:
@@ -314,6 +334,77 @@ class Backbone(nn.Module):
         last: Tensor = output.last_hidden_state
         return last if self.mixture is None else self.mixture([*output.hidden_states[:-1], last])
 
+    @property
+    def blocks(self) -> Any:
+        """The transformer blocks that are used."""
+        return self.model.get_submodule(self._blocks)
+
+    @property
+    def prefix_depth(self) -> int | None:
+        """Where the frozen beginning ends that the model can go on from; None without one."""
+        depth = self.frozen_depth
+        if depth is None or depth == STEM:
+            return depth
+        if self.mixture is not None:  # it reads what goes into the first block, too
+            depth = 0
+        return depth if self.is_plain or depth == len(self.blocks) else STEM
+
+    def prefix_words(self, depth: int | None, layer: str | int) -> str:
+        """Says where a frozen beginning ends, so that equal words mean equal vectors.
+
+        Args:
+            depth: Where it ends.
+            layer: The layer that is read.
+        """
+        if depth == len(self.blocks):
+            return f"the whole model, layer {layer}"
+        return "all before the blocks" + (f" and the first {depth}" if depth else "")
+
+    def until(self, depth: int, **inputs: Any) -> Float[Tensor, "batch time feature"]:
+        """Returns what the frozen beginning puts out.
+
+        Args:
+            depth: Where it ends.
+            inputs: What the model's own `forward` takes.
+
+        Returns:
+            `[batch, time, feature]`.
+        """
+        return run_until(depth, self.model, blocks=self.blocks, stem=self.stem[-1], **inputs)
+
+    def beyond(
+        self,
+        depth: int,
+        states: Float[Tensor, "batch time feature"],
+        attended: Bool[Tensor, "batch time"],
+    ) -> Float[Tensor, "batch time feature"]:
+        """Goes on from the frozen beginning to the layer that was asked for.
+
+        Args:
+            depth: Where the beginning ends. Of `STEM`, the input of the transformer is expected.
+            states: What it put out.
+            attended: Which frames are attended to, at least one in each row.
+
+        Returns:
+            `[batch, time, feature]`.
+        """
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen),
+            block_inputs(self.blocks if self.mixture is not None else ()) as seen,
+        ):
+            if depth == STEM:
+                transformer = self.model.get_submodule(self._blocks.rpartition(".")[0])
+                last: Tensor = transformer(states, attention_mask=attended).last_hidden_state
+            else:
+                last = run_blocks(
+                    states,
+                    attended,
+                    blocks=self.blocks[depth:],
+                    norm=self._final_norm,
+                    config=self.model.config,
+                )
+        return last if self.mixture is None else self.mixture([*seen, last])
+
     def learning_rate_scales(self) -> dict[nn.Parameter, float]:
         """Returns what `layer_decay` multiplies the learning rates of the model by.
 
@@ -323,7 +414,7 @@ class Backbone(nn.Module):
         """
         if self.layer_decay is None:
             return {}
-        blocks = self.model.get_submodule(self._blocks)
+        blocks = self.blocks
         below = self.layer_decay ** (len(blocks) + 1)
         scales = dict.fromkeys(self.model.parameters(), below)
         if self._norm:  # it belongs to the last block
@@ -335,10 +426,23 @@ class Backbone(nn.Module):
         return scales
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Sets the mode; a model that is wholly frozen keeps its dropout off."""
+        """Sets the mode; what is frozen from the input on keeps its dropout off."""
         super().train(mode)
-        self.model.train(mode and not self.frozen)
+        if self.frozen:
+            self.model.eval()
+        elif mode and self.frozen_depth == STEM:
+            for path in self.stem:
+                self.model.get_submodule(path).eval()
+        elif mode and self.frozen_depth is not None:
+            self.model.eval()
+            for trained in [*self.blocks[self.frozen_depth :], self._final_norm]:
+                if trained is not None:
+                    trained.train()
         return self
+
+    @property
+    def _final_norm(self) -> nn.Module | None:
+        return self.model.get_submodule(self._norm) if self._norm else None
 
 
 class LayerMixture(nn.Module):

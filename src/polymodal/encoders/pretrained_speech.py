@@ -10,7 +10,7 @@ samples, channel = channels of a convolution, band = mel bands, feature = width.
 import collections.abc
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polymodal.contracts.sequences import Sequence
-from polymodal.encoders.base import Encoder, Transform
-from polymodal.encoders.extractor import package_version
+from polymodal.encoders.base import Transform
+from polymodal.encoders.extractor import Extractor, package_version
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.pretrained import (
     Backbone,
@@ -38,8 +38,10 @@ from polymodal.encoders.pretrained_batches import (
     place,
     resolve_precision,
 )
+from polymodal.encoders.pretrained_inputs import WHISPER_STRIDE, WaveformInput, WhisperInput
+from polymodal.encoders.pretrained_prefix import STEM, PrefixedEncoder, PrefixExtractor
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
-from polymodal.layers.masks import lengths_to_mask, mask_to_lengths, zero_padding
+from polymodal.layers.masks import mask_to_lengths, zero_padding
 from polymodal.layers.waveform_augment import waveform_changes
 
 # Blocks that are left out at random (layerdrop) would move the numbers of the layers.
@@ -60,6 +62,7 @@ FAMILIES: Mapping[str, Family] = {
         adapted=("intermediate_dense", "output_dense"),
         past_adapters=".attention.",
         attention="eager",
+        plain=False,  # all blocks use the positions that the first one makes
     ),
     "data2vec-audio": replace(WAV2VEC2, model="Data2VecAudioModel", final_norm=""),
     "whisper": Family(
@@ -69,18 +72,17 @@ FAMILIES: Mapping[str, Family] = {
         adapted=("q_proj", "v_proj"),
         final_norm="layer_norm",
         encoder="encoder",
+        plain=False,  # the blocks also attend to the silence behind the utterance
         options={"encoder_layerdrop": 0.0},
     ),
 }
 WHISPER = "whisper"
-# Whisper's two convolutions: a vector for every two mel frames.
-WHISPER_STRIDE = 2
 # Neighbouring features that are hidden together.
 FEATURE_SPAN = 10
 LONGER = ("windows", "truncate", "refuse")
 
 
-class PretrainedSpeechEncoder(Encoder):
+class PretrainedSpeechEncoder(PrefixedEncoder):
     """Waveform to the vectors of a pretrained model, 50 a second in all that are common.
 
     What an utterance gives does not depend on the batch: the normalisation over time of the base
@@ -88,6 +90,10 @@ class PretrainedSpeechEncoder(Encoder):
     see padding in transformers, see the real frames only here. Whisper always listens to 30 s with
     silence behind the utterance, as it was trained to; the frames of that silence are masked.
     Dropping whole blocks in training (layer drop) is off.
+
+    What is frozen from the waveform on can be stored and read (`prefix`). Frames and features are
+    hidden behind the convolutions, so that with hiding on these alone are stored, even where blocks
+    are frozen.
 
     Args:
         name: A folder, or a name of the hub such as `facebook/hubert-base-ls960`. The weights have
@@ -155,7 +161,7 @@ class PretrainedSpeechEncoder(Encoder):
         )
         self.augments_waveform = self.waveform_augment.is_on
         self.mask_time_share, self.mask_span_s = mask_time_share, mask_span_s
-        self.mask_feature_share = mask_feature_share
+        self.mask_feature_share, self.layer = mask_feature_share, layer
         self.backbone = Backbone(
             self.checkpoint,
             family,
@@ -199,17 +205,78 @@ class PretrainedSpeechEncoder(Encoder):
         Returns:
             `[batch, time, feature_size]` and the mask; zeros under the padding.
         """
+        if self.reads_prefix:
+            return self._go_on(sequence)
         changed = self._augmented(sequence)
-        samples, lengths, num_windows = _windows(changed, self.prepare.window)
-        # The first window of an absent utterance is kept, so that there is always one.
-        kept = lengths >= self.input.shortest
-        kept[::num_windows] = True
-        if num_windows == 1:
-            values, mask = self._hear(samples, lengths)
-        else:
-            heard = self._hear(samples[kept], lengths[kept])
-            values, mask = (_scattered(one, kept, num_windows) for one in heard)
-        return Sequence(zero_padding(values, mask), mask)
+        return by_window(self._hear, changed, self.prepare.window, self.input.shortest)
+
+    def prefix(self, precision: str) -> Extractor | str | None:
+        """Returns what computes the frozen beginning: see `Encoder.prefix`."""
+        depth = self._prefix_depth
+        if depth is None:
+            return None
+        if self.augments_waveform:
+            return "waveform_augment changes the waveforms"
+        if isinstance(self.input, WhisperInput) and depth != len(self.backbone.blocks):
+            return "Whisper's blocks also hear the silence up to 30 s, too much to store"
+        return PrefixExtractor(self, precision, self._prefix_ends)
+
+    @property
+    def prefix_size(self) -> int:
+        """Width of what the frozen beginning puts out."""
+        config = self.backbone.model.config
+        return int(config.conv_dim[-1] if self._prefix_depth == STEM else config.hidden_size)
+
+    @property
+    def prefix_identity(self) -> str:
+        """The model, its files, what is done to waveforms, and where the beginning ends."""
+        model, checkpoint = type(self.backbone.model).__name__, self.checkpoint
+        about = f"{model} {checkpoint.commit} {checkpoint.digest} {self.prepare}"
+        return f"{about} prefix: {self._prefix_ends}"
+
+    def encode_prefix(self, sequence: Sequence) -> Sequence:
+        """Runs the frozen beginning: see `PrefixedEncoder`."""
+        window, shortest = self.prepare.window, self.input.shortest
+        return by_window(self._hear_prefix, sequence, window, shortest)
+
+    @property
+    def _prefix_depth(self) -> int | None:
+        depth, hides = self.backbone.prefix_depth, self.mask_time_share + self.mask_feature_share
+        return STEM if depth is not None and hides and not self.backbone.frozen else depth
+
+    @property
+    def _prefix_ends(self) -> str:
+        depth = self._prefix_depth
+        return "convolutions" if depth == STEM else self.backbone.prefix_words(depth, self.layer)
+
+    def _hear_prefix(
+        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
+    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+        assert self._prefix_depth is not None, "nothing is frozen"
+        inputs, mask = self.input(samples, lengths)
+        values = self.backbone.until(self._prefix_depth, **inputs)
+        return values[:, : mask.shape[1]], mask
+
+    def _go_on(self, sequence: Sequence) -> Sequence:
+        """Encodes what the frozen beginning has put out."""
+        if self._prefix_depth == len(self.backbone.blocks):
+            return Sequence(zero_padding(sequence.values, sequence.valid_mask), sequence.valid_mask)
+        assert isinstance(self.input, WaveformInput), "nothing of Whisper's beginning is stored"
+        window = self.prepare.window and self.input.num_frames(self.prepare.window)
+        return by_window(self._hear_on, sequence, window, 1)
+
+    def _hear_on(
+        self, states: Float[Tensor, "window time prefix"], num_frames: Int[Tensor, " window"]
+    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+        depth, given = self._prefix_depth, self.input
+        assert depth is not None, "nothing is frozen"
+        assert isinstance(given, WaveformInput), "nothing of Whisper's beginning is stored"
+        states = functional.pad(states, (0, 0, 0, max(0, 1 - states.shape[1])))
+        attended, mask = given.go_on(num_frames, states.shape[1])
+        if depth == STEM:
+            hidden, features = self._hidden_frames(mask), self._hidden_features(states)
+            states = given.project(self.backbone.model, states, hidden, features)
+        return self.backbone.beyond(depth, states, attended), mask
 
     def _augmented(self, sequence: Sequence) -> Sequence:
         if not (self.training and self.augments_waveform):
@@ -224,259 +291,26 @@ class PretrainedSpeechEncoder(Encoder):
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
     ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
         inputs, mask = self.input(samples, lengths)
-        hidden = None
-        if self.backbone.model.training and self.mask_time_share > 0:
-            span = max(1, round(self.mask_span_s * self.input.rate_hz))
-            hidden = hidden_stretches(self.input.maskable(mask), self.mask_time_share, span)
-        values = self.backbone(**self.input.hide(inputs, hidden, self._hidden_features(samples)))
+        hidden, features = self._hidden_frames(mask), self._hidden_features(samples)
+        values = self.backbone(**self.input.hide(inputs, hidden, features))
         return values[:, : mask.shape[1]], mask
 
-    def _hidden_features(
-        self, samples: Float[Tensor, "window sample"]
-    ) -> Bool[Tensor, "window feature"] | None:
-        if not (self.backbone.model.training and self.mask_feature_share > 0):
+    @property
+    def _hides(self) -> bool:
+        return self.training and not self.backbone.frozen
+
+    def _hidden_frames(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window _"] | None:
+        if not (self._hides and self.mask_time_share > 0):
             return None
-        shape = (len(samples), self.input.num_features)
-        every = torch.ones(shape, dtype=torch.bool, device=samples.device)
+        span = max(1, round(self.mask_span_s * self.input.rate_hz))
+        return hidden_stretches(self.input.maskable(mask), self.mask_time_share, span)
+
+    def _hidden_features(self, windows: Tensor) -> Bool[Tensor, "window feature"] | None:
+        if not (self._hides and self.mask_feature_share > 0):
+            return None
+        shape = (len(windows), self.input.num_features)
+        every = torch.ones(shape, dtype=torch.bool, device=windows.device)
         return hidden_stretches(every, self.mask_feature_share, FEATURE_SPAN)
-
-
-class WaveformInput(nn.Module):
-    """What the families of wav2vec 2.0 are given: the waveform, and its mask.
-
-    Args:
-        model: The model; the two parts of it that would see padding are told the lengths.
-        sampling_rate_hz: Samples a second.
-
-    Raises:
-        ConfigError: The model has a batch normalisation that would see padding.
-    """
-
-    def __init__(self, model: Any, sampling_rate_hz: int) -> None:
-        super().__init__()
-        kernels, strides = model.config.conv_kernel, model.config.conv_stride
-        if getattr(model.config, "conv_pos_batch_norm", False):
-            raise ConfigError(
-                "the model normalises its positions over the batch (conv_pos_batch_norm)",
-                expected="a model whose output does not depend on the padding",
-            )
-        self.rate_hz = sampling_rate_hz / math.prod(strides)
-        self.num_features = int(model.config.hidden_size)
-        self._hidden_features: Tensor | None = None
-        model.encoder.register_forward_pre_hook(self._hide_features)
-        self.shortest = receptive_field(kernels, strides)
-        self._num_frames = model._get_feat_extract_output_lengths
-        self._norms = _masked_norms(model.feature_extractor, kernels[0], strides[0])
-        self._positions = _masked_positions(model.encoder.pos_conv_embed)
-
-    def forward(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
-        """Returns what the model is given, and which of its frames are real.
-
-        Args:
-            samples: Waveforms, zeros behind them.
-            lengths: Number of real samples of each.
-
-        Returns:
-            Arguments of the model, and the mask of its output.
-        """
-        samples = functional.pad(samples, (0, max(0, self.shortest - samples.shape[1])))
-        # An absent window has a frame of silence, so that attention has something to look at.
-        audible = lengths.clamp(min=self.shortest)
-        num_frames = self._num_frames(audible)
-        for norm in self._norms:
-            norm.lengths = audible
-        for activation in self._positions:
-            activation.lengths = num_frames
-        attended = lengths_to_mask(audible, samples.shape[1])
-        width = int(self._num_frames(torch.tensor(samples.shape[1])))
-        mask = lengths_to_mask(num_frames, width) & (lengths > 0)[:, None]
-        return {"input_values": samples, "attention_mask": attended.long()}, mask
-
-    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window time"]:
-        """Returns which frames may be hidden in training."""
-        return mask
-
-    def hide(
-        self,
-        inputs: dict[str, Any],
-        hidden: Bool[Tensor, "window time"] | None,
-        features: Bool[Tensor, "window feature"] | None,
-    ) -> dict[str, Any]:
-        """Returns the arguments with frames hidden behind the model's own vector for that.
-
-        Args:
-            inputs: Arguments of the model.
-            hidden: Which frames are hidden.
-            features: Which features of the projected frames are zero.
-
-        Returns:
-            Arguments of the model.
-        """
-        self._hidden_features = features
-        return {**inputs, "mask_time_indices": hidden}
-
-    def _hide_features(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-        if self._hidden_features is None:
-            return None
-        return (inputs[0].masked_fill(self._hidden_features[:, None], 0.0),)
-
-
-class WhisperInput(nn.Module):
-    """What Whisper is given: the log-mel spectrum of 30 s, silence behind the utterance.
-
-    Args:
-        extractor: Its feature extractor, for the settings of the spectrum.
-        num_samples: How much it always listens to.
-    """
-
-    filters: Tensor
-    shortest = 1
-
-    def __init__(self, extractor: Any, num_samples: int) -> None:
-        super().__init__()
-        self.hop, self.window_size = int(extractor.hop_length), int(extractor.n_fft)
-        self.rate_hz = extractor.sampling_rate / self.hop
-        self.num_features = int(extractor.feature_size)
-        self.num_samples = num_samples
-        filters = torch.from_numpy(np.asarray(extractor.mel_filters, dtype=np.float32))
-        self.register_buffer("filters", filters, persistent=False)
-
-    def forward(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
-        """Returns what the model is given, and which of its frames are real.
-
-        Args:
-            samples: Waveforms, zeros behind them.
-            lengths: Number of real samples of each.
-
-        Returns:
-            Arguments of the model, and the mask of its output.
-        """
-        step = self.hop * WHISPER_STRIDE
-        width = max(1, -(-samples.shape[1] // step))
-        mask = lengths_to_mask(-(-lengths // step), width)
-        return {"input_features": self._log_mel(samples)}, mask
-
-    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window mel_time"]:
-        """Returns which frames of the spectrum may be hidden in training."""
-        return mask.repeat_interleave(WHISPER_STRIDE, dim=1)
-
-    def hide(
-        self,
-        inputs: dict[str, Any],
-        hidden: Bool[Tensor, "window mel_time"] | None,
-        features: Bool[Tensor, "window band"] | None,
-    ) -> dict[str, Any]:
-        """Returns the arguments with frames and bands of the spectrum at 0.
-
-        Args:
-            inputs: Arguments of the model.
-            hidden: Which frames of the spectrum are hidden.
-            features: Which of its bands are hidden.
-
-        Returns:
-            Arguments of the model.
-        """
-        spectrum = inputs["input_features"]
-        if hidden is not None:
-            padded = functional.pad(hidden, (0, spectrum.shape[2] - hidden.shape[1]))
-            spectrum = spectrum.masked_fill(padded[:, None], 0.0)
-        if features is not None:
-            spectrum = spectrum.masked_fill(features[:, :, None], 0.0)
-        return {"input_features": spectrum}
-
-    def _log_mel(
-        self, samples: Float[Tensor, "window sample"]
-    ) -> Float[Tensor, "window band mel_time"]:
-        padded = functional.pad(samples.float(), (0, self.num_samples - samples.shape[1]))
-        window = torch.hann_window(self.window_size, device=samples.device)
-        spectrum = torch.stft(
-            padded, self.window_size, self.hop, window=window, return_complex=True
-        )
-        with torch.autocast(samples.device.type, enabled=False):
-            energies = self.filters.T @ spectrum[..., :-1].abs().square()
-        decades = energies.clamp(min=1e-10).log10()
-        # 80 dB below the loudest point of the utterance is the floor.
-        floor = decades.amax(dim=(1, 2), keepdim=True) - 8.0
-        return (torch.maximum(decades, floor) + 4.0) / 4.0
-
-
-class MaskedGroupNorm(nn.Module):
-    """Normalisation of each channel over the real frames of its utterance.
-
-    Args:
-        norm: What it takes the place of, with its parameters and their names.
-        kernel: Width of the convolution before it, in samples.
-        stride: Step of that convolution, in samples.
-
-    Attributes:
-        lengths: Number of real samples of each utterance, set before each call.
-    """
-
-    lengths: Tensor
-
-    def __init__(self, norm: nn.GroupNorm, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
-        self.kernel, self.stride = kernel, stride
-
-    def forward(
-        self, frames: Float[Tensor, "batch channel time"]
-    ) -> Float[Tensor, "batch channel time"]:
-        """Returns the normalised frames.
-
-        Args:
-            frames: Output of the convolution; what stands behind the real frames is finite.
-
-        Returns:
-            The same shape; no meaning behind the real frames.
-        """
-        counts = torch.div(self.lengths - self.kernel, self.stride, rounding_mode="floor") + 1
-        values = frames.float()
-        real = lengths_to_mask(counts, frames.shape[2])[:, :, None].to(values.dtype)
-        num = counts[:, None, None]
-        # Products with the mask, as these arrays are the largest and each pass over them is dear.
-        with torch.autocast(frames.device.type, enabled=False):
-            mean = values @ real / num
-            variance = (values - mean).square() @ real / num
-        scale = self.weight[:, None] * (variance + self.eps).rsqrt()
-        normalised = torch.addcmul(self.bias[:, None] - mean * scale, values, scale)
-        return normalised.to(frames.dtype)
-
-
-class MaskedActivation(nn.Module):
-    """An activation, with zeros behind the real frames, as at the end of an utterance alone.
-
-    Args:
-        activation: What it takes the place of.
-
-    Attributes:
-        lengths: Number of real frames of each utterance, set before each call.
-    """
-
-    lengths: Tensor
-
-    def __init__(self, activation: nn.Module) -> None:
-        super().__init__()
-        self.activation = activation
-
-    def forward(
-        self, frames: Float[Tensor, "batch channel time"]
-    ) -> Float[Tensor, "batch channel time"]:
-        """Returns the activated frames.
-
-        Args:
-            frames: Output of the layer before it.
-
-        Returns:
-            The same shape, zeros behind the real frames.
-        """
-        padding = ~lengths_to_mask(self.lengths, frames.shape[2])
-        activated: Tensor = self.activation(frames)
-        return activated.masked_fill(padding[:, None], 0.0)
 
 
 @dataclass(frozen=True)
@@ -735,26 +569,6 @@ class SpeechSettings:
         return PreparedWaveform(window, longer, normalise, rate)
 
 
-def receptive_field(kernels: list[int], strides: list[int]) -> int:
-    """Returns how many samples a stack of convolutions needs for one frame.
-
-    Args:
-        kernels: Widths of the convolutions, from the first to the last.
-        strides: Their steps.
-
-    Returns:
-        The number of samples.
-
-    Example:
-        >>> receptive_field([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
-        400
-    """
-    needed = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        needed = (needed - 1) * stride + kernel
-    return needed
-
-
 def hidden_stretches(
     real: Bool[Tensor, "batch time"], share: float, span: int
 ) -> Bool[Tensor, "batch time"]:
@@ -824,19 +638,49 @@ def _hiding(mask_time_share: float) -> dict[str, Any]:
     return {"mask_time_prob": mask_time_share, "mask_feature_prob": 0.0}
 
 
+def by_window(
+    run: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    sequence: Sequence,
+    window: int | None,
+    shortest: int,
+) -> Sequence:
+    """Encodes the stretches of long utterances one by one, and joins what comes out.
+
+    Args:
+        run: Stretches `[window, time, ...]` and their lengths to values and mask.
+        sequence: The utterances, `[batch, time, ...]`.
+        window: Greatest length of a stretch; None for any.
+        shortest: Stretches shorter than this are left out, but for the first of an utterance.
+
+    Returns:
+        `[batch, time, feature]` and the mask; zeros under the padding.
+    """
+    stretches, lengths, num_windows = _windows(sequence, window)
+    kept = lengths >= shortest
+    kept[::num_windows] = True  # there is always one, be the utterance absent
+    if num_windows == 1:
+        values, mask = run(stretches, lengths)
+    else:
+        heard = run(stretches[kept], lengths[kept])
+        values, mask = (_scattered(one, kept, num_windows) for one in heard)
+    return Sequence(zero_padding(values, mask), mask)
+
+
 def _windows(
     sequence: Sequence, window: int | None
-) -> tuple[Float[Tensor, "window sample"], Int[Tensor, " window"], int]:
+) -> tuple[Float[Tensor, "window time *feature"], Int[Tensor, " window"], int]:
     """Returns the stretches of all utterances, their lengths, and how many an utterance has."""
-    lengths = mask_to_lengths(sequence.valid_mask)
-    samples: Tensor = sequence.values.masked_fill(~sequence.valid_mask, 0.0)
-    if window is None or samples.shape[1] <= window:
-        return samples, lengths, 1
-    num = -(-samples.shape[1] // window)
-    padded = functional.pad(samples, (0, num * window - samples.shape[1]))
+    lengths, width = mask_to_lengths(sequence.valid_mask), sequence.valid_mask.shape[1]
+    further = [1] * (sequence.values.dim() - 2)
+    padding = ~sequence.valid_mask.reshape(*sequence.valid_mask.shape, *further)
+    values: Tensor = sequence.values.masked_fill(padding, 0.0)
+    if window is None or width <= window:
+        return values, lengths, 1
+    num = -(-width // window)
+    padded = functional.pad(values, (*[0, 0] * len(further), 0, num * window - width))
     begins = torch.arange(num, device=lengths.device) * window
     cut = (lengths[:, None] - begins).clamp(0, window)
-    return padded.reshape(-1, window), cut.reshape(-1), num
+    return padded.reshape(-1, window, *values.shape[2:]), cut.reshape(-1), num
 
 
 def _scattered(values: Tensor, kept: Tensor, num_windows: int) -> Tensor:
@@ -844,22 +688,6 @@ def _scattered(values: Tensor, kept: Tensor, num_windows: int) -> Tensor:
     whole = values.new_zeros(len(kept), *values.shape[1:])
     whole[kept] = values
     return whole.reshape(-1, num_windows * values.shape[1], *values.shape[2:])
-
-
-def _masked_norms(feature_extractor: Any, kernel: int, stride: int) -> list[MaskedGroupNorm]:
-    first = feature_extractor.conv_layers[0]
-    if not isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
-        return []
-    first.layer_norm = MaskedGroupNorm(first.layer_norm, kernel, stride)
-    first.gradient_checkpointing = False  # it would be computed again with another batch's lengths
-    return [first.layer_norm]
-
-
-def _masked_positions(embedding: Any) -> list[MaskedActivation]:
-    layers = getattr(embedding, "layers", ())
-    for layer in layers:
-        layer.activation = MaskedActivation(layer.activation)
-    return [layer.activation for layer in layers]
 
 
 @functools.lru_cache(maxsize=2)

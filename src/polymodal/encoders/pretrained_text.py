@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polymodal.contracts.sequences import Sequence
-from polymodal.encoders.base import Encoder, Transform
-from polymodal.encoders.extractor import package_version
+from polymodal.encoders.base import Transform
+from polymodal.encoders.extractor import Extractor, package_version
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.pretrained import (
     Backbone,
@@ -41,6 +41,7 @@ from polymodal.encoders.pretrained_batches import (
     place,
     resolve_precision,
 )
+from polymodal.encoders.pretrained_prefix import STEM, PrefixedEncoder, PrefixExtractor
 from polymodal.encoders.text_windows import TextWindows
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import mask_to_lengths, zero_padding
@@ -62,6 +63,7 @@ FAMILIES: Mapping[str, Family] = {
         model="DebertaV2Model",
         adapted=("query_proj", "value_proj"),
         attention="eager",
+        plain=False,  # the blocks are given relative positions, too
         options={},
     ),
 }
@@ -71,8 +73,11 @@ LONGER = ("truncate", "windows", "refuse")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
-class PretrainedTextEncoder(Encoder):
+class PretrainedTextEncoder(PrefixedEncoder):
     """Tokens of a pretrained model to one vector each, those at both ends included.
+
+    Where blocks are frozen, what they put out can be stored and read (`prefix`); embeddings alone
+    are looked up as fast as stored vectors are read.
 
     Args:
         name: A folder, or a name of the hub such as `klue/roberta-base`. The weights have to be
@@ -117,6 +122,7 @@ class PretrainedTextEncoder(Encoder):
         settings = _settings(self.checkpoint)
         self.feature_size, self.padding_token = settings.feature_size, settings.padding_token
         self.tokenize = settings.tokenization(self.checkpoint, max_length, longer)
+        self.layer = layer
         self.backbone = Backbone(
             self.checkpoint,
             self.checkpoint.family(FAMILIES),
@@ -150,11 +156,9 @@ class PretrainedTextEncoder(Encoder):
         Returns:
             `[batch, time, feature_size]` and the mask; zeros under the padding.
         """
-        missing = max(0, 1 - sequence.valid_mask.shape[1])
-        mask = functional.pad(sequence.valid_mask, (0, missing))
-        tokens = functional.pad(sequence.values, (0, missing)).masked_fill(
-            ~mask, self.padding_token
-        )
+        if self.reads_prefix:
+            return self._go_on(sequence)
+        tokens, mask = self._padded(sequence)
         size = self.tokenize.max_length
         if mask.shape[1] <= size:
             values = self._read(tokens, mask)
@@ -163,17 +167,76 @@ class PretrainedTextEncoder(Encoder):
             values = windows.join(self._read(*windows.cut(tokens)), mask.shape[1])
         return Sequence(zero_padding(values, mask), mask)
 
+    def prefix(self, precision: str) -> Extractor | str | None:
+        """Returns what computes the frozen beginning: see `Encoder.prefix`."""
+        depth, num_blocks = self.backbone.prefix_depth, len(self.backbone.blocks)
+        if depth is None:
+            return None
+        if depth == num_blocks:
+            return PrefixExtractor(self, precision, self._prefix_ends)
+        if self.backbone.frozen_depth not in (STEM, 0) and not self.backbone.is_plain:
+            return "the blocks of this model need more than the output of those before them"
+        if depth in (STEM, 0):
+            return "embeddings are looked up as fast as stored vectors are read"
+        if self.tokenize.longer == "windows":
+            return "the windows of a long text overlap (longer=windows)"
+        return PrefixExtractor(self, precision, self._prefix_ends)
+
+    @property
+    def prefix_size(self) -> int:
+        """Width of what the frozen beginning puts out."""
+        return self.feature_size
+
+    @property
+    def prefix_identity(self) -> str:
+        """The model, its files, what is done to texts, and where the beginning ends."""
+        model, checkpoint = type(self.backbone.model).__name__, self.checkpoint
+        tokens = f"{self.tokenize.max_length} tokens, {self.tokenize.longer}"
+        about = f"{model} {checkpoint.commit} {checkpoint.digest} {tokens}"
+        return f"{about} prefix: {self._prefix_ends}"
+
+    def encode_prefix(self, sequence: Sequence) -> Sequence:
+        """Runs the frozen beginning: see `PrefixedEncoder`."""
+        depth = self.backbone.prefix_depth
+        if depth is None or depth == len(self.backbone.blocks):
+            return self.encode(sequence)
+        tokens, mask = self._padded(sequence)
+        values = self.backbone.until(depth, **self._inputs(tokens, mask))
+        return Sequence(zero_padding(values, mask), mask)
+
+    @property
+    def _prefix_ends(self) -> str:
+        return self.backbone.prefix_words(self.backbone.prefix_depth, self.layer)
+
+    def _go_on(self, sequence: Sequence) -> Sequence:
+        """Encodes what the frozen beginning has put out."""
+        missing = max(0, 1 - sequence.valid_mask.shape[1])
+        mask = functional.pad(sequence.valid_mask, (0, missing))
+        values = zero_padding(functional.pad(sequence.values, (0, 0, 0, missing)), mask)
+        depth = self.backbone.prefix_depth
+        if depth is not None and depth != len(self.backbone.blocks):
+            values = self.backbone.beyond(depth, values, _attended(mask))
+        return Sequence(zero_padding(values, mask), mask)
+
+    def _padded(
+        self, sequence: Sequence
+    ) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+        missing = max(0, 1 - sequence.valid_mask.shape[1])
+        mask = functional.pad(sequence.valid_mask, (0, missing))
+        tokens: Tensor = functional.pad(sequence.values, (0, missing))
+        return tokens.masked_fill(~mask, self.padding_token), mask
+
     def _read(
         self, tokens: Int[Tensor, "text time"], mask: Bool[Tensor, "text time"]
     ) -> Float[Tensor, "text time feature"]:
-        # An absent text shows its first token of padding, so that attention has something to see.
-        first = torch.arange(mask.shape[1], device=mask.device) == 0
-        attended = mask | (first & ~mask.any(dim=1, keepdim=True))
-        values: Tensor = self.backbone(
-            input_ids=tokens.masked_fill(~mask, self.padding_token),
-            attention_mask=attended.long(),
-        )
+        values: Tensor = self.backbone(**self._inputs(tokens, mask))
         return values
+
+    def _inputs(
+        self, tokens: Int[Tensor, "text time"], mask: Bool[Tensor, "text time"]
+    ) -> dict[str, Tensor]:
+        shown = tokens.masked_fill(~mask, self.padding_token)
+        return {"input_ids": shown, "attention_mask": _attended(mask).long()}
 
 
 @dataclass(frozen=True)
@@ -406,6 +469,12 @@ class PretrainedTextEmbeddings(FrozenEncoder):
             name, revision, layer, pooling, max_length, longer, precision
         )
         super().__init__(extractor, normalise=normalise, clip=clip)
+
+
+def _attended(mask: Bool[Tensor, "text time"]) -> Bool[Tensor, "text time"]:
+    """An absent text shows its first frame of padding, so that attention has something to see."""
+    first = torch.arange(mask.shape[1], device=mask.device) == 0
+    return mask | (first & ~mask.any(dim=1, keepdim=True))
 
 
 @functools.lru_cache(maxsize=4)

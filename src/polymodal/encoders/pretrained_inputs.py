@@ -1,0 +1,350 @@
+"""What pretrained speech models are given: the waveform or its log-mel spectrum, and lengths.
+
+The normalisation over time of the base models of wav2vec 2.0 and the stacked convolutions of
+data2vec, which see padding in transformers, are told the lengths here: they see real frames only.
+
+Legend: batch = utterances, window = stretches of at most `max_length_s`, time = frames, sample =
+samples, channel = channels of a convolution, band = mel bands, feature = width.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polymodal.errors import ConfigError
+from polymodal.layers.masks import lengths_to_mask
+
+# Whisper's two convolutions: a vector for every two mel frames.
+WHISPER_STRIDE = 2
+
+
+class WaveformInput(nn.Module):
+    """What the families of wav2vec 2.0 are given: the waveform, and its mask.
+
+    Args:
+        model: The model; the two parts of it that would see padding are told the lengths.
+        sampling_rate_hz: Samples a second.
+
+    Raises:
+        ConfigError: The model has a batch normalisation that would see padding.
+    """
+
+    def __init__(self, model: Any, sampling_rate_hz: int) -> None:
+        super().__init__()
+        kernels, strides = model.config.conv_kernel, model.config.conv_stride
+        if getattr(model.config, "conv_pos_batch_norm", False):
+            raise ConfigError(
+                "the model normalises its positions over the batch (conv_pos_batch_norm)",
+                expected="a model whose output does not depend on the padding",
+            )
+        self.rate_hz = sampling_rate_hz / math.prod(strides)
+        self.num_features = int(model.config.hidden_size)
+        self._hidden_features: Tensor | None = None
+        model.encoder.register_forward_pre_hook(self._hide_features)
+        self.shortest = receptive_field(kernels, strides)
+        self._num_frames = model._get_feat_extract_output_lengths
+        self._norms = _masked_norms(model.feature_extractor, kernels[0], strides[0])
+        self._positions = _masked_positions(model.encoder.pos_conv_embed)
+
+    def forward(
+        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
+    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
+        """Returns what the model is given, and which of its frames are real.
+
+        Args:
+            samples: Waveforms, zeros behind them.
+            lengths: Number of real samples of each.
+
+        Returns:
+            Arguments of the model, and the mask of its output.
+        """
+        samples = functional.pad(samples, (0, max(0, self.shortest - samples.shape[1])))
+        # An absent window has a frame of silence, so that attention has something to look at.
+        audible = lengths.clamp(min=self.shortest)
+        num_frames = self._num_frames(audible)
+        for norm in self._norms:
+            norm.lengths = audible
+        for activation in self._positions:
+            activation.lengths = num_frames
+        attended = lengths_to_mask(audible, samples.shape[1])
+        width = int(self._num_frames(torch.tensor(samples.shape[1])))
+        mask = lengths_to_mask(num_frames, width) & (lengths > 0)[:, None]
+        return {"input_values": samples, "attention_mask": attended.long()}, mask
+
+    def num_frames(self, num_samples: int) -> int:
+        """Returns how many frames a stretch has.
+
+        Args:
+            num_samples: Its length, in samples.
+        """
+        return int(self._num_frames(torch.tensor(max(num_samples, self.shortest))))
+
+    def go_on(
+        self, num_frames: Int[Tensor, " window"], width: int
+    ) -> tuple[Bool[Tensor, "window time"], Bool[Tensor, "window time"]]:
+        """Prepares the model to go on from frames that were computed before.
+
+        Args:
+            num_frames: Number of real frames of each window.
+            width: Number of frames with those of padding.
+
+        Returns:
+            Which frames are attended to, one at least in each window, and which are real.
+        """
+        audible = num_frames.clamp(min=1)
+        for activation in self._positions:
+            activation.lengths = audible
+        attended = lengths_to_mask(audible, width)
+        return attended, attended & (num_frames > 0)[:, None]
+
+    def project(
+        self,
+        model: Any,
+        frames: Float[Tensor, "window time channel"],
+        hidden: Bool[Tensor, "window time"] | None,
+        features: Bool[Tensor, "window feature"] | None,
+    ) -> Float[Tensor, "window time feature"]:
+        """Does what the model does between its convolutions and its transformer.
+
+        Args:
+            model: The model.
+            frames: What its convolutions put out.
+            hidden: Which frames are hidden behind the model's own vector for that.
+            features: Which features of the projected frames are zero.
+
+        Returns:
+            Input of the transformer.
+        """
+        result = model.feature_projection(frames)
+        # In some models the normalised frames come with it.
+        projected: Tensor = result[0] if isinstance(result, tuple) else result
+        if hidden is not None:
+            vector = model.masked_spec_embed.to(projected.dtype)
+            projected = torch.where(hidden[..., None], vector, projected)
+        self._hidden_features = features
+        return projected
+
+    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window time"]:
+        """Returns which frames may be hidden in training."""
+        return mask
+
+    def hide(
+        self,
+        inputs: dict[str, Any],
+        hidden: Bool[Tensor, "window time"] | None,
+        features: Bool[Tensor, "window feature"] | None,
+    ) -> dict[str, Any]:
+        """Returns the arguments with frames hidden behind the model's own vector for that.
+
+        Args:
+            inputs: Arguments of the model.
+            hidden: Which frames are hidden.
+            features: Which features of the projected frames are zero.
+
+        Returns:
+            Arguments of the model.
+        """
+        self._hidden_features = features
+        return {**inputs, "mask_time_indices": hidden}
+
+    def _hide_features(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        if self._hidden_features is None:
+            return None
+        return (inputs[0].masked_fill(self._hidden_features[:, None], 0.0),)
+
+
+class WhisperInput(nn.Module):
+    """What Whisper is given: the log-mel spectrum of 30 s, silence behind the utterance.
+
+    Args:
+        extractor: Its feature extractor, for the settings of the spectrum.
+        num_samples: How much it always listens to.
+    """
+
+    filters: Tensor
+    shortest = 1
+
+    def __init__(self, extractor: Any, num_samples: int) -> None:
+        super().__init__()
+        self.hop, self.window_size = int(extractor.hop_length), int(extractor.n_fft)
+        self.rate_hz = extractor.sampling_rate / self.hop
+        self.num_features = int(extractor.feature_size)
+        self.num_samples = num_samples
+        filters = torch.from_numpy(np.asarray(extractor.mel_filters, dtype=np.float32))
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(
+        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
+    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
+        """Returns what the model is given, and which of its frames are real.
+
+        Args:
+            samples: Waveforms, zeros behind them.
+            lengths: Number of real samples of each.
+
+        Returns:
+            Arguments of the model, and the mask of its output.
+        """
+        step = self.hop * WHISPER_STRIDE
+        width = max(1, -(-samples.shape[1] // step))
+        mask = lengths_to_mask(-(-lengths // step), width)
+        return {"input_features": self._log_mel(samples)}, mask
+
+    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window mel_time"]:
+        """Returns which frames of the spectrum may be hidden in training."""
+        return mask.repeat_interleave(WHISPER_STRIDE, dim=1)
+
+    def hide(
+        self,
+        inputs: dict[str, Any],
+        hidden: Bool[Tensor, "window mel_time"] | None,
+        features: Bool[Tensor, "window band"] | None,
+    ) -> dict[str, Any]:
+        """Returns the arguments with frames and bands of the spectrum at 0.
+
+        Args:
+            inputs: Arguments of the model.
+            hidden: Which frames of the spectrum are hidden.
+            features: Which of its bands are hidden.
+
+        Returns:
+            Arguments of the model.
+        """
+        spectrum = inputs["input_features"]
+        if hidden is not None:
+            padded = functional.pad(hidden, (0, spectrum.shape[2] - hidden.shape[1]))
+            spectrum = spectrum.masked_fill(padded[:, None], 0.0)
+        if features is not None:
+            spectrum = spectrum.masked_fill(features[:, :, None], 0.0)
+        return {"input_features": spectrum}
+
+    def _log_mel(
+        self, samples: Float[Tensor, "window sample"]
+    ) -> Float[Tensor, "window band mel_time"]:
+        padded = functional.pad(samples.float(), (0, self.num_samples - samples.shape[1]))
+        window = torch.hann_window(self.window_size, device=samples.device)
+        spectrum = torch.stft(
+            padded, self.window_size, self.hop, window=window, return_complex=True
+        )
+        with torch.autocast(samples.device.type, enabled=False):
+            energies = self.filters.T @ spectrum[..., :-1].abs().square()
+        decades = energies.clamp(min=1e-10).log10()
+        # 80 dB below the loudest point of the utterance is the floor.
+        floor = decades.amax(dim=(1, 2), keepdim=True) - 8.0
+        return (torch.maximum(decades, floor) + 4.0) / 4.0
+
+
+class MaskedGroupNorm(nn.Module):
+    """Normalisation of each channel over the real frames of its utterance.
+
+    Args:
+        norm: What it takes the place of, with its parameters and their names.
+        kernel: Width of the convolution before it, in samples.
+        stride: Step of that convolution, in samples.
+
+    Attributes:
+        lengths: Number of real samples of each utterance, set before each call.
+    """
+
+    lengths: Tensor
+
+    def __init__(self, norm: nn.GroupNorm, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.kernel, self.stride = kernel, stride
+
+    def forward(
+        self, frames: Float[Tensor, "batch channel time"]
+    ) -> Float[Tensor, "batch channel time"]:
+        """Returns the normalised frames.
+
+        Args:
+            frames: Output of the convolution; what stands behind the real frames is finite.
+
+        Returns:
+            The same shape; no meaning behind the real frames.
+        """
+        counts = torch.div(self.lengths - self.kernel, self.stride, rounding_mode="floor") + 1
+        values = frames.float()
+        real = lengths_to_mask(counts, frames.shape[2])[:, :, None].to(values.dtype)
+        num = counts[:, None, None]
+        # Products with the mask, as these arrays are the largest and each pass over them is dear.
+        with torch.autocast(frames.device.type, enabled=False):
+            mean = values @ real / num
+            variance = (values - mean).square() @ real / num
+        scale = self.weight[:, None] * (variance + self.eps).rsqrt()
+        normalised = torch.addcmul(self.bias[:, None] - mean * scale, values, scale)
+        return normalised.to(frames.dtype)
+
+
+class MaskedActivation(nn.Module):
+    """An activation, with zeros behind the real frames, as at the end of an utterance alone.
+
+    Args:
+        activation: What it takes the place of.
+
+    Attributes:
+        lengths: Number of real frames of each utterance, set before each call.
+    """
+
+    lengths: Tensor
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(
+        self, frames: Float[Tensor, "batch channel time"]
+    ) -> Float[Tensor, "batch channel time"]:
+        """Returns the activated frames.
+
+        Args:
+            frames: Output of the layer before it.
+
+        Returns:
+            The same shape, zeros behind the real frames.
+        """
+        padding = ~lengths_to_mask(self.lengths, frames.shape[2])
+        activated: Tensor = self.activation(frames)
+        return activated.masked_fill(padding[:, None], 0.0)
+
+
+def receptive_field(kernels: list[int], strides: list[int]) -> int:
+    """Returns how many samples a stack of convolutions needs for one frame.
+
+    Args:
+        kernels: Widths of the convolutions, from the first to the last.
+        strides: Their steps.
+
+    Returns:
+        The number of samples.
+
+    Example:
+        >>> receptive_field([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
+        400
+    """
+    needed = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        needed = (needed - 1) * stride + kernel
+    return needed
+
+
+def _masked_norms(feature_extractor: Any, kernel: int, stride: int) -> list[MaskedGroupNorm]:
+    first = feature_extractor.conv_layers[0]
+    if not isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
+        return []
+    first.layer_norm = MaskedGroupNorm(first.layer_norm, kernel, stride)
+    first.gradient_checkpointing = False  # it would be computed again with another batch's lengths
+    return [first.layer_norm]
+
+
+def _masked_positions(embedding: Any) -> list[MaskedActivation]:
+    layers = getattr(embedding, "layers", ())
+    for layer in layers:
+        layer.activation = MaskedActivation(layer.activation)
+    return [layer.activation for layer in layers]
