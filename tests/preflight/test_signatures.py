@@ -94,6 +94,9 @@ MUST_BE_GIVEN = {
     "corpus/manifest": [CLASSES, "corpus.file=m.parquet"],
     "encoder/precomputed": ["encoder.features.signal=face", "encoder.features.feature_size=5"],
     "split/file": ["split.file=folds.json"],
+    "alert/apprise": ["alert.channel.credential_urls=[json://localhost]"],
+    "alert/email": ["alert.channel.sender=a@b", "alert.channel.recipients=[c@d]"],
+    "alert/webhook": ["alert.channel.webhook=https://localhost"],
 }
 
 

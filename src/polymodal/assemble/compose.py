@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from polymodal.assemble.layers import Layer, layer_of, watched_merge
 from polymodal.errors import ConfigError, nearest
 
 CONFIG_MODULE = "polymodal.configs"
@@ -29,12 +30,14 @@ class Composed:
         choices: Group to the chosen option.
         overrides: What the user asked for.
         name: Name of the experiment or study, or of the corpus and model.
+        layers: The files that it was composed of, in the order in which they were merged.
     """
 
     config: DictConfig
     choices: dict[str, Any]
     overrides: tuple[str, ...]
     name: str
+    layers: tuple[Layer, ...] = ()
 
     def resolved(self) -> dict[str, Any]:
         """Returns the tree as plain types, interpolations resolved.
@@ -74,18 +77,26 @@ def compose(
     Raises:
         ConfigError: An override does not parse, names an unknown key, group or option.
     """
-    extra = search_path(project or Path.cwd())
+    folder = project or Path.cwd()
+    extra = search_path(folder)
     GlobalHydra.instance().clear()
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
+        merged = watched_merge()
         try:
             config = hydra_compose(config_name, [*overrides, *extra], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(error, config_name, [*_choices(overrides), *extra]) from None
+        except (YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"a configuration file cannot be read: {_first_words(error)}",
+                remedy="`polymodal check` says where",
+            ) from None
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     OmegaConf.set_struct(config, True)
-    return Composed(config, choices, tuple(overrides), _name(choices, config_name))
+    layers = tuple(layer_of(one, (CONFIGS, folder / "configs")) for one in merged)
+    return Composed(config, choices, tuple(overrides), _name(choices, config_name), layers)
 
 
 def search_path(project: Path) -> list[str]:

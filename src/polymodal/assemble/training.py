@@ -38,11 +38,41 @@ def make_trainer(
     Raises:
         ConfigError: Lightning refuses an option, or the strategy no longer exists.
     """
-    options = dict(experiment.config["trainer"])
+    return trainer_of(
+        experiment.config["trainer"],
+        precision_of(experiment),
+        several=len(experiment.prototypes) > 1,
+        callbacks=callbacks,
+        logger=logger,
+    )
+
+
+def trainer_of(
+    section: Mapping[str, Any],
+    precision: Any,
+    *,
+    several: bool,
+    callbacks: Sequence[pl.Callback],
+    logger: Any,
+) -> pl.Trainer:
+    """Builds Lightning's trainer from a section.
+
+    Args:
+        section: Its options.
+        precision: Lightning's word.
+        several: Whether there are several modalities, any of which a batch may lack.
+        callbacks: The callbacks.
+        logger: The logger, or False.
+
+    Returns:
+        The trainer.
+
+    Raises:
+        ConfigError: Lightning refuses an option, or the strategy no longer exists.
+    """
+    options = {**section, "precision": precision}
     accelerator = resolve_accelerator(options["accelerator"])
     options["devices"] = resolve_devices(accelerator, options["devices"])
-    options["precision"] = precision_of(experiment)
-    several = len(experiment.prototypes) > 1
     strategy = resolve_strategy(options.pop("strategy"), accelerator, find_unused=several)
     trainer: pl.Trainer = build(
         {

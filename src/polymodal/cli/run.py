@@ -58,13 +58,11 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.cli.start import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.compose import compose
     from polymodal.assemble.runner import run_experiment
-    from polymodal.cli.start import checked
+    from polymodal.cli.start import composed_and_checked
     from polymodal.cli.summary import print_outcome
 
-    composed = compose(arguments.overrides or [SAMPLE])
-    outcome = run_experiment(composed, checked(composed))
+    outcome = run_experiment(*composed_and_checked(arguments.overrides or [SAMPLE]))
     if outcome is not None:
         print_outcome(outcome)
     return 0

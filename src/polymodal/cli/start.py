@@ -4,6 +4,7 @@ import gc
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def prepare(project: Path) -> None:
 
 
 def checked(composed: "Composed") -> dict[str, Any]:
-    """Resolves a configuration and refuses keys, values and targets that cannot work.
+    """Resolves a configuration and refuses what cannot work, as far as no data are needed for it.
 
     Args:
         composed: The configuration.
@@ -53,15 +54,38 @@ def checked(composed: "Composed") -> dict[str, Any]:
         Plain types.
 
     Raises:
-        ConfigError: With one line for every fault.
+        ConfigError: With some lines for every fault.
     """
-    from polymodal.assemble.compose import project_packages
-    from polymodal.assemble.variation import grid, varied
-    from polymodal.preflight.signatures import check_signatures
+    from polymodal.preflight.check import Report, check_fast, refuse
 
-    config = composed.resolved()
-    projects = project_packages(Path.cwd())
-    check_signatures(config, projects)
-    for options in grid(config.get("selection", {}).get("grid")):
-        check_signatures(varied(config, options), projects)
-    return config
+    report = Report()
+    check_fast(composed, report)
+    refuse(report)
+    return composed.resolved()
+
+
+def composed_and_checked(overrides: Sequence[str]) -> tuple["Composed", dict[str, Any]]:
+    """Composes a run and refuses what cannot work, overrides that cannot be used included.
+
+    Args:
+        overrides: In Hydra's grammar.
+
+    Returns:
+        The configuration, and the same as plain types.
+
+    Raises:
+        ConfigError: With some lines for every fault.
+    """
+    from polymodal.assemble.ranks import rank
+    from polymodal.preflight.check import Report, check_fast, refuse
+    from polymodal.preflight.composition import compose_all
+
+    composed, faults = compose_all(overrides)
+    report = Report(faults)
+    if composed is not None:
+        check_fast(composed, report)
+    refuse(report)
+    assert composed is not None  # otherwise there is a fatal finding
+    for one in report.findings if rank() == 0 else ():
+        print(f"warning: {one.text()}", file=sys.stderr)
+    return composed, composed.resolved()

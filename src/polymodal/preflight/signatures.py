@@ -4,12 +4,19 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from polymodal.assemble.build import INJECTED
+from polymodal.assemble.known import UNKNOWN
 from polymodal.errors import ConfigError, nearest
+from polymodal.preflight.findings import Finding, from_error
+from polymodal.preflight.removed import removed_from
 from polymodal.safety.targets import resolve_target
+
+# What Hydra itself reads in a section.
+SPECIAL = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
 
 TOP_LEVEL: Mapping[str, Any] = {
     "seed": int,
@@ -31,11 +38,48 @@ def check_signatures(config: Mapping[str, Any], projects: Sequence[str] = ()) ->
     Raises:
         ConfigError: With one line for every fault.
     """
-    faults = [*_top_level(config)]
-    for key, section in config.items():
-        faults += _section(section, str(key), INJECTED.get(str(key), frozenset()), projects)
+    faults = [one.text() for one in signature_findings(config, projects)]
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def signature_findings(
+    config: Mapping[str, Any], projects: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """Binds every section to the signature of what it names.
+
+    Args:
+        config: The composed configuration, resolved.
+        projects: Packages of the user's project.
+
+    Yields:
+        A finding for each key, value and target that cannot work.
+    """
+    yield from _top_level(config)
+    for key, section in config.items():
+        yield from _section(section, str(key), INJECTED.get(str(key), frozenset()), projects)
+
+
+def takes_boolean(config: Mapping[str, Any], key: str, *, projects: Sequence[str] = ()) -> bool:
+    """Tells whether an option is meant to be true or false.
+
+    Args:
+        config: The composed configuration, resolved.
+        key: Its dotted key.
+        projects: Packages of the user's project.
+    """
+    *path, name = key.split(".")
+    section: Any = config
+    for word in path:
+        section = section.get(word) if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or "_target_" not in section:
+        return TOP_LEVEL.get(key) is bool
+    try:
+        target = resolve_target(str(section["_target_"]), key, projects)
+    except ConfigError:
+        return False
+    hint = _hints(target).get(name, Any)
+    return hint is not Any and hint is not object and fits(True, hint)
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -53,7 +97,7 @@ def fits(value: Any, hint: Any) -> bool:
         (False, True, False, False)
     """
     origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
+    if hint is Any or value is UNKNOWN:
         return True
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in arguments)
@@ -67,6 +111,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping) and all(fits(one, arguments[1]) for one in value.values())
     if isinstance(origin, type) and issubclass(origin, Collection) and origin is not tuple:
         return isinstance(value, list) and all(fits(one, arguments[0]) for one in value)
+    if origin is tuple and isinstance(value, list) and Ellipsis not in arguments:
+        return len(value) == len(arguments) and all(map(fits, value, arguments))
     if isinstance(hint, type) and isinstance(value, str | int | float | bool):
         return hint is object
     return True
@@ -80,15 +126,15 @@ def _plain(value: Any, hint: type) -> bool:
     return isinstance(value, hint)
 
 
-def _top_level(config: Mapping[str, Any]) -> Iterator[str]:
+def _top_level(config: Mapping[str, Any]) -> Iterator[Finding]:
     for key, hint in TOP_LEVEL.items():
         if key in config and not fits(config[key], hint):
-            yield f"{key}={config[key]!r} has the wrong type\n  expected: {_words(hint)}"
+            yield _wrong_type(key, config[key], hint)
 
 
 def _section(
     section: Any, key: str, given: frozenset[str], projects: Sequence[str]
-) -> Iterator[str]:
+) -> Iterator[Finding]:
     if isinstance(section, list):
         for place, value in enumerate(section):
             yield from _section(value, f"{key}[{place}]", given, projects)
@@ -98,7 +144,7 @@ def _section(
         try:
             target = resolve_target(str(section["_target_"]), key, projects)
         except ConfigError as error:
-            yield str(error)
+            yield from_error(error, "target", f"{key}._target_")
             return
         yield from _arguments(section, key, target, given)
     for name, value in section.items():
@@ -107,25 +153,58 @@ def _section(
 
 def _arguments(
     section: Mapping[str, Any], key: str, target: Callable[..., Any], given: frozenset[str]
-) -> Iterator[str]:
+) -> Iterator[Finding]:
     parameters = _parameters(target)
     hints = _hints(target)
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    options = {k: v for k, v in section.items() if not (k.startswith("_") and k.endswith("_"))}
+    options = {k: v for k, v in section.items() if k not in SPECIAL}
     for name, value in options.items():
         if name in given or (name not in parameters and not anything):
-            known = sorted(set(parameters) - given)
-            hint = nearest(name, known)
-            yield f"{key}.{name} is unknown to {section['_target_']}\n  to do: {hint}"
+            yield _unknown(name, key, section, sorted(set(parameters) - given))
         elif name in hints and not isinstance(value, Mapping) and not fits(value, hints[name]):
-            yield f"{key}.{name}={value!r} has the wrong type\n  expected: {_words(hints[name])}"
-    for name, parameter in parameters.items():
-        required = parameter.default is parameter.empty
+            yield _wrong_type(f"{key}.{name}", value, hints[name])
+    positional = len(section.get("_args_") or ())
+    for place, (name, parameter) in enumerate(parameters.items()):
+        required = parameter.default is parameter.empty and place >= positional
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if required and not variadic and name not in options and name not in given:
-            yield f"{key}.{name} is missing\n  expected: {_words(hints.get(name, Any))}"
+            expected = _words(hints.get(name, Any))
+            found = f"{key}.{name} is missing"
+            yield Finding("missing option", f"{key}.{name}", found, expected)
 
 
+def _unknown(name: str, key: str, section: Mapping[str, Any], known: Sequence[str]) -> Finding:
+    """An option that its target does not take: removed by its library, or never there."""
+    target, dotted = str(section["_target_"]), f"{key}.{name}"
+    found = f"{dotted} is unknown to {target}"
+    if (removed := removed_from(target, name)) is not None:
+        return Finding(
+            "removed option", dotted, f"{found}: {removed.since}", remedy=removed.instead
+        )
+    if name.startswith("_"):
+        known = sorted(SPECIAL)
+    return Finding("unknown option", dotted, found, remedy=nearest(name, known))
+
+
+def _wrong_type(key: str, value: Any, hint: Any) -> Finding:
+    found = f"{key}={value!r} has the wrong type"
+    remedy = ""
+    if isinstance(value, str) and (number := _number(value)) is not None and fits(number, hint):
+        remedy = f"it is text; write the number {number!r}"
+    return Finding("wrong type", key, found, _words(hint), remedy)
+
+
+def _number(text: str) -> float | int | None:
+    """The number that a text stands for, also with a decimal comma."""
+    for kind in (int, float):
+        try:
+            return kind(text.strip().replace(",", "."))
+        except ValueError:
+            continue
+    return None
+
+
+@cache
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     try:
         return dict(inspect.signature(target).parameters)
@@ -133,6 +212,7 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         return {"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
 
 
+@cache
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
     try:
@@ -142,10 +222,29 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _words(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return " or ".join(map(str, get_args(hint)))
-    if get_origin(hint) is list:
-        return f"a list of {_words(get_args(hint)[0])}"
-    if isinstance(hint, type) and not get_args(hint):
-        return hint.__name__
-    return str(hint).replace("typing.", "").replace("collections.abc.", "")
+    return " or ".join(dict.fromkeys(_each_word(hint)))
+
+
+def _each_word(hint: Any) -> Iterator[str]:
+    """What an annotation allows, one by one, in the words of a YAML file."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        plain = [one for one in arguments if not _is_object(one)] or arguments
+        for one in plain:
+            yield from _each_word(one)
+    elif origin is Literal:
+        yield from map(str, arguments)
+    elif hint is type(None):
+        yield "null"
+    elif origin in (list, Sequence, Collection):
+        yield f"a list of {_words(arguments[0])}"
+    elif isinstance(hint, type) and not arguments:
+        yield hint.__name__
+    else:
+        yield str(hint).replace("typing.", "").replace("collections.abc.", "")
+
+
+def _is_object(hint: Any) -> bool:
+    """Whether it is a class of a library that no YAML can write, such as a tensor."""
+    plain = (int, float, bool, str, dict, list, type(None), Path)
+    return isinstance(hint, type) and not get_args(hint) and hint not in plain

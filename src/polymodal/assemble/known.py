@@ -1,0 +1,59 @@
+"""A configuration as plain types, as far as it can be known, and all that cannot."""
+
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+
+class Unknown:
+    """Takes the place of a value that cannot be known: it is missing, or leads nowhere."""
+
+    def __repr__(self) -> str:
+        return "???"
+
+
+UNKNOWN = Unknown()
+
+
+def as_far_as_known(config: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns a configuration as plain types, interpolations resolved.
+
+    Args:
+        config: The tree.
+
+    Returns:
+        The tree, with `UNKNOWN` for what is missing or leads nowhere; and dotted key to why. A
+        value that only passes on what is missing elsewhere has no reason of its own.
+
+    Example:
+        >>> tree = OmegaConf.create({"a": {"b": "???", "c": 1}, "d": "${a.b}"})
+        >>> as_far_as_known(tree)
+        ({'a': {'b': ???, 'c': 1}, 'd': ???}, {'a.b': 'a.b has no value'})
+    """
+    reasons: dict[str, str] = {}
+    values = _plain(config, "", reasons)
+    assert isinstance(values, dict)
+    return values, reasons
+
+
+def _plain(node: Any, key: str, reasons: dict[str, str]) -> Any:
+    if isinstance(node, DictConfig):
+        below = f"{key}." if key else ""
+        return {str(one): _value(node, one, f"{below}{one!s}", reasons) for one in node}
+    if isinstance(node, ListConfig):
+        return [_value(node, place, f"{key}[{place}]", reasons) for place in range(len(node))]
+    return node
+
+
+def _value(node: Any, name: Any, key: str, reasons: dict[str, str]) -> Any:
+    if OmegaConf.is_missing(node, name):
+        reasons[key] = f"{key} has no value"
+        return UNKNOWN
+    try:
+        return _plain(node[name], key, reasons)
+    except InterpolationToMissingValueError:
+        return UNKNOWN
+    except OmegaConfBaseException as error:
+        reasons[key] = f"{key}: {str(error).strip().splitlines()[0]}"
+        return UNKNOWN

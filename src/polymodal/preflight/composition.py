@@ -1,0 +1,95 @@
+"""Composes a configuration even where some overrides cannot be used: all of those are said."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from polymodal.assemble.compose import CONFIGS, Composed, compose
+from polymodal.assemble.origins import Origin
+from polymodal.errors import ConfigError
+from polymodal.preflight.findings import Finding, from_error
+from polymodal.preflight.yaml_values import unreadable
+
+
+def compose_all(
+    overrides: Sequence[str], *, config_name: str = "run", project: Path | None = None
+) -> tuple[Composed | None, list[Finding]]:
+    """Composes a configuration, leaving out overrides that cannot be used.
+
+    Args:
+        overrides: In Hydra's grammar.
+        config_name: Which root.
+        project: Folder that may have a `configs/`; the current one by default.
+
+    Returns:
+        The configuration, None where it cannot be composed at all; and what was wrong.
+    """
+    findings: list[Finding] = []
+    remaining = list(overrides)
+    while True:
+        try:
+            return compose(remaining, config_name=config_name, project=project), findings
+        except ConfigError as error:
+            place = _culprit(remaining, error, config_name, project)
+            if place is None:
+                return None, [*findings, *_in_files(error, project or Path.cwd())]
+            key = remaining[place].partition("=")[0].lstrip("+~")
+            origin = Origin(override=remaining.pop(place))
+            findings.append(from_error(error, "unusable override", key, origin))
+
+
+def _culprit(
+    overrides: Sequence[str], error: ConfigError, config_name: str, project: Path | None
+) -> int | None:
+    """The override without which another error comes, or none; the last ones first."""
+    if _is_of_files(error):
+        return None
+    likely = sorted(range(len(overrides)), key=lambda one: (_named(overrides[one], error), one))
+    for place in reversed(likely):
+        others = [one for number, one in enumerate(overrides) if number != place]
+        try:
+            compose(others, config_name=config_name, project=project)
+        except ConfigError as other:
+            if other.found != error.found and not _is_of_files(other):
+                return place
+            continue
+        chosen = overrides[place].partition("=")[0]
+        return None if chosen in ("experiment", "debug") and _is_in(error) else place
+    return None
+
+
+def _named(override: str, error: ConfigError) -> bool:
+    key, _, value = override.partition("=")
+    return key.lstrip("+~") in error.found or bool(value and value in error.found)
+
+
+def _is_of_files(error: ConfigError) -> bool:
+    return error.found.startswith("a configuration file cannot be read")
+
+
+def _is_in(error: ConfigError) -> bool:
+    """Whether Hydra says in which file the fault is."""
+    return error.found.startswith("In '") or "No match in the defaults list" in error.found
+
+
+def _in_files(error: ConfigError, project: Path) -> list[Finding]:
+    """A fault of a file: all files of the project that cannot be read, or the line of a default."""
+    files = sorted((project / "configs").rglob("*.yaml"))
+    findings = list(unreadable(files)) if _is_of_files(error) else []
+    return findings or [from_error(error, "composition", "defaults", _line_of(error, files))]
+
+
+def _line_of(error: ConfigError, files: Sequence[Path]) -> Origin | None:
+    """The line of a defaults list that an error of Hydra quotes."""
+    words = re.findall(r"'([^']+)'", error.found)
+    for file in (*files, *sorted(CONFIGS.rglob("*.yaml"))):
+        name = file.with_suffix("").as_posix()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        if words and error.found.startswith("In '") and not name.endswith(words[0]):
+            continue
+        for number, line in enumerate(lines, start=1):
+            for word in words:
+                group, _, option = word.rpartition("/")
+                if re.search(rf"{re.escape(group or word)}\b.*\b{re.escape(option)}\b", line):
+                    return Origin(file, number)
+    return None

@@ -1,0 +1,113 @@
+"""What the checks of one experiment share: its configuration, and what has been built of it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from polymodal.assemble.known import UNKNOWN
+from polymodal.assemble.origins import Origins
+from polymodal.errors import UserError
+from polymodal.preflight.findings import Finding, from_error
+
+
+@dataclass
+class Context:
+    """An experiment while it is checked.
+
+    Args:
+        config: The configuration as plain types, as far as it is known.
+        origins: Where its values were written.
+        projects: Packages of the user's project.
+        broken: Top-level keys that have a fatal finding, so that nothing is built of them.
+        built: What has been built: `task`, `scores`, `encoders`, `manifest`, `folds`, ...
+        notes: What the user should know beside the findings.
+    """
+
+    config: Mapping[str, Any]
+    origins: Origins = field(default_factory=Origins)
+    projects: tuple[str, ...] = ()
+    broken: set[str] = field(default_factory=set)
+    built: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def is_sound(self, *sections: str) -> bool:
+        """Tells whether sections are there, are known, and have no fatal finding.
+
+        Args:
+            sections: Such as `model`.
+        """
+        return all(
+            one in self.config and one not in self.broken and not has_unknown(self.config[one])
+            for one in sections
+        )
+
+    def refused(self, error: UserError, section: str, rule: str = "refused option") -> Finding:
+        """Returns what a part said when it was built, with the option that it speaks of.
+
+        Args:
+            error: What it said.
+            section: Dotted key of its section.
+            rule: As in `Finding`.
+        """
+        return from_error(error, rule, self._blamed(section, str(error)))
+
+    def _blamed(self, section: str, message: str) -> str:
+        """The option that a message names; of several the one that was set last."""
+        node: Any = self.config
+        for word in section.split("."):
+            node = node.get(word, {}) if isinstance(node, Mapping) else {}
+        options = dict(leaves(node, section)) if isinstance(node, Mapping) else {}
+        words = set(re.findall(r"\w+", message))
+        named = [key for key in options if re.split(r"[.\[]", key)[-1] in words]
+        named += [key for key in options if key in message and key not in named]
+        if not named:  # then one whose value it quotes
+            named = [key for key, value in options.items() if _quotes(message, value)]
+        ranked = sorted(named, key=self._rank)
+        return ranked[-1] if ranked else section
+
+    def _rank(self, key: str) -> tuple[int, int]:
+        if key in self.origins.overrides:
+            return (2, 0)
+        entry = self.origins.entry(key)
+        return (0, 0) if entry is None else (1, entry.layer)
+
+
+def _quotes(message: str, value: Any) -> bool:
+    if value is None or isinstance(value, bool | list):
+        return False
+    return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", message) is not None
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Walks the values of a configuration.
+
+    Args:
+        node: A mapping, a list or a value.
+        key: Its dotted key.
+
+    Yields:
+        Dotted key and value; lists are values.
+
+    Example:
+        >>> dict(leaves({"a": {"b": 1}, "c": [2]}))
+        {'a.b': 1, 'c': [2]}
+    """
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
+def has_unknown(node: Any) -> bool:
+    """Tells whether a value, or a value in it, is not known.
+
+    Args:
+        node: A mapping, a list or a value.
+    """
+    if isinstance(node, Mapping):
+        return any(has_unknown(one) for one in node.values())
+    if isinstance(node, list):
+        return any(has_unknown(one) for one in node)
+    return node is UNKNOWN
