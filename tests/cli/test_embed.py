@@ -51,7 +51,7 @@ def test_too_little_room_is_said_before_anything_is_computed(sample, workplace, 
 def test_without_a_frozen_encoder_there_is_nothing_to_store(polymodal):
     code, _, error = polymodal("embed", "encoder=characters", "model=unimodal", *SMALL)
     assert code == 2
-    assert "no encoder of this experiment is frozen: text" in error
+    assert "is frozen, or nothing of it is stored: text" in error
 
 
 def test_unknown_numbers_are_refused(sample):

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from polymodal.assemble.build import build
+from polymodal.assemble.prefixes import check_reuse
 from polymodal.assemble.variation import grid
 from polymodal.data.folds import Fold
 from polymodal.errors import ConfigError, ManifestError, nearest
@@ -28,6 +29,7 @@ def check(experiment: "Experiment", *, training: bool) -> None:
     sampling = experiment.config["data"]["sampling"]
     if sampling not in SAMPLINGS:
         raise ConfigError(f"data.sampling={sampling}", remedy=nearest(str(sampling), SAMPLINGS))
+    check_reuse(experiment.config)
     experiment.model(experiment.prototypes)
     balance = build(experiment.config["balance"], "balance")
     sizes = {name: encoder.feature_size for name, encoder in experiment.prototypes.items()}

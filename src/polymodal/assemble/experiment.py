@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from polymodal.assemble.build import build, deferred
 from polymodal.assemble.checks import check
+from polymodal.assemble.prefixes import Prefixes, find_prefixes, lacks_room
 from polymodal.assemble.sources import HAS_SOURCE, Reading, Stored, build_encoders, usable
 from polymodal.assemble.variation import varied
 from polymodal.contracts.manifest import Manifest, Utterance
@@ -27,6 +28,7 @@ from polymodal.data.shares import take_share
 from polymodal.data.signals import SignalReader
 from polymodal.data.text import read_text
 from polymodal.encoders.base import Encoder
+from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, ManifestError
 from polymodal.evaluation.library import build_score
@@ -59,8 +61,9 @@ class Experiment:
         prototypes: Encoders that are asked for their transforms and sizes, never trained.
         fingerprint: Of the corpus as it was read.
         remarks: What the user should know of the data.
-        features: Modality to (id to features), for frozen encoders.
+        features: Modality to (id to features), for frozen encoders and frozen beginnings.
         batch_s: Budget of a batch that was found for the device; None where it is given.
+        prefixes: The frozen beginnings of encoders, as far as they are read from the store.
     """
 
     config: Mapping[str, Any]
@@ -73,6 +76,7 @@ class Experiment:
     remarks: list[str]
     features: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     batch_s: float | None = None
+    prefixes: Prefixes = field(default_factory=Prefixes)
 
     @classmethod
     def prepare(
@@ -165,8 +169,23 @@ class Experiment:
         """Modality to its encoder, where that is not trained and its output is stored."""
         return {n: one for n, one in self.prototypes.items() if isinstance(one, FrozenEncoder)}
 
+    @property
+    def extractors(self) -> dict[str, Extractor]:
+        """Modality to what computes that of it which is stored."""
+        whole = {name: encoder.extractor for name, encoder in self.frozen.items()}
+        return {**whole, **self.prefixes.extractors}
+
+    def read_prefixes(self, precision: Any, *, training: bool) -> None:
+        """Decides which frozen beginnings of encoders are stored and read; `extract` computes them.
+
+        Args:
+            precision: Lightning's word for what is computed in.
+            training: Whether the run trains.
+        """
+        self.prefixes = find_prefixes(self.prototypes, self.config, precision, training=training)
+
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
-        """Computes what frozen encoders put out, once for all folds; kept from run to run.
+        """Computes what frozen parts put out, once for all folds; kept from run to run.
 
         Args:
             progress: Called with the modality, how many utterances are done, and of how many.
@@ -174,18 +193,28 @@ class Experiment:
         Raises:
             DataError: An utterance cannot be read or computed, or the store cannot be written.
         """
-        for name, encoder in self.frozen.items():
+        for name in self.extractors:
             seen = self.survey(name, progress)
+            if name in self.prefixes.extractors and self._leaves_out(name, seen):
+                continue
             fill(
                 seen,
                 num_workers=self.config["data"]["extract_workers"],
                 done=counting(seen, partial(progress, name)),
             )
-            speakers = {one.utterance_id: one.speaker for one in self._used}
-            self.features[name] = encoder.normalise_speakers(seen.features(), speakers)
+            self.features[name] = seen.features()
+        speakers = {one.utterance_id: one.speaker for one in self._used if self.frozen}
+        for name, encoder in self.frozen.items():
+            self.features[name] = encoder.normalise_speakers(self.features[name], speakers)
+
+    def _leaves_out(self, name: str, seen: Survey) -> bool:
+        reason = lacks_room(seen) if self.config["data"]["reuse_prefix"] == "auto" else None
+        if reason is not None:
+            self.prefixes.drop(name, reason)
+        return reason is not None
 
     def survey(self, name: str, progress: Callable[[str, int, int], None]) -> Survey:
-        """Looks up which features of a frozen encoder the store has.
+        """Looks up which features of a frozen encoder, or frozen beginning, the store has.
 
         Args:
             name: The modality.
@@ -197,12 +226,11 @@ class Experiment:
         Raises:
             DataError: An utterance cannot be read, or the store is damaged.
         """
-        encoder, data = self.frozen[name], self.config["data"]
-        source = self._source(encoder, cache_mb=0)
+        data, source = self.config["data"], self._source(self.prototypes[name], cache_mb=0)
         folder = Path(self.config["paths"]["store"]).expanduser()
         return survey(
             [(one.utterance_id, Reading(source, one)) for one in self._used],
-            encoder.extractor,
+            self.extractors[name],
             FeatureStore(folder, data["store_dtype"]),
             num_threads=data["extract_workers"],
             progress=partial(progress, f"reading for {name}"),
@@ -220,6 +248,8 @@ class Experiment:
         """
         torch.manual_seed(self.seed)
         encoders = build_encoders(self.config["encoder"])
+        for name in self.prefixes.extractors:
+            encoders[name].reads_prefix = True
         if fold.assignment:
             self._fit(encoders, self.training_part(fold))
         return TrainingModule(
@@ -375,7 +405,7 @@ class Experiment:
     def _readers(self) -> dict[str, Reader]:
         return {
             name: Stored(self.features[name])
-            if isinstance(encoder, FrozenEncoder)
+            if name in self.extractors
             else Chain(self._source(encoder, self.config["data"]["cache_mb"]), encoder.transform())
             for name, encoder in self.prototypes.items()
         }

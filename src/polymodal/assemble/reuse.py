@@ -95,7 +95,7 @@ def apply_run(
     ):
         for warning in experiment.remarks:
             display.say(f"warning: {warning}")
-        extract(experiment, session, display)
+        extract(experiment, session, display, training=False)
         _apply_folds(experiment, trained, session, part)
         if rank() == 0:
             session.scores |= _collect(experiment, session.path, part, whole=whole, out=out)

@@ -18,7 +18,13 @@ from polymodal.assemble.ranks import leave, rank
 from polymodal.assemble.selection import select
 from polymodal.assemble.session import Session, recording, stage_time
 from polymodal.assemble.subsets import apply_subsets
-from polymodal.assemble.training import apply, build_callbacks, fit, make_trainer
+from polymodal.assemble.training import (
+    apply,
+    build_callbacks,
+    fit,
+    make_trainer,
+    precision_of,
+)
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
 from polymodal.data.folds import Fold, read_folds, write_folds
@@ -32,7 +38,7 @@ from polymodal.training.progress import Display, ProgressCallback
 
 CHANGEABLE = ("resume", "tracker", "alert", "paths", "stages")
 # How fast data are read, not which data.
-CHANGEABLE_DATA = ("num_workers", "timeout_s", "cache_mb", "extract_workers")
+CHANGEABLE_DATA = ("num_workers", "timeout_s", "cache_mb", "extract_workers", "reuse_prefix")
 Outcome = tuple[Path, RunRecord]
 
 
@@ -79,7 +85,7 @@ def run_experiment(
         for warning in warnings(about) if rank() == 0 else ():
             shown.say(f"warning: {warning}")
         if not experiment.features:
-            extract(experiment, session, shown)
+            extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)
         if rank() == 0:
             session.scores |= pool(
@@ -98,20 +104,25 @@ def outcome(path: Path) -> Outcome | None:
     return (path, RunRecord.read(path / "run.json")) if rank() == 0 else None
 
 
-def extract(experiment: Experiment, session: Session, display: Display) -> None:
-    """Computes the features of frozen encoders, or finds them where they were kept.
+def extract(experiment: Experiment, session: Session, display: Display, *, training: bool) -> None:
+    """Computes what frozen encoders and beginnings put out, or finds it where it was kept.
 
     Args:
         experiment: The experiment.
         session: The run.
         display: Where to say how far it is.
+        training: Whether the run trains.
     """
+    experiment.read_prefixes(precision_of(experiment), training=training)
     with stage_time(session, "extract"):
         experiment.extract(
             lambda name, done, total: display.show(
                 f"extract · {name} · {done}/{total}", done / total, important=done == total
             )
         )
+    for name, words in experiment.prefixes.said.items():
+        session.notes.setdefault("frozen_prefix", {})[name] = words
+        display.say(f"frozen prefix of {name}: {words}")
 
 
 def _run_folds(

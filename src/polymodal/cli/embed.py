@@ -1,5 +1,7 @@
 """Fills the feature store: what the frozen encoders of an experiment put out, for its corpus.
 
+Of encoders that are trained it keeps what their frozen beginning puts out (data.reuse_prefix).
+
   polymodal embed experiment=emodb/egemaps corpus.root=DATA/emodb
   polymodal embed corpus=kemdy20 corpus.root=DATA encoder=[hubert_frozen,klue_roberta_frozen]
   polymodal embed encoder=hubert_frozen encoder.speech.pooling=none data.store_dtype=bfloat16
@@ -48,18 +50,22 @@ def main(arguments: argparse.Namespace) -> int:
     prepare(Path.cwd())
     from polymodal.assemble.compose import compose
     from polymodal.assemble.experiment import Experiment
+    from polymodal.assemble.training import precision_of
     from polymodal.cli.start import checked
 
     config = checked(compose(arguments.overrides))
     experiment = Experiment.prepare(config)
-    if not experiment.frozen:
+    experiment.read_prefixes(precision_of(experiment), training=True)
+    if not experiment.extractors:
+        said = [f"{name}: {words}" for name, words in experiment.prefixes.said.items()]
         raise ConfigError(
-            f"no encoder of this experiment is frozen: {', '.join(experiment.prototypes)}",
+            "no encoder of this experiment is frozen, or nothing of it is stored: "
+            f"{'; '.join(said) or ', '.join(experiment.prototypes)}",
             expected="one whose output can be stored",
             remedy="choose one such as encoder=egemaps or encoder=hubert_frozen; the others "
             "need no store",
         )
-    for name in experiment.frozen:
+    for name in experiment.extractors:
         print(_embed(experiment, name))
     return 0
 
@@ -131,21 +137,10 @@ def _plan(name: str, seen: "Survey") -> str:
     num_known = len(seen.keys)
     words = f"{name}: {seen.num_missing:,} of {num_known:,} utterances are missing in the store"
     if seen.missing:
-        words += f", about {_expected_bytes(seen) / 1e6:,.1f} MB"
+        words += f", about {seen.expected_bytes / 1e6:,.1f} MB"
     if num_without := seen.num_utterances - num_known:
         words += f"; {num_without:,} more have no {seen.extractor.source}"
     return words
-
-
-def _expected_bytes(seen: "Survey") -> int:
-    """Frames by their rate, of tokens one a character, otherwise one vector an utterance."""
-    extractor, vectors_a_unit = seen.extractor, 0.0
-    if extractor.source == "audio" and extractor.frame_rate_hz is not None:
-        vectors_a_unit = extractor.frame_rate_hz / extractor.sampling_rate_hz
-    elif extractor.source == "text" and getattr(extractor, "pooling", "") == "none":
-        vectors_a_unit = 1.0
-    num_vectors = sum(max(1.0, vectors_a_unit * one.amount) for one in seen.missing)
-    return round(num_vectors * seen.collection.bytes_a_row)
 
 
 def _check_room(seen: "Survey") -> None:
@@ -153,7 +148,7 @@ def _check_room(seen: "Survey") -> None:
 
     folder = seen.collection.folder
     existing = next(one for one in (folder, *folder.parents) if one.is_dir())
-    needed, free = _expected_bytes(seen), shutil.disk_usage(existing).free
+    needed, free = seen.expected_bytes, shutil.disk_usage(existing).free
     if needed > free:
         raise DataError(
             f"about {needed / 1e9:,.1f} GB are to be stored in {folder}, {free / 1e9:,.1f} GB are "

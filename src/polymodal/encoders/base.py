@@ -8,7 +8,7 @@ import numpy.typing as npt
 from torch import nn
 
 from polymodal.contracts.sequences import Sequence
-from polymodal.encoders.extractor import Extractor
+from polymodal.encoders.extractor import Prefix
 
 Transform = Callable[[Any], npt.NDArray[Any] | None]
 
@@ -69,7 +69,7 @@ class Encoder(nn.Module, ABC):
             Values `[batch, time', feature_size]` and their mask `[batch, time']`.
         """
 
-    def prefix(self, precision: str) -> Extractor | str | None:
+    def prefix(self, precision: str) -> Prefix | str | None:
         """Returns what computes the frozen beginning, whose output is the same in every epoch.
 
         Args:

@@ -83,6 +83,19 @@ class BatchedExtractor(Extractor, Protocol):
         """Frees the memory that extraction took; the next utterance takes it again."""
 
 
+@runtime_checkable
+class Prefix(Extractor, Protocol):
+    """What computes the frozen beginning of an encoder that is trained.
+
+    Attributes:
+        ends: Where the beginning ends, in words.
+    """
+
+    @property
+    def ends(self) -> str:
+        """Where the beginning ends, in words."""
+
+
 def package_version(package: str, extra: str) -> str:
     """Returns the version of an installed optional package.
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Transform
-from polymodal.encoders.extractor import Extractor, package_version
+from polymodal.encoders.extractor import Prefix, package_version
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.pretrained import (
     Backbone,
@@ -210,7 +210,7 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         changed = self._augmented(sequence)
         return by_window(self._hear, changed, self.prepare.window, self.input.shortest)
 
-    def prefix(self, precision: str) -> Extractor | str | None:
+    def prefix(self, precision: str) -> Prefix | str | None:
         """Returns what computes the frozen beginning: see `Encoder.prefix`."""
         depth = self._prefix_depth
         if depth is None:
@@ -259,11 +259,14 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
 
     def _go_on(self, sequence: Sequence) -> Sequence:
         """Encodes what the frozen beginning has put out."""
+        missing = max(0, 1 - sequence.valid_mask.shape[1])
+        mask = functional.pad(sequence.valid_mask, (0, missing))
+        states = functional.pad(sequence.values, (0, 0, 0, missing))
         if self._prefix_depth == len(self.backbone.blocks):
-            return Sequence(zero_padding(sequence.values, sequence.valid_mask), sequence.valid_mask)
+            return Sequence(zero_padding(states, mask), mask)
         assert isinstance(self.input, WaveformInput), "nothing of Whisper's beginning is stored"
         window = self.prepare.window and self.input.num_frames(self.prepare.window)
-        return by_window(self._hear_on, sequence, window, 1)
+        return by_window(self._hear_on, Sequence(states, mask), window, 1)
 
     def _hear_on(
         self, states: Float[Tensor, "window time prefix"], num_frames: Int[Tensor, " window"]
@@ -271,7 +274,6 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         depth, given = self._prefix_depth, self.input
         assert depth is not None, "nothing is frozen"
         assert isinstance(given, WaveformInput), "nothing of Whisper's beginning is stored"
-        states = functional.pad(states, (0, 0, 0, max(0, 1 - states.shape[1])))
         attended, mask = given.go_on(num_frames, states.shape[1])
         if depth == STEM:
             hidden, features = self._hidden_frames(mask), self._hidden_features(states)

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Transform
-from polymodal.encoders.extractor import Extractor, package_version
+from polymodal.encoders.extractor import Prefix, package_version
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.pretrained import (
     Backbone,
@@ -167,7 +167,7 @@ class PretrainedTextEncoder(PrefixedEncoder):
             values = windows.join(self._read(*windows.cut(tokens)), mask.shape[1])
         return Sequence(zero_padding(values, mask), mask)
 
-    def prefix(self, precision: str) -> Extractor | str | None:
+    def prefix(self, precision: str) -> Prefix | str | None:
         """Returns what computes the frozen beginning: see `Encoder.prefix`."""
         depth, num_blocks = self.backbone.prefix_depth, len(self.backbone.blocks)
         if depth is None:

@@ -71,6 +71,20 @@ class Survey:
         """Number of utterances whose features are missing."""
         return sum(len(one.ids) for one in self.missing)
 
+    @property
+    def expected_bytes(self) -> int:
+        """About how large what is missing will be.
+
+        Frames by their rate, of tokens one a character, otherwise one vector an utterance.
+        """
+        extractor, vectors_a_unit = self.extractor, 0.0
+        if extractor.source == "audio" and extractor.frame_rate_hz is not None:
+            vectors_a_unit = extractor.frame_rate_hz / extractor.sampling_rate_hz
+        elif extractor.source == "text" and getattr(extractor, "pooling", "") == "none":
+            vectors_a_unit = 1.0
+        num_vectors = sum(max(1.0, vectors_a_unit * one.amount) for one in self.missing)
+        return round(num_vectors * self.collection.bytes_a_row)
+
     def features(self) -> StoredFeatures:
         """Returns what reads the features, once nothing is missing any more."""
         return self.collection.features({one: self.found[key] for one, key in self.keys.items()})
