@@ -20,6 +20,7 @@ from polymodal.training.optimizers import build_optimizer
 from polymodal.training.tasks import Task
 
 NUM_STEPS = 1000  # of the training that a schedule is tried with
+NUM_SHOWN = 50  # of a training whose learning rates are compared
 UNKNOWN_WIDTH = 64  # stands for that of an encoder that was not built
 
 
@@ -166,6 +167,41 @@ def try_scheduler(config: Mapping[str, Any], optimizer: torch.optim.Optimizer) -
         deferred(config["scheduler"])(optimizer, NUM_STEPS)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"scheduler ({config['scheduler']['_target_']}): {error}") from None
+
+
+def try_seeded(section: Mapping[str, Any], key: str, **given: Any) -> Any:
+    """Builds a part with the same random numbers each time.
+
+    Args:
+        section: Its options.
+        key: Where they stand.
+        given: Arguments that the program gives.
+
+    Raises:
+        UserError: It refuses its options.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build(section, key, **given)
+
+
+def try_rates(config: Mapping[str, Any]) -> list[float]:
+    """Returns the learning rate of every step of a short training.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        UserError: The optimiser or the schedule refuses its options.
+    """
+    optimizer = try_optimizer(config)
+    schedule = deferred(config["scheduler"])(optimizer, NUM_SHOWN)
+    rates = []
+    for _ in range(NUM_SHOWN):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        schedule.step()
+    return rates
 
 
 def try_trainer(config: Mapping[str, Any], precision: Any) -> None:

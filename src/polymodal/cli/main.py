@@ -13,6 +13,7 @@ from polymodal.errors import RunFailedError, StoppedError, UserError, nearest
 
 COMMANDS: Mapping[str, str] = {
     "run": "train, test and record one experiment",
+    "check": "all that is wrong with an experiment, before anything is spent on it",
     "test": "score a finished run on a split or on other data",
     "predict": "write a prediction table for any manifest, labelled or not",
     "embed": "fill the feature store for the frozen encoders of an experiment",

@@ -1,7 +1,7 @@
 """Checks an experiment before anything is spent on it: all that is wrong, at once."""
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,10 +13,14 @@ from polymodal.assemble.known import as_far_as_known
 from polymodal.assemble.origins import Origins, origins_of
 from polymodal.errors import ConfigError
 from polymodal.preflight import keys
+from polymodal.preflight.composition import compose_all
 from polymodal.preflight.construction import construction
 from polymodal.preflight.context import Context
 from polymodal.preflight.cross_field import cross_field
+from polymodal.preflight.data import data
+from polymodal.preflight.effects import effects
 from polymodal.preflight.findings import Finding, located
+from polymodal.preflight.rehearsal import rehearsal
 from polymodal.preflight.signatures import signature_findings, takes_boolean
 from polymodal.preflight.yaml_values import changed_values
 
@@ -111,6 +115,39 @@ def check_fast(composed: Composed, report: Report) -> Context:
         report.add(cross_field(context), origins)
     context.broken |= {_section(one.key) for one in report.fatal}
     return context
+
+
+def check_all(
+    overrides: Sequence[str], *, full: bool = False, with_effects: bool = False
+) -> Report:
+    """Checks all that can be known of a run before anything is spent on it.
+
+    Args:
+        overrides: In Hydra's grammar.
+        full: Whether every file of the corpus is opened, not a sample.
+        with_effects: Whether options are changed one by one, to find those without effect.
+
+    Returns:
+        What was found, how long each part took, and what the training will cost.
+    """
+    report = Report()
+    with report.timed("compose"):
+        composed, faults = compose_all(overrides)
+    report.add(faults, Origins())
+    if composed is None:
+        report.notes.append("nothing else was checked: the configuration cannot be composed")
+        return report
+    context = check_fast(composed, report)
+    with report.timed("data"):
+        report.add(data(context, full=full), context.origins)
+    with report.timed("rehearsal"):
+        findings, report.estimates = rehearsal(context)
+        report.add(findings, context.origins)
+    if with_effects:
+        with report.timed("effects"):
+            report.add(effects(context), context.origins)
+    report.notes += context.notes
+    return report
 
 
 def refuse(report: Report) -> None:

@@ -68,18 +68,32 @@ def takes_boolean(config: Mapping[str, Any], key: str, *, projects: Sequence[str
         key: Its dotted key.
         projects: Packages of the user's project.
     """
+    hint = annotation(config, key, projects)
+    return hint is not Any and hint is not object and fits(True, hint)
+
+
+def annotation(config: Mapping[str, Any], key: str, projects: Sequence[str] = ()) -> Any:
+    """Returns the type that an option's constructor asks for.
+
+    Args:
+        config: The composed configuration, resolved.
+        key: Dotted key of the option.
+        projects: Packages of the user's project.
+
+    Returns:
+        The annotation; `Any` where there is none.
+    """
     *path, name = key.split(".")
     section: Any = config
     for word in path:
         section = section.get(word) if isinstance(section, Mapping) else None
     if not isinstance(section, Mapping) or "_target_" not in section:
-        return TOP_LEVEL.get(key) is bool
+        return TOP_LEVEL.get(key, Any)
     try:
         target = resolve_target(str(section["_target_"]), key, projects)
     except ConfigError:
-        return False
-    hint = _hints(target).get(name, Any)
-    return hint is not Any and hint is not object and fits(True, hint)
+        return Any
+    return _hints(target).get(name, Any)
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -1,0 +1,104 @@
+"""Says what is wrong with an experiment before any data or accelerator time is spent on it.
+
+  polymodal check experiment=sample/fusion
+  polymodal check experiment=emodb/egemaps corpus.root=DATA/emodb --full
+  polymodal check model.num_heads=5 --json
+  polymodal check experiment=mine --effects       options whose change makes no difference
+
+It checks keys, values and targets, what must fit together, the data, and one batch of noise
+through the real model. `polymodal run` does all but the last two by itself.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from polymodal.preflight.check import Report
+    from polymodal.preflight.findings import Finding
+
+COLOURS = {"fatal": "red", "warning": "yellow"}
+WORDS = {
+    "parameters": "{:,} parameters",
+    "trainable": "{:,} of them trained",
+    "state_mb": "{:,} MB for weights, gradients and the optimiser",
+    "activations_mb": "about {:,} MB for a batch in float32",
+    "batches_per_epoch": "{:,} batches an epoch",
+    "epoch_on_this_cpu_s": "about {:,} s an epoch on this CPU",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal check`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options, as of run")
+    parser.add_argument("--full", action="store_true", help="open every file, not a sample")
+    parser.add_argument(
+        "--effects", action="store_true", help="change options one by one: which have no effect?"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Checks and prints.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0, or 2 where something fatal was found.
+    """
+    from polymodal.cli.run import SAMPLE
+    from polymodal.cli.start import prepare
+
+    prepare(Path.cwd())
+    from polymodal.preflight.check import check_all
+
+    report = check_all(
+        arguments.overrides or [SAMPLE], full=arguments.full, with_effects=arguments.effects
+    )
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        _print(report)
+    return 2 if report.fatal else 0
+
+
+def _print(report: "Report") -> None:
+    from polymodal.cli.runs import console
+
+    page = console()
+    for one in report.findings:
+        _print_finding(page, one)
+    for note in report.notes:
+        page.print(f"note: {note}", style="dim", markup=False, highlight=False)
+    said = [WORDS[name].format(one) for name, one in report.estimates.items() if name in WORDS]
+    if said:
+        page.print(f"estimate: {', '.join(said)}", markup=False, highlight=False)
+    page.print(_verdict(report), highlight=False)
+
+
+def _print_finding(page: "Console", one: "Finding") -> None:
+    from rich.text import Text
+
+    first, *rest = one.text().splitlines()
+    page.print(Text.assemble((one.severity, COLOURS[one.severity]), f": {first}"))
+    for line in rest:
+        page.print(Text(line))
+
+
+def _verdict(report: "Report") -> str:
+    fatal, warnings = len(report.fatal), len(report.findings) - len(report.fatal)
+    rehearsed = report.seconds.get("rehearsal", 0.0)
+    others = sum(report.seconds.values()) - rehearsed
+    took = f"in {others:.1f} s, and {rehearsed:.1f} s for the rehearsal"
+    if not report.findings:
+        return f"[green]nothing is wrong[/], as far as can be known now ({took})"
+    colour = "red" if fatal else "yellow"
+    return f"[{colour}]{fatal} fatal, {warnings} warnings[/] ({took})"

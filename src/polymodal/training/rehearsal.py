@@ -1,0 +1,134 @@
+"""What one training step shows: the loss, which parameters it reaches, its memory and its time."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+
+@dataclass
+class Rehearsed:
+    """What a rehearsal has shown.
+
+    Args:
+        loss: Of the training batch.
+        unreached: Trainable parameters that got no gradient, by name.
+        infinite: Parameters whose gradient is no number, by name.
+        logged: Names of all that was logged.
+        num_parameters: All parameters.
+        num_trainable: Those that are trained.
+        saved_mb: What the forward pass keeps for the backward pass of one batch, in MB.
+        state_mb: Weights, gradients and the optimiser's state, in MB.
+        step_s: Seconds of the quickest step on this machine's CPU.
+        num_utterances: Utterances of that step.
+    """
+
+    loss: float = math.nan
+    unreached: list[str] = field(default_factory=list)
+    infinite: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+    num_parameters: int = 0
+    num_trainable: int = 0
+    saved_mb: float = 0.0
+    state_mb: float = 0.0
+    step_s: float = math.inf
+    num_utterances: int = 0
+
+
+class Rehearsal(Callback):
+    """Watches a training of a few batches.
+
+    Attributes:
+        seen: What has been seen so far.
+    """
+
+    def __init__(self) -> None:
+        self.seen = Rehearsed()
+        self._saved: dict[int, int] = {}
+        self._hooks: Any = None
+        self._began = 0.0
+        self._reached: set[str] = set()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts parameters."""
+        sizes = [(one.numel(), one.requires_grad) for one in pl_module.parameters()]
+        self.seen.num_parameters = sum(size for size, _ in sizes)
+        self.seen.num_trainable = sum(size for size, trained in sizes if trained)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begins to note what the forward pass keeps."""
+        self._saved, self._began = {}, time.perf_counter()
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._note, lambda kept: kept)
+        self._hooks.__enter__()
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """Ends the notes of the forward pass."""
+        self._close()
+        self.seen.loss = float(loss.detach())
+        weights = {one.untyped_storage().data_ptr() for one in pl_module.parameters()}
+        kept = sum(size for place, size in self._saved.items() if place not in weights)
+        self.seen.saved_mb = max(self.seen.saved_mb, kept / 1e6)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes which parameters have a gradient."""
+        trained = [(n, p) for n, p in pl_module.named_parameters() if p.requires_grad]
+        self._reached |= {name for name, one in trained if one.grad is not None}
+        self.seen.unreached = [name for name, _ in trained if name not in self._reached]
+        self.seen.infinite = [
+            name for name, one in trained if one.grad is not None and not one.grad.isfinite().all()
+        ]
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Notes the time of the step, and the memory of the optimiser."""
+        step_s = time.perf_counter() - self._began
+        if step_s < self.seen.step_s:
+            self.seen.step_s, self.seen.num_utterances = step_s, len(batch)
+        held = sum(_bytes(one) for one in pl_module.parameters())
+        held += sum(_bytes(one) for one in pl_module.parameters() if one.requires_grad)
+        for optimizer in trainer.optimizers:
+            state = [one for of in optimizer.state.values() for one in of.values()]
+            held += sum(_bytes(one) for one in state if isinstance(one, Tensor))
+        self.seen.state_mb = held / 1e6
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes what was logged."""
+        self.seen.logged = sorted(trainer.callback_metrics)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ends the notes where a step has failed."""
+        self._close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Ends the notes where a step has failed."""
+        self._close()
+
+    def _note(self, kept: Tensor) -> Tensor:
+        storage = kept.untyped_storage()
+        self._saved[storage.data_ptr()] = storage.nbytes()
+        return kept
+
+    def _close(self) -> None:
+        if self._hooks is not None:
+            self._hooks.__exit__(None, None, None)
+            self._hooks = None
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
