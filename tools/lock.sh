@@ -18,7 +18,7 @@ compile() {
     echo "requirements/$output: $(grep -c '^[a-zA-Z].*==' "requirements/$output") packages"
 }
 
-extras="--extra opensmile --extra embedded --extra signals --extra pretrained --extra dev"
+extras="--extra opensmile --extra embedded --extra signals --extra pretrained --extra wandb --extra mlflow --extra tensorboard --extra dev"
 wheels=${PIP_FIND_LINKS:-$(.lock-venv/bin/pip config get global.find-links 2>/dev/null || true)}
 
 # uv prefers a local version (+cpu) where it sees one, so the CUDA lock must not see the CPU wheel.
