@@ -33,6 +33,7 @@ def _holds(whole, part) -> bool:
 def test_every_group_has_its_options():
     assert {group for group, _ in OPTIONS} == set(
         [
+            "alert",
             "balance",
             "callbacks",
             "corpus",

@@ -176,6 +176,7 @@ def test_it_runs(polymodal, folders, request, name):
         options += ["corpus.num_speakers=6", "corpus.num_utterances=8"]
     code, _, error = polymodal("run", f"experiment={name}", *options)
     assert code == 0, error
+    assert "  at: " not in error  # as what the check finds is shown
     (record,) = Path("runs").glob("*/run.json")
     scores = json.loads(record.read_text())["scores"]
     main = {"sample/valence_arousal": "ccc", "kote/text": "macro_f1"}.get(name, "uar")

@@ -230,7 +230,10 @@ def _choices(overrides: Sequence[str]) -> list[str]:
 
 
 def _known_keys(config_name: str, chosen: Sequence[str]) -> list[str]:
-    return list(_keys(hydra_compose(config_name, list(chosen))))
+    try:
+        return list(_keys(hydra_compose(config_name, list(chosen))))
+    except (HydraException, OmegaConfBaseException):  # the fault is in what they choose
+        return []
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -266,7 +269,8 @@ def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> Confi
     text = str(error).strip()
     if found := re.search(r"Could not override '([^']+)'", text):
         known = _known_keys(config_name, chosen)
-        if found.group(1) not in known:  # else it is a value that does not fit
+        # Known: a value that does not fit. Nothing known: a file has the fault.
+        if known and found.group(1) not in known:
             return _unknown(found.group(1), known)
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found.group(1).partition("/")

@@ -95,13 +95,13 @@ class Origins:
         """
         if key in self.choices:
             return Origin(override=self.choices[key])
-        if key not in self._last and f"{key}._target_" in self._last:
-            return self._last[f"{key}._target_"].origin
         for above in _upwards(key):
             if above in self.overrides:
                 return Origin(override=self.overrides[above])
-            if entry := self._last.get(above):
-                return self._followed(entry, {key}) if above == key else entry.origin
+            if above == key and (entry := self._last.get(key)) is not None:
+                return self._followed(entry, {key})
+            if entry := self._last.get(f"{above}._target_") or self._last.get(above):
+                return entry.origin
         return None
 
     def entry(self, key: str) -> Entry | None:
@@ -223,7 +223,7 @@ def _entry(
     if not isinstance(node, yaml.ScalarNode):
         return Entry(key, origin, layer, kind)
     tag = node.tag.rpartition(":")[2]
-    return Entry(key, origin, layer, kind, str(node.value), node.style is None, tag)
+    return Entry(key, origin, layer, kind, str(node.value), not node.style, tag)
 
 
 def _overridden(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:

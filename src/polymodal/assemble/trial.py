@@ -146,11 +146,20 @@ def try_optimizer(config: Mapping[str, Any]) -> torch.optim.Optimizer:
     Raises:
         UserError: It refuses its options.
     """
-    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
+    groups = [{"params": [_one_number()]}]
     try:
         return build_optimizer(deferred(config["optimizer"]), groups, fused=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer ({config['optimizer']['_target_']}): {error}") from None
+
+
+def usual_optimizer() -> torch.optim.Optimizer:
+    """Returns an optimiser for one number, for schedules where the chosen one has a fault."""
+    return torch.optim.SGD([_one_number()], lr=0.1)
+
+
+def _one_number() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(1))
 
 
 def try_scheduler(config: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:

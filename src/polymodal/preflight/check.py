@@ -166,6 +166,7 @@ def refuse(report: Report) -> None:
 def _key_checks(config: dict[str, Any], origins: Origins) -> Iterator[Finding]:
     yield from keys.unread_keys(config, origins)
     yield from keys.sections_without_target(config, origins)
+    yield from keys.unread_headers(origins)
     yield from keys.keys_of_two_files(origins)
     yield from keys.hidden_files(origins, Path.cwd())
     yield from keys.lost_values(origins)

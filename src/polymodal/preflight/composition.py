@@ -42,7 +42,9 @@ def _culprit(
     overrides: Sequence[str], error: ConfigError, config_name: str, project: Path | None
 ) -> int | None:
     """The override without which another error comes, or none; the last ones first."""
-    if _is_of_files(error):
+    if _is_of_files(error) or not any(
+        _quoted(error)[-1:] and _quoted(error)[-1] in one for one in overrides
+    ):
         return None
     likely = sorted(range(len(overrides)), key=lambda one: (_named(overrides[one], error), one))
     for place in reversed(likely):
@@ -53,8 +55,7 @@ def _culprit(
             if other.found != error.found and not _is_of_files(other):
                 return place
             continue
-        chosen = overrides[place].partition("=")[0]
-        return None if chosen in ("experiment", "debug") and _is_in(error) else place
+        return place
     return None
 
 
@@ -67,9 +68,9 @@ def _is_of_files(error: ConfigError) -> bool:
     return error.found.startswith("a configuration file cannot be read")
 
 
-def _is_in(error: ConfigError) -> bool:
-    """Whether Hydra says in which file the fault is."""
-    return error.found.startswith("In '") or "No match in the defaults list" in error.found
+def _quoted(error: ConfigError) -> list[str]:
+    """What an error quotes."""
+    return re.findall(r"'([^']+)'", error.found)
 
 
 def _in_files(error: ConfigError, project: Path) -> list[Finding]:
@@ -80,16 +81,13 @@ def _in_files(error: ConfigError, project: Path) -> list[Finding]:
 
 
 def _line_of(error: ConfigError, files: Sequence[Path]) -> Origin | None:
-    """The line of a defaults list that an error of Hydra quotes."""
-    words = re.findall(r"'([^']+)'", error.found)
-    for file in (*files, *sorted(CONFIGS.rglob("*.yaml"))):
-        name = file.with_suffix("").as_posix()
+    """The line of a defaults list that has all that an error of Hydra quotes."""
+    every = (*files, *sorted(CONFIGS.rglob("*.yaml")))
+    names = {file.relative_to(file.parents[1]).with_suffix("").as_posix() for file in every}
+    parts = [part for word in _quoted(error) if word not in names for part in word.split("/")]
+    for file in every:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-        if words and error.found.startswith("In '") and not name.endswith(words[0]):
-            continue
         for number, line in enumerate(lines, start=1):
-            for word in words:
-                group, _, option = word.rpartition("/")
-                if re.search(rf"{re.escape(group or word)}\b.*\b{re.escape(option)}\b", line):
-                    return Origin(file, number)
+            if parts and all(part in line for part in parts):
+                return Origin(file, number)
     return None

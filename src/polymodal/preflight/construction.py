@@ -83,13 +83,14 @@ def _model(context: Context) -> Iterator[Finding]:
 
 
 def _optimizer(context: Context) -> Iterator[Finding]:
-    from polymodal.assemble.trial import try_optimizer, try_scheduler
+    from polymodal.assemble.trial import try_optimizer, try_scheduler, usual_optimizer
 
-    if not context.is_sound("optimizer"):
-        return
-    optimizer, findings = _tried(context, "optimizer", partial(try_optimizer, context.config))
-    yield from findings
-    if optimizer is not None and context.is_sound("scheduler"):
+    optimizer = None
+    if context.is_sound("optimizer"):
+        optimizer, findings = _tried(context, "optimizer", partial(try_optimizer, context.config))
+        yield from findings
+    if context.is_sound("scheduler"):
+        optimizer = optimizer or usual_optimizer()
         yield from _tried(context, "scheduler", partial(try_scheduler, context.config, optimizer))[
             1
         ]

@@ -74,7 +74,9 @@ class Context:
 
 
 def _quotes(message: str, value: Any) -> bool:
-    if value is None or isinstance(value, bool | list):
+    if isinstance(value, list):
+        return any(_quotes(message, one) for one in value)
+    if value is None or isinstance(value, bool):
         return False
     return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", message) is not None
 

@@ -1,7 +1,6 @@
 """The data of an experiment: its rows, labels, folds, leaks and files, before they are needed."""
 
 from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -76,11 +75,12 @@ def _is_absent(context: Context, error: UserError) -> bool:
 def _sources(context: Context) -> Iterator[Finding]:
     """Encoders that find nothing to read, and rows that lack a modality and must not."""
     from polymodal.assemble.sources import usable
+    from polymodal.encoders.stand_in import StandIn
 
     sources = context.built.get("sources") or {}
     if not sources or not context.is_sound("data") or None in sources.values():
         return
-    readers: Any = {name: SimpleNamespace(source=source) for name, source in sources.items()}
+    readers = {name: StandIn(source, feature_size=1) for name, source in sources.items()}
     try:
         manifest = usable(context.built["manifest"], readers, context.config["data"]["missing"])
         context.built["manifest"] = manifest
@@ -209,9 +209,10 @@ def _rates(context: Context) -> Iterator[Finding]:
         low = rates.filter(rates < encoder.sampling_rate_hz)
         if len(low):
             key = f"encoder.{name}"
+            option = "sampling_rate_hz" in context.config["encoder"][name]
             yield Finding(
                 "sampling rate",
-                key,
+                f"{key}.sampling_rate_hz" if option else key,
                 f"{len(low)} of {frame.height} utterances have {low.min()} Hz, and {key} wants "
                 f"{encoder.sampling_rate_hz} Hz: what is above {low.min() // 2} Hz is empty",
                 remedy=f"set {key}.sampling_rate_hz={low.min()} where the encoder has that option",

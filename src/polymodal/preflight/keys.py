@@ -1,6 +1,8 @@
 """Keys: those that nobody reads, that two files set, and those that are missing."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -15,6 +17,8 @@ from polymodal.errors import nearest
 from polymodal.preflight.findings import Finding
 
 # Sections that the program reads itself, option by option; the others feed what they name.
+HEADER = re.compile(r"\s*#\s*@package\b")
+SOME_HEADER = re.compile(r"\s*(#\s*@.*)?$")
 MIXED = "key of two files"
 READ_HERE = ("data", "paths", "selection", "alert")
 # Sections that name what is built, and those that hold several of them.
@@ -71,12 +75,18 @@ def unread_keys(config: Mapping[str, Any], origins: Origins) -> Iterator[Finding
     for key, value in config.items():
         if key in known or (key in origins.interpolated and key not in ("experiment", "debug")):
             continue
-        if key in ("experiment", "debug") and not value:
+        if key in ("experiment", "debug") and (not value or _is_late(key, origins)):
             continue
         yield _unread(key, known, origins)
     for section in READ_HERE:
         if isinstance(config.get(section), Mapping):
             yield from _options(section, config[section], origins)
+
+
+def _is_late(group: str, origins: Origins) -> bool:
+    """Whether a file of a group has a package header that Hydra does not read."""
+    files = [one.file for one in origins.layers if one.name.startswith(f"{group}/")]
+    return any(file is not None and late_header(file) is not None for file in files)
 
 
 def _unread(key: str, known: Sequence[str], origins: Origins) -> Finding:
@@ -107,6 +117,42 @@ def _unread(key: str, known: Sequence[str], origins: Origins) -> Finding:
                 origin=Origin(layer.file, _header_line(layer.file)),
             )
     return Finding("unread key", key, f"nothing reads the key {key!r}", remedy=nearest(key, known))
+
+
+def unread_headers(origins: Origins) -> Iterator[Finding]:
+    """Finds lines `# @package …` that Hydra does not read, as another comment stands before them.
+
+    Args:
+        origins: Where the values of the configuration were written.
+
+    Yields:
+        One finding a file.
+    """
+    for layer in origins.layers:
+        line = None if layer.file is None else late_header(layer.file)
+        if line is not None:
+            yield Finding(
+                "wrong package",
+                layer.package or layer.name,
+                f"{layer.name}: Hydra does not read its line `# @package …`",
+                "it before any other comment",
+                "move it to the top of the file",
+                origin=Origin(layer.file, line),
+            )
+
+
+def late_header(file: Path) -> int | None:
+    """Returns the line of a `# @package …` that stands below another comment.
+
+    Args:
+        file: A file of configuration.
+
+    Returns:
+        The line; None where there is none, or Hydra reads it.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines()
+    place = next((n for n, line in enumerate(lines) if HEADER.match(line)), 0)
+    return None if all(map(SOME_HEADER.match, lines[:place])) else place + 1
 
 
 def _header_line(file: Path) -> int:
@@ -171,7 +217,7 @@ def sections_without_target(config: Mapping[str, Any], origins: Origins) -> Iter
         if type(section).__name__ == "Unknown":
             continue
         names = list(section) if isinstance(section, Mapping) else []
-        near = [one for one in names if "target" in str(one)]
+        near = get_close_matches("_target_", [str(one) for one in names], n=1)
         found = f"{key} does not say what it is: it has no `_target_`"
         remedy = (
             f"write _target_ instead of {near[0]}"
