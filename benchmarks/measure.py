@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import corpora, extraction, fusion, heads, loop, store, verdict, votes
+from benchmarks import corpora, extraction, fusion, heads, loop, prefix, store, verdict, votes
 from benchmarks.rows import Row, row
 from polymodal.data.batches import LengthBucketSampler
 from polymodal.record.environment import versions
@@ -88,6 +88,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "votes": votes.votes,
     "store": store.store,
     "extraction": extraction.extraction,
+    "prefix": prefix.prefix,
 }
 
 
