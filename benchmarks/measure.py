@@ -17,7 +17,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import corpora, extraction, fusion, heads, loop, prefix, store, verdict, votes
+from benchmarks import (
+    corpora,
+    extraction,
+    fusion,
+    heads,
+    loop,
+    prefix,
+    preflight,
+    store,
+    verdict,
+    votes,
+)
 from benchmarks.rows import Row, row
 from polymodal.data.batches import LengthBucketSampler
 from polymodal.record.environment import versions
@@ -89,6 +100,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "store": store.store,
     "extraction": extraction.extraction,
     "prefix": prefix.prefix,
+    "preflight": preflight.preflight,
 }
 
 
