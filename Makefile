@@ -18,7 +18,7 @@ UPGRADE ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test format lint types unit doctest fix soak bench lock clean
+.PHONY: help venv demo test format lint types unit doctest fix soak bench lock versions clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ bench: venv ## measure against peers and limits
 
 lock: ## resolve requirements/*.txt anew (UPGRADE=--upgrade for newer releases)
 	@$(STAGE) run lock -- sh tools/lock.sh $(UPGRADE)
+
+versions: ## test against the oldest and newest releases that are allowed (20 minutes, 7 GB)
+	@$(STAGE) run versions -- $(PYTHON) tools/test_versions.py
 
 clean: ## remove the environment and every cache
 	rm -rf .venv .lock-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -16,7 +16,7 @@ from polymodal.assemble.compose import options
 EXPERIMENTS = ("sample/fusion", "emodb/egemaps", "emotiontts_ko/fusion", "kemdy20/fusion")
 NUM_ROUNDS = 3
 
-# Parts 1 to 4 of the check of one experiment, in a process of its own; prints what it had to import.
+# Parts 1 to 4 of the check of an experiment, in a process of its own; prints what it imported.
 CHECK = """
 import json, sys
 from pathlib import Path
