@@ -1,0 +1,1 @@
+"""Rewrites configurations and code of older releases for the installed ones."""
