@@ -15,6 +15,7 @@ from polymodal.record.environment import versions
 from polymodal.record.kept import COARSEST_NS
 
 NUM_RUNS = 10_000
+VERSIONS = versions()
 ALL = ["runs"]
 FILTERED = ["runs", "status=failed", "corpus=sample", "test/uar>0.7", "optimizer.lr<0.001"]
 DIFFERING = ["runs", "--differ", "-n", "1000", "--csv"]
@@ -64,7 +65,7 @@ def _write(folder: Path, number: int) -> None:
         "duration_s": draw.uniform(1, 1000),
         "command": ["polymodal", "run", "experiment=sample/text", f"seed={number % 5}"],
         "host": {"name": "here", "pid": number, "platform": "x" * 45, "cores": 2},
-        "versions": versions(),
+        "versions": VERSIONS,
         "code": {"commit": f"{number % 20:040x}", "dirty": False},
         "data": {"fingerprint": "0" * 64, "rows": 660, "classes": {"joy": 330, "calm": 330}},
         "notes": {"stage_s": {"fit": draw.random(), "test": draw.random()}, "more": "x" * 300},

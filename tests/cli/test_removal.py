@@ -110,7 +110,7 @@ def test_no_link_is_followed(polymodal, runs, workplace):
 
 def test_a_run_goes_into_the_archive_and_comes_back(polymodal, runs):
     before = {path: path.read_bytes() for path in (runs / "alone").rglob("*") if path.is_file()}
-    code, out, error = polymodal("runs", "alone", "--archive", "--yes")
+    code, _, error = polymodal("runs", "alone", "--archive", "--yes")
     assert (code, error) == (0, "")
     assert left(runs) == EVERY - {"alone"} | {"archive"}
     names = {path.name for path in (runs / "archive").iterdir()}

@@ -24,7 +24,7 @@ MAY: dict[str, set[str]] = {
     "evaluation": set(),
     "training": {"data", "encoders", "features", "models", "evaluation"},
     "record": {"safety"},
-    "pages": {"evaluation", "record"},
+    "pages": {"evaluation", "record", "safety"},
     "study": {"record", "voting", "evaluation", "pages"},
     "assemble": EVERYTHING - {"cli", "preflight"},
     "preflight": EVERYTHING - {"cli"},
