@@ -24,6 +24,7 @@ from polymodal.record.files import write_whole
 
 PARTS = ("test", "val", "train")
 STEPS = ("epoch", "step", "fold")  # of a line of the journal
+MOST_CURVES = 12
 MOST_ERRORS = 20
 MOST_SPEAKERS = 100
 UNTOLD = ("classes", "leaks")  # of the data: shown by themselves
@@ -211,11 +212,13 @@ def _progress(page: RunPage) -> str:
     losses = [one for one in ("train/loss", "val/loss") if one in moving]
     scores = sorted(one for one in moving if one.startswith("val/") and one not in losses)
     scores.sort(key=lambda name: name != f"val/{page.monitor}")
+    scores, more = scores[:MOST_CURVES], len(scores) - MOST_CURVES
     pictures = [charts.progress({one: lines[one] for one in losses}, "loss")] if losses else []
     pictures += [charts.progress({one: lines[one]}, one.partition("/")[2]) for one in scores]
     if "train/lr" in moving:
         pictures.append(charts.progress({"train/lr": lines["train/lr"]}, "learning rate"))
-    return html.grid([html.figure(one, kind="narrow") for one in pictures], 2, "grid two")
+    told = f"<p>{more:,} further curves stand in metrics.jsonl.</p>" if more > 0 else ""
+    return html.grid([html.figure(one, kind="narrow") for one in pictures], 2, "grid two") + told
 
 
 def _confusion_rows(page: RunPage) -> list[list[str]]:
