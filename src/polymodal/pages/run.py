@@ -12,13 +12,19 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.contracts.predictions import ID, SPEAKER, PredictionTable
+from polymodal.contracts.predictions import SPEAKER, PredictionTable
 from polymodal.contracts.run import RunRecord
 from polymodal.evaluation.confusion import confusion_matrix
 from polymodal.evaluation.scores import Score
-from polymodal.evaluation.summary import accuracy_by_speaker, by_class, intervals_of, reliability
+from polymodal.evaluation.summary import (
+    accuracy_by_speaker,
+    by_class,
+    intervals_of,
+    reliability,
+    surest_errors,
+)
 from polymodal.pages import charts, html, text
-from polymodal.pages.details import contribution_rows, contributions, leaks
+from polymodal.pages.details import Heard, contribution_rows, contributions, errors, leaks
 from polymodal.pages.text import NONE, finite, interval, number
 from polymodal.record.files import write_whole
 
@@ -28,19 +34,6 @@ MOST_CURVES = 12
 MOST_ERRORS = 20
 MOST_SPEAKERS = 100
 UNTOLD = ("classes", "leaks")  # of the data: shown by themselves
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What an utterance was.
-
-    Args:
-        words: Its transcript; None where there is none.
-        audio: Its sound as the address of a player, such as `data:audio/wav;base64,...`.
-    """
-
-    words: str | None = None
-    audio: str | None = None
 
 
 @dataclass(frozen=True)
@@ -328,21 +321,10 @@ def _errors(page: RunPage) -> str:
     """The utterances of which the model was surest, and wrong."""
     if (table := page.first) is None:
         return ""
-    sure = pl.Series("sure", table.probabilities().max(axis=1))
-    wrong = table.frame.with_columns(sure).filter(pl.col("predicted") != pl.col("label"))
-    worst = wrong.sort("sure", ID, descending=[True, False]).head(MOST_ERRORS)
-    if worst.is_empty():
-        return "<p>Every utterance was recognised.</p>"
-    heard = page.heard(worst[ID].to_list())
-    rows = [["utterance", "speaker", "true", "said", "sure", ""]]
-    for row in worst.iter_rows(named=True):
-        one = heard.get(row[ID], Heard())
-        player = f'<audio controls preload="none" src="{html.safe(one.audio)}"></audio>'
-        told = html.safe(one.words or "") + (f"<br>{player}" if one.audio else "")
-        cells = [row[ID], row.get(SPEAKER) or NONE, row["label"], row["predicted"]]
-        rows.append([*map(str, cells), number(row["sure"]), told])
-    note = f"{wrong.height:,} of {len(table):,} are wrong; those of which the model was surest:"
-    return f"<p>{note}</p>{html.table(rows, words=(0, 1, 2, 3, 5), raw=True)}"
+    worst = surest_errors(table, MOST_ERRORS)
+    wrong = table.frame.filter(pl.col("predicted") != pl.col("label")).height
+    note = f"<p>{wrong:,} of {len(table):,} are wrong; those of which the model was surest:</p>"
+    return note * bool(worst) + errors(worst, page.heard)
 
 
 def _data(page: RunPage) -> str:
