@@ -3,7 +3,6 @@
 import json
 import math
 import random
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -173,15 +172,3 @@ def _epoch(
         {**where, "step": step - 3, "train/loss": round(train, 6), "train/lr": lr},
         {**where, "val/loss": round(loss, 6), "val/uar": round(uar, 6)},
     ]
-
-
-def remake(folder: Path, num_runs: int, *, epochs: int = 20) -> None:
-    """Writes run folders into an empty folder.
-
-    Args:
-        folder: What is in it is removed.
-        num_runs: How many.
-        epochs: Length of a journal.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    write_runs(folder, num_runs, epochs=epochs)

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 WORTH_PACKING = 20_000  # bytes
@@ -26,8 +27,9 @@ class Answer:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
     def packed(self) -> "Answer":
-        """Returns the same, compressed where that is worth it."""
+        """The same, compressed where that is worth it."""
         if len(self.body) < WORTH_PACKING:
             return self
         headers = {**self.headers, "Content-Encoding": "gzip"}

@@ -123,22 +123,25 @@ class Collection:
         """
         return inside(self.folder(run), relative)
 
-    def since(self, version: int, instance: str) -> str:
+    def since(self, version: int, instance: str, most: int = 0) -> str:
         """Tells what has changed.
 
         Args:
             version: What the page knows; 0 for nothing.
             instance: Of the collection that told it so.
+            most: How many rows are wanted, so that a page has something to show; 0 for all.
 
         Returns:
-            JSON: the new version, changed rows (newest first), keys that are gone, and how many
-            folders are broken.
+            JSON: the new version, changed rows (newest first) and how many were left out, keys that
+            are gone, and what cannot be read.
         """
-        self.refresh()
+        if not most:  # the first rows come as they are known: nobody waits for a look
+            self.refresh()
         with self._lock:
             whole = instance != self.instance or version > self.version
             changed = [one for one in self.runs.values() if whole or one.version > version]
-            rows = ",".join(map(self._line, newest_first(changed)))
+            kept = newest_first(changed)[: most or None]
+            rows = ",".join(map(self._line, kept))
             gone = [] if whole else [key for key, at in self.gone.items() if at > version]
             head = {
                 "version": self.version,
@@ -146,6 +149,7 @@ class Collection:
                 "whole": whole,
                 "gone": gone,
                 "total": len(self.runs),
+                "rest": len(changed) - len(kept),
                 "broken": [words for _, words in self.broken.values()],
             }
         return f'{to_json(head)[:-1]}, "rows": [{rows}]}}'
@@ -185,14 +189,14 @@ class Collection:
         for folder, signature in found.items():
             key = f"{place}/{folder}"
             run = self.runs.get(key)
-            known = run.signature if run is not None else self.broken.get(key, (None,))[0]
+            known = run.signature if run is not None else self.broken.get(key, (None, ""))[0]
             if known != signature:
                 changed |= self._read(place, folder, signature, version)
-        for known in (self.runs, self.broken):
-            for key in [one for one in known if _is_gone(one, place, found)]:
-                del known[key]
-                self.gone[key] = version
-                changed = True
+        for key in [one for one in (*self.runs, *self.broken) if _is_gone(one, place, found)]:
+            self.runs.pop(key, None)
+            self.broken.pop(key, None)
+            self.gone[key] = version
+            changed = True
         return changed
 
     def _read(self, place: int, folder: str, signature: Signature, version: int) -> bool:

@@ -94,8 +94,8 @@ class Routes:
 
     def runs(self, query: Query) -> Answer:
         """What has changed since a version."""
-        since = _whole_number(query, "since")
-        return as_json(self.collection.since(since, _first(query, "instance") or ""))
+        since, most = _whole_number(query, "since"), _whole_number(query, "most")
+        return as_json(self.collection.since(since, _first(query, "instance") or "", most))
 
     def filter(self, query: Query) -> Answer:
         """Keys of the runs that words such as `status=failed` mean."""

@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
     def _say(self, answer: Answer, *, body: bool = True) -> None:
         headers = getattr(self, "headers", {})  # none before they are read
         if "gzip" in headers.get("Accept-Encoding", ""):
-            answer = answer.packed()
+            answer = answer.packed
         self.send_response(answer.status)
         for name, value in {**HEADERS, **answer.headers}.items():
             self.send_header(name, value)

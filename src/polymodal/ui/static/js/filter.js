@@ -60,6 +60,7 @@ function say() {
   const said = byId("said");
   said.classList.toggle("fault", Boolean(fault));
   if (fault) return said.replaceChildren(fault);
+  if (state.rest) return said.replaceChildren(`${count(state.rows.size + state.rest, "run")}, loading`);
   const filtered = state.words || state.status || state.within;
   const parts = filtered ? [`${state.shown.length.toLocaleString("en")} of ${count(state.rows.size, "run")}`] : [count(state.rows.size, "run")];
   const within = state.within ? h("button", { type: "button", class: "chip", onclick: () => { state.within = null; apply(); } }, "within the brushed axes", h("span", { "aria-hidden": "true" }, " ×")) : null;

@@ -11,6 +11,7 @@ import * as table from "./table.js";
 import * as tray from "./tray.js";
 
 const POLL_MS = 2000;
+const FIRST_ROWS = 200; // are drawn before the others have come
 const VIEWS = ["runs", "curves", "parallel", "differences"];
 const KEPT = "polymodal.columns";
 const drawn = new Map(); // view to its module, loaded when it is first looked at
@@ -19,25 +20,30 @@ const drawn = new Map(); // view to its module, loaded when it is first looked a
 const place = new URLSearchParams(location.hash.slice(1));
 history.replaceState(null, "", location.pathname + location.hash);
 
+/** Asks what has changed; says whether there is more to be had at once. */
 async function poll() {
   try {
-    const news = take(await ask("/api/runs", { since: state.version, instance: state.instance }));
+    const told = await ask("/api/runs", { since: state.version, instance: state.instance, most: first ? FIRST_ROWS : 0 });
+    const news = take(told);
     live("live", "live");
     if (news.whole || news.added.length || news.changed.length || news.gone.length) await digest(news);
+    return told.rest > 0;
   } catch (error) {
     live("lost", error instanceof Refusal ? error.message : "the server does not answer");
     if (!(error instanceof TypeError) && !(error instanceof Refusal)) console.error(error);
+    return false;
   }
 }
 
-let first = true;
+let first = true; // nothing is drawn yet
+let whole = false; // all that there was is drawn
 async function digest(news) {
-  if (first) restore();
+  if (!whole && !state.rest) restore();
   await table.update(news);
   filter.drawStatuses();
   tray.draw();
-  if (first || state.words) filter.apply();
-  first = false;
+  if (first || state.words || !whole) filter.apply();
+  [first, whole] = [false, whole || !state.rest];
   details.refresh(news.changed.map((row) => row.key));
   if (news.dropped.length) tell("chosen", []);
   drawn.get(state.view)?.then((view) => view.news(news));
@@ -54,8 +60,9 @@ function live(kind, words) {
 
 async function forever() {
   for (;;) {
-    if (!document.hidden) await poll();
-    await new Promise((go) => {
+    const more = !document.hidden && (await poll());
+    if (more) await new Promise((go) => setTimeout(go)); // what there is is painted first
+    else await new Promise((go) => {
       const timer = setTimeout(go, POLL_MS);
       document.addEventListener("visibilitychange", () => { clearTimeout(timer); go(); }, { once: true });
     });
@@ -86,7 +93,7 @@ function remember() {
   if (state.sort.field !== "started" || state.sort.dir !== "desc") words.set("sort", `${state.sort.dir} ${state.sort.field}`);
   for (const key of state.chosen.keys()) words.append("run", key);
   const hash = words.toString();
-  if (!first && hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
+  if (whole && hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
 }
 
 function begin() {

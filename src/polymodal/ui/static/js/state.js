@@ -13,6 +13,7 @@ export const state = {
   version: 0,
   instance: "",
   rows: new Map(), // key to row
+  rest: 0, // rows that are still to come
   broken: [],
   chosen: new Map(), // key to look, in the order of choosing
   view: "runs",
@@ -48,7 +49,9 @@ export function take(news) {
   for (const key of gone) if (!news.rows.some((row) => row.key === key)) state.rows.delete(key);
   const dropped = [...state.chosen.keys()].filter((key) => !state.rows.has(key));
   for (const key of dropped) state.chosen.delete(key);
-  Object.assign(state, { version: news.version, instance: news.instance, broken: news.broken });
+  // What was told in part is asked for again as a whole.
+  const next = news.rest ? { version: 0, instance: "" } : { version: news.version, instance: news.instance };
+  Object.assign(state, { ...next, rest: news.rest, broken: news.broken });
   return { added, changed, gone, dropped, whole: news.whole };
 }
 
