@@ -146,7 +146,7 @@ function definition(id) {
     return { ...shared, field: id, minWidth: 90, width: Math.min(230, Math.max(96, 34 + 7.4 * name.length)), cssClass: "right", hozAlign: "right", headerHozAlign: "right", formatter: (cell) => text(option(cell.getValue())) };
   }
   const [minWidth, widthGrow] = WIDTHS[name] ?? [];
-  const size = minWidth ? { minWidth, widthGrow } : { width: { status: 128, started: 96, seed: 66, duration_s: 84, kind: 78 }[name] };
+  const size = minWidth ? { minWidth, widthGrow } : { width: { status: 128, started: 112, seed: 66, duration_s: 84, kind: 78 }[name] };
   const right = RIGHT.includes(name) ? { cssClass: "right", hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc" } : {};
   const tint = name === "name" && window.innerWidth >= 700 ? { frozen: true } : {};
   return { ...shared, field: name, ...size, ...right, ...tint, formatter: FORMATTERS[name] ?? ((cell) => text(printable(cell.getValue() ?? ""))) };
@@ -192,7 +192,7 @@ function scoreCell(name) {
     const good = lowerIsBetter(name) ? 1 - share : share;
     cell.getElement().style.setProperty("--share", `${(0.42 * good ** 2).toFixed(3)}`);
     cell.getElement().classList.add("heat");
-    const top = value === (lowerIsBetter(name) ? low : high) && state.rows.size > 1;
+    const top = high > low && value === (lowerIsBetter(name) ? low : high);
     return h(top ? "b" : "span", { title: top ? `${figure(value)}, the best` : figure(value) }, score(value));
   };
 }
