@@ -26,6 +26,7 @@ from benchmarks import (
     prefix,
     preflight,
     store,
+    ui,
     verdict,
     votes,
 )
@@ -101,6 +102,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "extraction": extraction.extraction,
     "prefix": prefix.prefix,
     "preflight": preflight.preflight,
+    "ui": ui.ui,
 }
 
 

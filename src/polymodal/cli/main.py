@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "compare": "paired comparison of runs: difference, interval, p",
     "runs": "list the runs here",
     "show": "show one run or study",
+    "ui": "all runs as one page in the browser: table, curves, differences, live",
     "report": "one page of a run or study: scores, curves, errors, data, how to repeat it",
     "features": "list the feature store, and remove what is no longer used",
     "corpus": "raw corpus to manifest, with every row that was refused and why",
