@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from polymodal.record.filters import read_config
+from polymodal.record.configs import leaves, read_config
 from polymodal.ui.collection import Collection
-from polymodal.ui.options import Options, _flat
+from polymodal.ui.options import Options, _shown
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def options(tmp_path):
 
 
 def flat(folder):
-    return dict(pair for name, one in read_config(folder).items() for pair in _flat(str(name), one))
+    return {key: _shown(one) for key, one in leaves(read_config(folder))}
 
 
 def test_columns_have_each_runs_value(tmp_path, write_run, options):

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunError
-from polymodal.record.index import PARTS, alive_or_killed, list_runs, read_record
+from polymodal.record.index import PARTS, alive_or_killed, find_runs, read_record
 from polymodal.safety.paths import inside
 from polymodal.ui.answers import to_json
 from polymodal.ui.journal import last_values
@@ -168,13 +167,9 @@ class Collection:
             self._rested = time.monotonic() + max(SHORTEST_REST_S, REST * took)
 
     def _first_look(self, place: int) -> None:
-        """Takes the records from the list of runs, which may be quicker than the folders."""
+        """Takes the records from the list of runs, which is quicker than the folders."""
         found = dict(_signatures(self.roots[place]))
-        records, broken = list_runs(self.roots[place])
-        counts = Counter(one.run_id for one in records)  # a copied folder has its original's id
-        unsure = {line.partition(":")[0] for line in broken}
-        unsure |= {name for name, num in counts.items() if num > 1}
-        known = {one.run_id: one for one in records if one.run_id not in unsure}
+        known = {one.path.name: one.record for one in find_runs(self.roots[place])[0]}
         version = self.version = 1
         for folder, signature in found.items():
             if folder in known:

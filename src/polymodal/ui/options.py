@@ -6,12 +6,12 @@ Most runs share most sections of their configuration, letter by letter: each sec
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from polymodal.errors import UserError
 from polymodal.pages.text import finite
-from polymodal.record.filters import read_config
+from polymodal.record.configs import leaves, read_config
 from polymodal.safety.paths import inside
 from polymodal.ui.collection import Collection, Run
 
@@ -178,15 +178,11 @@ def _parsed(name: str, part: str) -> Section | None:
 
 
 def _section(name: str, nested: Any) -> Section:
-    return Section(nested, dict(_flat(name, nested)))
+    return Section(nested, {key: _shown(one) for key, one in leaves(nested, name)})
 
 
-def _flat(key: str, value: Any) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, one in value.items():
-            yield from _flat(f"{key}.{name}", one)
-    elif value is None or isinstance(value, bool | int) or finite(value) is not None:
-        yield key, value
-    else:
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        yield key, text[:LONGEST_VALUE]
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int) or finite(value) is not None:
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text[:LONGEST_VALUE]
