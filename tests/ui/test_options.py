@@ -1,6 +1,7 @@
 """Options of all runs: read once a section, with the values that the whole file has."""
 
 import json
+import shutil
 
 import pytest
 
@@ -92,3 +93,17 @@ def test_a_run_that_has_just_begun_is_asked_again(tmp_path, write_run, options):
     (folder / "config.yaml").write_text(text)
     made.wait()
     assert made.columns(["seed"])["columns"]["seed"] == [1]
+
+
+def test_a_folder_that_was_made_anew_has_its_new_options(tmp_path, write_run, options, monkeypatch):
+    monkeypatch.setattr("polymodal.ui.collection.SHORTEST_REST_S", 0.0)
+    monkeypatch.setattr("polymodal.ui.collection.REST", 0.0)
+    write_run(tmp_path, "a", lr=0.1)
+    made = options()
+    shutil.rmtree(tmp_path / "a")
+    made.collection.refresh()
+    assert made.survey()["options"] == []
+    write_run(tmp_path, "a", lr=0.2)
+    made.collection.refresh()
+    made.wait()
+    assert made.columns(["optimizer.lr"])["columns"]["optimizer.lr"] == [0.2]

@@ -190,6 +190,7 @@ class Collection:
         for key in [one for one in (*self.runs, *self.broken) if _is_gone(one, place, found)]:
             self.runs.pop(key, None)
             self.broken.pop(key, None)
+            self._lines.pop(key, None)
             self.gone[key] = version
             changed = True
         return changed

@@ -42,7 +42,8 @@ class Options:
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
-        self.known: dict[str, dict[str, Section]] = {}
+        # A run whose record was written anew is another one: its configuration may be, too.
+        self.known: dict[str, tuple[Run, dict[str, Section]]] = {}
         self._sections: dict[str, Section | None] = {}
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -68,7 +69,7 @@ class Options:
             `done` and `total` runs, and `options`: the key of each, and how many values it has.
         """
         self.start()
-        runs = [self.known[key] for key in [*self.collection.runs] if key in self.known]
+        runs = [*self._known().values()]
         values: dict[str, set[Any]] = {}
         for section in {id(one): one for run in runs for one in run.values()}.values():
             for key, value in section.flat.items():
@@ -87,11 +88,9 @@ class Options:
             None where a run has none.
         """
         self.start()
-        runs = [key for key in [*self.collection.runs] if key in self.known]
-        return {
-            "runs": runs,
-            "columns": {key: [self._value(self.known[run], key) for run in runs] for key in keys},
-        }
+        known = self._known()
+        columns = {key: [_value(one, key) for one in known.values()] for key in keys}
+        return {"runs": [*known], "columns": columns}
 
     def of(self, run: Run) -> dict[str, Any]:
         """Returns all options of one run.
@@ -116,24 +115,29 @@ class Options:
         """
         return {name: section.nested for name, section in self._sections_of(run).items()}
 
-    def _value(self, sections: Mapping[str, Section], key: str) -> Any:
-        section = sections.get(key.partition(".")[0])
-        return None if section is None else section.flat.get(key)
+    def _known(self) -> dict[str, dict[str, Section]]:
+        """Runs that are there and whose configuration was read."""
+        runs = dict(self.collection.runs)
+        for key in [one for one in self.known if one not in runs]:
+            self.known.pop(key, None)
+        return {key: self.known[key][1] for key in runs if key in self.known}
 
     def _unknown(self) -> list[Run]:
-        return [one for one in [*self.collection.runs.values()] if one.key not in self.known]
+        runs = [*self.collection.runs.values()]
+        return [one for one in runs if self.known.get(one.key, (None,))[0] is not one]
 
     def _read_all(self) -> None:
         for run in self._unknown():
             self._sections_of(run)
 
     def _sections_of(self, run: Run) -> dict[str, Section]:
-        found = self.known.get(run.key)
-        if found is None:
-            found = self._read(run)
-            # One that has just begun may not have written it yet: it is asked again.
-            if found or run.record.status != "running":
-                self.known[run.key] = found
+        known = self.known.get(run.key)
+        if known is not None and known[0] is run:
+            return known[1]
+        found = self._read(run)
+        # One that has just begun may not have written it yet: it is asked again.
+        if found or run.record.status != "running":
+            self.known[run.key] = run, found
         return found
 
     def _read(self, run: Run) -> dict[str, Section]:
@@ -158,6 +162,11 @@ class Options:
                 return {str(one): _section(str(one), value) for one, value in whole.items()}
             sections[name] = section
         return sections
+
+
+def _value(sections: Mapping[str, Section], key: str) -> Any:
+    section = sections.get(key.partition(".")[0])
+    return None if section is None else section.flat.get(key)
 
 
 def _parts(text: str) -> Iterator[str]:
