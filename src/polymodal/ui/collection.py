@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.contracts.run import RunRecord
-from polymodal.errors import RunError
+from polymodal.errors import DataError, RunError
 from polymodal.record.index import PARTS, alive_or_killed, find_runs, read_record
 from polymodal.safety.paths import inside
 from polymodal.ui.answers import to_json
@@ -87,6 +87,7 @@ class Collection:
         self._lines: dict[str, tuple[int, str]] = {}
         for place in range(len(self.roots)):
             self._first_look(place)
+        self._watch(self.version)
 
     def find(self, key: str) -> Run:
         """Returns a run.
@@ -202,12 +203,11 @@ class Collection:
                 raise RunError(f"{folder}: a run folder without its run.json")
             record = alive_or_killed(read_record(self.roots[place] / folder))
         except RunError as error:
-            if self.broken.get(key, (None, ""))[1] == error.found:
-                return False
+            known = self.broken.get(key)
             self.broken[key] = (signature, error.found)
             if self.runs.pop(key, None) is not None:
                 self.gone[key] = version
-            return True
+            return known is None or known[1] != error.found
         self.broken.pop(key, None)
         self.gone.pop(key, None)
         self.runs[key] = Run(place, folder, record, signature, version)
@@ -219,7 +219,10 @@ class Collection:
         changed = False
         for run in newest_first(on)[:MOST_WATCHED]:
             record = alive_or_killed(run.record)
-            size, values = last_values(self.file(run, "metrics.jsonl"), run.written)
+            try:
+                size, values = last_values(self.file(run, "metrics.jsonl"), run.written)
+            except DataError:  # a link that leads out of the folder
+                size, values = run.written, None
             if record is not run.record or values is not None:
                 run.record, run.written, run.version = record, size, version
                 run.values = {**run.values, **(values or {})}
