@@ -18,11 +18,11 @@ from polymodal.preflight.upgrade.yaml_text import (
     shown,
 )
 from polymodal.preflight.upgrade.yaml_write import (
-    Items,
+    Item,
     MappingChange,
     Pairs,
-    call_lines,
     edits_of,
+    item_of,
     scalar,
 )
 
@@ -88,7 +88,7 @@ def argument_step(document: Document, section: Section, facts: Facts) -> Step | 
         return None
     change = MappingChange()
     said = []
-    moved: list[tuple[Entry | None, Items]] = []
+    moved: list[tuple[Entry, Item]] = []
     for one in decisions:
         place = entry(section.options, one.argument)
         line = _line(document, section, place)
@@ -101,7 +101,7 @@ def argument_step(document: Document, section: Section, facts: Facts) -> Step | 
             change.behind[_first(section)] = one.sets
         else:
             change.replaced[place.place] = _kept(one.sets, given[one.argument])
-        if one.callback is not None:
+        if one.callback is not None and place is not None:
             moved.append((place, _item(one.callback, section, document, place)))
         said.append(Change(one.rule.id, line, found, _written(one), one.note))
     edits = (*_callbacks(document, section, change, moved), *_edits(document, section, change))
@@ -137,72 +137,48 @@ def _plain_null(document: Document, given: Entry) -> Value:
 
 
 def _callbacks(
-    document: Document,
-    section: Section,
-    change: MappingChange,
-    moved: list[tuple[Entry | None, Items]],
+    document: Document, section: Section, change: MappingChange, moved: list[tuple[Entry, Item]]
 ) -> list[Edit]:
     """Adds callbacks to the list of the section, or makes one in the place of the first."""
     if not moved:
         return []
-    items = tuple(line for _, one in moved for line in one.lines)
+    items = [item for _, item in moved]
+    lines = [line for item in items for line in item.lines]
     given = entry(section.options, "callbacks")
     if given is None:
-        place = moved[0][0]
-        assert place is not None
-        change.replaced[place.place] = [*change.replaced[place.place]]
-        if place.place:  # behind the entry before it, as its own lines go
-            change.behind.setdefault(place.place - 1, [])
-            change.behind[place.place - 1] = [
-                *change.behind[place.place - 1],
-                ("callbacks", [Items(items)]),
-            ]
-            return []
-        change.behind[len(section.options.value) - 1] = [("callbacks", [Items(items)])]
+        place = max(moved[0][0].place - 1, 0)
+        change.behind[place] = [*change.behind.get(place, ()), ("callbacks", items)]
         return []
-    newline, indent = document.newline, document.indent(given.key)
-    if is_sequence(given.value) and given.value.value and not given.value.flow_style:
-        indent = document.indent(given.value)
+    is_filled = is_sequence(given.value) and given.value.value
+    if is_filled and not given.value.flow_style:
+        indent = document.newline + document.indent(given.value)
         at = document.line_end(document.end(given.value))
-        return [(at, at, "".join(newline + indent + line for line in items))]
-    if is_sequence(given.value) and given.value.value:
-        return _appended_in_line(document, given, items)
+        return [(at, at, "".join(indent + line for line in lines))]
+    if is_filled:
+        at = document.end(given.value.value[-1])
+        return [(at, at, "".join(f", {item.in_line}" for item in items))]
     _, end = document.span(given)
     colon = document.text.index(":", given.key.end_mark.index) + 1
-    return [(colon, max(end, colon), "".join(newline + indent + "  " + line for line in items))]
+    if section.options.flow_style:
+        return [(colon, max(end, colon), " " + scalar(items))]
+    indent = document.newline + document.indent(given.key) + "  "
+    return [(colon, max(end, colon), "".join(indent + line for line in lines))]
 
 
-def _appended_in_line(document: Document, given: Entry, items: tuple[str, ...]) -> list[Edit]:
-    """A list between brackets takes a callback between braces."""
-    parts: list[list[str]] = []
-    for line in items:
-        if line.startswith("- "):
-            parts.append([])
-        parts[-1].append(line[2:].strip())
-    text = "".join(", {" + ", ".join(one) + "}" for one in parts)
-    at = document.end(given.value.value[-1])
-    return [(at, at, text)]
-
-
-def _item(
-    callback: Call | Expression, section: Section, document: Document, place: Entry | None
-) -> Items:
-    """A callback as an item of a block list."""
+def _item(callback: Call | Expression, section: Section, document: Document, place: Entry) -> Item:
+    """A callback as an item of a list."""
     if isinstance(callback, Call):
         is_cli = "class_path:" in document.text and "_target_:" not in document.text
         style = section.style or ("class_path" if is_cli else "_target_")
-        lines = call_lines(Call(now(callback.target), callback.arguments), style)
-    else:
-        assert place is not None
-        lines = _dedented(document, place)
-    return Items(tuple(("- " if n == 0 else "  ") + line for n, line in enumerate(lines)))
+        return item_of(Call(now(callback.target), callback.arguments), style)
+    first, *rest = _dedented(document, place)
+    return Item((f"- {first}", *("  " + line for line in rest)), document.raw(place))
 
 
 def _dedented(document: Document, place: Entry) -> list[str]:
     """The lines of a section, without the blanks that they share."""
-    start, end = document.span(place)
     indent = len(document.indent(place.value))
-    first, *rest = document.text[start:end].splitlines()
+    first, *rest = document.raw(place).splitlines()
     return [
         first,
         *(line[indent:] if not line[:indent].strip() else line.lstrip() for line in rest),

@@ -164,7 +164,7 @@ def plain(node: Any) -> Any:
         node: The node.
     """
     if isinstance(node, MappingNode):
-        return {one.name: plain(one.value) for one in entries(node)}
+        return {plain(one.key): plain(one.value) for one in entries(node)}
     if isinstance(node, SequenceNode):
         return [plain(one) for one in node.value]
     if node.style in ("'", '"', "|", ">"):

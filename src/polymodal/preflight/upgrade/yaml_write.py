@@ -12,6 +12,19 @@ from polymodal.preflight.upgrade.yaml_text import ANCHOR, Document, Edit, Entry,
 Pairs = Sequence[tuple[str, Value]]
 
 
+@dataclass(frozen=True)
+class Item:
+    """An item of a list.
+
+    Args:
+        lines: As lines of a block; the first begins with a hyphen.
+        in_line: As it stands between brackets.
+    """
+
+    lines: tuple[str, ...]
+    in_line: str
+
+
 @dataclass
 class MappingChange:
     """What becomes of the entries of one mapping.
@@ -19,49 +32,55 @@ class MappingChange:
     Args:
         replaced: Place of an entry to what stands in its place; nothing where it is left out.
         behind: Place of an entry to what is added behind it.
-        anchored: Whether an entry that is left out was named by an anchor.
     """
 
     replaced: dict[int, Pairs] = field(default_factory=dict)
     behind: dict[int, Pairs] = field(default_factory=dict)
 
 
-def scalar(value: Value, like: str = "") -> str:
+def scalar(value: Value, like: str = "", in_line: bool = False) -> str:
     """Returns a value on one line of YAML.
 
     Args:
         value: Plain value, list, mapping, or an interpolation.
-        like: The old value; quotes are kept.
+        like: The old value; its quotes are kept.
+        in_line: Whether it stands between brackets, where commas and braces part values.
 
     Example:
         >>> scalar("16-mixed", '"16"'), scalar(None), scalar([0, 1]), scalar({"a": True})
         ('"16-mixed"', 'null', '[0, 1]', '{a: true}')
     """
-    if isinstance(value, Expression):
-        return value.text
+    if isinstance(value, Expression | Item):
+        return value.text if isinstance(value, Expression) else value.in_line
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(scalar(one) for one in value) + "]"
+        return "[" + ", ".join(scalar(one, in_line=True) for one in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{scalar(k)}: {scalar(v)}" for k, v in value.items()) + "}"
+        pairs = (f"{scalar(k)}: {scalar(v, in_line=True)}" for k, v in value.items())
+        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, str) and like[:1] in ("'", '"') and like[:1] not in value:
         return like[0] + value + like[0]
-    if isinstance(value, str) and "${" in value and "{" not in value.replace("${", ""):
-        return value if value.startswith("${") else f'"{value}"'
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    return str(text.strip().removesuffix("...").strip())
+    dumped = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    text = str(dumped.strip().removesuffix("...").strip())
+    if in_line and isinstance(value, str) and text == value and set(text) & set(",[]{}"):
+        return "'" + value.replace("'", "''") + "'"
+    return text
 
 
-def call_lines(call: Call, style: str) -> list[str]:
-    """Returns an object as the lines of a section.
+def item_of(call: Call, style: str) -> Item:
+    """Returns an object as an item of a list.
 
     Args:
         call: The object.
         style: `_target_` for Hydra, `class_path` for LightningCLI.
     """
-    options = [f"{name}: {scalar(value)}" for name, value in call.arguments.items()]
-    if style == "class_path":
-        options = ["init_args:", *("  " + one for one in options)] if options else []
-    return [f"{style}: {call.target}", *options]
+    options = [f"{name}: {scalar(value, in_line=True)}" for name, value in call.arguments.items()]
+    block, line = options, options
+    if style == "class_path" and options:
+        block = ["init_args:", *("  " + one for one in options)]
+        line = ["init_args: {" + ", ".join(options) + "}"]
+    name = f"{style}: {call.target}"
+    lines = (f"- {name}", *("  " + one for one in block))
+    return Item(lines, "{" + ", ".join([name, *line]) + "}")
 
 
 def edits_of(document: Document, mapping: Any, change: MappingChange) -> list[Edit]:
@@ -132,9 +151,8 @@ def _replacement(document: Document, one: Entry, pairs: Pairs, in_line: bool) ->
         start, end = document.span(one)
         raw = document.text[start:end]
         anchor = ANCHOR.match(raw)
-        new = (anchor.group() if anchor else "") + scalar(
-            value, raw[anchor.end() :] if anchor else raw
-        )
+        like = raw[anchor.end() :] if anchor else raw
+        new = (anchor.group() if anchor else "") + scalar(value, like, in_line)
         colon = document.text.index(":", one.key.end_mark.index) + 1
         if "\n" in document.text[colon:start] or start == colon:
             start, new = colon, " " + new
@@ -148,7 +166,11 @@ def _addition(document: Document, one: Entry, pairs: Pairs, in_line: bool) -> Ed
     """Entries behind another one."""
     end = document.span(one)[1]
     if in_line:
-        return end, end, "".join(f", {name}: {scalar(value)}" for name, value in pairs)
+        return (
+            end,
+            end,
+            "".join(f", {name}: {scalar(value, in_line=True)}" for name, value in pairs),
+        )
     at = document.line_end(end)
     indent = document.indent(one.key)
     lines = [line for name, value in pairs for line in _lines(name, value)]
@@ -156,17 +178,6 @@ def _addition(document: Document, one: Entry, pairs: Pairs, in_line: bool) -> Ed
 
 
 def _lines(name: str, value: Value) -> list[str]:
-    if isinstance(value, list) and value and all(isinstance(one, Items) for one in value):
+    if isinstance(value, list) and value and all(isinstance(one, Item) for one in value):
         return [f"{name}:", *("  " + line for one in value for line in one.lines)]
     return [f"{name}: {scalar(value)}"]
-
-
-@dataclass(frozen=True)
-class Items:
-    """Items of a block list, as lines.
-
-    Args:
-        lines: The first of each item begins with a hyphen.
-    """
-
-    lines: tuple[str, ...]
