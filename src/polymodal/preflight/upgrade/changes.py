@@ -28,6 +28,19 @@ class Change:
         return self.written is None
 
 
+@dataclass(frozen=True)
+class Outline:
+    """A class of the tree, as others of its files see it.
+
+    Args:
+        bases: Dotted paths of what it derives from, or bare names of its own file.
+        methods: Names of its methods.
+    """
+
+    bases: tuple[str, ...]
+    methods: frozenset[str]
+
+
 @dataclass
 class Facts:
     """What the files of a tree know of one another; gathered before the first is rewritten.
@@ -37,10 +50,14 @@ class Facts:
             `val_MulticlassF1Score`: followed into monitors and names of checkpoints.
         chdir: Whether Hydra changed the working directory for every run of this tree, as it did
             by default before 1.2.
+        lightning: Packages by which the Python files call Lightning.
+        classes: Classes of the Python files, by name.
     """
 
     renamed_scores: dict[str, str] = field(default_factory=dict)
     chdir: bool = False
+    lightning: set[str] = field(default_factory=set)
+    classes: dict[str, Outline] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
