@@ -81,7 +81,8 @@ def _once(name: str) -> Renamed | None:
     while head:
         rule = table.get(head + ".*")
         if rule is not None and rule.id != PACKAGE_RULE:
-            return Renamed(rule, rule.new[0].removesuffix("*") + last)
+            now = rule.new[0].removesuffix("*") + last if rule.new else None
+            return Renamed(rule, now)
         head, _, more = head.rpartition(".")
         last = f"{more}.{last}"
     return None

@@ -1,7 +1,6 @@
 """Goes through a tree of files, and rewrites in memory what was written for older releases."""
 
 import ast
-import importlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from polymodal.errors import ConfigError
 from polymodal.preflight.upgrade.changes import Change, Facts, Rewritten
 from polymodal.preflight.upgrade.own import is_run, rewrite_run
+from polymodal.preflight.upgrade.python_files import gather_python, rewrite_python
 from polymodal.preflight.upgrade.yaml_files import gather_yaml, rewrite_yaml
 
 YAML, PYTHON = (".yaml", ".yml"), (".py",)
@@ -185,23 +185,14 @@ def _gather(one: Upgraded, facts: Facts) -> None:
     if one.path.suffix in PYTHON:
         facts.callbacks_in_code |= PASSES_CALLBACKS.search(one.text) is not None
         ast.parse(one.text)
-        if (python := _python()) is not None:
-            python.gather_python(one.text, facts)
+        gather_python(one.text, facts, one.path)
     elif one.path.suffix in YAML and not is_run(one.path.parent):
         gather_yaml(one.text, facts)
 
 
-def _python() -> Any:
-    try:
-        return importlib.import_module("polymodal.preflight.upgrade.python_files")
-    except ModuleNotFoundError:
-        return None
-
-
 def _rewrite(one: Upgraded, facts: Facts) -> Rewritten:
     if one.path.suffix in PYTHON:
-        python = _python()
-        return python.rewrite_python(one.text, one.path, facts) if python else Rewritten(one.text)
+        return rewrite_python(one.text, one.path, facts)
     if is_run(one.path.parent):
         return rewrite_run(one.text, one.path)
     return rewrite_yaml(one.text, one.path, facts)
@@ -223,5 +214,7 @@ def _worked(
             faults.append(Fault(one.path, f"is no YAML: {' '.join(str(error).split())}"))
         except SyntaxError as error:
             faults.append(Fault(one.path, f"is no Python: {error.msg}", error.lineno))
+        except ConfigError as error:
+            faults.append(Fault(one.path, error.found))
         except (RecursionError, ValueError) as error:
             faults.append(Fault(one.path, f"cannot be read: {error}"))
