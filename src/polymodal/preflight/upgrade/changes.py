@@ -50,12 +50,17 @@ class Facts:
             `val_MulticlassF1Score`: followed into monitors and names of checkpoints.
         chdir: Whether Hydra changed the working directory for every run of this tree, as it did
             by default before 1.2.
+        callbacks_in_code: Whether the code gives a Trainer its callbacks, so that a list of them
+            in the Trainer's section would be read by nobody.
+        hydra_1_0: Whether headers are written as Hydra 1.0 had them.
         lightning: Packages by which the Python files call Lightning.
         classes: Classes of the Python files, by name.
     """
 
     renamed_scores: dict[str, str] = field(default_factory=dict)
     chdir: bool = False
+    callbacks_in_code: bool = False
+    hydra_1_0: bool = False
     lightning: set[str] = field(default_factory=set)
     classes: dict[str, Outline] = field(default_factory=dict)
 
