@@ -14,7 +14,7 @@ def upgrade(*texts: str) -> list[Rewritten]:
     facts = Facts()
     for one in texts:
         gather_python(one, facts)
-    return [rewrite_python(one, Path("file.py"), facts) for one in texts]
+    return [rewrite_python(one, Path("/project/file.py"), facts) for one in texts]
 
 
 def upgraded(text: str) -> Rewritten:

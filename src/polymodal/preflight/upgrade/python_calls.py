@@ -168,15 +168,19 @@ class _Arguments:
         if edit.callback is not None:
             written.append(f"callbacks=[{self._written(edit.callback)}]")
         self._tell(edit, ", ".join(written), edit.note)
-        if arg is None or len(new) != 1:
+        if arg is None or not new:
             return new
+        if len(new) > 1:
+            return [*new[:-1], new[-1].with_changes(comma=arg.comma)]
         value = self._value(edit, arg, new[0])
         return [arg.with_changes(keyword=new[0].keyword, value=value)]
 
     def _value(self, edit: Edit, arg: cst.Arg, new: cst.Arg) -> cst.BaseExpression:
         """Keeps the expression where only the name has changed."""
         old = argument(self._call, edit.argument)
-        same = old is not None and value_of(self._source, old.value) == edit.sets[0][1]
+        value = edit.sets[0][1]
+        before = value_of(self._source, old.value) if old is not None else NO_LITERAL
+        same = type(before) is type(value) and before == value
         return arg.value if same else new.value
 
     def _unknown_first(self) -> bool:

@@ -1,5 +1,6 @@
 """Classes of a file: which of them Lightning calls, and what their methods take and use."""
 
+import ast
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -20,10 +21,27 @@ ROOTS: dict[str, Kind] = {
 CALLBACKS = "pytorch_lightning.callbacks."
 
 
-def outline(source: Source, node: cst.ClassDef) -> Outline:
-    """Returns what other files have to know of a class."""
-    bases = tuple(source.qualified(one.value) or dotted(one.value) for one in node.bases)
-    return Outline(tuple(one for one in bases if one), frozenset(methods(node)))
+def outlines(tree: ast.Module) -> dict[str, Outline]:
+    """Returns what other files have to know of the classes of a file, by name."""
+    known = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            base = f"{node.module}." if isinstance(node, ast.ImportFrom) and node.module else ""
+            known.update({one.asname or one.name: base + one.name for one in node.names})
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            said = [ast.unparse(one) for one in node.bases]
+            heads = [one.partition(".") for one in said]
+            bases = tuple(known.get(head, head) + dot + rest for head, dot, rest in heads)
+            own = frozenset(one.name for one in node.body if isinstance(one, ast.FunctionDef))
+            found[node.name] = Outline(bases, own)
+    return found
+
+
+def lightning_classes(facts: Facts) -> set[str]:
+    """Returns the names of all classes of a tree that derive from one of Lightning."""
+    return {name for name in facts.classes if _kind_of_base(name, facts, frozenset())}
 
 
 def kind_of(source: Source, node: cst.ClassDef) -> Kind:
@@ -36,7 +54,8 @@ def kind_of(source: Source, node: cst.ClassDef) -> Kind:
     Returns:
         Which kind; empty where it derives from nothing of Lightning.
     """
-    for base in outline(source, node).bases:
+    for one in node.bases:
+        base = source.qualified(one.value) or dotted(one.value)
         if kind := _kind_of_base(base, source.facts, frozenset({node.name.value})):
             return kind
     return ""
@@ -145,13 +164,12 @@ def is_call_of_self(node: cst.CSTNode, method: str) -> bool:
 
 def attributes_set(node: cst.CSTNode) -> set[str]:
     """Returns the attributes of `self` that code assigns to."""
-    found: set[str] = set()
-    targets = m.OneOf(
-        m.AssignTarget(target=m.Attribute(value=m.Name("self"))),
-        m.AnnAssign(target=m.Attribute(value=m.Name("self"))),
-    )
-    for one in m.findall(node, targets):
-        assert isinstance(one, cst.AssignTarget | cst.AnnAssign)
-        assert isinstance(one.target, cst.Attribute)
-        found.add(one.target.attr.value)
-    return found
+    of_self = m.Attribute(value=m.Name("self"))
+    targets = m.findall(node, m.AssignTarget() | m.AnnAssign())
+    return {
+        found.attr.value
+        for one in targets
+        if isinstance(one, cst.AssignTarget | cst.AnnAssign)
+        for found in m.findall(one.target, of_self)
+        if isinstance(found, cst.Attribute)
+    }

@@ -1,24 +1,25 @@
 """Upgrades a file of Python: names, calls, hooks, scores; all else stays byte for byte."""
 
+import ast
 from pathlib import Path
 
 import libcst as cst
-import libcst.matchers as m
 from libcst.codemod import CodemodContext
 from libcst.codemod.visitors import AddImportsVisitor
 
 from polymodal.preflight.upgrade.changes import Facts, Rewritten
 from polymodal.preflight.upgrade.python_calls import rewrite_call
-from polymodal.preflight.upgrade.python_classes import outline
+from polymodal.preflight.upgrade.python_classes import lightning_classes, outlines
 from polymodal.preflight.upgrade.python_hooks import rewrite_class
 from polymodal.preflight.upgrade.python_hydra import gather_hydra, rewrite_entry
 from polymodal.preflight.upgrade.python_imports import (
+    LIBRARIES,
     rewrite_line,
     rewrite_reference,
 )
 from polymodal.preflight.upgrade.python_layout import break_long_lines, width_of
 from polymodal.preflight.upgrade.python_metrics import follow_score, gather_scores
-from polymodal.preflight.upgrade.python_source import Source
+from polymodal.preflight.upgrade.python_source import Source, parse
 from polymodal.preflight.upgrade.python_trainer import (
     rewrite_assignment,
     rewrite_attribute,
@@ -39,15 +40,21 @@ def gather_python(text: str, facts: Facts, path: Path = Path("file.py")) -> None
     Raises:
         ConfigError: It is no Python.
     """
-    source = Source(text, path, facts)
-    for node in m.findall(source.module, m.ClassDef()):
-        assert isinstance(node, cst.ClassDef)
-        facts.classes[node.name.value] = outline(source, node)
-    for node in m.findall(source.module, m.Import() | m.ImportFrom()):
-        words = source.code(node).split()
-        facts.lightning |= {one for one in PACKAGES if words[1].split(".")[0] == one}
-    gather_scores(source)
-    gather_hydra(source)
+    parse(text, path)
+    tree = ast.parse(text)
+    facts.classes.update(outlines(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else ([one.name for one in node.names])
+            )
+            facts.lightning |= {one.partition(".")[0] for one in names} & set(PACKAGES)
+    if "metrics" in text or "hydra" in text:
+        source = Source(text, path, facts)
+        gather_scores(source)
+        gather_hydra(source)
 
 
 def rewrite_python(text: str, path: Path, facts: Facts) -> Rewritten:
@@ -64,6 +71,10 @@ def rewrite_python(text: str, path: Path, facts: Facts) -> Rewritten:
     Raises:
         ConfigError: It is no Python.
     """
+    words = {*LIBRARIES, *lightning_classes(facts), *facts.renamed_scores}
+    if not any(word in text for word in words):
+        parse(text, path)
+        return Rewritten(text)
     source = Source(text, path, facts)
     module = source.module.visit(_Upgrade(source))
     assert isinstance(module, cst.Module)

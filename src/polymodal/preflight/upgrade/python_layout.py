@@ -70,6 +70,8 @@ def _broken(text: str, lines: list[str], long: set[int], width: int) -> str:
     for node in m.findall(wrapper.module, BRACKETED):
         if (found := _brackets(node, places)) is not None:
             line, start, end, cuts = found
+            if len(cuts) == 1 and not lines[line - 1][:start].strip():
+                continue  # it has a line of its own: what is in it has to be broken
             known = outermost.get(line)
             if line in long and (known is None or end - start > known[1] - known[0]):
                 one_each = not isinstance(node, cst.Call | cst.FunctionDef) and len(cuts) > 1
@@ -116,15 +118,18 @@ def _brackets(
 
 def _split(line: str, start: int, end: int, cuts: list[int], width: int, newline: str) -> str:
     indent = line[: len(line) - len(line.lstrip())]
-    inner = indent + "    "
+    is_open = not line[:start].strip()
+    inner = indent if is_open else indent + "    "
     head, body, tail = line[:start], line[start:end].rstrip().rstrip(",").rstrip(), line[end:]
-    if not head.rstrip().endswith(("(", "[", "{")):
+    if not is_open and not head.rstrip().endswith(("(", "[", "{")):
         head, tail = f"{head.rstrip()} (", f"){tail}"
     is_generator = len(cuts) == 1 and " for " in body
-    if len(inner) + len(body) <= width:
+    if not is_open and len(inner) + len(body) <= width:
         return f"{head.rstrip()}{newline}{inner}{body}{newline}{indent}{tail.lstrip(', ')}"
     ends = [*cuts[1:], start + len(body)]
     parts = [line[a:b].rstrip().rstrip(",") for a, b in zip(cuts, ends, strict=True)]
-    comma = "" if is_generator or parts[-1].startswith("**") else ","
+    comma = "" if is_generator else ","
     rows = [f"{inner}{one}," for one in parts[:-1]] + [f"{inner}{parts[-1]}{comma}"]
+    if is_open:
+        return f"{newline.join(rows)}{tail.lstrip(', ')}"
     return f"{head.rstrip()}{newline}{newline.join(rows)}{newline}{indent}{tail.lstrip(', ')}"

@@ -1,5 +1,6 @@
 """A Python file, parsed: what its names refer to, where they stand, what was changed in it."""
 
+import ast
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -38,22 +39,31 @@ def parse(text: str, path: Path) -> cst.Module:
     Raises:
         ConfigError: Where it holds the marks of a merge, or is no Python.
     """
-    mark = CONFLICT.search(text)
     try:
         return cst.parse_module(text)
     except cst.ParserSyntaxError as error:
-        if mark is not None:
-            line = text.count("\n", 0, mark.start()) + 1
-            raise ConfigError(
-                f"{path}, line {line}: the marks of a merge that was not finished",
-                expected="Python that parses",
-                remedy="resolve the conflict, then upgrade",
-            ) from None
-        raise ConfigError(
-            f"{path}, line {error.raw_line}: {str(error.message).strip().splitlines()[0]}",
-            expected="Python 3 that parses",
-            remedy="mend the file, then upgrade",
-        ) from None
+        raise _no_python(text, path, error) from None
+
+
+def _no_python(text: str, path: Path, error: cst.ParserSyntaxError) -> ConfigError:
+    mark = CONFLICT.search(text)
+    if mark is not None:
+        line = text.count("\n", 0, mark.start()) + 1
+        return ConfigError(
+            f"{path}, line {line}: the marks of a merge that was not finished",
+            expected="Python that parses",
+            remedy="resolve the conflict, then upgrade",
+        )
+    place, words = error.raw_line, str(error.message).strip().splitlines()[0]
+    try:
+        ast.parse(text)
+    except SyntaxError as found:
+        place, words = found.lineno or place, found.msg
+    return ConfigError(
+        f"{path}, line {place}: {words}",
+        expected="Python 3 that parses",
+        remedy="mend the file, then upgrade",
+    )
 
 
 class Source:
@@ -67,11 +77,12 @@ class Source:
 
     def __init__(self, text: str, path: Path, facts: Facts) -> None:
         self.text, self.path, self.facts = text, path, facts
-        self.wrapper = MetadataWrapper(parse(text, path))
-        self.module = self.wrapper.module
-        self._positions = self.wrapper.resolve(PositionProvider)
-        self._parents = self.wrapper.resolve(ParentNodeProvider)
-        self._scopes = self.wrapper.resolve(ScopeProvider)
+        wrapper = MetadataWrapper(parse(text, path), unsafe_skip_copy=True)
+        self.module = wrapper.module
+        found = wrapper.resolve_many((PositionProvider, ParentNodeProvider, ScopeProvider))
+        self._positions = found[PositionProvider]
+        self._parents = found[ParentNodeProvider]
+        self._scopes = found[ScopeProvider]
         self.changes: list[Change] = []
         self.new_imports: list[str] = []
 
@@ -209,10 +220,7 @@ def words_between(args: Sequence[cst.Arg], old: Sequence[cst.Arg]) -> list[cst.A
     """
     if not args or not old:
         return [one.with_changes(comma=cst.MaybeSentinel.DEFAULT) for one in args]
-    space = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
-    between = old[0].comma if len(old) > 1 and isinstance(old[0].comma, cst.Comma) else space
-    if len(old) == 1 and isinstance(old[0].comma, cst.Comma):
-        between = old[0].comma
+    between = _plain_comma(old[0].comma)
     made = [
         one
         if isinstance(one.comma, cst.Comma) and one is not old[-1]
@@ -223,3 +231,14 @@ def words_between(args: Sequence[cst.Arg], old: Sequence[cst.Arg]) -> list[cst.A
         comma=old[-1].comma, whitespace_after_arg=old[-1].whitespace_after_arg
     )
     return [*made, last]
+
+
+def _plain_comma(comma: cst.Comma | cst.MaybeSentinel) -> cst.Comma:
+    """Returns a comma that breaks the line as another one does, without its comments."""
+    if not isinstance(comma, cst.Comma):
+        return cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+    space = comma.whitespace_after
+    if isinstance(space, cst.ParenthesizedWhitespace):
+        first = space.first_line.with_changes(comment=None, whitespace=cst.SimpleWhitespace(""))
+        space = space.with_changes(first_line=first, empty_lines=())
+    return cst.Comma(whitespace_after=space)
