@@ -174,21 +174,32 @@ def _split(
     targets = [f"on_{stage}_epoch_{end}" for stage in ("train", "validation", "test")]
     taken = [one for one in targets if one in methods(new)]
     node = _node(old, hook)
-    if any(m.findall(methods(new)[one].body, m.Return()) for one in taken):
-        note = f"never called: {taken[0]} is there, too, and returns early: call this one in it"
-        _tell(source, rule, node, None, note)
-        return new
     name = f"_{hook}" if taken else targets[0]
     count = len(parameter_names(methods(new)[hook]))
     new = with_method(new, hook, methods(new)[hook].with_changes(name=cst.Name(name)))
     for one in taken:
-        line = f"self.{name}({', '.join(parameter_names(methods(new)[one])[1:count])})"
-        new = with_method(new, one, at_end(methods(new)[one], line))
+        given = ", ".join(parameter_names(methods(new)[one])[1:count])
+        new = _also_calling(new, one, given, f"self.{name}({given})")
     lines = statements(*(f"{one} = {name}" for one in targets if one not in (*taken, name)))
     if lines:
         lines[0] = lines[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)])
     _tell(source, rule, node, ", ".join(targets))
     return after_method(new, name, *lines)
+
+
+def _also_calling(node: cst.ClassDef, hook: str, given: str, line: str) -> cst.ClassDef:
+    """Has a hook say one more line when it is done, however it ends."""
+    method = methods(node)[hook]
+    if not m.findall(method.body, m.Return()):
+        return with_method(node, hook, at_end(method, line))
+    inner = f"_{hook}"
+    text = (
+        f"def {hook}(self{', ' + given if given else ''}):\n    self.{inner}({given})\n    {line}\n"
+    )
+    outer = cst.parse_statement(text)
+    blank = [cst.EmptyLine(indent=False)]
+    node = with_method(node, hook, method.with_changes(name=cst.Name(inner)))
+    return after_method(node, inner, outer.with_changes(leading_lines=blank))
 
 
 def _interrupt(
