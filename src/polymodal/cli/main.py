@@ -14,6 +14,7 @@ from polymodal.errors import RunFailedError, StoppedError, UserError, nearest
 COMMANDS: Mapping[str, str] = {
     "run": "train, test and record one experiment",
     "check": "all that is wrong with an experiment, before anything is spent on it",
+    "upgrade": "old YAML and Python to the installed Lightning, torchmetrics, Hydra, transformers",
     "doctor": "is this machine fit: releases, devices, disk, clock, what no longer binds",
     "test": "score a finished run on a split or on other data",
     "predict": "write a prediction table for any manifest, labelled or not",
