@@ -24,7 +24,7 @@ MAY: dict[str, set[str]] = {
     "evaluation": set(),
     "training": {"data", "encoders", "features", "models", "evaluation"},
     "record": {"safety"},
-    "pages": {"evaluation", "record"},
+    "pages": {"evaluation", "record", "safety"},
     "ui": {"safety", "record", "pages"},
     "study": {"record", "voting", "evaluation", "pages"},
     "assemble": EVERYTHING - {"cli", "preflight"},
