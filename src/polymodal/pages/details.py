@@ -13,20 +13,32 @@ def leaks(found: Mapping[str, Mapping[str, Any]] | None) -> str:
     """Returns what the parts of the data share, as a table.
 
     Args:
-        found: Column to the number of folds, of values and the share of test rows; None where it
-            is not known.
+        found: As of `leak_rows`.
 
     Returns:
         HTML.
     """
     if not found:
         return "" if found is None else "<p>The parts share nothing that was looked for.</p>"
+    return html.table(leak_rows(found), words=(0,))
+
+
+def leak_rows(found: Mapping[str, Mapping[str, Any]] | None) -> list[list[str]]:
+    """Returns what the parts of the data share.
+
+    Args:
+        found: Column to the number of folds, of values and the share of test rows; None where it
+            is not known.
+
+    Returns:
+        A heading, then a row a column.
+    """
     rows = [["training shares with test", "folds", "values", "share of the test rows"]]
-    for column, one in found.items():
+    for column, one in (found or {}).items():
         counts = [str(one.get(name, NONE)) for name in ("folds", "values")]
         share = finite(one.get("test_share"))
         rows.append([column, *counts, NONE if share is None else f"{100 * share:.1f} %"])
-    return html.table(rows, words=(0,))
+    return rows
 
 
 def contribution_rows(whole: Mapping[str, Any], subsets: Scores) -> list[list[str]]:
