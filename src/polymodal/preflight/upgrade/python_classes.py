@@ -11,7 +11,7 @@ from polymodal.preflight.upgrade.changes import Facts, Outline
 from polymodal.preflight.upgrade.python_names import canonical
 from polymodal.preflight.upgrade.python_source import Source, dotted
 
-Kind = Literal["module", "callback", "datamodule", ""]
+Kind = Literal["module", "callback", "datamodule", "hf-trainer", ""]
 ROOTS: dict[str, Kind] = {
     "LightningModule": "module",
     "LightningDataModule": "datamodule",
@@ -64,6 +64,8 @@ def kind_of(source: Source, node: cst.ClassDef) -> Kind:
 def _kind_of_base(base: str, facts: Facts, seen: frozenset[str]) -> Kind:
     name = canonical(base)
     tail = name.rpartition(".")[2]
+    if name in ("transformers.Trainer", "transformers.Seq2SeqTrainer"):
+        return "hf-trainer"
     if name.startswith("pytorch_lightning."):
         return "callback" if name.startswith(CALLBACKS) else ROOTS.get(tail, "")
     known = facts.classes.get(tail)
@@ -150,10 +152,15 @@ def without_parameters(method: cst.FunctionDef, dropped: Iterable[str]) -> cst.F
     return method.with_changes(params=params.with_changes(params=kept, kwonly_params=by_name))
 
 
-def with_parameters(method: cst.FunctionDef, added: Iterable[str]) -> cst.FunctionDef:
+def with_parameters(
+    method: cst.FunctionDef, added: Iterable[str], default: str = ""
+) -> cst.FunctionDef:
     """Returns a method that takes some more parameters, after those that it takes."""
     params = method.params
-    extra = [cst.Param(cst.Name(name)) for name in added]
+    value = cst.parse_expression(default) if default else None
+    space = cst.SimpleWhitespace("")
+    equal = cst.AssignEqual(space, space) if default else cst.MaybeSentinel.DEFAULT
+    extra = [cst.Param(cst.Name(name), default=value, equal=equal) for name in added]
     return method.with_changes(params=params.with_changes(params=[*params.params, *extra]))
 
 
