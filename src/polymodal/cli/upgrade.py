@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace) -> int:
     _print(tree, proof, with_diff=not arguments.write)
     if arguments.write:
         write_tree(tree, arguments.paths, arguments.force)
-        print(f"written: {len(tree.changed)} files")
+        print(f"written: {_counted(len(tree.changed), 'file')}")
     elif tree.changed:
         print("nothing is written yet: --write does it")
     return 0
@@ -88,8 +88,9 @@ def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
         page.print(f"cannot be upgraded: {fault}", style="red", markup=False)
     _print_proof(page, proof)
     decided = len(tree.changes) - len(left)
-    files = f" in {len(tree.changed)} files" if tree.changed else ""
-    page.print(f"{decided} changes{files}, {len(left)} undecided", style="bold", markup=False)
+    files = f" in {_counted(len(tree.changed), 'file')}" if tree.changed else ""
+    words = f"{_counted(decided, 'change')}{files}, {len(left)} undecided"
+    page.print(words, style="bold", markup=False)
 
 
 def _print_diffs(page: "Console", tree: "Tree") -> None:
@@ -133,3 +134,7 @@ def _print_proof(page: "Console", proof: "Proof") -> None:
         page.print(f"  does not bind: {first}", markup=False)
         for line in rest:
             page.print(f"  {line}", style="dim", markup=False)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -83,7 +83,7 @@ def _edit(rule: Rule, name: str, value: Value, arguments: Mapping[str, Value]) -
     if rule.action in DECISIONS:
         return DECISIONS[rule.action](rule, name, value, arguments)
     if (new := looked_up(rule, value)) is not None:
-        return Edit(rule, name, new, note=rule.note)
+        return Edit(rule, name, new, note="" if rule.action == "ask" and rule.note else rule.note)
     if rule.action == "rename":
         return Edit(rule, name, ((rule.new[0], value),), note=rule.note)
     if rule.action == "drop":

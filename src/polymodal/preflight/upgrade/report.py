@@ -33,17 +33,23 @@ class OfRule:
 
     @property
     def notes(self) -> list[str]:
-        """What a person has to know, each once."""
-        return list(dict.fromkeys(change.note for _, change in self.places if change.note))
+        """What a person has to know, each once; not the reason, which is said anyway."""
+        said = ("", "") if self.known is None else (self.known.reason, _since(self.known))
+        notes = [change.note for _, change in self.places]
+        for words in said:
+            notes = [note.removeprefix(words).lstrip("; ") for note in notes]
+        return list(dict.fromkeys(note for note in notes if note))
 
     @property
     def reason(self) -> str:
         """Why, and since when."""
         if self.known is None:
             return ""
-        one = self.known
-        since = f"gone since {one.removed}" if one.removed else f"old since {one.deprecated}"
-        return f"{one.reason} ({one.library}: {since})"
+        return f"{self.known.reason} ({self.known.library}: {_since(self.known)})"
+
+
+def _since(rule: Rule) -> str:
+    return f"gone since {rule.removed}" if rule.removed else f"old since {rule.deprecated}"
 
 
 def by_rule(tree: Tree) -> list[OfRule]:

@@ -146,7 +146,10 @@ def _callbacks(
     lines = [line for item in items for line in item.lines]
     given = entry(section.options, "callbacks")
     if given is None:
-        place = max(moved[0][0].place - 1, 0)
+        places = range(len(section.options.value))
+        kept = [one for one in places if change.replaced.get(one, True)]
+        before = [one for one in kept if one < moved[0][0].place]
+        place = before[-1] if before else kept[0] if kept else 0
         change.behind[place] = [*change.behind.get(place, ()), ("callbacks", items)]
         return []
     is_filled = is_sequence(given.value) and given.value.value

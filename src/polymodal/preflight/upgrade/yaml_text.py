@@ -197,6 +197,7 @@ def changed(text: str, edits: Iterable[Edit]) -> tuple[str, list[int]]:
     """
     pieces, lines, at, old_line = [], [1], 0, 1
     for start, end, new in sorted(edits, key=lambda one: (one[0], one[1])):
+        assert at <= start, "changes overlap"
         kept = text[at:start]
         lines += range(old_line + 1, old_line + kept.count("\n") + 1)
         old_line += kept.count("\n")

@@ -93,9 +93,10 @@ def edits_of(document: Document, mapping: Any, change: MappingChange) -> list[Ed
     """
     all_entries = [Entry(key, value, place) for place, (key, value) in enumerate(mapping.value)]
     gone = {place for place, pairs in change.replaced.items() if not pairs}
-    if len(gone) == len(all_entries) and not change.behind:
-        start = all_entries[0].key.start_mark.index
-        return [(start, document.span(all_entries[-1])[1], "{}" if not mapping.flow_style else "")]
+    if len(gone) == len(all_entries):
+        start, end = all_entries[0].key.start_mark.index, document.span(all_entries[-1])[1]
+        added = [one for pairs in change.behind.values() for one in pairs]
+        return [(start, end, _whole(document, all_entries[0], added, mapping.flow_style))]
     made: list[Edit] = []
     if mapping.flow_style:
         made += _removals_in_line(document, all_entries, gone)
@@ -107,6 +108,14 @@ def edits_of(document: Document, mapping: Any, change: MappingChange) -> list[Ed
         if one.place in change.behind:
             made.append(_addition(document, one, change.behind[one.place], mapping.flow_style))
     return made
+
+
+def _whole(document: Document, first: Entry, added: Pairs, in_line: bool) -> str:
+    """A mapping of which no entry is left."""
+    if in_line:
+        return ", ".join(f"{name}: {scalar(value, in_line=True)}" for name, value in added)
+    indent = document.newline + document.indent(first.key)
+    return indent.join(line for name, value in added for line in _lines(name, value)) or "{}"
 
 
 def _removals(document: Document, all_entries: list[Entry], gone: set[int]) -> list[Edit]:
@@ -124,7 +133,10 @@ def _removals(document: Document, all_entries: list[Entry], gone: set[int]) -> l
         if place >= leading:
             start = document.line_start(all_entries[place].key.start_mark.index)
             end = document.line_end(document.span(all_entries[place])[1])
-            end += len(document.newline) if end < len(document.text) else 0
+            if end < len(document.text):
+                end += len(document.newline)
+            else:  # the last line has no break; that of the line before goes
+                start = document.line_end(start - 1) if start else 0
             made.append((start, end, ""))
     return made
 
