@@ -107,3 +107,12 @@ def test_every_form_that_code_looks_for_in_yaml_is_met_in_a_project():
     ours = [rule for rule in rules("form") if not rule.action.startswith("python")]
     assert {rule.id for rule in ours if rule.library == "hydra"} <= met
     assert "score-names" in met
+
+
+def test_our_own_configurations_and_code_are_of_today():
+    import polymodal
+
+    package = Path(polymodal.__file__).parent
+    made = upgrade_tree([package / "configs", package / "training", package / "models"])
+    assert [(str(path), change.rule, change.line) for path, change in made.changes] == []
+    assert made.faults == ()
