@@ -113,6 +113,7 @@ def test_our_own_configurations_and_code_are_of_today():
     import polymodal
 
     package = Path(polymodal.__file__).parent
-    made = upgrade_tree([package / "configs", package / "training", package / "models"])
+    code = [package / "training", package / "models", package / "cli" / "sweep.py"]
+    made = upgrade_tree([package / "configs", *code])
     assert [(str(path), change.rule, change.line) for path, change in made.changes] == []
     assert made.faults == ()
