@@ -86,6 +86,27 @@ def has_heirs(facts: Facts, name: str, method: str) -> bool:
     )
 
 
+def base_with(facts: Facts, name: str, wanted: Iterable[str]) -> str:
+    """Returns the class of the tree that one derives from and that has a method, or nothing.
+
+    Args:
+        facts: What is known of the tree.
+        name: The class.
+        wanted: Names of methods, one of which is looked for.
+    """
+    seen, ahead = {name}, [name]
+    while ahead:
+        known = facts.classes.get(ahead.pop())
+        for base in known.bases if known is not None else ():
+            tail = base.rpartition(".")[2]
+            if tail in facts.classes and tail not in seen:
+                if facts.classes[tail].methods & {*wanted}:
+                    return tail
+                seen.add(tail)
+                ahead.append(tail)
+    return ""
+
+
 def methods(node: cst.ClassDef) -> dict[str, cst.FunctionDef]:
     """Returns the methods of a class by name."""
     body = node.body.body
