@@ -97,7 +97,8 @@ def test_an_alias_is_read_and_replaced_where_it_stands():
 def test_a_callback_moves_into_the_list_with_its_comments():
     old = """\
 trainer:
-  checkpoint_callback:
+  checkpoint_callback:  # the only one
+    # keeps the best
     _target_: pytorch_lightning.callbacks.ModelCheckpoint
     # every second epoch
     period: 2
@@ -107,6 +108,7 @@ trainer:
 trainer:
   max_epochs: 3
   callbacks:
+    # keeps the best
     - _target_: pytorch_lightning.callbacks.ModelCheckpoint
       # every second epoch
       every_n_epochs: 2
@@ -118,6 +120,7 @@ def test_entries_around_a_callback_may_all_go():
     old = """\
 trainer:
   resume_from_checkpoint: null
+  # what is shown
   weights_summary: full
   tpu_cores: null
 """
@@ -126,6 +129,7 @@ trainer:
   callbacks:
     - _target_: pytorch_lightning.callbacks.ModelSummary
       max_depth: -1
+  # what is shown
 """
     assert rewritten(old) == new
     assert rewritten("trainer:\n  tpu_cores: null\na: 1\n") == "trainer:\n  {}\na: 1\n"

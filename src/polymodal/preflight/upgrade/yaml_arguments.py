@@ -178,7 +178,10 @@ def _item(callback: Call | Expression, section: Section, document: Document, pla
         style = section.style or ("class_path" if is_cli else "_target_")
         return item_of(Call(now(callback.target), callback.arguments), style)
     first, *rest = _dedented(document, place)
-    return Item((f"- {first}", *("  " + line for line in rest)), document.raw(place))
+    above = document.text[place.key.end_mark.index : document.span(place)[0]].splitlines()[1:]
+    comments = [line.strip() for line in above if line.strip()]
+    lines = (*comments, f"- {first}", *("  " + line for line in rest))
+    return Item(lines, document.raw(place))
 
 
 def _dedented(document: Document, place: Entry) -> list[str]:
