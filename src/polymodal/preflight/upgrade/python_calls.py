@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import libcst as cst
+import libcst.matchers as m
 from libcst.metadata import ImportAssignment
 
 from polymodal.preflight.upgrade.arguments import rewrite_arguments
@@ -21,6 +22,7 @@ from polymodal.preflight.upgrade.python_source import (
 from polymodal.preflight.upgrade.python_trainer import TRAINER, moved_checkpoint
 from polymodal.preflight.upgrade.rules import rules
 
+SUPER_INIT = m.Attribute(value=m.Call(func=m.Name("super")), attr=m.Name("__init__"))
 EQUAL = cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
 NO_LITERAL = object()
 # The first argument of a score that was given by its place, where it was not the threshold.
@@ -35,7 +37,15 @@ ADAMW_DEFAULTS = {"eps": "1e-6", "weight_decay": "0.0"}
 
 def target_of(source: Source, call: cst.Call) -> str:
     """Returns the class or function that a call is of, as it is called now; may be empty."""
-    name = source.qualified(call.func)
+    if isinstance(call.func, cst.Call):  # what a call returns is called: hydra.main(...)(job)
+        return ""
+    if m.matches(call.func, SUPER_INIT):
+        cls = source.class_around(call)
+        if cls is None or len(cls.bases) != 1:
+            return ""
+        name = source.qualified(cls.bases[0].value)
+    else:
+        name = source.qualified(call.func)
     return canonical(now(source, name)[0]) if name else ""
 
 
@@ -292,6 +302,9 @@ def value_of(source: Source, node: cst.BaseExpression) -> Value:
     text = source.module.code_for_node(node)
     if isinstance(node, cst.Call):
         return Expression(text, target_of(source, node))
+    if isinstance(node, cst.Name) and (made := source.assigned_calls(node)):
+        targets = {target_of(source, one) for one in made}
+        return Expression(text, targets.pop() if len(targets) == 1 else "")
     if isinstance(node, cst.List | cst.Tuple) and not isinstance(node, cst.Tuple):
         values = [value_of(source, one.value) for one in node.elements]
         return (
