@@ -42,6 +42,8 @@ HEAVY: dict[str, set[str]] = {
     "peft": {"encoders"},
     "trackio": {"record"},
     "wandb": {"record"},
+    "tensorboard": {"record"},
+    "mlflow": {"record"},
 }
 NO_TORCH = ("record", "corpora", "voting", "safety", "cli", "preflight")
 FILES = sorted(PACKAGE.rglob("*.py"))

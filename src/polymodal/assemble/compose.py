@@ -15,7 +15,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from polymodal.assemble.layers import Layer, layer_of, watched_merge
-from polymodal.errors import ConfigError, nearest
+from polymodal.contracts.run import RunRecord
+from polymodal.errors import ConfigError, RunError, nearest
 
 CONFIG_MODULE = "polymodal.configs"
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -159,18 +160,19 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     Raises:
         ConfigError: An override names an unknown key, group or option.
     """
-    config = composed.config.copy()
+    config, choices = composed.config.copy(), dict(composed.choices)
     OmegaConf.set_struct(config, False)
     for override in overrides:
-        key = override.partition("=")[0]
-        if key in composed.choices:
+        key, _, value = override.partition("=")
+        if key in choices:
+            choices[key] = value
             config[key] = _replaced(config[key], OmegaConf.select(compose([override]).config, key))
         elif override[0] != "+" and key not in _keys(config):
             raise _unknown(key, list(_keys(config)))
         else:
             config.merge_with_dotlist([override.lstrip("+")])
     OmegaConf.set_struct(config, True)
-    return Composed(config, composed.choices, tuple(overrides), composed.name)
+    return Composed(config, choices, tuple(overrides), composed.name)
 
 
 def load(path: Path, name: str) -> Composed:
@@ -194,7 +196,16 @@ def load(path: Path, name: str) -> Composed:
         raise ConfigError(f"{path} holds no configuration")
     _fill(config)
     groups = {str(key): None for key in config if (CONFIGS / str(key)).is_dir()}
-    return Composed(config, groups, (), name)
+    return Composed(config, {**groups, **_chosen(path.parent)}, (), name)
+
+
+def _chosen(folder: Path) -> dict[str, Any]:
+    """The options that a run was composed of, as far as its record says it."""
+    try:
+        choices = RunRecord.read(folder / "run.json").notes.get("choices")
+    except RunError:
+        return {}
+    return dict(choices) if isinstance(choices, dict) else {}
 
 
 def _fill(config: DictConfig) -> None:

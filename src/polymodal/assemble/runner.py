@@ -84,6 +84,7 @@ def run_experiment(
         _record_folds(experiment, session.path)
         for warning in warnings(about) if rank() == 0 else ():
             shown.say(f"warning: {warning}")
+            session.warned(warning)
         if not experiment.features:
             extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)

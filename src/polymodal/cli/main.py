@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "runs": "list the runs here",
     "show": "show one run or study",
     "report": "one page of a run or study: scores, curves, errors, data, how to repeat it",
+    "sync": "deliver to trackers what they lack of runs",
     "features": "list the feature store, and remove what is no longer used",
     "corpus": "raw corpus to manifest, with every row that was refused and why",
     "encoder": "a pretrained model that is published as a pickle only to safetensors",

@@ -196,13 +196,16 @@ class TrainingModule(pl.LightningModule):
 
     def _log_step(self, loss: Tensor) -> None:
         """Logs what Lightning will write or a callback may read; the rest would only cost time."""
-        every = int(getattr(self.trainer, "log_every_n_steps", 1))
-        if self.trainer.is_last_batch or (every and (self.global_step + 1) % every == 0):
+        if self._is_logged():
             rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
             self.log("train/loss", loss, sync_dist=True, batch_size=1)
             self.log("train/lr", rates[0], batch_size=1)
             if rates[-1] != rates[0]:  # the groups are sorted by their rate
                 self.log("train/lr_lowest", rates[-1], batch_size=1)
+
+    def _is_logged(self) -> bool:
+        every = int(getattr(self.trainer, "log_every_n_steps", 1))
+        return bool(self.trainer.is_last_batch or (every and (self.global_step + 1) % every == 0))
 
     def _balanced(self, fused: Tensor, encoded: Mapping[str, Sequence], batch: Batch) -> Tensor:
         """What is minimised, as the balance puts it together."""
@@ -218,6 +221,9 @@ class TrainingModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Lets the balance change the gradients, which are equal on all ranks by now."""
+        if self._is_logged():  # before they are clipped; a tensor, which no step waits for
+            gradients = [one.grad for one in self.parameters() if one.grad is not None]
+            self.log("train/grad_norm", nn.utils.get_total_norm(gradients), batch_size=1)
         if self.balance.modulates:
             seed = self.seed * 1_000_003 + self.global_step
             self.balance.modulate(self.own, self.confidences.take(self._over_ranks), seed)
