@@ -58,6 +58,7 @@ def server(tmp_path_factory):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         cwd=folder,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
     try:
         yield _answering(f"http://127.0.0.1:{port}", process)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 COLOURS = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
 FIRST_SCORES = ("test/uar", "test/accuracy", "val/uar")
 # What is left out first where a terminal is too narrow: the run's id says much of it.
-DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age")
+DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age", "name")
 CSV_FIELDS = ("run_id", "experiment", "kind", "status", "seed", "parent", "started", "duration_s")
 UNBOUNDED = 10_000  # width of a page that is a file or a pipe
 LOWER_IS_BETTER = ("loss", "ece", "cross_entropy", "nll", "brier", "mae", "mse", "rmse")
@@ -197,7 +197,7 @@ def _print(records: Sequence[RunRecord], further: Mapping[str, list[str]]) -> No
     columns = _fitting({**_columns(records), **told}, page.width)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     for name in columns:
-        left = name in ("run", "experiment", "kind", "status")
+        left = name in ("run", "name", "experiment", "kind", "status")
         # Folded where even the id alone is too wide: an id that is cut cannot be copied.
         table.add_column(Text(plain(name)), justify="left" if left else "right", overflow="fold")
     for row in zip(*columns.values(), strict=True):
@@ -213,6 +213,7 @@ def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """Every column with its cells, from left to right."""
     columns = {
         "run": [plain(one.run_id) for one in records],
+        "name": [plain(one.name if one.name != one.run_id else "") for one in records],
         "experiment": [plain(one.experiment) for one in records],
         "kind": [plain(one.kind) for one in records],
         "status": [plain(one.status) for one in records],

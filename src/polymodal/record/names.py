@@ -1,6 +1,7 @@
 """What a run is called: its project, what differs in words, and that no other run is called so."""
 
-import hashlib
+import contextlib
+import fcntl
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from polymodal.record.folder import slug
 from polymodal.record.redaction import HIDDEN, redact_words
 
-TAKEN = ".names"  # beside the run folders: a file for each name
+TAKEN = ".names"  # a file beside the run folders: a line for each name
 LONGEST_VALUE, LONGEST_NAME = 40, 120
 # What is no difference between experiments: where things are and run, who is told, how fast.
 SECTIONS = ("experiment", "paths", "tracker", "alert", "resume", "hydra", "stages")
@@ -77,20 +78,19 @@ def own_name(runs: Path, project: str, name: str) -> str:
     Returns:
         The name, with a number where it was taken already.
     """
-    folder, number, wished = runs / TAKEN, 1, _printable(name) or "run"
-    while True:
-        own = wished if number == 1 else f"{wished} ({number})"
-        digest = hashlib.sha256(f"{project}\0{own}".encode()).hexdigest()[:32]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / digest).open("x", encoding="utf-8") as file:
-                file.write(f"{project}\n{own}\n")
-        except FileExistsError:
-            number += 1
-            continue
-        except OSError:  # what is wrong with the folder is said where the run's own is made
-            pass
-        return own
+    wished = own = _printable(name) or "run"
+    # What is wrong with the folder is said where the run's own is made.
+    with contextlib.suppress(OSError):
+        runs.mkdir(parents=True, exist_ok=True)
+        with (runs / TAKEN).open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+            file.seek(0)
+            taken, number = set(file.read().splitlines()), 1
+            while f"{project}\t{own}" in taken:
+                number += 1
+                own = f"{wished} ({number})"
+            file.write(f"{project}\t{own}\n")
+    return own
 
 
 def _key(key: str, *, plain: bool) -> str:
