@@ -283,7 +283,7 @@ def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> Confi
         # Known: a value that does not fit. Nothing known: a file has the fault.
         if known and found.group(1) not in known:
             return _unknown(found.group(1), known)
-    if found := re.search(r"Could not find '([^']+)'", text):
+    if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = found.group(1).partition("/")
         return ConfigError(
             f"group {group!r} has no option {option!r}", remedy=nearest(option, options(group))

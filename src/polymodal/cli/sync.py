@@ -78,14 +78,17 @@ def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
 
 def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str, Any]]:
     """Syncs one run; what came out, one entry a tracker."""
-    from polymodal.assemble.compose import change, load
+    from polymodal.assemble.compose import change, load, project_packages
     from polymodal.assemble.trackers import build_trackers, section_of, told_config
+    from polymodal.preflight.signatures import check_signatures
     from polymodal.record.index import alive_or_killed, read_record
 
     record = alive_or_killed(read_record(folder))
     composed = change(load(folder / "config.yaml", record.experiment), options)
+    section = section_of(composed)  # maybe of a folder that somebody else has made
+    check_signatures({"tracker": section}, project_packages(Path.cwd()))
     told = []
-    for name, tracker in build_trackers(section_of(composed)).items():
+    for name, tracker in build_trackers(section).items():
         entry: dict[str, Any] = {"run": record.run_id, "tracker": name}
         if record.status == "running":
             entry["error"] = "it still runs; its trackers get their lines from it"
