@@ -25,6 +25,7 @@ from benchmarks import (
     loop,
     prefix,
     preflight,
+    recording,
     store,
     verdict,
     votes,
@@ -101,6 +102,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "extraction": extraction.extraction,
     "prefix": prefix.prefix,
     "preflight": preflight.preflight,
+    "recording": recording.recording,
 }
 
 

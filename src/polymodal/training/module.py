@@ -49,6 +49,7 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         withheld: Modalities that are treated as absent; their encoders are not computed.
+        num_trained: Number of utterances that this process has trained on, repeated ones included.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class TrainingModule(pl.LightningModule):
         self.trained, self.confidences = Totals(), Totals()
         self.validated: dict[str, float] = {}
         self.frames = {"valid": 0, "padded": 0}
+        self.num_trained = 0
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch output"]:
         """Computes the outputs for a batch: logits, values, or both.
@@ -140,6 +142,7 @@ class TrainingModule(pl.LightningModule):
     ) -> Batch:
         """Moves a batch, which Lightning cannot do by itself for our record."""
         if self.trainer.training:  # counted here: a look at a mask on a GPU would wait for it
+            self.num_trained += len(batch)
             for sequence in batch.modalities.values():
                 self.frames["padded"] += sequence.valid_mask.numel()
                 self.frames["valid"] += int(sequence.valid_mask.sum())

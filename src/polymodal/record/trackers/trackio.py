@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from polymodal.errors import MissingExtraError
 from polymodal.record.folder import slug
@@ -37,14 +37,14 @@ class TrackioTracker:
         os.environ.setdefault("TRACKIO_DIR", str(start.folder.parent.resolve() / ".trackio"))
         try:
             from trackio.sqlite_storage import SQLiteStorage
-            from trackio.utils import to_json_safe
+            from trackio import utils
         except ImportError:
             raise MissingExtraError("trackio", "trackio") from None
         self.run_id, self.name, self.project = start.run_id, start.title, slug(start.project)
         self.number, self.last_step = start.num_told, 0
         config = {name.lstrip("_"): value for name, value in start.config.items()}
         created = {"_Created": datetime.now(UTC).isoformat(), "_Username": None}
-        self.config = to_json_safe({**config, **created, "_Group": start.group})
+        self.config = cast(Any, utils).to_json_safe({**config, **created, "_Group": start.group})
         self.storage = SQLiteStorage
         self.storage.init_db(self.project)
 
