@@ -143,7 +143,7 @@ def stage_time(session: Session, stage: str) -> Generator[None]:
         stage: Name of the stage.
     """
     started = time.monotonic()
-    if torch.cuda.is_initialized():
+    if _gpu_is_used():
         torch.cuda.reset_peak_memory_stats()
     try:
         yield
@@ -151,7 +151,7 @@ def stage_time(session: Session, stage: str) -> Generator[None]:
         times = session.notes.setdefault("stage_s", {})
         times[stage] = round(times.get(stage, 0.0) + time.monotonic() - started, 3)
         session.notes.setdefault("stage_peak_memory_mb", {})[stage] = _peak_memory_mb()
-        if torch.cuda.is_initialized():
+        if _gpu_is_used():
             peaks = session.notes.setdefault("stage_peak_gpu_mb", {})
             used_mb = round(torch.cuda.max_memory_allocated() / 1e6, 1)
             peaks[stage] = max(peaks.get(stage, 0.0), used_mb)
@@ -201,6 +201,10 @@ def _write_traceback(folder: RunFolder, failure: Exception) -> str:
     with folder.log.open("a", encoding="utf-8") as log:
         log.write(text)
     return redact_text(f"{type(failure).__name__}: {failure}")
+
+
+def _gpu_is_used() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _peak_memory_mb() -> float:

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from polymodal.errors import RunError
 
+_encode = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps makes one a call
 WHERE = ("fold", "epoch", "step")  # keys of a line that are no scores
 
 
@@ -51,7 +52,7 @@ class Journal:
         where = {"fold": fold, "epoch": epoch, "step": step}
         known = {name: value for name, value in where.items() if value is not None}
         finite = {name: one if math.isfinite(one) else None for name, one in scores.items()}
-        line = json.dumps({**known, **finite, **known}, allow_nan=False)
+        line = _encode({**known, **finite, **known})
         if self.file is None:
             _drop_torn_line(self.path)
             # Line-buffered: a whole line goes to the system in one call.

@@ -16,7 +16,7 @@ from polymodal.record.trackers.delivered import Delivered
 LONGEST_QUEUE = 10_000
 MOST_VALUES = 1_000_000  # that wait, however long the lines are
 LAST_WORDS_S = 30.0
-GATHER_S = 1.0
+GATHER_S = 5.0
 Act = Callable[[Tracker], None]
 
 

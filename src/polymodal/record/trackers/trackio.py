@@ -36,8 +36,8 @@ class TrackioTracker:
         # trackio reads this when it is imported; set later, it would write into the home folder.
         os.environ.setdefault("TRACKIO_DIR", str(start.folder.parent.resolve() / ".trackio"))
         try:
-            from trackio.sqlite_storage import SQLiteStorage
             from trackio import utils
+            from trackio.sqlite_storage import SQLiteStorage
         except ImportError:
             raise MissingExtraError("trackio", "trackio") from None
         self.run_id, self.name, self.project = start.run_id, start.title, slug(start.project)
