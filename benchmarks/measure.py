@@ -26,7 +26,9 @@ from benchmarks import (
     prefix,
     preflight,
     recording,
+    runs_index,
     store,
+    ui,
     verdict,
     votes,
 )
@@ -73,23 +75,11 @@ def padding() -> list[Row]:
     return [{**line, "peer": round(float(1 - cut.mean() / 5), 4)}]
 
 
-def runs() -> list[Row]:
-    """Seconds of `polymodal runs` over 1,000 run folders."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(1000):
-            path = Path(folder) / f"20260101-000000-x-{number:04d}"
-            path.mkdir()
-            record = {"run_id": path.name, "status": "finished", "scores": {"test/uar": 0.5}}
-            (path / "run.json").write_text(json.dumps(record))
-        words = ["runs", "--json", "--runs", folder]
-        return [row("polymodal runs --json, 1,000 runs", _seconds(words), 1.0, "s")]
-
-
 BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "start": start,
     "demo": demo,
     "padding": padding,
-    "runs": runs,
+    "runs": runs_index.runs_index,
     "manifests": corpora.manifests,
     "kemdy": corpora.kemdy,
     "check": corpora.check,
@@ -103,6 +93,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "prefix": prefix.prefix,
     "preflight": preflight.preflight,
     "recording": recording.recording,
+    "ui": ui.ui,
 }
 
 

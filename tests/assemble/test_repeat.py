@@ -44,6 +44,25 @@ def test_a_run_is_repeated_to_the_last_bit_wherever_its_folder_lies(polymodal, f
     assert (again / "config.yaml").read_text() == (copied / "config.yaml").read_text()
 
 
+def test_a_run_that_was_copied_elsewhere_is_shown_and_tested(
+    polymodal, first, tmp_path, monkeypatch
+):
+    """As on another machine: neither the folder of runs nor the place of the run is there."""
+    copied = tmp_path / "elsewhere" / "renamed"
+    shutil.copytree(first, copied)
+    shutil.rmtree(first.parent)
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    before = json.loads((copied / "run.json").read_text())["scores"]
+    shown = json.loads(polymodal("show", str(copied), "--json")[1])
+    assert (shown["scores"], shown["path"]) == (before, str(copied))
+    code, _, error = polymodal("test", str(copied))
+    assert code == 0, error
+    after = json.loads((last() / "run.json").read_text())
+    assert after["scores"]["test/uar"] == before["test/uar"]
+    assert after["parent"] == copied.name
+
+
 def test_a_run_is_varied(polymodal, first):
     code, out, error = polymodal("run", "--from", "last", "optimizer.lr=0.5")
     assert code == 0, error

@@ -219,3 +219,60 @@ def test_a_reader_that_leaves_is_no_error(runs, process):
     )
     os.close(write)
     assert b"Traceback" not in done.stderr
+
+
+def test_several_folders_are_one_list(polymodal, runs, monkeypatch):
+    """The newest pointer, ids, filters and columns go through all of them."""
+    other = runs.parent / "other"
+    other.mkdir()
+    for name in "ab":
+        (runs / name).rename(other / name)
+    assert ids(polymodal("runs", "--json", "--runs", "runs", "--runs", "other")[1]) == "edcba"
+    monkeypatch.setenv("POLYMODAL_RUNS", os.pathsep.join([str(runs), str(other)]))
+    assert ids(polymodal("runs", "--json", "optimizer.lr=0.1")[1]) == "b"
+    assert ids(polymodal("runs", "--json", "--runs", "other")[1]) == "ba"
+    rows = {cells[0]: cells[-1] for cells in table(polymodal("runs")[1])[2:]}
+    assert (rows["a"], rows["e"]) == (str(other), str(runs))
+    (other / "last").write_text("b")
+    assert json.loads(polymodal("show", "last", "--json")[1])["path"] == str(other / "b")
+    assert json.loads(polymodal("show", "a", "--json")[1])["path"] == str(other / "a")
+
+
+def test_new_runs_go_to_the_first_of_several_folders(polymodal, workplace, monkeypatch):
+    monkeypatch.setenv("POLYMODAL_RUNS", os.pathsep.join(["new", "old"]))
+    words = ["experiment=sample/text", "trainer.max_epochs=1", "tracker=none"]
+    small = ["corpus.num_speakers=6", "corpus.num_utterances=8", "split.val=0.3"]
+    code, _, error = polymodal("run", *words, *small)
+    assert code == 0, error
+    assert len(list((workplace / "new").glob("*/run.json"))) == 1
+    (workplace / "new").rename(workplace / "old")
+    code, _, error = polymodal("test", "last")
+    assert code == 0, error
+    assert len(list((workplace / "new").glob("*/run.json"))) == 1
+
+
+def test_runs_are_named_by_the_beginning_of_their_id(polymodal, runs):
+    assert ids(polymodal("runs", "--json", "a", "c")[1]) == "ca"
+    assert ids(polymodal("runs", "--json", "a", "c", "status=failed")[1]) == "c"
+    code, out, error = polymodal("runs", "status:failed")
+    assert (code, out) == (2, "")
+    assert "no run here begins with 'status:failed'" in error
+    assert "KEY=VALUE" in error
+
+
+def test_what_differs_between_the_listed_is_a_column_each(polymodal, runs):
+    (runs / "a" / "config.yaml").write_text("optimizer: {lr: 0.2, beta: 1}\npaths: {runs: x}\n")
+    (runs / "b" / "config.yaml").write_text("optimizer: {lr: 0.1, beta: 1}\npaths: {runs: y}\n")
+    rows = table(polymodal("runs", "status=finished", "--differ")[1])
+    assert rows[0][-1] == "optimizer.lr"
+    assert [cells[-1] for cells in rows[2:]] == ["0.1", "0.2"]
+    assert "beta" not in polymodal("runs", "status=finished", "--differ", "--csv")[1]
+    assert "optimizer" not in polymodal("runs", "a", "--differ", "--csv")[1]
+
+
+def test_a_terminal_shows_the_first_ones_a_pipe_all(runs, terminal, polymodal):
+    for number in range(250):
+        (runs / f"z{number}").mkdir()
+        (runs / f"z{number}" / "run.json").write_text(json.dumps({"run_id": f"z{number}"}))
+    assert "200 of 255; filters choose, a pipe gets all" in terminal(100, "runs")
+    assert len(table(polymodal("runs")[1])) == 257

@@ -24,7 +24,8 @@ MAY: dict[str, set[str]] = {
     "evaluation": set(),
     "training": {"data", "encoders", "features", "models", "evaluation"},
     "record": {"safety"},
-    "pages": {"evaluation", "record"},
+    "pages": {"evaluation", "record", "safety"},
+    "ui": {"safety", "record", "pages"},
     "study": {"record", "voting", "evaluation", "pages"},
     "assemble": EVERYTHING - {"cli", "preflight"},
     "preflight": EVERYTHING - {"cli"},
@@ -45,7 +46,7 @@ HEAVY: dict[str, set[str]] = {
     "tensorboard": {"record"},
     "mlflow": {"record"},
 }
-NO_TORCH = ("record", "corpora", "voting", "safety", "cli", "preflight")
+NO_TORCH = ("record", "corpora", "voting", "safety", "cli", "preflight", "ui")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -105,6 +106,7 @@ def test_only_one_file_instantiates():
         "polymodal.voting.soft",
         "polymodal.evaluation.evaluate",
         "polymodal.cli.runs",
+        "polymodal.ui.server",
     ],
 )
 def test_it_starts_without_torch(module):

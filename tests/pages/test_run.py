@@ -5,9 +5,10 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
-from polymodal.contracts.predictions import PredictionTable
+from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
 from polymodal.evaluation.scores import Accuracy, UnweightedAverageRecall
 from polymodal.pages.run import Heard, RunPage, write_page
@@ -80,6 +81,42 @@ def test_no_text_becomes_markup_and_nothing_is_loaded(tmp_path):
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
 
 
+def test_pictures_are_written_for_papers(tmp_path):
+    shown(page(), tmp_path)
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {name.rpartition(".")[2] for name in names} == {"svg", "pdf"}
+    assert len(names) == 10  # losses, score, learning rate, calibration, speakers
+    for name in names:
+        written = (tmp_path / "figures" / name).read_bytes()
+        assert written.startswith(b"%PDF" if name.endswith("pdf") else b"<?xml")
+        assert b"var(--" not in written
+        assert b"#010204" not in written
+    before = {name: (tmp_path / "figures" / name).read_bytes() for name in names}
+    shown(page(), tmp_path)
+    assert {name: (tmp_path / "figures" / name).read_bytes() for name in names} == before
+
+
+def test_what_each_modality_adds_is_told(tmp_path):
+    both = table(num=40)
+    parts = [
+        both.with_frame(both.frame.with_columns(split=pl.lit(f"test@{name}")))
+        for name in ("speech", "text")
+    ]
+    text = shown(page(subsets=concatenate(parts)), tmp_path)
+    assert "What each modality adds" in text
+    rows = list(csv.reader((tmp_path / "tables/modalities.csv").open()))
+    assert [row[0] for row in rows] == ["given", "all", "speech", "text"]
+    assert "What each modality adds" not in shown(page(), tmp_path)
+
+
+def test_leaks_are_a_table(tmp_path):
+    leaks = {"speaker": {"folds": 2, "values": 3, "test_share": 0.25}}
+    record = replace(page().record, data={"rows": 60, "leaks": leaks})
+    text = shown(page(record=record), tmp_path)
+    assert re.search(r"speaker</td><td>2</td><td>3</td><td>25.0 %", text)
+    assert "share nothing" in shown(page(), tmp_path)
+
+
 def test_the_worst_errors_are_those_it_was_surest_of(tmp_path):
     made = table()
     sure = made.probabilities().max(axis=1)
@@ -95,7 +132,9 @@ def test_tables_are_written_for_papers(tmp_path):
     shown(page(), tmp_path)
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     assert names == {
-        f"{name}.{end}" for name in ("scores", "classes") for end in ("csv", "md", "tex")
+        f"{name}.{end}"
+        for name in ("scores", "classes", "confusion", "speakers")
+        for end in ("csv", "md", "tex")
     }
     head, *rows = csv.reader((tmp_path / "tables/scores.csv").open())
     assert head == ["part", "score", "mean", "low", "high", "n"]

@@ -85,8 +85,8 @@ def test_what_is_no_filter_is_refused(word, message):
 )
 def test_a_key_that_no_run_has_is_refused(key, hint):
     with pytest.raises(RunError, match=f"no run here has '{key}'(?s:.)*'{hint}'"):
-        check_known([key], [RECORD], lambda record: CONFIG)
-    check_known([key], [], lambda record: CONFIG)
+        check_known([key], [RECORD], [CONFIG])
+    check_known([key], [], [])
 
 
 def test_a_run_that_is_half_there_lacks_what_is_asked():

@@ -19,7 +19,7 @@ from polymodal.assemble.runner import run_experiment, together_shown
 from polymodal.assemble.trackers import GROUPS
 from polymodal.contracts.run import RunRecord
 from polymodal.record.folder import CELL
-from polymodal.record.index import list_runs
+from polymodal.record.index import find_runs
 from polymodal.training.progress import Display
 
 Check = Callable[[Composed], dict[str, Any]]
@@ -184,10 +184,10 @@ def recorded(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
         Key to folder and record.
     """
     found: dict[str, tuple[Path, RunRecord]] = {}
-    for record in reversed(list_runs(runs)[0]):  # the oldest first
-        key = record.notes.get(CELL)
+    for one in reversed(find_runs(runs)[0]):  # the oldest first
+        key = one.record.notes.get(CELL)
         if key and (key not in found or found[key][1].status != "finished"):
-            found[str(key)] = (runs / record.run_id, record)
+            found[str(key)] = (one.path, one.record)
     return found
 
 

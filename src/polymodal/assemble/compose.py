@@ -57,6 +57,17 @@ class Composed:
         assert isinstance(values, dict)
         return {str(key): value for key, value in values.items()}
 
+    def value(self, key: str) -> Any:
+        """Returns a value of the tree.
+
+        Args:
+            key: Its dotted key.
+
+        Returns:
+            The value; None where there is no such key.
+        """
+        return OmegaConf.select(self.config, key)
+
     def text(self) -> str:
         """Returns the tree as YAML, interpolations unresolved."""
         return OmegaConf.to_yaml(self.config)
@@ -160,19 +171,24 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     Raises:
         ConfigError: An override names an unknown key, group or option.
     """
-    config, choices = composed.config.copy(), dict(composed.choices)
+    config, layers = composed.config.copy(), composed.layers
+    choices = dict(composed.choices)
     OmegaConf.set_struct(config, False)
     for override in overrides:
-        key, _, value = override.partition("=")
+        key, _, option = override.partition("=")
         if key in choices:
-            choices[key] = value
-            config[key] = _replaced(config[key], OmegaConf.select(compose([override]).config, key))
+            choices[key], chosen = option, compose([override])
+            config[key] = _replaced(config[key], OmegaConf.select(chosen.config, key))
+            layers = (
+                *(one for one in layers if one.package != key),
+                *(one for one in chosen.layers if one.package == key),
+            )
         elif override[0] != "+" and key not in _keys(config):
             raise _unknown(key, list(_keys(config)))
         else:
             config.merge_with_dotlist([override.lstrip("+")])
     OmegaConf.set_struct(config, True)
-    return Composed(config, choices, tuple(overrides), composed.name)
+    return Composed(config, choices, tuple(overrides), composed.name, layers)
 
 
 def load(path: Path, name: str) -> Composed:
@@ -287,5 +303,11 @@ def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> Confi
         group, _, option = found.group(1).partition("/")
         return ConfigError(
             f"group {group!r} has no option {option!r}", remedy=nearest(option, options(group))
+        )
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'", text):
+        key, value = found.groups()
+        return ConfigError(
+            f"'{key}={value}' names several values",
+            remedy=f"add -m for a run of each, or write {key}=[{value}] for a list",
         )
     return ConfigError(_first_words(error))

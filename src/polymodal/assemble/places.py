@@ -6,6 +6,8 @@ from pathlib import Path
 
 from polymodal.errors import CheckpointError
 
+WEIGHTS = "model.safetensors"  # of a run that was pushed
+
 
 @dataclass(frozen=True)
 class Place:
@@ -36,10 +38,13 @@ class Place:
     def trained(self) -> Path:
         """The checkpoint to test: the best one, or the last where none is kept as the best.
 
+        Of a folder that was pushed, its weights.
+
         Raises:
             CheckpointError: There is neither.
         """
-        for path in (self.checkpoints / "best.ckpt", self.last):
+        published = self.path / WEIGHTS
+        for path in (self.checkpoints / "best.ckpt", self.last, published):
             if path.is_file():
                 return path
         raise CheckpointError(

@@ -12,6 +12,7 @@ import polars as pl
 
 from polymodal.assemble.build import build, deferred
 from polymodal.assemble.compose import compose, load
+from polymodal.assemble.subsets import subsets_file
 from polymodal.contracts.manifest import Manifest, Utterance
 from polymodal.contracts.predictions import PredictionTable
 from polymodal.data.audio import AudioReader
@@ -47,6 +48,7 @@ def run_page(
     config = load(folder / "config.yaml", record.experiment).resolved() if read else {}
     overrides, text = folder / "overrides.txt", folder / "config.yaml"
     known = next(iter(read.values()), None)
+    subsets = subsets_file(folder / "predictions", PARTS[0])
     return RunPage(
         record,
         read,
@@ -56,6 +58,7 @@ def run_page(
         text.read_text(encoding="utf-8") if text.is_file() else "",
         overrides.read_text(encoding="utf-8").splitlines() if overrides.is_file() else [],
         _Corpus(config, audio, warn) if "corpus" in config else lambda ids: {},
+        PredictionTable.read(subsets) if subsets.is_file() else None,
     )
 
 

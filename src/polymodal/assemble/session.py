@@ -22,6 +22,7 @@ from polymodal.errors import RunFailedError, StoppedError
 from polymodal.record.alerts import Alerts, Nobody
 from polymodal.record.environment import code_state, environment_text, host, versions
 from polymodal.record.folder import RunFolder
+from polymodal.record.index import roots
 from polymodal.record.journal import Journal, num_lines
 from polymodal.record.redaction import redact, redact_text
 from polymodal.record.said import WarningsKept
@@ -79,7 +80,7 @@ def recording(
     Raises:
         RunFailedError: The body failed; the traceback is in the folder.
     """
-    runs = Path(config["paths"]["runs"])
+    runs = roots(Path(config["paths"]["runs"]))[0]
     if rank() > 0:
         path = announced(runs)
         yield Session(path, NullWriter(), path.name)

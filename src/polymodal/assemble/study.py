@@ -27,7 +27,7 @@ from polymodal.data.folds import write_folds
 from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.evaluation.evaluate import score_names
 from polymodal.record.files import write_whole
-from polymodal.record.index import list_runs
+from polymodal.record.index import find_runs, roots
 from polymodal.record.redaction import redact_words
 from polymodal.safety.files import sha256_of
 from polymodal.study.plan import Plan, Vote
@@ -101,7 +101,7 @@ def _cells(
     code: str,
 ) -> list[Cell]:
     """Every cell with its key; each member is built once, so that its faults show now."""
-    file = _store_folds(first, runs / FOLDS)
+    file = _store_folds(first, roots(runs)[0] / FOLDS)
     corpus = first.config["corpus"]
     cells = []
     for member in plan.members:
@@ -262,8 +262,10 @@ def _one_vote(
 
 def _stopped(runs: Path, name: str) -> Path | None:
     """The newest study of this name, if it was stopped or failed."""
-    same = [one for one in list_runs(runs)[0] if one.kind == "study" and one.experiment == name]
-    return runs / same[0].run_id if same and same[0].status not in ("finished", "running") else None
+    for path, record in ((one.path, one.record) for one in find_runs(runs)[0]):
+        if record.kind == "study" and record.experiment == name:
+            return path if record.status not in ("finished", "running") else None
+    return None
 
 
 class _Book:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polymodal.cli.runs import console, plain, span
+from polymodal.cli.runs import console, number_of_bytes, plain, span
 from polymodal.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
         for one in chosen:
             remove(one)
         if not arguments.json:
-            print(f"removed {_size(sum(one.num_bytes for one in chosen))}")
+            print(f"removed {number_of_bytes(sum(one.num_bytes for one in chosen))}")
     return 0
 
 
@@ -101,7 +101,7 @@ def _is_confirmed(chosen: "Sequence[Stored]", arguments: argparse.Namespace) -> 
         raise ConfigError(
             "nobody can be asked whether to remove these", remedy="add --yes, where you are sure"
         )
-    size = _size(sum(one.num_bytes for one in chosen))
+    size = number_of_bytes(sum(one.num_bytes for one in chosen))
     return input(f"remove {len(chosen)} of these, {size}? [y/N] ").strip().lower() in ("y", "yes")
 
 
@@ -132,18 +132,10 @@ def _print(chosen: "Sequence[Stored]") -> None:
         identity = plain(one.identity)
         if not one.is_readable:
             identity = f"{identity} (format {one.version}, which this version does not read)"
-        size, unused = _size(one.num_bytes), span(one.unused_s)
+        size, unused = number_of_bytes(one.num_bytes), span(one.unused_s)
         table.add_row(
             Text(identity), plain(one.dtype), f"{one.num_entries:,}", size, unused, one.folder.name
         )
     page.print(table)
-    total = _size(sum(one.num_bytes for one in chosen))
+    total = number_of_bytes(sum(one.num_bytes for one in chosen))
     page.print(f"{total} in {chosen[0].folder.parent}", markup=False, soft_wrap=True)
-
-
-def _size(num_bytes: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:,.1f} GB"

@@ -5,39 +5,42 @@ polymodal runs corpus=emodb 'test/uar>0.7' --sort test/uar -n 5
 polymodal runs optimizer.lr=0.001 --columns optimizer.lr,model.width --csv
 
 Filters compare a field of the record (status, experiment, kind, seed, parent), `corpus`, a score,
-the time (since=, until=) or any key of the configuration; all that are given must hold.
+the time (since=, until=) or any key of the configuration; all that are given must hold. A word
+without a sign is the beginning of an id.
+
+polymodal runs status=failed until=30d --delete      asks before; --archive packs instead
+polymodal runs --archived                            what was packed; --restore RUN brings it back
 """
 
 import argparse
-import csv
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.contracts.run import STATUSES, RunRecord
+from polymodal.contracts.run import STATUSES
 from polymodal.errors import RunError, nearest
 from polymodal.record.filters import (
     MISSING,
+    WORD,
     Filter,
     check_known,
     matches,
     parse,
-    read_config,
     value_of,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from polymodal.record.index import Listed
+
+Known = tuple["Listed", Mapping[str, Any]]  # a run, and its configuration where it was asked for
+
 COLOURS = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
 FIRST_SCORES = ("test/uar", "test/accuracy", "val/uar")
-# What is left out first where a terminal is too narrow: the run's id says much of it.
-DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age", "name")
-CSV_FIELDS = ("run_id", "experiment", "kind", "status", "seed", "parent", "started", "duration_s")
 UNBOUNDED = 10_000  # width of a page that is a file or a pipe
 LOWER_IS_BETTER = ("loss", "ece", "cross_entropy", "nll", "brier", "mae", "mse", "rmse")
 
@@ -54,10 +57,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns", metavar="KEY,...", help="further columns: scores, fields, keys of the config"
     )
+    parser.add_argument(
+        "--differ", action="store_true", help="a column for each key in which configs differ"
+    )
     parser.add_argument("--status", choices=STATUSES, help="only runs that ended so")
     parser.add_argument("--experiment", metavar="WORDS", help="only experiments with these words")
     parser.add_argument("--sort", metavar="SCORE", help="the best of a score first")
     parser.add_argument("-n", type=_count, metavar="N", help="only the first N")
+    parser.add_argument("--delete", action="store_true", help="delete what is listed; asks before")
+    parser.add_argument(
+        "--archive", action="store_true", help="pack what is listed into archive/; asks before"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--archived", action="store_true", help="list what was packed away")
+    parser.add_argument(
+        "--restore", action="append", metavar="RUN", help="bring a run back that was packed away"
+    )
 
 
 def _count(word: str) -> int:
@@ -83,7 +98,22 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         parser: The command's parser.
     """
     default = os.environ.get("POLYMODAL_RUNS", "runs")
-    parser.add_argument("--runs", default=default, metavar="DIR", help="folder of the runs")
+    words = "folder of the runs; may be given several times"
+    parser.add_argument("--runs", default=default, metavar="DIR", action=_Roots, help=words)
+
+
+class _Roots(argparse.Action):
+    """Joins the folders of several `--runs` as POLYMODAL_RUNS does."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.roots = [*getattr(namespace, "roots", ()), values]
+        namespace.runs = os.pathsep.join(namespace.roots)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -98,145 +128,148 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         RunError: No run has the score to sort by.
     """
-    from polymodal.record.index import list_runs
+    if (special := _special(arguments)) is not None:
+        return special
+    from polymodal.cli.listing import print_csv, print_table
+    from polymodal.record.index import find_runs
 
-    filters = parse(arguments.filters)
-    records, broken = list_runs(Path(arguments.runs))
+    ids, filters = _parsed(arguments.filters)
+    found, broken = find_runs(Path(arguments.runs))
     for line in broken:
         print(f"polymodal: skipped {plain(line)}", file=sys.stderr)
     asked = [one for one in (arguments.columns or "").split(",") if one]
-    keys = [one.key for one in filters] + asked
-    configs = _Configs(Path(arguments.runs), keys)
-    check_known(keys, records, configs.of)
-    kept = [one for one in records if matches(one, filters, configs.of(one))]
-    chosen = _choose(kept, arguments)
+    chosen = _choose(_matching(_named(found, ids), filters, asked), arguments)
+    if arguments.delete or arguments.archive:
+        from polymodal.cli.removal import remove
+
+        return remove([one for one, _ in chosen], found, arguments)
+    told, further = [one.record for one, _ in chosen], _further(chosen, asked, arguments)
     if arguments.json:
-        print(json.dumps([record.to_dict() for record in chosen], indent=1))
-        return 0
-    further = {
-        name: [_cell(value_of(one, name, configs.of(one))) for one in chosen] for name in asked
-    }
-    if arguments.csv:
-        _print_csv(chosen, further)
-        return 0
-    if not chosen:
-        words = "no run here yet" if not records else "no run like that"
+        print(json.dumps([record.to_dict() for record in told], indent=1))
+    elif arguments.csv:
+        print_csv(told, further)
+    elif told:
+        print_table(told, further)
+    else:
+        words = "no run here yet" if not found else "no run like that"
         print(f"{words} ({arguments.runs}); `polymodal run` makes one")
-        return 0
-    _print(chosen, further)
     return 0
 
 
-class _Configs:
-    """Configurations of runs, read where a key is asked for that no record has."""
+def _special(arguments: argparse.Namespace) -> int | None:
+    """Does what needs no list; None where one is needed."""
+    if not (arguments.restore or arguments.archived or arguments.delete or arguments.archive):
+        return None
+    from polymodal.cli.removal import bring_back, list_archived, refuse_all
 
-    def __init__(self, runs: Path, keys: Sequence[str]) -> None:
-        self.runs, self.read = runs, any(Filter(key, "=", "").asks_config for key in keys)
-        self.known: dict[str, Mapping[str, Any]] = {}
-
-    def of(self, record: RunRecord) -> Mapping[str, Any]:
-        if not self.read:
-            return {}
-        if record.run_id not in self.known:
-            self.known[record.run_id] = read_config(self.runs / record.run_id)
-        return self.known[record.run_id]
+    if arguments.restore:
+        return bring_back(arguments)
+    if arguments.archived:
+        return list_archived(arguments)
+    refuse_all(arguments)
+    return None
 
 
-def _choose(records: Sequence[RunRecord], arguments: argparse.Namespace) -> list[RunRecord]:
+def _parsed(words: Sequence[str]) -> tuple[list[str], list[Filter]]:
+    """Ids or their beginnings, and filters."""
+    ids = [word for word in words if not WORD.fullmatch(word)]
+    return ids, parse([word for word in words if word not in ids])
+
+
+def _named(found: Sequence["Listed"], ids: Sequence[str]) -> list["Listed"]:
+    """Those whose folder begins with one of some words; all where there is none."""
+    for word in ids:
+        if not any(one.path.name.startswith(word) for one in found):
+            raise RunError(
+                f"no run here begins with {word!r}",
+                expected="the beginning of an id, or KEY=VALUE with =, !=, >, >=, < or <=",
+                remedy="such as status=failed, 'test/uar>0.7', since=7d or optimizer.lr=0.001",
+            )
+    return [one for one in found if not ids or one.path.name.startswith(tuple(ids))]
+
+
+def _matching(
+    found: Sequence["Listed"], filters: Sequence[Filter], asked: Sequence[str]
+) -> list[Known]:
+    """Those for which all filters hold, with their configurations where a key asks for them."""
+    keys = [one.key for one in filters] + [*asked]
+    configs: Sequence[Mapping[str, Any]] = [{}] * len(found)
+    if any(Filter(key, "=", "").asks_config for key in keys):
+        configs = configs_of(found)
+    check_known(keys, [one.record for one in found], configs)
+    pairs = zip(found, configs, strict=True)
+    return [(one, config) for one, config in pairs if matches(one.record, filters, config)]
+
+
+def configs_of(found: Sequence["Listed"]) -> list[Mapping[str, Any]]:
+    """Reads the configurations of runs, each parsed once for all times.
+
+    Args:
+        found: The runs.
+
+    Returns:
+        Their configurations, in the same order.
+    """
+    from polymodal.record.configs import read_configs
+
+    roots = dict.fromkeys(one.path.parent for one in found)
+    names = {root: [one.path.name for one in found if one.path.parent == root] for root in roots}
+    read = {root: read_configs(root, of) for root, of in names.items()}
+    return [read[one.path.parent][one.path.name] for one in found]
+
+
+def _further(
+    chosen: Sequence[Known], asked: Sequence[str], arguments: argparse.Namespace
+) -> dict[str, list[str]]:
+    """Columns that were asked for: heading to cells."""
+    columns = {
+        name: [cell(value_of(one.record, name, config)) for one, config in chosen] for name in asked
+    }
+    if len({one.path.parent for one, _ in chosen}) > 1:
+        columns["folder"] = [str(one.path.parent) for one, _ in chosen]
+    if arguments.differ and chosen:
+        from polymodal.record.configs import differing
+
+        found = differing(configs_of([one for one, _ in chosen]))
+        columns |= {key: [*map(cell, values)] for key, values in found.items()}
+    return columns
+
+
+def _choose(known: Sequence[Known], arguments: argparse.Namespace) -> list[Known]:
     chosen = [
-        record
-        for record in records
-        if arguments.status in (None, record.status)
-        and (arguments.experiment or "") in record.experiment
+        (one, config)
+        for one, config in known
+        if arguments.status in (None, one.record.status)
+        and (arguments.experiment or "") in one.record.experiment
     ]
     if arguments.sort and chosen:
         chosen = _best_first(chosen, arguments.sort)
     return chosen[: arguments.n]
 
 
-def _print_csv(records: Sequence[RunRecord], further: Mapping[str, list[str]]) -> None:
-    """Prints every field and score of the runs, exactly."""
-    scores = sorted({name for one in records for name in one.scores}, key=part_order)
-    rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow([*CSV_FIELDS, *scores, *further])
-    for place, one in enumerate(records):
-        row = [getattr(one, name) for name in CSV_FIELDS] + [
-            one.scores.get(name) for name in scores
-        ]
-        row += [cells[place] for cells in further.values()]
-        rows.writerow(["" if cell is None else plain(cell) for cell in row])
+def cell(value: Any) -> str:
+    """Writes a value of a configuration or record.
 
-
-def _cell(value: Any) -> str:
+    Args:
+        value: Any plain value; nothing for what is missing.
+    """
     if value is MISSING or value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _best_first(records: Sequence[RunRecord], score: str) -> list[RunRecord]:
+def _best_first(known: Sequence[Known], score: str) -> list[Known]:
     """Sorts by a score; runs that lack it come last, equal ones stay as they were."""
-    known = {name for record in records for name in record.scores}
-    if score not in known:
-        raise RunError(f"no run here has the score {score!r}", remedy=nearest(score, known))
+    names = {name for one, _ in known for name in one.record.scores}
+    if score not in names:
+        raise RunError(f"no run here has the score {score!r}", remedy=nearest(score, names))
     sign = 1 if score.rpartition("/")[2].startswith(LOWER_IS_BETTER) else -1
 
-    def place(record: RunRecord) -> tuple[bool, float]:
-        value = record.scores.get(score)
+    def place(one: Known) -> tuple[bool, float]:
+        value = one[0].record.scores.get(score)
         return value is None, 0.0 if value is None else sign * value
 
-    return sorted(records, key=place)
-
-
-def _print(records: Sequence[RunRecord], further: Mapping[str, list[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    page = console()
-    told = {name: [plain(cell) for cell in cells] for name, cells in further.items()}
-    columns = _fitting({**_columns(records), **told}, page.width)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
-    for name in columns:
-        left = name in ("run", "name", "experiment", "kind", "status")
-        # Folded where even the id alone is too wide: an id that is cut cannot be copied.
-        table.add_column(Text(plain(name)), justify="left" if left else "right", overflow="fold")
-    for row in zip(*columns.values(), strict=True):
-        cells = dict(zip(columns, row, strict=True))
-        colour = COLOURS.get(cells["status"], "red")
-        table.add_row(
-            *(Text(cell, colour if name == "status" else "") for name, cell in cells.items())
-        )
-    page.print(table)
-
-
-def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
-    """Every column with its cells, from left to right."""
-    columns = {
-        "run": [plain(one.run_id) for one in records],
-        "name": [plain(one.name if one.name != one.run_id else "") for one in records],
-        "experiment": [plain(one.experiment) for one in records],
-        "kind": [plain(one.kind) for one in records],
-        "status": [plain(one.status) for one in records],
-    }
-    for name in shown_scores([one.scores for one in records]):
-        columns[name] = [number(one.scores.get(name)) for one in records]
-    columns["seed"] = ["" if one.seed is None else str(one.seed) for one in records]
-    columns["took"] = ["" if one.duration_s is None else span(one.duration_s) for one in records]
-    columns["age"] = [_age(one) for one in records]
-    return columns
-
-
-def _fitting(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str]]:
-    """Leaves out what a page of that width has no room for."""
-    from rich.cells import cell_len
-
-    kept = dict(columns)
-    for name in DISPENSABLE:
-        widths = [max(map(cell_len, (title, *cells))) + 3 for title, cells in kept.items()]
-        if sum(widths) - 3 <= width:
-            break
-        kept.pop(name, None)
-    return kept
+    return sorted(known, key=place)
 
 
 def console() -> "Console":
@@ -293,14 +326,10 @@ def plain(text: object) -> str:
         >>> plain("a\x1b[31mb\n")
         'a?[31mb?'
     """
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
-
-
-def _age(record: RunRecord) -> str:
-    try:
-        return span((datetime.now(UTC) - datetime.fromisoformat(record.started)).total_seconds())
-    except (TypeError, ValueError):  # no time, or one without its zone
-        return ""
+    words = str(text)
+    if words.isprintable():
+        return words
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def span(seconds: float) -> str:
@@ -320,3 +349,20 @@ def span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0.0, seconds):.1f} s"
+
+
+def number_of_bytes(num_bytes: float) -> str:
+    """Writes a size.
+
+    Args:
+        num_bytes: The size.
+
+    Example:
+        >>> number_of_bytes(123), number_of_bytes(2_500_000)
+        ('123 B', '2.5 MB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} GB"

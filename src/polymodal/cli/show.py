@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from polymodal.cli.runs import (
 )
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunError
+from polymodal.pages.text import command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,7 +142,7 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
         "error": record.error,
         "name": record.name if record.name not in (record.run_id, record.experiment) else None,
         "from": record.parent,
-        "command": _command(record.command),
+        "command": command(record.command),
         "changed": " ".join(_lines(folder / "overrides.txt")),
         "seed": record.seed,
         "started": record.started,
@@ -284,14 +284,6 @@ def _print_files(page: "Console", folder: Path) -> None:
     width = max(map(len, shown), default=0)
     for name, size in shown.items():
         page.print(f"  {name:<{width}} {size / 1e3:>10.1f} kB", markup=False)
-
-
-def _command(words: Sequence[Any]) -> str:
-    """Writes a command line so that it can be pasted."""
-    texts = [str(word) for word in words]
-    if texts and Path(texts[0]).name in ("__main__.py", "polymodal"):
-        texts[0] = "polymodal"
-    return shlex.join(texts)
 
 
 def _lines(path: Path) -> list[str]:

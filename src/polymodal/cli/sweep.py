@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from polymodal.assemble.compose import search_path
 from polymodal.errors import ConfigError
+from polymodal.record.index import roots
 
 
 def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
@@ -44,7 +45,8 @@ def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
     main = hydra_library.main(
         version_base="1.3", config_path="pkg://polymodal.configs", config_name="run"
     )(job)
-    before, sys.argv = sys.argv, ["polymodal", *flags, *overrides, *search_path(project)]
+    words = [*flags, *_sweep_folder(), *overrides, *search_path(project)]
+    before, sys.argv = sys.argv, ["polymodal", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come to us instead of ending the process
     try:
         main()
@@ -53,3 +55,10 @@ def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
     finally:
         sys.argv = before
     return max(codes)
+
+
+def _sweep_folder() -> list[str]:
+    """Hydra takes POLYMODAL_RUNS for one folder; of several the first one is written to."""
+    runs = Path(os.environ.get("POLYMODAL_RUNS", "runs"))
+    first = roots(runs)[0]
+    return [] if first == runs else [f"hydra.sweep.dir={first}/.sweeps/${{now:%Y%m%d-%H%M%S}}"]

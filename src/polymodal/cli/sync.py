@@ -67,12 +67,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
-    from polymodal.record.index import find_run, list_runs
+    from polymodal.record.index import find_run, find_runs
 
     if every and names:
         raise ConfigError("--all means every run", remedy=f"leave out --all or {names[0]}")
     if every:
-        return [runs / record.run_id for record in reversed(list_runs(runs)[0])]
+        return [one.path for one in reversed(find_runs(runs)[0])]
     return [find_run(runs, name) for name in names or ["last"]]
 
 

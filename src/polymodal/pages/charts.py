@@ -9,14 +9,18 @@ import re
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
-from io import StringIO
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from polymodal.pages.text import MINUS, number, printable
+from polymodal.record.folder import slug
+from polymodal.safety.files import replacing
 
 # Readable on white and on near-black; after Okabe and Ito, who made them for colour-blind readers.
 COLOURS = ("#0f7fc2", "#e08a00", "#129a72", "#cc6ba3", "#d1551b", "#8a6fd1")
@@ -24,11 +28,14 @@ SHAPES = ("o", "D", "s", "^", "v", "P")
 # Stand-ins for what the reader's browser decides.
 STAND_INS = {"#010203": "currentColor", "#010204": "var(--faint)", "#010205": "var(--card)"}
 INK, FAINT, PAPER = STAND_INS
+Picture = tuple[Callable[[Any], None], str, tuple[float, float]]  # paint, title, inches
+_kept: ContextVar[list[Picture] | None] = ContextVar("kept", default=None)
 LONGEST_NAME = 30
 ROW_INCHES = 0.25
 WIDE, NARROW = 8.6, 6.4  # inches
 SETTINGS: Any = {  # matplotlib's own type lists every key, and it may be absent
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -330,17 +337,73 @@ def drawn(paint: Callable[[Any], None], title: str, *, rows: float, width: float
     Returns:
         SVG without an address, a size of its own or an id that another picture could have.
     """
+    text = _render(paint, title, (width, 0.95 + ROW_INCHES * rows), "svg")
+    if (told := _kept.get()) is not None:
+        told.append((paint, title, (width, 0.95 + ROW_INCHES * rows)))
+    return inline(text.decode(), title)
+
+
+@contextmanager
+def also_written(folder: Path) -> Generator[None]:
+    """Writes every picture that is drawn meanwhile as SVG and PDF, too, in the colours of print.
+
+    Args:
+        folder: Where to write; made where there is a picture. Names follow from their titles.
+
+    Yields:
+        Nothing; the files are written at the end.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    told: list[Picture] = []
+    token = _kept.set(told)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+    names: set[str] = set()
+    for paint, title, size in told:
+        name = slug(title)
+        while name in names:
+            name += "-"
+        names.add(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _print_colours():
+            for kind in ("svg", "pdf"):
+                with replacing(folder / f"{name}.{kind}") as beside:
+                    beside.write_bytes(_render(paint, title, size, kind))
+
+
+def _render(
+    paint: Callable[[Any], None], title: str, size: tuple[float, float], kind: str
+) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": title}), quiet():
-        figure = Figure(figsize=(width, 0.95 + ROW_INCHES * rows), layout="constrained")
+    colours = dict(zip(STAND_INS, (INK, FAINT, PAPER), strict=True))
+    settings = {key: colours.get(one, one) for key, one in SETTINGS.items()}
+    undated = dict.fromkeys(("Creator", "Date", "Format") if kind == "svg" else ("CreationDate",))
+    with matplotlib.rc_context({**settings, "svg.hashsalt": title}), quiet():
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure.subplots())
-        buffer = StringIO()
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format")))
-    return inline(buffer.getvalue(), title)
+        buffer = BytesIO()
+        figure.savefig(buffer, format=kind, metadata=undated)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _print_colours() -> Generator[None]:
+    """Black on white instead of stand-ins for what a browser decides."""
+    global INK, FAINT, PAPER
+    before = INK, FAINT, PAPER
+    INK, FAINT, PAPER = "#000000", "#d9dde1", "#ffffff"
+    try:
+        yield
+    finally:
+        INK, FAINT, PAPER = before
 
 
 def inline(text: str, title: str) -> str:

@@ -18,6 +18,7 @@ from polymodal.evaluation.confusion import confusion_matrix
 from polymodal.evaluation.scores import Score
 from polymodal.evaluation.summary import accuracy_by_speaker, by_class, intervals_of, reliability
 from polymodal.pages import charts, html, text
+from polymodal.pages.details import contribution_rows, contributions, leaks
 from polymodal.pages.text import NONE, finite, interval, number
 from polymodal.record.files import write_whole
 
@@ -54,6 +55,7 @@ class RunPage:
         config: Its configuration as YAML.
         overrides: What was given on the command line.
         heard: Reads what utterances were, by id; those that it does not know are left out.
+        subsets: Predictions of the first part shown where only some modalities are given.
     """
 
     record: RunRecord
@@ -64,6 +66,7 @@ class RunPage:
     config: str = ""
     overrides: Sequence[str] = ()
     heard: Callable[[Sequence[str]], Mapping[str, Heard]] = field(default=lambda ids: {})
+    subsets: PredictionTable | None = None
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, float | int]]:
@@ -90,11 +93,11 @@ class RunPage:
 
 
 def write_page(page: RunPage, folder: Path) -> Path:
-    """Writes `report.html`, and the tables as `tables/{scores,classes}.{csv,md,tex}`.
+    """Writes `report.html`, its tables as CSV, Markdown and LaTeX, its pictures as SVG and PDF.
 
     Args:
         page: What it is made of.
-        folder: The run folder.
+        folder: The run folder; `tables/` and `figures/` are made in it.
 
     Returns:
         The page.
@@ -107,13 +110,17 @@ def write_page(page: RunPage, folder: Path) -> Path:
     for name, exact, rows in (
         ("scores", _exact_scores(page), _score_rows(page)),
         ("classes", _exact_classes(page), _class_rows(page)),
+        ("confusion", _confusion_rows(page), _confusion_rows(page)),
+        ("speakers", _exact_speakers(page), _speaker_rows(page)),
+        ("modalities", _modality_rows(page), _modality_rows(page)),
     ):
         if len(rows) > 1:
             write_whole(folder / "tables" / f"{name}.csv", text.csv_text(exact))
             write_whole(folder / "tables" / f"{name}.md", text.markdown(rows))
             write_whole(folder / "tables" / f"{name}.tex", text.latex(rows, title))
     path = folder / "report.html"
-    sections = [(name, title, section(page)) for name, title, section in SECTIONS]
+    with charts.also_written(folder / "figures"):
+        sections = [(name, title, section(page)) for name, title, section in SECTIONS]
     about = f"{page.record.run_id}, {page.record.status}"
     title = f"Run: {page.record.name}"
     write_whole(path, html.document(title, about, _answer(page), sections))
@@ -178,7 +185,8 @@ def _scores(page: RunPage) -> str:
     ends = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
     files = ", ".join(f'<a href="tables/scores.{end}">{told}</a>' for end, told in ends.items())
     note = (
-        f"<p>Mean [95 % interval], drawn over speakers where four or more are known: {files}.</p>"
+        f"<p>Mean [95 % interval], drawn over speakers where four or more are known: {files}. "
+        "The other tables lie beside it, the pictures as SVG and PDF in figures/.</p>"
     )
     return note + html.table(rows, words=(0,))
 
@@ -210,13 +218,22 @@ def _progress(page: RunPage) -> str:
     return html.grid([html.figure(one, kind="narrow") for one in pictures], 2, "grid two")
 
 
+def _confusion_rows(page: RunPage) -> list[list[str]]:
+    """A row a true class, a column a said one: counts."""
+    if (table := page.first) is None:
+        return []
+    said = table.logits().argmax(axis=1)
+    matrix = confusion_matrix(said, table.targets(), len(table.classes)).tolist()
+    rows = [[name, *map(str, row)] for name, row in zip(table.classes, matrix, strict=True)]
+    return [["true / said", *table.classes], *rows]
+
+
 def _confusion(page: RunPage) -> str:
     if (table := page.first) is None:
         return ""
-    said = table.logits().argmax(axis=1)
-    matrix = confusion_matrix(said, table.targets(), len(table.classes))
     body = {}
-    for name, row in zip(table.classes, matrix.tolist(), strict=True):
+    for name, *counts in _confusion_rows(page)[1:]:
+        row = [int(one) for one in counts]
         shares = [one / (sum(row) or 1) for one in row]
         body[name] = [
             html.heat_cell(share, number(share), f"{num:,}")
@@ -253,19 +270,55 @@ def _reliability(page: RunPage) -> str:
     return html.figure(charts.reliability(points), note, kind="narrow")
 
 
-def _speakers(page: RunPage) -> str:
+def _exact_speakers(page: RunPage) -> list[list[object]]:
+    """A row a speaker, the hardest first, for programs."""
     table = page.first
     if table is None or table.speakers() is None:
-        return ""
+        return []
     found = accuracy_by_speaker(table)
     counts = dict(table.frame[SPEAKER].value_counts().iter_rows())
     hardest = sorted(found, key=lambda one: (found[one], one))
-    drawn = charts.strip({"accuracy": sorted(found.values())}, "accuracy")
-    rows = [["speaker", "utterances", "accuracy"]]
-    rows += [[one, f"{counts[one]:,}", number(found[one])] for one in hardest[:MOST_SPEAKERS]]
-    heading = f"{text.count(len(found), 'speaker')}, the hardest first"
-    table_ = html.folded(heading, html.table(rows, words=(0,)), len(rows))
-    return html.figure(drawn) + table_
+    rows: list[list[object]] = [[one, counts[one], found[one]] for one in hardest]
+    return [["speaker", "utterances", "accuracy"], *rows]
+
+
+def _speaker_rows(page: RunPage) -> list[list[str]]:
+    heading, *rows = _exact_speakers(page) or [[]]
+    shown = [[str(name), f"{num:,}", number(share)] for name, num, share in rows]
+    return [[*map(str, heading)], *shown]
+
+
+def _speakers(page: RunPage) -> str:
+    heading, *rows = _speaker_rows(page)
+    if not rows:
+        return ""
+    shares = sorted(accuracy_by_speaker(page.first).values()) if page.first else []
+    drawn = charts.strip({"accuracy": shares}, "accuracy")
+    title = f"{text.count(len(rows), 'speaker')}, the hardest first"
+    table = html.table([heading, *rows[:MOST_SPEAKERS]], words=(0,))
+    return html.figure(drawn) + html.folded(title, table, len(rows))
+
+
+def _subset_scores(page: RunPage) -> tuple[str, dict[str, dict[str, float | int]]]:
+    """The main score of a subset of the modalities, by their names."""
+    key = f"{PARTS[0]}/{page.monitor}"
+    if page.subsets is None or key not in page.intervals:
+        return key, {}
+    found = {}
+    for (split,), frame in page.subsets.frame.group_by(["split"], maintain_order=True):
+        scored = intervals_of(page.subsets.with_frame(frame), page.scores, PARTS[0])
+        found[str(split).partition("@")[2]] = scored[key]
+    return key, found
+
+
+def _modality_rows(page: RunPage) -> list[list[str]]:
+    key, found = _subset_scores(page)
+    return contribution_rows(page.intervals[key], found) if found else []
+
+
+def _modalities(page: RunPage) -> str:
+    key, found = _subset_scores(page)
+    return contributions(page.intervals[key], found, key) if found else ""
 
 
 def _errors(page: RunPage) -> str:
@@ -292,10 +345,9 @@ def _errors(page: RunPage) -> str:
 def _data(page: RunPage) -> str:
     data = {name: one for name, one in page.record.data.items() if name not in UNTOLD}
     rows = [[name.replace("_", " "), text.value(one) or NONE] for name, one in data.items()]
-    leaks = page.record.data.get("leaks")
     rows += [["classes", text.value(page.record.data.get("classes"))]]
-    rows += [["leaks between the parts", text.value(leaks) if leaks else "none were found"]]
-    return html.table([["", ""], *rows], words=(0, 1)) if page.record.data else ""
+    shared = leaks(page.record.data.get("leaks"))
+    return html.table([["", ""], *rows], words=(0, 1)) + shared if page.record.data else ""
 
 
 def _resources(page: RunPage) -> str:
@@ -314,7 +366,7 @@ def _resources(page: RunPage) -> str:
 
 def _repeat(page: RunPage) -> str:
     record = page.record
-    given = f"<pre><code>{html.safe(' '.join(record.command))}</code></pre>"
+    given = f"<pre><code>{html.safe(text.command(record.command))}</code></pre>"
     again = f"<pre><code>polymodal run --again {html.safe(record.run_id)}</code></pre>"
     code = f"<p>Code: {html.safe(text.value(record.code))}</p>"
     versions = html.folded(
@@ -334,6 +386,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[RunPage], str]], ...] = (
     ("classes", "Classes", _classes),
     ("reliability", "Calibration", _reliability),
     ("speakers", "Speakers", _speakers),
+    ("modalities", "What each modality adds", _modalities),
     ("errors", "Worst errors", _errors),
     ("data", "Data and leaks", _data),
     ("resources", "Time and memory", _resources),

@@ -3,8 +3,10 @@
 import csv
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from pathlib import PurePath
 from typing import Any
 
 Rows = Sequence[Sequence[str]]
@@ -155,6 +157,22 @@ def value(one: object) -> str:
     if one is None or isinstance(one, float):
         return NONE if (found := finite(one)) is None else f"{found:,.6g}"
     return f"{one:,}" if isinstance(one, int) else str(one)
+
+
+def command(words: Sequence[object]) -> str:
+    """Returns a command line that can be pasted.
+
+    Args:
+        words: As the process had them.
+
+    Example:
+        >>> command(["/x/polymodal/__main__.py", "run", "a=[1, 2]"])
+        "polymodal run 'a=[1, 2]'"
+    """
+    texts = [str(word) for word in words]
+    if texts and PurePath(texts[0]).name in ("__main__.py", "polymodal"):
+        texts[0] = "polymodal"
+    return shlex.join(texts)
 
 
 def csv_text(rows: Sequence[Sequence[object]]) -> str:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from polymodal.contracts.run import STATUSES, RunRecord
@@ -110,34 +109,15 @@ def value_of(record: RunRecord, key: str, config: Mapping[str, Any]) -> Any:
     return value
 
 
-def read_config(folder: Path) -> Mapping[str, Any]:
-    """Reads the configuration of a run as it is stored.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        Plain values; empty where there is none, or it is broken.
-    """
-    import yaml
-
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        values = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return values if isinstance(values, Mapping) else {}
-
-
 def check_known(
-    keys: Sequence[str], records: Sequence[RunRecord], configs: Callable[[RunRecord], Any]
+    keys: Sequence[str], records: Sequence[RunRecord], configs: Sequence[Mapping[str, Any]]
 ) -> None:
     """Refuses a key that no run has, as it is misspelt more often than meant.
 
     Args:
         keys: As in `Filter`.
         records: All runs.
-        configs: Record to configuration.
+        configs: The configuration of each; empty where no key asks for it.
 
     Raises:
         RunError: There is one.
@@ -145,9 +125,10 @@ def check_known(
     for key in keys if records else ():
         if key in (*PLAIN, *TIMES, "corpus"):
             continue
-        if all(value_of(one, key, configs(one)) is MISSING for one in records):
+        pairs = zip(records, configs, strict=True)
+        if all(value_of(one, key, config) is MISSING for one, config in pairs):
             scores = {name for one in records for name in one.scores}
-            known = {name for one in records for name in _flat(configs(one))}
+            known = {name for config in configs for name in _flat(config)}
             known = scores if "/" in key else {*PLAIN, *TIMES, "corpus", *known}
             raise RunError(f"no run here has {key!r}", remedy=nearest(key, known))
 

@@ -1,6 +1,7 @@
 """Checkpoints that survive a kill, are verified when read, and never run code."""
 
 import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +11,40 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from polymodal.errors import CheckpointError
+
+SAFE = ".safetensors"
+CLASSES = "polymodal_classes"  # key of a checkpoint
+
+
+def write_weights(checkpoint: dict[str, Any], path: Path) -> None:
+    """Writes the weights of a checkpoint alone, as safetensors.
+
+    Args:
+        checkpoint: As `read_checkpoint` gives it.
+        path: The file, `.safetensors`.
+
+    Raises:
+        CheckpointError: It holds something else than tensors.
+    """
+    from safetensors.torch import save_file
+
+    state = checkpoint["state_dict"]
+    if strange := [name for name, one in state.items() if not isinstance(one, torch.Tensor)]:
+        raise CheckpointError(f"{strange[0]} of the checkpoint is no tensor")
+    whole = {name: one.clone().contiguous() for name, one in state.items()}  # none shares memory
+    save_file(whole, path, {CLASSES: json.dumps(list(checkpoint.get(CLASSES, ())))})
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            classes = json.loads((file.metadata() or {}).get(CLASSES, "[]"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}", remedy="copy it again") from None
+    return {"state_dict": state, CLASSES: classes}
 
 
 def digest_path(path: Path) -> Path:
@@ -95,6 +130,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {path} does not match its SHA-256", remedy="use another checkpoint"
         )
+    if path.suffix == SAFE:
+        return _read_weights(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged file

@@ -1,0 +1,83 @@
+"""Parts of a page that a run and a study share: what leaks, and what each modality adds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polymodal.pages import charts, html
+from polymodal.pages.text import MINUS, NONE, finite, interval, number
+
+Scores = Mapping[str, Mapping[str, Any]]  # name to mean, low and high
+
+
+def leaks(found: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """Returns what the parts of the data share, as a table.
+
+    Args:
+        found: As of `leak_rows`.
+
+    Returns:
+        HTML.
+    """
+    if not found:
+        return "" if found is None else "<p>The parts share nothing that was looked for.</p>"
+    return html.table(leak_rows(found), words=(0,))
+
+
+def leak_rows(found: Mapping[str, Mapping[str, Any]] | None) -> list[list[str]]:
+    """Returns what the parts of the data share.
+
+    Args:
+        found: Column to the number of folds, of values and the share of test rows; None where it
+            is not known.
+
+    Returns:
+        A heading, then a row a column.
+    """
+    rows = [["training shares with test", "folds", "values", "share of the test rows"]]
+    for column, one in (found or {}).items():
+        counts = [str(one.get(name, NONE)) for name in ("folds", "values")]
+        share = finite(one.get("test_share"))
+        rows.append([column, *counts, NONE if share is None else f"{100 * share:.1f} %"])
+    return rows
+
+
+def contribution_rows(whole: Mapping[str, Any], subsets: Scores) -> list[list[str]]:
+    """Returns what a model scores where only some of its modalities are given.
+
+    Args:
+        whole: The score with all of them.
+        subsets: Modalities, joined by `+`, to the score.
+
+    Returns:
+        A heading, then a row a subset, with what it lacks of the whole.
+    """
+    rows = [["given", "score", f"{MINUS} with all"], ["all", interval(whole), NONE]]
+    every = finite(whole.get("mean"))
+    for name, score in sorted(subsets.items(), key=lambda one: (one[0].count("+"), one[0])):
+        mean = finite(score.get("mean"))
+        lacks = NONE if mean is None or every is None else number(mean - every, signed=True)
+        rows.append([name.replace("+", " + "), interval(score), lacks])
+    return rows
+
+
+def contributions(whole: Mapping[str, Any], subsets: Scores, label: str) -> str:
+    """Returns what each modality adds: a picture and a table.
+
+    Args:
+        whole: The score with all modalities.
+        subsets: Modalities, joined by `+`, to the score.
+        label: Name of the score.
+
+    Returns:
+        HTML.
+    """
+    estimates: Sequence[charts.Estimate] = [
+        charts.Estimate(name.replace("+", " + "), mean, finite(one.get("low")), finite(one["high"]))
+        for name, one in {"all": whole, **subsets}.items()
+        if (mean := finite(one.get("mean"))) is not None
+    ]
+    if len(estimates) < 2:
+        return ""
+    note = "One model, trained on all; it is given these modalities only. Mean and 95 % interval."
+    drawn = html.figure(charts.forest(estimates, f"{label} by modalities"), note)
+    return drawn + html.table(contribution_rows(whole, subsets), words=(0,))

@@ -1,0 +1,63 @@
+"""Uploads a folder to the Hugging Face Hub, when a user asks for it and has a token."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from polymodal.errors import ConfigError, MissingExtraError
+
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def connect(name: str) -> Any:
+    """Returns what uploads, before anything is written.
+
+    Args:
+        name: `OWNER/NAME` on the Hub.
+
+    Returns:
+        The Hub's client.
+
+    Raises:
+        ConfigError: It is no such name, or there is no token.
+        MissingExtraError: The Hub's package is not installed.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is no name on the Hub", expected="OWNER/NAME")
+    try:
+        from huggingface_hub import HfApi, get_token
+    except ImportError:
+        raise MissingExtraError("huggingface_hub", "pretrained") from None
+    if not (token := get_token()):
+        raise ConfigError(
+            "there is no token of the Hugging Face Hub here",
+            remedy="`hf auth login`, or set HF_TOKEN; without --upload the folder is written alone",
+        )
+    return HfApi(token=token)
+
+
+def upload(hub: Any, folder: Path, name: str, *, public: bool = False) -> str:
+    """Uploads a folder.
+
+    Args:
+        hub: From `connect`.
+        folder: The folder.
+        name: `OWNER/NAME` on the Hub; made where it is missing, private unless `public`.
+        public: Whether everybody may see it.
+
+    Returns:
+        Its address.
+
+    Raises:
+        ConfigError: The Hub refuses, or cannot be reached; the folder is still here.
+    """
+    try:
+        address = hub.create_repo(name, private=not public, exist_ok=True)
+        hub.upload_folder(repo_id=name, folder_path=str(folder), commit_message="polymodal push")
+    except Exception as error:  # the Hub's package raises many types
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"{folder} could not be uploaded to {name}: {words}",
+            remedy="the folder is whole: upload it later with `hf upload`",
+        ) from None
+    return str(address)
