@@ -26,10 +26,7 @@ NUM_RUNS = 10_000
 NUM_LOOKS = 5
 LARGEST_BYTES = 195_000  # of a picture; a larger one gets a palette
 # Without these Chromium would look for its maker's hosts at every start.
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --no-pings "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-pings", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 

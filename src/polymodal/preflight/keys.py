@@ -24,9 +24,9 @@ READ_HERE = ("data", "paths", "selection", "alert")
 # Sections that name what is built, and those that hold several of them.
 BUILT = (
     *("corpus", "text", "split", "model", "task", "loss", "optimizer", "scheduler"),
-    *("balance", "trainer", "tracker", "voting"),
+    *("balance", "trainer", "voting"),
 )
-HOLDERS = ("encoder", "callbacks", "scores")
+HOLDERS = ("encoder", "callbacks", "scores", "tracker")
 # Options of the program itself that take more than the kind of value that stands in our files.
 WORDS: Mapping[str, Sequence[str | bool]] = {
     "data.batch_s": ("auto",),
@@ -207,7 +207,12 @@ def sections_without_target(config: Mapping[str, Any], origins: Origins) -> Iter
     Yields:
         A finding for each.
     """
-    held = {f"{one}.{name}": v for one in HOLDERS for name, v in (config.get(one) or {}).items()}
+    several = {one: config.get(one) or {} for one in HOLDERS}
+    held = {
+        f"{one}.{name}": value
+        for one, section in several.items()
+        for name, value in ({} if "_target_" in section else section).items()
+    }
     built = {one: config[one] for one in BUILT if one in config}
     for key, section in {**built, **held}.items():
         if section is None and (key.startswith("callbacks.")):

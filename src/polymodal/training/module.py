@@ -49,6 +49,7 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         withheld: Modalities that are treated as absent; their encoders are not computed.
+        num_trained: Number of utterances that this process has trained on, repeated ones included.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class TrainingModule(pl.LightningModule):
         self.trained, self.confidences = Totals(), Totals()
         self.validated: dict[str, float] = {}
         self.frames = {"valid": 0, "padded": 0}
+        self.num_trained = 0
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch output"]:
         """Computes the outputs for a batch: logits, values, or both.
@@ -140,6 +142,7 @@ class TrainingModule(pl.LightningModule):
     ) -> Batch:
         """Moves a batch, which Lightning cannot do by itself for our record."""
         if self.trainer.training:  # counted here: a look at a mask on a GPU would wait for it
+            self.num_trained += len(batch)
             for sequence in batch.modalities.values():
                 self.frames["padded"] += sequence.valid_mask.numel()
                 self.frames["valid"] += int(sequence.valid_mask.sum())
@@ -196,13 +199,16 @@ class TrainingModule(pl.LightningModule):
 
     def _log_step(self, loss: Tensor) -> None:
         """Logs what Lightning will write or a callback may read; the rest would only cost time."""
-        every = int(getattr(self.trainer, "log_every_n_steps", 1))
-        if self.trainer.is_last_batch or (every and (self.global_step + 1) % every == 0):
+        if self._is_logged():
             rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
             self.log("train/loss", loss, sync_dist=True, batch_size=1)
             self.log("train/lr", rates[0], batch_size=1)
             if rates[-1] != rates[0]:  # the groups are sorted by their rate
                 self.log("train/lr_lowest", rates[-1], batch_size=1)
+
+    def _is_logged(self) -> bool:
+        every = int(getattr(self.trainer, "log_every_n_steps", 1))
+        return bool(self.trainer.is_last_batch or (every and (self.global_step + 1) % every == 0))
 
     def _balanced(self, fused: Tensor, encoded: Mapping[str, Sequence], batch: Batch) -> Tensor:
         """What is minimised, as the balance puts it together."""
@@ -218,6 +224,9 @@ class TrainingModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Lets the balance change the gradients, which are equal on all ranks by now."""
+        if self._is_logged():  # before they are clipped; a tensor, which no step waits for
+            gradients = [one.grad for one in self.parameters() if one.grad is not None]
+            self.log("train/grad_norm", nn.utils.get_total_norm(gradients), batch_size=1)
         if self.balance.modulates:
             seed = self.seed * 1_000_003 + self.global_step
             self.balance.modulate(self.own, self.confidences.take(self._over_ranks), seed)
