@@ -26,7 +26,17 @@ NUM_RUNS = 10_000
 NUM_LOOKS = 5
 LARGEST_BYTES = 195_000  # of a picture; a larger one gets a palette
 # Without these Chromium would look for its maker's hosts at every start.
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-pings", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-pings",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+]
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
@@ -34,16 +44,20 @@ def ui() -> list[Row]:
     """Seconds until the table of 10,000 runs is seen, and memory of the server (needs Chromium)."""
     with tempfile.TemporaryDirectory() as folder:
         write_runs(Path(folder), NUM_RUNS, epochs=3)
-        began = time.perf_counter()
+        starts = []
+        for _ in range(2):  # the first one writes the index of runs
+            began = time.perf_counter()
+            with serving(Path(folder)):
+                starts.append(time.perf_counter() - began)
         with serving(Path(folder)) as (address, pid):
-            started = time.perf_counter() - began
             whole = statistics.median(_answer_s(address, "/api/runs") for _ in range(NUM_LOOKS))
             seen = _looks(address)
             _options(address)
             status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
             held, most = (int(re.search(rf"{one}:\s+(\d+)", status)[1]) for one in ("RSS", "HWM"))
     return [
-        row("polymodal ui, until it prints its address", started, 3.0, "s"),
+        row("polymodal ui, until it prints its address, first time", starts[0], 5.0, "s"),
+        row("the same, later", starts[1], 2.0, "s"),
         row("the table's JSON", whole, 0.5, "s"),
         row("from the address to rows in the browser", statistics.median(seen["rows"]), 1.5, "s"),
         row("the same, first contentful paint", statistics.median(seen["paint"]), 1.5, "s"),

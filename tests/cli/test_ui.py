@@ -33,11 +33,11 @@ def test_it_prints_its_address_and_ends_when_it_is_told_to(tmp_path, sign, code)
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{20,}", address)
         with urllib.request.urlopen(address, timeout=30) as answer:
             assert b"polymodal" in answer.read()
+        assert process.stdout.readline().strip() == "runs of runs"
         process.send_signal(sign)
-        out, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=20)
         assert process.returncode == code
         assert "Traceback" not in said
-        assert "runs of runs" in out
 
 
 def test_several_folders_by_option_and_by_separator(tmp_path):

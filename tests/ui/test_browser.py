@@ -314,3 +314,32 @@ def test_a_server_that_has_ended_is_told(look, runs):
     page.wait_for_selector("#live.lost >> text=the server does not answer")
     page.unroute("**/api/runs*")
     page.wait_for_selector("#live.live")
+
+
+def test_news_leave_the_person_where_they_were(look, tmp_path, write_run):
+    for number in range(60):
+        scores = {"test/uar": number / 60}
+        write_run(tmp_path, f"20260101-{number:02d}", lr=0.01 if number % 2 else 0.1, scores=scores)
+    page = look(tmp_path)
+    names(page)
+    page.wait_for_selector("#said >> text=60 runs")
+    page.wait_for_timeout(500)
+    holder = page.locator(".tabulator-tableholder")
+    holder.evaluate("one => one.scrollTo(0, 700)")
+    write_run(tmp_path, "20260201-new", started="2025-01-01T00:00:00+00:00")
+    page.wait_for_selector("#said >> text=61 runs")
+    page.wait_for_timeout(200)
+    assert 660 <= holder.evaluate("one => one.scrollTop") <= 740  # as far as a row is high
+    page.click("#tab-parallel")
+    picture = page.locator("#view-parallel .picture[aria-label]")
+    picture.wait_for()
+    page.wait_for_timeout(500)
+    box = picture.bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 76, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 76, box["y"] + 200, steps=4)
+    page.mouse.up()
+    page.wait_for_selector("text=within the brushed axes")
+    write_run(tmp_path, "20260202-going", status="running", scores={})
+    page.wait_for_timeout(3000)
+    assert page.is_visible("text=within the brushed axes")

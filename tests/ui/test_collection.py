@@ -64,6 +64,16 @@ def test_the_newest_come_first(tmp_path, write_run):
     assert [row["run"] for row in told["rows"]] == ["m3", "m2", "m1"]
 
 
+def test_the_first_rows_may_come_before_the_others(tmp_path, write_run):
+    for month in (1, 2, 3):
+        write_run(tmp_path, f"m{month}", started=f"2026-0{month}-01T00:00:00+00:00")
+    collection = Collection([tmp_path])
+    told = json.loads(collection.since(0, "", most=2))
+    assert [row["run"] for row in told["rows"]] == ["m3", "m2"]
+    assert (told["total"], told["rest"]) == (3, 1)
+    assert json.loads(collection.since(0, ""))["rest"] == 0
+
+
 def test_another_server_tells_everything_again(tmp_path, write_run):
     write_run(tmp_path, "a")
     page = Page(Collection([tmp_path]))
@@ -144,7 +154,10 @@ def test_a_copy_of_a_folder_is_a_run_of_its_own(tmp_path, write_run):
 
 def test_a_run_that_goes_on_says_how_far_it_is(tmp_path, write_run):
     folder = write_run(tmp_path, "a", status="running", scores={}, duration_s=None)
-    page = Page(Collection([tmp_path]))
+    collection = Collection([tmp_path])
+    first = json.loads(collection.since(0, "", most=1))
+    assert first["rows"][0]["values"]["epoch"] == 2
+    page = Page(collection)
     page.ask()
     assert page.ask()["rows"] == []
     assert page.rows["0/a"]["values"] == {"epoch": 2, "step": 29, "val/uar": pytest.approx(0.5)}
@@ -152,6 +165,17 @@ def test_a_run_that_goes_on_says_how_far_it_is(tmp_path, write_run):
         file.write(json.dumps({"epoch": 3, "step": 39, "val/uar": 0.7}) + '\n{"epoch": 4, "st')
     (row,) = page.ask()["rows"]
     assert row["values"] == {"epoch": 3, "step": 39, "val/uar": 0.7}
+
+
+def test_a_journal_that_leads_elsewhere_is_not_read(tmp_path, write_run):
+    outside = tmp_path.parent / "outside.jsonl"
+    outside.write_text('{"step": 1, "secret": 1}\n')
+    folder = write_run(tmp_path, "a", status="running")
+    (folder / "metrics.jsonl").unlink()
+    (folder / "metrics.jsonl").symlink_to(outside)
+    page = Page(Collection([tmp_path]))
+    page.ask()
+    assert "values" not in page.rows["0/a"]
 
 
 def test_a_run_whose_process_is_gone_shows_as_killed(tmp_path, write_run):

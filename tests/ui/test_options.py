@@ -1,12 +1,13 @@
 """Options of all runs: read once a section, with the values that the whole file has."""
 
 import json
+import shutil
 
 import pytest
 
-from polymodal.record.filters import read_config
+from polymodal.record.configs import leaves, read_config
 from polymodal.ui.collection import Collection
-from polymodal.ui.options import Options, _flat
+from polymodal.ui.options import Options, _shown
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def options(tmp_path):
 
 
 def flat(folder):
-    return dict(pair for name, one in read_config(folder).items() for pair in _flat(str(name), one))
+    return {key: _shown(one) for key, one in leaves(read_config(folder))}
 
 
 def test_columns_have_each_runs_value(tmp_path, write_run, options):
@@ -92,3 +93,17 @@ def test_a_run_that_has_just_begun_is_asked_again(tmp_path, write_run, options):
     (folder / "config.yaml").write_text(text)
     made.wait()
     assert made.columns(["seed"])["columns"]["seed"] == [1]
+
+
+def test_a_folder_that_was_made_anew_has_its_new_options(tmp_path, write_run, options, monkeypatch):
+    monkeypatch.setattr("polymodal.ui.collection.SHORTEST_REST_S", 0.0)
+    monkeypatch.setattr("polymodal.ui.collection.REST", 0.0)
+    write_run(tmp_path, "a", lr=0.1)
+    made = options()
+    shutil.rmtree(tmp_path / "a")
+    made.collection.refresh()
+    assert made.survey()["options"] == []
+    write_run(tmp_path, "a", lr=0.2)
+    made.collection.refresh()
+    made.wait()
+    assert made.columns(["optimizer.lr"])["columns"]["optimizer.lr"] == [0.2]

@@ -45,6 +45,12 @@ def test_the_printed_address_lets_the_browser_in_and_its_cookie_stays_there(clie
     assert client.server.access.token not in body.decode()
 
 
+def test_a_cookie_of_another_server_is_not_in_the_way(client):
+    cookie = client.server.access.cookie.partition(";")[0]
+    kept = f'odd={{"a": [1, "b"]}}; é; =; {cookie}; more'.encode().decode("latin-1")
+    assert client.ask("/api/runs", cookie=False, Cookie=kept)[0] == 200
+
+
 def test_two_servers_do_not_share_a_cookie(client, serve, tmp_path):
     other = serve(tmp_path)
     cookie = other.server.access.cookie.partition(";")[0]

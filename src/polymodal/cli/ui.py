@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from polymodal.cli.runs import plain
+from polymodal.cli.runs import add_runs, plain
 from polymodal.errors import RunError, StoppedError
 
 
@@ -24,12 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The command's parser.
     """
-    parser.add_argument(
-        "--runs",
-        action="append",
-        metavar="DIR",
-        help=f"folder of runs; may be given again, or several with {os.pathsep!r} between them",
-    )
+    add_runs(parser)
     parser.add_argument("--port", type=_port, metavar="N", help="0 for any; else the next free one")
     parser.add_argument(
         "--open",
@@ -52,7 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
         RunError: A folder cannot be read, or the port is taken.
         StoppedError: Something else than ctrl-C ended it.
     """
-    roots = _roots(arguments.runs or [os.environ.get("POLYMODAL_RUNS") or "runs"])
+    roots = _roots(Path(arguments.runs))
     from polymodal.ui.server import Server
 
     server = Server(roots, arguments.port)
@@ -73,23 +68,21 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _roots(words: list[str]) -> list[Path]:
-    roots: dict[Path, Path] = {}
-    for word in words:
-        for one in word.split(os.pathsep):
-            if one:
-                path = Path(one).expanduser()
-                roots.setdefault(path.resolve(), path)
-    for path in roots.values():
+def _roots(runs: Path) -> list[Path]:
+    from polymodal.record.index import roots
+
+    found: dict[Path, Path] = {}
+    for path in (one.expanduser() for one in roots(runs)):
+        found.setdefault(path.resolve(), path)
+    for path in found.values():
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is no folder", remedy="name the folder that holds the runs")
-    if not any(path.is_dir() for path in roots.values()):
-        named = ", ".join(map(str, roots.values()))
+    if not any(path.is_dir() for path in found.values()):
         raise RunError(
-            f"there is no folder {named}",
+            f"there is no folder {', '.join(map(str, found.values()))}",
             remedy="`polymodal run` makes one; --runs or POLYMODAL_RUNS names another folder",
         )
-    return list(roots.values())
+    return [*found.values()]
 
 
 def _port(word: str) -> int:

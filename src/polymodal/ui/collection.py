@@ -3,15 +3,14 @@
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from polymodal.contracts.run import RunRecord
-from polymodal.errors import RunError
-from polymodal.record.index import PARTS, alive_or_killed, list_runs, read_record
+from polymodal.errors import DataError, RunError
+from polymodal.record.index import PARTS, alive_or_killed, find_runs, read_record
 from polymodal.safety.paths import inside
 from polymodal.ui.answers import to_json
 from polymodal.ui.journal import last_values
@@ -88,6 +87,7 @@ class Collection:
         self._lines: dict[str, tuple[int, str]] = {}
         for place in range(len(self.roots)):
             self._first_look(place)
+        self._watch(self.version)
 
     def find(self, key: str) -> Run:
         """Returns a run.
@@ -168,13 +168,9 @@ class Collection:
             self._rested = time.monotonic() + max(SHORTEST_REST_S, REST * took)
 
     def _first_look(self, place: int) -> None:
-        """Takes the records from the list of runs, which may be quicker than the folders."""
+        """Takes the records from the list of runs, which is quicker than the folders."""
         found = dict(_signatures(self.roots[place]))
-        records, broken = list_runs(self.roots[place])
-        counts = Counter(one.run_id for one in records)  # a copied folder has its original's id
-        unsure = {line.partition(":")[0] for line in broken}
-        unsure |= {name for name, num in counts.items() if num > 1}
-        known = {one.run_id: one for one in records if one.run_id not in unsure}
+        known = {one.path.name: one.record for one in find_runs(self.roots[place])[0]}
         version = self.version = 1
         for folder, signature in found.items():
             if folder in known:
@@ -195,6 +191,7 @@ class Collection:
         for key in [one for one in (*self.runs, *self.broken) if _is_gone(one, place, found)]:
             self.runs.pop(key, None)
             self.broken.pop(key, None)
+            self._lines.pop(key, None)
             self.gone[key] = version
             changed = True
         return changed
@@ -206,12 +203,11 @@ class Collection:
                 raise RunError(f"{folder}: a run folder without its run.json")
             record = alive_or_killed(read_record(self.roots[place] / folder))
         except RunError as error:
-            if self.broken.get(key, (None, ""))[1] == error.found:
-                return False
+            known = self.broken.get(key)
             self.broken[key] = (signature, error.found)
             if self.runs.pop(key, None) is not None:
                 self.gone[key] = version
-            return True
+            return known is None or known[1] != error.found
         self.broken.pop(key, None)
         self.gone.pop(key, None)
         self.runs[key] = Run(place, folder, record, signature, version)
@@ -223,7 +219,10 @@ class Collection:
         changed = False
         for run in newest_first(on)[:MOST_WATCHED]:
             record = alive_or_killed(run.record)
-            size, values = last_values(self.file(run, "metrics.jsonl"), run.written)
+            try:
+                size, values = last_values(self.file(run, "metrics.jsonl"), run.written)
+            except DataError:  # a link that leads out of the folder
+                size, values = run.written, None
             if record is not run.record or values is not None:
                 run.record, run.written, run.version = record, size, version
                 run.values = {**run.values, **(values or {})}

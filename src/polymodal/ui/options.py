@@ -6,12 +6,12 @@ Most runs share most sections of their configuration, letter by letter: each sec
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from polymodal.errors import UserError
 from polymodal.pages.text import finite
-from polymodal.record.filters import read_config
+from polymodal.record.configs import leaves, read_config
 from polymodal.safety.paths import inside
 from polymodal.ui.collection import Collection, Run
 
@@ -42,7 +42,8 @@ class Options:
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
-        self.known: dict[str, dict[str, Section]] = {}
+        # A run whose record was written anew is another one: its configuration may be, too.
+        self.known: dict[str, tuple[Run, dict[str, Section]]] = {}
         self._sections: dict[str, Section | None] = {}
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -68,7 +69,7 @@ class Options:
             `done` and `total` runs, and `options`: the key of each, and how many values it has.
         """
         self.start()
-        runs = [self.known[key] for key in [*self.collection.runs] if key in self.known]
+        runs = [*self._known().values()]
         values: dict[str, set[Any]] = {}
         for section in {id(one): one for run in runs for one in run.values()}.values():
             for key, value in section.flat.items():
@@ -87,11 +88,9 @@ class Options:
             None where a run has none.
         """
         self.start()
-        runs = [key for key in [*self.collection.runs] if key in self.known]
-        return {
-            "runs": runs,
-            "columns": {key: [self._value(self.known[run], key) for run in runs] for key in keys},
-        }
+        known = self._known()
+        columns = {key: [_value(one, key) for one in known.values()] for key in keys}
+        return {"runs": [*known], "columns": columns}
 
     def of(self, run: Run) -> dict[str, Any]:
         """Returns all options of one run.
@@ -116,24 +115,29 @@ class Options:
         """
         return {name: section.nested for name, section in self._sections_of(run).items()}
 
-    def _value(self, sections: Mapping[str, Section], key: str) -> Any:
-        section = sections.get(key.partition(".")[0])
-        return None if section is None else section.flat.get(key)
+    def _known(self) -> dict[str, dict[str, Section]]:
+        """Runs that are there and whose configuration was read."""
+        runs = dict(self.collection.runs)
+        for key in [one for one in self.known if one not in runs]:
+            self.known.pop(key, None)
+        return {key: self.known[key][1] for key in runs if key in self.known}
 
     def _unknown(self) -> list[Run]:
-        return [one for one in [*self.collection.runs.values()] if one.key not in self.known]
+        runs = [*self.collection.runs.values()]
+        return [one for one in runs if self.known.get(one.key, (None,))[0] is not one]
 
     def _read_all(self) -> None:
         for run in self._unknown():
             self._sections_of(run)
 
     def _sections_of(self, run: Run) -> dict[str, Section]:
-        found = self.known.get(run.key)
-        if found is None:
-            found = self._read(run)
-            # One that has just begun may not have written it yet: it is asked again.
-            if found or run.record.status != "running":
-                self.known[run.key] = found
+        known = self.known.get(run.key)
+        if known is not None and known[0] is run:
+            return known[1]
+        found = self._read(run)
+        # One that has just begun may not have written it yet: it is asked again.
+        if found or run.record.status != "running":
+            self.known[run.key] = run, found
         return found
 
     def _read(self, run: Run) -> dict[str, Section]:
@@ -160,6 +164,11 @@ class Options:
         return sections
 
 
+def _value(sections: Mapping[str, Section], key: str) -> Any:
+    section = sections.get(key.partition(".")[0])
+    return None if section is None else section.flat.get(key)
+
+
 def _parts(text: str) -> Iterator[str]:
     """Parts a document before each line that begins with a key."""
     return (part for part in SECTION.split(text) if part.strip() not in ("", "---"))
@@ -178,15 +187,11 @@ def _parsed(name: str, part: str) -> Section | None:
 
 
 def _section(name: str, nested: Any) -> Section:
-    return Section(nested, dict(_flat(name, nested)))
+    return Section(nested, {key: _shown(one) for key, one in leaves(nested, name)})
 
 
-def _flat(key: str, value: Any) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, one in value.items():
-            yield from _flat(f"{key}.{name}", one)
-    elif value is None or isinstance(value, bool | int) or finite(value) is not None:
-        yield key, value
-    else:
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        yield key, text[:LONGEST_VALUE]
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int) or finite(value) is not None:
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text[:LONGEST_VALUE]

@@ -3,11 +3,9 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from polymodal import __version__
-from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunError, UserError
 from polymodal.pages import html
 from polymodal.record.filters import check_known, matches, parse
@@ -104,14 +102,14 @@ class Routes:
         if asks_config:
             self.options.wait()
         runs = [*self.collection.runs.values()]
-        by_record = {id(one.record): one for one in runs}
-
-        def config(record: RunRecord) -> dict[str, Any]:
-            return self.options.config(by_record[id(record)]) if asks_config else {}
-
         records = [one.record for one in runs]
-        check_known([one.key for one in filters], records, config)
-        kept = [one.key for one in runs if matches(one.record, filters, config(one.record))]
+        configs = [self.options.config(one) if asks_config else {} for one in runs]
+        check_known([one.key for one in filters], records, configs)
+        kept = [
+            run.key
+            for run, config in zip(runs, configs, strict=True)
+            if matches(run.record, filters, config)
+        ]
         return as_json({"keys": kept})
 
     def columns(self, query: Query) -> Answer:

@@ -19,7 +19,8 @@ export function shownColumns() {
   const kinds = new Set([...state.rows.values()].map((row) => row.kind));
   const wide = window.innerWidth >= NARROW;
   const scores = firstScores().slice(0, wide ? 3 : 2).map((name) => `score:${name}`);
-  const fields = wide ? ["experiment", ...(kinds.size > 1 ? ["kind"] : []), "status"] : ["status"];
+  const roots = new Set([...state.rows.keys()].map((key) => key.split("/", 1)[0]));
+  const fields = wide ? [...(roots.size > 1 ? ["root"] : []), "experiment", ...(kinds.size > 1 ? ["kind"] : []), "status"] : ["status"];
   const last = wide ? ["seed", "duration_s", "started"] : ["started"];
   return [ALWAYS, ...fields.map((one) => `field:${one}`), ...scores, ...last.map((one) => `field:${one}`)];
 }

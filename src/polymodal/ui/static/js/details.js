@@ -7,6 +7,7 @@ import { choose, on, state } from "./state.js";
 import { statusOf } from "./table.js";
 
 let open = null; // key of the run that is shown
+let shown = null; // key of the run that is drawn
 let opener = null;
 
 export async function show(key) {
@@ -16,7 +17,13 @@ export async function show(key) {
   try {
     const told = await ask("/api/run", { key });
     if (open !== key) return;
+    // Drawn anew while it is looked at: what was open and where the keyboard was stay so.
+    const opened = panel.querySelector("details")?.open && shown === key;
+    const focused = [...panel.querySelectorAll("button, a, summary")].indexOf(document.activeElement);
     panel.replaceChildren(...content(told));
+    shown = key;
+    if (opened) panel.querySelector("details").open = true;
+    if (focused >= 0) panel.querySelectorAll("button, a, summary")[focused]?.focus();
   } catch (error) {
     panel.replaceChildren(closer(), h("p", { class: "fault" }, error.message));
   }

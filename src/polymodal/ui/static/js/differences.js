@@ -7,41 +7,59 @@ import { state, tell } from "./state.js";
 import { labelOf } from "./tray.js";
 
 let place = null;
+let parts = null;
 let whole = false; // also what is the same in all
 let turn = 0;
 const known = new Map(); // key to what the server said, and of which state of the run
 
 export function show(element) {
-  place = element;
+  if (place === null) build(element);
   draw();
 }
 
-export const news = () => draw();
+export function news(told) {
+  if (told === null || told.changed.some((row) => state.chosen.has(row.key))) draw();
+}
+
+function build(element) {
+  place = element;
+  const same = h("label", { class: "inline" }, h("input", { type: "checkbox", id: "same", onchange: (event) => { whole = event.target.checked; draw(); } }), "also what is the same in all");
+  parts = { tools: h("div", { class: "tools" }, same), chance: h("div", { class: "chance" }), box: h("div", { class: "scroll tall" }), hint: h("p", { class: "empty" }, "Choose two runs or more in the table: what differs between them stands here.") };
+  parts.tools.append(parts.chance);
+  element.append(parts.tools, parts.hint, parts.box);
+}
 
 async function draw() {
   const mine = ++turn;
   const keys = [...state.chosen.keys()];
-  if (keys.length < 2) {
-    place.replaceChildren(h("p", { class: "empty" }, "Choose two runs or more in the table: what differs between them stands here."));
-    return;
-  }
+  const few = keys.length < 2;
+  parts.hint.hidden = !few;
+  parts.tools.hidden = parts.box.hidden = few;
+  if (few) return;
   const runs = await Promise.all(keys.map(load));
   if (mine !== turn) return;
-  const held = place.contains(document.activeElement) && document.activeElement.id === "same";
-  const same = h("label", { class: "inline" }, h("input", { type: "checkbox", id: "same", checked: whole, onchange: (event) => { whole = event.target.checked; draw(); } }), "also what is the same in all");
+  if (parts.chance.dataset.keys !== JSON.stringify(keys)) {
+    parts.chance.dataset.keys = JSON.stringify(keys);
+    parts.chance.replaceChildren(...chance(keys));
+  }
+  const { scrollTop, scrollLeft } = parts.box;
+  parts.box.replaceChildren(tableOf(keys, runs));
+  parts.box.scrollTo(scrollLeft, scrollTop);
+}
+
+function tableOf(keys, runs) {
   const sections = [
     ["Scores", rowsOf(runs, ({ record }) => record.scores).sort((a, b) => b.name.startsWith("test/") - a.name.startsWith("test/")), scoreCells],
     ["Options", rowsOf(runs, ({ options }) => options), optionCells],
     ["What they ran on", rowsOf(runs, facts), optionCells],
   ];
   const head = h("tr", {}, h("th", { class: "text" }, ""), keys.map((key) => h("th", {}, h("span", { class: "whose" }, swatch(state.chosen.get(key)), h("button", { type: "button", class: "link", onclick: () => tell("open", key) }, labelOf(key))))));
-  const bodies = sections.flatMap(([title, all, cells]) => {
+  const bodies = sections.map(([title, all, cells]) => {
     const rows = all.filter((row) => whole || title === "Scores" || differs(row.values));
     const line = h("tr", { class: "section" }, h("th", { class: "text", scope: "colgroup", colspan: keys.length + 1 }, title, h("small", {}, rows.length ? "" : " no difference")));
     return h("tbody", {}, line, rows.map((row) => h("tr", {}, h("th", { class: "text", scope: "row" }, printable(row.name)), cells(row))));
   });
-  place.replaceChildren(h("div", { class: "tools" }, same, chance(keys)), h("div", { class: "scroll tall" }, h("table", { class: "differences" }, h("thead", {}, head), bodies)));
-  if (held) place.querySelector("#same").focus();
+  return h("table", { class: "differences" }, h("thead", {}, head), bodies);
 }
 
 async function load(key) {

@@ -21,7 +21,7 @@ let colourBy = null;
 let lines = [];
 let made = []; // the axes that are drawn
 let drawnAs = ""; // what the picture shows, but for the chosen runs
-let version = -1;
+let read = new Set(); // keys of runs whose options are known
 
 export async function show(element) {
   if (place === null) build(element);
@@ -45,16 +45,13 @@ function build(element) {
 }
 
 async function load() {
-  if (version !== state.version) {
-    const wanted = state.version;
+  if ([...state.rows.keys()].some((key) => !read.has(key))) {
     const told = await survey(({ done, total }) => { parts.note.textContent = done < total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")} configurations are read` : ""; });
     const varied = told.options.filter(({ key, values }) => values > 1 && !UNTOLD.some((one) => key.startsWith(one))).map(({ key }) => key).slice(0, MOST_OPTIONS);
-    if (varied.length) {
-      const all = await columnsOf(varied);
-      columns = new Map(varied.map((key) => [key, new Map(all.runs.map((run, place) => [run, all.columns[key][place]]))]));
-    }
+    const all = await columnsOf(varied);
+    read = new Set(all.runs);
+    columns = new Map(varied.map((key) => [key, new Map(all.runs.map((run, place) => [run, all.columns[key][place]]))]));
     columns.set("experiment", new Map([...state.rows.values()].map((row) => [row.key, row.experiment])));
-    version = wanted;
   }
   redraw();
 }
@@ -78,8 +75,8 @@ function redraw() {
     parts.found.replaceChildren(h("p", { class: "empty" }, "At least two runs with a score are needed."));
     return;
   }
-  // Choosing a run leaves the brushes where they are.
-  const drawing = JSON.stringify([axes, colourBy, kept.map((row) => row.key), version]);
+  // Choosing a run, or a run that goes on elsewhere, leaves the brushes where they are.
+  const drawing = JSON.stringify([axes, colourBy, kept.map((row) => [row.key, axes.map((id) => valueOf(row, id))])]);
   if (drawing === drawnAs) change(parts.picture, { series: [{ id: "all" }, chosenLines()] });
   else {
     drawnAs = drawing;

@@ -34,17 +34,24 @@ export async function update({ added, changed, gone, whole }) {
   if (table === null) return build();
   await ready;
   const columns = shownColumns();
-  await fillOptions(columns, views).catch(() => undefined);
+  const options = columns.filter((id) => id.startsWith("option:"));
+  const lacks = [...added, ...changed].some((row) => options.some((id) => !(id in views.get(row.key))));
+  if (lacks) await fillOptions(options, views).catch(() => undefined);
   if (whole || added.length + gone.length > 200) await table.replaceData([...views.values()]);
   else {
     const there = gone.filter((key) => table.getRow(key));
     if (there.length) await table.deleteRow(there);
     if (added.length) await table.addData(added.map((row) => views.get(row.key)), true);
     for (const row of changed) table.getRow(row.key)?.reformat();
-    if (added.length || changed.length) table.setSort(table.getSorters().map(({ field, dir }) => ({ column: field, dir })));
+    if (added.length || changed.length) sortAnew();
   }
   if (signature(columns) !== drawnColumns) setColumns();
   else refilter();
+}
+
+/** Puts changed rows where they belong; who has scrolled stays there. */
+function sortAnew() {
+  table.setSort(table.getSorters().map(({ field, dir }) => ({ column: field, dir })));
 }
 
 /** Applies the filters anew. */
@@ -106,9 +113,12 @@ export async function setColumns() {
   const ids = shownColumns();
   drawnColumns = signature(ids);
   await fillOptions(ids, views).catch(() => undefined);
+  const holder = byId("table").querySelector(".tabulator-tableholder");
+  const { scrollTop } = holder;
   table.setColumns(definitions(ids));
   const sorted = table.getColumn(state.sort.field) ? state.sort : { field: "started", dir: "desc" };
   if (table.getColumn(sorted.field)) table.setSort(sorted.field, sorted.dir);
+  holder.scrollTop = scrollTop; // other columns are no reason to begin again
 }
 
 on("chosen", (keys) => {
@@ -146,19 +156,24 @@ function definition(id) {
     return { ...shared, field: id, minWidth: 90, width: Math.min(230, Math.max(96, 34 + 7.4 * name.length)), cssClass: "right", hozAlign: "right", headerHozAlign: "right", formatter: (cell) => text(option(cell.getValue())) };
   }
   const [minWidth, widthGrow] = WIDTHS[name] ?? [];
-  const size = minWidth ? { minWidth, widthGrow } : { width: { status: 128, started: 96, seed: 66, duration_s: 84, kind: 78 }[name] };
+  const size = minWidth ? { minWidth, widthGrow } : { width: { status: 128, started: 112, seed: 66, duration_s: 84, kind: 78 }[name] };
   const right = RIGHT.includes(name) ? { cssClass: "right", hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc" } : {};
   const tint = name === "name" && window.innerWidth >= 700 ? { frozen: true } : {};
   return { ...shared, field: name, ...size, ...right, ...tint, formatter: FORMATTERS[name] ?? ((cell) => text(printable(cell.getValue() ?? ""))) };
 }
 
-/** What is missing comes last, whichever way is sorted. */
+/** What is missing comes last, and equals stand as ever, the newest first, whichever way is sorted. */
 function byValue(a, b, aRow, bRow, column, dir) {
   const lacks = (value) => value === undefined || value === null || value === "";
-  if (lacks(a) || lacks(b)) return lacks(a) && lacks(b) ? 0 : (lacks(a) ? 1 : -1) * (dir === "asc" ? 1 : -1);
-  if (typeof a === "number" && typeof b === "number") return a - b;
-  if (typeof a === "number" || typeof b === "number") return typeof a === "number" ? -1 : 1;
-  return a < b ? -1 : a > b ? 1 : 0;
+  const ahead = dir === "asc" ? 1 : -1;
+  if (lacks(a) !== lacks(b)) return (lacks(a) ? 1 : -1) * ahead;
+  if (a !== b && !lacks(a)) {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    if (typeof a === "number" || typeof b === "number") return typeof a === "number" ? -1 : 1;
+    return a < b ? -1 : 1;
+  }
+  const [one, other] = [aRow.getData(), bRow.getData()].map(({ started, key }) => `${started} ${key}`);
+  return (one > other ? -1 : one < other ? 1 : 0) * ahead;
 }
 
 const text = (words, title = "") => h("span", title ? { title } : {}, words);
@@ -192,7 +207,7 @@ function scoreCell(name) {
     const good = lowerIsBetter(name) ? 1 - share : share;
     cell.getElement().style.setProperty("--share", `${(0.42 * good ** 2).toFixed(3)}`);
     cell.getElement().classList.add("heat");
-    const top = value === (lowerIsBetter(name) ? low : high) && state.rows.size > 1;
+    const top = high > low && value === (lowerIsBetter(name) ? low : high);
     return h(top ? "b" : "span", { title: top ? `${figure(value)}, the best` : figure(value) }, score(value));
   };
 }
