@@ -162,7 +162,7 @@ def _ours(experiment: Experiment, folder: Path) -> tuple[float, float]:
     writer.close()
     table = PredictionTable.read(place.predictions / "test.parquet").frame
     right = float((table["label"] == table["predicted"]).mean())
-    return EPOCHS * len(experiment.training_part(fold)) / clock.seconds, right
+    return EPOCHS * len(experiment.training_part(fold)) / clock.wall_s, right
 
 
 def _padded(experiment: Experiment, folder: Path) -> tuple[float, float]:
