@@ -102,6 +102,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "prefix": prefix.prefix,
     "preflight": preflight.preflight,
 }
+ON_GPU = ("extraction", "prefix", "fusion")
 
 
 def report(name: str, rows: list[Row]) -> None:
