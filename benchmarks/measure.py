@@ -95,6 +95,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "recording": recording.recording,
     "ui": ui.ui,
 }
+ON_GPU = ("extraction", "prefix", "fusion")
 
 
 def report(name: str, rows: list[Row]) -> None:

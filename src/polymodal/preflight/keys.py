@@ -30,12 +30,14 @@ HOLDERS = ("encoder", "callbacks", "scores", "tracker")
 # Options of the program itself that take more than the kind of value that stands in our files.
 WORDS: Mapping[str, Sequence[str | bool]] = {
     "data.batch_s": ("auto",),
+    "data.num_workers": ("auto",),
     "data.sampling": ("natural", "balanced"),
     "data.missing": ("absent", "drop", "refuse"),
     "data.channels": ("mix", "first"),
     "data.store_dtype": ("float32", "float16", "bfloat16"),
     "data.reuse_prefix": ("auto", True, False),
 }
+NUMBERS = ("data.num_workers",)  # a word stands in our files, a number may
 
 
 def missing_values(reasons: Mapping[str, str]) -> Iterator[Finding]:
@@ -189,7 +191,7 @@ def _misfit(key: str, value: Any, usual: Any) -> str | None:
         return None
     if isinstance(usual, bool):
         return None if isinstance(value, bool) else "true or false"
-    if isinstance(usual, int | float):
+    if isinstance(usual, int | float) or key in NUMBERS:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return None if number else " or ".join(["a number", *map(str, words)])
     if isinstance(usual, str) and (words or not isinstance(value, str)):
