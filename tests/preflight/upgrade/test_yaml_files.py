@@ -70,6 +70,7 @@ def test_line_breaks_stay(break_, is_ended):
         "gpus: 2\n",  # nobody's trainer
         "model: {gpus: 2}\n",
         "trainer:\n  name: mine\n  gpu: 3\n",
+        "trainer:\n  gpus: 3\n  name: another framework's\n  rounds: 3\n",
         "_target_: torch.optim.Adam\nlr: 1e-3\n",
         "a: &x {b: 1}\nc: *x\nd: !tag e\n",
     ],

@@ -37,6 +37,8 @@ ADAMW_DEFAULTS = {"eps": "1e-6", "weight_decay": "0.0"}
 
 def target_of(source: Source, call: cst.Call) -> str:
     """Returns the class or function that a call is of, as it is called now; may be empty."""
+    if isinstance(call.func, cst.Call):  # what a call returns is called: hydra.main(...)(job)
+        return ""
     if m.matches(call.func, SUPER_INIT):
         cls = source.class_around(call)
         if cls is None or len(cls.bases) != 1:

@@ -26,6 +26,8 @@ from polymodal.preflight.upgrade.yaml_write import (
     scalar,
 )
 
+FILLED_IN = ("monitor-mode-auto", "torchmetrics-task")  # polymodal knows both itself
+
 
 @dataclass(frozen=True)
 class Step:
@@ -82,7 +84,8 @@ def argument_step(document: Document, section: Section, facts: Facts) -> Step | 
     decisions = [
         _placed(one, section, facts, document)
         for one in rewrite_arguments(section.target, given)
-        if one.argument in given or section.is_whole
+        if (one.argument in given or section.is_whole)
+        and not (facts.fills_in and one.rule.id in FILLED_IN)
     ]
     if not decisions:
         return None
