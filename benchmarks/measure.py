@@ -25,6 +25,7 @@ from benchmarks import (
     loop,
     prefix,
     preflight,
+    recording,
     runs_index,
     store,
     ui,
@@ -91,8 +92,10 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "extraction": extraction.extraction,
     "prefix": prefix.prefix,
     "preflight": preflight.preflight,
+    "recording": recording.recording,
     "ui": ui.ui,
 }
+ON_GPU = ("extraction", "prefix", "fusion")
 
 
 def report(name: str, rows: list[Row]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from polymodal.cli.show import WIDEST_CURVE, sparkline
 from polymodal.contracts.run import RunRecord
 from polymodal.record.folder import RunFolder, write_record
-from polymodal.record.journal import Journal
+from polymodal.record.journal import Journal, read_journal
 
 CONFIG = "corpus:\n  root: x\npaths:\n  runs: hidden\nmodel:\n  width: 64\nhydra:\n  x: hidden\n"
 
@@ -240,3 +240,33 @@ def test_a_curve_is_never_wider_than_the_page_and_ends_with_its_end(length):
 )
 def test_constants_and_what_is_no_number_are_drawn(values, drawn):
     assert sparkline(values) == drawn
+
+
+def test_of_several_runs_it_is_told_what_differs(polymodal, run):
+    other = RunFolder.create(run.path.parent, RunRecord("", "x", experiment="x"))
+    other.write_config(CONFIG.replace("64", "128").replace("hidden", "other"))
+    code, out, error = polymodal("show", run.path.name, other.path.name)
+    assert (code, error) == (0, "")
+    head, _, *rows = (line.split() for line in out.splitlines())
+    assert head == ["key", run.path.name, other.path.name]
+    assert rows == [["model.width", "64", "128"]]
+    found = json.loads(polymodal("show", run.path.name, other.path.name, "--json")[1])
+    assert found["differ"] == {"model.width": [64, 128]}
+    assert "are the same" in polymodal("show", run.path.name, run.path.name)[1]
+
+
+def test_a_hundred_thousand_scores_in_a_step_are_kept_and_told_in_short(polymodal, run):
+    many = {f"val/s{number}": float(number) for number in range(100_000)}
+    journal = Journal(run.metrics)
+    for step in range(2):
+        journal.log(many, step=step, epoch=step)
+    journal.close()
+    run.finish("finished", scores={**many, "test/uar": 0.5})
+    code, out, error = polymodal("show", "last")
+    assert (code, error) == (0, "")
+    assert "more scores: --json has all" in out
+    assert len(out.splitlines()) < 200
+    assert len(json.loads(polymodal("show", "last", "--json")[1])["scores"]) > 100_000
+    lines = read_journal(run.metrics)
+    assert [line["val/s99999"] for line in lines] == [99_999.0] * 2
+    assert "val/s" not in polymodal("runs")[1]

@@ -43,6 +43,8 @@ HEAVY: dict[str, set[str]] = {
     "peft": {"encoders"},
     "trackio": {"record"},
     "wandb": {"record"},
+    "tensorboard": {"record"},
+    "mlflow": {"record"},
 }
 NO_TORCH = ("record", "corpora", "voting", "safety", "cli", "preflight", "ui")
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -81,6 +81,14 @@ def test_no_text_becomes_markup_and_nothing_is_loaded(tmp_path):
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
 
 
+def test_thousands_of_curves_leave_the_page_readable(tmp_path):
+    names = [f"val/s{number}" for number in range(2_000)]
+    lines = [{"epoch": epoch, **dict.fromkeys(names, 0.5)} for epoch in range(2)]
+    text = shown(page(lines=lines), tmp_path)
+    assert text.count("<svg") == 14  # twelve of them, calibration, speakers
+    assert "1,988 further curves stand in metrics.jsonl" in text
+
+
 def test_pictures_are_written_for_papers(tmp_path):
     shown(page(), tmp_path)
     names = {path.name for path in (tmp_path / "figures").iterdir()}

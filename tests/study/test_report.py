@@ -58,6 +58,11 @@ def member(mean, name="", **more):
         },
         "confusion": [[40, 10], [0, 0]],
         "per_speaker": {f"s1{name}": 0.2, f"s2{name}": mean},
+        "reliability": [[0.4, 0.3, 20], [0.9, 0.7, 30]],
+        "errors": [
+            {"utterance_id": f"u{name}", "speaker": f"s1{name}", "sure": 0.9}
+            | {"label": f"calm{name}", "predicted": f"joy{name}"}
+        ],
         **more,
     }
 
@@ -150,10 +155,10 @@ def test_it_asks_for_nothing_from_elsewhere_and_its_links_lead_somewhere(tmp_pat
 def test_every_part_is_there_or_left_out(tmp_path):
     whole = page_of(tmp_path, study())
     assert re.findall(r'<h2 id="(\w+)">', whole) == [name for name, _, _ in SECTIONS]
-    assert whole.count("<svg") == 4
+    assert whole.count("<svg") == 6
     bare = {"study": "s", "name": "bare", "status": "running", "members": {"speech": {}}}
     assert re.findall(r"<h2[^>]*>", page_of(tmp_path, bare)) == []
-    for part in ("gap", "curve", "subsets", "confusion", "per_speaker", "scores"):
+    for part in ("gap", "curve", "subsets", "confusion", "per_speaker", "scores", "errors"):
         members = {"a": {**member(0.5), part: None}, "b": {**member(0.4), part: {}}}
         less = page_of(tmp_path, study(members=members, comparisons=[]))
         assert len(re.findall("<h2", less)) < len(SECTIONS) - 1

@@ -94,7 +94,7 @@ def _composed(plan: Plan, member: Member, study: Composed) -> Composed:
     root = member.root or (None if member.applied else plan.root)
     words += [f"corpus.root={root}"] if root else []
     composed = _named(change(composed, words), composed)
-    sections = {name: study.config[name] for name in SHARED}
+    sections = {name: study.config.get(name) for name in SHARED}
     changed = with_options(composed, {**sections, "stages": STAGES})
     return _named(changed, composed)
 

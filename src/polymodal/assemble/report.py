@@ -19,7 +19,8 @@ from polymodal.data.audio import AudioReader
 from polymodal.errors import UserError
 from polymodal.evaluation.library import build_score
 from polymodal.evaluation.scores import Score
-from polymodal.pages.run import PARTS, Heard, RunPage
+from polymodal.pages.details import Heard
+from polymodal.pages.run import PARTS, RunPage
 from polymodal.record.index import alive_or_killed, read_record
 from polymodal.record.journal import read_journal
 
@@ -60,6 +61,23 @@ def run_page(
         _Corpus(config, audio, warn) if "corpus" in config else lambda ids: {},
         PredictionTable.read(subsets) if subsets.is_file() else None,
     )
+
+
+def study_heard(
+    runs: Sequence[Path], *, audio: bool, warn: Callable[[str], None]
+) -> Callable[[Sequence[str]], Mapping[str, Heard]]:
+    """Returns what reads the utterances of a study, from the corpus of its first run that is there.
+
+    Args:
+        runs: Folders of its runs.
+        audio: Whether with the sound.
+        warn: Told why transcripts are missing, where they are.
+    """
+    for folder in runs:
+        if (folder / "config.yaml").is_file():
+            return _Corpus(load(folder / "config.yaml", "").resolved(), audio, warn)
+    warn("no transcripts, as none of the study's runs is here")
+    return lambda ids: {}
 
 
 def _table(folder: Path, part: str) -> Path:

@@ -54,6 +54,10 @@ def main(arguments: argparse.Namespace) -> int:
     page = console()
     for one in found:
         page.print(plain(one["verdict"]), markup=False, soft_wrap=True)
+    if len(folders) > 1:
+        from polymodal.cli.listing import print_differences
+
+        print_differences(folders)
     return 0
 
 

@@ -4,10 +4,12 @@ import csv
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.cli.runs import (
     COLOURS,
+    cell,
     console,
     number,
     part_order,
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What is left out first where a terminal is too narrow: the run's id says much of it.
-DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age")
+DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age", "name")
 CSV_FIELDS = ("run_id", "experiment", "kind", "status", "seed", "parent", "started", "duration_s")
-WORDY = ("run", "experiment", "kind", "status", "folder")
+WORDY = ("key", "run", "name", "experiment", "kind", "status", "folder")
 MOST_SHOWN = 200  # rows in a terminal, the first ones
 
 
@@ -62,7 +64,7 @@ def _table(columns: Mapping[str, Sequence[str]]) -> "Table":
         cells = dict(zip(columns, row, strict=True))
         colour = COLOURS.get(cells["status"], "red")
         table.add_row(
-            *(Text(cell, colour if name == "status" else "") for name, cell in cells.items())
+            *(Text(one, colour if name == "status" else "") for name, one in cells.items())
         )
     return table
 
@@ -103,7 +105,13 @@ def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     columns["seed"] = ["" if one.seed is None else str(one.seed) for one in records]
     columns["took"] = ["" if one.duration_s is None else span(one.duration_s) for one in records]
     columns["age"] = [_age(one) for one in records]
+    columns["name"] = [plain(_name(one)) for one in records]
     return columns
+
+
+def _name(record: RunRecord) -> str:
+    """What differs from the experiment's default; empty where nothing does."""
+    return "" if record.name in (record.run_id, record.experiment) else record.name
 
 
 def _fitting(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str]]:
@@ -134,7 +142,7 @@ def print_csv(records: Sequence[RunRecord], further: Mapping[str, list[str]]) ->
             one.scores.get(name) for name in scores
         ]
         row += [cells[place] for cells in further.values()]
-        rows.writerow(["" if cell is None else plain(cell) for cell in row])
+        rows.writerow(["" if one is None else plain(one) for one in row])
 
 
 def _age(record: RunRecord) -> str:
@@ -142,3 +150,26 @@ def _age(record: RunRecord) -> str:
         return span((datetime.now(UTC) - datetime.fromisoformat(record.started)).total_seconds())
     except (TypeError, ValueError):  # no time, or one without its zone
         return ""
+
+
+def print_differences(folders: Sequence[Path]) -> None:
+    """Prints in which keys the configurations of runs differ, a row a key.
+
+    Args:
+        folders: The run folders, two or more.
+    """
+    from polymodal.record.configs import differing, read_config
+
+    found = differing([read_config(one) for one in folders])
+    if not found:
+        print("their configurations are the same")
+        return
+    names = [one.name for one in folders]
+    rows = {
+        "key": [plain(key) for key in found],
+        **{
+            plain(name): [plain(cell(values[place])) for values in found.values()]
+            for place, name in enumerate(names)
+        },
+    }
+    print(_text(rows))

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "show": "show one run or study",
     "ui": "all runs as one page in the browser: table, curves, differences, live",
     "report": "one page of a run or study: scores, curves, errors, data, how to repeat it",
+    "sync": "deliver to trackers what they lack of runs",
     "push": "a run as a Hugging Face folder: weights, labels, model card, data card",
     "features": "list the feature store, and remove what is no longer used",
     "corpus": "raw corpus to manifest, with every row that was refused and why",

@@ -38,10 +38,10 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.record.index import find_run
 
     folder = find_run(Path(arguments.runs), arguments.run)
-    page = (
-        _study_page(folder) if (folder / "study.json").is_file() else _run_page(folder, arguments)
-    )
+    is_study = (folder / "study.json").is_file()
+    page = _study_page(folder, arguments) if is_study else _run_page(folder, arguments)
     print(f"{page}\n{folder / 'tables'}: the tables as CSV, Markdown and LaTeX")
+    print(f"{folder / 'figures'}: the pictures as SVG and PDF")
     if arguments.open:
         import webbrowser
 
@@ -49,11 +49,25 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _study_page(folder: Path) -> Path:
+def _study_page(folder: Path, arguments: argparse.Namespace) -> Path:
+    from polymodal.cli.start import prepare
     from polymodal.cli.study_summary import read_study
+
+    prepare(Path.cwd())
+    from polymodal.assemble.report import study_heard
     from polymodal.study.report import write_report
 
-    return write_report(read_study(folder), folder)
+    study = read_study(folder)
+    runs = [root / name for root in _roots(folder, arguments) for name in study.get("runs") or []]
+    heard = study_heard(runs, audio=arguments.audio, warn=_warn)
+    return write_report(study, folder, heard=heard, figures=folder / "figures")
+
+
+def _roots(folder: Path, arguments: argparse.Namespace) -> list[Path]:
+    """Where the runs of a study may be: beside it, and where runs are looked for."""
+    from polymodal.record.index import roots
+
+    return [folder.parent, *roots(Path(arguments.runs))]
 
 
 def _run_page(folder: Path, arguments: argparse.Namespace) -> Path:
@@ -63,7 +77,8 @@ def _run_page(folder: Path, arguments: argparse.Namespace) -> Path:
     from polymodal.assemble.report import run_page
     from polymodal.pages.run import write_page
 
-    def warn(words: str) -> None:
-        print(f"warning: {words}", file=sys.stderr)
+    return write_page(run_page(folder, audio=arguments.audio, warn=_warn), folder)
 
-    return write_page(run_page(folder, audio=arguments.audio, warn=warn), folder)
+
+def _warn(words: str) -> None:
+    print(f"warning: {words}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 polymodal show last
 polymodal show 20261123 --json
+polymodal show RUN RUN                in which options they differ
 """
 
 import argparse
@@ -34,11 +35,12 @@ BARS = "▁▂▃▄▅▆▇█"
 FIRST_CURVES = ("val/uar", "val/loss")
 WIDEST_CURVE = 60
 MOST_CURVES = 10
+MOST_SCORES = 50
 MOST_CONFIG_LINES = 120
 LABEL_WIDTH = 11
 DIGEST = re.compile(r"[0-9a-f]{40,}")
 DIGITS_SHOWN = 12
-CROWDED = ("folds", "wandb")  # folders whose files are counted, not named
+CROWDED = ("folds", "trackers", "wandb")  # folders whose files are counted, not named
 LESS_TOLD = ("hydra", "paths")  # sections of the config that say nothing about the experiment
 
 
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: The command's parser.
     """
     parser.add_argument("run", metavar="RUN", help="run id, its beginning, a path, or `last`")
+    parser.add_argument("others", nargs="*", metavar="RUN", help="tell what differs between them")
     add_folder(parser)
 
 
@@ -67,6 +70,8 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.record.index import alive_or_killed, find_run, read_record
 
     folder = find_run(Path(arguments.runs), arguments.run)
+    if arguments.others:
+        return _show_differences(folder, arguments)
     record = alive_or_killed(read_record(folder))
     if record.kind == "study":
         return _show_study(folder, record.status, as_json=arguments.json)
@@ -82,6 +87,20 @@ def main(arguments: argparse.Namespace) -> int:
     _print_curves(page, folder)
     _print_config(page, folder)
     _print_files(page, folder)
+    return 0
+
+
+def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
+    from polymodal.cli.listing import print_differences
+    from polymodal.record.configs import differing, read_config
+    from polymodal.record.index import find_run
+
+    folders = [folder, *(find_run(Path(arguments.runs), name) for name in arguments.others)]
+    if arguments.json:
+        found = differing([read_config(one) for one in folders])
+        print(json.dumps({"runs": [one.name for one in folders], "differ": found}, indent=1))
+    else:
+        print_differences(folders)
     return 0
 
 
@@ -140,6 +159,7 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
     page.print(Text.assemble((plain(record.run_id), "bold"), f" · {kind} · ", status, took))
     lines: dict[str, Any] = {
         "error": record.error,
+        "name": record.name if record.name not in (record.run_id, record.experiment) else None,
         "from": record.parent,
         "command": command(record.command),
         "changed": " ".join(_lines(folder / "overrides.txt")),
@@ -177,10 +197,13 @@ def _print_scores(page: "Console", record: RunRecord) -> None:
     table = Table("score")
     for part in parts:
         table.add_column(Text(plain(part)), justify="right")
-    for score in dict.fromkeys(name.partition("/")[2] for name in names):
+    scores = list(dict.fromkeys(name.partition("/")[2] for name in names))
+    for score in scores[:MOST_SCORES]:
         cells = [number(record.scores.get(f"{part}/{score}")) for part in parts]
         table.add_row(Text(plain(score)), *cells)
     page.print(table)
+    if len(scores) > MOST_SCORES:
+        page.print(f"... and {len(scores) - MOST_SCORES:,} more scores: --json has all")
 
 
 def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord]) -> None:

@@ -86,6 +86,8 @@ def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
         _say(page, f"{path}:{change.line}: {change.found}", change.note, change.rule)
     for fault in tree.faults:
         page.print(f"cannot be upgraded: {fault}", style="red", markup=False)
+    for path in tree.too_long:
+        page.print(f"not read: {path} is longer than any configuration", markup=False)
     _print_proof(page, proof)
     decided = len(tree.changes) - len(left)
     files = f" in {_counted(len(tree.changed), 'file')}" if tree.changed else ""

@@ -164,3 +164,22 @@ def reliability(known: PredictionTable, num_bins: int = 10) -> list[Bin]:
         pl.col("sure").mean(), pl.col("right").mean(), pl.len().alias("num")
     )
     return [Bin(sure, right, num) for _, sure, right, num in sorted(bins.iter_rows())]
+
+
+def surest_errors(known: PredictionTable, most: int) -> list[dict[str, object]]:
+    """Returns the wrong rows of which a model was surest.
+
+    Args:
+        known: Predictions of classes whose labels are known.
+        most: How many.
+
+    Returns:
+        `utterance_id`, `speaker` (None where it is not known), `label`, `predicted` and `sure`, the
+        probability of what was said; the surest first.
+    """
+    frame = known.frame.with_columns(pl.Series("sure", known.probabilities().max(axis=1)))
+    if SPEAKER not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, pl.String).alias(SPEAKER))
+    wrong = frame.filter(pl.col("predicted") != pl.col("label"))
+    worst = wrong.sort("sure", ID, descending=[True, False]).head(most)
+    return worst.select(ID, SPEAKER, "label", "predicted", "sure").to_dicts()

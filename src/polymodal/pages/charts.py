@@ -235,11 +235,12 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
     return drawn(paint, f"{label} by epoch: {', '.join(lines)}", rows=10, width=NARROW)
 
 
-def reliability(points: Sequence[tuple[float, float, int]]) -> str:
+def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> str:
     """Draws how often a model was right against how sure it was.
 
     Args:
         points: Confidence, accuracy and number of utterances of each bin.
+        name: Whose it is, for the title.
 
     Returns:
         SVG.
@@ -260,7 +261,8 @@ def reliability(points: Sequence[tuple[float, float, int]]) -> str:
         dot = _handle(0, "utterances; larger is more", linestyle="", markersize=7)
         _legend(axes, [dot, line])
 
-    return drawn(paint, "accuracy by confidence", rows=12, width=NARROW)
+    title = f"accuracy by confidence {name}".strip()
+    return drawn(paint, title, rows=12, width=NARROW)
 
 
 def span(estimates: Sequence[Estimate]) -> tuple[float, float]:

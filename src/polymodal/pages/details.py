@@ -1,15 +1,31 @@
-"""Parts of a page that a run and a study share: what leaks, and what each modality adds."""
+"""Parts of a page that a run and a study share: leaks, what each modality adds, worst errors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from polymodal.pages import charts, html
 from polymodal.pages.text import MINUS, NONE, finite, interval, number
 
+
+@dataclass(frozen=True)
+class Heard:
+    """What an utterance was.
+
+    Args:
+        words: Its transcript; None where there is none.
+        audio: Its sound as the address of a player, such as `data:audio/wav;base64,...`.
+    """
+
+    words: str | None = None
+    audio: str | None = None
+
+
+Hearing = Callable[[Sequence[str]], Mapping[str, Heard]]
 Scores = Mapping[str, Mapping[str, Any]]  # name to mean, low and high
 
 
-def leaks(found: Mapping[str, Mapping[str, Any]] | None) -> str:
+def leaks(found: Mapping[str, Any] | None) -> str:
     """Returns what the parts of the data share, as a table.
 
     Args:
@@ -23,7 +39,7 @@ def leaks(found: Mapping[str, Mapping[str, Any]] | None) -> str:
     return html.table(leak_rows(found), words=(0,))
 
 
-def leak_rows(found: Mapping[str, Mapping[str, Any]] | None) -> list[list[str]]:
+def leak_rows(found: Mapping[str, Any] | None) -> list[list[str]]:
     """Returns what the parts of the data share.
 
     Args:
@@ -34,10 +50,11 @@ def leak_rows(found: Mapping[str, Mapping[str, Any]] | None) -> list[list[str]]:
         A heading, then a row a column.
     """
     rows = [["training shares with test", "folds", "values", "share of the test rows"]]
-    for column, one in (found or {}).items():
+    for column, told in (found or {}).items():
+        one = told if isinstance(told, Mapping) else {"values": told}  # of an early version
         counts = [str(one.get(name, NONE)) for name in ("folds", "values")]
         share = finite(one.get("test_share"))
-        rows.append([column, *counts, NONE if share is None else f"{100 * share:.1f} %"])
+        rows.append([str(column), *counts, NONE if share is None else f"{100 * share:.1f} %"])
     return rows
 
 
@@ -81,3 +98,35 @@ def contributions(whole: Mapping[str, Any], subsets: Scores, label: str) -> str:
     note = "One model, trained on all; it is given these modalities only. Mean and 95 % interval."
     drawn = html.figure(charts.forest(estimates, f"{label} by modalities"), note)
     return drawn + html.table(contribution_rows(whole, subsets), words=(0,))
+
+
+def nothing_heard(ids: Sequence[str]) -> Mapping[str, Heard]:
+    """Knows of no utterance what it was.
+
+    Args:
+        ids: Of utterances.
+    """
+    return {}
+
+
+def errors(worst: Sequence[Mapping[str, Any]], heard: Hearing) -> str:
+    """Returns what was said of utterances that were not recognised, with their words and sound.
+
+    Args:
+        worst: `utterance_id`, `speaker`, `label`, `predicted` and `sure` of each.
+        heard: Reads what utterances were, by id; those that it does not know are left out.
+
+    Returns:
+        HTML.
+    """
+    if not worst:
+        return "<p>Every utterance was recognised.</p>"
+    known = heard([str(row["utterance_id"]) for row in worst])
+    rows = [["utterance", "speaker", "true", "said", "sure", ""]]
+    for row in worst:
+        one = known.get(str(row["utterance_id"]), Heard())
+        player = f'<audio controls preload="none" src="{html.safe(one.audio)}"></audio>'
+        told = html.safe(one.words or "") + (f"<br>{player}" if one.audio else "")
+        cells = [row["utterance_id"], row.get("speaker") or NONE, row["label"], row["predicted"]]
+        rows.append([*map(str, cells), number(row["sure"]), told])
+    return html.table(rows, words=(0, 1, 2, 3, 5), raw=True)

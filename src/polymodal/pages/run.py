@@ -12,34 +12,28 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.contracts.predictions import ID, SPEAKER, PredictionTable
+from polymodal.contracts.predictions import SPEAKER, PredictionTable
 from polymodal.contracts.run import RunRecord
 from polymodal.evaluation.confusion import confusion_matrix
 from polymodal.evaluation.scores import Score
-from polymodal.evaluation.summary import accuracy_by_speaker, by_class, intervals_of, reliability
+from polymodal.evaluation.summary import (
+    accuracy_by_speaker,
+    by_class,
+    intervals_of,
+    reliability,
+    surest_errors,
+)
 from polymodal.pages import charts, html, text
-from polymodal.pages.details import contribution_rows, contributions, leaks
+from polymodal.pages.details import Heard, contribution_rows, contributions, errors, leaks
 from polymodal.pages.text import NONE, finite, interval, number
 from polymodal.record.files import write_whole
 
 PARTS = ("test", "val", "train")
 STEPS = ("epoch", "step", "fold")  # of a line of the journal
+MOST_CURVES = 12
 MOST_ERRORS = 20
 MOST_SPEAKERS = 100
 UNTOLD = ("classes", "leaks")  # of the data: shown by themselves
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What an utterance was.
-
-    Args:
-        words: Its transcript; None where there is none.
-        audio: Its sound as the address of a player, such as `data:audio/wav;base64,...`.
-    """
-
-    words: str | None = None
-    audio: str | None = None
 
 
 @dataclass(frozen=True)
@@ -211,11 +205,13 @@ def _progress(page: RunPage) -> str:
     losses = [one for one in ("train/loss", "val/loss") if one in moving]
     scores = sorted(one for one in moving if one.startswith("val/") and one not in losses)
     scores.sort(key=lambda name: name != f"val/{page.monitor}")
+    scores, more = scores[:MOST_CURVES], len(scores) - MOST_CURVES
     pictures = [charts.progress({one: lines[one] for one in losses}, "loss")] if losses else []
     pictures += [charts.progress({one: lines[one]}, one.partition("/")[2]) for one in scores]
     if "train/lr" in moving:
         pictures.append(charts.progress({"train/lr": lines["train/lr"]}, "learning rate"))
-    return html.grid([html.figure(one, kind="narrow") for one in pictures], 2, "grid two")
+    told = f"<p>{more:,} further curves stand in metrics.jsonl.</p>" if more > 0 else ""
+    return html.grid([html.figure(one, kind="narrow") for one in pictures], 2, "grid two") + told
 
 
 def _confusion_rows(page: RunPage) -> list[list[str]]:
@@ -325,21 +321,10 @@ def _errors(page: RunPage) -> str:
     """The utterances of which the model was surest, and wrong."""
     if (table := page.first) is None:
         return ""
-    sure = pl.Series("sure", table.probabilities().max(axis=1))
-    wrong = table.frame.with_columns(sure).filter(pl.col("predicted") != pl.col("label"))
-    worst = wrong.sort("sure", ID, descending=[True, False]).head(MOST_ERRORS)
-    if worst.is_empty():
-        return "<p>Every utterance was recognised.</p>"
-    heard = page.heard(worst[ID].to_list())
-    rows = [["utterance", "speaker", "true", "said", "sure", ""]]
-    for row in worst.iter_rows(named=True):
-        one = heard.get(row[ID], Heard())
-        player = f'<audio controls preload="none" src="{html.safe(one.audio)}"></audio>'
-        told = html.safe(one.words or "") + (f"<br>{player}" if one.audio else "")
-        cells = [row[ID], row.get(SPEAKER) or NONE, row["label"], row["predicted"]]
-        rows.append([*map(str, cells), number(row["sure"]), told])
-    note = f"{wrong.height:,} of {len(table):,} are wrong; those of which the model was surest:"
-    return f"<p>{note}</p>{html.table(rows, words=(0, 1, 2, 3, 5), raw=True)}"
+    worst = surest_errors(table, MOST_ERRORS)
+    wrong = table.frame.filter(pl.col("predicted") != pl.col("label")).height
+    note = f"<p>{wrong:,} of {len(table):,} are wrong; those of which the model was surest:</p>"
+    return note * bool(worst) + errors(worst, page.heard)
 
 
 def _data(page: RunPage) -> str:

@@ -175,8 +175,9 @@ def _check_packed(packed: Path, folder: Path) -> None:
         for member in file:
             content = file.extractfile(member) if member.isreg() else None
             if content is not None:
-                blocks = iter(lambda source=content: source.read(1 << 20), b"")
-                held[member.name] = sum(map(len, blocks))
+                held[member.name] = 0
+                while block := content.read(1 << 20):
+                    held[member.name] += len(block)
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     there = {path.relative_to(folder.parent).as_posix(): path.stat().st_size for path in files}
     if lacking := sorted(name for name, size in there.items() if held.get(name) != size):

@@ -7,15 +7,18 @@ rests on, each part only where the summary has it.
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from polymodal.errors import RunError
 from polymodal.pages import charts, html, text
+from polymodal.pages.details import Hearing, errors, leaks, nothing_heard
 from polymodal.pages.text import MINUS, NONE, Bold, finite, interval, number, p_value
 from polymodal.record.files import write_whole
 from polymodal.study.tables import (
     Summary,
+    class_table,
     comparison_table,
     kind_of,
     lower_is_better,
@@ -38,8 +41,10 @@ KNOWN = ("corpus", "rows", "speakers", "folds", "seeds", "fingerprint", "code")
 WHERE = re.compile(r"((?:(?:seed|share|fold|run)\s+[^\s:,]+[,:]\s*)+)(.+)", re.DOTALL)
 
 
-def write_report(summary: Summary, folder: Path) -> Path:
-    """Writes `report.html`, and the tables as `tables/{scores,comparisons}.{csv,md,tex}`.
+def write_report(
+    summary: Summary, folder: Path, *, heard: Hearing = nothing_heard, figures: Path | None = None
+) -> Path:
+    """Writes `report.html`, and the tables as `tables/*.{csv,md,tex}`.
 
     Equal summaries give equal files. Every text of the summary is shown as text, whatever it holds.
 
@@ -47,6 +52,8 @@ def write_report(summary: Summary, folder: Path) -> Path:
         summary: What `study.json` holds: `study`, `name`, `status` and `members`, and what else
             there is.
         folder: The study's folder; made where it is missing.
+        heard: Reads what utterances were, by id.
+        figures: Where the pictures are written as SVG and PDF, too; None for nowhere.
 
     Returns:
         The page.
@@ -64,20 +71,22 @@ def write_report(summary: Summary, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_tables(summary, folder / "tables")
     path = folder / "report.html"
-    write_whole(path, page(summary))
+    with charts.also_written(figures) if figures else nullcontext():
+        write_whole(path, page(summary, heard))
     return path
 
 
-def page(summary: Summary) -> str:
+def page(summary: Summary, heard: Hearing = nothing_heard) -> str:
     """Returns the page.
 
     Args:
         summary: What `study.json` holds.
+        heard: Reads what utterances were, by id.
 
     Returns:
         HTML.
     """
-    study = _Study(summary)
+    study = _Study(summary, heard)
     sections = [(name, title, section(study)) for name, title, section in SECTIONS]
     about = f"{summary['study']}, {summary['status']}"
     head = _answer(study) + "\n" + _notes(study)
@@ -87,8 +96,8 @@ def page(summary: Summary) -> str:
 class _Study:
     """A summary with its holes filled, and its members from the best to the worst."""
 
-    def __init__(self, summary: Summary) -> None:
-        self.summary, self.members = summary, members(summary)
+    def __init__(self, summary: Summary, heard: Hearing) -> None:
+        self.summary, self.members, self.heard = summary, members(summary), heard
         self.about: Mapping[str, Any] = summary.get("about") or {}
         self.cells: Sequence[Mapping[str, Any]] = summary.get("cells") or []
         self.classes = [str(one) for one in summary.get("classes") or []]
@@ -405,6 +414,36 @@ def _speakers(study: _Study) -> str:
     return html.figure(drawn, note) + html.folded(heading, html.heated("speaker", [*found], body))
 
 
+def _classes(study: _Study) -> str:
+    rows = class_table(study.summary)
+    if len(rows) == 1:
+        return ""
+    note = "<p>Recall of each class: the share of its utterances that was recognised.</p>"
+    return note + html.table(rows, words=(0,))
+
+
+def _calibration(study: _Study) -> str:
+    drawn = []
+    for name, bins in study.having("reliability").items():
+        points = [
+            (sure, right, int(num))
+            for sure, right, num in (map(finite, one) for one in bins)
+            if sure is not None and right is not None and num
+        ]
+        if points:
+            drawn.append(html.figure(charts.reliability(points, name), name, kind="narrow"))
+    note = "<p>Below the dotted line a member is surer than it is right.</p>"
+    return note + html.grid(drawn, MOST_CURVES, "grid two") if drawn else ""
+
+
+def _errors(study: _Study) -> str:
+    """Of the best, as a list a member would be long."""
+    for name, worst in study.having("errors").items():
+        note = f"<p>Of which {html.safe(name)}, the best, was surest, and wrong:</p>"
+        return note + errors(worst, study.heard)
+    return ""
+
+
 def _said(study: _Study) -> str:
     total = int(finite(study.about.get("folds")) or 0) * len(study.about.get("seeds") or [0])
     rows = [["vote", "of", "voting", "what it said"]]
@@ -477,10 +516,9 @@ def _data(study: _Study) -> str:
     about = {name: study.about[name] for name in (*KNOWN, *study.about) if name in study.about}
     about |= {"classes": study.classes} if study.classes else {}
     about.pop("command", None)
-    if "leaks" in about:
-        about["leaks between the parts"] = about.pop("leaks") or "none were found"
+    shared = leaks(about.pop("leaks", None))
     rows = [[name, text.value(value)] for name, value in about.items()]
-    return html.table([["", ""], *rows], words=(0, 1)) if rows else ""
+    return (html.table([["", ""], *rows], words=(0, 1)) if rows else "") + shared
 
 
 def _repeat(study: _Study) -> str:
@@ -498,7 +536,10 @@ SECTIONS: tuple[tuple[str, str, Callable[[_Study], str]], ...] = (
     ("curves", "Learning curves", _curves),
     ("subsets", "Subsets of modalities", _subsets),
     ("confusion", "Confusion", _confusions),
+    ("classes", "Classes", _classes),
+    ("calibration", "Calibration", _calibration),
     ("speakers", "Speakers", _speakers),
+    ("errors", "Worst errors", _errors),
     ("votes", "What the votes said", _said),
     ("data", "Data and leaks", _data),
     ("cells", "Cells", _cells),

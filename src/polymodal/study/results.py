@@ -1,7 +1,7 @@
 """What the members and votes of a study said, and what follows from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,12 @@ from polymodal.evaluation.summary import (
     interval_of,
     intervals_of,
     of_score,
+    reliability,
+    surest_errors,
 )
 from polymodal.study.plan import Plan
+
+MOST_ERRORS = 20  # of a member
 
 PARTS = ("train", "val", "test")
 SUBSETS = "test@subsets"
@@ -157,6 +161,8 @@ def _about(
         known = test.with_frame(test.frame.filter(pl.col("label").is_not_null()))
         said = known.logits().argmax(axis=1)
         about["confusion"] = confusion_matrix(said, known.targets(), len(test.classes)).tolist()
+        about["reliability"] = [[*astuple(one)] for one in reliability(known)]
+        about["errors"] = surest_errors(known, MOST_ERRORS)
         if test.speakers() is not None:
             about["per_speaker"] = accuracy_by_speaker(known)
     return about

@@ -17,6 +17,7 @@ from polymodal.pages.text import (
     interval,
     latex,
     markdown,
+    number,
     p_value,
 )
 from polymodal.record.files import write_whole
@@ -34,7 +35,7 @@ COMPARISON_COLUMNS = (
 
 
 def write_tables(summary: Summary, folder: Path) -> None:
-    """Writes `scores` and `comparisons` as `.csv`, `.md` and `.tex`.
+    """Writes `scores`, `comparisons` and `classes` as `.csv`, `.md` and `.tex`.
 
     Args:
         summary: The study.
@@ -56,6 +57,12 @@ def write_tables(summary: Summary, folder: Path) -> None:
         "comparisons.md": markdown(compared),
         "comparisons.tex": latex(narrow, title),
     }
+    if len(classes := class_table(summary)) > 1:
+        texts |= {
+            "classes.csv": csv_text(classes),
+            "classes.md": markdown(classes),
+            "classes.tex": latex(classes, title),
+        }
     for name, text in texts.items():
         write_whole(folder / name, text)
 
@@ -198,6 +205,28 @@ def score_table(summary: Summary, names: Sequence[str] | None = None) -> list[li
             for cell, winner in zip(cells, winners, strict=True)
         ]
         rows.append([name, kind_of(member), *bold])
+    return rows
+
+
+def class_table(summary: Summary) -> list[list[str]]:
+    """Returns a heading, then a row a member and a column a class: its recall.
+
+    Args:
+        summary: The study.
+
+    Returns:
+        The cells; the heading alone where no member has a confusion matrix of the classes.
+    """
+    classes = [str(one) for one in summary.get("classes") or []]
+    rows = [["member", *classes]]
+    for name in ranked(summary, next(iter(score_keys(summary)), None)):
+        matrix = members(summary)[name].get("confusion") or []
+        if classes and len(matrix) == len(classes):
+            counts = [[finite(one) or 0.0 for one in row] for row in matrix]
+            shares = [
+                row[place] / sum(row) if sum(row) else None for place, row in enumerate(counts)
+            ]
+            rows.append([name, *map(number, shares)])
     return rows
 
 

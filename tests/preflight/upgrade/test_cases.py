@@ -55,4 +55,8 @@ def test_a_rule_does_what_its_case_says(name, rule, case, in_line):
 
 
 def test_every_rule_about_an_argument_has_a_case():
-    assert {rule.id for rule in rules("argument")} == {rule for _, rule, _ in CASES}
+    without = [one for one in rules("argument") if one.id not in {rule for _, rule, _ in CASES}]
+    # Arguments that only code gives have their cases there.
+    told = Path(__file__).with_name("test_python_calls.py").read_text(encoding="utf-8")
+    assert {one.library for one in without} <= {"transformers"}
+    assert all(any(f"{old}=" in told for old in one.old) for one in without)

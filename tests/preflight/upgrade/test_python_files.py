@@ -105,6 +105,8 @@ LONG = [
     f"from {A} import {B}, {C}, d\n",
     f"def f({A}, {B}, *args, {C}=1, **more) -> None:\n    pass\n",
     f"def f():\n    x = [\n        g({A}, {B}, {C}),\n    ]\n",
+    f"x = f(a=1, {A}=2, {B}=3, {C}=4,\n      d=5, eeeee={{1: 1}},\n      z=1)\n",
+    f"x = f(\n    [{A}, {B}, {C}],\n    z=1,\n)\n",
     f"x = f(g({A}=1, {B}=2), h({C}=3), **e)\n",
 ]
 

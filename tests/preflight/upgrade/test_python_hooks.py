@@ -310,7 +310,32 @@ MECHANICAL = [
             print(1)
         """,
     ),
+    (
+        "hook-bar-metrics",
+        "pl.callbacks.RichProgressBar",
+        """
+        def get_metrics(self, trainer):
+            return {}
+        """,
+        """
+        def get_metrics(self, trainer, pl_module):
+            return {}
+        """,
+    ),
+    (
+        "hook-items-in-batch",
+        "Trainer",
+        """
+        def compute_loss(self, model, inputs, outputs=False):
+            return model(inputs)
+        """,
+        """
+        def compute_loss(self, model, inputs, outputs=False, num_items_in_batch=None):
+            return model(inputs)
+        """,
+    ),
 ]
+TRAINER = "from transformers import Trainer\n\n\n"
 LEFT = [
     ("hook-init", CALLBACK, "def on_init_end(self, trainer):\n    print(1)\n", "setup"),
     (
@@ -352,6 +377,24 @@ LEFT = [
         'def test_step(self, batch, i):\n    return {"log": {"a": 1}}\n',
         "log_dict",
     ),
+    (
+        "several-optimisers",
+        "pl.LightningModule",
+        "def configure_optimizers(self):\n    return [self.a, self.b], []\n",
+        "automatic_optimization = False",
+    ),
+    (
+        "several-optimisers",
+        "pl.LightningModule",
+        "def configure_optimizers(self):\n    return self.a(), self.b()\n",
+        "automatic_optimization = False",
+    ),
+    (
+        "several-optimisers",
+        "pl.LightningModule",
+        'def configure_optimizers(self):\n    return ({"optimizer": a, "frequency": 5},)\n',
+        "automatic_optimization = False",
+    ),
     ("module-truncated-bptt", "pl.LightningModule", "truncated_bptt_steps = 2\n", "loop"),
     (
         "hook-pretrain-routine",
@@ -364,8 +407,9 @@ LEFT = [
 
 @pytest.mark.parametrize(("rule", "base", "before", "after"), MECHANICAL, ids=lambda x: x[:24])
 def test_a_hook_is_rewritten(rule, base, before, after):
-    done = upgraded(module(before, base))
-    assert done.text == module(after, base)
+    more = TRAINER if base == "Trainer" else ""
+    done = upgraded(module(before, base, more))
+    assert done.text == module(after, base, more)
     assert {one.rule for one in done.changes} == {rule}
     assert all(one.line > 4 for one in done.changes)
 
@@ -397,6 +441,14 @@ def test_hooks_of_today_are_left_alone():
 
         def transfer_batch_to_device(self, batch, device, dataloader_idx):
             return batch
+
+        def on_after_batch_transfer(self, batch, loader):
+            return batch
+
+        def configure_optimizers(self):
+            if self.simple:
+                return {"optimizer": a, "lr_scheduler": {"scheduler": b, "frequency": 2}}
+            return [a], [b]
         """
     )
     done = upgraded(text)

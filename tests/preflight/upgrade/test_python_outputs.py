@@ -207,6 +207,25 @@ def test_a_step_of_a_derived_class_in_another_file_is_kept_where_its_batch_ends(
     assert "def on_train_epoch_end(self):" in second.text, "a base in another file is followed"
 
 
+def test_a_derived_class_with_a_hook_of_its_own_is_left_to_a_person():
+    base = module(
+        """
+        def test_step(self, batch, batch_idx):
+            return batch
+
+        def test_epoch_end(self, outputs):
+            print(outputs)
+        """
+    )
+    heir = "from base import Lit\n\n\nclass Heir(Lit):\n"
+    heir += "    def test_epoch_end(self, outputs):\n        print(2, outputs)\n"
+    first, second = upgrade(base, heir)
+    assert "self.test_step_outputs.append(batch)" in first.text
+    assert second.text == heir
+    assert "Lit, from which it derives" in notes(second)["hook-epoch-end"]
+    assert upgrade(first.text, heir)[1].text == heir, "nor the second time"
+
+
 def test_a_hook_that_another_one_calls_becomes_a_helper_of_both():
     before = """
         def validation_step(self, batch, batch_idx):

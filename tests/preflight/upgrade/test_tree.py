@@ -172,9 +172,10 @@ def test_folders_of_tools_and_links_are_left_out(tree, tmp_path_factory):
     outside.write_text(OLD)
     (tree / "link.yaml").symlink_to(outside)
     (tree / "folder").symlink_to(outside.parent)
-    (tree / "binary.yaml").write_bytes(b"a: 1\n" * 300_000)
+    (tree / "long.yaml").write_bytes(b"a: 1\n" * 60_000)
     made = upgrade_tree([tree])
     assert [one.path for one in made.files] == [tree / "a.yaml", tree / "sub" / "b.yml"]
+    assert made.too_long == (tree / "long.yaml",)
     assert outside.read_text() == OLD
 
 

@@ -70,6 +70,7 @@ def test_line_breaks_stay(break_, is_ended):
         "gpus: 2\n",  # nobody's trainer
         "model: {gpus: 2}\n",
         "trainer:\n  name: mine\n  gpu: 3\n",
+        "trainer:\n  gpus: 3\n  name: another framework's\n  rounds: 3\n",
         "_target_: torch.optim.Adam\nlr: 1e-3\n",
         "a: &x {b: 1}\nc: *x\nd: !tag e\n",
     ],
@@ -96,7 +97,8 @@ def test_an_alias_is_read_and_replaced_where_it_stands():
 def test_a_callback_moves_into_the_list_with_its_comments():
     old = """\
 trainer:
-  checkpoint_callback:
+  checkpoint_callback:  # the only one
+    # keeps the best
     _target_: pytorch_lightning.callbacks.ModelCheckpoint
     # every second epoch
     period: 2
@@ -106,6 +108,7 @@ trainer:
 trainer:
   max_epochs: 3
   callbacks:
+    # keeps the best
     - _target_: pytorch_lightning.callbacks.ModelCheckpoint
       # every second epoch
       every_n_epochs: 2
@@ -117,6 +120,7 @@ def test_entries_around_a_callback_may_all_go():
     old = """\
 trainer:
   resume_from_checkpoint: null
+  # what is shown
   weights_summary: full
   tpu_cores: null
 """
@@ -125,6 +129,7 @@ trainer:
   callbacks:
     - _target_: pytorch_lightning.callbacks.ModelSummary
       max_depth: -1
+  # what is shown
 """
     assert rewritten(old) == new
     assert rewritten("trainer:\n  tpu_cores: null\na: 1\n") == "trainer:\n  {}\na: 1\n"

@@ -53,6 +53,8 @@ class Facts:
         callbacks_in_code: Whether the code gives a Trainer its callbacks, so that a list of them
             in the Trainer's section would be read by nobody.
         hydra_1_0: Whether headers are written as Hydra 1.0 had them.
+        fills_in: Whether polymodal reads the tree: it fills in the task of scores and the direction
+            of monitors.
         lightning: Packages by which the Python files call Lightning.
         classes: Classes of the Python files, by name.
     """
@@ -61,6 +63,7 @@ class Facts:
     chdir: bool = False
     callbacks_in_code: bool = False
     hydra_1_0: bool = False
+    fills_in: bool = False
     lightning: set[str] = field(default_factory=set)
     classes: dict[str, Outline] = field(default_factory=dict)
 

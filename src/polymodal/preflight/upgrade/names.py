@@ -43,15 +43,15 @@ def renamed(name: str, is_installed: Callable[[str], bool] | None = None) -> Ren
     """
     ours, was_other = _plain(name)
     first: Rule | None = None
-    now: str | None = ours
+    now = ours
     for _ in range(4):  # a name may have moved more than once
         found = _once(now)
         if found is None:
             break
         first = first or found.rule
-        now = found.name
-        if now is None:
+        if found.name is None:
             return Renamed(first, None)
+        now = found.name
     written = _package(now, was_other, is_installed or _is_installed)
     if written == name:
         return None
@@ -79,10 +79,10 @@ def _once(name: str) -> Renamed | None:
         return Renamed(rule, rule.new[0] if rule.new else None)
     head, _, last = name.rpartition(".")
     while head:
-        rule = table.get(head + ".*")
-        if rule is not None and rule.id != PACKAGE_RULE:
-            now = rule.new[0].removesuffix("*") + last if rule.new else None
-            return Renamed(rule, now)
+        above = table.get(head + ".*")
+        if above is not None and above.id != PACKAGE_RULE:
+            now = above.new[0].removesuffix("*") + last if above.new else None
+            return Renamed(above, now)
         head, _, more = head.rpartition(".")
         last = f"{more}.{last}"
     return None

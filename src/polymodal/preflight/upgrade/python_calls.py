@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import libcst as cst
+import libcst.matchers as m
 from libcst.metadata import ImportAssignment
 
 from polymodal.preflight.upgrade.arguments import rewrite_arguments
@@ -21,6 +22,7 @@ from polymodal.preflight.upgrade.python_source import (
 from polymodal.preflight.upgrade.python_trainer import TRAINER, moved_checkpoint
 from polymodal.preflight.upgrade.rules import rules
 
+SUPER_INIT = m.Attribute(value=m.Call(func=m.Name("super")), attr=m.Name("__init__"))
 EQUAL = cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
 NO_LITERAL = object()
 # The first argument of a score that was given by its place, where it was not the threshold.
@@ -35,7 +37,15 @@ ADAMW_DEFAULTS = {"eps": "1e-6", "weight_decay": "0.0"}
 
 def target_of(source: Source, call: cst.Call) -> str:
     """Returns the class or function that a call is of, as it is called now; may be empty."""
-    name = source.qualified(call.func)
+    if isinstance(call.func, cst.Call):  # what a call returns is called: hydra.main(...)(job)
+        return ""
+    if m.matches(call.func, SUPER_INIT):
+        cls = source.class_around(call)
+        if cls is None or len(cls.bases) != 1:
+            return ""
+        name = source.qualified(cls.bases[0].value)
+    else:
+        name = source.qualified(call.func)
     return canonical(now(source, name)[0]) if name else ""
 
 
@@ -149,6 +159,8 @@ class _Arguments:
         if not edit.is_undecided and self._can_add(edit):
             return True
         note = edit.note or edit.rule.remedy
+        if edit.callback is not None:
+            note = f"add {self._written(edit.callback)} to what callbacks is made of"
         if is_missing and edit.rule.action == "task" and self._unknown_first():
             note = f"give its arguments their names; {note}"
         self._tell(edit, None, note)
@@ -165,7 +177,7 @@ class _Arguments:
         """Returns what takes the place of an argument."""
         new = [_keyword(name, self._written(value)) for name, value in edit.sets]
         written = [self._source.module.code_for_node(one) for one in new]
-        if edit.callback is not None:
+        if edit.callback is not None and self._has_place():
             written.append(f"callbacks=[{self._written(edit.callback)}]")
         self._tell(edit, ", ".join(written), edit.note)
         if arg is None or not new:
@@ -196,13 +208,12 @@ class _Arguments:
     def _can_add(self, edit: Edit) -> bool:
         if edit.argument == "task" and self._unknown_first():
             return False
-        if edit.callback is None or edit.rule.harmless:
-            return True
-        place = self._place("callbacks")
-        if place is None:
-            return True
-        value = self._args[place].value
-        return isinstance(value, cst.List) or dotted(value) == "None"
+        return edit.callback is None or edit.rule.harmless or self._has_place()
+
+    def _has_place(self) -> bool:
+        """Tells whether a callback can be added to a list of them that stands in the call."""
+        given = argument(self._call, "callbacks")
+        return given is None or isinstance(given.value, cst.List) or dotted(given.value) == "None"
 
     def _add(self, callback: Call | Expression) -> None:
         """Adds a callback to the list of them, where there is a place for it."""
@@ -292,6 +303,9 @@ def value_of(source: Source, node: cst.BaseExpression) -> Value:
     text = source.module.code_for_node(node)
     if isinstance(node, cst.Call):
         return Expression(text, target_of(source, node))
+    if isinstance(node, cst.Name) and (made := source.assigned_calls(node)):
+        targets = {target_of(source, one) for one in made}
+        return Expression(text, targets.pop() if len(targets) == 1 else "")
     if isinstance(node, cst.List | cst.Tuple) and not isinstance(node, cst.Tuple):
         values = [value_of(source, one.value) for one in node.elements]
         return (

@@ -11,7 +11,7 @@ from polymodal.preflight.upgrade.changes import Facts, Outline
 from polymodal.preflight.upgrade.python_names import canonical
 from polymodal.preflight.upgrade.python_source import Source, dotted
 
-Kind = Literal["module", "callback", "datamodule", ""]
+Kind = Literal["module", "callback", "datamodule", "hf-trainer", ""]
 ROOTS: dict[str, Kind] = {
     "LightningModule": "module",
     "LightningDataModule": "datamodule",
@@ -39,9 +39,14 @@ def outlines(tree: ast.Module) -> dict[str, Outline]:
     return found
 
 
+def kind_of_name(facts: Facts, name: str) -> Kind:
+    """Tells as what Lightning calls a class of the tree, by its name."""
+    return _kind_of_base(name, facts, frozenset()) if name in facts.classes else ""
+
+
 def lightning_classes(facts: Facts) -> set[str]:
     """Returns the names of all classes of a tree that derive from one of Lightning."""
-    return {name for name in facts.classes if _kind_of_base(name, facts, frozenset())}
+    return {name for name in facts.classes if kind_of_name(facts, name)}
 
 
 def kind_of(source: Source, node: cst.ClassDef) -> Kind:
@@ -64,6 +69,8 @@ def kind_of(source: Source, node: cst.ClassDef) -> Kind:
 def _kind_of_base(base: str, facts: Facts, seen: frozenset[str]) -> Kind:
     name = canonical(base)
     tail = name.rpartition(".")[2]
+    if name in ("transformers.Trainer", "transformers.Seq2SeqTrainer"):
+        return "hf-trainer"
     if name.startswith("pytorch_lightning."):
         return "callback" if name.startswith(CALLBACKS) else ROOTS.get(tail, "")
     known = facts.classes.get(tail)
@@ -82,6 +89,27 @@ def has_heirs(facts: Facts, name: str, method: str) -> bool:
         for other, one in facts.classes.items()
         if other != name
     )
+
+
+def base_with(facts: Facts, name: str, wanted: Iterable[str]) -> str:
+    """Returns the class of the tree that one derives from and that has a method, or nothing.
+
+    Args:
+        facts: What is known of the tree.
+        name: The class.
+        wanted: Names of methods, one of which is looked for.
+    """
+    seen, ahead = {name}, [name]
+    while ahead:
+        known = facts.classes.get(ahead.pop())
+        for base in known.bases if known is not None else ():
+            tail = base.rpartition(".")[2]
+            if tail in facts.classes and tail not in seen:
+                if facts.classes[tail].methods & {*wanted}:
+                    return tail
+                seen.add(tail)
+                ahead.append(tail)
+    return ""
 
 
 def methods(node: cst.ClassDef) -> dict[str, cst.FunctionDef]:
@@ -150,10 +178,15 @@ def without_parameters(method: cst.FunctionDef, dropped: Iterable[str]) -> cst.F
     return method.with_changes(params=params.with_changes(params=kept, kwonly_params=by_name))
 
 
-def with_parameters(method: cst.FunctionDef, added: Iterable[str]) -> cst.FunctionDef:
+def with_parameters(
+    method: cst.FunctionDef, added: Iterable[str], default: str = ""
+) -> cst.FunctionDef:
     """Returns a method that takes some more parameters, after those that it takes."""
     params = method.params
-    extra = [cst.Param(cst.Name(name)) for name in added]
+    value = cst.parse_expression(default) if default else None
+    space = cst.SimpleWhitespace("")
+    equal = cst.AssignEqual(space, space) if default else cst.MaybeSentinel.DEFAULT
+    extra = [cst.Param(cst.Name(name), default=value, equal=equal) for name in added]
     return method.with_changes(params=params.with_changes(params=[*params.params, *extra]))
 
 

@@ -24,6 +24,7 @@ from polymodal.preflight.upgrade.python_trainer import (
     rewrite_assignment,
     rewrite_attribute,
     rewrite_method_call,
+    tell_of_checkpoints,
 )
 
 PACKAGES = ("pytorch_lightning", "lightning")
@@ -80,6 +81,8 @@ def rewrite_python(text: str, path: Path, facts: Facts) -> Rewritten:
     assert isinstance(module, cst.Module)
     if source.new_imports:
         module = _with_imports(module, source.new_imports)
+    if not all(one.is_undecided for one in source.changes):
+        tell_of_checkpoints(source)
     new = module.code
     if new != text:
         new = break_long_lines(text, new, width_of(path))

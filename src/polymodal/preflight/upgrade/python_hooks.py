@@ -25,6 +25,18 @@ from polymodal.preflight.upgrade.python_outputs import rewrite_outputs
 from polymodal.preflight.upgrade.python_source import Source, rule_of, why
 from polymodal.preflight.upgrade.rules import Rule, rules
 
+# How many parameters, with `self`, a hook has that is given them by their place.
+ARITY = {
+    "get_metrics": 3,
+    "on_after_batch_transfer": 3,
+    "on_before_batch_transfer": 3,
+    "training_step": 4,
+    "transfer_batch_to_device": 4,
+}
+# `return a, b`, `return [a, b]` and `return [a, b], [...]`, but not `return [a], [b]`.
+ONE = m.Element(value=~(m.List() | m.Tuple()))
+TWO = m.List(elements=[ONE, m.AtLeastN(ONE, n=1)]) | m.Tuple(elements=[ONE, m.AtLeastN(ONE, n=1)])
+SEVERAL = TWO | m.Tuple(elements=[m.Element(value=TWO), m.ZeroOrMore()])
 NAMED = m.Name("truncated_bptt_steps")
 SPLITS = m.Assign(targets=[m.AssignTarget(target=NAMED)]) | m.AnnAssign(target=NAMED)
 
@@ -46,6 +58,7 @@ def rewrite_class(source: Source, old: cst.ClassDef, new: cst.ClassDef) -> cst.C
     if kind == "module":
         _tell_of_magic_keys(source, old)
         _tell_of_splits(source, old)
+        _tell_of_optimisers(source, old)
         new = rewrite_outputs(source, old, new)
     for rule in rules("form"):
         if rule.id.startswith("hook-") and kind in rule.classes and rule.action in ACTIONS:
@@ -61,6 +74,29 @@ def _tell_of_splits(source: Source, old: cst.ClassDef) -> None:
     for one in old.body.body:
         if m.matches(one, m.SimpleStatementLine(body=[SPLITS])):
             source.note(rule.id, one, source.code(one), None, why(rule))
+
+
+def _tell_of_optimisers(source: Source, old: cst.ClassDef) -> None:
+    """Says that several optimisers need manual optimisation, where a class has them."""
+    method = methods(old).get("configure_optimizers")
+    if method is None or "automatic_optimization" in source.code(old):
+        return
+    rule = rule_of("several-optimisers")
+    for one in returns(method):
+        several = m.matches(one.value, SEVERAL) if one.value is not None else False
+        if several or any(_has_frequency(found) for found in m.findall(one, m.Dict())):
+            source.note(rule.id, one, source.code(one), None, why(rule))
+
+
+def _has_frequency(node: cst.CSTNode) -> bool:
+    keys = {source_key(one) for one in getattr(node, "elements", ())}
+    return {"optimizer", "frequency"} <= keys
+
+
+def source_key(element: cst.CSTNode) -> object:
+    """Returns the key of an element of a mapping, where it is written out."""
+    key = getattr(element, "key", None)
+    return key.evaluated_value if isinstance(key, cst.SimpleString) else None
 
 
 def _node(old: cst.ClassDef, hook: str) -> cst.FunctionDef:
@@ -118,9 +154,11 @@ def _add(
         return _rename(source, rule, old, new, hook)
     method = methods(new)[hook]
     missing = [one for one in rule.only or () if one not in parameter_names(method)]
+    if len(parameter_names(method)) >= ARITY.get(hook, len(parameter_names(method)) + 1):
+        return new  # it has them all, by other names
     if not missing or method.params.star_kwarg or isinstance(method.params.star_arg, cst.Param):
         return new
-    made = with_parameters(method, missing)
+    made = with_parameters(method, missing, "None" if rule.neutral == (None,) else "")
     _tell(source, rule, _node(old, hook), _signature(made))
     return with_method(new, hook, made)
 

@@ -1,7 +1,9 @@
 """Breaks lines that an upgrade has made too long, as black does."""
 
+import itertools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
@@ -10,7 +12,8 @@ from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 WIDTH = 88
 BRACKETED = m.Call() | m.FunctionDef() | m.ImportFrom() | m.List() | m.Dict()
-ROUNDS = 4
+ROUNDS = 8
+BETWEEN = ", \t\r\n"
 
 
 def width_of(path: Path) -> int:
@@ -48,88 +51,120 @@ def break_long_lines(old: str, new: str, width: int) -> str:
     """
     kept = set(old.splitlines())
     for _ in range(ROUNDS):
-        lines = new.splitlines(keepends=True)
+        lines = new.splitlines()
         long = {
-            number
-            for number, line in enumerate(lines, 1)
-            if len(line.rstrip("\r\n")) > width and line.rstrip("\r\n") not in kept
+            number for number, line in enumerate(lines, 1) if len(line) > width and line not in kept
         }
-        if not long:
-            break
-        broken = _broken(new, lines, long, width)
+        broken = _broken(new, long, width) if long else new
         if broken == new:
             break
         new = broken
     return new
 
 
-def _broken(text: str, lines: list[str], long: set[int], width: int) -> str:
+@dataclass(frozen=True)
+class _Bracket:
+    """What stands in a pair of brackets.
+
+    Args:
+        start: Where its first part begins, as an offset.
+        end: Where its last part ends.
+        parts: Text of each part.
+        lines: First and last line, with those of the brackets.
+        is_literal: Whether it makes a list or mapping, or imports names.
+        is_open: Whether each part has a line of its own.
+    """
+
+    start: int
+    end: int
+    parts: tuple[str, ...]
+    lines: tuple[int, int]
+    is_literal: bool
+    is_open: bool
+
+
+def _broken(text: str, long: set[int], width: int) -> str:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
     places = wrapper.resolve(PositionProvider)
-    outermost: dict[int, tuple[int, int, list[int], bool]] = {}
+    starts = [0, *itertools.accumulate(len(line) for line in text.splitlines(keepends=True))]
+    outermost: dict[int, _Bracket] = {}
     for node in m.findall(wrapper.module, BRACKETED):
-        if (found := _brackets(node, places)) is not None:
-            line, start, end, cuts = found
-            if len(cuts) == 1 and not lines[line - 1][:start].strip():
-                continue  # it has a line of its own: what is in it has to be broken
+        found = _bracket(node, places, text, starts)
+        if found is None or found.is_open:
+            continue
+        for line in long & {*range(found.lines[0], found.lines[1] + 1)}:
             known = outermost.get(line)
-            if line in long and (known is None or end - start > known[1] - known[0]):
-                one_each = not isinstance(node, cst.Call | cst.FunctionDef) and len(cuts) > 1
-                outermost[line] = (start, end, cuts, one_each)
-    newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    for line, (start, end, cuts, one_each) in outermost.items():
-        room = 0 if one_each else width
-        lines[line - 1] = _split(lines[line - 1], start, end, cuts, room, newline)
-    return "".join(lines)
+            if known is None or found.start < known.start:
+                outermost[line] = found
+    newline = "\r\n" if "\r\n" in text else "\n"
+    done = len(text)
+    for one in sorted(set(outermost.values()), key=lambda one: -one.start):
+        if one.end <= done:
+            text = _split(text, one, width, newline)
+            done = one.start
+    return text
 
 
-def _brackets(
-    node: cst.CSTNode, places: Mapping[cst.CSTNode, CodeRange]
-) -> tuple[int, int, int, list[int]] | None:
-    """Returns line, first and last column between the brackets, and where its parts begin."""
+def _parts(node: cst.CSTNode) -> list[cst.CSTNode]:
+    """Returns what stands in the brackets of a node."""
     if isinstance(node, cst.Call):
-        parts: list[cst.CSTNode] = list(node.args)
-    elif isinstance(node, cst.List | cst.Dict):
-        parts = list(node.elements)
-    elif isinstance(node, cst.FunctionDef):
+        return list(node.args)
+    if isinstance(node, cst.List | cst.Dict):
+        return list(node.elements)
+    if isinstance(node, cst.ImportFrom) and not isinstance(node.names, cst.ImportStar):
+        return list(node.names)
+    if isinstance(node, cst.FunctionDef):
         params = node.params
         star = [params.star_arg] if isinstance(params.star_arg, cst.Param) else []
-        last = [params.star_kwarg] if params.star_kwarg is not None else []
-        if params.posonly_params or (params.kwonly_params and not star):
-            return None
-        parts = [*params.params, *star, *params.kwonly_params, *last]
-    elif isinstance(node, cst.ImportFrom) and not isinstance(node.names, cst.ImportStar):
-        parts = list(node.names)
-    else:
-        return None
-    if not parts:
+        if not params.posonly_params and (star or not params.kwonly_params):
+            last = [params.star_kwarg] if params.star_kwarg is not None else []
+            return [*params.params, *star, *params.kwonly_params, *last]
+    return []
+
+
+def _bracket(
+    node: cst.CSTNode,
+    places: Mapping[cst.CSTNode, CodeRange],
+    text: str,
+    starts: Sequence[int],
+) -> _Bracket | None:
+    """Reads the brackets of a node; None where there are none, or comments in them."""
+    parts = _parts(node)
+    if not parts or any(m.findall(one, m.Comment()) for one in parts):
         return None
     spots = [places[one] for one in parts]
-    first, last_spot = spots[0].start, spots[-1].end
     default = getattr(parts[-1], "default", None)
-    if default is not None:
-        last_spot = places[default].end
-    if first.line != last_spot.line:
+    last = places[default if default is not None else parts[-1]].end
+    offsets = [starts[one.start.line - 1] + one.start.column for one in spots]
+    end = starts[last.line - 1] + last.column
+    pieces = [text[a:b].rstrip(BETWEEN) for a, b in itertools.pairwise([*offsets, end])]
+    if any("\n" in one for one in pieces):
         return None
-    if isinstance(node, cst.ImportFrom) and node.lpar is not None:
-        return None
-    return first.line, first.column, last_spot.column, [one.start.column for one in spots]
+    first = text.count("\n", 0, len(text[: offsets[0]].rstrip())) + 1
+    closing = text.count("\n", 0, end + len(text[end:]) - len(text[end:].lstrip(BETWEEN))) + 1
+    lines = {one.start.line for one in spots}
+    return _Bracket(
+        offsets[0],
+        end,
+        tuple(pieces),
+        (first, closing if not isinstance(node, cst.ImportFrom) or node.lpar else last.line),
+        is_literal=not isinstance(node, cst.Call | cst.FunctionDef) and len(parts) > 1,
+        is_open=len(lines) == len(parts) and first not in lines,
+    )
 
 
-def _split(line: str, start: int, end: int, cuts: list[int], width: int, newline: str) -> str:
+def _split(text: str, bracket: _Bracket, width: int, newline: str) -> str:
+    """Writes what is in brackets on a line of its own, or each part on one."""
+    head = text[: bracket.start].rstrip()
+    line = head[head.rfind("\n") + 1 :]
     indent = line[: len(line) - len(line.lstrip())]
-    is_open = not line[:start].strip()
-    inner = indent if is_open else indent + "    "
-    head, body, tail = line[:start], line[start:end].rstrip().rstrip(",").rstrip(), line[end:]
-    if not is_open and not head.rstrip().endswith(("(", "[", "{")):
-        head, tail = f"{head.rstrip()} (", f"){tail}"
-    is_generator = len(cuts) == 1 and " for " in body
-    if not is_open and len(inner) + len(body) <= width:
-        return f"{head.rstrip()}{newline}{inner}{body}{newline}{indent}{tail.lstrip(', ')}"
-    ends = [*cuts[1:], start + len(body)]
-    parts = [line[a:b].rstrip().rstrip(",") for a, b in zip(cuts, ends, strict=True)]
-    comma = "" if is_generator else ","
-    rows = [f"{inner}{one}," for one in parts[:-1]] + [f"{inner}{parts[-1]}{comma}"]
-    if is_open:
-        return f"{newline.join(rows)}{tail.lstrip(', ')}"
-    return f"{head.rstrip()}{newline}{newline.join(rows)}{newline}{indent}{tail.lstrip(', ')}"
+    tail = text[bracket.end :]
+    if head.endswith(("(", "[", "{")):
+        tail = tail.lstrip(BETWEEN)
+    else:
+        head, tail = f"{head} (", f"){tail}"
+    body = ", ".join(bracket.parts)
+    if bracket.is_literal or len(indent) + 4 + len(body) > width:
+        comma = "" if len(bracket.parts) == 1 and " for " in body else ","
+        body = f",{newline}{indent}    ".join(bracket.parts) + comma
+    return f"{head}{newline}{indent}    {body}{newline}{indent}{tail}"

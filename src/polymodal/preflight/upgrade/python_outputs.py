@@ -18,6 +18,7 @@ from polymodal.preflight.upgrade.python_bodies import (
 )
 from polymodal.preflight.upgrade.python_classes import (
     attributes_set,
+    base_with,
     has_heirs,
     is_call_of_self,
     methods,
@@ -161,6 +162,8 @@ def _not_mechanical(source: Source, old: cst.ClassDef, new: cst.ClassDef, stage:
     there = own.get(stage.new)
     if there is not None and len(parameters(there)) != 1:
         return f"{stage.new} is there, too"
+    if base := base_with(source.facts, old.name.value, (stage.old, stage.new)):
+        return f"{base}, from which it derives, has one, too, whose outputs would never be cleared"
     if not uses(hook.body, parameter_names(hook)[1]):
         return ""
     if not isinstance(hook.body, cst.IndentedBlock):

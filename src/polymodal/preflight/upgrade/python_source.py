@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,20 +79,28 @@ class Source:
         self.text, self.path, self.facts = text, path, facts
         wrapper = MetadataWrapper(parse(text, path), unsafe_skip_copy=True)
         self.module = wrapper.module
-        found = wrapper.resolve_many((PositionProvider, ParentNodeProvider, ScopeProvider))
-        self._positions = found[PositionProvider]
-        self._parents = found[ParentNodeProvider]
-        self._scopes = found[ScopeProvider]
+        wrapper.resolve_many((PositionProvider, ParentNodeProvider, ScopeProvider))  # in one walk
+        self._positions: Mapping[cst.CSTNode, Any] = wrapper.resolve(PositionProvider)
+        self._parents: Mapping[cst.CSTNode, Any] = wrapper.resolve(ParentNodeProvider)
+        self._scopes = wrapper.resolve(ScopeProvider)
         self.changes: list[Change] = []
         self.new_imports: list[str] = []
 
     def line(self, node: cst.CSTNode) -> int:
         """Returns the line on which a node of the old tree begins."""
-        return self._positions[node].start.line
+        return int(self._positions[node].start.line)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """Returns what a node of the old tree stands in."""
-        return self._parents.get(node)
+        found = self._parents.get(node)
+        return found if isinstance(found, cst.CSTNode) else None
+
+    def class_around(self, node: cst.CSTNode) -> cst.ClassDef | None:
+        """Returns the class in which a node of the old tree stands."""
+        found = self.parent(node)
+        while found is not None and not isinstance(found, cst.ClassDef):
+            found = self.parent(found)
+        return found
 
     def scope(self, node: cst.CSTNode) -> Scope | None:
         """Returns the scope of a node of the old tree."""

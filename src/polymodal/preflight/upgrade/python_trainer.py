@@ -6,7 +6,12 @@ from functools import cache
 import libcst as cst
 import libcst.matchers as m
 
-from polymodal.preflight.upgrade.python_classes import attributes_set, kind_of, methods
+from polymodal.preflight.upgrade.python_classes import (
+    attributes_set,
+    kind_of,
+    kind_of_name,
+    methods,
+)
 from polymodal.preflight.upgrade.python_imports import now
 from polymodal.preflight.upgrade.python_names import canonical
 from polymodal.preflight.upgrade.python_source import (
@@ -15,6 +20,7 @@ from polymodal.preflight.upgrade.python_source import (
     chain,
     dotted,
     literal,
+    rule_of,
     why,
     words_between,
 )
@@ -50,8 +56,12 @@ def owner_of(source: Source, node: cst.BaseExpression) -> str:
     if not isinstance(node, cst.Name):
         return ""
     if node.value == "self":
-        cls = _class_around(source, node)
+        cls = source.class_around(node)
         return kind_of(source, cls) if cls is not None else ""
+    if kind := kind_of_name(
+        source.facts, (source.qualified(node) or node.value).rpartition(".")[2]
+    ):
+        return kind
     makers = [canonical(now(source, source.qualified(c.func))[0]) for c in _makers(source, node)]
     if makers:
         return (
@@ -69,13 +79,6 @@ def _makers(source: Source, node: cst.Name) -> Sequence[cst.Call]:
 
 def _uses_lightning(source: Source) -> bool:
     return "pytorch_lightning" in source.text or "lightning.pytorch" in source.text
-
-
-def _class_around(source: Source, node: cst.CSTNode) -> cst.ClassDef | None:
-    found = source.parent(node)
-    while found is not None and not isinstance(found, cst.ClassDef):
-        found = source.parent(found)
-    return found
 
 
 def rewrite_attribute(
@@ -114,9 +117,13 @@ def _on(made: cst.BaseExpression, head: cst.BaseExpression) -> cst.BaseExpressio
     return made.with_changes(value=_on(made.value, head))
 
 
-def _is_own(source: Source, node: cst.CSTNode, name: str) -> bool:
+def _is_own(source: Source, node: cst.Attribute, name: str) -> bool:
     """Tells whether a class has an attribute of its own by that name."""
-    cls = _class_around(source, node)
+    cls = source.class_around(node)
+    if isinstance(node.value, cst.Name):
+        known = source.facts.classes.get(node.value.value)
+        if known is not None and name in known.methods:
+            return True
     if cls is None:
         return False
     if name == "truncated_bptt_steps":
@@ -274,3 +281,15 @@ def _checkpoint(source: Source, fit: cst.Call) -> list[cst.Arg]:
             value = moved[0].value.deep_clone()
             return [cst.Arg(value, keyword=cst.Name("ckpt_path"), equal=equal)]
     return []
+
+
+def tell_of_checkpoints(source: Source) -> None:
+    """Says where checkpoints are read that an older release may have written.
+
+    Args:
+        source: The file.
+    """
+    rule = rule_of("load-weights-only")
+    for call in m.findall(source.module, m.Call(func=m.Attribute(attr=m.Name(rule.old[0])))):
+        if isinstance(call, cst.Call) and argument(call, "weights_only") is None:
+            source.note(rule.id, call, source.code(call.func), None, why(rule))

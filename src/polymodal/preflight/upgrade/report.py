@@ -109,6 +109,7 @@ def to_json(tree: Tree, proof: Proof, written: bool) -> dict[str, Any]:
             {"file": str(one.path), "line": one.line, "found": one.found, "remedy": one.remedy}
             for one in tree.faults
         ],
+        "too_long": [str(one) for one in tree.too_long],
         "proof": {
             "sections": proof.count,
             "bind": proof.num_bound,

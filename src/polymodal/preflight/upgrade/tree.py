@@ -21,10 +21,10 @@ from polymodal.preflight.upgrade.yaml_files import gather_yaml, rewrite_yaml
 YAML, PYTHON = (".yaml", ".yml"), (".py",)
 # Folders of tools and of what programs have put out: nothing in them is written by hand.
 SKIPPED = (
-    *(".*", "__pycache__", "node_modules", "site-packages", "*.egg-info", "venv", "env"),
+    *(".*", "__pycache__", "node_modules", "site-packages", "*.egg-info"),
     *("build", "dist", "outputs", "multirun", "wandb", "mlruns", "lightning_logs"),
 )
-MOST_BYTES = 1_000_000  # no configuration is as long
+MOST_BYTES = 250_000  # no configuration is as long, and reading YAML with positions is slow
 T = TypeVar("T")
 CONFLICT = re.compile(r"^<{7} .*?^={7}\s*$.*?^>{7} ", re.MULTILINE | re.DOTALL)
 PASSES_CALLBACKS = re.compile(r"\b(instantiate|Trainer)\s*\([^#]*?\bcallbacks\s*=", re.DOTALL)
@@ -88,10 +88,12 @@ class Tree:
     Args:
         files: Every file that was read, in the order of their names.
         faults: Files that cannot be upgraded.
+        too_long: Files that are longer than any configuration, and were not read.
     """
 
     files: tuple[Upgraded, ...]
     faults: tuple[Fault, ...]
+    too_long: tuple[Path, ...] = ()
 
     @property
     def changed(self) -> list[Upgraded]:
@@ -119,11 +121,13 @@ def upgrade_tree(paths: Sequence[Path], skip: Sequence[str] = ()) -> Tree:
     """
     faults: list[Fault] = []
     files = dict.fromkeys(file for path in paths for file in _files(path, skip))
-    read = [one for file in files if (one := _read(file, faults)) is not None]
+    too_long = tuple(one for one in files if one.stat().st_size > MOST_BYTES)
+    read = [one for file in files if file not in too_long and (one := _read(file, faults))]
     facts = Facts()
     sound = [one for one, _ in _worked(read, partial(_gather, facts=facts), faults)]
     made = _worked(sound, partial(_rewrite, facts=facts), faults)
-    return Tree(tuple(replace(one, rewritten=new) for one, new in made), tuple(faults))
+    done = tuple(replace(one, rewritten=new) for one, new in made)
+    return Tree(done, tuple(faults), too_long)
 
 
 def _files(path: Path, skip: Sequence[str]) -> Iterator[Path]:
@@ -163,8 +167,6 @@ def _read(path: Path, faults: list[Fault]) -> Upgraded | None:
         old = path.read_bytes()
     except OSError as error:
         faults.append(Fault(path, f"cannot be read: {error.strerror}"))
-        return None
-    if len(old) > MOST_BYTES:
         return None
     try:
         text = old.decode("utf-8")

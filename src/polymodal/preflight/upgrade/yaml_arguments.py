@@ -26,6 +26,8 @@ from polymodal.preflight.upgrade.yaml_write import (
     scalar,
 )
 
+FILLED_IN = ("monitor-mode-auto", "torchmetrics-task")  # polymodal knows both itself
+
 
 @dataclass(frozen=True)
 class Step:
@@ -82,7 +84,8 @@ def argument_step(document: Document, section: Section, facts: Facts) -> Step | 
     decisions = [
         _placed(one, section, facts, document)
         for one in rewrite_arguments(section.target, given)
-        if one.argument in given or section.is_whole
+        if (one.argument in given or section.is_whole)
+        and not (facts.fills_in and one.rule.id in FILLED_IN)
     ]
     if not decisions:
         return None
@@ -175,7 +178,10 @@ def _item(callback: Call | Expression, section: Section, document: Document, pla
         style = section.style or ("class_path" if is_cli else "_target_")
         return item_of(Call(now(callback.target), callback.arguments), style)
     first, *rest = _dedented(document, place)
-    return Item((f"- {first}", *("  " + line for line in rest)), document.raw(place))
+    above = document.text[place.key.end_mark.index : document.span(place)[0]].splitlines()[1:]
+    comments = [line.strip() for line in above if line.strip()]
+    lines = (*comments, f"- {first}", *("  " + line for line in rest))
+    return Item(lines, document.raw(place))
 
 
 def _dedented(document: Document, place: Entry) -> list[str]:

@@ -21,6 +21,7 @@ def gather_yaml(text: str, facts: Facts) -> None:
         facts: Is added to.
     """
     document = Document(text)
+    facts.fills_in |= "_target_: polymodal." in text
     gather_scores(document, facts)
     gather_hydra(document, facts)
 

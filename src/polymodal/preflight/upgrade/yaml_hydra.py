@@ -33,7 +33,7 @@ def gather_hydra(document: Document, facts: Facts) -> None:
         document: The document.
         facts: Is added to.
     """
-    header = _header(document)
+    header = _header(document.text)
     facts.hydra_1_0 |= header is not None and ("_group_" in header[1] or "_name_" in header[1])
 
 
@@ -43,7 +43,7 @@ def has_header(text: str) -> bool:
     Args:
         text: Its text.
     """
-    return _header(Document(text)) is not None
+    return _header(text) is not None
 
 
 def hydra_steps(document: Document, path: Path, facts: Facts, had_header: bool) -> Iterator[Step]:
@@ -75,12 +75,12 @@ def _group(path: Path) -> tuple[str, ...] | None:
     return folders[places[-1] + 1 :] if places else None
 
 
-def _header(document: Document) -> tuple[re.Match[str], str] | None:
+def _header(text: str) -> tuple[re.Match[str], str] | None:
     at = 0
-    while at < len(document.text):
-        end = document.text.find("\n", at) + 1 or len(document.text)
-        line = document.text[at:end]
-        found = HEADER.match(document.text, at)
+    while at < len(text):
+        end = text.find("\n", at) + 1 or len(text)
+        line = text[at:end]
+        found = HEADER.match(text, at)
         if found is not None:
             return found, found.group(1)
         if line.strip() and not line.lstrip().startswith("#"):
@@ -92,7 +92,7 @@ def _header(document: Document) -> tuple[re.Match[str], str] | None:
 def _package(
     document: Document, root: Any, path: Path, group: tuple[str, ...] | None, lacks_header: bool
 ) -> Iterator[Step]:
-    header = _header(document)
+    header = _header(document.text)
     keys = [one.name for one in entries(root)]
     if header is None:
         if lacks_header and group and group[0] != "hydra" and keys and keys != ["defaults"]:

@@ -162,9 +162,11 @@ def _section(node: Any, keys: tuple[str, ...], path: Path) -> Section | None:
         given = entry(node, "init_args")
         return Section(class_of(node), given.value if given else None, "class_path", named, keys)
     names = {one.name for one in entries(node)}
-    if _is_trainer(keys, path) and names & (TRAINER_WORDS | old_names(TRAINER)):
+    names = {one for one in names if one != "defaults"}
+    known = names & (TRAINER_WORDS | old_names(TRAINER))
+    if _is_trainer(keys, path) and 2 * len(known) > len(names):
         return Section(TRAINER, node, "", None, keys)
-    if len(names & (ARGUMENTS_WORDS)) > 1 and not names & {"_target_", "trainer"}:
+    if len(names & ARGUMENTS_WORDS) > 1 and "trainer" not in names:
         return Section(ARGUMENTS, node, "", None, keys)
     if len(keys) > 1 and keys[-2] == "callbacks":
         found = [target for word, target in CALLBACKS.items() if word in keys[-1]]

@@ -101,8 +101,9 @@ class Document:
             last = node.value[-1]
             if isinstance(node, SequenceNode):
                 return self.end(last)
-            return self.span(Entry(*last, len(node.value) - 1))[1]
-        start, end = node.start_mark.index, node.end_mark.index
+            key, value = last
+            return self.span(Entry(key, value, len(node.value) - 1))[1]
+        start, end = int(node.start_mark.index), int(node.end_mark.index)
         return start + len(self.text[start:end].rstrip())
 
     def line_start(self, index: int) -> int:
@@ -129,7 +130,8 @@ class Document:
         Args:
             node: The node.
         """
-        return " " * (node.start_mark.index - self.line_start(node.start_mark.index))
+        start = int(node.start_mark.index)
+        return " " * (start - self.line_start(start))
 
 
 def entries(node: Any) -> Iterator[Entry]:

@@ -17,7 +17,7 @@ class Item:
     """An item of a list.
 
     Args:
-        lines: As lines of a block; the first begins with a hyphen.
+        lines: As lines of a block: comments, and from the hyphen on the item.
         in_line: As it stands between brackets.
     """
 
@@ -94,9 +94,13 @@ def edits_of(document: Document, mapping: Any, change: MappingChange) -> list[Ed
     all_entries = [Entry(key, value, place) for place, (key, value) in enumerate(mapping.value)]
     gone = {place for place, pairs in change.replaced.items() if not pairs}
     if len(gone) == len(all_entries):
-        start, end = all_entries[0].key.start_mark.index, document.span(all_entries[-1])[1]
+        first, *others = all_entries
         added = [one for pairs in change.behind.values() for one in pairs]
-        return [(start, end, _whole(document, all_entries[0], added, mapping.flow_style))]
+        written = _whole(document, first, added, mapping.flow_style)
+        last = all_entries[-1] if mapping.flow_style else first
+        edit = (first.key.start_mark.index, document.span(last)[1], written)
+        places = set() if mapping.flow_style else {one.place for one in others}
+        return [edit, *_removals(document, all_entries, places)]
     made: list[Edit] = []
     if mapping.flow_style:
         made += _removals_in_line(document, all_entries, gone)
