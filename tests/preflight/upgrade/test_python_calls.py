@@ -124,6 +124,24 @@ def test_a_callback_with_a_name_of_its_own_goes_among_the_callbacks():
     assert body(before) == block(after)
 
 
+def test_argparse_of_ones_own_data_module_is_left_to_a_person():
+    text = module("x = 1\n", "pl.LightningDataModule") + "\n\nLit.from_argparse_args(args)\n"
+    done = upgraded(text)
+    assert done.text == text
+    assert done.changes[0].line == 8
+    assert "datamodule-argparse" in notes(done)
+    own = module("def from_argparse_args(args): ...\n", "pl.LightningDataModule")
+    assert "datamodule-argparse" not in notes(upgraded(own + "\n\nLit.from_argparse_args(a)\n"))
+
+
+def test_a_callback_that_cannot_be_added_is_named():
+    made = "best = pl.callbacks.ModelCheckpoint()\n"
+    done = upgraded(LIT + made + "pl.Trainer(checkpoint_callback=best, callbacks=found)\n")
+    assert "add best to what callbacks is made of" in notes(done)["trainer-checkpoint-callback"]
+    done = upgraded(LIT + "pl.Trainer(progress_bar_refresh_rate=5, callbacks=found)\n")
+    assert [one.written for one in done.changes] == [""], "the bar is left out, and it is said"
+
+
 def test_what_a_class_gives_to_its_base_is_a_call_of_the_base():
     before = """
         import torchmetrics

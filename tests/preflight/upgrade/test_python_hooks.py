@@ -311,6 +311,18 @@ MECHANICAL = [
         """,
     ),
     (
+        "hook-bar-metrics",
+        "pl.callbacks.RichProgressBar",
+        """
+        def get_metrics(self, trainer):
+            return {}
+        """,
+        """
+        def get_metrics(self, trainer, pl_module):
+            return {}
+        """,
+    ),
+    (
         "hook-items-in-batch",
         "Trainer",
         """
@@ -428,6 +440,9 @@ def test_hooks_of_today_are_left_alone():
             checkpoint["a"] = 1
 
         def transfer_batch_to_device(self, batch, device, dataloader_idx):
+            return batch
+
+        def on_after_batch_transfer(self, batch, loader):
             return batch
 
         def configure_optimizers(self):

@@ -159,6 +159,8 @@ class _Arguments:
         if not edit.is_undecided and self._can_add(edit):
             return True
         note = edit.note or edit.rule.remedy
+        if edit.callback is not None:
+            note = f"add {self._written(edit.callback)} to what callbacks is made of"
         if is_missing and edit.rule.action == "task" and self._unknown_first():
             note = f"give its arguments their names; {note}"
         self._tell(edit, None, note)
@@ -175,7 +177,7 @@ class _Arguments:
         """Returns what takes the place of an argument."""
         new = [_keyword(name, self._written(value)) for name, value in edit.sets]
         written = [self._source.module.code_for_node(one) for one in new]
-        if edit.callback is not None:
+        if edit.callback is not None and self._has_place():
             written.append(f"callbacks=[{self._written(edit.callback)}]")
         self._tell(edit, ", ".join(written), edit.note)
         if arg is None or not new:
@@ -206,13 +208,12 @@ class _Arguments:
     def _can_add(self, edit: Edit) -> bool:
         if edit.argument == "task" and self._unknown_first():
             return False
-        if edit.callback is None or edit.rule.harmless:
-            return True
-        place = self._place("callbacks")
-        if place is None:
-            return True
-        value = self._args[place].value
-        return isinstance(value, cst.List) or dotted(value) == "None"
+        return edit.callback is None or edit.rule.harmless or self._has_place()
+
+    def _has_place(self) -> bool:
+        """Tells whether a callback can be added to a list of them that stands in the call."""
+        given = argument(self._call, "callbacks")
+        return given is None or isinstance(given.value, cst.List) or dotted(given.value) == "None"
 
     def _add(self, callback: Call | Expression) -> None:
         """Adds a callback to the list of them, where there is a place for it."""

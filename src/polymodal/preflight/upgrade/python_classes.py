@@ -39,9 +39,14 @@ def outlines(tree: ast.Module) -> dict[str, Outline]:
     return found
 
 
+def kind_of_name(facts: Facts, name: str) -> Kind:
+    """Tells as what Lightning calls a class of the tree, by its name."""
+    return _kind_of_base(name, facts, frozenset()) if name in facts.classes else ""
+
+
 def lightning_classes(facts: Facts) -> set[str]:
     """Returns the names of all classes of a tree that derive from one of Lightning."""
-    return {name for name in facts.classes if _kind_of_base(name, facts, frozenset())}
+    return {name for name in facts.classes if kind_of_name(facts, name)}
 
 
 def kind_of(source: Source, node: cst.ClassDef) -> Kind:

@@ -25,6 +25,14 @@ from polymodal.preflight.upgrade.python_outputs import rewrite_outputs
 from polymodal.preflight.upgrade.python_source import Source, rule_of, why
 from polymodal.preflight.upgrade.rules import Rule, rules
 
+# How many parameters, with `self`, a hook has that is given them by their place.
+ARITY = {
+    "get_metrics": 3,
+    "on_after_batch_transfer": 3,
+    "on_before_batch_transfer": 3,
+    "training_step": 4,
+    "transfer_batch_to_device": 4,
+}
 # `return a, b`, `return [a, b]` and `return [a, b], [...]`, but not `return [a], [b]`.
 ONE = m.Element(value=~(m.List() | m.Tuple()))
 TWO = m.List(elements=[ONE, m.AtLeastN(ONE, n=1)]) | m.Tuple(elements=[ONE, m.AtLeastN(ONE, n=1)])
@@ -146,6 +154,8 @@ def _add(
         return _rename(source, rule, old, new, hook)
     method = methods(new)[hook]
     missing = [one for one in rule.only or () if one not in parameter_names(method)]
+    if len(parameter_names(method)) >= ARITY.get(hook, len(parameter_names(method)) + 1):
+        return new  # it has them all, by other names
     if not missing or method.params.star_kwarg or isinstance(method.params.star_arg, cst.Param):
         return new
     made = with_parameters(method, missing, "None" if rule.neutral == (None,) else "")

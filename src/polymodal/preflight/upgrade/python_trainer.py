@@ -6,7 +6,12 @@ from functools import cache
 import libcst as cst
 import libcst.matchers as m
 
-from polymodal.preflight.upgrade.python_classes import attributes_set, kind_of, methods
+from polymodal.preflight.upgrade.python_classes import (
+    attributes_set,
+    kind_of,
+    kind_of_name,
+    methods,
+)
 from polymodal.preflight.upgrade.python_imports import now
 from polymodal.preflight.upgrade.python_names import canonical
 from polymodal.preflight.upgrade.python_source import (
@@ -53,6 +58,10 @@ def owner_of(source: Source, node: cst.BaseExpression) -> str:
     if node.value == "self":
         cls = source.class_around(node)
         return kind_of(source, cls) if cls is not None else ""
+    if kind := kind_of_name(
+        source.facts, (source.qualified(node) or node.value).rpartition(".")[2]
+    ):
+        return kind
     makers = [canonical(now(source, source.qualified(c.func))[0]) for c in _makers(source, node)]
     if makers:
         return (
@@ -108,9 +117,13 @@ def _on(made: cst.BaseExpression, head: cst.BaseExpression) -> cst.BaseExpressio
     return made.with_changes(value=_on(made.value, head))
 
 
-def _is_own(source: Source, node: cst.CSTNode, name: str) -> bool:
+def _is_own(source: Source, node: cst.Attribute, name: str) -> bool:
     """Tells whether a class has an attribute of its own by that name."""
     cls = source.class_around(node)
+    if isinstance(node.value, cst.Name):
+        known = source.facts.classes.get(node.value.value)
+        if known is not None and name in known.methods:
+            return True
     if cls is None:
         return False
     if name == "truncated_bptt_steps":
