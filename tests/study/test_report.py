@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from polymodal.errors import RunError
+from polymodal.pages.details import Heard
 from polymodal.study.report import SECTIONS, write_report
 
 EVIL = '<script>alert("x")</script>&<!-- -- ]]> $x_1$ \x00'
@@ -275,11 +276,35 @@ def test_values_without_classes_have_a_page(tmp_path):
     assert "chance" not in text
 
 
+def test_the_errors_of_the_best_can_be_read_and_heard(tmp_path):
+    asked = []
+
+    def heard(ids):
+        asked.extend(ids)
+        return {ids[0]: Heard("what was said", "data:audio/wav;base64,AAAA")}
+
+    figures = tmp_path / "figures"
+    text = write_report(study(), tmp_path, heard=heard, figures=figures).read_text()
+    assert asked == ["u"]
+    assert "what was said" in text
+    assert text.count("<audio") == 1
+    names = {path.stem for path in figures.glob("*.pdf")}
+    assert names == {path.stem for path in figures.glob("*.svg")}
+    assert "accuracy-by-confidence-fusion" in names
+    assert len(names) == text.count("<svg")
+
+
+def test_the_recall_of_each_class_is_a_table(tmp_path):
+    page_of(tmp_path, study(classes=["calm", "joy"]))
+    rows = (tmp_path / "study/tables/classes.csv").read_text().splitlines()
+    assert rows == ["member,calm,joy", "fusion,.800,\N{EN DASH}", "speech,.800,\N{EN DASH}"]
+
+
 def test_equal_summaries_make_equal_files(tmp_path):
     for folder in ("a", "b"):
         write_report(study(), tmp_path / folder)
     files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
-    assert len(files) == 7
+    assert len(files) == 10
     for path in files:
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 

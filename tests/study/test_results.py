@@ -50,6 +50,9 @@ def test_members_are_scored_with_intervals_and_told_apart():
     assert good["gap"]["gap"] == pytest.approx(good["gap"]["train"] - good["gap"]["other"])
     assert sum(map(sum, good["confusion"])) == 2 * NUM_SPEAKERS * EACH, "both seeds"
     assert len(good["per_speaker"]) == NUM_SPEAKERS
+    assert sum(num for _, _, num in good["reliability"]) == 2 * NUM_SPEAKERS * EACH
+    assert all(one["label"] != one["predicted"] for one in good["errors"])
+    assert len(good["errors"]) <= 20
     (one,) = found["comparisons"]
     assert one["verdict"].startswith("good is better than poor by")
     assert one["unit"] == "speaker"

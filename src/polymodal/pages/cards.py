@@ -16,7 +16,10 @@ from polymodal.pages.text import NONE, interval, markdown, number, printable, va
 # What the Hub calls our scores; the others keep their names.
 METRICS = {"uar": "recall", "accuracy": "accuracy", "macro_f1": "f1", "weighted_f1": "f1"}
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
-PIPELINES = {("speech",): "audio-classification", ("text",): "text-classification"}
+PIPELINES: Mapping[tuple[str, ...], str] = {
+    ("speech",): "audio-classification",
+    ("text",): "text-classification",
+}
 
 
 @dataclass(frozen=True)
