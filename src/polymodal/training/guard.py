@@ -73,6 +73,8 @@ class Guard:
             names = [name for name, one in self.named_parameters() if _infinite(one)]
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             found = f"the gradient is infinite or no number (of {', '.join(names[:1])}{more})"
+            if not names:
+                found = "the norm of the gradient is too large a number"
         raise FloatingPointError(
             f"{found} in {of.where}, with the utterances {', '.join(of.utterance_ids[:8])}; "
             "try a smaller optimizer.lr or trainer.gradient_clip_val=1"

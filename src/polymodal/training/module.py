@@ -206,7 +206,7 @@ class TrainingModule(pl.LightningModule):
     def _log_step(self, loss: Tensor, batch_idx: int) -> None:
         """Logs what is to be written; at the end of an epoch so that callbacks can read it.
 
-        In between, Lightning's own `log` would take a hundred times as long as what it writes.
+        In between, Lightning's own `log` would take many times as long as what it writes.
         """
         updates = (batch_idx + 1) % int(getattr(self.trainer, "accumulate_grad_batches", 1)) == 0
         if self.trainer.is_last_batch:
