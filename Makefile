@@ -18,7 +18,7 @@ UPGRADE ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test format lint types unit doctest fix soak bench lock versions clean
+.PHONY: help venv demo test format lint types browser unit doctest fix soak bench lock versions clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -44,7 +44,10 @@ types: venv ## ty first (quick), then mypy --strict
 	@$(STAGE) run ty -- $(BIN)/ty check --output-format concise
 	@$(STAGE) run mypy -- $(BIN)/mypy
 
-unit: venv ## the tests, without the slow ones
+browser: ## Chromium for the tests of `polymodal ui`, where it is missing and apt-get may bring it
+	@command -v chromium >/dev/null || $(STAGE) run browser -- sh tools/browser.sh
+
+unit: venv browser ## the tests, without the slow ones
 	@$(STAGE) run unit -- env $(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 doctest: venv ## the examples in the docstrings

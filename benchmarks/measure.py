@@ -25,8 +25,10 @@ from benchmarks import (
     loop,
     prefix,
     preflight,
+    recording,
     runs_index,
     store,
+    ui,
     verdict,
     votes,
 )
@@ -90,7 +92,10 @@ BENCHMARKS: Mapping[str, Callable[[], list[Row]]] = {
     "extraction": extraction.extraction,
     "prefix": prefix.prefix,
     "preflight": preflight.preflight,
+    "recording": recording.recording,
+    "ui": ui.ui,
 }
+ON_GPU = ("extraction", "prefix", "fusion")
 
 
 def report(name: str, rows: list[Row]) -> None:

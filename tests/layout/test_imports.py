@@ -25,6 +25,7 @@ MAY: dict[str, set[str]] = {
     "training": {"data", "encoders", "features", "models", "evaluation"},
     "record": {"safety"},
     "pages": {"evaluation", "record", "safety"},
+    "ui": {"safety", "record", "pages"},
     "study": {"record", "voting", "evaluation", "pages"},
     "assemble": EVERYTHING - {"cli", "preflight"},
     "preflight": EVERYTHING - {"cli"},
@@ -42,8 +43,10 @@ HEAVY: dict[str, set[str]] = {
     "peft": {"encoders"},
     "trackio": {"record"},
     "wandb": {"record"},
+    "tensorboard": {"record"},
+    "mlflow": {"record"},
 }
-NO_TORCH = ("record", "corpora", "voting", "safety", "cli", "preflight")
+NO_TORCH = ("record", "corpora", "voting", "safety", "cli", "preflight", "ui")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -103,6 +106,7 @@ def test_only_one_file_instantiates():
         "polymodal.voting.soft",
         "polymodal.evaluation.evaluate",
         "polymodal.cli.runs",
+        "polymodal.ui.server",
     ],
 )
 def test_it_starts_without_torch(module):

@@ -1,32 +1,31 @@
-"""Trackers mirror a run; whatever they do, the run goes on and its folder has everything."""
+"""What trackers hold of a run, read back with their own readers; nothing leaves the machine."""
 
 import contextlib
 import importlib.util
 import json
-import pickle
+import os
 import sqlite3
 import subprocess
 import sys
-import threading
-import warnings
-from unittest import mock
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
-from polymodal.record.journal import Journal, read_journal
-from polymodal.record.trackers.base import NoTracker, Start, Tracker
-from polymodal.record.trackers.mirror import Mirror
-from polymodal.record.trackers.trackio import TrackioTracker
-from polymodal.record.trackers.wandb import WandbTracker
-from polymodal.record.writer import NullWriter, RunWriter
+from polymodal.contracts.predictions import PredictionTable
+from polymodal.record.journal import read_journal
 
 # One process: a run for each word `id:status`, one after the other. Nothing may connect.
 MIRRORED = """
-import socket, sys
+import os, socket, sys
 from pathlib import Path
+from polymodal.record.journal import Journal, num_lines
 from polymodal.record.trackers.base import Start
 from polymodal.record.trackers.mirror import Mirror
 from polymodal.record.trackers.TRACKER import CLASS
+from polymodal.record.writer import RunWriter
 
 def refuse(self, address, *rest):
     if self.family != socket.AF_UNIX and address[0] != "127.0.0.1":
@@ -38,25 +37,45 @@ runs = Path(sys.argv[1])
 for run_id, status in (word.split(":") for word in sys.argv[3:]):
     folder = runs / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    mirror = Mirror(CLASS())
-    mirror.start(Start(run_id, "emodb", "emodb/egemaps", {"lr": 0.1, "token": "***"}, folder))
+    journal = folder / "metrics.jsonl"
+    mirror = Mirror(CLASS(), gather_s=0.05)
+    config = {"lr": 0.1, "token": "***", "model": {"sizes": [1, 2]}}
+    name, kept = f"lr=0.1 {run_id}", num_lines(journal)
+    tags = ("run", "emodb", "speech")
+    start = Start(run_id, "mlp-emodb", "emodb/egemaps", config, folder, name, "run", tags, kept)
+    mirror.start(start)
+    writer = RunWriter(Journal(journal), mirror)
     for step in range(20):
-        mirror.log({"val/uar": step / 20, "val/loss": float("nan")}, step)
+        writer.log({"val/uar": step / 20, "val/loss": float("nan")}, step)
+        if status == "killed" and step == 10:
+            import time
+            time.sleep(2.5)
+    if status == "killed":
+        os.kill(os.getpid(), 9)
     mirror.finish(status, {"test/uar": 0.5})
     mirror.finish(status, {"test/uar": 0.5})
 print("the run's own line")
 """
+Rows = list[tuple[int, dict[str, float]]]
 
 
-def mirrored(tracker: str, name: str, *processes: str) -> None:
+@pytest.fixture
+def mirrored(workplace: Path, home: Path) -> Callable[..., None]:
     """Runs processes at once, each with the runs that it is told, and waits for them."""
-    code = MIRRORED.replace("TRACKER", tracker).replace("CLASS", name)
-    command = [sys.executable, "-c", code, "runs", "tracker.token=canary-in-argv"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen([*command, *words.split()], **pipes) for words in processes]
-    said = [process.communicate(timeout=120) for process in started]
-    assert said == [("the run's own line\n", "")] * len(processes)
-    assert [process.returncode for process in started] == [0] * len(processes)
+
+    def call(tracker: str, name: str, *processes: str) -> None:
+        code = MIRRORED.replace("TRACKER", tracker).replace("CLASS", name)
+        command = [sys.executable, "-c", code, "runs", "tracker.token=canary-in-argv"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started = [subprocess.Popen([*command, *words.split()], **pipes) for words in processes]
+        said = [process.communicate(timeout=120) for process in started]
+        killed = ["killed" in words for words in processes]
+        assert said == [("" if one else "the run's own line\n", "") for one in killed]
+        assert [process.returncode for process in started] == [-9 * one for one in killed]
+        assert list(home.iterdir()) == []
+        assert {path.name for path in workplace.iterdir()} == {"home", "runs"}
+
+    return call
 
 
 @pytest.fixture
@@ -72,241 +91,197 @@ def home(workplace, monkeypatch):
     return home
 
 
-class Broken:
-    """Raises at the methods named."""
-
-    def __init__(self, *where: str, error: BaseException | None = None) -> None:
-        self.where, self.error = where, error or ConnectionError("no route\nto host")
-        self.calls: list[str] = []
-
-    def start(self, start: Start) -> None:
-        self._called("start")
-
-    def log(self, scores, step) -> None:
-        self._called("log")
-
-    def finish(self, status, scores) -> None:
-        self._called(f"finish {status}")
-
-    def _called(self, name: str) -> None:
-        self.calls.append(name)
-        if name.split()[0] in self.where:
-            raise self.error
+def trackio_rows(database: Path) -> dict[str, Rows]:
+    """Run id to its rows, as they stand in trackio's database."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("select run_id, step, metrics from metrics order by id")
+        held: dict[str, Rows] = {}
+        for run, step, text in rows:
+            held.setdefault(run, []).append((step, json.loads(text)))
+    return held
 
 
-@pytest.fixture
-def start(tmp_path):
-    return Start("r1", "emodb", "emodb/egemaps", {"lr": 0.1}, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("where", "calls"),
-    [
-        (["start"], ["start", "finish failed"]),
-        (["log"], ["start", "log", "finish failed"]),
-        (["finish"], ["start", "log", "log", "finish finished", "finish failed"]),
-        (["start", "log", "finish"], ["start", "finish failed"]),
-    ],
-)
-@pytest.mark.parametrize("error", [ConnectionError("down"), SystemExit(1), MemoryError()])
-def test_a_tracker_that_raises_is_left_out_after_one_warning(tmp_path, start, where, calls, error):
-    tracker = Broken(*where, error=error)
-    mirror = Mirror(tracker)
-    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), mirror)
-
-    def run():
-        mirror.start(start)
-        writer.log({"x": 1.0}, 0)
-        writer.log({"x": 2.0}, 1)
-        mirror.finish("finished", {})
-        mirror.finish("finished", {})
-        writer.close()
-
-    with pytest.warns(UserWarning, match="Broken failed") as caught:
-        run()
-    assert len(caught) == 1
-    assert tracker.calls == calls
-    assert [line["x"] for line in read_journal(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
-
-
-class Held(Broken):
-    """Waits for a sign before it takes anything at one of its methods."""
-
-    def __init__(self, *where: str, remote: bool = False) -> None:
-        super().__init__()
-        self.held, self.remote, self.sign = where, remote, threading.Event()
-
-    def _called(self, name: str) -> None:
-        if name.split()[0] in self.held:
-            self.sign.wait(30)
-        super()._called(name)
-
-
-@pytest.mark.parametrize("where", ["start", "log"])
-def test_no_step_waits_for_a_tracker_and_all_is_told_in_the_end(start, where):
-    tracker = Held(where, remote=True)
-    mirror = Mirror(tracker)
-    mirror.start(start)
-    for step in range(100):
-        mirror.log({"x": 1.0}, step)
-    assert tracker.calls in ([], ["start"]), "it still waits"
-    tracker.sign.set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        mirror.finish("finished", {})
-    assert tracker.calls == ["start", *["log"] * 100, "finish finished"]
-    assert (mirror.num_told, mirror.num_logged) == (100, 100)
-
-
-@pytest.mark.parametrize("remote", [True, False])
-def test_a_tracker_that_falls_behind_gets_the_beginning_and_its_end(start, remote):
-    tracker = Held("log", remote=remote)
-    mirror = Mirror(tracker, longest_queue=3)
-    mirror.start(start)
-    for step in range(50):
-        mirror.log({"x": 1.0}, step)
-    tracker.sign.set()
-    with pytest.warns(UserWarning, match=r"too slow\) and lacks 4\d lines") as caught:
-        mirror.finish("finished", {})
-    assert len(caught) == 1
-    assert tracker.calls == ["start", *["log"] * mirror.num_told, "finish finished"]
-    assert 0 < mirror.num_told < 10
-
-
-def test_a_tracker_that_hangs_does_not_keep_the_run_from_its_end(start):
-    tracker = Held("log", remote=True)
-    mirror = Mirror(tracker, last_words_s=0.05)
-    mirror.start(start)
-    mirror.log({"x": 1.0}, 0)
-    with pytest.warns(UserWarning, match=r"hung for 0\.05 s at the end\) and lacks 1 lines"):
-        mirror.finish("finished", {})
-    tracker.sign.set()
-
-
-def test_the_warning_is_one_line_and_never_an_error(start):
-    with pytest.warns(UserWarning, match="no route; to host.*run folder has everything"):
-        Mirror(Broken("start")).start(start)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Mirror(Broken("start")).start(start)
-
-
-def test_an_interrupt_is_not_swallowed(start):
-    with pytest.raises(KeyboardInterrupt):
-        Mirror(Broken("start", error=KeyboardInterrupt())).start(start)
-
-
-def test_the_journal_has_what_the_mirror_is_given_and_folds_stay_apart(tmp_path, start):
-    given = []
-    tracker = Broken()
-    tracker.log = lambda scores, step: given.append((dict(scores), step))
-    mirror = Mirror(tracker)
-    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), mirror)
-    writer.log({"val/uar": 0.5}, 10, epoch=1, fold=2)
-    writer.log({"val/uar": 0.6}, 20)
-    writer.close()
-    mirror.finish("finished", {})
-    assert given == [({"fold2/val/uar": 0.5}, 10), ({"val/uar": 0.6}, 20)]
-    lines = [{"fold": 2, "epoch": 1, "step": 10, "val/uar": 0.5}, {"step": 20, "val/uar": 0.6}]
-    assert read_journal(tmp_path / "metrics.jsonl") == lines
-
-
-def test_a_writer_travels_to_a_spawned_process_without_its_tracker(tmp_path, start):
-    tracker = Broken()
-    tracker.lock = threading.Lock()  # cannot be pickled
-    mirror = Mirror(tracker)
-    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), mirror)
-    writer.log({"x": 1.0}, 0)
-    other = pickle.loads(pickle.dumps(writer))
-    other.log({"x": 2.0}, 1)
-    other.close()
-    writer.close()
-    assert [line["x"] for line in read_journal(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
-    mirror.finish("finished", {})
-    assert tracker.calls == ["log", "finish finished"]
-    NullWriter().log({"x": 3.0}, 2)
-
-
-@pytest.mark.parametrize("tracker", [NoTracker(), TrackioTracker(), WandbTracker(), Broken()])
-def test_every_tracker_has_the_same_methods(tracker):
-    assert isinstance(tracker, Tracker)
-
-
-@pytest.mark.parametrize("missing", ["trackio", "wandb"])
-def test_a_tracker_that_is_not_installed_names_its_extra(start, monkeypatch, missing):
-    monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.delenv("TRACKIO_DIR", raising=False)
-    monkeypatch.setenv("TRACKIO_DIR", "restored afterwards")
-    tracker = TrackioTracker() if missing == "trackio" else WandbTracker()
-    with pytest.warns(UserWarning, match=f"polymodal.{missing}."):
-        Mirror(tracker).start(start)
-
-
-def test_trackio_holds_every_row_of_every_run_and_nothing_connects(workplace, home, monkeypatch):
+def test_trackio_holds_every_row_of_every_run_once(workplace, mirrored, monkeypatch):
     monkeypatch.setenv("TRACKIO_SPACE_ID", "somebody/space")
     monkeypatch.setenv("TRACKIO_SERVER_URL", "http://192.0.2.1:7860")
     mirrored("trackio", "TrackioTracker", "r1:finished r2:failed r1:finished")
-    mirrored("trackio", "TrackioTracker", "r3:finished", "r4:interrupted")
-    assert list(home.iterdir()) == []
-    assert {path.name for path in workplace.iterdir()} == {"home", "runs"}
-    assert {path.name for path in (workplace / "runs").iterdir()} == {
-        *("r1", "r2", "r3", "r4", ".trackio")
+    mirrored("trackio", "TrackioTracker", "r3:killed", "r4:interrupted")
+    mirrored("trackio", "TrackioTracker", "r3:finished")
+    database = workplace / "runs" / ".trackio" / "mlp-emodb.db"
+    held = trackio_rows(database)
+    assert {run: len(rows) for run, rows in held.items()} == {
+        **{"r1": 2 * 21, "r2": 21, "r3": 2 * 20 + 1, "r4": 21}  # r3 was killed before its end
     }
-    database = sqlite3.connect(workplace / "runs" / ".trackio" / "emodb.db")
-    with contextlib.closing(database):
-        ids = dict(
-            database.execute("select run_name, count(distinct run_id) from metrics group by 1")
-        )
-        rows = database.execute(
-            "select run_name, step, metrics from metrics order by id"
-        ).fetchall()
-        config = json.loads(database.execute("select config from configs").fetchone()[0])
-    assert ids == {"r1": 1, "r2": 1, "r3": 1, "r4": 1}  # r1 went on as one run
-    held = {run: [json.loads(text) for of, _, text in rows if of == run] for run in ids}
-    for run in ("r2", "r3", "r4"):
-        assert [row["val/uar"] for row in held[run][:-1]] == [step / 20 for step in range(20)]
-        assert held[run][-1] == {"test/uar": 0.5}
-    assert len(held["r1"]) == 2 * 21
-    assert [step for run, step, _ in rows if run == "r3"][:20] == list(range(20))
+    for rows in held.values():
+        assert [row["val/uar"] for _, row in rows[:20]] == [step / 20 for step in range(20)]
+        assert [step for step, _ in rows[:20]] == list(range(20))
+        assert rows[-1][1] == {"test/uar": 0.5}
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        names = dict(connection.execute("select run_id, run_name from metrics"))
+        config = json.loads(connection.execute("select config from configs").fetchone()[0])
+    assert names["r3"] == "lr=0.1 r3"
     assert (config["lr"], config["_Group"]) == (0.1, "emodb/egemaps")
 
 
-@pytest.mark.parametrize(
-    ("status", "exit_code"), [("finished", 0), ("failed", 1), ("interrupted", 1)]
-)
-@pytest.mark.parametrize(("mode", "resume"), [("offline", None), ("online", "allow")])
-def test_wandb_is_told_of_each_run_and_of_its_end(
-    start, monkeypatch, status, exit_code, mode, resume
-):
-    """With a stand-in for the package, so that it is checked where wandb is not installed."""
-    wandb = mock.MagicMock()
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    for name in ("WANDB_SILENT", "WANDB_ERROR_REPORTING"):
-        monkeypatch.setenv(name, "restored afterwards")
-    mirror = Mirror(WandbTracker(mode))
-    mirror.start(start)
-    mirror.log({"val/uar": 0.5}, 3)
-    mirror.finish(status, {"test/uar": 0.6})
-    mirror.finish(status, {"test/uar": 0.6})
-    told = wandb.init.call_args.kwargs
-    assert (told["id"], told["name"], told["group"]) == ("r1", "r1", "emodb/egemaps")
-    assert (told["mode"], told["resume"], told["reinit"]) == (mode, resume, "create_new")
-    assert (told["config"], told["dir"]) == ({"lr": 0.1}, str(start.folder))
-    run = wandb.init.return_value
-    run.log.assert_called_once_with({"val/uar": 0.5, "trainer/step": 3})
-    run.summary.update.assert_called_once_with({"test/uar": 0.6, "status": status})
-    run.finish.assert_called_once_with(exit_code=exit_code)
+@pytest.mark.slow
+def test_eight_processes_in_a_fresh_store_lose_nothing(workplace, mirrored):
+    """24 rounds, each with a store of its own: every row of the journal is in trackio."""
+    for number in range(24):
+        processes = [f"{number}-{process}:finished" for process in range(8)]
+        mirrored("trackio", "TrackioTracker", *processes)
+        database = workplace / "runs" / ".trackio" / "mlp-emodb.db"
+        held = trackio_rows(database)
+        for process in range(8):
+            run = f"{number}-{process}"
+            journal = read_journal(workplace / "runs" / run / "metrics.jsonl")
+            assert len(journal) == 20
+            assert [row.get("val/uar") for _, row in held[run]] == [
+                *(line["val/uar"] for line in journal),
+                None,
+            ]
+        for path in database.parent.iterdir():
+            path.unlink()
+
+
+def test_tensorboard_reads_every_row_and_the_options(workplace, mirrored):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    mirrored("tensorboard", "TensorBoardTracker", "r1:finished r2:killed", "r3:finished")
+    mirrored("tensorboard", "TensorBoardTracker", "r1:failed r2:finished")
+    folder = workplace / "runs" / ".tensorboard" / "mlp-emodb"
+    assert {path.name for path in folder.iterdir()} == {"lr=0.1 r1", "lr=0.1 r2", "lr=0.1 r3"}
+    for run, times, success in (("r1", 2, False), ("r2", 2, True), ("r3", 1, True)):
+        events = EventAccumulator(str(folder / f"lr=0.1 {run}"))
+        events.Reload()
+        assert sorted(events.Tags()["scalars"]) == ["test/uar", "val/loss", "val/uar"]
+        told = [(one.step, round(one.value, 4)) for one in events.Scalars("val/uar")]
+        assert told == times * [(step, step / 20) for step in range(20)]
+        assert all(np.isnan(one.value) for one in events.Scalars("val/loss"))
+        content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+        begun = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+        assert begun.hparams["lr"].number_value == 0.1
+        assert begun.hparams["model.sizes"].string_value == "[1, 2]"
+        content = events.summary_metadata["_hparams_/session_end_info"].plugin_data.content
+        ended = plugin_data_pb2.HParamsPluginData.FromString(content).session_end_info
+        assert (ended.status == 1) is success
+
+
+def test_tensorboard_is_written_without_torch():
+    pytest.importorskip("tensorboard")
+    code = (
+        "import sys; from pathlib import Path; from polymodal.record.trackers.base import Start; "
+        "from polymodal.record.trackers.tensorboard import TensorBoardTracker as T; t = T(); "
+        "t.start(Start('r', 'p', 'g', {}, Path(sys.argv[1]) / 'r')); t.finish('finished', {}); "
+        "print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(__import__("tempfile").TemporaryDirectory())
+        done = subprocess.run([*command, folder], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def wandb_records(folder: Path) -> list[dict]:
+    """The records of a run's offline files, as W&B's own reader prints them."""
+    records = []
+    for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        records += [json.loads(line) for line in done.stdout.splitlines() if line[:1] == "{"]
+    return records
+
+
+def told(records: list[dict], kind: str) -> list[dict]:
+    return [record[kind] for record in records if record["type"] == kind]
+
+
+def predictions(folder: Path) -> None:
+    """Writes a prediction table that names speakers, as every run does."""
+    table = PredictionTable.from_logits(
+        ["u1", "u2", "u3"],
+        np.eye(3, 2, dtype=np.float32),
+        np.array([0, 1, 1]),
+        ["joy", "fear"],
+        split="test",
+    )
+    speakers = pl.DataFrame({"utterance_id": ["u1", "u2", "u3"], "speaker": ["c4nary"] * 3})
+    (folder / "predictions").mkdir(parents=True)
+    table.with_speakers(speakers).write(folder / "predictions" / "test.parquet")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="extra wandb not installed")
-def test_wandb_offline_needs_no_account_and_keeps_runs_apart(workplace, home):
-    mirrored("wandb", "WandbTracker", "r1:finished r2:failed", "r3:finished")
-    for run_id in ("r1", "r3", "r2"):
-        folder = workplace / "runs" / run_id
-        (stored,) = folder.glob(f"wandb/offline-run-*/run-{run_id}.wandb")
-        data = stored.read_bytes()
-        assert data.count(b"val/uar") >= 20
-        assert all(word in data for word in (b"lr", b"emodb/egemaps", b"test/uar"))
-    assert b"failed" in stored.read_bytes()
-    files = [path for path in workplace.rglob("*") if path.is_file()]
-    assert [path for path in files if b"canary-in-argv" in path.read_bytes()] == []
+class TestWandb:
+    def test_its_files_have_the_run_the_config_and_every_row(self, workplace, mirrored):
+        predictions(workplace / "runs" / "r1")
+        mirrored("wandb", "WandbTracker", "r1:finished", "r2:failed")
+        records = wandb_records(workplace / "runs" / "r1")
+        (run,) = told(records, "run")
+        assert (run["run_id"], run["display_name"]) == ("r1", "lr=0.1 r1")
+        assert (run["project"], run["run_group"], run["job_type"]) == (
+            *("mlp-emodb", "emodb/egemaps", "run"),
+        )
+        assert run["tags"] == ["run", "emodb", "speech"]
+        assert run["config"]["update"]["lr"] == 0.1
+        rows = [one["item"] for one in told(records, "history")]
+        assert [row["val/uar"] for row in rows] == [step / 20 for step in range(20)]
+        assert [row["trainer/step"] for row in rows] == list(range(20))
+        assert [row["_step"] for row in rows] == list(range(20))
+        (alert,) = told(records, "alert")
+        assert (alert["title"], alert["text"]) == ("lr=0.1 r1 finished", "test/uar 0.5")
+        (artifact,) = told(records, "artifact")
+        assert artifact["name"] == "predictions-r1"
+        files = {one["path"]: one["local_path"] for one in artifact["manifest"]["contents"]}
+        assert set(files) == {"confusion-test.csv", "predictions-test.csv"}
+        table = Path(files["predictions-test.csv"]).read_text()
+        assert table.splitlines()[0] == (
+            "utterance_id,split,fold,seed,label,predicted,logit_joy,logit_fear"
+        )
+        assert Path(files["confusion-test.csv"]).read_text() == (
+            "label,predicted,utterances\nfear,fear,1\nfear,joy,1\njoy,joy,1\n"
+        )
+        ends = told(wandb_records(workplace / "runs" / "r2"), "exit")
+        assert [one["exit_code"] for one in (*told(records, "exit"), *ends)] == [0, 1]
+        kept = [path for path in workplace.rglob("*") if path.is_file()]
+        secret = [path for path in kept if b"canary-in-argv" in path.read_bytes()]
+        assert secret == []
+        named = [path.suffix for path in kept if b"c4nary" in path.read_bytes()]
+        assert named in ([], [".parquet"])
+
+    @pytest.mark.slow
+    def test_a_run_that_was_killed_goes_on_as_one_run_without_a_gap(self, workplace, mirrored):
+        mirrored("wandb", "WandbTracker", "r1:killed")
+        lost = len(told(wandb_records(workplace / "runs" / "r1"), "history"))
+        assert 10 <= lost <= 20
+        mirrored("wandb", "WandbTracker", "r1:finished")
+        records = wandb_records(workplace / "runs" / "r1")
+        assert [(one["run_id"], one["resume"]) for one in told(records, "run")] == [
+            ("r1", True)
+        ] * 2
+        rows = [one["item"] for one in told(records, "history")]
+        assert [row["_step"] for row in rows] == list(range(40))
+        assert [row["val/uar"] for row in rows] == 2 * [step / 20 for step in range(20)]
+
+    @pytest.mark.slow
+    def test_online_without_an_account_is_one_warning(self, workplace, home):
+        code = (
+            "from pathlib import Path; from polymodal.record.trackers.base import Start; "
+            "from polymodal.record.trackers.mirror import Mirror; "
+            "from polymodal.record.trackers.wandb import WandbTracker; "
+            "m = Mirror(WandbTracker('online')); Path('r').mkdir(); "
+            "m.start(Start('r', 'p', 'g', {}, Path('r'))); m.log({'x': 1.0}, 0); "
+            "m.finish('finished', {})"
+        )
+        environ = {**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            env=environ,
+        )
+        assert done.stderr.count("WandbTracker failed") == 1, done.stderr
+        assert "lacks 1 lines" in done.stderr
+        assert "Traceback" not in done.stderr

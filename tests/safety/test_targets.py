@@ -59,7 +59,7 @@ def test_near_names_are_shown():
     [
         "model._target_=os.makedirs",
         "+model.extra={_target_: os.makedirs, name: marker}",
-        "tracker._target_=os.makedirs",
+        "+tracker.mine={_target_: os.makedirs, name: marker}",
         "+callbacks.mine={_target_: os.makedirs, name: marker}",
     ],
 )

@@ -1,16 +1,19 @@
 """Training and scoring: once an epoch, from all predictions, never on a loss that is no number."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
+import polars
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from polymodal.assemble.compose import compose
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.training import make_trainer
 from polymodal.errors import CheckpointError
+from polymodal.training.logger import RecordLogger
 
 SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8", "split.val=0.3", "tracker=none"]
 TEXT = ["experiment=sample/text", *SMALL, "trainer.max_epochs=2", "trainer.accelerator=cpu"]
@@ -65,20 +68,88 @@ def test_weights_are_loaded_for_the_same_classes_and_parameters_only(experiment)
         other.load_weights({**state, "state_dict": {"wrong": torch.zeros(1)}})
 
 
-def test_a_loss_that_is_no_number_stops_before_the_update(experiment):
-    class Broken(torch.nn.Module):
-        def forward(self, logits, targets):
-            return logits.sum() * float("nan")
+def in_pairs(experiment, **trainer):
+    """The same with two utterances a batch, and other options of the trainer."""
+    data = {**experiment.config["data"], "max_utterances": 2}
+    trainer = {**experiment.config["trainer"], **trainer}
+    return replace(experiment, config={**experiment.config, "data": data, "trainer": trainer})
 
-    fold = experiment.folds[0]
-    before = {name: value.clone() for name, value in experiment.module(fold).state_dict().items()}
-    module = experiment.module(fold)
-    module.loss = Broken()
+
+class NoNumber(torch.nn.Module):
+    """A loss that is no number in one batch, or whose gradient is none everywhere."""
+
+    def __init__(self, batch=None):
+        super().__init__()
+        self.batch, self.calls = batch, 0
+
+    def forward(self, logits, targets):
+        self.calls += 1
+        if self.batch is None:
+            return 1 + (0 * logits.sum()).sqrt()
+        return logits.sum() * (float("nan") if self.calls == self.batch + 1 else 1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (NoNumber(0), "the loss is nan in epoch 0, batch 0, with the utterances s"),
+        (NoNumber(), r"the gradient is .* \(of encoders.* more\) in epoch 0, batch 1, with"),
+    ],
+)
+@pytest.mark.parametrize("clip", [1.0, None])
+def test_what_is_no_number_stops_before_the_update(experiment, loss, words, clip):
+    """Two batches an update: the loss of the first counts, though it is looked at later."""
+    experiment = in_pairs(experiment, gradient_clip_val=clip, accumulate_grad_batches=2)
+    module = experiment.module(fold := experiment.folds[0])
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    module.loss, loss.calls = loss, 0
     trainer = make_trainer(experiment, callbacks=[], logger=False)
-    with pytest.raises(FloatingPointError, match=r"nan in epoch 0, batch 0, with the utterances s"):
+    with pytest.raises(FloatingPointError, match=words):
         trainer.fit(module, experiment.loader(fold, "train", training=True), None)
+    assert loss.calls == 2
     for name, value in before.items():
         assert torch.equal(module.state_dict()[name], value)
+
+
+class Lines:
+    """A writer that keeps what it is given."""
+
+    def __init__(self):
+        self.kept = []
+
+    def log(self, scores, step, epoch=None, fold=None):
+        self.kept.append((step, epoch, dict(scores)))
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_every_so_many_updates_are_logged_with_the_rate_that_they_used(experiment, accumulated):
+    options = {"log_every_n_steps": 3, "max_epochs": 1, "accumulate_grad_batches": accumulated}
+    some = in_pairs(experiment, **options)
+    losses, rates, shown = [], [], []
+
+    class Watch(pl.Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            rates.append(optimizer.param_groups[0]["lr"])
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            losses.append(float(outputs["loss"]) * accumulated)
+            shown.append(
+                module.latest.get("train/loss", trainer.callback_metrics.get("train/loss"))
+            )
+
+    writer, fold = Lines(), experiment.folds[0]
+    trainer = make_trainer(some, callbacks=[Watch()], logger=RecordLogger(writer))
+    trainer.fit(some.module(fold), some.loader(fold, "train", training=True), None)
+    assert len(losses) > 8
+    lines = [line for line in writer.kept if "train/lr" in line[2]]
+    due = list(range(2, len(rates), 3))
+    assert [(step, epoch) for step, epoch, _ in lines] == [(step, 0) for step in due]
+    for step, _, scores in lines:
+        last = min((step + 1) * accumulated, len(losses)) - 1
+        assert scores["train/loss"] == pytest.approx(losses[last], rel=1e-6)
+        assert scores["train/lr"] == pytest.approx(rates[step], rel=1e-6)
+    assert shown[:2] == [None, None]
+    assert shown[-1] == pytest.approx(losses[-1], rel=1e-6)
 
 
 def record():
@@ -106,5 +177,5 @@ def test_a_modality_that_whole_batches_lack_is_survived(polymodal):
         "trainer.max_epochs=1",
     )
     assert code == 0, error
-    table = pl.read_parquet(next(Path("runs").glob("*/predictions/test.parquet")))
-    assert table.select(pl.col("^logit_.*$").is_finite().all()).to_numpy().all()
+    table = polars.read_parquet(next(Path("runs").glob("*/predictions/test.parquet")))
+    assert table.select(polars.col("^logit_.*$").is_finite().all()).to_numpy().all()

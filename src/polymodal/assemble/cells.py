@@ -16,6 +16,7 @@ from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.members import with_options
 from polymodal.assemble.reuse import apply_run
 from polymodal.assemble.runner import run_experiment, together_shown
+from polymodal.assemble.trackers import GROUPS
 from polymodal.contracts.run import RunRecord
 from polymodal.record.folder import CELL
 from polymodal.record.index import find_runs
@@ -108,6 +109,7 @@ class Cell:
             "name": self.composed.name,
             "config": self.composed.text(),
             "overrides": self.composed.overrides,
+            "choices": {key: str(self.composed.choices.get(key) or "") for key in GROUPS},
             "study": study,
             "notes": {CELL: self.key, "member": self.member, "share": self.share},
             "run": str(self.run) if self.run else None,
@@ -225,7 +227,7 @@ class _Work:
     def read(cls, file: Path, check: Check) -> "_Work":
         body = json.loads(file.read_text(encoding="utf-8"))
         config, words = OmegaConf.create(body["config"]), tuple(body["overrides"])
-        composed = Composed(config, {}, words, body["name"])
+        composed = Composed(config, body["choices"], words, body["name"])
         run = Path(body["run"]) if body["run"] else None
         if run and not body["finished"]:
             composed = with_options(composed, {"resume": str(run)})

@@ -15,7 +15,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from polymodal.assemble.layers import Layer, layer_of, watched_merge
-from polymodal.errors import ConfigError, nearest
+from polymodal.contracts.run import RunRecord
+from polymodal.errors import ConfigError, RunError, nearest
 
 CONFIG_MODULE = "polymodal.configs"
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -55,6 +56,17 @@ class Composed:
             raise ConfigError(_first_words(error)) from None
         assert isinstance(values, dict)
         return {str(key): value for key, value in values.items()}
+
+    def value(self, key: str) -> Any:
+        """Returns a value of the tree.
+
+        Args:
+            key: Its dotted key.
+
+        Returns:
+            The value; None where there is no such key.
+        """
+        return OmegaConf.select(self.config, key)
 
     def text(self) -> str:
         """Returns the tree as YAML, interpolations unresolved."""
@@ -159,18 +171,24 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     Raises:
         ConfigError: An override names an unknown key, group or option.
     """
-    config = composed.config.copy()
+    config, layers = composed.config.copy(), composed.layers
+    choices = dict(composed.choices)
     OmegaConf.set_struct(config, False)
     for override in overrides:
-        key = override.partition("=")[0]
-        if key in composed.choices:
-            config[key] = _replaced(config[key], OmegaConf.select(compose([override]).config, key))
+        key, _, option = override.partition("=")
+        if key in choices:
+            choices[key], chosen = option, compose([override])
+            config[key] = _replaced(config[key], OmegaConf.select(chosen.config, key))
+            layers = (
+                *(one for one in layers if one.package != key),
+                *(one for one in chosen.layers if one.package == key),
+            )
         elif override[0] != "+" and key not in _keys(config):
             raise _unknown(key, list(_keys(config)))
         else:
             config.merge_with_dotlist([override.lstrip("+")])
     OmegaConf.set_struct(config, True)
-    return Composed(config, composed.choices, tuple(overrides), composed.name)
+    return Composed(config, choices, tuple(overrides), composed.name, layers)
 
 
 def load(path: Path, name: str) -> Composed:
@@ -194,7 +212,16 @@ def load(path: Path, name: str) -> Composed:
         raise ConfigError(f"{path} holds no configuration")
     _fill(config)
     groups = {str(key): None for key in config if (CONFIGS / str(key)).is_dir()}
-    return Composed(config, groups, (), name)
+    return Composed(config, {**groups, **_chosen(path.parent)}, (), name)
+
+
+def _chosen(folder: Path) -> dict[str, Any]:
+    """The options that a run was composed of, as far as its record says it."""
+    try:
+        choices = RunRecord.read(folder / "run.json").notes.get("choices")
+    except RunError:
+        return {}
+    return dict(choices) if isinstance(choices, dict) else {}
 
 
 def _fill(config: DictConfig) -> None:
@@ -272,9 +299,15 @@ def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> Confi
         # Known: a value that does not fit. Nothing known: a file has the fault.
         if known and found.group(1) not in known:
             return _unknown(found.group(1), known)
-    if found := re.search(r"Could not find '([^']+)'", text):
+    if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = found.group(1).partition("/")
         return ConfigError(
             f"group {group!r} has no option {option!r}", remedy=nearest(option, options(group))
+        )
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'", text):
+        key, value = found.groups()
+        return ConfigError(
+            f"'{key}={value}' names several values",
+            remedy=f"add -m for a run of each, or write {key}=[{value}] for a list",
         )
     return ConfigError(_first_words(error))

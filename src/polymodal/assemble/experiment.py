@@ -23,7 +23,7 @@ from polymodal.data.batches import balanced_chances
 from polymodal.data.dataset import Chain, Reader, UtteranceDataset
 from polymodal.data.folds import Fold, mentioned
 from polymodal.data.leaks import with_transcripts
-from polymodal.data.loaders import make_loader
+from polymodal.data.loaders import make_loader, usual_workers
 from polymodal.data.shares import take_share
 from polymodal.data.signals import SignalReader
 from polymodal.data.text import read_text
@@ -36,6 +36,7 @@ from polymodal.evaluation.scores import Score
 from polymodal.features.extract import counting, fill
 from polymodal.features.store import FeatureStore
 from polymodal.features.survey import Survey, survey
+from polymodal.training.devices import resolve_accelerator
 from polymodal.training.module import TrainingModule
 from polymodal.training.tasks import Task
 
@@ -320,11 +321,19 @@ class Experiment:
             chances=self.chances(targets) if training else None,
             batch_s=self.batch_s or (USUAL_S if data["batch_s"] == "auto" else data["batch_s"]),
             max_utterances=data["max_utterances"],
-            num_workers=data["num_workers"],
+            num_workers=self.num_workers,
             timeout_s=data["timeout_s"],
             pin_memory=torch.cuda.is_available(),
             seed=self.seed,
         )
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that read ahead for a loader."""
+        given = self.config["data"]["num_workers"]
+        if given != "auto":
+            return int(given)
+        return usual_workers(resolve_accelerator(self.config["trainer"]["accelerator"]))
 
     def chances(self, targets: np.ndarray) -> np.ndarray | None:
         """Returns how often each utterance is to be drawn in training, as `data.sampling` says.
@@ -403,10 +412,11 @@ class Experiment:
         return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()
 
     def _readers(self) -> dict[str, Reader]:
+        kept_mb = self.config["data"]["cache_mb"] / max(1, self.num_workers)
         return {
             name: Stored(self.features[name])
             if name in self.extractors
-            else Chain(self._source(encoder, self.config["data"]["cache_mb"]), encoder.transform())
+            else Chain(self._source(encoder, kept_mb), encoder.transform())
             for name, encoder in self.prototypes.items()
         }
 

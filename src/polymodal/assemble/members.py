@@ -1,6 +1,6 @@
 """The members of a study as configurations: the same folds, seeds and corpus for all."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -85,7 +85,7 @@ def with_options(composed: Composed, options: dict[str, Any]) -> Composed:
         OmegaConf.update(config, key, value, merge=False)
     OmegaConf.set_struct(config, True)
     words = [f"{key}={value}" for key, value in options.items()]
-    return Composed(config, composed.choices, (*composed.overrides, *words), composed.name)
+    return replace(composed, config=config, overrides=(*composed.overrides, *words))
 
 
 def _composed(plan: Plan, member: Member, study: Composed) -> Composed:
@@ -94,12 +94,12 @@ def _composed(plan: Plan, member: Member, study: Composed) -> Composed:
     root = member.root or (None if member.applied else plan.root)
     words += [f"corpus.root={root}"] if root else []
     composed = _named(change(composed, words), composed)
-    sections = {name: study.config[name] for name in SHARED}
+    sections = {name: study.config.get(name) for name in SHARED}
     changed = with_options(composed, {**sections, "stages": STAGES})
     return _named(changed, composed)
 
 
-def _named(changed: Composed, before: Composed, more: Sequence[str] = ()) -> Composed:
+def _named(changed: Composed, before: Composed) -> Composed:
     """The changed configuration, its overrides with those that it was composed with."""
     words = (*before.overrides, *(one for one in changed.overrides if one not in before.overrides))
-    return Composed(changed.config, before.choices, (*words, *more), before.name)
+    return replace(changed, choices=before.choices, overrides=words, name=before.name)

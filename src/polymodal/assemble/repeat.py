@@ -1,6 +1,7 @@
 """A recorded run once more, as it was or varied, and what has changed around it since."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import open_dict
@@ -37,7 +38,13 @@ def recorded(name: str, overrides: Sequence[str]) -> tuple[RunRecord, Composed]:
         )
     with open_dict(composed.config):
         composed.config["resume"] = None
-    return record, composed
+    return record, replace(composed, overrides=(*_overridden(path), *overrides))
+
+
+def _overridden(path: Path) -> list[str]:
+    """What was overridden when a run was composed."""
+    file = path / "overrides.txt"
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def changes_since(record: RunRecord) -> list[str]:

@@ -95,6 +95,7 @@ def apply_run(
     ):
         for warning in experiment.remarks:
             display.say(f"warning: {warning}")
+            session.warned(warning)
         extract(experiment, session, display, training=False)
         _apply_folds(experiment, trained, session, part)
         if rank() == 0:

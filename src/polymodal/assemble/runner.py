@@ -84,6 +84,7 @@ def run_experiment(
         _record_folds(experiment, session.path)
         for warning in warnings(about) if rank() == 0 else ():
             shown.say(f"warning: {warning}")
+            session.warned(warning)
         if not experiment.features:
             extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)
@@ -187,6 +188,7 @@ def run_fold(
     if "fit" in stages and not place.fitted:
         with stage_time(session, "fit"):
             fit(experiment, fold, place, module, trainer)
+        _note_throughput(session, module.num_trained * trainer.world_size)
     session.notes["num_parameters"] = sum(p.numel() for p in module.parameters())
     module.load_weights(read_checkpoint(place.trained))
     with stage_time(session, "test"):
@@ -200,6 +202,14 @@ def run_fold(
             apply_subsets(trainer, module, loader, "test", place.predictions)
     if several and rank() == 0:
         _record_fold(experiment, fold, place, session)
+
+
+def _note_throughput(session: Session, num_trained: int) -> None:
+    """Notes how many utterances a second the folds have trained on, validation included."""
+    told = session.notes.setdefault("trained", {"utterances": 0})
+    told["utterances"] += num_trained
+    seconds = session.notes["stage_s"]["fit"]
+    told["utterances_per_s"] = round(told["utterances"] / max(seconds, 1e-3), 1)
 
 
 def pool(experiment: Experiment, at: Sequence[Place], run: Path) -> dict[str, float]:

@@ -4,26 +4,30 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from polymodal.assemble.build import build
 from polymodal.assemble.compose import Composed
 from polymodal.assemble.memory import memory_advice
 from polymodal.assemble.ranks import announce, announced, rank, retract
+from polymodal.assemble.trackers import called, mirrors
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunFailedError, StoppedError
 from polymodal.record.alerts import Alerts, Nobody
 from polymodal.record.environment import code_state, environment_text, host, versions
 from polymodal.record.folder import RunFolder
 from polymodal.record.index import roots
-from polymodal.record.journal import Journal
+from polymodal.record.journal import Journal, num_lines
 from polymodal.record.redaction import redact, redact_text
-from polymodal.record.trackers.base import Start
-from polymodal.record.trackers.mirror import Mirror
+from polymodal.record.said import WarningsKept
+from polymodal.record.trackers.base import start_of
+from polymodal.record.trackers.mirror import Mirrors
 from polymodal.record.writer import NullWriter, RunWriter
 
 
@@ -37,6 +41,7 @@ class Session:
         run_id: Name of the run.
         scores: What the run ends with.
         notes: Facts for the record.
+        warned: Takes a warning that was shown, for the log.
     """
 
     path: Path
@@ -44,6 +49,7 @@ class Session:
     run_id: str
     scores: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    warned: Callable[[str], None] = lambda text: None
 
 
 @contextmanager
@@ -79,7 +85,7 @@ def recording(
         path = announced(runs)
         yield Session(path, NullWriter(), path.name)
         return
-    mirror = Mirror(build(config["tracker"], "tracker"))
+    mirror = mirrors(config.get("tracker"))
     alerts = _alerts(composed.name, config.get("alert"))
     folder = (
         RunFolder.open(resume)
@@ -87,44 +93,69 @@ def recording(
         else _new(composed, config, kind, parent, data, runs, notes)
     )
     announce(folder.path, runs)
-    _start(mirror, folder, composed, config)
-    writer = RunWriter(Journal(folder.metrics), mirror, alerts)
-    session = Session(folder.path, writer, folder.record.run_id)
-    status, error = "failed", None
-    try:
-        yield session
-        status = "finished"
-    except (KeyboardInterrupt, StoppedError):
-        status = "interrupted"
-        raise
-    except Exception as failure:
-        error = _write_traceback(folder, failure) + memory_advice(failure, config)
-        raise RunFailedError(f"{error}\n  the traceback is in {folder.log}") from None
-    finally:
-        with ExitStack() as whatever_happens:
-            whatever_happens.callback(retract, runs)
-            whatever_happens.callback(writer.close)
-            whatever_happens.callback(alerts.end, status, session.scores, error)
-            whatever_happens.callback(mirror.finish, status, session.scores)
-            notes = {**folder.record.notes, **session.notes, "peak_memory_mb": _peak_memory_mb()}
-            folder.update(notes=notes)
-            folder.finish(status, scores=session.scores, error=error)
+    told = start_of(folder.record, redact(dict(config)), folder.path, num_lines(folder.metrics))
+    with WarningsKept(folder.log) as kept:
+        mirror.start(told)
+        writer = RunWriter(Journal(folder.metrics), mirror, alerts)
+        session = Session(folder.path, writer, folder.record.run_id, warned=kept.keep)
+        status, error = "failed", None
+        try:
+            yield session
+            status = "finished"
+        except (KeyboardInterrupt, StoppedError):
+            status = "interrupted"
+            raise
+        except Exception as failure:
+            error = _write_traceback(folder, failure) + memory_advice(failure, config)
+            raise RunFailedError(f"{error}\n  the traceback is in {folder.log}") from None
+        finally:
+            with ExitStack() as whatever_happens:
+                whatever_happens.callback(retract, runs)
+                whatever_happens.callback(writer.close)
+                whatever_happens.callback(alerts.end, status, session.scores, error)
+                whatever_happens.callback(_last_notes, folder, mirror, kept)
+                whatever_happens.callback(mirror.finish, status, session.scores)
+                folder.update(notes=_notes(folder, session))
+                folder.finish(status, scores=session.scores, error=error)
+
+
+def _notes(folder: RunFolder, session: Session) -> dict[str, Any]:
+    peak_mb = {"peak_memory_mb": _peak_memory_mb()}
+    before = dict(folder.record.notes)
+    before.pop("trackers_lack", None)  # of an earlier process
+    return {**before, **session.notes, **peak_mb}
+
+
+def _last_notes(folder: RunFolder, mirror: Mirrors, kept: WarningsKept) -> None:
+    """Notes what is known only when the trackers have ended."""
+    lacking = mirror.lacking()
+    notes: dict[str, Any] = {"trackers_lack": lacking} if lacking else {}
+    notes |= {"warnings": kept.count} if kept.count else {}
+    if notes:
+        folder.update(notes={**folder.record.notes, **notes})
 
 
 @contextmanager
 def stage_time(session: Session, stage: str) -> Generator[None]:
-    """Adds the wall time of a stage to the notes of the run.
+    """Adds the wall time of a stage, and the peak memory up to its end, to the notes of the run.
 
     Args:
         session: The run.
         stage: Name of the stage.
     """
     started = time.monotonic()
+    if _gpu_is_used():
+        torch.cuda.reset_peak_memory_stats()
     try:
         yield
     finally:
         times = session.notes.setdefault("stage_s", {})
         times[stage] = round(times.get(stage, 0.0) + time.monotonic() - started, 3)
+        session.notes.setdefault("stage_peak_memory_mb", {})[stage] = _peak_memory_mb()
+        if _gpu_is_used():
+            peaks = session.notes.setdefault("stage_peak_gpu_mb", {})
+            used_mb = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+            peaks[stage] = max(peaks.get(stage, 0.0), used_mb)
 
 
 def _alerts(name: str, section: Mapping[str, Any] | None) -> Alerts:
@@ -143,9 +174,10 @@ def _new(
     notes: Mapping[str, Any] | None,
 ) -> RunFolder:
     code, difference = code_state(Path.cwd())
+    name, chosen = called(composed, config, kind, notes or {}, runs)
     record = RunRecord(
         run_id="",
-        name=composed.name,
+        name=name,
         experiment=composed.name,
         kind=kind,
         parent=parent,
@@ -155,7 +187,7 @@ def _new(
         versions=versions(),
         code=code,
         data=dict(data or {}),
-        notes=dict(notes or {}),
+        notes={**chosen, **(notes or {})},
     )
     folder = RunFolder.create(runs, record)
     folder.write_config(composed.text())
@@ -165,20 +197,15 @@ def _new(
     return folder
 
 
-def _start(
-    mirror: Mirror, folder: RunFolder, composed: Composed, config: Mapping[str, Any]
-) -> None:
-    project = composed.name.partition("/")[0]
-    mirror.start(
-        Start(folder.record.run_id, project, composed.name, redact(dict(config)), folder.path)
-    )
-
-
 def _write_traceback(folder: RunFolder, failure: Exception) -> str:
     text = redact_text("".join(traceback.format_exception(failure)))
     with folder.log.open("a", encoding="utf-8") as log:
         log.write(text)
     return redact_text(f"{type(failure).__name__}: {failure}")
+
+
+def _gpu_is_used() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _peak_memory_mb() -> float:

@@ -20,6 +20,7 @@ from polymodal.training.devices import (
     resolve_strategy,
 )
 from polymodal.training.module import TrainingModule
+from polymodal.training.profiler import NoProfiler
 
 
 def make_trainer(
@@ -80,6 +81,7 @@ def trainer_of(
             "enable_progress_bar": False,
             "enable_model_summary": False,
             **options,
+            "profiler": options.get("profiler") or NoProfiler(),
             "accelerator": accelerator,
         },
         "trainer",

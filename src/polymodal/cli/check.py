@@ -4,6 +4,8 @@
   polymodal check experiment=emodb/egemaps corpus.root=DATA/emodb --full
   polymodal check model.num_heads=5 --json
   polymodal check experiment=mine --effects       options whose change makes no difference
+  polymodal check -m optimizer.lr=0.1,0.01        every job of a sweep
+  polymodal check study=sample/fusion_vs_voting   every member of a study, and its votes
 
 It checks keys, values and targets, what must fit together, the data, and one batch of noise
 through the real model. `polymodal run` does all but the last two by itself.
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: The command's parser.
     """
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options, as of run")
+    parser.add_argument("-m", "--multirun", action="store_true", help="check every job of a sweep")
     parser.add_argument("--full", action="store_true", help="open every file, not a sample")
     parser.add_argument(
         "--effects", action="store_true", help="change options one by one: which have no effect?"
@@ -58,11 +61,14 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.cli.start import prepare
 
     prepare(Path.cwd())
+    from polymodal.preflight import several
     from polymodal.preflight.check import check_all
 
-    report = check_all(
-        arguments.overrides or [SAMPLE], full=arguments.full, with_effects=arguments.effects
-    )
+    overrides = arguments.overrides or [SAMPLE]
+    check = several.check_sweep if arguments.multirun else check_all
+    if several.is_study(overrides):
+        check = several.check_study
+    report = check(overrides, full=arguments.full, with_effects=arguments.effects)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=1))
     else:
@@ -78,9 +84,11 @@ def _print(report: "Report") -> None:
         _print_finding(page, one)
     for note in report.notes:
         page.print(f"note: {note}", style="dim", markup=False, highlight=False)
-    said = [WORDS[name].format(one) for name, one in report.estimates.items() if name in WORDS]
-    if said:
-        page.print(f"estimate: {', '.join(said)}", markup=False, highlight=False)
+    for name, part in (report.parts or {"": report}).items():
+        said = [WORDS[key].format(value) for key, value in part.estimates.items() if key in WORDS]
+        if said:
+            words = f"estimate{f' of {name}' if name else ''}: {', '.join(said)}"
+            page.print(words, markup=False, highlight=False)
     page.print(_verdict(report), highlight=False)
 
 

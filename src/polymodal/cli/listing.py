@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What is left out first where a terminal is too narrow: the run's id says much of it.
-DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age")
+DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age", "name")
 CSV_FIELDS = ("run_id", "experiment", "kind", "status", "seed", "parent", "started", "duration_s")
-WORDY = ("key", "run", "experiment", "kind", "status", "folder")
+WORDY = ("key", "run", "name", "experiment", "kind", "status", "folder")
 MOST_SHOWN = 200  # rows in a terminal, the first ones
 
 
@@ -105,7 +105,13 @@ def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     columns["seed"] = ["" if one.seed is None else str(one.seed) for one in records]
     columns["took"] = ["" if one.duration_s is None else span(one.duration_s) for one in records]
     columns["age"] = [_age(one) for one in records]
+    columns["name"] = [plain(_name(one)) for one in records]
     return columns
+
+
+def _name(record: RunRecord) -> str:
+    """What differs from the experiment's default; empty where nothing does."""
+    return "" if record.name in (record.run_id, record.experiment) else record.name
 
 
 def _fitting(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from polymodal.errors import RunFailedError, StoppedError, UserError, nearest
 COMMANDS: Mapping[str, str] = {
     "run": "train, test and record one experiment",
     "check": "all that is wrong with an experiment, before anything is spent on it",
+    "upgrade": "old YAML and Python to the installed Lightning, torchmetrics, Hydra, transformers",
     "doctor": "is this machine fit: releases, devices, disk, clock, what no longer binds",
     "test": "score a finished run on a split or on other data",
     "predict": "write a prediction table for any manifest, labelled or not",
@@ -23,7 +24,9 @@ COMMANDS: Mapping[str, str] = {
     "compare": "paired comparison of runs: difference, interval, p",
     "runs": "list the runs here",
     "show": "show one run or study",
+    "ui": "all runs as one page in the browser: table, curves, differences, live",
     "report": "one page of a run or study: scores, curves, errors, data, how to repeat it",
+    "sync": "deliver to trackers what they lack of runs",
     "push": "a run as a Hugging Face folder: weights, labels, model card, data card",
     "features": "list the feature store, and remove what is no longer used",
     "corpus": "raw corpus to manifest, with every row that was refused and why",

@@ -51,6 +51,14 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.cfg or arguments.info or arguments.multirun:
         from polymodal.cli.sweep import hydra
 
+        if arguments.multirun:  # a fault of the last job is said before the first one starts
+            from polymodal.cli.start import prepare
+
+            prepare(Path.cwd())
+            from polymodal.preflight.check import refuse
+            from polymodal.preflight.several import check_sweep
+
+            refuse(check_sweep(arguments.overrides, fast=True))
         flags = ["--cfg", arguments.cfg] if arguments.cfg else []
         flags += ["--info", "all"] if arguments.info else []
         flags += ["--multirun"] if arguments.multirun else []

@@ -40,7 +40,7 @@ MOST_CONFIG_LINES = 120
 LABEL_WIDTH = 11
 DIGEST = re.compile(r"[0-9a-f]{40,}")
 DIGITS_SHOWN = 12
-CROWDED = ("folds", "wandb")  # folders whose files are counted, not named
+CROWDED = ("folds", "trackers", "wandb")  # folders whose files are counted, not named
 LESS_TOLD = ("hydra", "paths")  # sections of the config that say nothing about the experiment
 
 
@@ -159,6 +159,7 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
     page.print(Text.assemble((plain(record.run_id), "bold"), f" · {kind} · ", status, took))
     lines: dict[str, Any] = {
         "error": record.error,
+        "name": record.name if record.name not in (record.run_id, record.experiment) else None,
         "from": record.parent,
         "command": command(record.command),
         "changed": " ".join(_lines(folder / "overrides.txt")),

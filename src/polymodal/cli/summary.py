@@ -28,11 +28,16 @@ def print_outcome(outcome: tuple[Path, RunRecord]) -> None:
         for given in (False, True)
     )
     if whole:
-        print_scores(whole, title=f"{record.name}", first="")
+        named = record.name not in ("", record.experiment)
+        title = f"{record.experiment} · {record.name}" if named else record.experiment
+        print_scores(whole, title=title, first="")
     if subsets:
         rows = [(part.partition("@")[2], scores) for part, scores in subsets]
         print_scores(rows, title="test, of some of the modalities alone", first="", upright=True)
     console.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
+    for name, lines in record.notes.get("trackers_lack", {}).items():
+        words = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"
+        console.print(words, soft_wrap=True, markup=False, highlight=False)
 
 
 def print_scores(

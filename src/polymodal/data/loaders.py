@@ -1,9 +1,11 @@
 """Data loaders over the parts of a fold."""
 
+import os
 from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from torch.utils.data import DataLoader
 
 from polymodal.contracts.manifest import Manifest
@@ -27,6 +29,24 @@ def lengths_s(manifest: Manifest) -> np.ndarray:
     guessed = pl.col("text").str.len_chars() * SECONDS_A_CHARACTER
     lengths = manifest.frame.select(pl.coalesce("duration_s", guessed, 1.0).alias("s"))["s"]
     return lengths.to_numpy()
+
+
+def usual_workers(accelerator: str) -> int:
+    """Returns how many processes read ahead where `data.num_workers` is `auto`.
+
+    Args:
+        accelerator: Lightning's word, `cpu` where nothing else is at hand.
+
+    Returns:
+        At most 4, and one core left for each CUDA device; 0 on the CPU, whose cores compute.
+
+    Example:
+        >>> usual_workers("cpu")
+        0
+    """
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return 0
+    return max(0, min(4, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 1))
 
 
 def make_loader(

@@ -44,7 +44,7 @@ class SignalReader:
         return read or None
 
     def _values(self, utterance: Utterance, reference: SignalReference) -> np.ndarray:
-        values = _open(inside(self.root, reference.path), utterance.utterance_id)
+        values = _open(_file(self.root, reference.path), utterance.utterance_id)
         length = len(values) - reference.start if reference.length is None else reference.length
         part = values[reference.start : reference.start + length]
         if len(part) < length:
@@ -55,6 +55,11 @@ class SignalReader:
                 remedy="write the manifest again from the corpus",
             )
         return np.asarray(part, dtype=np.float32)
+
+
+@lru_cache(maxsize=4096)
+def _file(root: Path, relative: str) -> Path:
+    return inside(root, relative)  # asks the file system for every folder on the way
 
 
 @lru_cache(maxsize=64)

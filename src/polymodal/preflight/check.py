@@ -34,12 +34,14 @@ class Report:
         notes: What the user should know beside them.
         seconds: Part of the check to the seconds that it took.
         estimates: What the rehearsal has measured, by name.
+        parts: Of several runs that were checked together, the report of each.
     """
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     estimates: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, "Report"] = field(default_factory=dict)
 
     @property
     def fatal(self) -> list[Finding]:
@@ -70,6 +72,9 @@ class Report:
             "notes": self.notes,
             "estimates": self.estimates,
             "seconds": {name: round(one, 3) for name, one in self.seconds.items()},
+            **(
+                {"parts": {k: one.to_json() for k, one in self.parts.items()}} if self.parts else {}
+            ),
         }
 
     @contextmanager
@@ -131,12 +136,47 @@ def check_all(
         What was found, how long each part took, and what the training will cost.
     """
     report = Report()
+    composed = compose_into(report, overrides)
+    if composed is not None:
+        check_whole(composed, report, full=full, with_effects=with_effects)
+    return report
+
+
+def compose_into(
+    report: Report, overrides: Sequence[str], *, config_name: str = "run"
+) -> Composed | None:
+    """Composes a configuration, leaving out overrides that cannot be used.
+
+    Args:
+        report: Gets a finding for each of those.
+        overrides: In Hydra's grammar.
+        config_name: Which root.
+
+    Returns:
+        The configuration; None where it cannot be composed at all.
+    """
     with report.timed("compose"):
-        composed, faults = compose_all(overrides)
+        composed, faults = compose_all(overrides, config_name=config_name)
     report.add(faults, Origins())
     if composed is None:
         report.notes.append("nothing else was checked: the configuration cannot be composed")
-        return report
+    return composed
+
+
+def check_whole(
+    composed: Composed, report: Report, *, full: bool = False, with_effects: bool = False
+) -> Context:
+    """Checks a configuration, its data, and a batch of noise through its model.
+
+    Args:
+        composed: The configuration.
+        report: Gets the findings, notes and estimates.
+        full: As of `check_all`.
+        with_effects: As of `check_all`.
+
+    Returns:
+        The experiment, its parts built as far as possible.
+    """
     context = check_fast(composed, report)
     with report.timed("data"):
         report.add(data(context, full=full), context.origins)
@@ -147,7 +187,7 @@ def check_all(
         with report.timed("effects"):
             report.add(effects(context), context.origins)
     report.notes += context.notes
-    return report
+    return context
 
 
 def refuse(report: Report) -> None:

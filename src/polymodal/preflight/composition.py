@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from polymodal.assemble.compose import CONFIGS, Composed, compose
 from polymodal.assemble.origins import Origin
 from polymodal.errors import ConfigError
 from polymodal.preflight.findings import Finding, from_error
+from polymodal.preflight.removed import removed_from
 from polymodal.preflight.yaml_values import unreadable
 
 
@@ -28,7 +30,7 @@ def compose_all(
     remaining = list(overrides)
     while True:
         try:
-            return compose(remaining, config_name=config_name, project=project), findings
+            composed = compose(remaining, config_name=config_name, project=project)
         except ConfigError as error:
             place = _culprit(remaining, error, config_name, project)
             if place is None:
@@ -36,6 +38,19 @@ def compose_all(
             key = remaining[place].partition("=")[0].lstrip("+~")
             origin = Origin(override=remaining.pop(place))
             findings.append(from_error(error, "unusable override", key, origin))
+        else:
+            return composed, [_removed(one, composed) for one in findings]
+
+
+def _removed(finding: Finding, composed: Composed) -> Finding:
+    """The finding; of an option that a library has taken away with what to write instead."""
+    section, _, name = finding.key.rpartition(".")
+    target = str(composed.value(f"{section}._target_")) if section else ""
+    removed = removed_from(target, name)
+    if removed is None:
+        return finding
+    found = f"{finding.key} is unknown to {target}: {removed.since}"
+    return replace(finding, rule="removed option", found=found, remedy=removed.instead)
 
 
 def _culprit(

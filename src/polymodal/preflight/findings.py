@@ -7,6 +7,7 @@ from typing import Any, Literal
 from polymodal.assemble.origins import Origin, Origins
 from polymodal.errors import UserError
 
+MOST_NAMED = 3  # runs of many that have a fault
 Severity = Literal["fatal", "warning"]
 
 
@@ -23,6 +24,7 @@ class Finding:
         severity: `fatal`: the run would fail, or its result would be wrong. `warning`: it would
             run, but hardly as it is meant.
         origin: Where it was written; None where that is unknown.
+        of: Of several runs that are checked together, those that have it; empty for all.
 
     Example:
         >>> print(Finding("wrong type", "seed", "seed='x' has the wrong type", "int").text())
@@ -37,6 +39,7 @@ class Finding:
     remedy: str = ""
     severity: Severity = "fatal"
     origin: Origin | None = None
+    of: tuple[str, ...] = ()
 
     @property
     def is_fatal(self) -> bool:
@@ -48,6 +51,11 @@ class Finding:
         lines = [self.found]
         if self.origin is not None:
             lines.append(f"  at: {self.origin}")
+        if self.of:
+            more = len(self.of) - MOST_NAMED
+            lines.append(
+                f"  of: {', '.join(self.of[:MOST_NAMED])}{f' and {more} more' * (more > 0)}"
+            )
         if self.expected:
             lines.append(f"  expected: {self.expected}")
         if self.remedy:
@@ -64,6 +72,7 @@ class Finding:
             "file": None if origin.file is None else str(origin.file),
             "line": origin.line,
             "override": origin.override,
+            "of": list(self.of),
             "reason": self.found,
             "expected": self.expected,
             "remedy": self.remedy,

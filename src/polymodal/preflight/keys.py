@@ -24,18 +24,20 @@ READ_HERE = ("data", "paths", "selection", "alert")
 # Sections that name what is built, and those that hold several of them.
 BUILT = (
     *("corpus", "text", "split", "model", "task", "loss", "optimizer", "scheduler"),
-    *("balance", "trainer", "tracker", "voting"),
+    *("balance", "trainer", "voting"),
 )
-HOLDERS = ("encoder", "callbacks", "scores")
+HOLDERS = ("encoder", "callbacks", "scores", "tracker")
 # Options of the program itself that take more than the kind of value that stands in our files.
 WORDS: Mapping[str, Sequence[str | bool]] = {
     "data.batch_s": ("auto",),
+    "data.num_workers": ("auto",),
     "data.sampling": ("natural", "balanced"),
     "data.missing": ("absent", "drop", "refuse"),
     "data.channels": ("mix", "first"),
     "data.store_dtype": ("float32", "float16", "bfloat16"),
     "data.reuse_prefix": ("auto", True, False),
 }
+NUMBERS = ("data.num_workers",)  # a word stands in our files, a number may
 
 
 def missing_values(reasons: Mapping[str, str]) -> Iterator[Finding]:
@@ -189,7 +191,7 @@ def _misfit(key: str, value: Any, usual: Any) -> str | None:
         return None
     if isinstance(usual, bool):
         return None if isinstance(value, bool) else "true or false"
-    if isinstance(usual, int | float):
+    if isinstance(usual, int | float) or key in NUMBERS:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return None if number else " or ".join(["a number", *map(str, words)])
     if isinstance(usual, str) and (words or not isinstance(value, str)):
@@ -207,7 +209,12 @@ def sections_without_target(config: Mapping[str, Any], origins: Origins) -> Iter
     Yields:
         A finding for each.
     """
-    held = {f"{one}.{name}": v for one in HOLDERS for name, v in (config.get(one) or {}).items()}
+    several = {one: config.get(one) or {} for one in HOLDERS}
+    held = {
+        f"{one}.{name}": value
+        for one, section in several.items()
+        for name, value in ({} if "_target_" in section else section).items()
+    }
     built = {one: config[one] for one in BUILT if one in config}
     for key, section in {**built, **held}.items():
         if section is None and (key.startswith("callbacks.")):

@@ -160,14 +160,28 @@ def _section(
         except ConfigError as error:
             yield from_error(error, "target", f"{key}._target_")
             return
-        yield from _arguments(section, key, target, given)
+        yield from bound(section, key, target, given)
     for name, value in section.items():
         yield from _section(value, f"{key}.{name}", given, projects)
 
 
-def _arguments(
-    section: Mapping[str, Any], key: str, target: Callable[..., Any], given: frozenset[str]
+def bound(
+    section: Mapping[str, Any],
+    key: str,
+    target: Callable[..., Any],
+    given: frozenset[str] = frozenset(),
 ) -> Iterator[Finding]:
+    """Binds the options of one section to the signature of what it names.
+
+    Args:
+        section: The section, with its `_target_`.
+        key: Its dotted key.
+        target: What it names.
+        given: Options that the program gives itself.
+
+    Yields:
+        A finding for each option that is unknown, missing, or of another type.
+    """
     parameters = _parameters(target)
     hints = _hints(target)
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

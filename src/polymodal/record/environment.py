@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import re
 import socket
 import subprocess
 from importlib import metadata
@@ -27,6 +28,7 @@ SHOWN = [
     "trackio",
     "wandb",
 ]
+NVIDIA = Path("/proc/driver/nvidia")
 SOURCES = ("*.py", "*.yaml", "*.yml", "*.toml")
 LONGEST_DIFF = 1_000_000
 # Nothing of the user's own git settings may run a program, colour the text or take a lock.
@@ -59,7 +61,8 @@ def host() -> dict[str, Any]:
     """Returns where the run runs, and what tells its process from a later one of the same number.
 
     Returns:
-        Name, process id and start, platform, cores, and memory in GB where it is known.
+        Name, process id and start, platform, cores, memory in GB where it is known, and NVIDIA's
+        driver and devices where there are any.
     """
     return {
         "name": socket.gethostname(),
@@ -68,6 +71,7 @@ def host() -> dict[str, Any]:
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "memory_gb": _memory_gb(),
+        **_gpus(NVIDIA),
     }
 
 
@@ -129,6 +133,20 @@ def _git(folder: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def _gpus(folder: Path) -> dict[str, Any]:
+    """The driver and the devices as the system tells them, without waking any."""
+    try:
+        driver = (folder / "version").read_text(encoding="utf-8").splitlines()[0]
+        told = [
+            one.read_text(encoding="utf-8") for one in sorted(folder.glob("gpus/*/information"))
+        ]
+    except (OSError, ValueError, IndexError):
+        return {}
+    models = [found.group(1) for text in told if (found := re.search(r"Model:\s*(.+)", text))]
+    release = re.search(r"\b\d{3,}(?:\.\d+)+\b", driver)
+    return {"gpus": models, "driver": release.group() if release else driver}
 
 
 def _memory_gb() -> float | None:

@@ -2,11 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from polymodal.errors import RunError
+
+_encode = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps makes one a call
+WHERE = ("fold", "epoch", "step")  # keys of a line that are no scores
 
 
 class Journal:
@@ -49,7 +52,7 @@ class Journal:
         where = {"fold": fold, "epoch": epoch, "step": step}
         known = {name: value for name, value in where.items() if value is not None}
         finite = {name: one if math.isfinite(one) else None for name, one in scores.items()}
-        line = json.dumps({**known, **finite, **known}, allow_nan=False)
+        line = _encode({**known, **finite, **known})
         if self.file is None:
             _drop_torn_line(self.path)
             # Line-buffered: a whole line goes to the system in one call.
@@ -78,10 +81,59 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: A whole line is no JSON mapping.
     """
-    if not path.is_file():
-        return []
-    whole = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
-    return [_parse(path, row, line) for row, line in enumerate(whole, start=1) if line.strip()]
+    return [_parse(path, row, line) for row, line in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> list[tuple[int, bytes]]:
+    """The lines that are no empty ones, numbered; what follows the last newline is torn."""
+    whole = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    return [(row, line) for row, line in enumerate(whole, start=1) if line.strip()]
+
+
+def num_lines(path: Path) -> int:
+    """Returns how many whole lines a journal has.
+
+    Args:
+        path: The file.
+    """
+    return len(_whole_lines(path))
+
+
+def logged_lines(path: Path, first: int = 0) -> Iterator[tuple[dict[str, float], int]]:
+    """Reads what trackers are told: the lines of a journal, those of a fold under its name.
+
+    Args:
+        path: The file.
+        first: How many lines to pass over.
+
+    Yields:
+        Scores and step of each line.
+
+    Raises:
+        RunError: A whole line is no JSON mapping.
+    """
+    for line in read_journal(path)[first:]:
+        scores = {
+            name: math.nan if value is None else float(value)
+            for name, value in line.items()
+            if name not in WHERE and isinstance(value, int | float | None)
+        }
+        yield of_fold(scores, line.get("fold")), int(line.get("step") or 0)
+
+
+def of_fold(scores: Mapping[str, float], fold: int | None) -> dict[str, float]:
+    """Returns scores under names that tell the folds of a run apart.
+
+    Args:
+        scores: Name to value.
+        fold: Number of the fold, or None without folds.
+
+    Example:
+        >>> of_fold({"val/uar": 0.5}, 2)
+        {'fold2/val/uar': 0.5}
+    """
+    prefix = "" if fold is None else f"fold{fold}/"
+    return {f"{prefix}{name}": one for name, one in scores.items()}
 
 
 def _parse(path: Path, row: int, line: bytes) -> dict[str, Any]:

@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 
 from polymodal.record.alerts import Alerts
-from polymodal.record.journal import Journal
-from polymodal.record.trackers.mirror import Mirror
+from polymodal.record.journal import Journal, of_fold
+from polymodal.record.trackers.mirror import Mirror, Mirrors
 
 
 class RunWriter:
-    """Writes scores to the journal of a run and mirrors them to its tracker.
+    """Writes scores to the journal of a run and mirrors them to its trackers.
 
     Args:
         journal: The journal.
-        mirror: The tracker, which may fail without harm.
+        mirror: The tracker or trackers, which may fail without harm.
         alerts: Who is told of a score; None for nobody.
     """
 
-    def __init__(self, journal: Journal, mirror: Mirror, alerts: Alerts | None = None) -> None:
+    def __init__(
+        self, journal: Journal, mirror: Mirror | Mirrors, alerts: Alerts | None = None
+    ) -> None:
         self.journal, self.mirror, self.alerts = journal, mirror, alerts
 
     def log(
@@ -37,8 +39,7 @@ class RunWriter:
         self.journal.log(scores, step=step, epoch=epoch, fold=fold)
         if self.alerts is not None:
             self.alerts.look(scores)
-        prefix = "" if fold is None else f"fold{fold}/"
-        self.mirror.log({f"{prefix}{name}": one for name, one in scores.items()}, step)
+        self.mirror.log(of_fold(scores, fold), step)
 
     def close(self) -> None:
         """Closes the journal."""

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 
 from polymodal.contracts.batch import Batch
@@ -22,6 +23,7 @@ from polymodal.evaluation.evaluate import score_table
 from polymodal.evaluation.scores import Score
 from polymodal.training.balance import FUSED, Balance, NoBalance
 from polymodal.training.collector import Collector, Outputs
+from polymodal.training.guard import Guard, parameters_of, whole_norm
 from polymodal.training.optimizers import build_optimizer, parameter_groups
 from polymodal.training.tasks import Task
 from polymodal.training.unimodal import Totals, measure, own_parameters, unimodal_outputs
@@ -49,6 +51,8 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         withheld: Modalities that are treated as absent; their encoders are not computed.
+        num_trained: Number of utterances that this process has trained on, repeated ones included.
+        latest: What was last logged within an epoch, for those who show it.
     """
 
     def __init__(
@@ -83,6 +87,17 @@ class TrainingModule(pl.LightningModule):
         self.trained, self.confidences = Totals(), Totals()
         self.validated: dict[str, float] = {}
         self.frames = {"valid": 0, "padded": 0}
+        self.num_trained = 0
+        self.latest: dict[str, float] = {}
+        self.guard = Guard(self.named_parameters)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute."""
+        # Lightning notes its hook 50 times a step, and modules are slow to set anything.
+        if name == "_current_fx_name":
+            vars(self)[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch output"]:
         """Computes the outputs for a batch: logits, values, or both.
@@ -140,10 +155,11 @@ class TrainingModule(pl.LightningModule):
     ) -> Batch:
         """Moves a batch, which Lightning cannot do by itself for our record."""
         if self.trainer.training:  # counted here: a look at a mask on a GPU would wait for it
+            self.num_trained += len(batch)
             for sequence in batch.modalities.values():
                 self.frames["padded"] += sequence.valid_mask.numel()
-                self.frames["valid"] += int(sequence.valid_mask.sum())
-        return batch.to(device, non_blocking=True)
+                self.frames["valid"] += int(np.count_nonzero(sequence.valid_mask.numpy()))
+        return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
 
     def on_fit_start(self) -> None:
         """Finds what belongs to one modality alone.
@@ -178,31 +194,42 @@ class TrainingModule(pl.LightningModule):
 
         Returns:
             The loss.
-
-        Raises:
-            FloatingPointError: The loss is no number; nothing was updated with it.
         """
         encoded = self.encode(batch)
         fused: Tensor = self.loss(self.fuse(encoded), batch.targets)
         loss = self._balanced(fused, encoded, batch)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_idx}, with "
-                f"the utterances {', '.join(batch.utterance_ids[:8])}; try a smaller "
-                "optimizer.lr or trainer.gradient_clip_val=1"
-            )
-        self._log_step(fused)
+        where = f"epoch {self.current_epoch}, batch {batch_idx}"
+        self.guard.note(loss, batch.utterance_ids, where)
+        self._log_step(fused, batch_idx)
         return loss
 
-    def _log_step(self, loss: Tensor) -> None:
-        """Logs what Lightning will write or a callback may read; the rest would only cost time."""
+    def _log_step(self, loss: Tensor, batch_idx: int) -> None:
+        """Logs what is to be written; at the end of an epoch so that callbacks can read it.
+
+        In between, Lightning's own `log` would take many times as long as what it writes.
+        """
+        updates = (batch_idx + 1) % int(getattr(self.trainer, "accumulate_grad_batches", 1)) == 0
+        if self.trainer.is_last_batch:
+            self.latest = {}
+            self.log_dict({"train/loss": loss, **self._rates()}, sync_dist=True, batch_size=1)
+        elif updates and self._is_due():
+            mean: Tensor = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
+            self.latest = {"train/loss": mean.item(), **self._rates()}
+            self._write(self.latest)
+
+    def _is_due(self) -> bool:
         every = int(getattr(self.trainer, "log_every_n_steps", 1))
-        if self.trainer.is_last_batch or (every and (self.global_step + 1) % every == 0):
-            rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
-            self.log("train/loss", loss, sync_dist=True, batch_size=1)
-            self.log("train/lr", rates[0], batch_size=1)
-            if rates[-1] != rates[0]:  # the groups are sorted by their rate
-                self.log("train/lr_lowest", rates[-1], batch_size=1)
+        return bool(every and (self.global_step + 1) % every == 0)
+
+    def _write(self, scores: Mapping[str, float]) -> None:
+        for logger in self.trainer.loggers:
+            logger.log_metrics({**scores, "epoch": self.current_epoch}, self.global_step)
+
+    def _rates(self) -> dict[str, float]:
+        """The highest and, where it is another one, the lowest learning rate."""
+        rates = [group["lr"] for group in self.trainer.optimizers[0].param_groups]
+        lowest = {"train/lr_lowest": rates[-1]} if rates[-1] != rates[0] else {}
+        return {"train/lr": rates[0], **lowest}  # the groups are sorted by their rate
 
     def _balanced(self, fused: Tensor, encoded: Mapping[str, Sequence], batch: Batch) -> Tensor:
         """What is minimised, as the balance puts it together."""
@@ -221,6 +248,26 @@ class TrainingModule(pl.LightningModule):
         if self.balance.modulates:
             seed = self.seed * 1_000_003 + self.global_step
             self.balance.modulate(self.own, self.confidences.take(self._over_ranks), seed)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the gradient, after a look at it and at the loss; its norm is logged as it was.
+
+        Raises:
+            FloatingPointError: One of them is no number; nothing was updated with it.
+        """
+        norm = whole_norm(self.trainer, optimizer)
+        self.guard.check(norm)
+        if norm is not None and (self.trainer.is_last_batch or self._is_due()):
+            self._write({"train/grad_norm": norm.item()})
+        if norm is None or not gradient_clip_val or gradient_clip_algorithm not in (None, "norm"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip_grads_with_norm_(parameters_of(optimizer), gradient_clip_val, norm)
 
     def _over_ranks(self, sums: Tensor) -> Tensor:
         added: Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")

@@ -1,5 +1,6 @@
 """Says where a run stands: a bar on a terminal, plain lines elsewhere."""
 
+import math
 import time
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 SHOWN = ("train/loss", "val/loss")
-LINE_EVERY_S = 5.0
+LINE_EVERY_S, DRAWN_EVERY_S = 5.0, 0.1
 
 
 class Display(AbstractContextManager["Display"]):
@@ -25,7 +26,7 @@ class Display(AbstractContextManager["Display"]):
     ) -> None:
         self.console, self.line_every_s = console or Console(stderr=True), line_every_s
         self.started = time.monotonic()
-        self.last_line = 0.0
+        self.last_shown = -math.inf
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         if self.console.is_terminal:
@@ -43,20 +44,27 @@ class Display(AbstractContextManager["Display"]):
         if self.bar:
             self.bar.stop()
 
+    @property
+    def due(self) -> bool:
+        """Whether what is not important would be shown now."""
+        every_s = DRAWN_EVERY_S if self.bar else self.line_every_s
+        return time.monotonic() - self.last_shown > every_s
+
     def show(self, words: str, share: float, *, important: bool = False) -> None:
         """Says where the run stands.
 
         Args:
             words: Stage, fold, epoch, scores.
             share: Share of the whole run that is done, from 0 to 1.
-            important: Whether plain output should say it even if the last line is recent.
+            important: Whether to say it even if the last words are recent.
         """
+        if not (important or self.due):
+            return
+        self.last_shown = time.monotonic()
         left = self._left(share)
         if self.bar and self.task is not None:
             self.bar.update(self.task, description=words, completed=share, left=left)
-            return
-        if important or time.monotonic() - self.last_line > self.line_every_s:
-            self.last_line = time.monotonic()
+        else:
             line = f"{words} · {share:.0%} {left}".rstrip()
             self.console.print(line, highlight=False, soft_wrap=True)
 
@@ -96,20 +104,24 @@ class ProgressCallback(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
     ) -> None:
-        """Moves the bar within an epoch."""
+        """Moves the bar within an epoch, as often as somebody can see it."""
+        if not self.display.due:
+            return
         done = (trainer.fit_loop.batch_idx + 1) / max(1, trainer.num_training_batches)
         self._show(trainer, trainer.current_epoch + done, important=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Says the scores of the epoch."""
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        self._show(trainer, trainer.current_epoch + 1, important=last)
+        if last or self.display.due:
+            self._show(trainer, trainer.current_epoch + 1, important=last)
 
     def _show(self, trainer: pl.Trainer, epochs: float, *, important: bool) -> None:
         if not trainer.is_global_zero:
             return
         total = max(1, trainer.max_epochs or 1)
-        scores = trainer.callback_metrics
+        latest = getattr(trainer.lightning_module, "latest", {})
+        scores = {**trainer.callback_metrics, **latest}
         task = getattr(trainer.lightning_module, "task", None)
         names = [*SHOWN, f"val/{task.monitor}"] if task else SHOWN
         shown = " ".join(f"{name} {float(scores[name]):.3f}" for name in names if name in scores)

@@ -1,0 +1,137 @@
+"""Delivers to the trackers of runs what they lack: a server was down, slow, or not yet there.
+
+polymodal sync last                            to the trackers that the run names
+polymodal sync --all --to mlflow tracker.mlflow.uri=http://host:5000
+polymodal sync last --to wandb tracker.wandb.mode=online      also sends what W&B wrote offline
+
+The run folder has everything, so it can be told again at any time; what a tracker has already is
+not sent twice. Without a run, the last one is meant.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from polymodal.cli.runs import add_folder, plain
+from polymodal.contracts.run import RunRecord
+from polymodal.errors import ConfigError, RunFailedError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal sync`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument(
+        "overrides", nargs="*", metavar="RUN", help="run ids, and options KEY=VALUE of trackers"
+    )
+    add_folder(parser)
+    parser.add_argument("--all", action="store_true", help="every run here")
+    parser.add_argument("--to", metavar="TRACKER,...", help="to these, whatever the runs name")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Delivers what is missing.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        The exit code: 1 if something could not be delivered.
+
+    Raises:
+        UserError: There is no such run or tracker, or an option cannot be used.
+    """
+    words = arguments.overrides
+    options = [word for word in words if "=" in word]
+    for word in options:
+        if word.partition(".")[0] != "tracker":
+            raise ConfigError(
+                f"sync takes no option {word!r}",
+                expected="options of trackers, such as tracker.mlflow.uri=http://host:5000",
+            )
+    folders = _folders(Path(arguments.runs), [w for w in words if "=" not in w], arguments.all)
+    options = [f"tracker=[{arguments.to}]", *options] if arguments.to else options
+    sys.path.insert(0, str(Path.cwd()))  # a project's own trackers
+    told = [one for folder in folders for one in _sync(folder, options, quiet=arguments.json)]
+    if arguments.json:
+        print(json.dumps(told, indent=1))
+    elif not told:
+        print("these runs name no tracker; --to names one")
+    return int(any("error" in one for one in told))
+
+
+def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
+    from polymodal.record.index import find_run, find_runs
+
+    if every and names:
+        raise ConfigError("--all means every run", remedy=f"leave out --all or {names[0]}")
+    if every:
+        return [one.path for one in reversed(find_runs(runs)[0])]
+    return [find_run(runs, name) for name in names or ["last"]]
+
+
+def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str, Any]]:
+    """Syncs one run; what came out, one entry a tracker."""
+    from polymodal.assemble.compose import change, load, project_packages
+    from polymodal.assemble.trackers import build_trackers, section_of, told_config
+    from polymodal.preflight.signatures import check_signatures
+    from polymodal.record.index import alive_or_killed, read_record
+
+    record = alive_or_killed(read_record(folder))
+    composed = change(load(folder / "config.yaml", record.experiment), options)
+    section = section_of(composed)  # maybe of a folder that somebody else has made
+    check_signatures({"tracker": section}, project_packages(Path.cwd()))
+    told = []
+    for name, tracker in build_trackers(section).items():
+        entry: dict[str, Any] = {"run": record.run_id, "tracker": name}
+        if record.status == "running":
+            entry["error"] = "it still runs; its trackers get their lines from it"
+        else:
+            entry |= _deliver(tracker, name, record, told_config(composed), folder, quiet=quiet)
+        told.append(entry)
+        if not quiet:
+            said = entry.get("error") or _words(entry)
+            where = sys.stderr if "error" in entry else sys.stdout
+            print(plain(f"{record.run_id} · {name} · {said}"), file=where)
+    return told
+
+
+def _deliver(
+    tracker: Any, name: str, record: RunRecord, config: Any, folder: Path, *, quiet: bool
+) -> dict[str, Any]:
+    from polymodal.record.trackers.delivery import deliver
+
+    try:
+        with _shown(f"{record.run_id} · {name}", quiet=quiet) as progress:
+            done = deliver(tracker, name, record, config, folder, progress)
+    except RunFailedError as error:
+        return {"error": str(error)}
+    return {"delivered": done.lines, "lines": done.held}
+
+
+def _words(entry: dict[str, Any]) -> str:
+    if not entry["delivered"]:
+        return f"has all {entry['lines']} lines"
+    return f"got {entry['delivered']} lines, has {entry['lines']} now"
+
+
+@contextlib.contextmanager
+def _shown(title: str, *, quiet: bool) -> Generator[Callable[[int, int], None]]:
+    """A bar on a terminal; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    page = Console(stderr=True)
+    if quiet or not page.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=page, transient=True) as bar:
+        task = bar.add_task(plain(title), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

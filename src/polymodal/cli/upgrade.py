@@ -1,0 +1,142 @@
+"""Rewrites YAML and Python of older releases for the installed ones.
+
+  polymodal upgrade configs/ src/           shows what would change, and why
+  polymodal upgrade configs/ src/ --write   changes it, all files or none
+  polymodal upgrade . --skip 'vendored/*' --json
+
+It knows what Lightning 1.0 to 2.x, torchmetrics 0.5 to 1.x, Hydra 1.0 to 1.3 and transformers have
+renamed, moved or taken away. Comments, order and formatting stay. What it cannot decide it lists
+and leaves alone. Afterwards every changed section is bound to the installed signatures.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from polymodal.preflight.upgrade.proof import Proof
+    from polymodal.preflight.upgrade.tree import Tree
+
+COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+SHOWN_NOTES = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal upgrade`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
+    parser.add_argument("--write", action="store_true", help="write the files, all or none")
+    parser.add_argument(
+        "--force", action="store_true", help="write over changes that are in no commit"
+    )
+    parser.add_argument(
+        "--skip", action="append", default=[], metavar="PATTERN", help="leave these paths out"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Upgrades and prints.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0, also where something is left to a person.
+    """
+    from polymodal.preflight.upgrade.proof import prove
+    from polymodal.preflight.upgrade.report import to_json
+    from polymodal.preflight.upgrade.tree import upgrade_tree
+    from polymodal.preflight.upgrade.write import write_tree
+
+    tree = upgrade_tree(arguments.paths, arguments.skip)
+    proof = prove(tree)
+    if arguments.json:
+        if arguments.write:
+            write_tree(tree, arguments.paths, arguments.force)
+        print(json.dumps(to_json(tree, proof, arguments.write), indent=1))
+        return 0
+    _print(tree, proof, with_diff=not arguments.write)
+    if arguments.write:
+        write_tree(tree, arguments.paths, arguments.force)
+        print(f"written: {_counted(len(tree.changed), 'file')}")
+    elif tree.changed:
+        print("nothing is written yet: --write does it")
+    return 0
+
+
+def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
+    from polymodal.cli.runs import console
+    from polymodal.preflight.upgrade.report import undecided
+
+    page = console()
+    if with_diff:
+        _print_diffs(page, tree)
+    _print_rules(page, tree)
+    left = undecided(tree)
+    if left:
+        page.print(f"{len(left)} left to you:", style="yellow", markup=False)
+    for path, change in left:
+        _say(page, f"{path}:{change.line}: {change.found}", change.note, change.rule)
+    for fault in tree.faults:
+        page.print(f"cannot be upgraded: {fault}", style="red", markup=False)
+    for path in tree.too_long:
+        page.print(f"not read: {path} is longer than any configuration", markup=False)
+    _print_proof(page, proof)
+    decided = len(tree.changes) - len(left)
+    files = f" in {_counted(len(tree.changed), 'file')}" if tree.changed else ""
+    words = f"{_counted(decided, 'change')}{files}, {len(left)} undecided"
+    page.print(words, style="bold", markup=False)
+
+
+def _print_diffs(page: "Console", tree: "Tree") -> None:
+    from rich.text import Text
+
+    from polymodal.preflight.upgrade.report import diff_lines
+
+    for one in tree.changed:
+        for line in diff_lines(one):
+            is_name = line.startswith(("---", "+++"))
+            page.print(Text(line, style="bold" if is_name else COLOURS.get(line[:1], "")))
+    if tree.changed:
+        page.print()
+
+
+def _print_rules(page: "Console", tree: "Tree") -> None:
+    from polymodal.preflight.upgrade.report import by_rule
+
+    for one in by_rule(tree):
+        places = f"{len(one.places)} in {one.files} files" if one.files > 1 else len(one.places)
+        page.print(f"{one.rule}: {places}", style="green", markup=False)
+        if one.reason:
+            page.print(f"  {one.reason}", style="dim", markup=False)
+        for note in one.notes[:SHOWN_NOTES]:
+            page.print(f"  note: {note}", markup=False)
+
+
+def _say(page: "Console", found: str, note: str, rule: str) -> None:
+    page.print(f"  {found}", markup=False)
+    page.print(f"    to do: {note} ({rule})", style="dim", markup=False)
+
+
+def _print_proof(page: "Console", proof: "Proof") -> None:
+    if not proof.count:
+        return
+    words = f"{proof.num_bound} of {proof.count} sections of the changed files bind"
+    colour = "green" if proof.num_bound == proof.count else "yellow"
+    page.print(f"proof: {words} to the installed signatures", style=colour, markup=False)
+    for one in proof.findings:
+        first, *rest = one.text().splitlines()
+        page.print(f"  does not bind: {first}", markup=False)
+        for line in rest:
+            page.print(f"  {line}", style="dim", markup=False)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,71 @@
+"""What the server says: JSON and bytes with what they are."""
+
+import gzip
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+WORTH_PACKING = 20_000  # bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer.
+
+    Args:
+        body: Its bytes.
+        kind: Its content type.
+        status: HTTP's number.
+        headers: Further headers.
+    """
+
+    body: bytes
+    kind: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def packed(self) -> "Answer":
+        """The same, compressed where that is worth it."""
+        if len(self.body) < WORTH_PACKING:
+            return self
+        headers = {**self.headers, "Content-Encoding": "gzip"}
+        return Answer(gzip.compress(self.body, 1, mtime=0), self.kind, self.status, headers)
+
+
+def as_json(value: Any, status: int = 200) -> Answer:
+    """Returns an answer in JSON.
+
+    Args:
+        value: Plain values, or JSON already.
+        status: HTTP's number.
+    """
+    text = value if isinstance(value, str) else to_json(value)
+    return Answer(text.encode(), status=status)
+
+
+def to_json(value: Any) -> str:
+    """Writes JSON that every browser reads: NaN and infinity, which JSON lacks, are null.
+
+    Args:
+        value: Plain values.
+
+    Example:
+        >>> to_json({"loss": float("nan")})
+        '{"loss": null}'
+    """
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,52 @@
+"""The files that the package brings: the page, its scripts, and the libraries it draws with."""
+
+import hashlib
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from polymodal.ui.answers import Answer
+
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+class Pages:
+    """The static files, read once."""
+
+    def __init__(self) -> None:
+        root = resources.files("polymodal.ui") / "static"
+        self.files = dict(_below(root, ""))
+        self._packed: dict[str, Answer] = {}
+
+    def get(self, name: str) -> Answer | None:
+        """Returns a file.
+
+        Args:
+            name: Its path below `static`; only names that are there are known.
+
+        Returns:
+            The answer, or None.
+        """
+        file = self.files.get(name)
+        if file is None:
+            return None
+        if name not in self._packed:
+            body = file.read_bytes()
+            etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+            headers = {"ETag": etag, "Cache-Control": "no-cache"}
+            kind = KINDS.get(name[name.rfind(".") :], "text/plain; charset=utf-8")
+            self._packed[name] = Answer(body, kind, headers=headers)
+        return self._packed[name]
+
+
+def _below(folder: Traversable, prefix: str) -> list[tuple[str, Traversable]]:
+    found: list[tuple[str, Traversable]] = []
+    for one in folder.iterdir():
+        name = prefix + one.name
+        found += _below(one, f"{name}/") if one.is_dir() else [(name, one)]
+    return found

@@ -1,0 +1,186 @@
+"""What takes a process of its own, started when it is asked for: reports, comparisons, trackio."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from polymodal.errors import RunError
+
+LIMIT_S = 900.0
+START_S = 60.0  # until trackio answers
+LOOPBACK = "127.0.0.1"
+SHOW_TRACKIO = (
+    "import sys, trackio; trackio.show(host='127.0.0.1', server_port=int(sys.argv[1]),"
+    " open_browser=False, share=False, mcp_server=False)"
+)
+ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID")
+
+
+class Programs:
+    """Processes that serve the page; all of them end with it."""
+
+    def __init__(self) -> None:
+        self._lock, self._trackio_lock = threading.Lock(), threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._reports: dict[Path, threading.Thread] = {}
+        self._failed: dict[Path, str] = {}
+        self._trackio: dict[Path, tuple[subprocess.Popen[str], str]] = {}
+        self._closed = False
+
+    def report(self, folder: Path) -> bool:
+        """Sees to it that the page of a run or study is there, and newer than its record.
+
+        Args:
+            folder: The folder of the run.
+
+        Returns:
+            Whether it is there; False while it is being made.
+
+        Raises:
+            RunError: It could not be made.
+        """
+        if _is_fresh(folder):
+            return True
+        with self._lock:
+            if (words := self._failed.pop(folder, None)) is not None:
+                raise RunError(words)
+            maker = self._reports.get(folder)
+            if maker is None or not maker.is_alive():
+                maker = threading.Thread(target=self._make, args=(folder,), daemon=True)
+                self._reports[folder] = maker
+                maker.start()
+        maker.join(timeout=0.5)
+        return False
+
+    def compare(self, folders: Sequence[Path], score: str | None) -> Any:
+        """Compares runs as `polymodal compare` does.
+
+        Args:
+            folders: Two or more.
+            score: Name of the score, such as `uar`; the runs' own by default.
+
+        Returns:
+            The comparisons as mappings.
+
+        Raises:
+            RunError: They cannot be compared.
+        """
+        words = ["compare", *map(str, folders), "--json", *([f"--score={score}"] if score else [])]
+        return json.loads(self._polymodal(words))
+
+    def trackio(self, database: Path) -> str:
+        """Starts trackio's own page, once a database.
+
+        Args:
+            database: Its folder.
+
+        Returns:
+            Its address.
+
+        Raises:
+            RunError: It does not start.
+        """
+        with self._trackio_lock:
+            process, address = self._trackio.get(database, (None, ""))
+            if process is not None and process.poll() is None:
+                return address
+            port = _free_port()
+            kept = {name: one for name, one in os.environ.items() if name not in ELSEWHERE}
+            with tempfile.TemporaryFile("w+") as log:
+                process = self._start(
+                    [sys.executable, "-c", SHOW_TRACKIO, str(port)],
+                    {**kept, "TRACKIO_DIR": str(database)},
+                    log,
+                )
+                _until_it_answers(process, port, log)
+            address = f"http://{LOOPBACK}:{port}/"
+            self._trackio[database] = process, address
+            return address
+
+    def close(self) -> None:
+        """Ends all of them."""
+        self._closed = True
+        for process in [*self._running]:
+            process.terminate()
+        for process in [*self._running]:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _make(self, folder: Path) -> None:
+        try:
+            self._polymodal(["report", str(folder)])
+        except RunError as error:
+            self._failed[folder] = error.found
+
+    def _polymodal(self, words: Sequence[str]) -> str:
+        process = self._start([sys.executable, "-m", "polymodal", *words], os.environ)
+        try:
+            out, said = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, said = process.communicate()
+        finally:
+            self._running.discard(process)
+        if process.returncode != 0:
+            told = said.strip().splitlines()[-3:] or [f"exit code {process.returncode}"]
+            raise RunError("\n".join(told).removeprefix("polymodal: "))
+        return out
+
+    def _start(
+        self, command: list[str], environment: Mapping[str, str], log: IO[str] | None = None
+    ) -> subprocess.Popen[str]:
+        if self._closed:
+            raise RunError("the server is ending")
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if log is None else log,
+            stderr=subprocess.PIPE if log is None else log,
+            text=True,
+            env=environment,
+            start_new_session=True,  # ctrl-C in the terminal is the server's: it ends them
+        )
+        self._running.add(process)
+        return process
+
+
+def _is_fresh(folder: Path) -> bool:
+    """Whether the page is newer than what it tells of."""
+    try:
+        made = (folder / "report.html").stat().st_mtime_ns
+        sources = [folder / name for name in ("run.json", "study.json")]
+        return all(made >= one.stat().st_mtime_ns for one in sources if one.exists())
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind((LOOPBACK, 0))
+        return int(one.getsockname()[1])
+
+
+def _until_it_answers(process: subprocess.Popen[str], port: int, log: IO[str]) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            socket.create_connection((LOOPBACK, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    process.kill()
+    process.wait()
+    log.seek(0)
+    last = log.read().strip().splitlines()[-1:] or ["it did not answer"]
+    raise RunError(f"trackio's page did not start: {last[0]}")

@@ -1,0 +1,238 @@
+"""What can be asked for, and what is answered."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from polymodal import __version__
+from polymodal.errors import RunError, UserError
+from polymodal.pages import html
+from polymodal.record.filters import check_known, matches, parse
+from polymodal.ui.answers import Answer, as_json
+from polymodal.ui.collection import Collection, Run
+from polymodal.ui.journal import read_points
+from polymodal.ui.options import Options
+from polymodal.ui.programs import Programs
+
+Query = Mapping[str, Sequence[str]]
+MOST_KEYS = 100  # columns, scores or runs of one question
+MOST_COMPARED = 12
+REPORT_FILES = {
+    ".html": "text/html; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+    ".tex": "text/plain; charset=utf-8",
+}
+# A report is from a run folder, which may be anybody's: it may show, and do nothing.
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+WAIT_STYLE = (
+    f"<style>{html.BASE} body {{ max-width: 34rem; padding-top: 18vh; }} "
+    "pre { white-space: pre-wrap; }</style>"
+)
+
+
+class Routes:
+    """The questions that the page asks.
+
+    Args:
+        roots: Folders of runs.
+
+    Raises:
+        RunError: A folder cannot be read.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.collection = Collection(roots)
+        self.options = Options(self.collection)
+        self.programs = Programs()
+        self.questions: Mapping[str, Callable[[Query], Answer]] = {
+            "/api/about": self.about,
+            "/api/runs": self.runs,
+            "/api/filter": self.filter,
+            "/api/options": lambda query: as_json(self.options.survey()),
+            "/api/columns": self.columns,
+            "/api/run": self.run,
+            "/api/points": self.points,
+            "/api/compare": self.compare,
+            "/trackio": self.trackio,
+        }
+
+    def answer(self, path: str, query: Query) -> Answer | None:
+        """Answers one question.
+
+        Args:
+            path: Of the address, decoded.
+            query: What follows it.
+
+        Returns:
+            The answer; None where there is no such question.
+
+        Raises:
+            UserError: What it asks for is not there, or it is not understood.
+        """
+        if path.startswith("/report/"):
+            return self.report(path.removeprefix("/report/"))
+        question = self.questions.get(path)
+        return None if question is None else question(query)
+
+    def about(self, query: Query) -> Answer:
+        """Which folders, which version, and whose database trackio could show."""
+        roots = self.collection.roots
+        return as_json(
+            {
+                "version": __version__,
+                "roots": [str(one) for one in roots],
+                "trackio": [place for place, one in enumerate(roots) if _database(one).is_dir()],
+            }
+        )
+
+    def runs(self, query: Query) -> Answer:
+        """What has changed since a version."""
+        since, most = _whole_number(query, "since"), _whole_number(query, "most")
+        return as_json(self.collection.since(since, _first(query, "instance") or "", most))
+
+    def filter(self, query: Query) -> Answer:
+        """Keys of the runs that words such as `status=failed` mean."""
+        filters = parse(list(query.get("word", ()))[:MOST_KEYS])
+        asks_config = any(one.asks_config for one in filters)
+        if asks_config:
+            self.options.wait()
+        runs = [*self.collection.runs.values()]
+        records = [one.record for one in runs]
+        configs = [self.options.config(one) if asks_config else {} for one in runs]
+        check_known([one.key for one in filters], records, configs)
+        kept = [
+            run.key
+            for run, config in zip(runs, configs, strict=True)
+            if matches(run.record, filters, config)
+        ]
+        return as_json({"keys": kept})
+
+    def columns(self, query: Query) -> Answer:
+        """Values of some options for all runs."""
+        return as_json(self.options.columns(list(query.get("key", ()))[:MOST_KEYS]))
+
+    def run(self, query: Query) -> Answer:
+        """All that is known of one run."""
+        run = self._run(query)
+        overrides = self.collection.file(run, "overrides.txt")
+        try:
+            words = overrides.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            words = []
+        return as_json(
+            {
+                "key": run.key,
+                "record": run.record.to_dict(),
+                "options": self.options.of(run),
+                "overrides": words[:MOST_KEYS],
+                "folder": str(self.collection.folder(run)),
+                "report": f"/report/{run.root}/{quote(run.folder)}/report.html",
+            }
+        )
+
+    def points(self, query: Query) -> Answer:
+        """New points of some scores of one run."""
+        path = self.collection.file(self._run(query), "metrics.jsonl")
+        names = list(query.get("name", ()))[:MOST_KEYS]
+        return as_json(read_points(path, _whole_number(query, "from"), names))
+
+    def compare(self, query: Query) -> Answer:
+        """Whether the difference of some runs is more than chance."""
+        keys = list(dict.fromkeys(query.get("key", ())))
+        if not 2 <= len(keys) <= MOST_COMPARED:
+            raise RunError(f"{len(keys)} runs", expected=f"2 to {MOST_COMPARED} of them")
+        folders = [self.collection.folder(self.collection.find(key)).resolve() for key in keys]
+        return as_json({"comparisons": self.programs.compare(folders, _first(query, "score"))})
+
+    def trackio(self, query: Query) -> Answer:
+        """Sends the browser to trackio's own page."""
+        place = _whole_number(query, "root")
+        roots = self.collection.roots
+        database = _database(roots[place]) if place < len(roots) else Path()
+        if place >= len(roots) or not database.is_dir():
+            raise RunError("trackio has no database here", remedy="run with tracker=trackio")
+        address = self.programs.trackio(database)
+        return Answer(b"", "text/plain", 303, {"Location": address})
+
+    def report(self, rest: str) -> Answer | None:
+        """A file of a run's report: `ROOT/FOLDER/report.html` or `ROOT/FOLDER/tables/...`."""
+        root, _, rest = rest.partition("/")
+        folder, _, name = rest.partition("/")
+        run = self.collection.find(f"{root}/{folder}")
+        path = self.collection.file(run, name)
+        kind = REPORT_FILES.get(path.suffix)
+        is_page = name == "report.html"
+        is_table = path.parent.name == "tables" and name.count("/") == 1 and path.suffix != ".html"
+        if kind is None or not (is_page or is_table):
+            return None
+        headers = {"Content-Security-Policy": REPORT_POLICY}
+        if is_page:
+            try:
+                if not self.programs.report(self.collection.folder(run).resolve()):
+                    return _waiting(run, {**headers, "Refresh": "1"})
+            except RunError as error:
+                return _failed(run, error, headers)
+        try:
+            return Answer(path.read_bytes(), kind, headers=headers)
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Ends what was started."""
+        self.programs.close()
+
+    def _run(self, query: Query) -> Run:
+        return self.collection.find(_first(query, "key") or "")
+
+
+def refused(error: UserError) -> Answer:
+    """Returns what a question that cannot be answered gets.
+
+    Args:
+        error: Why.
+    """
+    told = {"error": error.found, "expected": error.expected, "remedy": error.remedy}
+    return as_json(told, status=400)
+
+
+def _waiting(run: Run, headers: Mapping[str, str]) -> Answer:
+    body = (
+        f"<p>The report of <b>{html.safe(run.record.name)}</b> is being made. "
+        "It takes some seconds, and then appears here.</p>"
+    )
+    return _small_page("Report", body, headers, 200)
+
+
+def _failed(run: Run, error: RunError, headers: Mapping[str, str]) -> Answer:
+    body = (
+        f"<p>The report of <b>{html.safe(run.record.name)}</b> could not be made:</p>"
+        f"<pre>{html.safe(error.found)}</pre><p>Load this page anew to try again.</p>"
+    )
+    return _small_page("No report", body, headers, 500)
+
+
+def _small_page(title: str, body: str, headers: Mapping[str, str], status: int) -> Answer:
+    head = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+    text = f"{head}{WAIT_STYLE}<body>{body}</body></html>"
+    return Answer(text.encode(), REPORT_FILES[".html"], status, headers)
+
+
+def _database(root: Path) -> Path:
+    """Where the tracker writes: see `record.trackers.trackio`."""
+    return Path(os.environ.get("TRACKIO_DIR") or root.resolve() / ".trackio")
+
+
+def _first(query: Query, name: str) -> str | None:
+    return next(iter(query.get(name, ())), None)
+
+
+def _whole_number(query: Query, name: str) -> int:
+    text = _first(query, name) or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise RunError(f"{name}={text[:40]!r}", expected="a number from 0 on")
+    return int(text)
