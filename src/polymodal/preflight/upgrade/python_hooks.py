@@ -89,11 +89,11 @@ def _tell_of_optimisers(source: Source, old: cst.ClassDef) -> None:
 
 
 def _has_frequency(node: cst.CSTNode) -> bool:
-    keys = {source_key(one) for one in getattr(node, "elements", ())}
+    keys = {_key(one) for one in getattr(node, "elements", ())}
     return {"optimizer", "frequency"} <= keys
 
 
-def source_key(element: cst.CSTNode) -> object:
+def _key(element: cst.CSTNode) -> object:
     """Returns the key of an element of a mapping, where it is written out."""
     key = getattr(element, "key", None)
     return key.evaluated_value if isinstance(key, cst.SimpleString) else None
