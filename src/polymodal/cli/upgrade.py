@@ -65,7 +65,8 @@ def main(arguments: argparse.Namespace) -> int:
     _print(tree, proof, with_diff=not arguments.write)
     if arguments.write:
         write_tree(tree, arguments.paths, arguments.force)
-        print(f"written: {_counted(len(tree.changed), 'file')}")
+        if tree.changed:
+            print(f"written: {_counted(len(tree.changed), 'file')}")
     elif tree.changed:
         print("nothing is written yet: --write does it")
     return 0
