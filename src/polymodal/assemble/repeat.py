@@ -14,15 +14,15 @@ from polymodal.record.environment import code_state, versions
 from polymodal.record.index import read_record
 
 
-def recorded(name: str, overrides: Sequence[str]) -> tuple[RunRecord, Composed]:
-    """Returns the record of a run and the configuration that begins it anew.
+def recorded(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, Composed]:
+    """Returns a run and the configuration that begins it anew.
 
     Args:
         name: Run id, its beginning, a path, or `last`.
         overrides: Changes to its configuration.
 
     Returns:
-        The record, and the configuration.
+        Its folder, its record, and the configuration.
 
     Raises:
         UserError: There is no such run, it is a test, a vote or a study, or an override cannot be
@@ -38,7 +38,7 @@ def recorded(name: str, overrides: Sequence[str]) -> tuple[RunRecord, Composed]:
         )
     with open_dict(composed.config):
         composed.config["resume"] = None
-    return record, replace(composed, overrides=(*_overridden(path), *overrides))
+    return path, record, replace(composed, overrides=(*_overridden(path), *overrides))
 
 
 def _overridden(path: Path) -> list[str]:

@@ -92,14 +92,15 @@ def _repeat(arguments: argparse.Namespace) -> int:
     prepare(Path.cwd())
     from polymodal.assemble.repeat import changed_results, changes_since, recorded
     from polymodal.assemble.runner import run_experiment
-    from polymodal.cli.start import checked
+    from polymodal.cli.start import checked_stored
     from polymodal.cli.summary import print_outcome
 
-    record, composed = recorded(arguments.again or arguments.source, arguments.overrides)
+    path, record, composed = recorded(arguments.again or arguments.source, arguments.overrides)
+    config = checked_stored(composed, path)
     for line in changes_since(record):
         print(f"warning: {line}", file=sys.stderr)
     how = "again" if arguments.again else "from"
-    outcome = run_experiment(composed, checked(composed), notes={how: record.run_id})
+    outcome = run_experiment(composed, config, notes={how: record.run_id})
     if outcome is not None:
         print_outcome(outcome)
         if arguments.again:

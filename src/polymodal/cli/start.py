@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polymodal.errors import ConfigError
+
 if TYPE_CHECKING:
     from polymodal.assemble.compose import Composed
 
@@ -62,6 +64,32 @@ def checked(composed: "Composed") -> dict[str, Any]:
     check_fast(composed, report)
     refuse(report)
     return composed.resolved()
+
+
+def checked_stored(composed: "Composed", run: Path) -> dict[str, Any]:
+    """Checks the configuration of a recorded run; of an older release it says what to do.
+
+    Args:
+        composed: The configuration.
+        run: The run's folder.
+
+    Returns:
+        Plain types.
+
+    Raises:
+        ConfigError: With some lines for every fault.
+    """
+    try:
+        return checked(composed)
+    except ConfigError as error:
+        from polymodal.preflight.upgrade.own import is_outdated
+
+        if not is_outdated(run):
+            raise
+        remedy = f"polymodal upgrade {run} --write"
+        raise ConfigError(
+            f"an earlier polymodal recorded this run\n{error}", remedy=remedy
+        ) from None
 
 
 def composed_and_checked(overrides: Sequence[str]) -> tuple["Composed", dict[str, Any]]:

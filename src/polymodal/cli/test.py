@@ -46,11 +46,12 @@ def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
 
     prepare(Path.cwd())
     from polymodal.assemble.reuse import apply_run, stored
-    from polymodal.cli.start import checked
+    from polymodal.cli.start import checked_stored
     from polymodal.cli.summary import print_outcome
 
     source, composed = stored(arguments.run, arguments.overrides)
-    outcome = apply_run(source, composed, checked(composed), kind=kind, out=out)
+    config = checked_stored(composed, source)
+    outcome = apply_run(source, composed, config, kind=kind, out=out)
     if outcome is not None:
         print_outcome(outcome)
     return 0

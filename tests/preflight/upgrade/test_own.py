@@ -30,10 +30,12 @@ def last(stored: Path) -> Path:
     return max(one for one in stored.parent.iterdir() if one.is_dir() and one != stored)
 
 
-def test_a_stored_run_is_carried_forward_shown_and_tested(stored, polymodal):
+def test_a_stored_run_is_carried_forward_shown_and_tested(stored, polymodal, workplace):
     code, _, error = polymodal("test", stored.name)
     assert code == 2, "a run that needs no upgrade belongs into another test"
     assert "task.monitor" in error
+    assert f"to do: polymodal upgrade {stored.relative_to(workplace)} --write" in error
+    assert polymodal("run", "--again", stored.name)[2].endswith(error[-40:])
     code, out, _ = polymodal("upgrade", str(stored), "--write")
     assert code == 0
     assert "1 change in 1 file, 0 undecided" in out

@@ -60,6 +60,16 @@ def is_run(folder: Path) -> bool:
     return (folder / "run.json").is_file() and (folder / "config.yaml").is_file()
 
 
+def is_outdated(folder: Path) -> bool:
+    """Tells whether an earlier release recorded a run in a form that is no longer read.
+
+    Args:
+        folder: The run's folder.
+    """
+    path = folder / "config.yaml"
+    return bool(rewrite_run(path.read_text(encoding="utf-8"), path).changes)
+
+
 def rewrite_run(text: str, path: Path) -> Rewritten:
     """Carries a file of a run folder forward.
 
