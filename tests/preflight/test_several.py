@@ -85,7 +85,7 @@ def test_an_override_of_a_removed_option_says_what_takes_its_place(polymodal):
     code, out, _ = polymodal("check", "trainer.gpus=1", *SMALL)
     assert code == 2
     assert "removed in Lightning 2.0" in out
-    assert "trainer.devices=N" in out
+    assert "devices: N" in out
 
 
 def test_a_study_is_checked_with_the_lines_of_its_file(workplace, shape_checks_off):

@@ -123,7 +123,7 @@ class Lines:
 
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_every_so_many_updates_are_logged_with_the_rate_that_they_used(experiment, accumulated):
-    options = {"log_every_n_steps": 3, "max_epochs": 1, "accumulate_grad_batches": accumulated}
+    options = {"log_every_n_steps": 5, "max_epochs": 1, "accumulate_grad_batches": accumulated}
     some = in_pairs(experiment, **options)
     losses, rates, shown = [], [], []
 
@@ -142,7 +142,11 @@ def test_every_so_many_updates_are_logged_with_the_rate_that_they_used(experimen
     trainer.fit(some.module(fold), some.loader(fold, "train", training=True), None)
     assert len(losses) > 8
     lines = [line for line in writer.kept if "train/lr" in line[2]]
-    due = list(range(2, len(rates), 3))
+    due = list(range(4, len(rates), 5))
+    assert due[-1] < len(rates) - 1
+    due.append(len(rates) - 1)  # the end of an epoch is always there
+    norms = [line for line in writer.kept if "train/grad_norm" in line[2]]
+    assert [(step, epoch) for step, epoch, _ in norms] == [(step, 0) for step in due]
     assert [(step, epoch) for step, epoch, _ in lines] == [(step, 0) for step in due]
     for step, _, scores in lines:
         last = min((step + 1) * accumulated, len(losses)) - 1

@@ -95,7 +95,9 @@ def _vectors(
     half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
     with torch.inference_mode(), half:
         encoded = encoder(sequences.Sequence(values, mask))
-    kept = [row[real].float() for row, real in zip(encoded.values, encoded.valid_mask, strict=True)]
+    # Copied at once: to take the rows apart on a GPU would wait for it once a row.
+    rows = zip(encoded.values.cpu(), encoded.valid_mask.cpu(), strict=True)
+    kept = [row[real].float() for row, real in rows]
     if pooling == "mean":
         kept = [one.mean(dim=0, keepdim=True) for one in kept]
-    return [one.cpu().numpy() for one in kept]
+    return [one.numpy() for one in kept]

@@ -1,7 +1,8 @@
 """Several utterances at once, of like length, while threads read the next ones.
 
-In this process, with all of its threads: processes of their own, each with the threads of torch,
-would stand in one another's way, and on a GPU each would need a model of its own.
+One thread computes the next batch while the caller stores the last one. It is in this process and
+has all of its threads: processes of their own would stand in one another's way, and on a GPU each
+would need a model of its own.
 """
 
 from collections import deque
@@ -13,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from polymodal.encoders.extractor import BatchedExtractor
+from polymodal.errors import DataError
 from polymodal.features.outputs import checked, unusable
 from polymodal.features.survey import Missing
 
 BATCHES_AHEAD = 2
+# What could be computed of a batch, and the first failure.
+Computed = tuple[list[tuple[Missing, npt.NDArray[np.float32]]], DataError | None]
 
 
 def in_batches(
@@ -35,17 +39,19 @@ def in_batches(
     Raises:
         DataError: An utterance cannot be read or computed; the others of its batch come first.
     """
-    waiting: deque[tuple[list[Missing], list[Future[Any]]]] = deque()
-    pool = ThreadPoolExecutor(num_threads)
+    waiting: deque[Future[Computed]] = deque()
+    readers, computer = ThreadPoolExecutor(num_threads), ThreadPoolExecutor(1)
     try:
         for batch in grouped(missing, extractor.most_at_once):
-            waiting.append((batch, [pool.submit(one.raw) for one in batch]))
+            reads = [readers.submit(one.raw) for one in batch]
+            waiting.append(computer.submit(_computed, batch, reads, extractor))
             if len(waiting) > BATCHES_AHEAD:
-                yield from _computed(*waiting.popleft(), extractor)
+                yield from _given(waiting.popleft())
         while waiting:
-            yield from _computed(*waiting.popleft(), extractor)
+            yield from _given(waiting.popleft())
     finally:
-        pool.shutdown(cancel_futures=True)
+        readers.shutdown(cancel_futures=True)
+        computer.shutdown(cancel_futures=True)
 
 
 def grouped(missing: Iterable[Missing], most_at_once: int) -> list[list[Missing]]:
@@ -73,9 +79,17 @@ def grouped(missing: Iterable[Missing], most_at_once: int) -> list[list[Missing]
     return batches
 
 
+def _given(computed: Future[Computed]) -> Iterator[tuple[Missing, npt.NDArray[np.float32]]]:
+    """What could be computed of a batch, then the first failure if there is one."""
+    rows, failure = computed.result()
+    yield from rows
+    if failure is not None:
+        raise failure
+
+
 def _computed(
     batch: list[Missing], reads: Sequence[Future[Any]], extractor: BatchedExtractor
-) -> Iterator[tuple[Missing, npt.NDArray[np.float32]]]:
+) -> Computed:
     raws = [read.result() for read in reads]
     try:
         arrays = [checked(one, extractor) for one in extractor.many(raws)]
@@ -83,16 +97,12 @@ def _computed(
         if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
             raise
     else:
-        yield from zip(batch, arrays, strict=True)
-        return
+        return list(zip(batch, arrays, strict=True)), None
     # One by one, so that the error names the utterance; those that work come before it.
-    failures = []
+    rows, failures = [], []
     for one, raw in zip(batch, raws, strict=True):
         try:
-            values = checked(extractor(raw), extractor)
+            rows.append((one, checked(extractor(raw), extractor)))
         except Exception as error:
             failures.append(unusable(one.ids[0], extractor, error))
-        else:
-            yield one, values
-    if failures:
-        raise failures[0]
+    return rows, failures[0] if failures else None

@@ -298,11 +298,19 @@ def _idle(context: Context, sources: set[Any]) -> Iterator[tuple[str, bool, str]
     unread = bool(sources) and "audio" not in sources
     for name in ("cache_mb", "channels"):
         yield f"data.{name}", unread, "no encoder reads audio"
-    yield "data.timeout_s", data.get("num_workers") == 0, "data.num_workers=0 starts no workers"
+    workers = data.get("num_workers")
+    none = workers == 0 or (workers == "auto" and _usual_workers(context) == 0)
+    yield "data.timeout_s", none, f"data.num_workers={workers} starts no workers here"
     chosen = bool(selection.get("grid") or selection.get("out_of_fold"))
     yield "selection.score", not chosen, "nothing is chosen: there is no selection.grid"
     yield "test_subsets", len(encoders) == 1, "there is one modality"
     yield "part", True, "it is for `polymodal test` and `polymodal predict`"
+
+
+def _usual_workers(context: Context) -> int:
+    from polymodal.data.loaders import usual_workers
+
+    return usual_workers(str((context.config.get("trainer") or {}).get("accelerator")))
 
 
 def _callbacks(context: Context) -> list[tuple[str, Mapping[str, Any]]]:

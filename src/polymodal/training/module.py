@@ -204,18 +204,17 @@ class TrainingModule(pl.LightningModule):
         return loss
 
     def _log_step(self, loss: Tensor, batch_idx: int) -> None:
-        """Logs what is to be written; at the end of an epoch so that callbacks can read it.
+        """Writes every so many updates and at the end of an epoch, when callbacks can read it, too.
 
         In between, Lightning's own `log` would take many times as long as what it writes.
         """
         updates = (batch_idx + 1) % int(getattr(self.trainer, "accumulate_grad_batches", 1)) == 0
-        if self.trainer.is_last_batch:
-            self.latest = {}
-            self.log_dict({"train/loss": loss, **self._rates()}, sync_dist=True, batch_size=1)
-        elif updates and self._is_due():
+        if self.trainer.is_last_batch or (updates and self._is_due()):
             mean: Tensor = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
             self.latest = {"train/loss": mean.item(), **self._rates()}
             self._write(self.latest)
+        if self.trainer.is_last_batch:
+            self.log_dict(self.latest, batch_size=1, logger=False)
 
     def _is_due(self) -> bool:
         every = int(getattr(self.trainer, "log_every_n_steps", 1))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pytorch_lightning.__version__ import version
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -155,13 +155,11 @@ class _Group:
             torch.autograd.backward(these.sum())
             losses[places] = these.detach().cpu()
         self._check(losses, batches, epoch, number)
+        step = epoch * self.num_batches + number
+        if (step + 1) % self.plan.log_every == 0 or number == self.num_batches - 1:
+            self._note(losses, step, epoch)
         if self.plan.max_norm:
             self._clip(self.plan.max_norm)
-        step = epoch * self.num_batches + number
-        if (step + 1) % self.plan.log_every == 0:
-            rate = self.optimizer.param_groups[0]["lr"]
-            for one, loss in zip(self.learners, losses.tolist(), strict=True):
-                one.note({"train/loss": loss, "train/lr": rate}, step, epoch)
         self.optimizer.step()
         self.schedule.step()
         return np.array([self.frames.counts(one) for one in rows])
@@ -178,14 +176,24 @@ class _Group:
             f"{', '.join(ids)}; try a smaller optimizer.lr or trainer.gradient_clip_val=1"
         )
 
+    def _note(self, losses: Tensor, step: int, epoch: int) -> None:
+        """Notes what the module writes: the loss and the rate, and the gradient's norm."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        norms = _norms(self._gradients()).tolist()
+        for one, loss, norm in zip(self.learners, losses.tolist(), norms, strict=True):
+            one.note({"train/loss": loss, "train/lr": rate}, step, epoch)
+            one.note({"train/grad_norm": norm}, step, epoch)
+
     def _clip(self, max_norm: float) -> None:
         """Clips the gradient of each learner by its own norm."""
-        gradients = [one.grad for one in self.stack.parameters.values() if one.grad is not None]
-        flat = [one.reshape(len(self.learners), -1) for one in gradients]
-        norms = torch.stack([one.norm(dim=1) for one in flat]).norm(dim=0)
-        factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-        for gradient in flat:
+        gradients = self._gradients()
+        factors = (max_norm / (_norms(gradients) + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
             gradient *= factors[:, None]
+
+    def _gradients(self) -> list[Float[Tensor, "head _"]]:
+        gradients = [one.grad for one in self.stack.parameters.values() if one.grad is not None]
+        return [one.reshape(len(self.learners), -1) for one in gradients]
 
     def _validate(self) -> list[dict[str, float]]:
         parts = [one.validation for one in self.learners if one.validation]
@@ -215,6 +223,10 @@ class _Group:
                 if torch.is_tensor(value) and value.shape == whole.shape:
                     state[key] = value[places]
         self.stack.keep(places)
+
+
+def _norms(gradients: Sequence[Float[Tensor, "head _"]]) -> Float[Tensor, " head"]:
+    return torch.stack([one.norm(dim=1) for one in gradients]).norm(dim=0)
 
 
 def _frames(
