@@ -226,7 +226,8 @@ class _Group:
 
 
 def _norms(gradients: Sequence[Float[Tensor, "head _"]]) -> Float[Tensor, " head"]:
-    return torch.stack([one.norm(dim=1) for one in gradients]).norm(dim=0)
+    norms: Tensor = torch.stack([one.norm(dim=1) for one in gradients]).norm(dim=0)
+    return norms
 
 
 def _frames(
