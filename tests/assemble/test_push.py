@@ -110,6 +110,19 @@ def test_a_folder_of_somebody_else_is_left_alone(polymodal, last, workplace):
     assert "holds something else" in error
     assert [one.name for one in (workplace / "mine").iterdir()] == ["thesis.tex"]
     assert polymodal("push", "last", "new")[0] == polymodal("push", "last", "new")[0] == 0
+    assert polymodal("push", "new", "new")[0] == 2
+    (workplace / "new" / "LICENSE").write_text("mine")
+    assert "LICENSE, which push did not write" in polymodal("push", "last", "new")[2]
+    assert (workplace / "new" / "LICENSE").read_text() == "mine"
+
+
+def test_an_earlier_push_is_replaced_from_within(polymodal, last, workplace, monkeypatch):
+    assert polymodal("push", "last", "new")[0] == 0
+    monkeypatch.chdir(workplace / "new")
+    monkeypatch.setenv("POLYMODAL_RUNS", str(workplace / "runs"))
+    code, _, error = polymodal("push", "last", ".")
+    assert code == 0, error
+    assert (workplace / "new" / "model.safetensors").is_file()
 
 
 def test_without_a_token_nothing_is_uploaded_nor_written(polymodal, last, workplace, monkeypatch):
@@ -124,6 +137,11 @@ def test_paths_and_rows_do_not_go_along_and_secrets_are_redacted():
     words = ["experiment=sample/text", "corpus.root=/home/me/data", "+split.speakers=[anna,bert]"]
     text = compose([*words, "+corpus.where=speaker", f"+data.token={SECRET}"]).text()
     config, asked = portable(text)
+    places = {"file": "m.csv", "speaker": "Alice", "a.b": "/x", "list": ["/home/me/a.pt"]}
+    more = portable(json.dumps({"corpus": places, "split": {"file": "runs/f.json"}}))
+    assert more[1] == ["corpus.file", "corpus.speaker", "corpus.a.b", "split.file"]
+    assert "Alice" not in json.dumps(more[0])
+    assert portable(json.dumps({"encoder": {"a": ["/home/me"]}}))[0]["encoder"]["a"] == "???"
     assert asked == ["corpus.root"]
     assert config["corpus"]["root"] == "???"
     assert config["corpus"]["classes"]

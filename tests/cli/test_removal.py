@@ -59,7 +59,9 @@ def test_only_what_is_listed_is_deleted(polymodal, runs):
     assert left(runs) == EVERY - {"alone"}
 
 
-@pytest.mark.parametrize(("answer", "gone"), [("y\n", {"alone"}), ("\n", set()), ("no\n", set())])
+@pytest.mark.parametrize(
+    ("answer", "gone"), [("y\n", {"alone"}), ("\n", set()), ("no\n", set()), ("\x04", set())]
+)
 def test_it_is_asked(polymodal, runs, monkeypatch, answer, gone):
     ours, theirs = pty.openpty()
     os.write(ours, answer.encode())
@@ -71,10 +73,12 @@ def test_it_is_asked(polymodal, runs, monkeypatch, answer, gone):
 
 
 def test_everything_is_never_meant(polymodal, runs):
-    for words in (["--delete", "--yes"], ["--archive"], ["alone", "--delete", "--archive"]):
+    empty = ["", "--delete", "--yes"]  # of a variable that is not set
+    both = ["alone", "--delete", "--archive"]
+    for words in (["--delete", "--yes"], ["--archive"], both, empty, [*empty, "alone"]):
         code, _, error = polymodal("runs", *words)
         assert code == 2, words
-        assert "which runs" in error or "one of them" in error
+        assert "which runs" in error or "one of them" in error or "empty word" in error
     assert left(runs) == EVERY
 
 
@@ -123,6 +127,54 @@ def test_a_run_goes_into_the_archive_and_comes_back(polymodal, runs):
     assert list((runs / "archive").iterdir()) == []
     assert {path: path.read_bytes() for path in before} == before
     assert "nothing is archived" in polymodal("runs", "--archived")[1]
+
+
+def test_links_that_lead_out_come_back_as_links(polymodal, runs):
+    """Weights & Biases leaves one to an absolute path in every run folder."""
+    (runs / "alone" / "log").symlink_to("/nowhere/debug.log")
+    assert polymodal("runs", "alone", "--archive", "--yes")[0] == 0
+    code, _, error = polymodal("runs", "--restore", "alone")
+    assert code == 0, error
+    assert os.readlink(runs / "alone" / "log") == "/nowhere/debug.log"
+
+
+def test_what_was_not_unpacked_whole_leaves_its_archive(polymodal, runs, monkeypatch):
+    polymodal("runs", "alone", "--archive", "--yes")
+    read = removal.read_record
+
+    def lose(folder):
+        (folder / "run.json").rename(folder / "kept")
+        (folder / "kept").rename(folder / "run.json")
+        (folder / "checkpoints" / "last.ckpt").write_bytes(b"half")
+        return read(folder)
+
+    monkeypatch.setattr(removal, "read_record", lose)
+    code, _, error = polymodal("runs", "--restore", "alone")
+    assert code == 2
+    assert "as it is" in error
+    assert (runs / "archive" / "alone.tar.gz").is_file()
+    assert not (runs / "alone").exists()
+
+
+def test_unpacking_is_left_alone_by_who_deletes(polymodal, runs):
+    (runs / f"{removal.COMING}1").mkdir()
+    (runs / f"{removal.GOING}1").mkdir()
+    assert polymodal("runs", "alone", "--delete", "--yes")[0] == 0
+    assert (runs / f"{removal.COMING}1").is_dir()
+    assert not (runs / f"{removal.GOING}1").exists()
+
+
+def test_a_run_that_was_resumed_while_it_was_asked_stays(polymodal, runs, monkeypatch):
+    def resume(question, arguments):
+        record = {"run_id": "alone", "status": "running", "host": host()}
+        (runs / "alone" / "run.json").write_text(json.dumps(record))
+        return True
+
+    monkeypatch.setattr("polymodal.cli.removal._is_confirmed", resume)
+    code, _, error = polymodal("runs", "alone", "--delete")
+    assert code == 2
+    assert "is running" in error
+    assert (runs / "alone" / "run.json").is_file()
 
 
 def test_a_damaged_or_foreign_archive_is_refused_and_stays(polymodal, runs, workplace):

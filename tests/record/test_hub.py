@@ -1,6 +1,7 @@
 """Uploading: only with a token, and what the Hub refuses is said. Nothing here goes out."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,12 +12,16 @@ from polymodal.record.hub import connect, upload
 class Hub:
     """Takes what would go out."""
 
-    def __init__(self, fault=None):
-        self.fault, self.told = fault, []
+    def __init__(self, fault=None, private=None):
+        self.fault, self.private, self.told = fault, private, []
 
     def create_repo(self, name, **options):
         self.told.append((name, options))
+        self.private = options["private"] if self.private is None else self.private
         return f"https://hub.invalid/{name}"
+
+    def repo_info(self, name):
+        return SimpleNamespace(private=self.private)
 
     def upload_folder(self, **options):
         if self.fault:
@@ -49,6 +54,14 @@ def test_a_folder_goes_out_private_unless_asked(tmp_path, public):
     (_, made), sent = hub.told
     assert made == {"private": not public, "exist_ok": True}
     assert (sent["repo_id"], sent["folder_path"]) == ("me/model", str(tmp_path))
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_what_is_there_already_is_not_opened_nor_closed_unasked(tmp_path, public):
+    hub = Hub(private=public)
+    with pytest.raises(ConfigError, match="as it was before"):
+        upload(hub, tmp_path, "me/model", public=public)
+    assert len(hub.told) == 1
 
 
 def test_a_hub_that_refuses_costs_nothing(tmp_path):

@@ -5,6 +5,7 @@ import pickle
 import sys
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,38 @@ def test_no_step_waits_for_a_tracker_and_all_is_told_in_the_end(start, where):
         mirror.finish("finished", {})
     assert tracker.calls == ["start", *["log"] * 100, "finish finished"]
     assert (mirror.num_told, mirror.num_logged) == (100, 100)
+
+
+def test_a_resumed_run_tells_a_remote_tracker_what_it_lacks_before_what_comes(tmp_path, start):
+    lines = [json.dumps({"step": step, "x": float(step)}) for step in range(6)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    told, ended = [], []
+
+    class Server:
+        remote = True
+
+        def start(self, start):
+            return 2  # lines that it has
+
+        def log(self, scores, step):
+            told.append(step)
+
+        def finish(self, status, scores):
+            ended.append(status)
+
+    mirror = Mirror(Server())
+    mirror.start(replace(start, num_lines=6))
+    for step in (6, 7, 8):
+        mirror.log({"x": 1.0}, step)
+    mirror.finish("finished", {})
+    assert (told, ended) == ([2, 3, 4, 5, 6, 7, 8], ["finished"])
+
+
+def test_a_password_in_an_address_is_not_in_the_warning(start):
+    mirror = Mirror(Broken("start", error=ConnectionError("http://me:secretpw99@host/api is down")))
+    with pytest.warns(UserWarning, match="failed") as caught:
+        mirror.start(start)
+    assert "secretpw99" not in str(caught[0].message)
 
 
 @pytest.mark.parametrize("remote", [True, False])

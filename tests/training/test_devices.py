@@ -60,3 +60,19 @@ def test_dp_is_refused_and_ddp_named():
     with pytest.raises(ConfigError, match=r"use trainer.strategy=ddp"):
         resolve_strategy("dp", "gpu", find_unused=False)
     assert resolve_strategy("auto", "cpu", find_unused=False) == "auto"
+
+
+@pytest.mark.parametrize(("devices", "nodes"), [(2, 1), ("2", 1), ([0, 1], 1), (-1, 1), (1, 2)])
+def test_with_several_devices_auto_may_leave_parameters_without_a_gradient(
+    monkeypatch, devices, nodes
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    chosen = resolve_strategy("auto", "cpu", find_unused=True, devices=devices, num_nodes=nodes)
+    assert chosen._ddp_kwargs["find_unused_parameters"]
+
+
+def test_auto_on_cuda_speaks_nccl(monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    strategy = resolve_strategy("ddp", "auto", find_unused=True)
+    assert strategy.process_group_backend == "nccl"

@@ -5,7 +5,6 @@ transcript, audio, prediction, id of a corpus, host, command or path of this mac
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,6 @@ from polymodal.assemble.selection import chosen
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import ConfigError, RunError
 from polymodal.pages.cards import About, data_card, model_card
-from polymodal.record.configs import leaves
 from polymodal.record.folder import write_record
 from polymodal.record.index import read_record
 from polymodal.record.redaction import redact
@@ -29,9 +27,14 @@ from polymodal.training.checkpoints import read_checkpoint, write_weights
 
 FORMAT = 1
 NOTE = "config.json"
+WRITTEN = {
+    *(WEIGHTS, NOTE, "folds", "selection.json", "config.yaml", "run.json"),
+    *("README.md", "data_card.md"),
+}
 # Sections that say where things are here or whom to tell, and those that name rows of a corpus.
 LEFT_OUT = ("paths", "tracker", "alert", "resume", "hydra")
 OF_ROWS = ("corpus", "split")
+OF_HERE = ("corpus.root", "corpus.file", "corpus.speaker", "corpus.prepared", "split.file")
 KEPT_LISTS = ("classes", "values", "labels", "groups", "disjoint")
 KEPT_DATA = (
     *("fingerprint", "rows", "speakers", "classes", "refused", "handled", "leaks", "folds"),
@@ -73,6 +76,9 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> P
     if record.kind != "run":
         raise RunError(f"{record.run_id} is a {record.kind}", expected="a run that was trained")
     _refuse_occupied(target)
+    target = target.resolve()
+    if run.resolve() == target:
+        raise ConfigError(f"{target} is what is to be pushed", remedy="name a new folder")
     places = stored_places(run)
     weights = [read_checkpoint(place.trained) for place in places]
     config, asked = portable(load(run / "config.yaml", record.experiment).text())
@@ -95,7 +101,7 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> P
             _write(beside, "README.md", model_card(page, config, about))
             _write(beside, "data_card.md", data_card(page, config, about))
             if target.exists():
-                shutil.rmtree(target)
+                target.rename(Path(name) / "before")
             beside.rename(target)
     except OSError as error:
         raise RunError(f"{target} cannot be written: {error}") from None
@@ -116,14 +122,19 @@ def portable(text: str) -> tuple[dict[str, Any], list[str]]:
     for section in OF_ROWS:
         if isinstance(options := kept.get(section), dict):
             kept[section] = {key: one for key, one in options.items() if _is_general(key, one)}
-    asked = [key for key, value in leaves(kept) if _is_path(value)]
-    for key in asked:
-        *parents, last = key.split(".")
-        node = kept
-        for name in parents:
-            node = node[name]
-        node[last] = "???"
-    return kept, asked
+    asked: list[str] = []
+    return {key: _without_places(one, key, asked) for key, one in kept.items()}, asked
+
+
+def _without_places(node: Any, key: str, asked: list[str]) -> Any:
+    """A part of a configuration; what names a place of this machine is to be given on loading."""
+    if isinstance(node, dict):
+        return {k: _without_places(one, f"{key}.{k}", asked) for k, one in node.items()}
+    here = key in OF_HERE and node is not None and not str(node).startswith("${")
+    if here or _is_path(node):
+        asked.append(key)
+        return "???"
+    return node
 
 
 def published(record: RunRecord) -> RunRecord:
@@ -134,7 +145,7 @@ def published(record: RunRecord) -> RunRecord:
     """
     return RunRecord(
         run_id=record.run_id,
-        name=record.name,
+        name=record.experiment,  # its own name may tell speakers or paths
         status=record.status,
         experiment=record.experiment,
         seed=record.seed,
@@ -175,6 +186,12 @@ def _refuse_occupied(target: Path) -> None:
         ours = False
     if not ours:
         raise ConfigError(f"{target} holds something else", remedy="name a new folder")
+    others = sorted({one.name for one in target.iterdir()} - WRITTEN)
+    if others:
+        raise ConfigError(
+            f"{target} holds {others[0]}, which push did not write",
+            remedy="name a new folder, and take over what you have added",
+        )
 
 
 def _is_general(key: str, value: Any) -> bool:
@@ -183,7 +200,10 @@ def _is_general(key: str, value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and (value.startswith(("/", "~")) or value[1:3] == ":\\")
+    if isinstance(value, list):
+        return any(map(_is_path, value))
+    starts = ("/", "~", "../", "file:")
+    return isinstance(value, str) and (value.startswith(starts) or value[1:3] == ":\\")
 
 
 def _write(folder: Path, name: str, text: str) -> None:

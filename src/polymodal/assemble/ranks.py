@@ -74,9 +74,11 @@ def _note(runs: Path) -> Path | None:
     """A file that the ranks of one torchrun or SLURM step name alike, and no other run does."""
     environment = os.environ
     if step := environment.get("SLURM_STEP_ID"):
-        return runs / ".launch" / f"slurm-{environment.get('SLURM_JOB_ID')}-{step}"
+        job, again = environment.get("SLURM_JOB_ID"), environment.get("SLURM_RESTART_COUNT", 0)
+        return runs / ".launch" / f"slurm-{job}-{step}-{again}"
     if job := environment.get("TORCHELASTIC_RUN_ID"):
-        parts = (job, environment.get("MASTER_PORT"), os.getppid())
+        again = environment.get("TORCHELASTIC_RESTART_COUNT", 0)
+        parts = (job, environment.get("MASTER_PORT"), os.getppid(), again)
         return runs / ".launch" / "-".join(map(str, parts))
     return None
 

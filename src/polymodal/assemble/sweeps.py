@@ -62,14 +62,14 @@ def _values(word: str) -> list[str]:
         loader = GlobalHydra.instance().config_loader()
         try:
             (override,) = OverridesParser.create(config_loader=loader).parse_overrides([word])
-        except HydraException as error:
+            if not override.is_sweep_override():
+                return [word]
+            if not override.is_discrete_sweep():
+                return []
+            key = override.get_key_element()
+            return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        except (HydraException, ValueError) as error:
             raise ConfigError(
                 f"{word!r} cannot be read: {str(error).strip().splitlines()[0]}",
                 expected="key=value, or key=a,b to sweep over; text with commas in quotes",
             ) from None
-        if not override.is_sweep_override():
-            return [word]
-        if not override.is_discrete_sweep():
-            return []
-        key = override.get_key_element()
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]

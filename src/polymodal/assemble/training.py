@@ -74,7 +74,13 @@ def trainer_of(
     options = {**section, "precision": precision}
     accelerator = resolve_accelerator(options["accelerator"])
     options["devices"] = resolve_devices(accelerator, options["devices"])
-    strategy = resolve_strategy(options.pop("strategy"), accelerator, find_unused=several)
+    strategy = resolve_strategy(
+        options.pop("strategy"),
+        accelerator,
+        find_unused=several,
+        devices=options["devices"],
+        num_nodes=int(options.get("num_nodes", 1)),
+    )
     trainer: pl.Trainer = build(
         {
             "use_distributed_sampler": False,

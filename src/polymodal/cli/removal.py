@@ -51,11 +51,12 @@ def remove(chosen: Sequence[Listed], found: Sequence[Listed], arguments: argpars
     total = number_of_bytes(sum(sizes.values()))
     if not _is_confirmed(f"{verb} {len(sizes)} of these, {total}?", arguments):
         return 0
-    for path in sizes:
+    for one in chosen:
+        refuse_living([one])  # it may have been resumed while the question was read
         try:
-            act(path)
+            act(one.path)
         except OSError as error:
-            raise RunError(f"{path} cannot be {verb}d: {error}") from None
+            raise RunError(f"{one.path} cannot be {verb}d: {error}") from None
     print(f"{verb}d {len(sizes)}, {total}")
     return 0
 
@@ -136,4 +137,7 @@ def _is_confirmed(question: str, arguments: argparse.Namespace) -> bool:
         raise ConfigError(
             "nobody can be asked whether to do so", remedy="add --yes, if you are sure"
         )
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.contracts.run import STATUSES
-from polymodal.errors import RunError, nearest
+from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.record.filters import (
     MISSING,
     WORD,
@@ -172,6 +172,8 @@ def _special(arguments: argparse.Namespace) -> int | None:
 
 def _parsed(words: Sequence[str]) -> tuple[list[str], list[Filter]]:
     """Ids or their beginnings, and filters."""
+    if not all(word.strip() for word in words):  # of a variable that is not set, such as "$RUN"
+        raise ConfigError("an empty word says no run", remedy="leave it out, or name a run")
     ids = [word for word in words if not WORD.fullmatch(word)]
     return ids, parse([word for word in words if word not in ids])
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from polymodal.cli.runs import add_folder, plain
 from polymodal.contracts.run import RunRecord
-from polymodal.errors import ConfigError, RunFailedError
+from polymodal.errors import ConfigError, RunFailedError, UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,15 @@ def main(arguments: argparse.Namespace) -> int:
     folders = _folders(Path(arguments.runs), [w for w in words if "=" not in w], arguments.all)
     options = [f"tracker=[{arguments.to}]", *options] if arguments.to else options
     sys.path.insert(0, str(Path.cwd()))  # a project's own trackers
-    told = [one for folder in folders for one in _sync(folder, options, quiet=arguments.json)]
+    told: list[dict[str, Any]] = []
+    for folder in folders:
+        try:
+            told += _sync(folder, options, quiet=arguments.json)
+        except UserError as error:
+            if not arguments.all:
+                raise
+            told.append({"run": folder.name, "error": str(error)})
+            print(plain(f"{folder.name} · {error}"), file=sys.stderr)
     if arguments.json:
         print(json.dumps(told, indent=1))
     elif not told:

@@ -90,19 +90,27 @@ def _given(computed: Future[Computed]) -> Iterator[tuple[Missing, npt.NDArray[np
 def _computed(
     batch: list[Missing], reads: Sequence[Future[Any]], extractor: BatchedExtractor
 ) -> Computed:
-    raws = [read.result() for read in reads]
+    unread = next((one for read in reads if (one := read.exception()) is not None), None)
+    if unread is not None and not isinstance(unread, DataError):
+        raise unread
+    read_ones = [
+        (one, read) for one, read in zip(batch, reads, strict=True) if not read.exception()
+    ]
+    batch, raws = [one for one, _ in read_ones], [read.result() for _, read in read_ones]
     try:
-        arrays = [checked(one, extractor) for one in extractor.many(raws)]
+        arrays = [checked(one, extractor) for one in extractor.many(raws)] if batch else []
     except Exception as error:
         if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
             raise
     else:
-        return list(zip(batch, arrays, strict=True)), None
+        return list(zip(batch, arrays, strict=True)), unread
     # One by one, so that the error names the utterance; those that work come before it.
-    rows, failures = [], []
+    rows, failures = [], [unread] if unread else []
     for one, raw in zip(batch, raws, strict=True):
         try:
             rows.append((one, checked(extractor(raw), extractor)))
+        except MemoryError:
+            raise
         except Exception as error:
             failures.append(unusable(one.ids[0], extractor, error))
     return rows, failures[0] if failures else None

@@ -150,6 +150,11 @@ def _parse(word: str, now: datetime) -> Filter:
         )
     key, sign, value = found["key"].strip(), found["sign"], found["value"].strip()
     if key in TIMES:
+        if sign != "=":
+            raise ConfigError(
+                f"{word!r} is no filter",
+                expected=f"{key}=TIME: since is from then on, until before",
+            )
         return Filter(key, ">=" if key == "since" else "<", _time(value, now).isoformat())
     if key == "status" and value not in STATUSES:
         raise ConfigError(f"there is no status {value!r}", remedy=nearest(value, STATUSES))
@@ -163,15 +168,14 @@ def _parse(word: str, now: datetime) -> Filter:
 
 def _time(value: str, now: datetime) -> datetime:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)", value)
-    if found:
-        return now - timedelta(seconds=float(found[1]) * SPANS_S[found[2]])
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        if found:
+            return now - timedelta(seconds=float(found[1]) * SPANS_S[found[2]])
+        return datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):  # no time, or none that a calendar has
         raise ConfigError(
             f"{value!r} is no time", expected="such as 7d, 12h, 30min, or 2026-03-01"
         ) from None
-    return moment.astimezone(UTC)
 
 
 def _holds(one: Filter, value: Any) -> bool:

@@ -53,6 +53,8 @@ def upload(hub: Any, folder: Path, name: str, *, public: bool = False) -> str:
     """
     try:
         address = hub.create_repo(name, private=not public, exist_ok=True)
+        if hub.repo_info(name).private is public:  # it was there already
+            raise PermissionError(f"it is {'private' if public else 'public'}, as it was before")
         hub.upload_folder(repo_id=name, folder_path=str(folder), commit_message="polymodal push")
     except Exception as error:  # the Hub's package raises many types
         words = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -20,6 +20,7 @@ from polymodal.safety.files import replacing, sha256_of
 ARCHIVE = "archive"  # beside the run folders
 PACKED = ".tar.gz"
 GOING = ".going-"  # the beginning of a folder's name while it is being removed
+COMING = ".coming-"  # while it is being unpacked
 
 
 def size_bytes(folder: Path) -> int:
@@ -143,6 +144,7 @@ def restore(packed: Path) -> Path:
         raise RunError(f"there is a run {target} already", remedy="rename one of them")
     with _unpacked(packed, name) as folder:
         read_record(folder)
+        _check_packed(packed, folder)  # before the only other copy goes
         folder.rename(target)
     packed.unlink()
     _digest(packed).unlink(missing_ok=True)
@@ -154,11 +156,11 @@ def _unpacked(packed: Path, name: str) -> Generator[Path]:
     stated = _digest(packed)
     if stated.is_file() and stated.read_text(encoding="utf-8").split()[:1] != [sha256_of(packed)]:
         raise RunError(f"{packed} does not match its SHA-256", remedy="use another copy of it")
-    beside = packed.parents[1] / f"{GOING}{secrets.token_hex(4)}"
+    beside = packed.parents[1] / f"{COMING}{secrets.token_hex(4)}"
     beside.mkdir()
     try:
         with tarfile.open(packed) as file:
-            file.extractall(beside, filter="data")
+            file.extractall(beside, filter=_as_it_was)
         if os.listdir(beside) != [name]:
             raise RunError(f"{packed} does not hold the folder {name} alone")
         yield beside / name
@@ -168,8 +170,14 @@ def _unpacked(packed: Path, name: str) -> Generator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def _as_it_was(member: tarfile.TarInfo, folder: str | Path) -> tarfile.TarInfo | None:
+    """Takes links as they were packed, such as W&B's to its log; nothing is written through one."""
+    checked = tarfile.tar_filter if member.issym() else tarfile.data_filter
+    return checked(member, str(folder))
+
+
 def _check_packed(packed: Path, folder: Path) -> None:
-    """Reads everything back, as the folder is deleted next."""
+    """Reads everything back, as the folder, or the file, is deleted next."""
     held = {}
     with tarfile.open(packed) as file:  # compression has a checksum of its own
         for member in file:

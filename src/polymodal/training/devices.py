@@ -71,7 +71,9 @@ def resolve_precision(precision: Any, accelerator: str, *, small: bool) -> Any:
     return "bf16-mixed" if faster else "32-true"
 
 
-def resolve_strategy(strategy: str, accelerator: str, *, find_unused: bool) -> Any:
+def resolve_strategy(
+    strategy: str, accelerator: str, *, find_unused: bool, devices: Any = 1, num_nodes: int = 1
+) -> Any:
     """Returns the strategy, with the backend for the machine.
 
     NCCL serves CUDA under Linux; gloo serves the CPU, and CUDA under Windows, where there is no
@@ -82,6 +84,8 @@ def resolve_strategy(strategy: str, accelerator: str, *, find_unused: bool) -> A
         accelerator: As `resolve_accelerator` gives it.
         find_unused: Whether a batch may leave parameters without a gradient, as one does that lacks
             a modality.
+        devices: As `resolve_devices` gives them: with several, `auto` is `ddp`, as in Lightning.
+        num_nodes: Number of machines.
 
     Returns:
         Lightning's word, or a `DDPStrategy`.
@@ -94,12 +98,24 @@ def resolve_strategy(strategy: str, accelerator: str, *, find_unused: bool) -> A
             f"trainer.strategy={strategy} no longer exists in Lightning",
             remedy="use trainer.strategy=ddp",
         )
+    # Lightning's own choice would not know of parameters without a gradient, and wait for ever.
+    if strategy == "auto" and (num_nodes > 1 or _num_devices(devices) > 1):
+        strategy = "ddp"
     if strategy not in LAUNCHERS:
         return strategy
     cuda = accelerator in ("gpu", "cuda")
+    cuda = cuda or (accelerator == "auto" and torch.cuda.is_available())
     backend = "nccl" if cuda and platform.system() == "Linux" else "gloo"
     return DDPStrategy(
         start_method=LAUNCHERS[strategy],
         process_group_backend=backend,
         find_unused_parameters=find_unused,
     )
+
+
+def _num_devices(devices: Any) -> int:
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", "-1", -1):
+        return torch.cuda.device_count()
+    return int(devices) if str(devices).isdecimal() else 1

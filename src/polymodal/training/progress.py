@@ -66,7 +66,7 @@ class Display(AbstractContextManager["Display"]):
             self.bar.update(self.task, description=words, completed=share, left=left)
         else:
             line = f"{words} · {share:.0%} {left}".rstrip()
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def say(self, words: str) -> None:
         """Says something that the user should know, once.

@@ -148,6 +148,31 @@ def test_work_that_is_in_no_commit_is_not_written_over(tree, what):
     assert (tree / "sub" / "b.yml").read_text() == NEW
 
 
+@pytest.mark.parametrize("what", ["ignored", "nested"])
+def test_nor_is_what_the_repository_says_nothing_of(tree, what):
+    if what == "ignored":
+        (tree / ".gitignore").write_text("b.yml\n")
+        committed(tree)
+    else:
+        committed(tree / "sub")
+        git(tree, "init", "-q")
+        git(tree, "add", "a.yaml")
+        git(tree, "commit", "-qm", "some")
+        file = tree / "sub" / "b.yml"
+        file.write_text(file.read_text() + "# mine\n")
+    made = upgrade_tree([tree])
+    with pytest.raises(ConfigError, match=r"in no commit: .*b\.yml"):
+        write_tree(made, [tree])
+
+
+def test_a_link_that_is_named_stays_a_link(tree):
+    link = tree.parent / "link.yaml"
+    link.symlink_to(tree / "a.yaml")
+    write_tree(upgrade_tree([link, tree / "a.yaml"]), [link], force=True)
+    assert link.is_symlink()
+    assert (tree / "a.yaml").read_text() == NEW
+
+
 def test_a_clean_tree_and_files_of_no_interest_do_not_stand_in_the_way(tree):
     committed(tree)
     (tree / "notes.txt").write_text("of no interest")

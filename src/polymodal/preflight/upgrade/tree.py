@@ -120,7 +120,7 @@ def upgrade_tree(paths: Sequence[Path], skip: Sequence[str] = ()) -> Tree:
         ConfigError: A path is not there.
     """
     faults: list[Fault] = []
-    files = dict.fromkeys(file for path in paths for file in _files(path, skip))
+    files = {file.resolve(): file for path in paths for file in _files(path, skip)}.values()
     too_long = tuple(one for one in files if one.stat().st_size > MOST_BYTES)
     read = [one for file in files if file not in too_long and (one := _read(file, faults))]
     facts = Facts()
@@ -134,7 +134,7 @@ def _files(path: Path, skip: Sequence[str]) -> Iterator[Path]:
     if not path.exists():
         raise ConfigError(f"there is no {path}", remedy="name files or folders to upgrade")
     if path.is_file():
-        yield path
+        yield path.resolve() if path.is_symlink() else path
         return
     for folder, folders, names in os.walk(path):
         here = Path(folder)
@@ -218,5 +218,6 @@ def _worked(
             faults.append(Fault(one.path, f"is no Python: {error.msg}", error.lineno))
         except ConfigError as error:
             faults.append(Fault(one.path, error.found))
-        except (RecursionError, ValueError) as error:
-            faults.append(Fault(one.path, f"cannot be read: {error}"))
+        except (RecursionError, MemoryError, ValueError) as error:
+            words = str(error) or "it is nested too deeply"
+            faults.append(Fault(one.path, f"cannot be read: {words}"))

@@ -2,10 +2,11 @@
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from polymodal.errors import ConfigError
+from polymodal.preflight.upgrade.own import is_run
 from polymodal.preflight.upgrade.tree import Tree, Upgraded
 from polymodal.safety.files import replacing
 
@@ -67,19 +68,33 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _refuse_uncommitted(tree: Tree, paths: Sequence[Path]) -> None:
-    found = [one for path in paths if (one := _repository(path)) is not None]
+    asked = dict.fromkeys(one for path in paths if (one := _repository(path)) is not None)
     ours = {one.path.resolve() for one in tree.changed}
     open_files: list[str] = []
-    for root, path in dict.fromkeys(found):
+    for root, path in asked:
         for state, name in _status(root, path):
             if state != "??" or (root / name).resolve() in ours:
                 open_files.append(name)
+    roots = {one[0] for path in ours if (one := _repository(path)) is not None}
+    for root in roots:  # ignored files, and repositories within, of which the first says nothing
+        inside = {name for name, _ in asked}
+        changed = () if root in inside else (name for _, name in _status(root, root))
+        open_files += [name for name in changed if (root / name).resolve() in ours]
+        open_files += _untracked(root, ours, known=open_files)
     if open_files:
         shown = ", ".join(open_files[:5]) + (", …" if len(open_files) > 5 else "")
         raise ConfigError(
             f"{len(open_files)} files have changes that are in no commit: {shown}",
             remedy="commit them, so that the upgrade can be seen and taken back; or add --force",
         )
+
+
+def _untracked(root: Path, ours: Collection[Path], known: Collection[str]) -> list[str]:
+    """Files of a repository that are in no commit; run folders never are, and are left out."""
+    tracked = set(_git(root, "ls-files", "-z"))
+    mine = (one for one in ours if (found := _repository(one)) and found[0] == root)
+    names = (one.relative_to(root).as_posix() for one in mine if not is_run(one.parent))
+    return [name for name in names if name not in tracked and name not in known]
 
 
 def _repository(path: Path) -> tuple[Path, Path] | None:
@@ -91,8 +106,13 @@ def _repository(path: Path) -> tuple[Path, Path] | None:
 
 
 def _status(root: Path, path: Path) -> list[tuple[str, str]]:
-    command = ["git", "-C", str(root), "status", "--porcelain=v1", "-z", "--no-renames"]
-    command += ["--untracked-files=all", "--", str(path)]
+    options = ("--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
+    return [(line[:2], line[3:]) for line in _git(root, "status", *options, "--", str(path))]
+
+
+def _git(root: Path, *words: str) -> list[str]:
+    """What git prints, parted at its zeros."""
+    command = ["git", "-C", str(root), *words]
     try:
         done = subprocess.run(command, capture_output=True, timeout=GIT_TIME_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
@@ -101,5 +121,4 @@ def _status(root: Path, path: Path) -> list[tuple[str, str]]:
             f"git cannot tell what is uncommitted in {root}: {os.fsdecode(reason).strip()}",
             remedy="see to it that `git status` works there, or add --force",
         ) from None
-    lines = os.fsdecode(done.stdout).split("\0")
-    return [(line[:2], line[3:]) for line in lines if line]
+    return [line for line in os.fsdecode(done.stdout).split("\0") if line]

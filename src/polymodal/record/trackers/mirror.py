@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from polymodal.record.journal import logged_lines
+from polymodal.record.redaction import redact_text
 from polymodal.record.trackers.base import Start, Tracker
 from polymodal.record.trackers.delivered import Delivered
 
@@ -147,7 +148,9 @@ class Mirror:
         """Starts the tracker; what an earlier process did not deliver is the first it is told."""
         held = tracker.start(start)
         self.num_told = start.num_told if held is None else held
-        if self.num_told < start.num_lines:
+        if self.num_told < start.num_lines and self.remote:
+            self._catch_up(tracker, start)  # here in the thread, before what was logged since
+        elif self.num_told < start.num_lines:
             self._offer(lambda tracker: self._catch_up(tracker, start))
 
     def _catch_up(self, tracker: Tracker, start: Start) -> None:
@@ -176,7 +179,7 @@ class Mirror:
             with contextlib.suppress(queue.Empty):
                 while True:
                     batch.append(self.acts.get_nowait())
-            last = batch[-1][0] is None
+            last = any(act is None for act, _ in batch)
             if self.fault is None:
                 self._try(tracker, [act for act, _ in batch if act is not None], last=last)
             values = sum(one for _, one in batch)
@@ -219,6 +222,7 @@ class Mirror:
 
     def _warn(self, tracker: Tracker | None, error: BaseException) -> None:
         why = "; ".join(line.strip() for line in f"{type(error).__name__}: {error}".splitlines())
+        why = redact_text(why)  # an address may have a password in it
         missing = self.num_logged - self.num_told
         lacks = f" and lacks {missing} lines" if missing else ""
         with contextlib.suppress(Warning):  # python -W error would stop the run

@@ -119,6 +119,8 @@ class TensorBoardTracker:
         name = UNSAFE.sub("_", start.title)[:LONGEST_NAME].strip(" .")
         if name != start.title:  # another name may read the same
             name += f"-{hashlib.sha256(start.title.encode()).hexdigest()[:6]}"
+        if self.folder:  # names are unique among the runs of one folder alone
+            name += f"-{start.run_id}"
         return parent / slug(start.project) / name
 
 
