@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from polymodal.errors import DataError
+from polymodal.features.batches import in_batches
 from polymodal.features.extract import _finished, extract_all
 from polymodal.features.keys import content_key
 from polymodal.features.store import FeatureStore
@@ -180,6 +181,19 @@ def test_a_failure_within_a_batch_names_the_utterance_and_keeps_the_others(tmp_p
         extract_all(Corpus([1, -2, 3]), extractor, FeatureStore(tmp_path), num_workers=1)
     assert num_stored(tmp_path) == 2
     assert extractor.released == [True]
+
+
+def test_a_file_that_cannot_be_read_keeps_the_others_of_its_batch():
+    def damaged():
+        raise DataError("row 3: damaged")
+
+    first, last = np.full(3, 1.0, np.float32), np.full(3, 2.0, np.float32)
+    sound = [Missing(content_key(one), 3, lambda one=one: one, ["u"]) for one in (first, last)]
+    rows = [sound[0], Missing(b"", 3, damaged, ["v"]), sound[1]]
+    given = in_batches(rows, Together(), num_threads=1)
+    assert [next(given)[0], next(given)[0]] == sound
+    with pytest.raises(DataError, match="damaged"):
+        next(given)
 
 
 def test_too_little_memory_is_not_tried_again_one_by_one(tmp_path):

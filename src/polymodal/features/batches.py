@@ -90,22 +90,21 @@ def _given(computed: Future[Computed]) -> Iterator[tuple[Missing, npt.NDArray[np
 def _computed(
     batch: list[Missing], reads: Sequence[Future[Any]], extractor: BatchedExtractor
 ) -> Computed:
-    unread = next((one for read in reads if (one := read.exception()) is not None), None)
-    if unread is not None and not isinstance(unread, DataError):
-        raise unread
-    read_ones = [
-        (one, read) for one, read in zip(batch, reads, strict=True) if not read.exception()
-    ]
-    batch, raws = [one for one, _ in read_ones], [read.result() for _, read in read_ones]
+    there = [(one, read) for one, read in zip(batch, reads, strict=True) if not read.exception()]
+    unread = [fault for read in reads if (fault := read.exception()) is not None]
+    failures = [fault for fault in unread if isinstance(fault, DataError)]
+    if len(failures) < len(unread):
+        raise next(fault for fault in unread if not isinstance(fault, DataError))
+    batch, raws = [one for one, _ in there], [read.result() for _, read in there]
     try:
         arrays = [checked(one, extractor) for one in extractor.many(raws)] if batch else []
     except Exception as error:
         if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
             raise
     else:
-        return list(zip(batch, arrays, strict=True)), unread
+        return list(zip(batch, arrays, strict=True)), failures[0] if failures else None
     # One by one, so that the error names the utterance; those that work come before it.
-    rows, failures = [], [unread] if unread else []
+    rows = []
     for one, raw in zip(batch, raws, strict=True):
         try:
             rows.append((one, checked(extractor(raw), extractor)))
