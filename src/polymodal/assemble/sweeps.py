@@ -36,15 +36,16 @@ def sweep_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], int]:
         >>> sweep_jobs(["seed=0,1", "model=mlp"])
         ([['seed=0', 'model=mlp'], ['seed=1', 'model=mlp']], 0)
     """
-    values = [_values(one) for one in (*_swept_in_files(overrides), *overrides)]
-    values = [one for one in values if one]
+    given = [_values(one) for one in overrides]
+    plain = [word for word, one in zip(overrides, given, strict=True) if one == [word]]
+    in_files = map(_values, _swept_in_files(plain, overrides))
+    values = [one for one in (*in_files, *given) if one]
     jobs = [list(one) for one in islice(product(*values), MOST_JOBS)]
     return jobs, prod(map(len, values)) - len(jobs)
 
 
-def _swept_in_files(overrides: Sequence[str]) -> list[str]:
-    """What files sweep over and the command line does not."""
-    plain = [one for one in overrides if _values(one) == [one]]
+def _swept_in_files(plain: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """What files sweep over and the command line, whose plain overrides are named, does not."""
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         try:
             config = compose("run", [*plain, *search_path(Path.cwd())], return_hydra_config=True)
