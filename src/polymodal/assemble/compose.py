@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from polymodal.assemble.layers import Layer, layer_of, watched_merge
+from polymodal.assemble.run_encoders import addable, settle
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import ConfigError, RunError, nearest
 
@@ -95,7 +96,8 @@ def compose(
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         merged = watched_merge()
         try:
-            config = hydra_compose(config_name, [*overrides, *extra], return_hydra_config=True)
+            words = [*addable(overrides), *extra]
+            config = hydra_compose(config_name, words, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(error, config_name, [*_choices(overrides), *extra]) from None
         except (YAMLError, UnicodeDecodeError) as error:
@@ -106,8 +108,9 @@ def compose(
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    OmegaConf.set_struct(config, True)
     layers = tuple(layer_of(one, (CONFIGS, folder / "configs")) for one in merged)
+    settle(config, overrides, layers)
+    OmegaConf.set_struct(config, True)
     return Composed(config, choices, tuple(overrides), _name(choices, config_name), layers)
 
 
@@ -174,7 +177,7 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     config, layers = composed.config.copy(), composed.layers
     choices = dict(composed.choices)
     OmegaConf.set_struct(config, False)
-    for override in overrides:
+    for override in addable(overrides):
         key, _, option = override.partition("=")
         if key in choices:
             choices[key], chosen = option, compose([override])
@@ -187,6 +190,7 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
             raise _unknown(key, list(_keys(config)))
         else:
             config.merge_with_dotlist([override.lstrip("+")])
+    settle(config, overrides, ())
     OmegaConf.set_struct(config, True)
     return Composed(config, choices, tuple(overrides), composed.name, layers)
 

@@ -15,6 +15,7 @@ from polymodal.assemble.build import build, deferred
 from polymodal.assemble.checks import check
 from polymodal.assemble.prefixes import Prefixes, find_prefixes, lacks_room
 from polymodal.assemble.sources import HAS_SOURCE, Reading, Stored, build_encoders, usable
+from polymodal.assemble.trained_encoders import TrainedEncoder, trained_encoders
 from polymodal.assemble.variation import varied
 from polymodal.contracts.manifest import Manifest, Utterance
 from polymodal.corpora.transcripts import TextPreparation, prepare_text
@@ -63,6 +64,8 @@ class Experiment:
         fingerprint: Of the corpus as it was read.
         remarks: What the user should know of the data.
         features: Modality to (id to features), for frozen encoders and frozen beginnings.
+        fold_features: The same for each fold, where each has an encoder of its own.
+        trained: Modality to the run that its encoder comes from.
         batch_s: Budget of a batch that was found for the device; None where it is given.
         prefixes: The frozen beginnings of encoders, as far as they are read from the store.
     """
@@ -76,6 +79,8 @@ class Experiment:
     fingerprint: str
     remarks: list[str]
     features: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    fold_features: dict[str, list[Mapping[str, np.ndarray]]] = field(default_factory=dict)
+    trained: dict[str, TrainedEncoder] = field(default_factory=dict)
     batch_s: float | None = None
     prefixes: Prefixes = field(default_factory=Prefixes)
 
@@ -85,6 +90,7 @@ class Experiment:
         config: Mapping[str, Any],
         num_trained: int | None = None,
         stored: tuple[Sequence[Fold], str] | None = None,
+        planned: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> "Experiment":
         """Reads the corpus, parts it, and builds every component once, so that faults show early.
 
@@ -93,6 +99,8 @@ class Experiment:
             num_trained: Number of trained folds to apply to the whole corpus instead of parting it.
             stored: Folds that a run was trained with, and the fingerprint of their corpus: taken
                 instead of those that the split gives.
+            planned: Configurations of a study's members that encoders come from, and that have
+                not run yet.
 
         Returns:
             The experiment.
@@ -102,7 +110,10 @@ class Experiment:
         """
         preparation: TextPreparation = build(config["text"], "text")
         corpus = prepare_text(build(config["corpus"], "corpus"), preparation)
-        prototypes = build_encoders(config["encoder"])
+        trained = trained_encoders(config, planned)
+        prototypes = build_encoders(
+            config["encoder"], {name: one.prototype for name, one in trained.items()}
+        )
         manifest = with_transcripts(usable(corpus, prototypes, config["data"]["missing"]))
         task: Task = build(config["task"], "task")
         fingerprint, remarks = corpus.fingerprint(), []
@@ -121,7 +132,13 @@ class Experiment:
             name: build_score(deferred(section), task.kinds)
             for name, section in config["scores"].items()
         }
-        experiment = cls(config, manifest, folds, task, scores, prototypes, fingerprint, remarks)
+        for one in trained.values():
+            dependent = bool(config["split"].get("speaker_dependent"))
+            one.check(manifest, fingerprint, folds, speaker_dependent=dependent)
+            remarks += one.remarks(manifest, fingerprint, task.classes or task.values)
+        experiment = cls(
+            config, manifest, folds, task, scores, prototypes, fingerprint, remarks, trained=trained
+        )
         check(experiment, training=num_trained is None)
         return experiment
 
@@ -183,7 +200,8 @@ class Experiment:
             precision: Lightning's word for what is computed in.
             training: Whether the run trains.
         """
-        self.prefixes = find_prefixes(self.prototypes, self.config, precision, training=training)
+        untrained = {n: one for n, one in self.prototypes.items() if n not in self.trained}
+        self.prefixes = find_prefixes(untrained, self.config, precision, training=training)
 
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
         """Computes what frozen parts put out, once for all folds; kept from run to run.
@@ -195,18 +213,41 @@ class Experiment:
             DataError: An utterance cannot be read or computed, or the store cannot be written.
         """
         for name in self.extractors:
+            if name in self.trained and self.trained[name].per_fold:
+                self.fold_features[name] = [
+                    self._extracted(name, self.survey(name, progress, fold), progress)
+                    for fold in self.folds
+                ]
+                continue
             seen = self.survey(name, progress)
             if name in self.prefixes.extractors and self._leaves_out(name, seen):
                 continue
-            fill(
-                seen,
-                num_workers=self.config["data"]["extract_workers"],
-                done=counting(seen, partial(progress, name)),
-            )
-            self.features[name] = seen.features()
-        speakers = {one.utterance_id: one.speaker for one in self._used if self.frozen}
-        for name, encoder in self.frozen.items():
-            self.features[name] = encoder.normalise_speakers(self.features[name], speakers)
+            self.features[name] = self._extracted(name, seen, progress)
+
+    def _extracted(
+        self, name: str, seen: Survey, progress: Callable[[str, int, int], None]
+    ) -> Mapping[str, np.ndarray]:
+        """Computes what is missing, and returns all; of frozen encoders normalised by speaker."""
+        fill(
+            seen,
+            num_workers=self.config["data"]["extract_workers"],
+            done=counting(seen, partial(progress, name)),
+        )
+        if name not in self.frozen:
+            return seen.features()
+        speakers = {one.utterance_id: one.speaker for one in self._used}
+        return self.frozen[name].normalise_speakers(seen.features(), speakers)
+
+    def stored(self, name: str, fold: Fold) -> Mapping[str, np.ndarray]:
+        """Returns the stored features of a modality that a fold uses.
+
+        Args:
+            name: The modality.
+            fold: The fold.
+        """
+        if name in self.fold_features:
+            return self.fold_features[name][fold.index]
+        return self.features[name]
 
     def _leaves_out(self, name: str, seen: Survey) -> bool:
         reason = lacks_room(seen) if self.config["data"]["reuse_prefix"] == "auto" else None
@@ -214,12 +255,18 @@ class Experiment:
             self.prefixes.drop(name, reason)
         return reason is not None
 
-    def survey(self, name: str, progress: Callable[[str, int, int], None]) -> Survey:
+    def survey(
+        self,
+        name: str,
+        progress: Callable[[str, int, int], None],
+        fold: Fold | None = None,
+    ) -> Survey:
         """Looks up which features of a frozen encoder, or frozen beginning, the store has.
 
         Args:
             name: The modality.
             progress: Called with what is done, how many utterances were read, and of how many.
+            fold: The fold, where each has an encoder of its own.
 
         Returns:
             What is there and what is missing.
@@ -229,12 +276,16 @@ class Experiment:
         """
         data, source = self.config["data"], self._source(self.prototypes[name], cache_mb=0)
         folder = Path(self.config["paths"]["store"]).expanduser()
+        extractor, used, words = self.extractors[name], self._used, name
+        if fold is not None:
+            extractor, used = self.trained[name].extractor(fold.index), self._used_in([fold])
+            words = f"{name} of fold {fold.index + 1}/{len(self.folds)}"
         return survey(
-            [(one.utterance_id, Reading(source, one)) for one in self._used],
-            self.extractors[name],
+            [(one.utterance_id, Reading(source, one)) for one in used],
+            extractor,
             FeatureStore(folder, data["store_dtype"]),
             num_threads=data["extract_workers"],
-            progress=partial(progress, f"reading for {name}"),
+            progress=partial(progress, f"reading for {words}"),
         )
 
     def module(self, fold: Fold, run_id: str = "") -> TrainingModule:
@@ -248,11 +299,14 @@ class Experiment:
             The module.
         """
         torch.manual_seed(self.seed)
-        encoders = build_encoders(self.config["encoder"])
+        encoders = build_encoders(
+            self.config["encoder"],
+            {name: partial(self._from_run, name, fold) for name in self.trained},
+        )
         for name in self.prefixes.extractors:
             encoders[name].reads_prefix = True
         if fold.assignment:
-            self._fit(encoders, self.training_part(fold))
+            self._fit(encoders, fold)
         return TrainingModule(
             encoders,
             self.model(encoders),
@@ -316,7 +370,7 @@ class Experiment:
             return None
         data, targets = self.config["data"], self.task.targets(rows.frame)
         return make_loader(
-            UtteranceDataset(rows, self._readers(), targets),
+            UtteranceDataset(rows, self._readers(fold), targets),
             shuffle=training,
             chances=self.chances(targets) if training else None,
             batch_s=self.batch_s or (USUAL_S if data["batch_s"] == "auto" else data["batch_s"]),
@@ -358,18 +412,29 @@ class Experiment:
             )
         return balanced_chances(targets, len(self.task.classes))
 
-    def _fit(self, encoders: Mapping[str, Encoder], training: Manifest) -> None:
+    def _from_run(self, name: str, fold: Fold) -> Encoder:
+        """An encoder that comes from a run, as a fold begins with it."""
+        trained, frozen = self.trained[name], self.frozen.get(name)
+        if frozen is None:
+            return trained.encoder(fold.index)
+        # What it computes is stored by now, so that the first fold's extractor does for all.
+        return trained.frozen(frozen.extractor)
+
+    def _fit(self, encoders: Mapping[str, Encoder], fold: Fold) -> None:
         """Standardises frozen features by the training rows."""
-        ids = training.frame["utterance_id"].to_list()
+        ids = self.training_part(fold).frame["utterance_id"].to_list()
         for name, encoder in encoders.items():
             if isinstance(encoder, FrozenEncoder):
-                encoder.fit_clips(self.features[name], ids)
+                encoder.fit_clips(self.stored(name, fold), ids)
 
     @cached_property
     def _used(self) -> list[Utterance]:
+        return self._used_in(self.folds)
+
+    def _used_in(self, folds: Sequence[Fold]) -> list[Utterance]:
         """Those that belong to a part of some fold; no file of the others is read."""
         frame = self.manifest.frame
-        wanted = frame.select(pl.any_horizontal(fold.used(frame) for fold in self.folds))
+        wanted = frame.select(pl.any_horizontal(fold.used(frame) for fold in folds))
         used = self.manifest.take(frame.filter(wanted.to_series()))
         return [used.utterance(row) for row in range(len(used))]
 
@@ -411,10 +476,10 @@ class Experiment:
         sources = [HAS_SOURCE[encoder.source] for encoder in self.prototypes.values()]
         return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()
 
-    def _readers(self) -> dict[str, Reader]:
+    def _readers(self, fold: Fold) -> dict[str, Reader]:
         kept_mb = self.config["data"]["cache_mb"] / max(1, self.num_workers)
         return {
-            name: Stored(self.features[name])
+            name: Stored(self.stored(name, fold))
             if name in self.extractors
             else Chain(self._source(encoder, kept_mb), encoder.transform())
             for name, encoder in self.prototypes.items()

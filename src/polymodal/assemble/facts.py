@@ -26,6 +26,7 @@ def facts(experiment: "Experiment") -> dict[str, Any]:
     counts = frame["label"].value_counts().drop_nulls().sort("label")
     return {
         "fingerprint": experiment.fingerprint,
+        "corpus": str(frame["corpus"][0]),
         "rows": frame.height,
         "resampled": _resampled(experiment),
         "speakers": frame["speaker"].n_unique(),
@@ -40,13 +41,25 @@ def facts(experiment: "Experiment") -> dict[str, Any]:
         "revisions": {
             name: str(encoder.revision)
             for name, encoder in experiment.prototypes.items()
-            if hasattr(encoder, "revision")
+            if hasattr(encoder, "revision") and name not in experiment.trained
         },
         "lacking": {
             name: int((~frame.select(HAS_SOURCE[e.source]).to_series()).sum())
             for name, e in experiment.prototypes.items()
         },
     }
+
+
+def encoder_facts(experiment: "Experiment") -> dict[str, Any]:
+    """Return which encoders come from which run, for `run.json`.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        Modality to run, digests of its checkpoints, mode and the like.
+    """
+    return {name: one.facts() for name, one in experiment.trained.items()}
 
 
 def _resampled(experiment: "Experiment") -> dict[str, int]:

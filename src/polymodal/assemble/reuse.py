@@ -6,12 +6,13 @@ from typing import Any
 
 from polymodal.assemble.compose import Composed, change, load
 from polymodal.assemble.experiment import Experiment
-from polymodal.assemble.facts import facts
+from polymodal.assemble.facts import encoder_facts, facts
 from polymodal.assemble.places import Place, places, stored_places
 from polymodal.assemble.ranks import leave, rank
 from polymodal.assemble.runner import Outcome, extract, outcome
 from polymodal.assemble.selection import chosen
 from polymodal.assemble.session import Session, recording, stage_time
+from polymodal.assemble.trained_encoders import check_same_weights
 from polymodal.assemble.training import apply, make_trainer
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
@@ -83,19 +84,24 @@ def apply_run(
             f"{len(experiment.folds)}",
             remedy="use part=all to apply every fold's model to the whole corpus",
         )
+    check_same_weights(RunRecord.read(source / "run.json"), experiment.trained)
     for place in trained:
         assert place.trained  # says now, before anything is made, that a checkpoint is missing
     part = "predict" if kind == "predict" else config["part"]
     data = {**facts(experiment), "part": config["part"]}
     with (
         recording(
-            composed, config, kind=kind, parent=source.name, data=data, notes=notes
+            composed,
+            config,
+            kind=kind,
+            parent=source.name,
+            data=data,
+            encoders=encoder_facts(experiment),
+            notes=notes,
         ) as session,
         Display() as display,
     ):
-        for warning in experiment.remarks:
-            display.say(f"warning: {warning}")
-            session.warned(warning)
+        session.warn(display, experiment.remarks)
         extract(experiment, session, display, training=False)
         _apply_folds(experiment, trained, session, part)
         if rank() == 0:

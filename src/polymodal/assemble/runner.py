@@ -12,12 +12,13 @@ from polymodal.assemble.at_once import Staged, adopt, objection, stage
 from polymodal.assemble.budget import with_budget
 from polymodal.assemble.compose import Composed, load
 from polymodal.assemble.experiment import Experiment
-from polymodal.assemble.facts import facts, warnings
+from polymodal.assemble.facts import encoder_facts, facts, warnings
 from polymodal.assemble.places import Place, places
 from polymodal.assemble.ranks import leave, rank
 from polymodal.assemble.selection import select
 from polymodal.assemble.session import Session, recording, stage_time
 from polymodal.assemble.subsets import apply_subsets
+from polymodal.assemble.trained_encoders import describe_encoders
 from polymodal.assemble.training import (
     apply,
     build_callbacks,
@@ -74,18 +75,24 @@ def run_experiment(
     resume = _resumed(composed, config)
     experiment = experiment or Experiment.prepare(config)
     make_trainer(experiment, callbacks=[], logger=False)
-    about = facts(experiment)
+    about, origins = facts(experiment), encoder_facts(experiment)
     with (
         recording(
-            composed, config, data=about, resume=resume, parent=parent, notes=notes
+            composed,
+            config,
+            data=about,
+            encoders=origins,
+            resume=resume,
+            parent=parent,
+            notes=notes,
         ) as session,
         display or Display() as shown,
     ):
         _record_folds(experiment, session.path)
-        for warning in warnings(about) if rank() == 0 else ():
-            shown.say(f"warning: {warning}")
-            session.warned(warning)
-        if not experiment.features:
+        if rank() == 0:
+            describe_encoders(session.path, experiment.prototypes, experiment.trained)
+            session.warn(shown, [*warnings(about), *experiment.remarks])
+        if not (experiment.features or experiment.fold_features):
             extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)
         if rank() == 0:

@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from polymodal.record.said import WarningsKept
 from polymodal.record.trackers.base import start_of
 from polymodal.record.trackers.mirror import Mirrors
 from polymodal.record.writer import NullWriter, RunWriter
+from polymodal.training.progress import Display
 
 
 @dataclass
@@ -51,6 +52,17 @@ class Session:
     notes: dict[str, Any] = field(default_factory=dict)
     warned: Callable[[str], None] = lambda text: None
 
+    def warn(self, display: Display, warnings: Iterable[str]) -> None:
+        """Show warnings and keep them in the log.
+
+        Args:
+            display: Where to show them.
+            warnings: One sentence each.
+        """
+        for warning in warnings:
+            display.say(f"warning: {warning}")
+            self.warned(warning)
+
 
 @contextmanager
 def recording(
@@ -60,6 +72,7 @@ def recording(
     kind: str = "run",
     parent: str | None = None,
     data: Mapping[str, Any] | None = None,
+    encoders: Mapping[str, Any] | None = None,
     resume: Path | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Generator[Session]:
@@ -71,6 +84,7 @@ def recording(
         kind: `run`, `test`, `predict`, `vote` or `study`.
         parent: The run or study that this one comes from.
         data: Facts about the data.
+        encoders: Modality to the run that its encoder was taken from.
         resume: Folder of the run to go on with; None for a new one.
         notes: Facts for the record that are known from the start.
 
@@ -90,7 +104,7 @@ def recording(
     folder = (
         RunFolder.open(resume)
         if resume
-        else _new(composed, config, kind, parent, data, runs, notes)
+        else _new(composed, config, kind, parent, data, encoders, runs, notes)
     )
     announce(folder.path, runs)
     told = start_of(folder.record, redact(dict(config)), folder.path, num_lines(folder.metrics))
@@ -170,6 +184,7 @@ def _new(
     kind: str,
     parent: str | None,
     data: Mapping[str, Any] | None,
+    encoders: Mapping[str, Any] | None,
     runs: Path,
     notes: Mapping[str, Any] | None,
 ) -> RunFolder:
@@ -187,6 +202,7 @@ def _new(
         versions=versions(),
         code=code,
         data=dict(data or {}),
+        encoders=dict(encoders or {}),
         notes={**chosen, **(notes or {})},
     )
     folder = RunFolder.create(runs, record)

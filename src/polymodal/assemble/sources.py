@@ -50,11 +50,14 @@ class Reading:
         return self.source(self.utterance)
 
 
-def build_encoders(sections: Mapping[str, Any]) -> dict[str, Encoder]:
-    """Builds encoders with fresh parameters.
+def build_encoders(
+    sections: Mapping[str, Any], trained: Mapping[str, Callable[[], Encoder]] | None = None
+) -> dict[str, Encoder]:
+    """Builds encoders with fresh parameters, but for those that come from runs.
 
     Args:
         sections: Modality to its options.
+        trained: Modality to what returns its encoder with the weights of a run.
 
     Returns:
         Modality to its encoder.
@@ -64,7 +67,11 @@ def build_encoders(sections: Mapping[str, Any]) -> dict[str, Encoder]:
     """
     if not sections:
         raise ConfigError("encoder names no modality", remedy="choose one, such as logmel")
-    return {name: build(section, f"encoder.{name}") for name, section in sections.items()}
+    given = trained or {}
+    return {
+        name: given[name]() if name in given else build(section, f"encoder.{name}")
+        for name, section in sections.items()
+    }
 
 
 def usable(manifest: Manifest, encoders: Mapping[str, Encoder], policy: str) -> Manifest:

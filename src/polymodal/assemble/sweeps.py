@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from polymodal.assemble.compose import CONFIG_MODULE, search_path
+from polymodal.assemble.run_encoders import addable
 from polymodal.errors import ConfigError
 
 MOST_JOBS = 32
@@ -48,7 +49,9 @@ def _swept_in_files(plain: Sequence[str], overrides: Sequence[str]) -> list[str]
     """What files sweep over and the command line, whose plain overrides are named, does not."""
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         try:
-            config = compose("run", [*plain, *search_path(Path.cwd())], return_hydra_config=True)
+            config = compose(
+                "run", [*addable(plain), *search_path(Path.cwd())], return_hydra_config=True
+            )
         except (HydraException, OmegaConfBaseException, YAMLError):  # said when a job is composed
             return []
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}

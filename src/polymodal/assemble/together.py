@@ -224,11 +224,12 @@ def _beyond(section: Mapping[str, Any], followed: Followed, name: str) -> str | 
 
 def _not_stored(experiment: Experiment) -> str | None:
     """The first encoder that is trained, or whose features are too many to be held."""
-    num_folds, num_bytes = sum(1 + len(fold.inner) for fold in experiment.folds), 0
+    num_bytes = 0
     for name, encoder in experiment.prototypes.items():
         if isinstance(encoder, FrozenEncoder):
-            stored = experiment.features[name].values()
-            num_bytes += num_folds * sum(one.nbytes for one in stored)
+            for fold in experiment.folds:
+                stored = experiment.stored(name, fold).values()
+                num_bytes += (1 + len(fold.inner)) * sum(one.nbytes for one in stored)
         elif isinstance(encoder, PrecomputedEncoder):
             num_bytes += _num_bytes(experiment.manifest, encoder.signal)
         else:

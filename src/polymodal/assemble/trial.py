@@ -5,13 +5,16 @@ pretrained encoders and those that are not trained are left for later.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from polymodal.assemble.build import build, deferred
+from polymodal.assemble.trained_encoders import TrainedEncoder, trained_encoder
 from polymodal.assemble.training import trainer_of
 from polymodal.encoders.base import Encoder
+from polymodal.encoders.from_run import EncoderFromRun
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, UserError
 from polymodal.evaluation.library import build_score
@@ -30,7 +33,7 @@ def is_light(target: Callable[..., Any]) -> bool:
     Args:
         target: Its class.
     """
-    frozen = isinstance(target, type) and issubclass(target, FrozenEncoder)
+    frozen = isinstance(target, type) and issubclass(target, FrozenEncoder | EncoderFromRun)
     return not frozen and not target.__module__.startswith("polymodal.encoders.pretrained")
 
 
@@ -93,6 +96,20 @@ def try_encoder(section: Mapping[str, Any], key: str) -> Encoder:
     """
     encoder: Encoder = _without_numbers(lambda: build(section, key))
     return encoder
+
+
+def try_trained(name: str, config: Mapping[str, Any]) -> TrainedEncoder:
+    """Find the run that an encoder is taken from, without its weights.
+
+    Args:
+        name: The modality.
+        config: The configuration.
+
+    Raises:
+        UserError: The run cannot be used.
+    """
+    section, runs = config["encoder"][name], Path(config["paths"]["runs"])
+    return trained_encoder(name, section, runs, {})
 
 
 def try_model(config: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task) -> None:

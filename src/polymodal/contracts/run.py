@@ -12,7 +12,7 @@ RECORD_VERSION = 1
 STATUSES = ("running", "finished", "failed", "interrupted", "killed")
 TYPES: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("run_id", "name", "status", "experiment", "kind", "started"), str),
-    **dict.fromkeys(("scores", "host", "versions", "code", "data", "notes"), dict),
+    **dict.fromkeys(("scores", "host", "versions", "code", "data", "encoders", "notes"), dict),
     "command": list,
     "duration_s": (int, float, type(None)),
     "record_version": int,
@@ -44,6 +44,7 @@ class RunRecord:
         versions: Package to version.
         code: Commit, whether files were changed, hash of the difference.
         data: Fingerprint of the manifest, rows, classes, refused rows.
+        encoders: Modality to the run that its encoder was taken from: run, digests, mode.
         notes: Further facts, such as `transductive` or the padding share.
         error: Last line of the traceback of a failed run.
         record_version: Version of this layout.
@@ -66,6 +67,7 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     code: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    encoders: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     record_version: int = RECORD_VERSION

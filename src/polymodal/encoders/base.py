@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -80,6 +81,16 @@ class Encoder(nn.Module, ABC):
             nothing can be stored of it, in words; None where nothing is frozen.
         """
         return None
+
+    def write_description(self, folder: Path) -> None:
+        """Write the files that the encoder needs beside its weights, such as its tokenizer.
+
+        Args:
+            folder: Where to; made only where there is something to write.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
 
     def learning_rate_scales(self) -> Mapping[nn.Parameter, float]:
         """Returns what the learning rate of a parameter is multiplied by.

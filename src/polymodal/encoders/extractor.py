@@ -12,6 +12,8 @@ from jaxtyping import Float32
 
 from polymodal.errors import MissingExtraError
 
+POOLINGS = ("mean", "none")  # over time: one vector an utterance, or one a frame or token
+
 
 @runtime_checkable
 class Extractor(Protocol):

@@ -11,15 +11,17 @@ import hashlib
 import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polymodal.encoders.extractor import package_version
+from polymodal.encoders.extractor import POOLINGS, package_version
 from polymodal.encoders.pretrained_prefix import (
     STEM,
     block_inputs,
@@ -42,7 +44,22 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 # Only training with hidden frames reads it, and many checkpoints were stored without it.
 HIDDEN_FRAME = "masked_spec_embed"
 LAYERS = ("last", "weighted")
-POOLINGS = ("mean", "none")
+# Whether models are built from their configuration alone, as their weights come from a checkpoint.
+_without_weights: ContextVar[bool] = ContextVar("without_weights", default=False)
+
+
+@contextmanager
+def without_weights() -> Generator[None]:
+    """Build pretrained encoders from the files beside their weights, with random weights.
+
+    For whoever loads the weights of a checkpoint afterwards: the pretrained ones are neither
+    needed nor read.
+    """
+    token = _without_weights.set(True)
+    try:
+        yield
+    finally:
+        _without_weights.reset(token)
 
 
 @dataclass(frozen=True)
@@ -119,6 +136,20 @@ class Checkpoint:
     def revision(self) -> str:
         """The commit of the hub, or `sha256:` and the digest of a folder."""
         return self.commit or f"sha256:{self.digest}"
+
+    def copy_description(self, folder: Path) -> None:
+        """Copy all but the weights: configuration, tokenizer and feature extractor.
+
+        Args:
+            folder: Where to; made where it is missing.
+
+        Raises:
+            OSError: A file cannot be read or written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(path for one in DESCRIPTIONS for path in self.folder.glob(one)):
+            if path.name != CONVERTED and not path.name.endswith(".index.json"):  # of the weights
+                copyfile(path, folder / path.name)
 
     def family(self, families: Mapping[str, Family]) -> Family:
         """Returns what is known of its architecture.
@@ -219,6 +250,8 @@ def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
     """
     import transformers  # here, as it is optional
 
+    if _without_weights.get():
+        return _from_description(checkpoint, family, options)
     try:
         with _quietly():
             model, report = getattr(transformers, family.model).from_pretrained(
@@ -244,6 +277,25 @@ def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
         )
     if report["missing_keys"]:
         nn.init.zeros_(model.masked_spec_embed)
+    return getattr(model, family.encoder) if family.encoder else model
+
+
+def _from_description(checkpoint: Checkpoint, family: Family, options: Mapping[str, Any]) -> Any:
+    """The model with random weights, all options as `load` has them."""
+    import transformers
+
+    config, unused = transformers.AutoConfig.from_pretrained(
+        checkpoint.folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        return_unused_kwargs=True,
+        **family.options,
+        **options,
+    )
+    config.dtype = torch.float32
+    model = transformers.AutoModel.from_config(
+        config, attn_implementation=family.attention, **unused
+    )
     return getattr(model, family.encoder) if family.encoder else model
 
 
@@ -527,7 +579,7 @@ def _readable(checkpoint: Checkpoint, name: str) -> Checkpoint:
             expected="a whole model, as save_pretrained writes it",
             remedy="merge an adapter into its model, and name that folder",
         )
-    if not found(WEIGHTS):
+    if not found(WEIGHTS) and not _without_weights.get():
         pickled = ", ".join(found(PICKLES)) or "none"
         raise CheckpointError(
             f"{name} has no weights as safetensors; others: {pickled}",

@@ -9,22 +9,16 @@ Legend: batch = utterances, time = frames or tokens, feature = width.
 from abc import abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polymodal.contracts import sequences
 from polymodal.encoders.base import Encoder, Transform
+from polymodal.encoders.embeddings import EmbeddingExtractor
 from polymodal.encoders.extractor import package_version
-from polymodal.encoders.pretrained_batches import (
-    CHARACTERS_A_SECOND,
-    extracted_together,
-    most_at_once_s,
-    place,
-)
 
 # Where a prefix ends: behind the stem, or, as a number from 0 on, at the input of that block; the
 # number of all blocks stands for the output of the model.
@@ -176,6 +170,7 @@ class FrozenBeginning(Encoder):
         super().__init__()
         self.whole = whole
         self.source, self.feature_size = whole.source, whole.prefix_size
+        self.sampling_rate_hz, self.frame_rate_hz = whole.sampling_rate_hz, whole.frame_rate_hz
 
     def transform(self) -> Transform:
         """Returns the transform of the whole encoder."""
@@ -194,79 +189,27 @@ class FrozenBeginning(Encoder):
 
 
 @dataclass(frozen=True, eq=False)
-class PrefixExtractor:
+class PrefixExtractor(EmbeddingExtractor):
     """Computes what the frozen beginning of an encoder puts out, of several utterances at once.
+
+    Args:
+        ends: Where the beginning ends, in words.
+    """
+
+    ends: str = ""
+
+
+def prefix_extractor(encoder: PrefixedEncoder, precision: str, ends: str) -> PrefixExtractor:
+    """Returns what computes the frozen beginning of an encoder.
 
     Args:
         encoder: The encoder; it is moved to the GPU, where there is one, until `release`.
         precision: `float32` or `bfloat16`, as the training computes.
         ends: Where the beginning ends, in words.
     """
-
-    encoder: PrefixedEncoder
-    precision: str
-    ends: str
-    pooling: str = field(default="none", init=False)
-
-    @property
-    def source(self) -> str:
-        """What it reads: `audio` or `text`."""
-        return self.encoder.source
-
-    @property
-    def sampling_rate_hz(self) -> int:
-        """For audio: the sampling rate that the model wants, in Hz."""
-        return self.encoder.sampling_rate_hz
-
-    @property
-    def feature_size(self) -> int:
-        """Width of its vectors."""
-        return self.encoder.prefix_size
-
-    @property
-    def frame_rate_hz(self) -> float | None:
-        """Vectors a second; None for text."""
-        return self.encoder.frame_rate_hz
-
-    @property
-    def identity(self) -> str:
-        """The frozen beginning, its weights, what goes into it, versions and precision."""
-        version = package_version("transformers", "pretrained")
-        return f"transformers {version} {self.encoder.prefix_identity} {self.precision}"
-
-    @property
-    def most_at_once(self) -> int:
-        """Greatest padded length of a batch on this machine, in samples or characters."""
-        a_second = self.sampling_rate_hz if self.source == "audio" else CHARACTERS_A_SECOND
-        return int(most_at_once_s() * a_second)
-
-    def __call__(self, raw: Any) -> Float32[np.ndarray, "time feature"]:
-        """Computes it for one utterance.
-
-        Args:
-            raw: What the encoder's transform takes.
-
-        Returns:
-            Float32 `[time, feature]`.
-        """
-        return self.many([raw])[0]
-
-    def many(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
-        """Computes it for several utterances.
-
-        Args:
-            raws: Each as for one.
-
-        Returns:
-            What each gives alone, but for rounding.
-        """
-        beginning = FrozenBeginning(self.encoder)
-        place(beginning)
-        return extracted_together(beginning, raws, pooling="none", precision=self.precision)
-
-    def release(self) -> None:
-        """Moves the encoder back to the memory of the processor."""
-        self.encoder.cpu()
+    version = package_version("transformers", "pretrained")
+    identity = f"transformers {version} {encoder.prefix_identity} {precision}"
+    return PrefixExtractor(FrozenBeginning(encoder), identity, precision, ends=ends)
 
 
 class _ReachedError(Exception):

@@ -12,6 +12,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ from polymodal.encoders.pretrained_batches import (
     resolve_precision,
 )
 from polymodal.encoders.pretrained_inputs import WHISPER_STRIDE, WaveformInput, WhisperInput
-from polymodal.encoders.pretrained_prefix import STEM, PrefixedEncoder, PrefixExtractor
+from polymodal.encoders.pretrained_prefix import STEM, PrefixedEncoder, prefix_extractor
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import mask_to_lengths, zero_padding
 from polymodal.layers.waveform_augment import waveform_changes
@@ -191,6 +192,10 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         """Returns what cuts (or refuses) and normalises one waveform, over its own samples."""
         return self.prepare
 
+    def write_description(self, folder: Path) -> None:
+        """Copy configuration, tokenizer and feature extractor: see `Encoder.write_description`."""
+        self.checkpoint.copy_description(folder)
+
     def learning_rate_scales(self) -> Mapping[nn.Parameter, float]:
         """Returns what the learning rate of a parameter is multiplied by: see `Backbone`."""
         return self.backbone.learning_rate_scales()
@@ -219,7 +224,7 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
             return "waveform_augment changes the waveforms"
         if isinstance(self.input, WhisperInput) and depth != len(self.backbone.blocks):
             return "Whisper's blocks also hear the silence up to 30 s, too much to store"
-        return PrefixExtractor(self, precision, self._prefix_ends)
+        return prefix_extractor(self, precision, self._prefix_ends)
 
     @property
     def prefix_size(self) -> int:

@@ -41,7 +41,7 @@ from polymodal.encoders.pretrained_batches import (
     place,
     resolve_precision,
 )
-from polymodal.encoders.pretrained_prefix import STEM, PrefixedEncoder, PrefixExtractor
+from polymodal.encoders.pretrained_prefix import STEM, PrefixedEncoder, prefix_extractor
 from polymodal.encoders.text_windows import TextWindows
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import mask_to_lengths, zero_padding
@@ -143,6 +143,10 @@ class PretrainedTextEncoder(PrefixedEncoder):
         """Returns what turns a text into tokens; a worker loads the tokenizer when it needs it."""
         return self.tokenize
 
+    def write_description(self, folder: Path) -> None:
+        """Copy configuration, tokenizer and feature extractor: see `Encoder.write_description`."""
+        self.checkpoint.copy_description(folder)
+
     def learning_rate_scales(self) -> Mapping[nn.Parameter, float]:
         """Returns what the learning rate of a parameter is multiplied by: see `Backbone`."""
         return self.backbone.learning_rate_scales()
@@ -173,14 +177,14 @@ class PretrainedTextEncoder(PrefixedEncoder):
         if depth is None:
             return None
         if depth == num_blocks:
-            return PrefixExtractor(self, precision, self._prefix_ends)
+            return prefix_extractor(self, precision, self._prefix_ends)
         if self.backbone.frozen_depth not in (STEM, 0) and not self.backbone.is_plain:
             return "the blocks of this model need more than the output of those before them"
         if depth in (STEM, 0):
             return "embeddings are looked up as fast as stored vectors are read"
         if self.tokenize.longer == "windows":
             return "the windows of a long text overlap (longer=windows)"
-        return PrefixExtractor(self, precision, self._prefix_ends)
+        return prefix_extractor(self, precision, self._prefix_ends)
 
     @property
     def prefix_size(self) -> int:

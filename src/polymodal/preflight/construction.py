@@ -49,16 +49,24 @@ def _task(context: Context) -> Iterator[Finding]:
 
 
 def _encoders(context: Context) -> Iterator[Finding]:
-    from polymodal.assemble.trial import UNKNOWN_WIDTH, is_light, try_encoder
+    from polymodal.assemble.run_encoders import FROM_RUN
+    from polymodal.assemble.trial import UNKNOWN_WIDTH, is_light, try_encoder, try_trained
 
     sections = context.config.get("encoder") or {}
     if not sections and "encoder" in context.config:
         found = "encoder names no modality"
         yield Finding("no encoder", "encoder", found, remedy="choose one, such as encoder=[logmel]")
     context.built["widths"] = dict.fromkeys(sections, UNKNOWN_WIDTH)
-    context.built["encoders"] = {}
+    context.built["encoders"], context.built["trained"] = {}, {}
     for name, section in sections.items() if context.is_sound("encoder") else ():
         key = f"encoder.{name}"
+        if section.get(FROM_RUN):
+            trained, findings = _tried(context, key, partial(try_trained, name, context.config))
+            yield from findings
+            if trained is None or trained.run is None:
+                continue
+            context.built["trained"][name] = trained
+            section = trained.section  # class and options are those of the run
         target = resolve_target(section["_target_"], key, context.projects)
         context.built.setdefault("sources", {})[name] = getattr(target, "source", None)
         if not is_light(target):

@@ -50,6 +50,7 @@ def _manifest(context: Context, *, full: bool) -> tuple[Any, list[Finding]]:
     try:
         preparation = build(context.config["text"], "text")
         corpus = prepare_text(build(context.config["corpus"], "corpus"), preparation)
+        context.built["fingerprint"] = corpus.fingerprint()
         if full or len(corpus) <= COMPARED or COLUMN in str(context.config.get("split")):
             return with_transcripts(corpus), []
         context.notes.append("nearly equal transcripts were not looked for; --full does it")
@@ -135,9 +136,27 @@ def _folds(context: Context) -> Iterator[Finding]:
         yield context.refused(error, "split", "data")
         return
     context.built["folds"] = folds
+    yield from _weights(context)
     yield from _classes_by_fold(context)
     yield from _validation(context)
     _leaks(context)
+
+
+def _weights(context: Context) -> Iterator[Finding]:
+    """Weights from runs that have seen what the experiment is judged by, or are damaged."""
+    manifest, task = context.built["manifest"], context.built.get("task")
+    fingerprint = context.built["fingerprint"]
+    dependent = bool(context.config["split"].get("speaker_dependent"))
+    for name, trained in (context.built.get("trained") or {}).items():
+        try:
+            assert trained.digests  # reads every checkpoint
+            folds = context.built["folds"]
+            trained.check(manifest, fingerprint, folds, speaker_dependent=dependent)
+        except UserError as error:
+            yield context.refused(error, f"encoder.{name}", "weights")
+            continue
+        names = task.classes or task.values if task is not None else trained.classes
+        context.notes += trained.remarks(manifest, fingerprint, names)
 
 
 def _classes_by_fold(context: Context) -> Iterator[Finding]:

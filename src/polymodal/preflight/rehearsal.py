@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from polymodal.assemble.run_encoders import FROM_RUN
 from polymodal.errors import MissingExtraError, UserError
 from polymodal.preflight.context import Context
 from polymodal.preflight.data import num_batches
@@ -51,6 +52,8 @@ def _encoders(context: Context) -> dict[str, Any]:
     """The encoders to rehearse with: stand-ins for pretrained ones that are large or not here."""
     sections = {}
     for name, section in context.config["encoder"].items():
+        if section.get(FROM_RUN):
+            section = _of_run(name, context)
         target = resolve_target(section["_target_"], f"encoder.{name}", context.projects)
         pretrained = target.__module__.startswith("polymodal.encoders.pretrained")
         if pretrained and (why := _too_large(str(section.get("name", "")))):
@@ -65,6 +68,19 @@ def _encoders(context: Context) -> dict[str, Any]:
             section["source"] = context.built.get("sources", {}).get(name) or _source(target)
         sections[name] = section
     return sections
+
+
+def _of_run(name: str, context: Context) -> Mapping[str, Any]:
+    """An encoder from a run: as it is trained on, or random features in place of stored ones."""
+    trained = context.built["trained"].get(name)
+    if trained is not None and not trained.asked.is_frozen:
+        section: Mapping[str, Any] = trained.section
+        return section
+    return {
+        "_target_": "polymodal.encoders.stand_in.StandIn",
+        "source": context.built.get("sources", {}).get(name) or "audio",
+        "feature_size": context.built["widths"][name],
+    }
 
 
 def _source(target: Any) -> str:

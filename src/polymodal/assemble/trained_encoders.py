@@ -1,0 +1,534 @@
+"""Encoders that other runs have trained: found by their record, and loaded fold by fold."""
+
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymodal.assemble.build import build
+from polymodal.assemble.compose import load, project_packages
+from polymodal.assemble.places import Place, stored_places
+from polymodal.assemble.run_encoders import FROM_RUN, MEMBER
+from polymodal.contracts.manifest import Manifest
+from polymodal.contracts.predictions import ID, PredictionTable
+from polymodal.contracts.run import RunRecord
+from polymodal.data.folds import Fold, mentioned, read_folds
+from polymodal.data.trained_rows import trained_rows
+from polymodal.encoders.base import Encoder
+from polymodal.encoders.embeddings import EmbeddingExtractor
+from polymodal.encoders.extractor import Extractor, package_version
+from polymodal.encoders.from_run import EncoderFromRun
+from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.encoders.pretrained import without_weights
+from polymodal.encoders.pretrained_batches import resolve_precision
+from polymodal.encoders.pretrained_prefix import PrefixedEncoder
+from polymodal.errors import CheckpointError, ConfigError, RunError, SplitError, nearest
+from polymodal.record.files import write_whole
+from polymodal.record.folder import ENCODERS
+from polymodal.record.index import find_run, read_record
+from polymodal.safety.files import sha256_of
+from polymodal.safety.targets import resolve_target
+from polymodal.training.checkpoints import digest_path, read_checkpoint
+
+SECTION = "encoder.json"  # class and options of an encoder that was itself taken from a run
+OF_FOLDER = ("name", "revision")  # where pretrained weights were; a checkpoint holds them all
+
+
+@dataclass
+class TrainedEncoder:
+    """The encoder of one modality that a run has trained.
+
+    Args:
+        key: Where it is asked for, such as `encoder.speech`.
+        asked: What is asked for.
+        section: Class and options to build.
+        run: Folder of the run; None for a member of a study that has not run yet.
+        places: The folders of its folds.
+        folds: How each of them was split; empty where that was not recorded.
+        record: The run's record.
+        classes: What the weights were trained to tell apart.
+    """
+
+    key: str
+    asked: EncoderFromRun
+    section: Mapping[str, Any]
+    run: Path | None = None
+    places: Sequence[Place] = ()
+    folds: Sequence[Fold] = ()
+    record: RunRecord | None = None
+    classes: Sequence[str] = ()
+
+    @property
+    def modality(self) -> str:
+        """What it is called in the run."""
+        return self.asked.modality or self.key.partition(".")[2]
+
+    @property
+    def per_fold(self) -> bool:
+        """Whether each fold has weights of its own."""
+        return len(self.places) > 1
+
+    def index(self, fold: int) -> int:
+        """Return the fold of the run whose weights a fold takes."""
+        return fold if self.per_fold else 0
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """SHA-256 of the checkpoint of each fold.
+
+        Raises:
+            CheckpointError: One is missing, or does not match the digest in its record.
+        """
+        return [_verified(place.trained) for place in self.places]
+
+    def encoder(self, fold: int) -> Encoder:
+        """Build the encoder with the weights that a fold of the run has trained.
+
+        Args:
+            fold: Number of the fold.
+
+        Returns:
+            The encoder; for a run that does not exist yet with the weights that it begins with.
+
+        Raises:
+            CheckpointError: The checkpoint is missing, damaged, or does not fit the options.
+            ConfigError: The class refuses its options, or nothing of it was trained.
+        """
+        if self.run is None:
+            planned: Encoder = build(self.section, self.key)
+            return planned
+        path = self.places[self.index(fold)].trained
+        state = _state_of(path, self.modality)
+        with without_weights():
+            encoder: Encoder = build(self.section, self.key)
+        if not any(one.requires_grad for one in encoder.parameters()) and self.asked.is_frozen:
+            raise self._untrained()
+        self._load(encoder, state, path)
+        return encoder
+
+    def extractor(self, fold: int) -> EmbeddingExtractor:
+        """Return what computes the embeddings with the weights of a fold.
+
+        Args:
+            fold: Number of the fold.
+
+        Raises:
+            UserError: As of `encoder`.
+        """
+        encoder, precision = self.encoder(fold), resolve_precision(self.asked.precision)
+        digest = self.digests[self.index(fold)] if self.run else "none yet"
+        options = {name: one for name, one in self.section.items() if name not in OF_FOLDER}
+        versions = f"polymodal {package_version('polymodal', '')}"
+        if isinstance(encoder, PrefixedEncoder):
+            versions += f" transformers {package_version('transformers', 'pretrained')}"
+        about = json.dumps(options, sort_keys=True, default=str)
+        identity = (
+            f"{versions} encoder of a run, checkpoint {digest} modality {self.modality} {about} "
+            f"pooling {self.asked.pooling} {precision}"
+        )
+        return EmbeddingExtractor(encoder, identity, precision, self.asked.pooling)
+
+    def prototype(self) -> Encoder:
+        """Return the encoder as an experiment uses it, with the weights of the first fold.
+
+        Raises:
+            UserError: As of `encoder`.
+        """
+        if not self.asked.is_frozen:
+            return self.encoder(0)
+        return self.frozen(self.extractor(0))
+
+    def frozen(self, extractor: Extractor) -> FrozenEncoder:
+        """Return the frozen encoder of a fold, before its features are standardised."""
+        return FrozenEncoder(extractor, normalise=self.asked.normalise, clip=self.asked.clip)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record says of where the encoder comes from, as plain values."""
+        if self.record is None:
+            return {}
+        return {
+            "run": self.record.run_id,
+            "experiment": self.record.experiment,
+            "modality": self.modality,
+            "mode": self.asked.mode,
+            "layer": self.section.get("layer"),
+            "pooling": self.asked.pooling,
+            "digests": self.digests,
+            "corpus": self.corpus,
+            "classes": [*self.classes],
+        }
+
+    @property
+    def corpus(self) -> str:
+        """The corpus that it was trained on, as far as the run's record names it."""
+        assert self.record is not None, "what has not run yet was trained on nothing"
+        return str(self.record.data.get("corpus") or self.record.experiment)
+
+    def remarks(
+        self, manifest: Manifest, fingerprint: str, classes: Sequence[str]
+    ) -> Iterator[str]:
+        """Say what is allowed and unusual: another corpus, other labels.
+
+        Args:
+            manifest: The corpus of the experiment.
+            fingerprint: Of the corpus as it was read.
+            classes: What the experiment tells apart.
+
+        Yields:
+            One sentence each.
+        """
+        if self.run is None:
+            return
+        if not self._is_of(manifest, fingerprint):
+            yield f"{self.key} was trained on another corpus: {self.corpus} ({self.name})"
+        if [*classes] != [*self.classes]:
+            yield (
+                f"{self.key} was trained for other labels ({self.name}): "
+                f"{', '.join(self.classes)}; here {', '.join(classes)}"
+            )
+
+    def check(
+        self,
+        manifest: Manifest,
+        fingerprint: str,
+        folds: Sequence[Fold],
+        *,
+        speaker_dependent: bool,
+    ) -> None:
+        """Refuse weights that have seen what the experiment validates or tests on.
+
+        Args:
+            manifest: The corpus of the experiment.
+            fingerprint: Of the corpus as it was read.
+            folds: Its folds; those that assign nothing are passed over.
+            speaker_dependent: Whether its split may share speakers.
+
+        Raises:
+            SplitError: A fold would be judged by rows or speakers that its weights were trained
+                on, or the run has another number of folds.
+        """
+        if self.run is None:
+            return
+        if self.per_fold and len(self.places) != len(folds):
+            raise SplitError(
+                f"{self.key}.from_run={self.name} has {len(self.places)} folds, this experiment "
+                f"has {len(folds)}",
+                expected="weights for each fold, trained on its own training rows",
+                remedy="use the same split in both: split=file "
+                f"split.file={self.run / 'folds.json'}",
+            )
+        if not any(fold.assignment for fold in folds):  # nothing is judged, such as in `predict`
+            return
+        if not self._is_of(manifest, fingerprint):
+            if self.per_fold and any(fold.inner for fold in folds):
+                raise SplitError(
+                    f"{self.key}.from_run={self.name} has {len(self.places)} folds, and here each "
+                    "fold has inner ones",
+                    expected="a run with one fold, whose weights serve all of them",
+                    remedy="train it with split=holdout, or use split=k_folds here",
+                )
+            return
+        if not self.folds:
+            raise SplitError(
+                f"{self.run} has no folds.json, so its training rows are not known",
+                expected="the folds that the weights were trained with",
+                remedy="train the encoder again",
+            )
+        self._refuse_leaks(manifest, folds, speaker_dependent=speaker_dependent)
+
+    @property
+    def name(self) -> str:
+        """The run, for messages."""
+        return self.record.run_id if self.record else self.asked.from_run
+
+    def _refuse_leaks(
+        self, manifest: Manifest, folds: Sequence[Fold], *, speaker_dependent: bool
+    ) -> None:
+        assert self.run is not None, "what has not run yet has seen nothing"
+        for fold in (one for one in folds if one.assignment):
+            weights = self.folds[self.index(fold.index)]
+            found = trained_rows(manifest.frame, fold, weights, speaker_dependent=speaker_dependent)
+            if found.num_rows:
+                inner = " or of its inner folds" if fold.inner else ""
+                raise SplitError(
+                    f"{self.key}.from_run={self.name}: {found.num_rows} validation or test rows of "
+                    f"fold {fold.index}{inner}, of {len(found.speakers)} speakers, were training "
+                    f"rows of these weights or share their speakers, such as {found.example!r}",
+                    expected="weights that have seen nothing of what a fold is validated or "
+                    "tested on",
+                    remedy=f"use the split of that run: split=file "
+                    f"split.file={self.run}/folds.json",
+                )
+
+    def _is_of(self, manifest: Manifest, fingerprint: str) -> bool:
+        """Whether the weights were trained on this corpus, or on some rows of it."""
+        assert self.run is not None, "what has not run yet has no corpus"
+        assert self.record is not None, "a run has a record"
+        if self.record.data.get("fingerprint") == fingerprint:
+            return True
+        if self.folds and not mentioned(manifest, self.folds):
+            return False
+        known = _known_rows(self.places, self.run)
+        if known is None:  # nobody knows: the folds alone tell
+            return True
+        keys = [ID, "speaker"] if "speaker" in known.columns else [ID]
+        return not manifest.frame.join(known, on=keys, how="semi", nulls_equal=True).is_empty()
+
+    def _untrained(self) -> ConfigError:
+        return ConfigError(
+            f"{self.key}.from_run={self.name}: nothing of its encoder {self.modality} was trained "
+            f"({self.section['_target_'].rpartition('.')[2]})",
+            expected="a run that has trained this encoder",
+            remedy="use that encoder itself here; it gives the same features",
+        )
+
+    def _load(self, encoder: Encoder, state: Mapping[str, Any], path: Path) -> None:
+        try:
+            keys = encoder.load_state_dict(state, strict=False)
+        except RuntimeError as error:  # other shapes
+            reason = str(error).splitlines()[-1].strip()
+            raise self._unfitting(path, reason) from None
+        learned_here = not self.asked.is_frozen and self.asked.layer == "weighted"
+        missing = [one for one in keys.missing_keys if not (learned_here and "mixture" in one)]
+        if missing:
+            raise self._unfitting(path, f"it lacks {len(missing)} tensors, such as {missing[0]}")
+        changed = self.asked.layer is not None or self.asked.options
+        if keys.unexpected_keys and not changed:
+            odd = keys.unexpected_keys
+            raise self._unfitting(path, f"it has {len(odd)} more tensors, such as {odd[0]}")
+
+    def _unfitting(self, path: Path, reason: str) -> CheckpointError:
+        changed = {"layer": self.asked.layer} if self.asked.layer is not None else {}
+        changed |= dict(self.asked.options)
+        given = ", ".join(f"{name}={one}" for name, one in changed.items())
+        return CheckpointError(
+            f"{self.key}: the weights of {path} do not fit the encoder"
+            f"{f' with {given}' if given else ''}: {reason}",
+            expected="options that go with what the run has trained",
+            remedy="leave out layer and options, or choose a layer that the run has",
+        )
+
+
+def trained_encoders(
+    config: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, TrainedEncoder]:
+    """Find the encoders that an experiment takes from runs.
+
+    Args:
+        config: The configuration, resolved.
+        planned: Name of a study's member to its configuration, for those that have not run yet.
+
+    Returns:
+        Modality to where its encoder comes from.
+
+    Raises:
+        UserError: There is no such run, it has not finished, lacks the modality, or has trained
+            nothing of it.
+    """
+    runs = Path(config["paths"]["runs"])
+    return {
+        name: trained_encoder(name, section, runs, planned or {})
+        for name, section in config["encoder"].items()
+        if section.get(FROM_RUN)
+    }
+
+
+def trained_encoder(
+    name: str,
+    section: Mapping[str, Any],
+    runs: Path,
+    planned: Mapping[str, Mapping[str, Any]],
+) -> TrainedEncoder:
+    """Find the encoder of one modality that is taken from a run.
+
+    Args:
+        name: The modality.
+        section: Its options, those of `EncoderFromRun`.
+        runs: The folder of runs, or several as in `roots`.
+        planned: As of `trained_encoders`.
+
+    Raises:
+        UserError: As of `trained_encoders`.
+    """
+    key = f"encoder.{name}"
+    asked: EncoderFromRun = build(section, key)
+    found = TrainedEncoder(key, asked, {})
+    if asked.from_run.startswith(MEMBER):
+        config = planned.get(asked.from_run.removeprefix(MEMBER))
+        return found if config is None else _planned(found, config)
+    run = find_run(runs, asked.from_run)
+    record = read_record(run)
+    _refuse_unfinished(key, record)
+    config = load(run / "config.yaml", record.experiment).resolved()
+    places, file = stored_places(run), run / "folds.json"
+    for place in places:
+        assert place.trained  # raises where a checkpoint is missing
+    folds = read_folds(file)[0] if file.is_file() else []
+    found = replace(found, run=run, record=record, places=places, folds=folds)
+    task = config["task"]
+    classes = [*(task.get("classes") or ()), *(task.get("values") or ())]
+    return replace(found, section=_section(found, config["encoder"], run), classes=classes)
+
+
+def _planned(found: TrainedEncoder, config: Mapping[str, Any]) -> TrainedEncoder:
+    """The encoder of a study's member that has not run yet."""
+    return replace(found, section=_section(found, config["encoder"], None))
+
+
+def check_same_weights(record: RunRecord, trained: Mapping[str, TrainedEncoder]) -> None:
+    """Refuse to apply a run to encoders that are not those that it was trained with.
+
+    Args:
+        record: The run.
+        trained: Modality to the encoder that its configuration leads to now.
+
+    Raises:
+        CheckpointError: Their weights are others by now.
+    """
+    for name, one in trained.items():
+        before = (record.encoders.get(name) or {}).get("digests")
+        if before is not None and before != one.digests:
+            raise CheckpointError(
+                f"{record.run_id} was trained on embeddings of other weights than "
+                f"{one.run} has now",
+                expected="the checkpoints whose digests stand in its run.json",
+                remedy=f"name a copy of the run as it was: {one.key}.from_run=FOLDER",
+            )
+
+
+def describe_encoders(
+    run: Path, encoders: Mapping[str, Encoder], trained: Mapping[str, TrainedEncoder]
+) -> None:
+    """Write into a run folder what its encoders need beside their weights.
+
+    Args:
+        run: The run folder.
+        encoders: Modality to its encoder.
+        trained: Those that were taken from runs themselves.
+    """
+    for name, encoder in encoders.items():
+        folder = run / ENCODERS / name
+        if isinstance(encoder, FrozenEncoder):
+            continue
+        encoder.write_description(folder)
+        if name in trained:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / SECTION, json.dumps(trained[name].section, default=str))
+
+
+def _section(
+    found: TrainedEncoder, sections: Mapping[str, Any], run: Path | None
+) -> dict[str, Any]:
+    """Class and options to build: those of the run, with what is asked for instead."""
+    asked, modality = found.asked, found.modality
+    where = f"{found.key}.from_run={found.name}"
+    if modality not in sections:
+        raise ConfigError(
+            f"{where} has no modality {modality!r}",
+            expected=f"one of {', '.join(sections)}",
+            remedy=f"{nearest(modality, list(sections))}; {found.key}.modality names it",
+        )
+    section = dict(sections[modality])
+    description = run / ENCODERS / modality if run else None
+    if section.get(FROM_RUN):
+        section = _second_hand(found, section, description)
+    target = resolve_target(section["_target_"], f"{found.key} of {found.name}", _projects())
+    if not isinstance(target, type) or not issubclass(target, Encoder):
+        raise ConfigError(f"{where}: {section['_target_']} is not an encoder")
+    if issubclass(target, FrozenEncoder):
+        raise replace(found, section=section)._untrained()
+    options = {**({"layer": asked.layer} if asked.layer is not None else {}), **asked.options}
+    if "layer" in options and "layer" not in section:
+        raise ConfigError(
+            f"{found.key}.layer={asked.layer}: {target.__name__} of {found.name} has no layers to "
+            "choose from",
+            remedy="leave it out",
+        )
+    if "name" in section and description and (description / "config.json").is_file():
+        section |= {"name": str(description.resolve()), "revision": None}
+    return {**section, **options}
+
+
+def _second_hand(
+    found: TrainedEncoder, section: Mapping[str, Any], description: Path | None
+) -> dict[str, Any]:
+    """Class and options of an encoder that the run has taken from a run itself."""
+    if section.get("mode", "frozen") == "frozen":
+        raise ConfigError(
+            f"{found.key}.from_run={found.name}: it has not trained its encoder {found.modality}, "
+            f"but taken it from {section[FROM_RUN]}",
+            remedy=f"take it from there: {found.key}.from_run={section[FROM_RUN]}",
+        )
+    file = description / SECTION if description else None
+    if file is None or not file.is_file():
+        raise ConfigError(
+            f"{found.key}.from_run={found.name}: its encoder {found.modality} is from another run, "
+            "and its class is not recorded",
+            remedy=f"name the run that it is from: {section[FROM_RUN]}",
+        )
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _projects() -> tuple[str, ...]:
+    return project_packages(Path.cwd())
+
+
+def _refuse_unfinished(key: str, record: RunRecord) -> None:
+    where = f"{key}.from_run={record.run_id}"
+    if record.kind != "run":
+        kinds = {"study": "name one of its runs (polymodal show lists them)"}
+        usual = f"name the run that was trained: {record.parent}" if record.parent else ""
+        raise RunError(
+            f"{where} is a {record.kind}, which trains no encoder",
+            remedy=kinds.get(record.kind, usual),
+        )
+    if record.status != "finished":
+        raise RunError(
+            f"{where} is {record.status}",
+            expected="a run that has finished",
+            remedy=f"go on with it first: polymodal run resume={record.run_id}",
+        )
+
+
+def _state_of(path: Path, modality: str) -> dict[str, Any]:
+    """The tensors of one encoder in a checkpoint."""
+    prefix = f"encoders.{modality}."
+    state = read_checkpoint(path)["state_dict"]
+    found = {key.removeprefix(prefix): one for key, one in state.items() if key.startswith(prefix)}
+    if not found:
+        raise CheckpointError(f"{path} holds no weights of the encoder {modality}")
+    return found
+
+
+def _known_rows(places: Sequence[Place], run: Path) -> pl.DataFrame | None:
+    """Ids and speakers of the rows that a run has predicted; None where it has predicted none."""
+    folders = [run / "predictions", *(place.predictions for place in places)]
+    files = sorted({file for one in folders for file in one.glob("*.parquet")})
+    frames = [PredictionTable.read(file).frame for file in files]
+    if not frames:
+        return None
+    kept = [one.select(name for name in (ID, "speaker") if name in one.columns) for one in frames]
+    return pl.concat(kept, how="diagonal").unique()
+
+
+def _verified(path: Path) -> str:
+    status = path.stat()
+    digest = _digest(path, status.st_size, status.st_mtime_ns)
+    stated = digest_path(path)
+    if stated.is_file() and stated.read_text(encoding="utf-8").split()[0] != digest:
+        raise CheckpointError(
+            f"checkpoint {path} does not match its SHA-256",
+            remedy="copy it again, or train the encoder again",
+        )
+    return digest
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    # Size and time are there for the cache: a file that was written anew is read anew.
+    return sha256_of(path)
