@@ -47,6 +47,9 @@ class Cell:
         applied: The configuration of the corpus that it is applied to; None where it is trained on
             the study's.
         at_once: Whether its seeds may be trained in one process.
+        encoders: Modality to the cell whose trained encoder it takes.
+        left_out: Fraction of the training speakers that it leaves to a fusion; such a cell is
+            trained for its encoder alone, and is not compared.
         run: Folder of its run, once there is one.
         predicted: Folder of the run that applied it.
         status: How its run ended, `missing` or `running`.
@@ -60,6 +63,8 @@ class Cell:
     key: str
     applied: Any = None
     at_once: bool = False
+    encoders: Mapping[str, "Cell"] = field(default_factory=dict)
+    left_out: float = 0.0
     run: Path | None = None
     predicted: Path | None = None
     status: str = "missing"
@@ -70,7 +75,14 @@ class Cell:
     def words(self) -> str:
         """The cell in words."""
         share = f", {self.share:g} of the training rows" if self.share < 1 else ""
-        return f"{self.member}, seed {self.seed}{share}"
+        fitted = f", without {self.left_out:.0%} of the speakers" if self.left_out else ""
+        return f"{self.member}, seed {self.seed}{share}{fitted}"
+
+    @property
+    def run_id(self) -> str:
+        """The run, once there is one."""
+        assert self.run is not None, f"{self.words} has not run yet"
+        return self.run.name
 
     @property
     def done(self) -> bool:
@@ -105,13 +117,22 @@ class Cell:
         Returns:
             The file.
         """
+        composed = with_options(
+            self.composed,
+            {f"encoder.{name}.from_run": cell.run_id for name, cell in self.encoders.items()},
+        )
         body = {
-            "name": self.composed.name,
-            "config": self.composed.text(),
-            "overrides": self.composed.overrides,
-            "choices": {key: str(self.composed.choices.get(key) or "") for key in GROUPS},
+            "name": composed.name,
+            "config": composed.text(),
+            "overrides": composed.overrides,
+            "choices": {key: str(composed.choices.get(key) or "") for key in GROUPS},
             "study": study,
-            "notes": {CELL: self.key, "member": self.member, "share": self.share},
+            "notes": {
+                CELL: self.key,
+                "member": self.member,
+                "share": self.share,
+                **({"left_out": self.left_out} if self.left_out else {}),
+            },
             "run": str(self.run) if self.run else None,
             "finished": self.status == "finished",
             "applied": self.applied,

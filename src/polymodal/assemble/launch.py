@@ -25,13 +25,15 @@ class Job:
 
     Args:
         words: What it does, in words.
-        arguments: Of `polymodal`.
+        arguments: Returns the arguments of `polymodal`, when the job starts.
         log: File that gets what it prints.
+        after: The words of jobs that have to succeed first.
     """
 
     words: str
-    arguments: tuple[str, ...]
+    arguments: Callable[[], tuple[str, ...]]
     log: Path
+    after: frozenset[str] = frozenset()
 
 
 def launch(
@@ -50,8 +52,9 @@ def launch(
         show: Told again and again which have ended, and which are running.
 
     Returns:
-        The words of each to its exit code. If this process is asked to stop, the others are asked
-        as well, and waited for.
+        The words of each to its exit code, without those that were not started as one that they
+        wait for has failed. If this process is asked to stop, the others are asked as well, and
+        waited for.
     """
     waiting: list[Job] = list(jobs)
     ended: list[Job] = []
@@ -60,9 +63,11 @@ def launch(
     try:
         while waiting or running:
             for slot in set(range(parallel)) - set(running):
-                if waiting:
-                    job = waiting.pop(0)
+                job = next((one for one in waiting if _may_start(one, codes)), None)
+                if job is not None:
+                    waiting.remove(job)
                     running[slot] = (job, _start(job, environment(slot, parallel, num_devices)))
+            waiting = [job for job in waiting if not _is_hopeless(job, codes, jobs)]
             time.sleep(POLL_S)
             for slot, (job, process) in list(running.items()):
                 if process.poll() is not None:
@@ -73,6 +78,16 @@ def launch(
     finally:
         _stop([process for _, process in running.values()])
     return codes
+
+
+def _may_start(job: Job, codes: Mapping[str, int]) -> bool:
+    return all(codes.get(one) == 0 for one in job.after)
+
+
+def _is_hopeless(job: Job, codes: Mapping[str, int], jobs: Sequence[Job]) -> bool:
+    """Whether a job that it waits for has failed, or waits for one that has."""
+    others = [one for one in jobs if one.words in job.after]
+    return any(codes.get(one.words, 0) != 0 or _is_hopeless(one, codes, jobs) for one in others)
 
 
 def last_line(log: Path) -> str:
@@ -128,7 +143,7 @@ def _start(job: Job, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "polymodal", *job.arguments],
+            [sys.executable, "-m", "polymodal", *job.arguments()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

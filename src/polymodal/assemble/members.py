@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from polymodal.assemble.compose import Composed, change, compose
+from polymodal.assemble.run_encoders import MEMBER
 from polymodal.errors import ConfigError
 from polymodal.study.plan import Member, Plan
 
@@ -56,18 +57,21 @@ def reference(plan: Plan) -> str:
     Args:
         plan: The study.
     """
-    return next(one.name for one in plan.members if not one.applied)
+    trained = [one for one in plan.members if not one.applied]
+    return next((one.name for one in trained if not one.encoders), trained[0].name)
 
 
-def with_folds(composed: Composed, file: str) -> Composed:
+def with_folds(composed: Composed, file: str, *, whole: bool = True) -> Composed:
     """Returns a member's configuration that takes its folds from a file.
 
     Args:
         composed: The member.
         file: The folds.
+        whole: Whether they assign every row; otherwise those that they do not know are left out.
     """
     before = composed.resolved()["split"]
     kept = {name: before[name] for name in PROMISES if name in before}
+    kept |= {} if whole else {"unknown": "leave_out"}
     fresh = change(composed, ["split=file", f"split.file={file}", "split.inner=true"])
     return _named(with_options(fresh, {f"split.{k}": v for k, v in kept.items()}), composed)
 
@@ -89,7 +93,8 @@ def with_options(composed: Composed, options: dict[str, Any]) -> Composed:
 
 
 def _composed(plan: Plan, member: Member, study: Composed) -> Composed:
-    composed = compose(list(member.run))
+    taken = [f"encoder.{name}.from_run={MEMBER}{one}" for name, one in member.encoders.items()]
+    composed = compose([*member.run, *taken])
     words = [*([] if member.applied else plan.protocol), *plan.shared]
     root = member.root or (None if member.applied else plan.root)
     words += [f"corpus.root={root}"] if root else []

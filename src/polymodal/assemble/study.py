@@ -1,25 +1,25 @@
 """Runs a study: the cells that are missing, votes over their predictions, and what follows."""
 
 import json
-import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from polymodal.assemble.at_once import small
 from polymodal.assemble.ballot import is_fitted, vote_tables
-from polymodal.assemble.cells import Cell, Check, cell_key, code_version, digest, recorded
+from polymodal.assemble.cells import Cell, Check, code_version, digest, recorded
 from polymodal.assemble.compose import Composed, compose, project_packages
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.facts import facts
 from polymodal.assemble.launch import Job, last_line, launch
-from polymodal.assemble.members import compose_members, reference, with_folds, with_options
+from polymodal.assemble.members import compose_members, reference
+from polymodal.assemble.planned_cells import PlannedCells
 from polymodal.assemble.runner import Outcome
 from polymodal.assemble.session import Session, recording, stage_time
 from polymodal.contracts.run import RunRecord
@@ -27,15 +27,13 @@ from polymodal.data.folds import write_folds
 from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.evaluation.evaluate import score_names
 from polymodal.record.files import write_whole
-from polymodal.record.index import find_runs, roots
+from polymodal.record.index import find_runs
 from polymodal.record.redaction import redact_words
-from polymodal.safety.files import sha256_of
 from polymodal.study.plan import Plan, Vote
 from polymodal.study.report import write_report
 from polymodal.study.results import Told, read_told, spread, summarise
 from polymodal.training.progress import Display
 
-FOLDS = ".folds"  # in the folder of runs: folds by their content, which studies share
 STUDY = "study.json"
 LINE_EVERY_S = 60.0
 
@@ -61,11 +59,12 @@ def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Ou
     plan = Plan.read(config["study"], num_devices=torch.cuda.device_count())
     runs = Path(config["paths"]["runs"])
     members = compose_members(plan, composed)
-    first = Experiment.prepare(check(members[reference(plan)]))
+    configs = {name: check(composed) for name, composed in members.items()}
+    first = Experiment.prepare(configs[reference(plan)], planned=configs)
     _check_score(plan, first)
     votes = _check_votes(plan, first, check)
     code = _code()
-    cells = _cells(plan, members, first, check, runs, code)
+    cells = PlannedCells(plan, members, first, check, runs, code).all()
     about = facts(first)
     with (
         recording(
@@ -90,47 +89,6 @@ def _code() -> str:
     project = Path.cwd()
     packages = [project / name for name in project_packages(project)]
     return code_version([one if one.is_dir() else one.with_suffix(".py") for one in packages])
-
-
-def _cells(
-    plan: Plan,
-    members: Mapping[str, Composed],
-    first: Experiment,
-    check: Check,
-    runs: Path,
-    code: str,
-) -> list[Cell]:
-    """Every cell with its key; each member is built once, so that its faults show now."""
-    file = _store_folds(first, roots(runs)[0] / FOLDS)
-    corpus = first.config["corpus"]
-    cells = []
-    for member in plan.members:
-        composed = members[member.name]
-        composed = composed if member.applied else with_folds(composed, str(file))
-        experiment = Experiment.prepare(check(composed))
-        at_once = plan.together and small(experiment)
-        for share in (*sorted(plan.shares), 1.0):
-            for seed in plan.seeds:
-                varied = with_options(composed, {"seed": seed, "data.train_share": share})
-                cell = Cell(
-                    member.name,
-                    seed,
-                    share,
-                    varied,
-                    cell_key(varied.resolved(), experiment.fingerprint, code),
-                    applied=corpus if member.applied else None,
-                    at_once=at_once,
-                )
-                cells.append(cell)
-    return cells
-
-
-def _store_folds(first: Experiment, folder: Path) -> Path:
-    """Keeps the folds under a name that says what they are, so that equal ones are one file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"{os.getpid()}.part"
-    write_folds(beside, first.folds, first.fingerprint)
-    return beside.replace(folder / f"{sha256_of(beside)[:16]}.json")
 
 
 def _check_score(plan: Plan, first: Experiment) -> None:
@@ -177,7 +135,7 @@ def _run_cells(
     if len(missing) < len(cells):
         display.say(f"{len(cells) - len(missing)} of {len(cells)} cells have run before")
     book.note(cells)
-    jobs = [book.job(together) for together in _grouped(missing)]
+    jobs = _jobs(_grouped(missing), book)
     told: set[str] = set()
 
     def show(ended: Sequence[Job], running: Sequence[Job]) -> None:
@@ -196,6 +154,7 @@ def _run_cells(
     failed = [job for job in jobs if codes.get(job.words)]
     if failed:
         lines = [f"{job.words}: {last_line(job.log)} ({job.log})" for job in failed]
+        lines += [f"{job.words}: not started" for job in jobs if job.words not in codes]
         raise RunError(
             f"{len(failed)} of {len(cells)} cells failed\n  " + "\n  ".join(lines),
             remedy="mend it and give the same command again: the other cells are kept",
@@ -209,9 +168,17 @@ def _grouped(cells: Sequence[Cell]) -> list[list[Cell]]:
     """
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
-        name = (cell.member, cell.share) if cell.at_once else cell.key
+        name = (cell.member, cell.share, cell.left_out) if cell.at_once else cell.key
         groups.setdefault(name, []).append(cell)
     return sorted(groups.values(), key=lambda one: -len(one[0].composed.config.encoder))
+
+
+def _jobs(groups: Sequence[Sequence[Cell]], book: "_Book") -> list[Job]:
+    """A process for each group, behind those whose encoders it takes; the awaited ones first."""
+    words = {cell.key: " & ".join(one.words for one in group) for group in groups for cell in group}
+    jobs = [book.job(group, words) for group in groups]
+    awaited = {one for job in jobs for one in job.after}
+    return sorted(jobs, key=lambda job: job.words not in awaited)
 
 
 def _told(plan: Plan, cells: Sequence[Cell], first: Experiment) -> dict[str, list[Told]]:
@@ -219,7 +186,7 @@ def _told(plan: Plan, cells: Sequence[Cell], first: Experiment) -> dict[str, lis
     told: dict[str, list[Told]] = {}
     applied = {member.name for member in plan.members if member.applied}
     for cell in cells:
-        if cell.member not in applied and cell.run:
+        if cell.member not in applied and cell.run and not cell.left_out:
             told.setdefault(cell.member, []).append(read_told(cell.run, cell.seed, cell.share))
     whole = {one.seed: one for one in told[reference(plan)] if one.share == 1}
     for cell in cells:
@@ -306,12 +273,34 @@ class _Book:
             self.versions.append({"version": len(self.versions) + 1, "started": now, **version})
             write_whole(session.path / f"config.{len(self.versions)}.yaml", text)
 
-    def job(self, cells: Sequence[Cell]) -> Job:
-        """The process of some cells."""
+    def job(self, cells: Sequence[Cell], words: Mapping[str, str]) -> Job:
+        """The process of some cells; `words` names that of each cell that is still to be run."""
+        first = cells[0]
+        fitted = f"-without-{first.left_out:g}" if first.left_out else ""
+        name = f"{first.member}-{first.seed}-{first.share:g}{fitted}.txt"
+        return Job(
+            words[first.key],
+            partial(self._arguments, cells),
+            self.session.path / "logs" / name,
+            frozenset(
+                words[one.key]
+                for cell in cells
+                for one in cell.encoders.values()
+                if one.key in words
+            ),
+        )
+
+    def _arguments(self, cells: Sequence[Cell]) -> tuple[str, ...]:
+        """Writes what the process of some cells needs, when the encoders that they take are there.
+
+        Their runs are looked up now: a run is recorded while the study goes on.
+        """
+        sources = [one for cell in cells for one in cell.encoders.values()]
+        known = recorded(self.session.path.parent) if sources else {}
+        for one in sources:
+            one.look(known)
         files = [cell.write(self.session.path / "cells", self.session.run_id) for cell in cells]
-        words, first = " & ".join(cell.words for cell in cells), cells[0]
-        log = self.session.path / "logs" / f"{first.member}-{first.seed}-{first.share:g}.txt"
-        return Job(words, ("cell", *map(str, files)), log)
+        return ("cell", *map(str, files))
 
     def note(self, cells: Sequence[Cell]) -> None:
         """Writes where the cells stand."""
@@ -322,7 +311,9 @@ class _Book:
         """Writes the results; what the cells' processes needed is no longer."""
         self.results = dict(results)
         for name, one in self.results["members"].items():
-            one["runs"] = [c.run.name for c in cells if c.member == name and c.run]
+            one["runs"] = [
+                c.run.name for c in cells if c.member == name and c.run and not c.left_out
+            ]
         shutil.rmtree(self.session.path / "cells", ignore_errors=True)
         self.note(cells)
 
@@ -365,6 +356,8 @@ class _Book:
             "member": cell.member,
             "seed": cell.seed,
             "share": cell.share,
+            "left_out": cell.left_out,
+            "encoders": {name: one.key for name, one in cell.encoders.items()},
             "key": cell.key,
             "run": cell.run.name if cell.run else None,
             "predicted": cell.predicted.name if cell.predicted else None,

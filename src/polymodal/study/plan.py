@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from polymodal.errors import ConfigError, nearest
 
+MEMBER_KEYS = ("run", "applied", "root", "encoders", "fusion_rows")
+IN_FOLD, HELD_OUT = "in_fold", "held_out"
 MOST_PARALLEL = 4  # processes on a CPU unless more are asked for: each holds its own libraries
 
 
@@ -19,12 +22,17 @@ class Member:
         run: Overrides of `polymodal run`, such as `experiment=sample/speech`.
         applied: Whether it is trained on a corpus of its own and then applied to the study's.
         root: Folder of the corpus it is trained on; None for where its config says.
+        encoders: Modality to the member whose trained encoder it takes, seed by seed.
+        held_out: Fraction of the training speakers that this member alone is trained on, while
+            its encoders are fitted to the others; 0 for the same rows (`fusion_rows: in_fold`).
     """
 
     name: str
     run: tuple[str, ...]
     applied: bool = False
     root: str | None = None
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    held_out: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,24 @@ class Plan:
         return plan
 
     @property
+    def ordered(self) -> tuple[Member, ...]:
+        """The members, each behind those whose encoders it takes.
+
+        Raises:
+            ConfigError: They wait for each other in a circle.
+        """
+        graph = {one.name: [*one.encoders.values()] for one in self.members}
+        try:
+            order = [*TopologicalSorter(graph).static_order()]
+        except CycleError as error:
+            chain = " from ".join(error.args[1])
+            raise ConfigError(
+                f"study.members take their encoders from each other: {chain}",
+                expected="a member whose encoders are its own at the beginning of each chain",
+            ) from None
+        return tuple(sorted(self.members, key=lambda one: order.index(one.name)))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Members, then votes."""
         return (*(one.name for one in self.members), *(one.name for one in self.votes))
@@ -134,6 +160,9 @@ class Plan:
                 "study.members names no member that is trained on the study's corpus",
                 expected="at least one, such as speech: experiment=sample/speech",
             )
+        for member in self.members:
+            self._check_encoders(member)
+        assert self.ordered  # raises where they wait for each other
         twice = [name for name in self.names if self.names.count(name) > 1]
         if twice:
             raise ConfigError(f"{twice[0]!r} is the name of a member and of a vote")
@@ -145,6 +174,25 @@ class Plan:
             raise ConfigError(f"study.shares names {wrong[0]}", expected="shares between 0 and 1")
         if not 0 < self.alpha < 1:
             raise ConfigError(f"study.alpha={self.alpha}", expected="between 0 and 1")
+
+    def _check_encoders(self, member: Member) -> None:
+        key, known = f"study.members.{member.name}", {one.name: one for one in self.members}
+        for modality, source in member.encoders.items():
+            if source not in known:
+                raise ConfigError(
+                    f"{key}.encoders.{modality} names {source!r}",
+                    remedy=nearest(source, [*known]),
+                )
+            if member.held_out and known[source].held_out:
+                raise ConfigError(
+                    f"{key} and {source}, whose encoder it takes, both hold out speakers",
+                    expected="fusion_rows: in_fold for members that encoders are taken from",
+                )
+        if member.held_out and not member.encoders:
+            raise ConfigError(
+                f"{key}.fusion_rows holds out speakers, but {member.name} takes no encoders",
+                expected="encoders: {modality: member}",
+            )
 
 
 def num_cores() -> int:
@@ -158,9 +206,30 @@ def _member(name: str, value: Any) -> Member:
     key = f"study.members.{name}"
     if not isinstance(value, Mapping):
         return Member(name, _words(value, key))
-    _known(value, ["run", "applied", "root"], key)
-    run = _words(value.get("run"), f"{key}.run")
-    return Member(name, run, bool(value.get("applied", False)), value.get("root"))
+    _known(value, MEMBER_KEYS, key)
+    encoders = value.get("encoders") or {}
+    if not isinstance(encoders, Mapping):
+        raise ConfigError(f"{key}.encoders={encoders!r}", expected="{modality: member}")
+    return Member(
+        name,
+        run=_words(value.get("run"), f"{key}.run"),
+        applied=bool(value.get("applied", False)),
+        root=value.get("root"),
+        encoders={str(modality): str(one) for modality, one in encoders.items()},
+        held_out=_held_out(value.get("fusion_rows", IN_FOLD), f"{key}.fusion_rows"),
+    )
+
+
+def _held_out(value: Any, key: str) -> float:
+    if value == IN_FOLD:
+        return 0.0
+    ratio = value.get(HELD_OUT) if isinstance(value, Mapping) and len(value) == 1 else None
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio < 1:
+        raise ConfigError(
+            f"{key}={value!r}",
+            expected=f"{IN_FOLD}, or {{{HELD_OUT}: 0.3}}, a fraction of the training speakers",
+        )
+    return float(ratio)
 
 
 def _vote(name: str, value: Any, members: Sequence[str]) -> Vote:

@@ -1,0 +1,85 @@
+"""Training speakers divided in two: some to fit encoders, the others for the fusion."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from polymodal.data.folds import Fold
+from polymodal.errors import SplitError
+
+SEED = 0
+
+
+def hold_out(
+    frame: pl.DataFrame, folds: Sequence[Fold], ratio: float
+) -> tuple[list[Fold], list[Fold]]:
+    """Divide the training speakers of each fold; validation and test rows stay as they are.
+
+    Speakers are drawn as whole groups of the column that the folds are split by, which is
+    `speaker`, or another one whose groups share no speaker, such as `session`.
+
+    Args:
+        frame: The rows of the corpus.
+        folds: Its folds.
+        ratio: Fraction of the groups that the second one of each pair is trained on, above 0 and
+            below 1; both get at least one.
+
+    Returns:
+        The folds with the larger part of the training speakers, and with the rest.
+
+    Raises:
+        SplitError: A fold has fewer than two training speakers, or its split shares speakers.
+
+    Example:
+        >>> rows = pl.DataFrame({"speaker": ["a", "b", "c"], "utterance_id": ["1", "2", "3"]})
+        >>> fold = Fold(0, {"speaker": {"a": "train", "b": "train", "c": "test"}})
+        >>> first, second = hold_out(rows, [fold], 0.5)
+        >>> [dict(one[0].assignment["speaker"]) for one in (first, second)]
+        [{'b': 'train', 'c': 'test'}, {'a': 'train', 'c': 'test'}]
+    """
+    pairs = [_divided(frame, fold, ratio) for fold in folds]
+    return [first for first, _ in pairs], [second for _, second in pairs]
+
+
+def _divided(frame: pl.DataFrame, fold: Fold, ratio: float) -> tuple[Fold, Fold]:
+    column = _column(frame, fold)
+    splits = fold.assignment[column]
+    groups = sorted(value for value, split in splits.items() if split == "train")
+    if len(groups) < 2:
+        raise SplitError(
+            f"fold {fold.index} has {len(groups)} {column} to train on",
+            expected="two at least, to hold some out for the fusion",
+            remedy="use fusion_rows: in_fold, or fewer folds",
+        )
+    num_held = min(max(1, math.floor(ratio * len(groups) + 0.5)), len(groups) - 1)
+    drawn = np.random.default_rng([SEED, fold.index]).permutation(len(groups))
+    held = {groups[place] for place in drawn[:num_held]}
+    return (
+        _without(fold, column, held),
+        _without(fold, column, set(groups) - held),
+    )
+
+
+def _without(fold: Fold, column: str, left_out: set[str]) -> Fold:
+    kept: Mapping[str, str] = {
+        value: split for value, split in fold.assignment[column].items() if value not in left_out
+    }
+    return replace(fold, assignment={**fold.assignment, column: kept}, inner=())
+
+
+def _column(frame: pl.DataFrame, fold: Fold) -> str:
+    """The column whose groups are divided: none of them shares a speaker with another."""
+    if "speaker" in fold.assignment:
+        return "speaker"
+    for column in fold.assignment:
+        shared = frame.group_by("speaker").agg(pl.col(column).n_unique().alias("groups"))
+        if (shared["groups"] == 1).all():
+            return column
+    raise SplitError(
+        f"fold {fold.index} is split by {', '.join(fold.assignment)}, which share speakers",
+        expected="groups of whole speakers, so that the held-out ones are new to the encoders",
+        remedy="split by speaker (split.groups=[speaker]), or use fusion_rows: in_fold",
+    )
