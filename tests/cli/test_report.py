@@ -40,6 +40,19 @@ def test_a_run_whose_corpus_is_gone_has_one_without_them(polymodal, last):
     assert "data:audio" not in (last / "report.html").read_text()
 
 
+def test_what_describes_the_embeddings_of_a_run_is_shown(polymodal, last):
+    path = last / "embeddings.json"
+    path.write_text('{"text": {"probe": {"train": 0.91, "val": NaN, "test": 0.52}}}')
+    code, _, error = polymodal("report", "last")
+    assert (code, error) == (0, "")
+    assert "+.390" in (last / "report.html").read_text()
+    path.write_text('{"text": ')
+    code, _, error = polymodal("report", "last")
+    assert code == 0
+    assert "embeddings.json cannot be read" in error
+    assert 'id="embeddings"' not in (last / "report.html").read_text()
+
+
 def test_a_vote_has_one(polymodal, last):
     assert polymodal("run", *SMALL, "seed=1")[0] == 0
     code, _, error = polymodal("vote", last.name, "last", "tracker=none")

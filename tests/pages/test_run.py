@@ -117,6 +117,27 @@ def test_what_each_modality_adds_is_told(tmp_path):
     assert "What each modality adds" not in shown(page(), tmp_path)
 
 
+def test_the_embeddings_of_a_fusion_are_shown(tmp_path):
+    points = [{"split": "train", "label": EVIL, "x": 0.0, "y": 1.0}]
+    probe = {"train": 0.9, "test": 0.5}
+    described = {"speech": {"probe": probe, "points": points}, "text": {"probe": probe}}
+    text = shown(page(embeddings=described), tmp_path)
+    assert 'id="embeddings"' in text
+    assert "<script" not in text
+    assert "embeddings-of-speech.pdf" in {path.name for path in (tmp_path / "figures").iterdir()}
+    rows = list(csv.reader((tmp_path / "tables/embeddings.csv").open()))
+    assert rows[0][0] == "modality"
+    assert [row[:4] for row in rows[1:]] == [
+        [name, ".900", "\N{EN DASH}", ".500"] for name in ("speech", "text")
+    ]
+
+
+@pytest.mark.parametrize("embeddings", [None, {}, 3, ["speech"], {"speech": None}])
+def test_a_run_without_embeddings_has_no_such_section(tmp_path, embeddings):
+    assert 'id="embeddings"' not in shown(page(embeddings=embeddings), tmp_path)
+    assert not (tmp_path / "tables/embeddings.csv").exists()
+
+
 def test_leaks_are_a_table(tmp_path):
     leaks = {"speaker": {"folds": 2, "values": 3, "test_share": 0.25}}
     record = replace(page().record, data={"rows": 60, "leaks": leaks})

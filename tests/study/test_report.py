@@ -78,6 +78,18 @@ def compared(a, b, difference, p, **more):
     return {**one, **known, **more}
 
 
+def embeddings(name=""):
+    points = [
+        {"split": split, "label": f"joy{name}", "x": 0.5, "y": -1.0} for split in ("train", "test")
+    ]
+    probe = {"train": 0.98, "val": 0.6, "test": 0.55}
+    return {
+        "embeddings": {f"speech{name}": {"probe": probe, "distance": {}, "points": points}},
+        "encoders": {f"speech{name}": f"speech{name}"},
+        "fusion_rows": "in_fold",
+    }
+
+
 def study(name="", **changes):
     """A whole summary, every text of which ends in `name`."""
     speech, fusion, soft = f"speech{name}", f"fusion{name}", f"soft{name}"
@@ -101,7 +113,7 @@ def study(name="", **changes):
         },
         "members": {
             speech: member(0.44, name),
-            fusion: member(0.57, name),
+            fusion: member(0.57, name, **embeddings(name)),
             soft: {**vote, "scores": {"test/uar": score(0.44)}},
         },
         "comparisons": [
@@ -156,13 +168,13 @@ def test_it_asks_for_nothing_from_elsewhere_and_its_links_lead_somewhere(tmp_pat
 def test_every_part_is_there_or_left_out(tmp_path):
     whole = page_of(tmp_path, study())
     assert re.findall(r'<h2 id="(\w+)">', whole) == [name for name, _, _ in SECTIONS]
-    assert whole.count("<svg") == 6
+    assert whole.count("<svg") == 7
     bare = {"study": "s", "name": "bare", "status": "running", "members": {"speech": {}}}
     assert re.findall(r"<h2[^>]*>", page_of(tmp_path, bare)) == []
     for part in ("gap", "curve", "subsets", "confusion", "per_speaker", "scores", "errors"):
         members = {"a": {**member(0.5), part: None}, "b": {**member(0.4), part: {}}}
         less = page_of(tmp_path, study(members=members, comparisons=[]))
-        assert len(re.findall("<h2", less)) < len(SECTIONS) - 1
+        assert len(re.findall("<h2", less)) < len(SECTIONS) - 2
 
 
 def test_the_best_member_is_set_against_the_best_vote(tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import wave
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from polymodal.record.index import alive_or_killed, read_record
 from polymodal.record.journal import read_journal
 
 RATE_HZ, LONGEST_S = 16_000, 20.0
+EMBEDDINGS = "embeddings.json"  # modality to what describes the embeddings that a fusion reads
 
 
 def run_page(
@@ -35,7 +37,7 @@ def run_page(
     Args:
         folder: The run folder.
         audio: Whether the page gets players, with the sound in it.
-        warn: Told why transcripts are missing, where they are.
+        warn: Told why transcripts or embeddings are missing, where they are.
 
     Returns:
         The page.
@@ -60,6 +62,7 @@ def run_page(
         overrides.read_text(encoding="utf-8").splitlines() if overrides.is_file() else [],
         _Corpus(config, audio, warn) if "corpus" in config else lambda ids: {},
         PredictionTable.read(subsets) if subsets.is_file() else None,
+        _embeddings(folder / EMBEDDINGS, warn),
     )
 
 
@@ -82,6 +85,15 @@ def study_heard(
 
 def _table(folder: Path, part: str) -> Path:
     return folder / "predictions" / f"{part}.parquet"
+
+
+def _embeddings(path: Path, warn: Callable[[str], None]) -> object:
+    """What the file holds; None where there is none, or where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError) as error:
+        warn(f"no embeddings on the page, as {path.name} cannot be read: {error}")
+        return None
 
 
 def _scores(config: Mapping[str, Any], table: PredictionTable) -> dict[str, Score]:

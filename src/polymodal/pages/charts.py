@@ -118,15 +118,15 @@ def forest(estimates: Sequence[Estimate], label: str, *, chance: float | None = 
         if chance is not None:
             axes.axvline(chance, color=INK, linewidth=1, linestyle=":")
         handles = [
-            _handle(place, kind)
+            handle(place, kind)
             for place, kind in enumerate(kinds)
             if any(one.kind == kind for one in estimates)
         ]
         if chance is not None:
             handles.append(
-                _handle(0, f"chance {number(chance)}", marker="", color=INK, linestyle=":")
+                handle(0, f"chance {number(chance)}", marker="", color=INK, linestyle=":")
             )
-        _legend(axes, handles)
+        legend(axes, handles)
         axes.set_xlabel(label)
 
     return drawn(paint, f"{label} with intervals", rows=len(estimates))
@@ -151,8 +151,8 @@ def dumbbell(gaps: Sequence[Gap], label: str) -> str:
             _figures(axes, place, number(one.train - one.other, signed=True))
         _rows(axes, [one.name for one in gaps])
         others = "/".join(dict.fromkeys(one.against for one in gaps))
-        hollow = _handle(0, "train", marker="s", markerfacecolor=PAPER, linestyle="")
-        _legend(axes, [hollow, _handle(0, _short(others), linestyle="")])
+        hollow = handle(0, "train", marker="s", markerfacecolor=PAPER, linestyle="")
+        legend(axes, [hollow, handle(0, _short(others), linestyle="")])
         axes.set_xlabel(label)
 
     return drawn(paint, f"{label}: train and validation", rows=len(gaps))
@@ -187,15 +187,15 @@ def curves(
                 axes.plot(*reversed(_line(one, share)), color=colour, linewidth=1.2, alpha=0.6)
             looks = {"marker": shape, "markerfacecolor": paper, "markersize": 6}
             axes.plot(across, means, color=colour, linewidth=1.6, **looks)
-            handles.append(_handle(place, names[name]))
+            handles.append(handle(place, names[name]))
         if shares[-1] / shares[0] > 5:  # else the small ones would stand in one place
             axes.set_xscale("log")
             axes.minorticks_off()
         axes.set_xticks(shares, [f"{100 * share:.3g} %" for share in shares])
         axes.set(xlabel="share of the training data", ylabel=label, ylim=limits)
         axes.margins(x=0.08)
-        _short_ticks(axes.yaxis)
-        _legend(axes, handles)
+        short_ticks(axes.yaxis)
+        legend(axes, handles)
 
     title = f"{label} by share of the training data: {', '.join(lines)}"
     return drawn(paint, title, rows=12, width=NARROW)
@@ -227,10 +227,10 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
             shape = SHAPES[place % len(SHAPES)] if len(kept) < 30 else ""
             looks = {"marker": shape, "markersize": 4}
             axes.plot(kept, [np.mean(means[one]) for one in kept], color=colour, **looks)
-            handles.append(_handle(place, name, markerfacecolor=colour, marker=shape))
+            handles.append(handle(place, name, markerfacecolor=colour, marker=shape))
         axes.set(xlabel="epoch", ylabel=label)
-        _short_ticks(axes.yaxis)
-        _legend(axes, handles)
+        short_ticks(axes.yaxis)
+        legend(axes, handles)
 
     return drawn(paint, f"{label} by epoch: {', '.join(lines)}", rows=10, width=NARROW)
 
@@ -256,10 +256,10 @@ def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> s
             xlim=(0, 1), ylim=(0, 1.02), xlabel="how sure it was", ylabel="how often it was right"
         )
         for axis in (axes.xaxis, axes.yaxis):
-            _short_ticks(axis)
-        line = _handle(0, "as sure as right", marker="", color=INK, linestyle=":")
-        dot = _handle(0, "utterances; larger is more", linestyle="", markersize=7)
-        _legend(axes, [dot, line])
+            short_ticks(axis)
+        line = handle(0, "as sure as right", marker="", color=INK, linestyle=":")
+        dot = handle(0, "utterances; larger is more", linestyle="", markersize=7)
+        legend(axes, [dot, line])
 
     title = f"accuracy by confidence {name}".strip()
     return drawn(paint, title, rows=12, width=NARROW)
@@ -300,8 +300,8 @@ def strip(points: Mapping[str, Sequence[float]], label: str) -> str:
             mean = float(np.mean(values))
             axes.plot([mean] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=1.8)
         _rows(axes, [*points])
-        line = _handle(0, "their mean", marker="", color=INK)
-        _legend(axes, [_handle(0, "a speaker", linestyle="", markersize=4), line])
+        line = handle(0, "their mean", marker="", color=INK)
+        legend(axes, [handle(0, "a speaker", linestyle="", markersize=4), line])
         axes.set_xlabel(label)
 
     return drawn(paint, f"{label} of each speaker", rows=1.5 * len(points))
@@ -448,7 +448,14 @@ def _look(place: int) -> tuple[str, str, str]:
     return colour, SHAPES[place % len(SHAPES)], PAPER if place % 2 else colour
 
 
-def _handle(place: int, name: str, **looks: Any) -> Any:
+def handle(place: int, name: str, **looks: Any) -> Any:
+    """Return an entry of a legend.
+
+    Args:
+        place: Index of the colour and shape.
+        name: Its text.
+        looks: Properties of the line that differ from these.
+    """
     from matplotlib.lines import Line2D
 
     colour, shape, paper = _look(place)
@@ -457,7 +464,13 @@ def _handle(place: int, name: str, **looks: Any) -> Any:
     return Line2D([], [], label=name, **usual)
 
 
-def _legend(axes: Any, handles: Sequence[Any]) -> None:
+def legend(axes: Any, handles: Sequence[Any]) -> None:
+    """Draw a legend below a picture.
+
+    Args:
+        axes: Any of the picture.
+        handles: The entries.
+    """
     names = [one.get_label() for one in handles]
     axes.figure.legend(
         handles,
@@ -487,10 +500,15 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False, axis="y")
-    _short_ticks(axes.xaxis)
+    short_ticks(axes.xaxis)
 
 
-def _short_ticks(axis: Any) -> None:
+def short_ticks(axis: Any) -> None:
+    """Label an axis with numbers as short as they can be.
+
+    Args:
+        axis: The horizontal or vertical axis of a picture.
+    """
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))

@@ -48,7 +48,7 @@ details { margin: .5rem 0; padding: .4rem .7rem; background: var(--card); border
 summary { cursor: pointer; }
 .scroll { overflow: auto; max-height: 62rem; background: var(--card); border-radius: .4rem;
   width: fit-content; max-width: 100%; }
-.scroll + .scroll { margin-top: .8rem; } .grid .scroll { margin: 0; }
+.scroll + .scroll, .scroll + figure { margin-top: .8rem; } .grid .scroll { margin: 0; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums;
   overflow-wrap: normal; white-space: nowrap; }
 caption { text-align: left; font-weight: 600; padding: .4rem .55rem; white-space: normal;

@@ -25,6 +25,7 @@ from polymodal.evaluation.summary import (
 )
 from polymodal.pages import charts, html, text
 from polymodal.pages.details import Heard, contribution_rows, contributions, errors, leaks
+from polymodal.pages.embeddings import embedding_entries, embedding_rows, embeddings_section
 from polymodal.pages.text import NONE, finite, interval, number
 from polymodal.record.files import write_whole
 
@@ -50,6 +51,7 @@ class RunPage:
         overrides: What was given on the command line.
         heard: Reads what utterances were, by id; those that it does not know are left out.
         subsets: Predictions of the first part shown where only some modalities are given.
+        embeddings: Modality to what `describe_embeddings` returned, of a deep fusion.
     """
 
     record: RunRecord
@@ -61,6 +63,7 @@ class RunPage:
     overrides: Sequence[str] = ()
     heard: Callable[[Sequence[str]], Mapping[str, Heard]] = field(default=lambda ids: {})
     subsets: PredictionTable | None = None
+    embeddings: object = None
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, float | int]]:
@@ -107,6 +110,7 @@ def write_page(page: RunPage, folder: Path) -> Path:
         ("confusion", _confusion_rows(page), _confusion_rows(page)),
         ("speakers", _exact_speakers(page), _speaker_rows(page)),
         ("modalities", _modality_rows(page), _modality_rows(page)),
+        ("embeddings", _embedding_rows(page), _embedding_rows(page)),
     ):
         if len(rows) > 1:
             write_whole(folder / "tables" / f"{name}.csv", text.csv_text(exact))
@@ -317,6 +321,16 @@ def _modalities(page: RunPage) -> str:
     return contributions(page.intervals[key], found, key) if found else ""
 
 
+def _embedding_rows(page: RunPage) -> list[list[str]]:
+    entries = embedding_entries(page.embeddings)
+    return embedding_rows(entries) if entries else []
+
+
+def _embeddings(page: RunPage) -> str:
+    classes = page.first.classes if page.first else ()
+    return embeddings_section(embedding_entries(page.embeddings), classes)
+
+
 def _errors(page: RunPage) -> str:
     """The utterances of which the model was surest, and wrong."""
     if (table := page.first) is None:
@@ -372,6 +386,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[RunPage], str]], ...] = (
     ("reliability", "Calibration", _reliability),
     ("speakers", "Speakers", _speakers),
     ("modalities", "What each modality adds", _modalities),
+    ("embeddings", "Embeddings that the fusion reads", _embeddings),
     ("errors", "Worst errors", _errors),
     ("data", "Data and leaks", _data),
     ("resources", "Time and memory", _resources),

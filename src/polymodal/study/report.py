@@ -16,6 +16,7 @@ from polymodal.pages import charts, html, text
 from polymodal.pages.details import Hearing, errors, leaks, nothing_heard
 from polymodal.pages.text import MINUS, NONE, Bold, finite, interval, number, p_value
 from polymodal.record.files import write_whole
+from polymodal.study.embeddings_section import fusion_section
 from polymodal.study.tables import (
     Summary,
     class_table,
@@ -319,6 +320,11 @@ def _gaps(study: _Study) -> str:
     return html.figure(charts.dumbbell(found, ", ".join(sorted(named))), note)
 
 
+def _embeddings(study: _Study) -> str:
+    ordered = {name: study.members[name] for name in study.names}
+    return fusion_section(ordered, study.classes, "gaps")
+
+
 def _curves(study: _Study) -> str:
     found = {name: _points(curve) for name, curve in study.having("curve").items()}
     lines = [(name, points) for name, points in found.items() if len(points) > 1]
@@ -533,6 +539,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[_Study], str]], ...] = (
     ("scores", "All scores", _scores),
     ("comparisons", "Comparisons", _comparisons),
     ("gaps", "Over-fitting", _gaps),
+    ("embeddings", "Why does deep fusion win or lose?", _embeddings),
     ("curves", "Learning curves", _curves),
     ("subsets", "Subsets of modalities", _subsets),
     ("confusion", "Confusion", _confusions),

@@ -1,0 +1,70 @@
+"""Principal components of a matrix, always with the same signs.
+
+Legend: row = utterances, feature = columns, component = directions of decreasing variance.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+MIN_RATIO = 1e-10  # to the largest variance; what is below it is rounding
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """Directions in which rows vary, by decreasing variance.
+
+    Args:
+        directions: Orthonormal columns; the largest entry of each is positive.
+        variances: Variance of the rows along each direction, all above 0.
+    """
+
+    directions: Float[np.ndarray, "feature component"]
+    variances: Float[np.ndarray, " component"]
+
+    def whiten(
+        self, rows: Float[np.ndarray, "row feature"], num_components: int
+    ) -> Float[np.ndarray, "row _"]:
+        """Project rows on the first components and divide each by its standard deviation.
+
+        Args:
+            rows: Centred as the rows that the components were computed from.
+            num_components: At most as many as there are.
+
+        Returns:
+            `[row, num_components]`.
+        """
+        directions = self.directions[:, :num_components]
+        return np.asarray(rows @ directions / np.sqrt(self.variances[:num_components]))
+
+
+def principal_components(centred: Float[np.ndarray, "row feature"]) -> PrincipalComponents:
+    """Return the principal components of centred rows.
+
+    Where there are fewer rows than features, the smaller matrix of the rows' inner products is
+    decomposed instead of the covariance.
+
+    Args:
+        centred: Finite, float64, with a mean of 0 in each feature.
+
+    Returns:
+        At most as many components as there are rows or features; none for constant rows.
+
+    Example:
+        >>> components = principal_components(np.array([[-1.0, -1.0], [1.0, 1.0]]))
+        >>> components.directions.round(3).tolist(), components.variances.round(3).tolist()
+        ([[0.707], [0.707]], [2.0])
+    """
+    num_rows, num_features = centred.shape
+    wide = num_rows < num_features
+    products = centred @ centred.T if wide else centred.T @ centred
+    variances, vectors = np.linalg.eigh(products / max(num_rows, 1))
+    variances, vectors = variances[::-1], vectors[:, ::-1]
+    above = variances > MIN_RATIO * max(variances.max(initial=0.0), np.finfo(float).tiny)
+    variances, vectors = variances[above].copy(), vectors[:, above]
+    if wide:
+        vectors = centred.T @ vectors / np.sqrt(num_rows * variances)
+    largest = np.abs(vectors).argmax(axis=0)
+    signs = np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
+    return PrincipalComponents(vectors * signs, variances)
