@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from polymodal.assemble.at_once import Staged, adopt, objection, stage
 from polymodal.assemble.budget import with_budget
 from polymodal.assemble.compose import Composed, load
+from polymodal.assemble.described import write_descriptions
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.facts import encoder_facts, facts, warnings
 from polymodal.assemble.places import Place, places
@@ -96,6 +97,9 @@ def run_experiment(
             extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)
         if rank() == 0:
+            if "fit" in config["stages"]:
+                with stage_time(session, "describe"):
+                    write_descriptions(experiment, session.path)
             session.scores |= pool(
                 experiment, places(session.path, len(experiment.folds)), session.path
             )

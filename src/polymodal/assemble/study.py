@@ -15,6 +15,7 @@ import torch
 from polymodal.assemble.ballot import is_fitted, vote_tables
 from polymodal.assemble.cells import Cell, Check, code_version, digest, recorded
 from polymodal.assemble.compose import Composed, compose, project_packages
+from polymodal.assemble.described import mean_description, read_descriptions
 from polymodal.assemble.experiment import Experiment
 from polymodal.assemble.facts import facts
 from polymodal.assemble.launch import Job, last_line, launch
@@ -22,6 +23,7 @@ from polymodal.assemble.members import compose_members, reference
 from polymodal.assemble.planned_cells import PlannedCells
 from polymodal.assemble.runner import Outcome
 from polymodal.assemble.session import Session, recording, stage_time
+from polymodal.contracts.predictions import ID, PredictionTable
 from polymodal.contracts.run import RunRecord
 from polymodal.data.folds import write_folds
 from polymodal.errors import ConfigError, RunError, nearest
@@ -29,9 +31,9 @@ from polymodal.evaluation.evaluate import score_names
 from polymodal.record.files import write_whole
 from polymodal.record.index import find_runs
 from polymodal.record.redaction import redact_words
-from polymodal.study.plan import Plan, Vote
+from polymodal.study.plan import HELD_OUT, IN_FOLD, Plan, Vote
 from polymodal.study.report import write_report
-from polymodal.study.results import Told, read_told, spread, summarise
+from polymodal.study.results import PARTS, Told, read_told, spread, summarise
 from polymodal.training.progress import Display
 
 STUDY = "study.json"
@@ -220,11 +222,22 @@ def _one_vote(
             for one, name in zip(members, vote.of, strict=True)
             if part in one.tables
         ]
-        for part in ("test", "val")
+        for part in PARTS
     }
     said: list[str] = []
-    voted = vote_tables(config, tables["test"], tables["val"], said.append)
-    return Told("", seed, 1.0, {"test": voted}, tuple(said))
+    voted = {"test": vote_tables(config, tables["test"], tables["val"], said.append)}
+    if len(tables["train"]) == len(members):  # for the generalisation gap
+        voted["train"] = vote_tables(config, _shared(tables["train"]), tables["val"])
+    return Told("", seed, 1.0, voted, tuple(said))
+
+
+def _shared(tables: Sequence[PredictionTable]) -> list[PredictionTable]:
+    """The rows of each table that all have: a member is not trained on rows it cannot read."""
+    keys = [ID, "fold"]
+    rows = tables[0].frame.select(keys)
+    for table in tables[1:]:
+        rows = rows.join(table.frame, on=keys, how="semi")
+    return [one.with_frame(one.frame.join(rows, on=keys, how="semi")) for one in tables]
 
 
 def _stopped(runs: Path, name: str) -> Path | None:
@@ -311,11 +324,32 @@ class _Book:
         """Writes the results; what the cells' processes needed is no longer."""
         self.results = dict(results)
         for name, one in self.results["members"].items():
+            one |= self._encoders(name, cells)
             one["runs"] = [
                 c.run.name for c in cells if c.member == name and c.run and not c.left_out
             ]
         shutil.rmtree(self.session.path / "cells", ignore_errors=True)
         self.note(cells)
+
+    def _encoders(self, name: str, cells: Sequence[Cell]) -> dict[str, Any]:
+        """Of a member that takes its encoders from others: from which, and their embeddings."""
+        member = next((one for one in self.plan.members if one.name == name), None)
+        if member is None or not member.encoders:
+            return {}
+        runs = [
+            read_descriptions(c.run)
+            for c in cells
+            if c.member == name and c.run and not c.left_out and c.share == 1
+        ]
+        modalities = dict.fromkeys(modality for run in runs for modality in run)
+        return {
+            "encoders": dict(member.encoders),
+            "fusion_rows": {HELD_OUT: member.held_out} if member.held_out else IN_FOLD,
+            "embeddings": {
+                one: mean_description([run[one] for run in runs if one in run])
+                for one in modalities
+            },
+        }
 
     def summary(self, cells: Sequence[Cell]) -> dict[str, Any]:
         """Returns what stands in the file."""

@@ -122,13 +122,17 @@ def summarise(
     scored = {key: of_score(test, scores, name) for key, test in tests.items()}
     score = next(iter(scored.values()))[1]
     tables = {key: table for key, (table, _) in scored.items()}
+    every = [one.tables for entries in whole.values() for one in entries]
+    against = "val" if all("val" in one for one in every) else "test"  # the same for all
     compared = compare(tables, name, score, pairs=plan.pairs, alpha=plan.alpha)
     return {
         "score": name,
         "lower_is_better": [
             key for key in score_names(scores, values) if not higher_is_better(key, scores)
         ],
-        "members": {key: _about(plan, key, told[key], tests[key], scores, name) for key in tests},
+        "members": {
+            key: _about(plan, key, told[key], tests[key], scores, name, against) for key in tests
+        },
         "comparisons": [one.to_dict() for one in compared],
         "warnings": sorted(
             {one for one in (interval(*pair).caution for pair in scored.values()) if one}
@@ -143,6 +147,7 @@ def _about(
     test: PredictionTable,
     scores: Mapping[str, Score],
     name: str,
+    against: str,
 ) -> dict[str, Any]:
     """All that is told of one member or vote."""
     whole = [one for one in entries if one.share == 1]
@@ -151,7 +156,7 @@ def _about(
         if vote.name == key:
             about |= {"kind": "vote", "of": [*vote.of], "voting": " ".join(vote.voting)}
             about["said"] = [words for one in whole for words in one.said]
-    if gap := _gap(whole, scores, name):
+    if gap := _gap(whole, scores, name, against):
         about["gap"] = gap
     if len(shares := sorted({one.share for one in entries})) > 1:
         about["curve"] = [_at_share(entries, share, scores, name) for share in shares]
@@ -172,9 +177,10 @@ def _pooled(entries: Sequence[Told], part: str) -> PredictionTable:
     return concatenate([one.tables[part] for one in entries])
 
 
-def _gap(whole: Sequence[Told], scores: Mapping[str, Score], name: str) -> dict[str, Any] | None:
+def _gap(
+    whole: Sequence[Told], scores: Mapping[str, Score], name: str, against: str
+) -> dict[str, Any] | None:
     """How much better the rows that were trained on are scored than others."""
-    against = "val" if all("val" in one.tables for one in whole) else "test"
     if not all({"train", against} <= {*one.tables} for one in whole):
         return None
     tables = [of_score(_pooled(whole, part), scores, name) for part in ("train", against)]
