@@ -96,3 +96,50 @@ def process(workplace: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory):
+    """Tiny random models of the classes that the experiments name."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models
+
+    folder = tmp_path_factory.mktemp("models")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    convolutions = {"conv_dim": [8, 8], "conv_kernel": [10, 3], "conv_stride": [80, 4]}
+    speech = transformers.HubertConfig(
+        **sizes,
+        **convolutions,
+        intermediate_size=24,
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )
+    transformers.HubertModel(speech).save_pretrained(folder / "hubert")
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder / "hubert")
+    whisper = transformers.WhisperConfig(
+        d_model=16,
+        encoder_layers=2,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        max_source_positions=50,
+        vocab_size=8,
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0),
+        decoder_start_token_id=0,
+    )
+    transformers.WhisperModel(whisper).save_pretrained(folder / "whisper")
+    transformers.WhisperFeatureExtractor(chunk_length=1).save_pretrained(folder / "whisper")
+    words = transformers.RobertaConfig(
+        **sizes, intermediate_size=24, vocab_size=64, max_position_embeddings=64
+    )
+    transformers.RobertaModel(words).save_pretrained(folder / "roberta")
+    vocabulary = {word: number for number, word in enumerate(("<s>", "<pad>", "</s>", "<unk>"))}
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>")),
+        **{"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
+        **{"cls_token": "<s>", "sep_token": "</s>"},
+    ).save_pretrained(folder / "roberta")
+    return folder

@@ -138,8 +138,9 @@ def test_embeddings_are_computed_once_for_all_seeds(trained, polymodal, monkeypa
     monkeypatch.setattr(
         embeddings,
         "extracted_together",
-        lambda encoder, raws, **options: computed.append(len(raws))
-        or original(encoder, raws, **options),
+        lambda encoder, raws, **options: (
+            computed.append(len(raws)) or original(encoder, raws, **options)
+        ),
     )
     assert polymodal("run", *taken(run, "text"))[0] == 0
     assert sum(computed) > 0
