@@ -94,7 +94,6 @@ def test_a_warm_start_trains_on(trained, kind, polymodal):
 
 
 def test_other_weights_are_other_entries_of_the_store(trained, kind, polymodal):
-    _, first = extracted(kind, trained)
     modality = KINDS[kind]
     experiment, _ = extracted(kind, trained)
     digest = experiment.trained[modality].digests[0]
