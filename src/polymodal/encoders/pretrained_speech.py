@@ -655,7 +655,8 @@ def _settings(checkpoint: Checkpoint) -> SpeechSettings:
 def _shorten(model: Any, num_frames: int) -> None:
     """Leave out the positions of Whisper's encoder behind the first ones."""
     positions = model.embed_positions.weight[:num_frames].detach().clone()
-    model.embed_positions = nn.Embedding.from_pretrained(positions, freeze=True)
+    shortened = nn.Embedding(len(positions), positions.shape[1], _weight=positions)
+    model.embed_positions = shortened.requires_grad_(False)
     model.max_source_positions = model.config.max_source_positions = num_frames
 
 
