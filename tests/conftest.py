@@ -117,21 +117,6 @@ def small_models(tmp_path_factory):
     )
     transformers.HubertModel(speech).save_pretrained(folder / "hubert")
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder / "hubert")
-    whisper = transformers.WhisperConfig(
-        d_model=16,
-        encoder_layers=2,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
-        max_source_positions=50,
-        vocab_size=8,
-        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0),
-        decoder_start_token_id=0,
-    )
-    transformers.WhisperModel(whisper).save_pretrained(folder / "whisper")
-    transformers.WhisperFeatureExtractor(chunk_length=1).save_pretrained(folder / "whisper")
     words = transformers.RobertaConfig(
         **sizes, intermediate_size=24, vocab_size=64, max_position_embeddings=64
     )
@@ -142,4 +127,12 @@ def small_models(tmp_path_factory):
         **{"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
         **{"cls_token": "<s>", "sep_token": "</s>"},
     ).save_pretrained(folder / "roberta")
+    whisper = {"encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 24}
+    whisper |= {"d_model": 16, "num_mel_bins": 20, "vocab_size": 60, "decoder_layers": 1}
+    whisper |= {"decoder_attention_heads": 2, "decoder_ffn_dim": 24, "max_source_positions": 400}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    heard = transformers.WhisperConfig(**whisper, **ids)
+    transformers.WhisperModel(heard).save_pretrained(folder / "whisper")
+    extractor = transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=8)
+    extractor.save_pretrained(folder / "whisper")
     return folder

@@ -99,7 +99,7 @@ def test_a_corpus_that_has_moved_is_found_by_its_new_folder(polymodal, table):
         (["tabel", "."], ["no option 'tabel'", "'table'"]),
         (["table", "nowhere"], ["no folder nowhere"]),
         (["emodb", "."], ["no utterance is left"]),
-        (["kemdy19", "."], ["no folder `annotation`"]),
+        (["kemdy19", "."], ["no folder of KEMDy19", "annotation/*.csv"]),
         (["check", "none.parquet"], ["none.parquet"]),
         (["check", "none.parquet", "foo=bar"], ["takes no options"]),
         (["sample", ".", "--out", "x.json"], ["ends with .parquet"]),

@@ -406,6 +406,43 @@ def test_whisper_hears_no_more_than_its_window(folders):
     assert encoder(batch(encoder, 40_000)).num_valid.tolist() == [125]
 
 
+def test_whisper_listens_to_less_silence_where_it_is_told_to(folders):
+    encoder = PretrainedSpeechEncoder(str(folders["whisper"]), max_length_s=0.5, pad_to_s=0.5)
+    inner = encoder.eval().backbone.model
+    shapes = []
+    inner.layers[0].register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
+    given = batch(encoder, 8000, 3203, 16000)  # the last one in two windows
+    output = encoder(given)
+    assert output.num_valid.tolist() == [25, 11, 50]
+    assert {shape[1] for shape in shapes} == {25}  # frames, 50 with all of the silence
+    # As the same model does whose files have no more positions.
+    positions = build(folders["whisper"]).backbone.model.embed_positions.weight
+    torch.testing.assert_close(inner.embed_positions.weight, positions[:25])
+    assert not inner.embed_positions.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("whisper", {"pad_to_s": 2.0}, "at most 1"),
+        ("whisper", {"pad_to_s": 0.0}, "above 0"),
+        ("whisper", {"pad_to_s": 0.5, "max_length_s": 1.0}, r"from 0\.1 to 0\.5"),
+        ("hubert", {"pad_to_s": 0.5}, "but for Whisper"),
+    ],
+)
+def test_a_length_that_cannot_be_listened_to_is_refused(folders, name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        PretrainedSpeechEncoder(str(folders[name]), **{"max_length_s": None, **options})
+
+
+def test_stored_outputs_differ_with_what_is_listened_to(folders):
+    encoders = [
+        PretrainedSpeechEncoder(str(folders["whisper"]), freeze="all", max_length_s=0.5, **options)
+        for options in ({}, {"pad_to_s": 0.5})
+    ]
+    assert len({one.prefix_identity for one in encoders}) == 2
+
+
 def test_a_model_without_the_settings_of_its_waveforms_is_refused(folders, tmp_path):
     folder = store(tmp_path / "bare", "Hubert", COMMON)
     (folder / "preprocessor_config.json").unlink()

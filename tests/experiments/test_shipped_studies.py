@@ -42,5 +42,5 @@ def test_a_shipped_study_is_sound(workplace, name):
         check_signatures(compose(list(vote.voting), config_name="vote").resolved())
     assert reference(plan) in members
     text = (STUDIES / f"{name}.yaml").read_text(encoding="utf-8")
-    assert text.startswith("# Aim: ")
+    assert text.startswith("# @package _global_.study\n# Aim: ")
     assert f"polymodal study study={name}" in text

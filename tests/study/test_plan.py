@@ -26,6 +26,13 @@ def test_members_are_words_of_the_command_line_or_a_mapping():
     assert (plan.seeds, plan.shares, plan.pairs, plan.alpha) == ((0,), (), None, 0.05)
 
 
+def test_options_of_one_member_are_a_list_or_one_string():
+    given = {"speech": "optimizer.lr=0.1 seed=1", "text": ["seed=2"]}
+    plan = Plan.read({"members": MEMBERS, "with": given})
+    assert plan.options == {"speech": ("optimizer.lr=0.1", "seed=1"), "text": ("seed=2",)}
+    assert Plan.read({"members": MEMBERS}).options == {}
+
+
 def test_a_vote_without_names_is_over_all_members():
     plan = Plan.read({"members": MEMBERS, "votes": {"all": {"voting": "stacked"}}})
     assert plan.votes[0].of == ("speech", "text")
@@ -36,6 +43,10 @@ def test_a_vote_without_names_is_over_all_members():
     [
         ({}, "no member that is trained"),
         ({"members": {"text": MEMBERS["text"]}}, "no member that is trained"),
+        ({"members": MEMBERS, "with": {"speach": "a=1"}}, "study.with.speach.*\n.*\n.*'speech'"),
+        ({"members": MEMBERS, "with": {"speech": "lr"}}, "study.with.speech has 'lr'"),
+        ({"members": MEMBERS, "with": ["a=1"]}, "study.with="),
+        ({"members": MEMBERS, "team": {"base": {"members": {}}}}, "@package _global_.study"),
         ({"members": MEMBERS, "member": {}}, "did you mean 'members'"),
         ({"members": {"a": "speech"}}, "study.members.a has 'speech'"),
         ({"members": {"a": {"runs": "x=1"}}}, "did you mean 'run'"),

@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from polymodal.assemble.layers import Layer, layer_of, watched_merge
+from polymodal.assemble.nested_overrides import quoted
 from polymodal.assemble.run_encoders import addable, settle
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import ConfigError, RunError, nearest
@@ -92,11 +93,11 @@ def compose(
     """
     folder = project or Path.cwd()
     extra = search_path(folder)
+    words = [*(quoted(one) for one in addable(overrides)), *extra]
     GlobalHydra.instance().clear()
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         merged = watched_merge()
         try:
-            words = [*addable(overrides), *extra]
             config = hydra_compose(config_name, words, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(error, config_name, [*_choices(overrides), *extra]) from None

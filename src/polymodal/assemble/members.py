@@ -99,9 +99,22 @@ def _composed(plan: Plan, member: Member, study: Composed) -> Composed:
     root = member.root or (None if member.applied else plan.root)
     words += [f"corpus.root={root}"] if root else []
     composed = _named(change(composed, words), composed)
+    composed = _with_own(plan, member, composed)
     sections = {name: study.config.get(name) for name in SHARED}
     changed = with_options(composed, {**sections, "stages": STAGES})
     return _named(changed, composed)
+
+
+def _with_own(plan: Plan, member: Member, composed: Composed) -> Composed:
+    """A member with its overrides of `study.with`, which come last."""
+    try:
+        return _named(change(composed, plan.options.get(member.name, ())), composed)
+    except ConfigError as error:
+        raise ConfigError(
+            f"study.with.{member.name}: {error.found}",
+            expected=error.expected,
+            remedy=error.remedy,
+        ) from None
 
 
 def _named(changed: Composed, before: Composed) -> Composed:

@@ -13,6 +13,7 @@ import polars as pl
 import soundfile
 
 from polymodal.contracts.manifest import SCHEMA, Manifest, Refusal
+from polymodal.corpora.locating import CorpusFolder, find_folder
 from polymodal.errors import DataError, ManifestError, nearest
 from polymodal.safety.paths import inside
 
@@ -44,27 +45,19 @@ class Rules:
 
 
 def existing(root: str, corpus: str) -> Path:
-    """Returns the folder of a corpus.
+    """Return the folder of a corpus of which nothing else is known.
 
     Args:
-        root: The folder.
+        root: The folder; next to a missing one, another spelling of its name is looked for.
         corpus: Name of the corpus, for the message.
 
     Returns:
         The folder.
 
     Raises:
-        ManifestError: It does not exist.
+        ManifestError: It does not exist, or there are several.
     """
-    path = Path(root).expanduser()
-    if not path.is_dir():
-        raise ManifestError(
-            f"there is no folder {path}",
-            expected=f"the folder of {corpus}",
-            remedy="give it with corpus.root=FOLDER, or the folder of all corpora with "
-            "paths.data=FOLDER",
-        )
-    return path
+    return find_folder(root, CorpusFolder(corpus, (Path(root).name,), any_layout=True))
 
 
 def finish(

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from polymodal.contracts.manifest import Manifest, Refusal
-from polymodal.corpora.common import Rules, existing, finish
+from polymodal.corpora.common import Rules, finish
+from polymodal.corpora.locating import find_folder_of
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
 from polymodal.safety.files import replacing
@@ -73,7 +74,8 @@ def read_e4(
     Only whole windows are taken, so that no window has two labels.
 
     Args:
-        root: Folder with one folder a person and the table of intervals.
+        root: Folder with one folder a person and the table of intervals, or one with a folder of
+            the corpus's name in it.
         prepared: Folder that the signals are written to as `.npy`.
         intervals: The table: `subject` (a folder's name), `start` and `end` in seconds since 1970,
             `label`.
@@ -93,7 +95,7 @@ def read_e4(
         ManifestError: A folder, file or column is missing, a file is no recording of the device, a
             length is not positive, or more windows were refused than allowed.
     """
-    folder = existing(root, "E4 recordings")
+    folder = find_folder_of(intervals, root, corpus)
     if window_s <= 0 or (step_s is not None and step_s <= 0):
         raise ManifestError(
             f"corpus.window_s={window_s}, corpus.step_s={step_s}", expected="above 0"

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.contracts.manifest import Manifest, Refusal
-from polymodal.corpora.common import Rules, existing, finish
+from polymodal.corpora.common import Rules, finish
+from polymodal.corpora.locating import CorpusFolder, find_folder
 
 NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<letter>[A-Z])(?P<take>[a-z])")
 LETTERS: Mapping[str, str] = {  # the first letter of the German word
@@ -20,6 +21,12 @@ LETTERS: Mapping[str, str] = {  # the first letter of the German word
 }
 MEN = frozenset({"03", "10", "11", "12", "15"})
 SUFFIXES = frozenset({".wav", ".flac"})
+EMODB = CorpusFolder(
+    "EmoDB",
+    names=("emodb",),
+    contents=("*.wav", "*.flac", "wav/*.wav", "flac/*.flac"),
+    any_layout=True,  # the files are found however deep they lie
+)
 
 
 def read_emodb(
@@ -35,7 +42,7 @@ def read_emodb(
     A name such as `03a01Fa.wav` says speaker 03, sentence a01, emotion F (happiness), take a.
 
     Args:
-        root: The folder.
+        root: The folder, or one with a folder `emodb` in it.
         classes: The declared classes; None to accept all seven emotions.
         label_map: An emotion to another class.
         where: Column to the value, or values, to keep; there are `sentence`, `gender` and `take`.
@@ -47,7 +54,7 @@ def read_emodb(
     Raises:
         ManifestError: The folder is missing, or more files were refused than allowed.
     """
-    folder = existing(root, "EmoDB")
+    folder = find_folder(root, EMODB)
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     strange = [path for path in files if not _known(path)]
     refused = [

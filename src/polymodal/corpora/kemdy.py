@@ -16,7 +16,7 @@ from typing import Any, Literal
 import soundfile
 
 from polymodal.contracts.manifest import Manifest, Refusal
-from polymodal.corpora.common import Rules, existing, finish
+from polymodal.corpora.common import Rules, finish
 from polymodal.corpora.kemdy_annotation import (
     TIE,
     Annotation,
@@ -25,14 +25,17 @@ from polymodal.corpora.kemdy_annotation import (
     votes_of,
 )
 from polymodal.corpora.kemdy_signals import cut_signals
+from polymodal.corpora.locating import CorpusFolder, find_folder
 from polymodal.corpora.transcripts import TextPreparation, decode
-from polymodal.errors import ManifestError
 
 SEGMENT_19 = re.compile(r"Sess\d\d_(?:script0[1-6]|impro0[1-4])_[FM]\d{3}")
 SEGMENT_20 = re.compile(r"Sess\d\d_script0[1-6]_User\d{3}[FM]_\d{3}")
 FILE_19 = re.compile(r"Sess(?:ion)?\d\d_?([FM])")
 # Marks such as `b/` and `n/` (breath, noise), `*` and `+` (unclear or cut words).
 MARKERS = (r"(?<![A-Za-z])[A-Za-z]/", r"[*+]")
+# ETRI hands them out as KEMDy19_v1_3, KEMDy20_v1_1 and KEMDy20_v1_2.
+KEMDY19 = CorpusFolder("KEMDy19", names=("KEMDy19",), contents=("annotation/*.csv",))
+KEMDY20 = CorpusFolder("KEMDy20", names=("KEMDy20",), contents=("annotation/*.csv",))
 Brackets = Literal["keep", "content", "drop"]
 
 
@@ -66,7 +69,8 @@ def read_kemdy19(
     speaker's own letter says what the speaker felt, the other what the listener felt.
 
     Args:
-        root: The folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or the one above it.
+        root: The folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or the one above it, in
+            which the newest version is taken.
         prepared: Folder that the cut signals are written to.
         perspective: Whose emotion is the label.
         brackets: What becomes of words in parentheses (cut speech): kept with them, without, or
@@ -84,7 +88,7 @@ def read_kemdy19(
         ManifestError: A folder is missing, a table cannot be read, or more rows were refused than
             allowed.
     """
-    reading = _open(root, "KEMDy19", SEGMENT_19, brackets)
+    reading = _open(root, KEMDY19, SEGMENT_19, brackets)
     reading.signals = cut_signals(
         reading.root,
         Path(prepared).expanduser(),
@@ -110,7 +114,8 @@ def read_kemdy20(
     """Reads KEMDy20: 40 sessions, each of two people who talk after six videos; mostly neutral.
 
     Args:
-        root: The folder with `annotation`, `wav`, `EDA`, `IBI` and `TEMP`, or the one above it.
+        root: The folder with `annotation`, `wav`, `EDA`, `IBI` and `TEMP`, or the one above it, in
+            which the newest version is taken.
         prepared: Folder that the cut signals are written to.
         brackets: What becomes of words in parentheses (cut speech): kept with them, without, or
             dropped.
@@ -127,7 +132,7 @@ def read_kemdy20(
         ManifestError: A folder is missing, a table cannot be read, or more rows were refused than
             allowed.
     """
-    reading = _open(root, "KEMDy20", SEGMENT_20, brackets)
+    reading = _open(root, KEMDY20, SEGMENT_20, brackets)
     reading.signals = cut_signals(
         reading.root,
         Path(prepared).expanduser(),
@@ -155,16 +160,10 @@ def _annotations_19(reading: _Reading, *, own: bool) -> Iterator[Annotation]:
                 yield one
 
 
-def _open(root: str, corpus: str, segment_id: re.Pattern[str], brackets: Brackets) -> _Reading:
-    given = existing(root, corpus)
-    found = [given, *sorted(path for path in given.glob("*") if corpus in path.name)]
-    folder = next((path for path in found if (path / "annotation").is_dir()), None)
-    if folder is None:
-        raise ManifestError(
-            f"{given} has no folder `annotation`",
-            expected=f"the folder of {corpus} as ETRI ships it, with annotation/ and wav/",
-            remedy="give it with corpus.root=FOLDER",
-        )
+def _open(
+    root: str, known: CorpusFolder, segment_id: re.Pattern[str], brackets: Brackets
+) -> _Reading:
+    folder = find_folder(root, known)
     clean = TextPreparation(unicode_form="NFC", markers=MARKERS, brackets=brackets)
     reading = _Reading(folder, segment_id, clean)
     reading.files = {"wav": {}, "txt": {}}

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from polymodal.contracts.manifest import SCHEMA, Manifest
-from polymodal.corpora.common import NUMBERS, Rules, existing, finish
+from polymodal.corpora.common import NUMBERS, Rules, finish
+from polymodal.corpora.locating import find_folder_of
 from polymodal.errors import ManifestError, nearest
 
 READERS = (".csv", ".jsonl", ".parquet")
@@ -37,7 +38,8 @@ def read_table(
     Without a column for the id, the stem of the audio's path is taken.
 
     Args:
-        root: Folder that the paths in the table are relative to.
+        root: Folder that the paths in the table are relative to, or one with a folder of the
+            corpus's name in it.
         file: The table, relative to the folder or absolute.
         corpus: Name of the corpus; the table's own column, or the folder's name, by default.
         columns: Our column to the table's; None where they are the same.
@@ -57,7 +59,7 @@ def read_table(
         ManifestError: The folder, the file or a column is missing, the encoding is another one, or
             more rows were refused than allowed.
     """
-    folder = existing(root, "the corpus")
+    folder = find_folder_of(file, root, corpus)
     path = folder / file
     named = {ours: theirs for ours, theirs in (columns or {}).items() if theirs}
     frame = _renamed(read_cells(path, encoding), path, named)

@@ -108,7 +108,7 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         layer_decay: Learning rates fall by this factor from block to block, from the head down
             (see `Backbone`); None for one rate.
         max_length_s: Greatest length that the model is given at once, in seconds; for Whisper at
-            most 30, and None is 30.
+            most 30 (or `pad_to_s`), and None is that.
         longer: What happens to a longer utterance: `windows` = its stretches are encoded one by
             one and joined; `truncate` = its beginning is kept; `refuse`.
         normalise_waveform: Whether each utterance gets mean 0 and variance 1; None does as the
@@ -120,6 +120,9 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
             training, in stretches of 10, another choice for each utterance; 0 for none.
         waveform_augment: Changes of the waveform in training: options of `WaveformAugment`; None
             for none.
+        pad_to_s: Whisper only: how many seconds it listens to, the silence behind an utterance
+            included; None for the 30 s that it was trained with. Its blocks take time and memory
+            in proportion.
 
     Attributes:
         revision: Commit of the hub, or the digest of the folder.
@@ -148,12 +151,14 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         mask_feature_share: float = 0.0,
         waveform_augment: Mapping[str, Any] | None = None,
         layer_decay: float | None = None,
+        pad_to_s: float | None = None,
     ) -> None:
         super().__init__()
         _check_masking(mask_time_share, mask_span_s, mask_feature_share)
         self.checkpoint = locate(name, revision)
         family = self.checkpoint.family(FAMILIES)
-        settings = _settings(self.checkpoint)
+        settings = _settings(self.checkpoint).padded_to(pad_to_s)
+        self.pad_to_s = pad_to_s
         self.feature_size, self.frame_rate_hz = settings.feature_size, settings.frame_rate_hz
         self.sampling_rate_hz = settings.sampling_rate_hz
         self.prepare = settings.preparation(max_length_s, longer, normalise_waveform)
@@ -174,6 +179,8 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
             layer_decay=layer_decay,
             **({} if settings.longest else _hiding(mask_time_share)),
         )
+        if settings.longest and pad_to_s is not None:
+            _shorten(self.backbone.model, settings.longest // settings.step)
         # Stretches are drawn here: transformers draws them from numpy, whose seed a resumed run
         # lacks, and fails where an utterance is shorter than one.
         self.backbone.model.config.apply_spec_augment = True
@@ -237,6 +244,7 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         """The model, its files, what is done to waveforms, and where the beginning ends."""
         model, checkpoint = type(self.backbone.model).__name__, self.checkpoint
         about = f"{model} {checkpoint.commit} {checkpoint.digest} {self.prepare}"
+        about += "" if self.pad_to_s is None else f" pad_to_s {self.pad_to_s:g}"
         return f"{about} prefix: {self._prefix_ends}"
 
     def encode_prefix(self, sequence: Sequence) -> Sequence:
@@ -546,6 +554,34 @@ class SpeechSettings:
         """Vectors a second."""
         return self.sampling_rate_hz / self.step
 
+    def padded_to(self, pad_to_s: float | None) -> "SpeechSettings":
+        """Return the settings of a Whisper that listens to less than it was trained with.
+
+        Args:
+            pad_to_s: How many seconds it listens to; None for all.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigError: The model is another one, or the length is out of its range.
+        """
+        if pad_to_s is None:
+            return self
+        if self.longest is None:
+            raise ConfigError(
+                f"pad_to_s={pad_to_s:g} for a model that is not padded to a fixed length",
+                expected="null, but for Whisper",
+            )
+        num_samples = round(pad_to_s * self.frame_rate_hz) * self.step
+        max_s = self.longest / self.sampling_rate_hz
+        if not self.step <= num_samples <= self.longest:
+            raise ConfigError(
+                f"pad_to_s={pad_to_s:g}",
+                expected=f"null, or seconds above 0 and at most {max_s:g}",
+            )
+        return replace(self, longest=num_samples)
+
     def preparation(
         self, max_length_s: float | None, longer: str, normalise: bool | None
     ) -> PreparedWaveform:
@@ -619,6 +655,14 @@ def _settings(checkpoint: Checkpoint) -> SpeechSettings:
     longest = config.max_source_positions * step if is_whisper else None
     size, num_blocks = config.hidden_size, config.num_hidden_layers
     return SpeechSettings(extractor, size, num_blocks, step, longest)
+
+
+def _shorten(model: Any, num_frames: int) -> None:
+    """Leave out the positions of Whisper's encoder behind the first ones."""
+    positions = model.embed_positions.weight[:num_frames].detach().clone()
+    shortened = nn.Embedding(len(positions), positions.shape[1], _weight=positions)
+    model.embed_positions = shortened.requires_grad_(False)
+    model.max_source_positions = model.config.max_source_positions = num_frames
 
 
 def _check_masking(time_share: float, span_s: float, feature_share: float) -> None:

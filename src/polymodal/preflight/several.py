@@ -145,6 +145,7 @@ def _written(plan: Plan, member: str) -> dict[str, str]:
         **dict.fromkeys(plan.protocol, "study.protocol"),
         **dict.fromkeys(plan.shared, "study.shared"),
         **dict.fromkeys(own, f"study.members.{member}"),
+        **dict.fromkeys(plan.options.get(member, ()), f"study.with.{member}"),
     }
 
 

@@ -68,6 +68,7 @@ class Plan:
         parallel: Processes side by side; `auto` for one a device, or one a core up to
             `MOST_PARALLEL`.
         together: Whether small heads on stored features are trained at once in one process.
+        options: Member to further overrides of its own, the key `with`; they come last.
     """
 
     members: tuple[Member, ...]
@@ -82,6 +83,7 @@ class Plan:
     alpha: float
     parallel: int
     together: bool
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, section: Mapping[str, Any], *, num_devices: int = 0) -> "Plan":
@@ -95,8 +97,8 @@ class Plan:
             The plan.
 
         Raises:
-            ConfigError: A key is unknown, there is no member or seed, a vote or a pair names an
-                unknown member, or a vote has one member.
+            ConfigError: A key is unknown, there is no member or seed, `with`, a vote or a pair
+                names an unknown member, or a vote has one member.
 
         Example:
             >>> members = {"speech": "experiment=sample/speech", "text": "experiment=sample/text"}
@@ -104,7 +106,9 @@ class Plan:
             >>> Plan.read({"members": members, "votes": votes}).names
             ('speech', 'text', 'soft')
         """
-        _known(section, [one.name for one in fields(cls)], "study")
+        _check_packages(section)
+        keys = ["with" if one.name == "options" else one.name for one in fields(cls)]
+        _known(section, keys, "study")
         members = tuple(_member(*one) for one in dict(section.get("members") or {}).items())
         names = [one.name for one in members]
         votes = tuple(_vote(*one, names) for one in dict(section.get("votes") or {}).items())
@@ -121,6 +125,7 @@ class Plan:
             alpha=float(section.get("alpha", 0.05)),
             parallel=_parallel(section.get("parallel", "auto"), num_devices),
             together=bool(section.get("together", True)),
+            options=_options(section.get("with"), names),
         )
         plan.check()
         return plan
@@ -230,6 +235,33 @@ def _held_out(value: Any, key: str) -> float:
             expected=f"{IN_FOLD}, or {{{HELD_OUT}: 0.3}}, a fraction of the training speakers",
         )
     return float(ratio)
+
+
+def _options(value: Any, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The overrides of single members, below the key `with`."""
+    if not isinstance(value, Mapping | None):
+        raise ConfigError(f"study.with={value!r}", expected="{MEMBER: [overrides]}")
+    given = {str(name): words for name, words in (value or {}).items()}
+    if unknown := [name for name in given if name not in members]:
+        raise ConfigError(
+            f"study.with.{unknown[0]} is for no member of the study",
+            expected=f"one of {', '.join(members)}",
+            remedy=nearest(unknown[0], members),
+        )
+    return {name: _words(words, f"study.with.{name}") for name, words in given.items()}
+
+
+def _check_packages(section: Mapping[str, Any]) -> None:
+    """Refuse a study that an extending one has put below a key of its own."""
+    for key, value in section.items():
+        while isinstance(value, Mapping) and len(value) == 1 and "members" not in value:
+            value = next(iter(value.values()))
+        if key not in ("members", "votes") and isinstance(value, Mapping) and "members" in value:
+            raise ConfigError(
+                f"study.{key} is a study within the study",
+                expected="a study that is extended to land at the key `study`",
+                remedy="begin the extended file with the line `# @package _global_.study`",
+            )
 
 
 def _vote(name: str, value: Any, members: Sequence[str]) -> Vote:

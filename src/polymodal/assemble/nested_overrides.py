@@ -1,0 +1,67 @@
+"""Overrides within an override: `study.with.speech=[optimizer.lr=0.01]` as Hydra can parse it."""
+
+import re
+from collections.abc import Iterator
+
+# The options of a study whose values are overrides; those of `with` need not be there before.
+HOLDS_OVERRIDES = re.compile(
+    r"(?P<add>\+{0,2})(?P<key>study\.(?P<name>protocol|shared|with\.[^.=]+))="
+)
+OPENING, CLOSING, QUOTES = "[{(", "]})", "'\""
+
+
+def quoted(override: str) -> str:
+    """Put the overrides that a study's option has as its value in quotation marks.
+
+    Hydra's grammar has no `=` in a value without them, and does not add a key without a `+`.
+
+    Args:
+        override: As on the command line.
+
+    Returns:
+        The same for Hydra; an override of another option as it is.
+
+    Example:
+        >>> quoted("study.shared=[trainer.max_epochs=5,seed=1]")
+        'study.shared=["trainer.max_epochs=5","seed=1"]'
+        >>> quoted("study.with.speech=optimizer.lr=0.1 seed=1")
+        '++study.with.speech="optimizer.lr=0.1 seed=1"'
+        >>> quoted("optimizer.lr=0.1")
+        'optimizer.lr=0.1'
+    """
+    found = HOLDS_OVERRIDES.match(override)
+    if found is None:
+        return override
+    value = override[found.end() :].strip()
+    if value.startswith("["):
+        if not value.endswith("]"):
+            return override  # Hydra says where it does not parse
+        value = f"[{','.join(_marked(item) for item in _items(value[1:-1]))}]"
+    else:
+        value = _marked(value)
+    add = "++" if found["name"].startswith("with.") else found["add"]
+    return f"{add}{found['key']}={value}"
+
+
+def _marked(item: str) -> str:
+    if "=" not in item or item[0] in QUOTES:
+        return item
+    escaped = item.replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _items(text: str) -> Iterator[str]:
+    """The items of a list, whose brackets and quotation marks may hold further commas."""
+    depth, mark, start = 0, "", 0
+    for place, character in enumerate(text):
+        if mark:
+            mark = "" if character == mark else mark
+        elif character in QUOTES:
+            mark = character
+        elif character in OPENING or character in CLOSING:
+            depth += 1 if character in OPENING else -1
+        elif character == "," and depth == 0:
+            yield text[start:place].strip()
+            start = place + 1
+    if text[start:].strip():
+        yield text[start:].strip()
