@@ -106,7 +106,7 @@ def small_kemdy(tmp_path_factory):
 
 
 def test_none_is_overlooked():
-    assert len(NAMES) == len(set(NAMES)) == 31
+    assert len(NAMES) == len(set(NAMES)) == 32
     corpora = {"sample", "emodb", "kote", "goemotions", "stress_predict", "emotiontts_ko"}
     assert {name.split("/")[0] for name in NAMES} == corpora | {"kemdy19", "kemdy20"}
 
