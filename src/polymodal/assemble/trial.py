@@ -112,6 +112,23 @@ def try_trained(name: str, config: Mapping[str, Any]) -> TrainedEncoder:
     return trained_encoder(name, section, runs, {})
 
 
+def try_planned(
+    name: str, config: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Find the encoder that a member of a study takes from another member.
+
+    Args:
+        name: The modality.
+        config: The configuration of the member.
+        planned: Name of each other member to its configuration.
+
+    Raises:
+        ConfigError: That member trains no such encoder.
+    """
+    section, runs = config["encoder"][name], Path(config["paths"]["runs"])
+    trained_encoder(name, section, runs, planned)
+
+
 def try_model(config: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task) -> None:
     """Builds the model without its numbers.
 

@@ -63,7 +63,7 @@ def _scores(study: Mapping[str, Any]) -> Table:
     table.add_column("")
     for name in names[:5]:
         table.add_column(Text(name.removeprefix("test/")), justify="right")
-    table.add_column("over-fitting", justify="right")
+    table.add_column("generalisation gap", justify="right")
     for name, one in study["members"].items():
         cells = [_cell(one["scores"].get(score)) for score in names[:5]]
         gap = one.get("gap")

@@ -93,6 +93,7 @@ def check_study(
         parts[name] = Report()
         contexts[name] = check_whole(composed, parts[name], full=full, with_effects=with_effects)
         _move(parts[name], _written(plan, name), origins)
+        parts[name].add(_encoders(plan, name, members), origins)
     for vote in plan.votes:
         parts[vote.name] = _vote(vote.voting)
         _move(parts[vote.name], dict.fromkeys(vote.voting, f"study.votes.{vote.name}"), origins)
@@ -117,6 +118,19 @@ def _members(
     except ConfigError as error:
         whole.add([from_error(error, "study", _key_in(error) or "study.members")], origins)
         return {}
+
+
+def _encoders(plan: Plan, name: str, members: Mapping[str, Composed]) -> Iterator[Finding]:
+    """Encoders that a member cannot take from the members that it names."""
+    from polymodal.assemble.trial import try_planned
+
+    member = next(one for one in plan.members if one.name == name)
+    configs = {one: members[one].resolved() for one in member.encoders.values()}
+    for modality in member.encoders:
+        try:
+            try_planned(modality, members[name].resolved(), configs)
+        except ConfigError as error:
+            yield from_error(error, "encoders", f"study.members.{name}.encoders.{modality}")
 
 
 def _vote(voting: Sequence[str]) -> Report:
