@@ -83,3 +83,21 @@ def test_balanced_sampling_on_two_processes(process):
     assert done.returncode == 0, done.stderr
     (run,) = runs()
     assert "test/uar" in scores(run)
+
+
+def test_a_fusion_over_stored_embeddings_of_the_last_run_on_two_processes(process):
+    """`last` means the same run to both, although the second process starts after a newer one."""
+    small = [*SMALL, "model=unimodal", "encoder=[characters]", "paths.store=store"]
+    trained = process("run", *small, "trainer.accelerator=cpu")
+    assert trained.returncode == 0, trained.stderr
+    (source,) = runs()
+    two = process("run", *small, "encoder.text.from_run=last", *TWO)
+    assert two.returncode == 0, two.stderr
+    one = process("run", *small, f"encoder.text.from_run={source.name}", "trainer.accelerator=cpu")
+    assert one.returncode == 0, one.stderr
+    second, third = runs()[1:]
+    origins = [json.loads((run / "run.json").read_text())["encoders"] for run in (second, third)]
+    assert origins[0]["text"]["run"] == source.name
+    assert origins[0] == origins[1]
+    tables = [pl.read_parquet(run / "predictions/test.parquet") for run in (second, third)]
+    assert tables[0]["utterance_id"].to_list() == tables[1]["utterance_id"].to_list()

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -57,7 +56,7 @@ def settle(config: DictConfig, overrides: Sequence[str], layers: Sequence[Layer]
             kept = _beside(str(name), overrides, layers)
             values = OmegaConf.masked_copy(section, [one for one in section if one in kept])
             encoders[name] = OmegaConf.merge({"_target_": TARGET, **DEFAULTS}, values)
-        encoders[name][FROM_RUN] = _full_name(config, str(encoders[name][FROM_RUN]))
+        encoders[name][FROM_RUN] = _full_name(config, str(name))
 
 
 def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -86,14 +85,20 @@ def _in_files(modality: str, layers: Sequence[Layer]) -> set[str]:
     return found - {"_target_"}
 
 
-def _full_name(config: DictConfig, name: str) -> str:
+def _full_name(config: DictConfig, modality: str) -> str:
     """The id of a run in the folder of runs, or the path of one elsewhere; else the name."""
-    if name.startswith(MEMBER):
+    name = str(config.encoder[modality][FROM_RUN])
+    runs = Path(str(OmegaConf.select(config, "paths.runs")))
+    if name.startswith(MEMBER) or any((root / name / "run.json").is_file() for root in roots(runs)):
         return name
-    runs: Any = OmegaConf.select(config, "paths.runs")
+    from polymodal.assemble.ranks import announced, rank  # which imports Lightning
+
+    if rank() > 0:  # `last` is another run by now: that of rank 0, which has noted what it meant
+        recorded = OmegaConf.load(announced(roots(runs)[0]) / "config.yaml")
+        return str(recorded.encoder[modality][FROM_RUN])
     try:
-        folder = find_run(Path(str(runs)), name)
+        folder = find_run(runs, name)
     except RunError:  # said where the run is read
         return name
-    inside = folder.parent.resolve() in {one.resolve() for one in roots(Path(str(runs)))}
+    inside = folder.parent.resolve() in {one.resolve() for one in roots(runs)}
     return folder.name if inside else str(folder.resolve())
