@@ -14,20 +14,17 @@ from torch.utils.data import DataLoader
 from polymodal.assemble.build import build, deferred
 from polymodal.assemble.checks import check
 from polymodal.assemble.prefixes import Prefixes, find_prefixes, lacks_room
-from polymodal.assemble.sources import HAS_SOURCE, Reading, Stored, build_encoders, usable
+from polymodal.assemble.sources import HAS_SOURCE, Reading, Stored, build_encoders, reader, usable
 from polymodal.assemble.trained_encoders import TrainedEncoder, trained_encoders
 from polymodal.assemble.variation import varied
 from polymodal.contracts.manifest import Manifest, Utterance
 from polymodal.corpora.transcripts import TextPreparation, prepare_text
-from polymodal.data.audio import AudioReader
 from polymodal.data.batches import balanced_chances
 from polymodal.data.dataset import Chain, Reader, UtteranceDataset
 from polymodal.data.folds import Fold, mentioned
 from polymodal.data.leaks import with_transcripts
 from polymodal.data.loaders import make_loader, usual_workers
 from polymodal.data.shares import take_share
-from polymodal.data.signals import SignalReader
-from polymodal.data.text import read_text
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
@@ -486,13 +483,5 @@ class Experiment:
         }
 
     def _source(self, encoder: Encoder, cache_mb: float) -> Callable[[Utterance], Any]:
-        if encoder.source == "audio":
-            return AudioReader(
-                self.manifest.root,
-                sampling_rate_hz=encoder.sampling_rate_hz,
-                channels=self.config["data"]["channels"],
-                cache_mb=cache_mb,
-            )
-        if encoder.source == "signals":
-            return SignalReader(self.manifest.signals_folder)
-        return read_text
+        channels = self.config["data"]["channels"]
+        return reader(encoder, self.manifest, channels=channels, cache_mb=cache_mb)
