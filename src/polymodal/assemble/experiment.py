@@ -197,8 +197,14 @@ class Experiment:
             precision: Lightning's word for what is computed in.
             training: Whether the run trains.
         """
-        untrained = {n: one for n, one in self.prototypes.items() if n not in self.trained}
-        self.prefixes = find_prefixes(untrained, self.config, precision, training=training)
+        # Of a pushed run the weights are in its checkpoint alone, and the prototype has none.
+        readable = {
+            name: one
+            for name, one in self.prototypes.items()
+            if name not in self.trained
+            and getattr(getattr(one, "checkpoint", None), "has_weights", True)
+        }
+        self.prefixes = find_prefixes(readable, self.config, precision, training=training)
 
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
         """Computes what frozen parts put out, once for all folds; kept from run to run.

@@ -288,6 +288,13 @@ def _held_out(
     encoder: TrainedEncoder, tables: Mapping[int, pl.DataFrame]
 ) -> dict[int, pl.DataFrame]:
     """Each row once, of the first fold that has it in its test split."""
+    remedy = f"--fold K for the weights of one of its {len(tables)} folds, or --fold {ALL}"
+    if not encoder.folds:
+        raise SplitError(
+            f"which rows the folds of {encoder.name} were tested on is not known: it has no "
+            "folds.json (a pushed run has none)",
+            remedy=remedy,
+        )
     ids = next(iter(tables.values()))["utterance_id"]
     tested = pl.concat([one.filter(split="test") for one in tables.values()])
     first = tested.unique("utterance_id", keep="first", maintain_order=True)
@@ -297,7 +304,7 @@ def _held_out(
             f"{len(never)} of {len(ids)} rows are in the test split of no fold of {encoder.name}, "
             f"such as {never[0]!r}",
             expected="rows that the run has tested, of which one fold each knows nothing",
-            remedy=f"--fold K for the weights of one of its {len(tables)} folds, or --fold {ALL}",
+            remedy=remedy,
         )
     held_out = {fold: first.filter(fold=fold).sort("utterance_id") for fold in tables}
     return {fold: rows for fold, rows in held_out.items() if rows.height}

@@ -201,6 +201,11 @@ class TrainedEncoder:
         """
         if self.run is None:
             return
+        if not self.folds:
+            yield (
+                f"which rows {self.key} was trained on is not known ({self.name}): scores on them "
+                "would be too good"
+            )
         if not self._is_of(manifest, fingerprint):
             yield f"{self.key} was trained on another corpus: {self.corpus} ({self.name})"
         if [*classes] != [*self.classes]:
@@ -237,7 +242,9 @@ class TrainedEncoder:
                 f"has {len(folds)}",
                 expected="weights for each fold, trained on its own training rows",
                 remedy="use the same split in both: split=file "
-                f"split.file={self.run / 'folds.json'}",
+                f"split.file={self.run / 'folds.json'}"
+                if self.folds
+                else "use part=all to apply every fold's model to the whole corpus",
             )
         if not any(fold.assignment for fold in folds):  # nothing is judged, such as in `predict`
             return
@@ -252,7 +259,8 @@ class TrainedEncoder:
             return
         if not self.folds:
             raise SplitError(
-                f"{self.run} has no folds.json, so its training rows are not known",
+                f"{self.key}: {self.run} has no folds.json (a pushed run has none), so the "
+                "training rows of its weights are not known",
                 expected="the folds that the weights were trained with",
                 remedy="train the encoder again",
             )
