@@ -270,3 +270,15 @@ def test_a_hundred_thousand_scores_in_a_step_are_kept_and_told_in_short(polymoda
     lines = read_journal(run.metrics)
     assert [line["val/s99999"] for line in lines] == [99_999.0] * 2
     assert "val/s" not in polymodal("runs")[1]
+
+
+def test_encoders_of_other_runs_are_named(polymodal, run):
+    speech = {"run": "r1", "mode": "frozen", "layer": 6, "digests": ["a" * 64], "corpus": "kemdy"}
+    run.update(encoders={"speech": speech}, data={"corpus": "emodb"})
+    out = polymodal("show", "last")[1]
+    (line,) = [line for line in out.splitlines() if "speech from" in line]
+    assert (
+        line.split("  ")[-1]
+        == "r1, frozen, layer 6, trained on another corpus: kemdy, 1 checkpoint"
+    )
+    assert json.loads(polymodal("show", "last", "--json")[1])["encoders"] == {"speech": speech}

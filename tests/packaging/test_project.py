@@ -9,7 +9,7 @@ from importlib import metadata
 
 import pytest
 
-EXTRAS = ["alerts", "dev", "embedded", "mlflow", "opensmile", "pretrained"]
+EXTRAS = ["alerts", "datasets", "dev", "embedded", "mlflow", "opensmile", "pretrained"]
 EXTRAS += ["resemblyzer", "signals", "tensorboard", "wandb"]
 
 

@@ -19,9 +19,13 @@ from polymodal.assemble.nested_overrides import quoted
 from polymodal.assemble.run_encoders import addable, settle
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import ConfigError, RunError, nearest
+from polymodal.safety.paths import inside
 
 CONFIG_MODULE = "polymodal.configs"
 CONFIGS = Path(__file__).parents[1] / "configs"
+# In the configuration of a pushed run: below the folder that the configuration is read from.
+IN_FOLDER = "folder:"
+ANCHORED = ("from_run", "name")  # options of encoders
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,7 @@ def load(path: Path, name: str) -> Composed:
 
     Raises:
         ConfigError: The file is missing or broken.
+        DataError: It names a path that leaves its folder.
     """
     try:
         config = OmegaConf.load(path)
@@ -216,6 +221,7 @@ def load(path: Path, name: str) -> Composed:
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path} holds no configuration")
     _fill(config)
+    _anchor(config, path.parent)
     groups = {str(key): None for key in config if (CONFIGS / str(key)).is_dir()}
     return Composed(config, {**groups, **_chosen(path.parent)}, (), name)
 
@@ -239,6 +245,16 @@ def _fill(config: DictConfig) -> None:
         for name in usual[section]:
             if name not in config[section]:
                 config[section][name] = usual[section][name]
+
+
+def _anchor(config: DictConfig, folder: Path) -> None:
+    """Turn what a pushed run names within its own folder into paths, wherever that lies now."""
+    encoders = config.get("encoder")
+    for section in encoders.values() if isinstance(encoders, DictConfig) else ():
+        for key in ANCHORED if isinstance(section, DictConfig) else ():
+            value = section.get(key)
+            if isinstance(value, str) and value.startswith(IN_FOLDER):
+                section[key] = str(inside(folder, value.removeprefix(IN_FOLDER)).resolve())
 
 
 def _replaced(before: Any, chosen: Any) -> Any:

@@ -14,20 +14,17 @@ from torch.utils.data import DataLoader
 from polymodal.assemble.build import build, deferred
 from polymodal.assemble.checks import check
 from polymodal.assemble.prefixes import Prefixes, find_prefixes, lacks_room
-from polymodal.assemble.sources import HAS_SOURCE, Reading, Stored, build_encoders, usable
+from polymodal.assemble.sources import HAS_SOURCE, Reading, Stored, build_encoders, reader, usable
 from polymodal.assemble.trained_encoders import TrainedEncoder, trained_encoders
 from polymodal.assemble.variation import varied
 from polymodal.contracts.manifest import Manifest, Utterance
 from polymodal.corpora.transcripts import TextPreparation, prepare_text
-from polymodal.data.audio import AudioReader
 from polymodal.data.batches import balanced_chances
 from polymodal.data.dataset import Chain, Reader, UtteranceDataset
 from polymodal.data.folds import Fold, mentioned
 from polymodal.data.leaks import with_transcripts
 from polymodal.data.loaders import make_loader, usual_workers
 from polymodal.data.shares import take_share
-from polymodal.data.signals import SignalReader
-from polymodal.data.text import read_text
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
@@ -200,8 +197,14 @@ class Experiment:
             precision: Lightning's word for what is computed in.
             training: Whether the run trains.
         """
-        untrained = {n: one for n, one in self.prototypes.items() if n not in self.trained}
-        self.prefixes = find_prefixes(untrained, self.config, precision, training=training)
+        # Of a pushed run the weights are in its checkpoint alone, and the prototype has none.
+        readable = {
+            name: one
+            for name, one in self.prototypes.items()
+            if name not in self.trained
+            and getattr(getattr(one, "checkpoint", None), "has_weights", True)
+        }
+        self.prefixes = find_prefixes(readable, self.config, precision, training=training)
 
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
         """Computes what frozen parts put out, once for all folds; kept from run to run.
@@ -486,13 +489,5 @@ class Experiment:
         }
 
     def _source(self, encoder: Encoder, cache_mb: float) -> Callable[[Utterance], Any]:
-        if encoder.source == "audio":
-            return AudioReader(
-                self.manifest.root,
-                sampling_rate_hz=encoder.sampling_rate_hz,
-                channels=self.config["data"]["channels"],
-                cache_mb=cache_mb,
-            )
-        if encoder.source == "signals":
-            return SignalReader(self.manifest.signals_folder)
-        return read_text
+        channels = self.config["data"]["channels"]
+        return reader(encoder, self.manifest, channels=channels, cache_mb=cache_mb)

@@ -5,37 +5,34 @@ transcript, audio, prediction, id of a corpus, host, command or path of this mac
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
-from polymodal.assemble.compose import load
+from polymodal.assemble.compose import compose, load
 from polymodal.assemble.places import WEIGHTS, stored_places
+from polymodal.assemble.portable import portable
+from polymodal.assemble.pushed_encoders import SOURCES, PushedEncoders
 from polymodal.assemble.report import run_page
 from polymodal.assemble.selection import chosen
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import ConfigError, RunError
 from polymodal.pages.cards import About, data_card, model_card
-from polymodal.record.folder import write_record
+from polymodal.record.folder import ENCODERS, write_record
 from polymodal.record.index import read_record
-from polymodal.record.redaction import redact
 from polymodal.training.checkpoints import read_checkpoint, write_weights
 
 FORMAT = 1
 NOTE = "config.json"
 WRITTEN = {
     *(WEIGHTS, NOTE, "folds", "selection.json", "config.yaml", "run.json"),
-    *("README.md", "data_card.md"),
+    *("README.md", "data_card.md", ENCODERS, SOURCES),
 }
-# Sections that say where things are here or whom to tell, and those that name rows of a corpus.
-LEFT_OUT = ("paths", "tracker", "alert", "resume", "hydra")
-OF_ROWS = ("corpus", "split")
-OF_HERE = ("corpus.root", "corpus.file", "corpus.speaker", "corpus.prepared", "split.file")
-KEPT_LISTS = ("classes", "values", "labels", "groups", "disjoint")
 KEPT_DATA = (
     *("fingerprint", "rows", "speakers", "classes", "refused", "handled", "leaks", "folds"),
     *("absent_classes", "speaker_dependent", "transductive", "revisions", "lacking", "resampled"),
@@ -81,7 +78,10 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> P
         raise ConfigError(f"{target} is what is to be pushed", remedy="name a new folder")
     places = stored_places(run)
     weights = [read_checkpoint(place.trained) for place in places]
-    config, asked = portable(load(run / "config.yaml", record.experiment).text())
+    composed = load(run / "config.yaml", record.experiment)
+    config, asked = portable(composed.text())
+    encoders = PushedEncoders.of(run, record, composed)
+    asked = _without_fold_file(config, encoders.change(config, asked))
     page, about = run_page(run), About(licence, language, num_models=len(places))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,8 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> P
                 beside, "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
             )
             _write(beside, NOTE, json.dumps(_note(record, config, len(places)), indent=1))
-            write_record(beside / "run.json", published(record))
+            digests = encoders.write(beside, published)
+            write_record(beside / "run.json", published(record, digests))
             _write(beside, "README.md", model_card(page, config, about))
             _write(beside, "data_card.md", data_card(page, config, about))
             if target.exists():
@@ -108,41 +109,14 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> P
     return Pushed(target, asked)
 
 
-def portable(text: str) -> tuple[dict[str, Any], list[str]]:
-    """Returns a configuration without what belongs to this machine or names rows of a corpus.
-
-    Args:
-        text: As the run has stored it, interpolations unresolved.
-
-    Returns:
-        The configuration, and the keys of paths, whose values are `???`: to be given on loading.
-    """
-    config = redact(yaml.safe_load(text))
-    kept = {key: one for key, one in config.items() if key not in LEFT_OUT}
-    for section in OF_ROWS:
-        if isinstance(options := kept.get(section), dict):
-            kept[section] = {key: one for key, one in options.items() if _is_general(key, one)}
-    asked: list[str] = []
-    return {key: _without_places(one, key, asked) for key, one in kept.items()}, asked
-
-
-def _without_places(node: Any, key: str, asked: list[str]) -> Any:
-    """A part of a configuration; what names a place of this machine is to be given on loading."""
-    if isinstance(node, dict):
-        return {k: _without_places(one, f"{key}.{k}", asked) for k, one in node.items()}
-    here = key in OF_HERE and node is not None and not str(node).startswith("${")
-    if here or _is_path(node):
-        asked.append(key)
-        return "???"
-    return node
-
-
-def published(record: RunRecord) -> RunRecord:
+def published(record: RunRecord, digests: Mapping[str, Sequence[str]] | None = None) -> RunRecord:
     """Returns a record with what may be told of a run.
 
     Args:
         record: The whole record.
+        digests: Modality to the SHA-256 of the files that its encoder's weights were pushed as.
     """
+    of_files = {name: {"digests": [*one]} for name, one in (digests or {}).items()}
     return RunRecord(
         run_id=record.run_id,
         name=record.experiment,  # its own name may tell speakers or paths
@@ -156,8 +130,17 @@ def published(record: RunRecord) -> RunRecord:
         versions=record.versions,
         code={key: one for key, one in record.code.items() if key in ("commit", "dirty")},
         data={key: one for key, one in record.data.items() if key in KEPT_DATA},
+        encoders={n: {**one, **of_files.get(n, {})} for n, one in record.encoders.items()},
         notes={key: one for key, one in record.notes.items() if key in KEPT_NOTES},
     )
+
+
+def _without_fold_file(config: dict[str, Any], asked: list[str]) -> list[str]:
+    """Replace a split that is read from a file, which names rows and stays here, by the default."""
+    if "split.file" not in asked:
+        return asked
+    config["split"] = OmegaConf.to_container(compose([]).config["split"], resolve=False)
+    return [one for one in asked if one != "split.file"]
 
 
 def _note(record: RunRecord, config: Mapping[str, Any], num_models: int) -> dict[str, Any]:
@@ -192,18 +175,6 @@ def _refuse_occupied(target: Path) -> None:
             f"{target} holds {others[0]}, which push did not write",
             remedy="name a new folder, and take over what you have added",
         )
-
-
-def _is_general(key: str, value: Any) -> bool:
-    """Whether an option of a corpus or a split says nothing of single rows."""
-    return key in KEPT_LISTS or (key != "where" and not isinstance(value, list | dict))
-
-
-def _is_path(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(map(_is_path, value))
-    starts = ("/", "~", "../", "file:")
-    return isinstance(value, str) and (value.startswith(starts) or value[1:3] == ":\\")
 
 
 def _write(folder: Path, name: str, text: str) -> None:

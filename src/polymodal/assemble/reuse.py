@@ -17,6 +17,7 @@ from polymodal.assemble.training import apply, make_trainer
 from polymodal.contracts.predictions import PredictionTable, concatenate
 from polymodal.contracts.run import RunRecord
 from polymodal.data.folds import Fold, read_folds
+from polymodal.encoders.pretrained import weights_may_follow
 from polymodal.errors import RunError
 from polymodal.evaluation.evaluate import score_table
 from polymodal.record.index import find_run
@@ -77,7 +78,8 @@ def apply_run(
     trained = stored_places(source)
     whole = config["part"] == "all"
     stored_folds = None if whole else _stored_folds(source, config)
-    experiment = Experiment.prepare(config, len(trained) if whole else None, stored_folds)
+    with weights_may_follow():
+        experiment = Experiment.prepare(config, len(trained) if whole else None, stored_folds)
     if len(experiment.folds) != len(trained):
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "
@@ -125,7 +127,8 @@ def _apply_folds(
     trainer = make_trainer(experiment, callbacks=[], logger=False)
     for fold, place, target in zip(experiment.folds, trained, targets, strict=True):
         varied = experiment.vary(chosen(place))  # what the inner folds have chosen
-        module = varied.module(Fold(fold.index, {}), session.run_id)
+        with weights_may_follow():
+            module = varied.module(Fold(fold.index, {}), session.run_id)
         module.load_weights(read_checkpoint(place.trained))
         module.predictions = target.predictions
         with stage_time(session, "test"):

@@ -14,7 +14,9 @@ from polymodal.record.index import find_run, roots
 
 TARGET = f"{EncoderFromRun.__module__}.{EncoderFromRun.__qualname__}"
 FROM_RUN = "from_run"
-DEFAULTS = {one.name: one.default for one in fields(EncoderFromRun) if one.default is not MISSING}
+DEFAULTS: dict[str, Any] = {
+    one.name: one.default for one in fields(EncoderFromRun) if one.default is not MISSING
+}
 # A member of the study that is being composed, which has no run yet.
 MEMBER = "member:"
 OPTION = re.compile(r"[+~]*encoder\.([^.=]+)\.([^.=]+)")

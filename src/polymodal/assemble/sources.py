@@ -1,14 +1,18 @@
 """Which utterances have what an encoder reads, and how it is read."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from polymodal.assemble.build import build
 from polymodal.contracts.manifest import Manifest, Utterance
+from polymodal.data.audio import AudioReader
+from polymodal.data.signals import SignalReader
+from polymodal.data.text import read_text
 from polymodal.encoders.base import Encoder
+from polymodal.encoders.extractor import Extractor
 from polymodal.errors import ConfigError, ManifestError, nearest
 
 POLICIES = ("absent", "drop", "refuse")
@@ -48,6 +52,36 @@ class Reading:
     def __call__(self) -> Any:
         """Reads the utterance."""
         return self.source(self.utterance)
+
+
+def reader(
+    encoder: Encoder | Extractor,
+    manifest: Manifest,
+    *,
+    channels: Literal["mix", "first"],
+    cache_mb: float = 0,
+) -> Callable[[Utterance], Any]:
+    """Return what reads the waveform, text or signals of an utterance for an encoder.
+
+    Args:
+        encoder: The encoder, or what computes its features.
+        manifest: The corpus.
+        channels: What to do with several channels of audio: `data.channels`.
+        cache_mb: Megabytes of decoded audio to keep in memory.
+
+    Returns:
+        Utterance to raw value; None where the utterance has none.
+    """
+    if encoder.source == "audio":
+        return AudioReader(
+            manifest.root,
+            sampling_rate_hz=encoder.sampling_rate_hz,
+            channels=channels,
+            cache_mb=cache_mb,
+        )
+    if encoder.source == "signals":
+        return SignalReader(manifest.signals_folder)
+    return read_text
 
 
 def build_encoders(

@@ -52,6 +52,8 @@ class TrainedEncoder:
         folds: How each of them was split; empty where that was not recorded.
         record: The run's record.
         classes: What the weights were trained to tell apart.
+        by_command: Whether a command reads the encoder of a run that it was given, such as
+            `embed`: it may then be untrained, and messages name no option.
     """
 
     key: str
@@ -62,11 +64,25 @@ class TrainedEncoder:
     folds: Sequence[Fold] = ()
     record: RunRecord | None = None
     classes: Sequence[str] = ()
+    by_command: bool = False
+
+    @property
+    def where(self) -> str:
+        """What messages begin with: the option that names the run, or the run itself."""
+        if self.by_command:
+            return f"{self.name}: encoder {self.modality}"
+        return f"{self.key}.from_run={self.name}"
 
     @property
     def modality(self) -> str:
         """What it is called in the run."""
         return self.asked.modality or self.key.partition(".")[2]
+
+    @property
+    def source(self) -> str:
+        """What the encoder reads: `audio`, `text` or `signals`."""
+        target = resolve_target(self.section["_target_"], self.key, _projects())
+        return str(getattr(target, "source", None) or self.encoder(0).source)
 
     @property
     def per_fold(self) -> bool:
@@ -106,7 +122,8 @@ class TrainedEncoder:
         state = _state_of(path, self.modality)
         with without_weights():
             encoder: Encoder = build(self.section, self.key)
-        if not any(one.requires_grad for one in encoder.parameters()) and self.asked.is_frozen:
+        is_trained = any(one.requires_grad for one in encoder.parameters())
+        if not is_trained and self.asked.is_frozen and not self.by_command:
             raise self._untrained()
         self._load(encoder, state, path)
         return encoder
@@ -184,6 +201,11 @@ class TrainedEncoder:
         """
         if self.run is None:
             return
+        if not self.folds:
+            yield (
+                f"which rows {self.key} was trained on is not known ({self.name}): scores on them "
+                "would be too good"
+            )
         if not self._is_of(manifest, fingerprint):
             yield f"{self.key} was trained on another corpus: {self.corpus} ({self.name})"
         if [*classes] != [*self.classes]:
@@ -220,7 +242,9 @@ class TrainedEncoder:
                 f"has {len(folds)}",
                 expected="weights for each fold, trained on its own training rows",
                 remedy="use the same split in both: split=file "
-                f"split.file={self.run / 'folds.json'}",
+                f"split.file={self.run / 'folds.json'}"
+                if self.folds
+                else "use part=all to apply every fold's model to the whole corpus",
             )
         if not any(fold.assignment for fold in folds):  # nothing is judged, such as in `predict`
             return
@@ -235,7 +259,8 @@ class TrainedEncoder:
             return
         if not self.folds:
             raise SplitError(
-                f"{self.run} has no folds.json, so its training rows are not known",
+                f"{self.key}: {self.run} has no folds.json (a pushed run has none), so the "
+                "training rows of its weights are not known",
                 expected="the folds that the weights were trained with",
                 remedy="train the encoder again",
             )
@@ -281,7 +306,7 @@ class TrainedEncoder:
 
     def _untrained(self) -> ConfigError:
         return ConfigError(
-            f"{self.key}.from_run={self.name}: nothing of its encoder {self.modality} was trained "
+            f"{self.where}: nothing of its encoder {self.modality} was trained "
             f"({self.section['_target_'].rpartition('.')[2]})",
             expected="a run that has trained this encoder",
             remedy="use that encoder itself here; it gives the same features",
@@ -307,7 +332,7 @@ class TrainedEncoder:
         changed |= dict(self.asked.options)
         given = ", ".join(f"{name}={one}" for name, one in changed.items())
         return CheckpointError(
-            f"{self.key}: the weights of {path} do not fit the encoder"
+            f"{self.where}: the weights of {path} do not fit the encoder"
             f"{f' with {given}' if given else ''}: {reason}",
             expected="options that go with what the run has trained",
             remedy="leave out layer and options, or choose a layer that the run has",
@@ -342,7 +367,9 @@ def trained_encoder(
     name: str,
     section: Mapping[str, Any],
     runs: Path,
-    planned: Mapping[str, Mapping[str, Any]],
+    planned: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    by_command: bool = False,
 ) -> TrainedEncoder:
     """Find the encoder of one modality that is taken from a run.
 
@@ -351,19 +378,20 @@ def trained_encoder(
         section: Its options, those of `EncoderFromRun`.
         runs: The folder of runs, or several as in `roots`.
         planned: As of `trained_encoders`.
+        by_command: As of `TrainedEncoder`.
 
     Raises:
         UserError: As of `trained_encoders`.
     """
     key = f"encoder.{name}"
     asked: EncoderFromRun = build(section, key)
-    found = TrainedEncoder(key, asked, {})
+    found = TrainedEncoder(key, asked, {}, by_command=by_command)
     if asked.from_run.startswith(MEMBER):
-        config = planned.get(asked.from_run.removeprefix(MEMBER))
+        config = (planned or {}).get(asked.from_run.removeprefix(MEMBER))
         return found if config is None else _planned(found, config)
     run = find_run(runs, asked.from_run)
     record = read_record(run)
-    _refuse_unfinished(key, record)
+    refuse_unfinished(record, "" if by_command else f"{key}.from_run=")
     config = load(run / "config.yaml", record.experiment).resolved()
     places, file = stored_places(run), run / "folds.json"
     for place in places:
@@ -426,7 +454,7 @@ def _section(
 ) -> dict[str, Any]:
     """Class and options to build: those of the run, with what is asked for instead."""
     asked, modality = found.asked, found.modality
-    where = f"{found.key}.from_run={found.name}"
+    where = found.where
     if modality not in sections:
         raise ConfigError(
             f"{where} has no modality {modality!r}",
@@ -445,8 +473,7 @@ def _section(
     options = {**({"layer": asked.layer} if asked.layer is not None else {}), **asked.options}
     if "layer" in options and "layer" not in section:
         raise ConfigError(
-            f"{found.key}.layer={asked.layer}: {target.__name__} of {found.name} has no layers to "
-            "choose from",
+            f"{where}: {target.__name__} has no layers to choose from, layer is {asked.layer}",
             remedy="leave it out",
         )
     if "name" in section and description and (description / "config.json").is_file():
@@ -478,8 +505,17 @@ def _projects() -> tuple[str, ...]:
     return project_packages(Path.cwd())
 
 
-def _refuse_unfinished(key: str, record: RunRecord) -> None:
-    where = f"{key}.from_run={record.run_id}"
+def refuse_unfinished(record: RunRecord, option: str = "") -> None:
+    """Refuse a run that has no encoder to give: not finished, or no run that trains.
+
+    Args:
+        record: The record of the run.
+        option: What stands before its id in the message, such as `encoder.speech.from_run=`.
+
+    Raises:
+        RunError: It is a study, a vote or the like, or has not finished.
+    """
+    where = f"{option}{record.run_id}"
     if record.kind != "run":
         kinds = {"study": "name one of its runs (polymodal show lists them)"}
         usual = f"name the run that was trained: {record.parent}" if record.parent else ""

@@ -1,18 +1,26 @@
-"""Fills the feature store: what the frozen encoders of an experiment put out, for its corpus.
+"""Compute the features of frozen encoders, or the embeddings of a finished run's encoders.
 
-Of encoders that are trained it keeps what their frozen beginning puts out (data.reuse_prefix).
+Without RUN, fill the feature store for an experiment; takes what `polymodal run` takes. Of encoders
+that are trained it stores what their frozen prefix puts out (data.reuse_prefix).
 
   polymodal embed experiment=emodb/egemaps corpus.root=DATA/emodb
   polymodal embed corpus=kemdy20 corpus.root=DATA encoder=[hubert_frozen,klue_roberta_frozen]
   polymodal embed encoder=hubert_frozen encoder.speech.pooling=none data.store_dtype=bfloat16
 
-Takes what `polymodal run` takes. What is there already is not computed again, so a fill that was
-stopped goes on; runs with the same encoders and `data.store_dtype` then only read. On CUDA
-pretrained models run in bfloat16. `polymodal features` lists and cleans the store.
+With RUN, write the embeddings of its encoders to a file, by utterance id; takes what
+`polymodal predict` takes. Each row is embedded by the fold that had it in its test split.
+
+  polymodal embed last                               one vector an utterance: RUN-embeddings.parquet
+  polymodal embed last --modality speech --pooling none --out frames.npz
+  polymodal embed last corpus=table corpus.root=DATA corpus.file=new.csv --fold all
+
+What is in the store already is not computed again, so a run of this command that was stopped goes
+on. On CUDA pretrained models run in bfloat16. `polymodal features` lists and prunes the store.
 """
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,18 +31,45 @@ if TYPE_CHECKING:
     from polymodal.features.survey import Missing, Survey
     from polymodal.training.progress import Display
 
+OF_RUN = ("out", "modality", "pooling", "layer", "fold")  # options that need a run
+Look = Callable[[Callable[[str, int, int], None]], "Survey"]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal embed`.
+    """Declare the arguments of `polymodal embed`.
 
     Args:
         parser: The command's parser.
     """
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="[RUN] KEY=VALUE",
+        help="run id, its beginning, a path, or `last`; options to change",
+    )
+    of_run = parser.add_argument_group("with RUN")
+    of_run.add_argument(
+        "--out",
+        metavar="FILE",
+        help=".parquet (default: RUN-embeddings.parquet), .npz, or a folder for a Hugging Face "
+        "dataset",
+    )
+    of_run.add_argument("--modality", metavar="NAME", help="one encoder; default: all of the run")
+    of_run.add_argument(
+        "--pooling",
+        choices=("mean", "none"),
+        help="mean (default): a vector an utterance; none: a vector a frame or token",
+    )
+    of_run.add_argument("--layer", metavar="N", help="layer to read of a pretrained encoder")
+    of_run.add_argument(
+        "--fold",
+        metavar="K",
+        help="held_out (default): each row by the fold that tested it; all; or a number",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Fills the store.
+    """Fill the store, or write the embeddings of a run.
 
     Args:
         arguments: As parsed.
@@ -43,8 +78,43 @@ def main(arguments: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        ConfigError: No encoder of the experiment is frozen.
+        UserError: Nothing can be computed, or an option needs a run.
     """
+    run, overrides = split_run(arguments.overrides)
+    if run is not None:
+        from polymodal.cli.embed_run import embed_run
+
+        return embed_run(run, overrides, arguments)
+    needless = [name for name in OF_RUN if getattr(arguments, name) is not None]
+    if needless:
+        raise ConfigError(
+            f"--{needless[0]} needs a run",
+            remedy=f"polymodal embed RUN --{needless[0]} …; without a run the store is filled",
+        )
+    return _fill_store(overrides)
+
+
+def split_run(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the run, which is the first word without `=`, and the overrides.
+
+    Args:
+        words: The positional arguments.
+
+    Example:
+        >>> split_run(["corpus=table", "last"])
+        ('last', ['corpus=table'])
+        >>> split_run(["corpus=table", "~tracker"])
+        (None, ['corpus=table', '~tracker'])
+    """
+    names = [word for word in words if "=" not in word and not word.startswith("~")]
+    if not names:
+        return None, list(words)
+    rest = list(words)
+    rest.remove(names[0])
+    return names[0], rest
+
+
+def _fill_store(overrides: Sequence[str]) -> int:
     from polymodal.cli.start import prepare
 
     prepare(Path.cwd())
@@ -53,7 +123,7 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.assemble.training import precision_of
     from polymodal.cli.start import checked
 
-    config = checked(compose(arguments.overrides))
+    config = checked(compose(overrides))
     experiment = Experiment.prepare(config)
     experiment.read_prefixes(precision_of(experiment), training=True)
     if not experiment.extractors:
@@ -71,24 +141,41 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _embed(experiment: "Experiment", name: str) -> str:
-    from polymodal.features.extract import fill
-    from polymodal.training.progress import Display
-
     began_s = time.monotonic()
-    with Display() as display:
-        seen = experiment.survey(
-            name, lambda words, done, all_: display.show(f"{words} · {done}/{all_}", done / all_)
-        )
-        display.say(_plan(name, seen))
-    _check_room(seen)
-    with Display() as display:
-        pace = Pace(name, seen, display)
-        fill(seen, num_workers=experiment.config["data"]["extract_workers"], done=pace.step)
+    workers = experiment.config["data"]["extract_workers"]
+    seen, pace = fill_shown(name, lambda progress: experiment.survey(name, progress), workers)
     stored, wall_s = seen.features(), time.monotonic() - began_s
     return (
         f"{name}: {len(stored):,} utterances, {stored.num_bytes / 1e6:,.1f} MB in "
         f"{seen.collection.folder}; {pace.num_done:,} computed now, {wall_s:.1f} s{pace.speeds}"
     )
+
+
+def fill_shown(title: str, look: Look, num_workers: int) -> "tuple[Survey, Pace]":
+    """Compute what the store lacks, and show how far it is.
+
+    Args:
+        title: What is computed, in words.
+        look: Looks up what is missing; called with what shows its progress.
+        num_workers: As of `features.extract.fill`.
+
+    Returns:
+        The survey, with nothing missing any more, and how fast it went.
+
+    Raises:
+        DataError: There is too little room, or an utterance cannot be read or computed.
+    """
+    from polymodal.features.extract import fill
+    from polymodal.training.progress import Display
+
+    with Display() as display:
+        seen = look(lambda words, done, all_: display.show(f"{words} · {done}/{all_}", done / all_))
+        display.say(_plan(title, seen))
+    _check_room(seen)
+    with Display() as display:
+        pace = Pace(title, seen, display)
+        fill(seen, num_workers=num_workers, done=pace.step)
+    return seen, pace
 
 
 class Pace:

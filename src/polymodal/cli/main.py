@@ -18,7 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "is this machine fit: releases, devices, disk, clock, what no longer binds",
     "test": "score a finished run on a split or on other data",
     "predict": "write a prediction table for any manifest, labelled or not",
-    "embed": "fill the feature store for the frozen encoders of an experiment",
+    "embed": "features of frozen encoders, or embeddings of a finished run's encoders",
     "vote": "shallow fusion of finished runs",
     "study": "members, folds and seeds, votes and comparisons as one experiment",
     "compare": "paired comparison of runs: difference, interval, p",

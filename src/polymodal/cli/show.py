@@ -26,6 +26,7 @@ from polymodal.cli.runs import (
 )
 from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunError
+from polymodal.pages.origins import origin_sentences
 from polymodal.pages.text import command
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
         "started": record.started,
         "data": _words({key: value for key, value in record.data.items() if key != "leaks"}),
         "shared": _shared(record.data.get("leaks") or {}),
+        **{f"{name} from": words for name, words in origin_sentences(record).items()},
         "code": _words(record.code) or "not under git",
         "host": _words(record.host, leave_out=("pid", "process_started")),
         "versions": _words(record.versions),
@@ -176,7 +178,7 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
         if words not in (None, ""):
             wrapped = Text(plain(words)).wrap(page, max(1, page.width - LABEL_WIDTH))
             for label, line in zip([name, *[""] * len(wrapped)], wrapped, strict=False):
-                page.print(Text(f"{label:>{LABEL_WIDTH - 2}}  ").append_text(line))
+                page.print(Text(f"{plain(label):>{LABEL_WIDTH - 2}}  ").append_text(line))
 
 
 def _shared(leaks: Mapping[str, Mapping[str, float]]) -> str:

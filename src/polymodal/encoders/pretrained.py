@@ -46,6 +46,7 @@ HIDDEN_FRAME = "masked_spec_embed"
 LAYERS = ("last", "weighted")
 # Whether models are built from their configuration alone, as their weights come from a checkpoint.
 _without_weights: ContextVar[bool] = ContextVar("without_weights", default=False)
+_weights_may_follow: ContextVar[bool] = ContextVar("weights_may_follow", default=False)
 
 
 @contextmanager
@@ -104,6 +105,11 @@ class Checkpoint:
 
     folder: Path
     commit: str | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether weights lie beside the configuration."""
+        return any(True for one in WEIGHTS for _ in self.folder.glob(one))
 
     @property
     def model_type(self) -> str:
@@ -170,6 +176,20 @@ class Checkpoint:
                 remedy="choose another model, or the encoder of the other modality",
             )
         return families[self.model_type]
+
+
+@contextmanager
+def weights_may_follow() -> Generator[None]:
+    """Build pretrained encoders whose folder has no weights from the files that it has.
+
+    For whoever applies a run: its checkpoint holds the weights. Where a folder has weights, they
+    are read and checked as ever.
+    """
+    token = _weights_may_follow.set(True)
+    try:
+        yield
+    finally:
+        _weights_may_follow.reset(token)
 
 
 def locate(name: str, revision: str | None = None) -> Checkpoint:
@@ -250,7 +270,7 @@ def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
     """
     import transformers  # here, as it is optional
 
-    if _without_weights.get():
+    if _without_weights.get() or (_weights_may_follow.get() and not checkpoint.has_weights):
         return _from_description(checkpoint, family, options)
     try:
         with _quietly():
@@ -293,9 +313,8 @@ def _from_description(checkpoint: Checkpoint, family: Family, options: Mapping[s
         **options,
     )
     config.dtype = torch.float32
-    model = transformers.AutoModel.from_config(
-        config, attn_implementation=family.attention, **unused
-    )
+    auto: Any = transformers.AutoModel
+    model = auto.from_config(config, attn_implementation=family.attention, **unused)
     return getattr(model, family.encoder) if family.encoder else model
 
 
@@ -579,7 +598,7 @@ def _readable(checkpoint: Checkpoint, name: str) -> Checkpoint:
             expected="a whole model, as save_pretrained writes it",
             remedy="merge an adapter into its model, and name that folder",
         )
-    if not found(WEIGHTS) and not _without_weights.get():
+    if not (found(WEIGHTS) or _without_weights.get() or _weights_may_follow.get()):
         pickled = ", ".join(found(PICKLES)) or "none"
         raise CheckpointError(
             f"{name} has no weights as safetensors; others: {pickled}",

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from polymodal.pages.details import leak_rows
+from polymodal.pages.origins import origin_rows
 from polymodal.pages.run import PARTS, RunPage
 from polymodal.pages.text import NONE, interval, markdown, number, printable, value
 
@@ -56,6 +57,7 @@ def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
         _scores(page),
         "## Data and splits",
         _data(page),
+        *_origins(page),
         "## Limits",
         _limits(page, about),
         "## How to use it",
@@ -97,6 +99,7 @@ def data_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
         _facts(page, "refused", "handled", "absent_classes"),
         "## Splits and leaks",
         _data(page),
+        *_origins(page),
     ]
     return _front(front) + "\n\n".join(parts) + "\n"
 
@@ -169,6 +172,15 @@ def _data(page: RunPage) -> str:
     else:
         told.append("Whether training and test share speakers or transcripts was not recorded.")
     return "\n\n".join(told)
+
+
+def _origins(page: RunPage) -> list[str]:
+    """Which encoders other runs have trained, and on what."""
+    rows = origin_rows(page.record)
+    if len(rows) == 1:
+        return []
+    said = "These encoders were trained by runs of their own, on the corpora named here:"
+    return ["## Encoders from other runs", f"{said}\n\n{markdown(rows)}"]
 
 
 def _limits(page: RunPage, about: About) -> str:

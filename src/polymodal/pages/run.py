@@ -26,6 +26,7 @@ from polymodal.evaluation.summary import (
 from polymodal.pages import charts, html, text
 from polymodal.pages.details import Heard, contribution_rows, contributions, errors, leaks
 from polymodal.pages.embeddings import embedding_entries, embedding_rows, embeddings_section
+from polymodal.pages.origins import origins
 from polymodal.pages.text import NONE, finite, interval, number
 from polymodal.record.files import write_whole
 
@@ -346,7 +347,9 @@ def _data(page: RunPage) -> str:
     rows = [[name.replace("_", " "), text.value(one) or NONE] for name, one in data.items()]
     rows += [["classes", text.value(page.record.data.get("classes"))]]
     shared = leaks(page.record.data.get("leaks"))
-    return html.table([["", ""], *rows], words=(0, 1)) + shared if page.record.data else ""
+    if not page.record.data:
+        return ""
+    return html.table([["", ""], *rows], words=(0, 1)) + origins(page.record) + shared
 
 
 def _resources(page: RunPage) -> str:

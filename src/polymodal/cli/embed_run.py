@@ -1,0 +1,88 @@
+"""`polymodal embed RUN`: the embeddings of a finished run's encoders, written to a file."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polymodal.cli.embed import fill_shown
+
+if TYPE_CHECKING:
+    from polymodal.assemble.run_embeddings import RunEmbeddings
+    from polymodal.contracts.embeddings import Embeddings
+
+
+def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace) -> int:
+    """Write the embeddings of a run's encoders.
+
+    Args:
+        run: Run id, its beginning, a path, or `last`.
+        overrides: Changes to its configuration, such as another corpus.
+        arguments: With `out`, `modality`, `pooling`, `layer` and `fold`; None for the default.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: The run has no such encoder, or the corpus cannot be used.
+    """
+    from polymodal.cli.start import prepare
+
+    prepare(Path.cwd())
+    from polymodal.assemble.reuse import stored
+    from polymodal.assemble.run_embeddings import EmbeddingRequest, RunEmbeddings
+    from polymodal.cli.start import checked_stored
+    from polymodal.features.embedding_files import check_target, write_embeddings
+
+    given = {name: getattr(arguments, name) for name in ("modality", "pooling", "fold")}
+    request = EmbeddingRequest(
+        **{name: one for name, one in given.items() if one is not None},
+        layer=_layer(arguments.layer),
+    )
+    source, composed = stored(run, [*overrides, "part=all"])
+    out = arguments.out or f"{source.resolve().name}-embeddings.parquet"
+    check_target(out)
+    plan = RunEmbeddings.prepare(source, checked_stored(composed, source), request)
+    tables = _computed(plan)
+    write_embeddings(tables, out)
+    print(_summary(tables, out))
+    return 0
+
+
+def _layer(given: str | None) -> str | int | None:
+    return int(given) if given is not None and given.isdecimal() else given
+
+
+def _computed(plan: "RunEmbeddings") -> "list[Embeddings]":
+    """The embeddings of each modality, all of its folds together."""
+    import sys
+    from functools import partial
+
+    from polymodal.contracts.embeddings import join_embeddings
+
+    for words in plan.remarks:
+        print(f"note: {words}", file=sys.stderr)
+    parts: dict[str, list[Embeddings]] = {}
+    for job in plan.jobs:
+        workers = plan.config["data"]["extract_workers"]
+        seen, _ = fill_shown(job.title, partial(plan.survey, job), workers)
+        parts.setdefault(job.modality, []).append(plan.embeddings(job, seen.features()))
+    return [join_embeddings(one) for one in parts.values()]
+
+
+def _summary(tables: "Sequence[Embeddings]", out: str) -> str:
+    """What was written, and how to read it."""
+    from polymodal.features.embedding_files import NPZ, is_dataset
+
+    written = ", ".join(
+        f"{one.modality} {one.rows['utterance_id'].n_unique():,} utterances x "
+        f"{one.values.shape[1]}"
+        + (f" ({one.rows['fold'].n_unique()} folds)" if one.rows["fold"].n_unique() > 1 else "")
+        for one in tables
+    )
+    reading = f'polars.read_parquet("{out}")'
+    if is_dataset(out):
+        reading = f'datasets.load_from_disk("{out}")'
+    elif out.endswith(NPZ):
+        reading = f'numpy.load("{out}")["{tables[0].modality}/values"]'
+    return f"{out}: {written}; read it with {reading}"

@@ -1,0 +1,144 @@
+"""Files of embeddings that other programs read: NumPy, Parquet, a Hugging Face dataset."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from polymodal.contracts.embeddings import Embeddings
+from polymodal.errors import ConfigError, MissingExtraError
+from polymodal.safety.files import replacing
+
+NPZ, PARQUET = ".npz", ".parquet"
+DATASET_FILES = ("dataset_info.json", "state.json")
+NO_FOLD = -1
+
+
+def check_target(out: str) -> None:
+    """Refuse a file that `write_embeddings` cannot write, before anything is computed.
+
+    Args:
+        out: The file, or the folder of a dataset.
+
+    Raises:
+        ConfigError: Its suffix is unknown, or the folder holds something else than a dataset.
+        MissingExtraError: The library `datasets` is needed and not installed.
+    """
+    path = Path(out)
+    if not is_dataset(out):
+        if path.suffix not in (NPZ, PARQUET):
+            raise ConfigError(
+                f"--out {out}: no format has the suffix {path.suffix!r}",
+                expected=f"{NPZ}, {PARQUET}, or a folder without suffix for a dataset",
+                remedy=f"--out {path.with_suffix(PARQUET)}",
+            )
+        if path.is_dir():
+            raise ConfigError(f"--out {out} is a folder", remedy="name a file")
+        return
+    _datasets()
+    is_ours = all((path / name).is_file() for name in DATASET_FILES)
+    if path.exists() and not is_ours and not (path.is_dir() and not any(path.iterdir())):
+        raise ConfigError(f"--out {out} holds something else", remedy="name a new folder")
+
+
+def is_dataset(out: str) -> bool:
+    """Whether a name stands for the folder of a Hugging Face dataset.
+
+    Args:
+        out: The name.
+
+    Example:
+        >>> is_dataset("embeddings"), is_dataset("v1.0/"), is_dataset("embeddings.npz")
+        (True, True, False)
+    """
+    return out.endswith("/") or not Path(out).suffix
+
+
+def write_embeddings(tables: Sequence[Embeddings], out: str) -> None:
+    """Write embeddings, in the format that the suffix names.
+
+    Args:
+        tables: Those of each modality, at least one.
+        out: `.npz`, `.parquet`, or a folder without suffix (or ending in `/`) for a dataset of the
+            library `datasets`; what is there is replaced.
+
+    Raises:
+        ConfigError: As of `check_target`, or it cannot be written.
+        MissingExtraError: As of `check_target`.
+    """
+    check_target(out)
+    path = Path(out)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_dataset(out):
+            _datasets().Dataset.from_polars(as_frame(tables)).save_to_disk(out)
+        else:
+            with replacing(path) as beside:
+                if path.suffix == NPZ:
+                    _write_npz(tables, beside)
+                else:
+                    as_frame(tables).write_parquet(beside)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written: {error}") from None
+
+
+def as_frame(tables: Sequence[Embeddings]) -> pl.DataFrame:
+    """Return embeddings as a table.
+
+    Args:
+        tables: Those of each modality: all pooled, or none.
+
+    Returns:
+        Columns `utterance_id`, `modality`, `fold`, `split` and `embedding`: a list of float32, or
+        a list of vectors where some row has another number of vectors than one.
+    """
+    is_pooled = all(one.is_pooled for one in tables)
+    return pl.concat([_frame(one, is_pooled=is_pooled) for one in tables])
+
+
+def _frame(table: Embeddings, *, is_pooled: bool) -> pl.DataFrame:
+    vectors = pl.Series("embedding", table.values).cast(pl.List(pl.Float32))
+    if not is_pooled:
+        row = np.repeat(np.arange(table.rows.height), np.diff(table.offsets))
+        grouped = pl.DataFrame({"row": row, "embedding": vectors})
+        vectors = grouped.group_by("row", maintain_order=True).agg("embedding")["embedding"]
+    return table.rows.select(
+        "utterance_id",
+        pl.lit(table.modality).alias("modality"),
+        "fold",
+        "split",
+        vectors,
+    )
+
+
+def _write_npz(tables: Sequence[Embeddings], path: Path) -> None:
+    pooled = all(one.is_pooled for one in tables)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for table in tables:
+            for name, array in _arrays(table, with_offsets=not pooled).items():
+                with archive.open(f"{table.modality}/{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _arrays(table: Embeddings, *, with_offsets: bool) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a modality; texts have a fixed width, so that none needs to be pickled."""
+    rows = table.rows
+    return {
+        "ids": np.array(rows["utterance_id"].to_list(), dtype=np.str_),
+        "values": table.values,
+        **({"offsets": table.offsets} if with_offsets else {}),
+        "folds": rows["fold"].fill_null(NO_FOLD).to_numpy().astype(np.int64),
+        "splits": np.array(rows["split"].fill_null("").to_list(), dtype=np.str_),
+    }
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtraError("datasets", "datasets") from None
+    return datasets
