@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
@@ -70,6 +69,28 @@ def refused(*words: str) -> str:
     with pytest.raises(UserError) as error:
         prepared(*words)
     return str(error.value)
+
+
+def rename_speakers(run: Path, corpus: str | None = None) -> None:
+    """Make the corpus of a run another one: other speakers, another fingerprint, another name."""
+    body = json.loads((run / "folds.json").read_text())
+    for fold in body["folds"]:
+        speakers = fold["assignment"]["speaker"]
+        fold["assignment"]["speaker"] = {f"x{name}": one for name, one in speakers.items()}
+    (run / "folds.json").write_text(json.dumps({**body, "fingerprint": "another"}))
+    about = record(run)
+    about["data"]["corpus"] = corpus or about["data"]["corpus"]
+    (run / "run.json").write_text(json.dumps(about))
+
+
+def restore_speakers(file: Path) -> None:
+    body = json.loads(file.read_text())
+    for fold in body["folds"]:
+        speakers = fold["assignment"]["speaker"]
+        fold["assignment"]["speaker"] = {
+            name.removeprefix("x"): one for name, one in speakers.items()
+        }
+    file.write_text(json.dumps(body))
 
 
 def record(run: Path) -> dict:
@@ -228,9 +249,9 @@ class TestLeaks:
     def test_the_corpus_under_another_fingerprint(self, trained):
         """Ids and speakers tell that it is the same corpus, even where a row was added to it."""
         run = trained("text")
-        body = record(run)
-        body["data"]["fingerprint"] = "of a corpus with other rows, too"
-        (run / "run.json").write_text(json.dumps(body))
+        body = json.loads((run / "folds.json").read_text())
+        body["fingerprint"] = "of a corpus with other rows, too"
+        (run / "folds.json").write_text(json.dumps(body))
         assert prepared(*taken(run)).remarks == []
         assert "training rows of these weights" in refused(*taken(run, "text", "split.seed=3"))
 
@@ -251,19 +272,23 @@ class TestLeaks:
     def test_weights_of_another_corpus_are_allowed_and_named(self, trained, polymodal):
         run = trained("text", "corpus.seed=5", "corpus.root=other")
         words = taken(run)
-        ids = pl.read_parquet(run / "predictions" / "test.parquet")["utterance_id"]
-        assert len(ids)
-        body = json.loads((run / "run.json").read_text())
-        body["data"]["corpus"] = "elsewhere"
-        (run / "run.json").write_text(json.dumps(body))
-        for file in [run / "folds.json", *run.glob("predictions/*.parquet")]:
-            if file.suffix == ".json":
-                folds = json.loads(file.read_text())
-                parts = folds["folds"][0]["assignment"]["speaker"]
-                folds["folds"][0]["assignment"]["speaker"] = {f"x{k}": v for k, v in parts.items()}
-                file.write_text(json.dumps(folds))
+        rename_speakers(run, corpus="elsewhere")
         experiment = prepared(*words)
         assert any("another corpus: elsewhere" in one for one in experiment.remarks)
+
+    def test_what_the_weights_had_seen_before_they_were_trained_further(self, trained, polymodal):
+        """A holds out other speakers than B, which goes on from A on another corpus."""
+        first = trained("text")
+        other = ["corpus.seed=5", "corpus.root=other", "encoder.text.mode=trainable"]
+        rename_speakers(first)  # so that B takes A's corpus for another one
+        code, _, error = polymodal("run", *taken(first, "text", *other))
+        assert code == 0, error
+        second = Path("runs") / Path("runs/last").read_text()
+        restore_speakers(second / "encoders" / "text" / "origins" / first.name / "folds.json")
+        rename_speakers(second)
+        assert prepared(*taken(second)).trained["text"].seen[1].run_id == first.name
+        text = refused(*taken(second, "text", "split.seed=3"))
+        assert f"(in {first.name})" in text
 
 
 class TestBadInput:

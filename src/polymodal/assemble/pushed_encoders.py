@@ -16,11 +16,11 @@ import yaml
 from omegaconf import OmegaConf
 
 from polymodal.assemble.compose import IN_FOLDER, Composed, load
+from polymodal.assemble.encoder_sections import SECTION
 from polymodal.assemble.places import WEIGHTS
 from polymodal.assemble.portable import is_path, without_paths
 from polymodal.assemble.run_encoders import FROM_RUN
 from polymodal.assemble.trained_encoders import (
-    SECTION,
     TrainedEncoder,
     check_same_weights,
     trained_encoder,

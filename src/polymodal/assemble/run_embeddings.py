@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from polymodal.assemble.build import build
+from polymodal.assemble.encoder_sections import refuse_unfinished
 from polymodal.assemble.run_encoders import DEFAULTS, FROM_RUN, TARGET
 from polymodal.assemble.sources import HAS_SOURCE, Reading, reader
 from polymodal.assemble.trained_encoders import (
     TrainedEncoder,
     check_same_weights,
-    refuse_unfinished,
     trained_encoder,
 )
 from polymodal.contracts.embeddings import Embeddings

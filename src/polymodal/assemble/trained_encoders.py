@@ -8,17 +8,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from polymodal.assemble.build import build
-from polymodal.assemble.compose import load, project_packages
+from polymodal.assemble.compose import load
+from polymodal.assemble.encoder_sections import (
+    SECTION,
+    encoder_class,
+    refuse_unfinished,
+    section_of,
+    untrained,
+)
 from polymodal.assemble.places import Place, stored_places
 from polymodal.assemble.run_encoders import FROM_RUN, MEMBER
+from polymodal.assemble.seen_rows import SeenRows, refuse_seen
 from polymodal.contracts.manifest import Manifest
-from polymodal.contracts.predictions import ID, PredictionTable
 from polymodal.contracts.run import RunRecord
-from polymodal.data.folds import Fold, mentioned, read_folds
-from polymodal.data.trained_rows import trained_rows
+from polymodal.data.folds import Fold
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.embeddings import EmbeddingExtractor
 from polymodal.encoders.extractor import Extractor, package_version
@@ -27,15 +31,13 @@ from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.pretrained import without_weights
 from polymodal.encoders.pretrained_batches import resolve_precision
 from polymodal.encoders.pretrained_prefix import PrefixedEncoder
-from polymodal.errors import CheckpointError, ConfigError, RunError, SplitError, nearest
+from polymodal.errors import CheckpointError, SplitError
 from polymodal.record.files import write_whole
 from polymodal.record.folder import ENCODERS
 from polymodal.record.index import find_run, read_record
 from polymodal.safety.files import sha256_of
-from polymodal.safety.targets import resolve_target
 from polymodal.training.checkpoints import digest_path, read_checkpoint
 
-SECTION = "encoder.json"  # class and options of an encoder that was itself taken from a run
 OF_FOLDER = ("name", "revision")  # where pretrained weights were; a checkpoint holds them all
 
 
@@ -49,7 +51,8 @@ class TrainedEncoder:
         section: Class and options to build.
         run: Folder of the run; None for a member of a study that has not run yet.
         places: The folders of its folds.
-        folds: How each of them was split; empty where that was not recorded.
+        seen: What the weights were trained on, by the run itself first; empty where that was not
+            recorded.
         record: The run's record.
         classes: What the weights were trained to tell apart.
         by_command: Whether a command reads the encoder of a run that it was given, such as
@@ -61,7 +64,7 @@ class TrainedEncoder:
     section: Mapping[str, Any]
     run: Path | None = None
     places: Sequence[Place] = ()
-    folds: Sequence[Fold] = ()
+    seen: Sequence[SeenRows] = ()
     record: RunRecord | None = None
     classes: Sequence[str] = ()
     by_command: bool = False
@@ -81,8 +84,13 @@ class TrainedEncoder:
     @property
     def source(self) -> str:
         """What the encoder reads: `audio`, `text` or `signals`."""
-        target = resolve_target(self.section["_target_"], self.key, _projects())
+        target = encoder_class(self.section, self.where)
         return str(getattr(target, "source", None) or self.encoder(0).source)
+
+    @property
+    def folds(self) -> Sequence[Fold]:
+        """How each fold of the run was split; empty where that was not recorded."""
+        return self.seen[0].folds if self.seen else ()
 
     @property
     def per_fold(self) -> bool:
@@ -124,7 +132,7 @@ class TrainedEncoder:
             encoder: Encoder = build(self.section, self.key)
         is_trained = any(one.requires_grad for one in encoder.parameters())
         if not is_trained and self.asked.is_frozen and not self.by_command:
-            raise self._untrained()
+            raise untrained(self.section, self.modality, self.where)
         self._load(encoder, state, path)
         return encoder
 
@@ -206,7 +214,7 @@ class TrainedEncoder:
                 f"which rows {self.key} was trained on is not known ({self.name}): scores on them "
                 "would be too good"
             )
-        if not self._is_of(manifest, fingerprint):
+        elif not self.seen[0].is_of(manifest, fingerprint):
             yield f"{self.key} was trained on another corpus: {self.corpus} ({self.name})"
         if [*classes] != [*self.classes]:
             yield (
@@ -248,69 +256,33 @@ class TrainedEncoder:
             )
         if not any(fold.assignment for fold in folds):  # nothing is judged, such as in `predict`
             return
-        if not self._is_of(manifest, fingerprint):
-            if self.per_fold and any(fold.inner for fold in folds):
-                raise SplitError(
-                    f"{self.key}.from_run={self.name} has {len(self.places)} folds, and here each "
-                    "fold has inner ones",
-                    expected="a run with one fold, whose weights serve all of them",
-                    remedy="train it with split=holdout, or use split=k_folds here",
-                )
-            return
-        if not self.folds:
+        if not self.seen:
             raise SplitError(
                 f"{self.key}: {self.run} has no folds.json (a pushed run has none), so the "
                 "training rows of its weights are not known",
                 expected="the folds that the weights were trained with",
                 remedy="train the encoder again",
             )
-        self._refuse_leaks(manifest, folds, speaker_dependent=speaker_dependent)
+        judged = [fold for fold in folds if fold.assignment]
+        refuse_seen(
+            self.where,
+            self.seen,
+            manifest,
+            fingerprint,
+            judged,
+            speaker_dependent=speaker_dependent,
+        )
+        if self.per_fold and any(fold.inner for fold in folds):
+            raise SplitError(
+                f"{self.where} has {len(self.places)} folds, and here each fold has inner ones",
+                expected="a run with one fold, whose weights serve all of them",
+                remedy="train it with split=holdout, or use split=k_folds here",
+            )
 
     @property
     def name(self) -> str:
         """The run, for messages."""
         return self.record.run_id if self.record else self.asked.from_run
-
-    def _refuse_leaks(
-        self, manifest: Manifest, folds: Sequence[Fold], *, speaker_dependent: bool
-    ) -> None:
-        assert self.run is not None, "what has not run yet has seen nothing"
-        for fold in (one for one in folds if one.assignment):
-            weights = self.folds[self.index(fold.index)]
-            found = trained_rows(manifest.frame, fold, weights, speaker_dependent=speaker_dependent)
-            if found.num_rows:
-                inner = " or of its inner folds" if fold.inner else ""
-                raise SplitError(
-                    f"{self.key}.from_run={self.name}: {found.num_rows} validation or test rows of "
-                    f"fold {fold.index}{inner}, of {len(found.speakers)} speakers, were training "
-                    f"rows of these weights or share their speakers, such as {found.example!r}",
-                    expected="weights that have seen nothing of what a fold is validated or "
-                    "tested on",
-                    remedy=f"use the split of that run: split=file "
-                    f"split.file={self.run}/folds.json",
-                )
-
-    def _is_of(self, manifest: Manifest, fingerprint: str) -> bool:
-        """Whether the weights were trained on this corpus, or on some rows of it."""
-        assert self.run is not None, "what has not run yet has no corpus"
-        assert self.record is not None, "a run has a record"
-        if self.record.data.get("fingerprint") == fingerprint:
-            return True
-        if self.folds and not mentioned(manifest, self.folds):
-            return False
-        known = _known_rows(self.places, self.run)
-        if known is None:  # nobody knows: the folds alone tell
-            return True
-        keys = [ID, "speaker"] if "speaker" in known.columns else [ID]
-        return not manifest.frame.join(known, on=keys, how="semi", nulls_equal=True).is_empty()
-
-    def _untrained(self) -> ConfigError:
-        return ConfigError(
-            f"{self.where}: nothing of its encoder {self.modality} was trained "
-            f"({self.section['_target_'].rpartition('.')[2]})",
-            expected="a run that has trained this encoder",
-            remedy="use that encoder itself here; it gives the same features",
-        )
 
     def _load(self, encoder: Encoder, state: Mapping[str, Any], path: Path) -> None:
         try:
@@ -388,24 +360,26 @@ def trained_encoder(
     found = TrainedEncoder(key, asked, {}, by_command=by_command)
     if asked.from_run.startswith(MEMBER):
         config = (planned or {}).get(asked.from_run.removeprefix(MEMBER))
-        return found if config is None else _planned(found, config)
+        if config is None:
+            return found
+        section = section_of(asked, found.modality, config["encoder"], None, found.where)
+        return replace(found, section=section)
     run = find_run(runs, asked.from_run)
     record = read_record(run)
     refuse_unfinished(record, "" if by_command else f"{key}.from_run=")
     config = load(run / "config.yaml", record.experiment).resolved()
-    places, file = stored_places(run), run / "folds.json"
+    places = stored_places(run)
     for place in places:
         assert place.trained  # raises where a checkpoint is missing
-    folds = read_folds(file)[0] if file.is_file() else []
-    found = replace(found, run=run, record=record, places=places, folds=folds)
-    task = config["task"]
-    classes = [*(task.get("classes") or ()), *(task.get("values") or ())]
-    return replace(found, section=_section(found, config["encoder"], run), classes=classes)
-
-
-def _planned(found: TrainedEncoder, config: Mapping[str, Any]) -> TrainedEncoder:
-    """The encoder of a study's member that has not run yet."""
-    return replace(found, section=_section(found, config["encoder"], None))
+    found = replace(found, run=run, record=record, places=places)
+    description, task = run / ENCODERS / found.modality, config["task"]
+    own = SeenRows.of_run(run, record, places)
+    return replace(
+        found,
+        section=section_of(asked, found.modality, config["encoder"], description, found.where),
+        seen=[own, *SeenRows.before(description)] if own else [],
+        classes=[*(task.get("classes") or ()), *(task.get("values") or ())],
+    )
 
 
 def check_same_weights(record: RunRecord, trained: Mapping[str, TrainedEncoder]) -> None:
@@ -447,88 +421,8 @@ def describe_encoders(
         if name in trained:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / SECTION, json.dumps(trained[name].section, default=str))
-
-
-def _section(
-    found: TrainedEncoder, sections: Mapping[str, Any], run: Path | None
-) -> dict[str, Any]:
-    """Class and options to build: those of the run, with what is asked for instead."""
-    asked, modality = found.asked, found.modality
-    where = found.where
-    if modality not in sections:
-        raise ConfigError(
-            f"{where} has no modality {modality!r}",
-            expected=f"one of {', '.join(sections)}",
-            remedy=f"{nearest(modality, list(sections))}; {found.key}.modality names it",
-        )
-    section = dict(sections[modality])
-    description = run / ENCODERS / modality if run else None
-    if section.get(FROM_RUN):
-        section = _second_hand(found, section, description)
-    target = resolve_target(section["_target_"], f"{found.key} of {found.name}", _projects())
-    if not isinstance(target, type) or not issubclass(target, Encoder):
-        raise ConfigError(f"{where}: {section['_target_']} is not an encoder")
-    if issubclass(target, FrozenEncoder):
-        raise replace(found, section=section)._untrained()
-    options = {**({"layer": asked.layer} if asked.layer is not None else {}), **asked.options}
-    if "layer" in options and "layer" not in section:
-        raise ConfigError(
-            f"{where}: {target.__name__} has no layers to choose from, layer is {asked.layer}",
-            remedy="leave it out",
-        )
-    if "name" in section and description and (description / "config.json").is_file():
-        section |= {"name": str(description.resolve()), "revision": None}
-    return {**section, **options}
-
-
-def _second_hand(
-    found: TrainedEncoder, section: Mapping[str, Any], description: Path | None
-) -> dict[str, Any]:
-    """Class and options of an encoder that the run has taken from a run itself."""
-    if section.get("mode", "frozen") == "frozen":
-        raise ConfigError(
-            f"{found.key}.from_run={found.name}: it has not trained its encoder {found.modality}, "
-            f"but taken it from {section[FROM_RUN]}",
-            remedy=f"take it from there: {found.key}.from_run={section[FROM_RUN]}",
-        )
-    file = description / SECTION if description else None
-    if file is None or not file.is_file():
-        raise ConfigError(
-            f"{found.key}.from_run={found.name}: its encoder {found.modality} is from another run, "
-            "and its class is not recorded",
-            remedy=f"name the run that it is from: {section[FROM_RUN]}",
-        )
-    return dict(json.loads(file.read_text(encoding="utf-8")))
-
-
-def _projects() -> tuple[str, ...]:
-    return project_packages(Path.cwd())
-
-
-def refuse_unfinished(record: RunRecord, option: str = "") -> None:
-    """Refuse a run that has no encoder to give: not finished, or no run that trains.
-
-    Args:
-        record: The record of the run.
-        option: What stands before its id in the message, such as `encoder.speech.from_run=`.
-
-    Raises:
-        RunError: It is a study, a vote or the like, or has not finished.
-    """
-    where = f"{option}{record.run_id}"
-    if record.kind != "run":
-        kinds = {"study": "name one of its runs (polymodal show lists them)"}
-        usual = f"name the run that was trained: {record.parent}" if record.parent else ""
-        raise RunError(
-            f"{where} is a {record.kind}, which trains no encoder",
-            remedy=kinds.get(record.kind, usual),
-        )
-    if record.status != "finished":
-        raise RunError(
-            f"{where} is {record.status}",
-            expected="a run that has finished",
-            remedy=f"go on with it first: polymodal run resume={record.run_id}",
-        )
+            for seen in trained[name].seen:
+                seen.write(folder)
 
 
 def _state_of(path: Path, modality: str) -> dict[str, Any]:
@@ -539,17 +433,6 @@ def _state_of(path: Path, modality: str) -> dict[str, Any]:
     if not found:
         raise CheckpointError(f"{path} holds no weights of the encoder {modality}")
     return found
-
-
-def _known_rows(places: Sequence[Place], run: Path) -> pl.DataFrame | None:
-    """Ids and speakers of the rows that a run has predicted; None where it has predicted none."""
-    folders = [run / "predictions", *(place.predictions for place in places)]
-    files = sorted({file for one in folders for file in one.glob("*.parquet")})
-    frames = [PredictionTable.read(file).frame for file in files]
-    if not frames:
-        return None
-    kept = [one.select(name for name in (ID, "speaker") if name in one.columns) for one in frames]
-    return pl.concat(kept, how="diagonal").unique()
 
 
 def _verified(path: Path) -> str:
