@@ -58,7 +58,8 @@ def settle(config: DictConfig, overrides: Sequence[str], layers: Sequence[Layer]
         if section.get("_target_") != TARGET:
             kept = _beside(str(name), overrides, layers)
             values = OmegaConf.masked_copy(section, [one for one in section if one in kept])
-            encoders[name] = OmegaConf.merge({"_target_": TARGET, **DEFAULTS}, values)
+            usual: dict[Any, Any] = {"_target_": TARGET, **DEFAULTS}
+            encoders[name] = OmegaConf.merge(usual, values)
         encoders[name][FROM_RUN] = _full_name(config, str(name))
 
 
