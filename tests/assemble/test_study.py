@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import polars as pl
-import pytest
 
 from polymodal.contracts.predictions import PredictionTable
 
@@ -18,19 +17,6 @@ votes:
 shared: [corpus.num_speakers=6, corpus.num_utterances=8, trainer.max_epochs=1, split.val=0.3,
   trainer.accelerator=cpu]
 """
-
-
-@pytest.fixture
-def study(polymodal):
-    """Writes a study and runs it: its text to exit code, output and error."""
-    folder = Path("configs/study")
-    folder.mkdir(parents=True)
-
-    def run(text, *overrides):
-        (folder / "small.yaml").write_text(text)
-        return polymodal("study", "study=small", "tracker=none", *overrides)
-
-    return run
 
 
 def told(folder=None):

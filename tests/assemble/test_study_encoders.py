@@ -33,18 +33,6 @@ shared: [corpus.num_speakers=8, corpus.num_utterances=8, trainer.max_epochs=1, s
 """
 
 
-@pytest.fixture
-def study(polymodal):
-    folder = Path("configs/study")
-    folder.mkdir(parents=True)
-
-    def run(text, *overrides):
-        (folder / "small.yaml").write_text(text)
-        return polymodal("study", "study=small", "tracker=none", *overrides)
-
-    return run
-
-
 def told() -> dict:
     return json.loads((Path("runs") / Path("runs/last").read_text() / "study.json").read_text())
 
