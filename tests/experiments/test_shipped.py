@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from benchmarks.kemdy_tree import write_kemdy19, write_kemdy20
 
 import polymodal.configs
 
@@ -91,15 +90,6 @@ def small_korean_speech(tmp_path_factory):
         soundfile.write(folder / path, rng.normal(0, 0.1, 16000), 16000)
         lines.append(f"{path},{speaker},emotional_script,e{number},글 {number},{said[number]},1.0")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def small_kemdy(tmp_path_factory):
-    """Synthetic trees of both corpora."""
-    folder = tmp_path_factory.mktemp("kemdy")
-    write_kemdy19(folder / "kemdy19", sessions=5, utterances=4)
-    write_kemdy20(folder / "kemdy20", sessions=5, utterances=4)
     return folder
 
 
