@@ -216,6 +216,15 @@ def test_a_run_is_recorded_by_its_full_id(trained):
     assert "width" not in section, "options of the encoder that stood there before are dropped"
 
 
+def test_a_run_that_goes_on_means_the_run_that_it_began_with(trained, polymodal):
+    first = trained("text")
+    words = taken("last")
+    assert polymodal("run", *words)[0] == 0
+    assert Path("runs/last").read_text() != first.name
+    section = compose([*words, "resume=last"]).resolved()["encoder"]["text"]
+    assert section["from_run"] == first.name
+
+
 def test_a_file_may_name_the_run_and_what_differs(trained, workplace):
     run = trained("text")
     folder = workplace / "configs" / "experiment"

@@ -22,7 +22,7 @@ MAY: dict[str, set[str]] = {
     "models": {"layers"},
     "voting": set(),
     "evaluation": set(),
-    "training": {"data", "encoders", "features", "models", "evaluation"},
+    "training": {"data", "encoders", "features", "models", "evaluation", "safety"},
     "record": {"safety"},
     "pages": {"evaluation", "record", "safety"},
     "ui": {"safety", "record", "pages"},

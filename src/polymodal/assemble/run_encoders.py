@@ -97,10 +97,15 @@ def _full_name(config: DictConfig, modality: str) -> str:
         return name
     from polymodal.assemble.ranks import announced, rank  # which imports Lightning
 
-    if rank() > 0:  # `last` is another run by now: that of rank 0, which has noted what it meant
-        recorded = OmegaConf.load(announced(roots(runs)[0]) / "config.yaml")
-        return str(recorded.encoder[modality][FROM_RUN])
     try:
+        # `last` is another run by now, and the record says what it meant: on ranks above 0 that of
+        # rank 0, and of a run that goes on its own.
+        begun = announced(roots(runs)[0]) if rank() > 0 else None
+        if begun is None and config.get("resume"):
+            begun = find_run(runs, str(config.resume))
+        if begun is not None:
+            recorded = OmegaConf.load(begun / "config.yaml")
+            return str(OmegaConf.select(recorded, f"encoder.{modality}.{FROM_RUN}") or name)
         folder = find_run(runs, name)
     except RunError:  # said where the run is read
         return name

@@ -1,6 +1,5 @@
 """Encoders that other runs have trained: found by their record, and loaded fold by fold."""
 
-import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,8 +34,7 @@ from polymodal.errors import CheckpointError, SplitError
 from polymodal.record.files import write_whole
 from polymodal.record.folder import ENCODERS
 from polymodal.record.index import find_run, read_record
-from polymodal.safety.files import sha256_of
-from polymodal.training.checkpoints import digest_path, read_checkpoint
+from polymodal.training.checkpoints import read_checkpoint, verified_digest
 
 OF_FOLDER = ("name", "revision")  # where pretrained weights were; a checkpoint holds them all
 
@@ -108,7 +106,7 @@ class TrainedEncoder:
         Raises:
             CheckpointError: One is missing, or does not match the digest in its record.
         """
-        return [_verified(place.trained) for place in self.places]
+        return [verified_digest(place.trained) for place in self.places]
 
     def encoder(self, fold: int) -> Encoder:
         """Build the encoder with the weights that a fold of the run has trained.
@@ -433,21 +431,3 @@ def _state_of(path: Path, modality: str) -> dict[str, Any]:
     if not found:
         raise CheckpointError(f"{path} holds no weights of the encoder {modality}")
     return found
-
-
-def _verified(path: Path) -> str:
-    status = path.stat()
-    digest = _digest(path, status.st_size, status.st_mtime_ns)
-    stated = digest_path(path)
-    if stated.is_file() and stated.read_text(encoding="utf-8").split()[0] != digest:
-        raise CheckpointError(
-            f"checkpoint {path} does not match its SHA-256",
-            remedy="copy it again, or train the encoder again",
-        )
-    return digest
-
-
-@functools.lru_cache(maxsize=256)
-def _digest(path: Path, size: int, changed_ns: int) -> str:
-    # Size and time are there for the cache: a file that was written anew is read anew.
-    return sha256_of(path)

@@ -1,6 +1,5 @@
 """Checkpoints that survive a kill, are verified when read, and never run code."""
 
-import hashlib
 import json
 import os
 import tempfile
@@ -11,6 +10,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from polymodal.errors import CheckpointError
+from polymodal.safety.files import sha256_of
 
 SAFE = ".safetensors"
 CLASSES = "polymodal_classes"  # key of a checkpoint
@@ -52,6 +52,27 @@ def digest_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
+def verified_digest(path: Path) -> str:
+    """Return the SHA-256 of a checkpoint, compared with the one that was written beside it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        CheckpointError: The two differ.
+    """
+    digest, stated = sha256_of(path), digest_path(path)
+    if stated.is_file() and stated.read_text(encoding="utf-8").split()[0] != digest:
+        raise CheckpointError(
+            f"checkpoint {path} does not match its SHA-256",
+            remedy="copy it again, or use another checkpoint",
+        )
+    return digest
+
+
 class VerifiedCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its target, then renames it; keeps and checks its SHA-256."""
 
@@ -74,7 +95,7 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            digest = _digest(beside)
+            digest = sha256_of(beside)
             digest_path(target).unlink(missing_ok=True)
             beside.replace(target)
             digest_path(target).write_text(f"{digest}  {target.name}\n", encoding="utf-8")
@@ -125,11 +146,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"there is no checkpoint {path}", remedy="name a run that has finished an epoch"
         )
-    stated = digest_path(path)
-    if stated.is_file() and stated.read_text(encoding="utf-8").split()[0] != _digest(path):
-        raise CheckpointError(
-            f"checkpoint {path} does not match its SHA-256", remedy="use another checkpoint"
-        )
+    if digest_path(path).is_file():
+        verified_digest(path)
     if path.suffix == SAFE:
         return _read_weights(path)
     try:
@@ -142,8 +160,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             remedy="use another checkpoint",
         ) from None
     return dict(checkpoint)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
