@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 STAGE := $(PYTHON) tools/stage.py
 
 # What may be set on the command line: `make unit PYTEST_ARGS="-n 0 -x tests/data"`.
-DEMO ?= $(BIN)/polymodal study study=sample/fusion_vs_voting
+DEMO ?= $(BIN)/polymodal study study=sample/two_stage_short
 PYTEST_ARGS ?= -n 2
 BENCH ?= $(BIN)/python -m benchmarks
 # LOCK=cpu or LOCK=cuda takes that lock without asking whether the CPU build can be had.
@@ -28,7 +28,7 @@ venv: $(INSTALLED) ## make .venv from the locked, hashed requirements (a second 
 $(INSTALLED): pyproject.toml requirements/build.txt requirements/cpu.txt requirements/cuda.txt
 	@$(STAGE) run venv -- $(PYTHON) tools/make_environment.py --lock $(LOCK) --stamp $@
 
-demo: venv ## each modality alone, deep fusion and votes on the sample: which is better?
+demo: venv ## encoders, deep fusion over their embeddings, and votes on the sample
 	@$(STAGE) run demo -- $(DEMO)
 
 test: venv ## every check: format, lint, types, tests, examples
