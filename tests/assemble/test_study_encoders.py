@@ -66,7 +66,9 @@ def planned(text: str) -> dict[tuple[str, int, float], Cell]:
     members = compose_members(plan, composed)
     configs = {name: one.resolved() for name, one in members.items()}
     first = Experiment.prepare(configs["text"], planned=configs)
-    cells = PlannedCells(plan, members, first, Composed.resolved, Path("runs"), "code").all()
+    cells = PlannedCells(
+        plan, members, configs, first, Composed.resolved, Path("runs"), "code"
+    ).all()
     return {(one.member, one.seed, one.left_out): one for one in cells}
 
 

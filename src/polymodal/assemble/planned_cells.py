@@ -26,6 +26,7 @@ class PlannedCells:
     Args:
         plan: The study.
         members: Name to configuration.
+        configs: The same, resolved and checked.
         first: The experiment whose corpus and folds are the study's.
         check: Resolves a configuration and refuses what cannot work.
         runs: The folder of runs, or several as in `roots`.
@@ -36,15 +37,15 @@ class PlannedCells:
         self,
         plan: Plan,
         members: Mapping[str, Composed],
+        configs: Mapping[str, Mapping[str, Any]],
         first: Experiment,
         check: Check,
         runs: Path,
         code: str,
     ) -> None:
-        self.plan, self.members, self.first = plan, members, first
+        self.plan, self.members, self.configs, self.first = plan, members, configs, first
         self.check, self.runs, self.code = check, runs, code
         self._by_name = {one.name: one for one in plan.members}
-        self._configs = {name: check(composed) for name, composed in members.items()}
         self._cells: dict[tuple[str, int, float, float], Cell] = {}
         self._built: dict[tuple[str, float], tuple[Composed, Experiment]] = {}
 
@@ -100,7 +101,7 @@ class PlannedCells:
             if not member.applied:
                 file = str(self._folds(member.held_out, fitted))
                 composed = with_folds(composed, file, whole=not (fitted or member.held_out))
-            experiment = Experiment.prepare(self.check(composed), planned=self._configs)
+            experiment = Experiment.prepare(self.check(composed), planned=self.configs)
             self._built[member.name, fitted] = composed, experiment
         return self._built[member.name, fitted]
 

@@ -66,7 +66,7 @@ def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Ou
     _check_score(plan, first)
     votes = _check_votes(plan, first, check)
     code = _code()
-    cells = PlannedCells(plan, members, first, check, runs, code).all()
+    cells = PlannedCells(plan, members, configs, first, check, runs, code).all()
     about = facts(first)
     with (
         recording(
