@@ -301,7 +301,7 @@ def test_rows_that_make_no_sense_are_refused_by_rule(tree19, column, value, rule
 
 
 def test_a_wrong_folder_is_told(tmp_path, tree20):
-    with pytest.raises(ManifestError, match="no folder `annotation`"):
+    with pytest.raises(ManifestError, match="there is no folder of KEMDy19"):
         read19(tmp_path / "KEMDy20_v1_1" / "wav")
     with pytest.raises(ManifestError, match="holds no segment id"):
         read19(tree20)

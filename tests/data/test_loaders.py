@@ -32,5 +32,6 @@ def test_the_cpu_computes_instead_unless_that_is_asked_for(workplace, given, wan
 
 def test_the_processes_share_the_room_for_decoded_audio(workplace):
     config = compose(["experiment=sample/speech", "data.num_workers=2", "data.cache_mb=8"])
-    chain = Experiment.prepare(config.resolved())._readers()["speech"]
+    experiment = Experiment.prepare(config.resolved())
+    chain = experiment._readers(experiment.folds[0])["speech"]
     assert chain.read.free_bytes == 4_000_000
