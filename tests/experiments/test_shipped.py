@@ -127,9 +127,9 @@ def test_it_runs(polymodal, folders, request, name):
     if name.startswith("kemdy") and not name.endswith("physiology"):
         stored = request.getfixturevalue("small_models")
         options += ["trainer.precision=32"]
-        if not name.endswith("text"):
+        if not name.endswith("/text"):
             options += [f"encoder.speech.name={stored / 'hubert'}"]
-        if not name.endswith("speech"):
+        if not name.endswith("/speech"):
             options += [f"encoder.text.name={stored / 'roberta'}"]
     if name in ("emotiontts_ko/whisper_fine_tuned", "emotiontts_ko/whisper_fusion"):
         stored = request.getfixturevalue("small_models")
