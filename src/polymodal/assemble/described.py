@@ -12,8 +12,7 @@ from polymodal.assemble.experiment import Experiment
 from polymodal.data.folds import Fold
 from polymodal.evaluation.embeddings import FoldEmbeddings, describe_embeddings
 from polymodal.record.files import write_whole
-
-EMBEDDINGS = "embeddings.json"
+from polymodal.record.folder import EMBEDDINGS
 
 
 def write_descriptions(experiment: Experiment, run: Path) -> None:

@@ -22,11 +22,11 @@ from polymodal.evaluation.library import build_score
 from polymodal.evaluation.scores import Score
 from polymodal.pages.details import Heard
 from polymodal.pages.run import PARTS, RunPage
+from polymodal.record.folder import EMBEDDINGS
 from polymodal.record.index import alive_or_killed, read_record
 from polymodal.record.journal import read_journal
 
 RATE_HZ, LONGEST_S = 16_000, 20.0
-EMBEDDINGS = "embeddings.json"  # modality to what describes the embeddings that a fusion reads
 
 
 def run_page(

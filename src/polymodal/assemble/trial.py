@@ -98,35 +98,21 @@ def try_encoder(section: Mapping[str, Any], key: str) -> Encoder:
     return encoder
 
 
-def try_trained(name: str, config: Mapping[str, Any]) -> TrainedEncoder:
+def try_trained(
+    name: str, config: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any]] | None = None
+) -> TrainedEncoder:
     """Find the run that an encoder is taken from, without its weights.
 
     Args:
         name: The modality.
         config: The configuration.
+        planned: Name of each member of a study that has not run yet to its configuration.
 
     Raises:
-        UserError: The run cannot be used.
+        UserError: The run, or the member, cannot be used.
     """
     section, runs = config["encoder"][name], Path(config["paths"]["runs"])
-    return trained_encoder(name, section, runs, {})
-
-
-def try_planned(
-    name: str, config: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Find the encoder that a member of a study takes from another member.
-
-    Args:
-        name: The modality.
-        config: The configuration of the member.
-        planned: Name of each other member to its configuration.
-
-    Raises:
-        ConfigError: That member trains no such encoder.
-    """
-    section, runs = config["encoder"][name], Path(config["paths"]["runs"])
-    trained_encoder(name, section, runs, planned)
+    return trained_encoder(name, section, runs, planned)
 
 
 def try_model(config: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task) -> None:

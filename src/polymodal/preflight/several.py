@@ -122,13 +122,13 @@ def _members(
 
 def _encoders(plan: Plan, name: str, members: Mapping[str, Composed]) -> Iterator[Finding]:
     """Encoders that a member cannot take from the members that it names."""
-    from polymodal.assemble.trial import try_planned
+    from polymodal.assemble.trial import try_trained
 
     member = next(one for one in plan.members if one.name == name)
-    configs = {one: members[one].resolved() for one in member.encoders.values()}
-    for modality in member.encoders:
+    for modality, source in member.encoders.items():
         try:
-            try_planned(modality, members[name].resolved(), configs)
+            planned = {source: members[source].resolved()}
+            try_trained(modality, members[name].resolved(), planned)
         except ConfigError as error:
             yield from_error(error, "encoders", f"study.members.{name}.encoders.{modality}")
 

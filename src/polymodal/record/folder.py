@@ -21,6 +21,7 @@ from polymodal.record.redaction import redact, redact_words, redact_yaml
 
 NUM_TRIES = 100
 CELL = "cell"  # a note that makes a run part of a study: `last` is then the study
+EMBEDDINGS = "embeddings.json"  # modality to what describes the embeddings that a fusion reads
 ENCODERS = "encoders"  # folder of a run: what its encoders need beside their weights
 # What the index and the commands rely on; a secret that happens to read `finished` changes none.
 NEVER_REDACTED = ("run_id", "status", "kind", "started", "ended")
