@@ -15,10 +15,10 @@ from polymodal.pages.charts import (
     curves,
     dumbbell,
     forest,
-    shortened,
     span,
     strip,
 )
+from polymodal.pages.text import shortened
 
 EVIL = '<script>alert("x")</script> $x_1$ #010203 fill: \x00'
 

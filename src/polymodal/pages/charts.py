@@ -7,7 +7,7 @@ colour-blind readers lose nothing.
 import logging
 import re
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.pages.text import MINUS, number, printable
+from polymodal.pages.text import MINUS, number, printable, shortened
 from polymodal.record.folder import slug
 from polymodal.safety.files import replacing
 
@@ -30,7 +30,6 @@ STAND_INS = {"#010203": "currentColor", "#010204": "var(--faint)", "#010205": "v
 INK, FAINT, PAPER = STAND_INS
 Picture = tuple[Callable[[Any], None], str, tuple[float, float]]  # paint, title, inches
 _kept: ContextVar[list[Picture] | None] = ContextVar("kept", default=None)
-LONGEST_NAME = 30
 ROW_INCHES = 0.25
 WIDE, NARROW = 8.6, 6.4  # inches
 SETTINGS: Any = {  # matplotlib's own type lists every key, and it may be absent
@@ -152,7 +151,7 @@ def dumbbell(gaps: Sequence[Gap], label: str) -> str:
         _rows(axes, [one.name for one in gaps])
         others = "/".join(dict.fromkeys(one.against for one in gaps))
         hollow = handle(0, "train", marker="s", markerfacecolor=PAPER, linestyle="")
-        legend(axes, [hollow, handle(0, _short(others), linestyle="")])
+        legend(axes, [hollow, handle(0, shortened([others])[others], linestyle="")])
         axes.set_xlabel(label)
 
     return drawn(paint, f"{label}: train and validation", rows=len(gaps))
@@ -305,26 +304,6 @@ def strip(points: Mapping[str, Sequence[float]], label: str) -> str:
         axes.set_xlabel(label)
 
     return drawn(paint, f"{label} of each speaker", rows=1.5 * len(points))
-
-
-def shortened(names: Iterable[str]) -> dict[str, str]:
-    """Shortens names in the middle, as long names often differ at the end; none becomes another.
-
-    Args:
-        names: The names.
-
-    Returns:
-        Name to what is shown.
-
-    Example:
-        >>> shortened(["speech", "a" * 40])["a" * 40]
-        'aaaaaaaaaaaaaaaaa…aaaaaaaaaaaa'
-    """
-    found: dict[str, str] = {}
-    for place, name in enumerate(names, start=1):
-        shown = _short(name)
-        found[name] = shown if shown not in found.values() else f"{shown[:-4]}… {place}"
-    return found
 
 
 def drawn(paint: Callable[[Any], None], title: str, *, rows: float, width: float = WIDE) -> str:
@@ -532,10 +511,3 @@ def _spread(values: Sequence[float], width: float) -> np.ndarray:
         step = (turn + 1) // 2 * 0.11
         heights.append(max(-0.4, min(0.4, step if turn % 2 else -step)))
     return np.array(heights)
-
-
-def _short(name: str) -> str:
-    name = printable(name)
-    if len(name) <= LONGEST_NAME:
-        return name
-    return f"{name[: LONGEST_NAME - 13]}…{name[-12:]}"

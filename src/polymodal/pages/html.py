@@ -6,8 +6,7 @@ Every text is shown as text, whatever it holds.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
-from polymodal.pages.charts import shortened
-from polymodal.pages.text import NONE, Bold, Rows, finite, printable
+from polymodal.pages.text import NONE, Bold, Rows, finite, printable, shortened
 
 LONG_LIST = 20  # rows; longer lists are closed at first
 # Colours by light and dark mode, fonts: what all pages share.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.pages import charts
-from polymodal.pages.text import printable
+from polymodal.pages.text import printable, shortened
 
 UNLABELLED = "without a label"
 MIN_ROWS = 13
@@ -79,7 +79,7 @@ def _draw(plot: Any, points: Sequence[Point], entries: Mapping[str, int]) -> Non
 
 
 def _add_legend(plot: Any, entries: Mapping[str, int], *, unlabelled: bool) -> None:
-    names = charts.shortened(entries)
+    names = shortened(entries)
     handles = [
         charts.handle(0, names[name], linestyle="", **_looks(place))
         for name, place in entries.items()

@@ -4,7 +4,7 @@ import csv
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import PurePath
 from typing import Any
@@ -14,6 +14,7 @@ Rows = Sequence[Sequence[str]]
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 MOST_NAMED = 5
+LONGEST_NAME = 30
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # The brackets and the star would be read as the option of the row's end before them.
 LATEX = {
@@ -261,3 +262,30 @@ def _markdown_text(cell: str) -> str:
 def _latex_cell(cell: str) -> str:
     first, space, rest = "".join(LATEX.get(one, one) for one in printable(cell)).partition(" ")
     return f"\\textbf{{{first}}}{space}{rest}" if isinstance(cell, Bold) else first + space + rest
+
+
+def shortened(names: Iterable[str]) -> dict[str, str]:
+    """Shortens names in the middle, as long names often differ at the end; none becomes another.
+
+    Args:
+        names: The names.
+
+    Returns:
+        Name to what is shown.
+
+    Example:
+        >>> shortened(["speech", "a" * 40])["a" * 40]
+        'aaaaaaaaaaaaaaaaa…aaaaaaaaaaaa'
+    """
+    found: dict[str, str] = {}
+    for place, name in enumerate(names, start=1):
+        shown = _short(name)
+        found[name] = shown if shown not in found.values() else f"{shown[:-4]}… {place}"
+    return found
+
+
+def _short(name: str) -> str:
+    name = printable(name)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 13]}…{name[-12:]}"
