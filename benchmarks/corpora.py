@@ -12,7 +12,7 @@ import soundfile
 
 from benchmarks.kemdy_tree import write_kemdy19
 from benchmarks.rows import Row, row
-from polymodal.contracts.manifest import Manifest
+from polymodal.schemas.manifest import Manifest
 
 # The peak of this process alone: getrusage would count what its parent had before.
 PEAK = """
@@ -23,7 +23,7 @@ bare_mb = peak_mb()
 """
 SPLIT = """
 began = time.perf_counter()
-from polymodal.corpora.stored import read_manifest
+from polymodal.corpora.manifest import read_manifest
 from polymodal.data.splits import k_folds
 manifest = read_manifest(sys.argv[1], root=".")
 folds = k_folds(manifest, num_folds=5, val=0.0)
@@ -71,8 +71,8 @@ def kemdy() -> list[Row]:
 
 def check() -> list[Row]:
     """How many times faster than real time `corpus check` reads, on one thread and on all."""
-    from polymodal.corpora.inspection import inspect_manifest
     from polymodal.corpora.table import read_table
+    from polymodal.corpora.validation.inspection import inspect_manifest
 
     rows = []
     rng = np.random.default_rng(0)

@@ -15,12 +15,12 @@ import torch
 
 from benchmarks import device
 from benchmarks.rows import Row, row
-from polymodal.contracts.manifest import Utterance
 from polymodal.data.audio import AudioReader
-from polymodal.encoders.pretrained_speech import PretrainedSpeechExtractor
-from polymodal.encoders.pretrained_text import PretrainedTextExtractor
+from polymodal.encoders.huggingface.speech import PretrainedSpeechExtractor
+from polymodal.encoders.huggingface.text import PretrainedTextExtractor
 from polymodal.features.extract import extract_all
 from polymodal.features.store import FeatureStore
+from polymodal.schemas.manifest import Utterance
 
 RATE_HZ, LONGEST_S, NUM_TOKENS = 16_000, 5.0, 249  # what the first version cut and padded all to
 NUM_EPOCHS, NUM_ROUNDS, WORDS_A_SECOND = 12, 4, 3.0

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import Row, row
-from polymodal.assemble.compose import compose
-from polymodal.assemble.experiment import Experiment
-from polymodal.assemble.places import Place
-from polymodal.assemble.together import Job, applies, apply_together, fit_together
-from polymodal.assemble.training import apply, build_callbacks, fit, make_trainer
+from polymodal.config.compose import compose
 from polymodal.encoders.frozen import FrozenEncoder
-from polymodal.record.journal import Journal
-from polymodal.record.trackers.base import NoTracker
-from polymodal.record.trackers.mirror import Mirror
-from polymodal.record.writer import RunWriter
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trainer import apply, build_callbacks, fit, make_trainer
+from polymodal.runs.vectorized.driver import Job, applies, apply_together, fit_together
+from polymodal.tracking.layout import Place
+from polymodal.tracking.metrics_log import Journal
+from polymodal.tracking.run_writer import RunWriter
+from polymodal.tracking.trackers.background import Mirror
+from polymodal.tracking.trackers.base import NoTracker
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.logger import RecordLogger
 

@@ -13,14 +13,14 @@ import torch
 from rich.console import Console
 
 from benchmarks.rows import Row, row
-from polymodal.assemble.compose import compose
-from polymodal.assemble.experiment import Experiment
-from polymodal.assemble.places import Place
-from polymodal.assemble.training import build_callbacks, fit, make_trainer
-from polymodal.record.journal import Journal
-from polymodal.record.trackers.base import NoTracker
-from polymodal.record.trackers.mirror import Mirror
-from polymodal.record.writer import RunWriter
+from polymodal.config.compose import compose
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trainer import build_callbacks, fit, make_trainer
+from polymodal.tracking.layout import Place
+from polymodal.tracking.metrics_log import Journal
+from polymodal.tracking.run_writer import RunWriter
+from polymodal.tracking.trackers.background import Mirror
+from polymodal.tracking.trackers.base import NoTracker
 from polymodal.training.logger import RecordLogger
 from polymodal.training.progress import Display, ProgressCallback
 

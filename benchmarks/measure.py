@@ -33,8 +33,8 @@ from benchmarks import (
     votes,
 )
 from benchmarks.rows import Row, row
-from polymodal.data.batches import LengthBucketSampler
-from polymodal.record.environment import versions
+from polymodal.data.samplers import LengthBucketSampler
+from polymodal.tracking.environment import versions
 
 RESULTS = Path(__file__).parent / "results"
 

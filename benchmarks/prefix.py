@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from benchmarks import device
 from benchmarks.rows import Row, row
-from polymodal.contracts import sequences
 from polymodal.data.dataset import pad
 from polymodal.encoders.extractor import Prefix
-from polymodal.encoders.pretrained_speech import PretrainedSpeechEncoder
+from polymodal.encoders.huggingface.speech import PretrainedSpeechEncoder
 from polymodal.features.extract import extract_all
+from polymodal.features.reader import StoredFeatures
 from polymodal.features.store import FeatureStore
-from polymodal.features.stored import StoredFeatures
+from polymodal.schemas import batch as sequences
 
 RATE_HZ, LENGTH_S, NUM_CLASSES, LEARNING_RATE = 16_000, 5.0, 4, 1e-5
 

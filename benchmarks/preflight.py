@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import Row, row
-from polymodal.assemble.compose import options
+from polymodal.config.compose import options
 
 EXPERIMENTS = ("sample/fusion", "emodb/egemaps", "emotiontts_ko/fusion", "kemdy20/fusion")
 NUM_ROUNDS = 3
@@ -20,11 +20,11 @@ NUM_ROUNDS = 3
 CHECK = """
 import json, sys
 from pathlib import Path
-from polymodal.cli.start import prepare
+from polymodal.cli._bootstrap import prepare
 prepare(Path.cwd())
 from polymodal.preflight.check import Report, check_fast
-from polymodal.preflight.composition import compose_all
-from polymodal.preflight.data import data
+from polymodal.preflight.compose_all import compose_all
+from polymodal.preflight.rules.data import data
 composed, faults = compose_all(["experiment=" + sys.argv[1]])
 report = Report(faults)
 context = check_fast(composed, report)
@@ -46,8 +46,8 @@ for name in json.loads(sys.stdin.read()):
 # The fast part as `run` meets it: with all that the run needs imported already.
 FAST = """
 import json, sys, time
-import polymodal.assemble.runner
-from polymodal.assemble.compose import compose
+import polymodal.runs.train
+from polymodal.config.compose import compose
 from polymodal.preflight.check import Report, check_fast
 took = {}
 for name in ["sample/fusion", *sys.argv[1:]]:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.rows import Row, row
-from polymodal.record.journal import Journal
-from polymodal.record.trackers.base import NoTracker, Start, Tracker
-from polymodal.record.trackers.mirror import Mirror, Mirrors
-from polymodal.record.trackers.mlflow import MlflowTracker
-from polymodal.record.trackers.tensorboard import TensorBoardTracker
-from polymodal.record.trackers.trackio import TrackioTracker
-from polymodal.record.trackers.wandb import WandbTracker
-from polymodal.record.writer import RunWriter
+from polymodal.tracking.metrics_log import Journal
+from polymodal.tracking.run_writer import RunWriter
+from polymodal.tracking.trackers.background import Mirror, Mirrors
+from polymodal.tracking.trackers.base import NoTracker, Start, Tracker
+from polymodal.tracking.trackers.mlflow import MlflowTracker
+from polymodal.tracking.trackers.tensorboard import TensorBoardTracker
+from polymodal.tracking.trackers.trackio import TrackioTracker
+from polymodal.tracking.trackers.wandb import WandbTracker
 
 STEP_S, NUM_STEPS, NUM_ROUNDS, GOAL = 0.02, 250, 3, 0.01
 SCORES = {f"train/score{number}": number / 7 for number in range(8)}

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import Row, row
-from polymodal.record.environment import versions
-from polymodal.record.kept import COARSEST_NS
+from polymodal.tracking.environment import versions
+from polymodal.tracking.index_cache import COARSEST_NS
 
 NUM_RUNS = 10_000
 VERSIONS = versions()

@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.rows import Row, row
 from polymodal.features.keys import content_key
+from polymodal.features.reader import StoredFeatures
 from polymodal.features.store import Collection
-from polymodal.features.stored import StoredFeatures
 
 NUM_LARGE, NUM_TEXTS = 1_000_000, 20_000
 WIDTH_LARGE, WIDTH = 8, 768

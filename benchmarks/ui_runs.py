@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from polymodal.contracts.run import RunRecord
-from polymodal.record.environment import host
+from polymodal.schemas.run_record import RunRecord
+from polymodal.tracking.environment import host
 
 EXPERIMENTS = {
     "sample/speech": 0.44,

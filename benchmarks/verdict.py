@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from benchmarks.rows import Row, row
-from polymodal.contracts.predictions import PredictionTable, concatenate
-from polymodal.evaluation.comparison import compare
-from polymodal.evaluation.intervals import clusters_of, draws, interval
-from polymodal.evaluation.scores import Accuracy, MacroF1, Score, UnweightedAverageRecall
+from polymodal.evaluation.classification import Accuracy, MacroF1, Score, UnweightedAverageRecall
+from polymodal.evaluation.stats.bootstrap import clusters_of, draws, interval
+from polymodal.evaluation.stats.multiple import compare
+from polymodal.schemas.predictions import PredictionTable, concatenate
 
 NUM_CLASSES = 4
 NUM_PAIRS = 1000  # of 200, chance makes anything from .93 to .99 out of .96

@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 
 from benchmarks.rows import Row, row
-from polymodal.contracts.predictions import PredictionTable
-from polymodal.voting.fitted import calibrated_vote, greedy_vote, weighted_vote
-from polymodal.voting.soft import soft_vote
-from polymodal.voting.stacking import stacked_vote
+from polymodal.ensemble.soft import soft_vote
+from polymodal.ensemble.stacking import stacked_vote
+from polymodal.ensemble.weighted import calibrated_vote, greedy_vote, weighted_vote
+from polymodal.schemas.predictions import PredictionTable
 
 CLASSES = "abcd"
 NUM_SIMULATIONS = 200

@@ -5,7 +5,7 @@ python tools/test_versions.py oldest --with torch==2.13.0
                                                  one of them, some packages held to a release
 
 Each gets an environment of its own in a temporary folder (2 to 7 GB). What passed and what failed
-goes to src/polymodal/preflight/tested_versions.json, which `polymodal doctor` compares with what is
+goes to src/polymodal/doctor/tested_versions.json, which `polymodal doctor` compares with what is
 installed: a range there is what has really run.
 """
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "src" / "polymodal" / "preflight" / "tested_versions.json"
+TABLE = ROOT / "src" / "polymodal" / "doctor" / "tested_versions.json"
 UV = ROOT / ".lock-venv" / "bin" / "uv"
 RESOLUTIONS = {"oldest": "lowest-direct", "locked": "", "newest": "highest"}
 EXTRAS = (
@@ -40,7 +40,7 @@ TESTS = (
     "tests/layers",
     "tests/models",
     "tests/evaluation",
-    "tests/record",
+    "tests/tracking",
 )
 LAST_LINE = re.compile(r"(\d+) (passed|failed|errors?)")
 

@@ -118,9 +118,7 @@ def test_help_imports_nothing_heavy():
 
 def test_without_an_argument_the_sample_is_run(polymodal, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        "polymodal.assemble.runner.run_experiment", lambda one, _: asked.append(one)
-    )
+    monkeypatch.setattr("polymodal.runs.train.run_experiment", lambda one, _: asked.append(one))
     assert polymodal("run")[0] == 0
     assert [one.name for one in asked] == ["sample/fusion"]
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from polymodal.assemble.compose import compose
-from polymodal.assemble.experiment import Experiment
+from polymodal.config.compose import compose
+from polymodal.experiment.experiment import Experiment
 
 EXPERIMENT = ("encoder=physiology", "model=mlp", "data.extract_workers=0", "paths.store=store")
 SMALL = ("corpus.root=tiny", "corpus.num_speakers=6", "corpus.num_utterances=4")

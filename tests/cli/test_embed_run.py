@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 import torch
 
-from polymodal.assemble.compose import load
-from polymodal.assemble.experiment import Experiment
-from polymodal.contracts.sequences import Sequence
+from polymodal.config.compose import load
+from polymodal.experiment.experiment import Experiment
+from polymodal.schemas.batch import Sequence
 from polymodal.training.checkpoints import read_checkpoint
 
 SIZE = ("corpus.num_speakers=6", "corpus.num_utterances=4")

@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from polymodal.record import removal
-from polymodal.record.environment import host
+from polymodal.tracking import archive
+from polymodal.tracking.environment import host
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_links_that_lead_out_come_back_as_links(polymodal, runs):
 
 def test_what_was_not_unpacked_whole_leaves_its_archive(polymodal, runs, monkeypatch):
     polymodal("runs", "alone", "--archive", "--yes")
-    read = removal.read_record
+    read = archive.read_record
 
     def lose(folder):
         (folder / "run.json").rename(folder / "kept")
@@ -148,7 +148,7 @@ def test_what_was_not_unpacked_whole_leaves_its_archive(polymodal, runs, monkeyp
         (folder / "checkpoints" / "last.ckpt").write_bytes(b"half")
         return read(folder)
 
-    monkeypatch.setattr(removal, "read_record", lose)
+    monkeypatch.setattr(archive, "read_record", lose)
     code, _, error = polymodal("runs", "--restore", "alone")
     assert code == 2
     assert "as it is" in error
@@ -157,11 +157,11 @@ def test_what_was_not_unpacked_whole_leaves_its_archive(polymodal, runs, monkeyp
 
 
 def test_unpacking_is_left_alone_by_who_deletes(polymodal, runs):
-    (runs / f"{removal.COMING}1").mkdir()
-    (runs / f"{removal.GOING}1").mkdir()
+    (runs / f"{archive.COMING}1").mkdir()
+    (runs / f"{archive.GOING}1").mkdir()
     assert polymodal("runs", "alone", "--delete", "--yes")[0] == 0
-    assert (runs / f"{removal.COMING}1").is_dir()
-    assert not (runs / f"{removal.GOING}1").exists()
+    assert (runs / f"{archive.COMING}1").is_dir()
+    assert not (runs / f"{archive.GOING}1").exists()
 
 
 def test_a_run_that_was_resumed_while_it_was_asked_stays(polymodal, runs, monkeypatch):
@@ -211,9 +211,9 @@ def test_a_kill_on_the_way_leaves_no_half_run(polymodal, runs, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr(removal.shutil, "rmtree", killed)
+        dying.setattr(archive.shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
-            removal.delete(runs / "alone")
+            archive.delete(runs / "alone")
     assert "alone" not in polymodal("runs")[1]
     assert len(left(runs)) == len(EVERY)
     assert polymodal("runs", "voted", "--delete", "--yes")[0] == 0

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from polymodal.cli.show import WIDEST_CURVE, sparkline
-from polymodal.contracts.run import RunRecord
-from polymodal.record.folder import RunFolder, write_record
-from polymodal.record.journal import Journal, read_journal
+from polymodal.schemas.run_record import RunRecord
+from polymodal.tracking.metrics_log import Journal, read_journal
+from polymodal.tracking.run_folder import RunFolder, write_record
 
 CONFIG = "corpus:\n  root: x\npaths:\n  runs: hidden\nmodel:\n  width: 64\nhydra:\n  x: hidden\n"
 

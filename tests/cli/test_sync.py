@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.assemble.compose import compose
-from polymodal.assemble.session import recording
+from polymodal.config.compose import compose
+from polymodal.runs.recorder import recording
 
 MINE = """
 import json

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from polymodal.assemble.ballot import vote_tables
-from polymodal.assemble.compose import compose
-from polymodal.contracts.predictions import PredictionTable
+from polymodal.config.compose import compose
 from polymodal.errors import PredictionError
+from polymodal.runs.vote import vote_tables
+from polymodal.schemas.predictions import PredictionTable
 
 CLASSES = ("anger", "joy", "sad")
 IDS = [f"u{row}" for row in range(30)]

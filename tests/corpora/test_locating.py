@@ -5,7 +5,7 @@ import warnings
 import pytest
 from benchmarks.kemdy_tree import write_kemdy19, write_kemdy20
 
-from polymodal.assemble.compose import compose
+from polymodal.config.compose import compose
 from polymodal.corpora.emodb import EMODB
 from polymodal.corpora.kemdy import KEMDY19, KEMDY20, read_kemdy20
 from polymodal.corpora.locating import CorpusFolder, find_folder, find_folder_of

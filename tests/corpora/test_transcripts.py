@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from polymodal.assemble.build import build
-from polymodal.assemble.compose import compose
-from polymodal.contracts.manifest import Manifest
+from polymodal.config.compose import compose
+from polymodal.config.instantiate import build
 from polymodal.corpora.transcripts import TextPreparation, decode, prepare_text
 from polymodal.errors import ConfigError
+from polymodal.schemas.manifest import Manifest
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from polymodal.assemble.compose import compose
-from polymodal.assemble.experiment import Experiment
+from polymodal.config.compose import compose
+from polymodal.experiment.experiment import Experiment
 
 SMALL = ["experiment=sample/text", "corpus.num_speakers=6", "corpus.num_utterances=4"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from polymodal.contracts.manifest import Manifest
 from polymodal.data import splits
 from polymodal.data.folds import read_folds, shared_values, write_folds
 from polymodal.errors import SplitError
+from polymodal.schemas.manifest import Manifest
 
 
 def corpus(num_speakers=12):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from polymodal.contracts.manifest import SignalReference, Utterance
 from polymodal.data.audio import AudioReader
 from polymodal.data.dataset import Item, collate, pad
 from polymodal.data.signals import SignalReader
 from polymodal.errors import DataError
+from polymodal.schemas.manifest import SignalReference, Utterance
 
 
 def tone(rate_hz, duration_s=1.0, frequency_hz=440.0):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polymodal.contracts.manifest import Manifest
 from polymodal.data import splits
 from polymodal.data.folds import Fold, check_folds, shared_values
 from polymodal.errors import SplitError
+from polymodal.schemas.manifest import Manifest
 
 
 def corpus(num_speakers: int = 10, per_speaker: int = 12, shuffle: int | None = None) -> Manifest:

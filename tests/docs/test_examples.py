@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from polymodal.assemble.compose import compose
 from polymodal.cli.main import COMMANDS
-from polymodal.preflight.signatures import check_signatures
+from polymodal.config.compose import compose
+from polymodal.preflight.rules.signatures import check_signatures
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.logmel import LogMelEncoder
 from polymodal.encoders.signals import SignalEncoder
 from polymodal.encoders.text import TextEncoder
 from polymodal.layers.masks import lengths_to_mask
+from polymodal.schemas.batch import Sequence
 
 SMALL = {"width": 16, "num_layers": 2, "num_heads": 2}
 ENCODERS: dict[str, Callable[[], Encoder]] = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from polymodal.encoders import speaker
-from polymodal.encoders.functionals import FunctionalsEncoder, FunctionalsExtractor
+from polymodal.encoders.opensmile import FunctionalsEncoder, FunctionalsExtractor
 from polymodal.encoders.sentence import SentenceEmbeddingEncoder, SentenceExtractor
 from polymodal.encoders.speaker import SpeakerEmbeddingEncoder, SpeakerExtractor
 from polymodal.errors import CheckpointError, ConfigError, MissingExtraError

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, DataError, ManifestError
+from polymodal.schemas.batch import Sequence
 
 
 @dataclass(frozen=True)

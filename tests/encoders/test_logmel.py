@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.logmel import LogMelEncoder
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask
+from polymodal.schemas.batch import Sequence
 
 
 def small(**options) -> LogMelEncoder:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.precomputed import PrecomputedEncoder
 from polymodal.errors import ConfigError, DataError
+from polymodal.schemas.batch import Sequence
 
 
 @pytest.mark.parametrize(

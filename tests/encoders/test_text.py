@@ -5,9 +5,9 @@ import unicodedata
 import pytest
 import torch
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.text import TextEncoder, TextUnits, ngram_buckets
 from polymodal.errors import ConfigError
+from polymodal.schemas.batch import Sequence
 
 UNITS = ["characters", "jamo", "bytes"]
 

@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
-from polymodal.contracts.predictions import PredictionTable
 from polymodal.errors import ConfigError, PredictionError
-from polymodal.evaluation.evaluate import score_names, score_table
-from polymodal.evaluation.labels import LabelF1, MeanAveragePrecision
-from polymodal.evaluation.library import build_score
-from polymodal.evaluation.scores import UnweightedAverageRecall
-from polymodal.evaluation.values import (
+from polymodal.evaluation.classification import UnweightedAverageRecall
+from polymodal.evaluation.multilabel import LabelF1, MeanAveragePrecision
+from polymodal.evaluation.regression import (
     ConcordanceCorrelation,
     PearsonCorrelation,
     RootMeanSquaredError,
 )
+from polymodal.evaluation.score import score_names, score_table
+from polymodal.evaluation.torchmetrics import build_score
+from polymodal.schemas.predictions import PredictionTable
 
 
 @given(st.integers(0, 1000))

@@ -11,8 +11,8 @@ import polars as pl
 import torch
 from pathlib import Path
 
-from polymodal.contracts.manifest import Manifest
-from polymodal.contracts.sequences import Sequence
+from polymodal.schemas.manifest import Manifest
+from polymodal.schemas.batch import Sequence
 from polymodal.encoders.base import Encoder
 from polymodal.models.base import Model
 

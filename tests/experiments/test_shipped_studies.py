@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 import polymodal.configs
-from polymodal.assemble.compose import compose
-from polymodal.assemble.members import compose_members, reference, with_folds
-from polymodal.preflight.signatures import check_signatures
-from polymodal.study.plan import Plan
+from polymodal.config.compose import compose
+from polymodal.preflight.rules.signatures import check_signatures
+from polymodal.study.config import Plan
+from polymodal.study.members import compose_members, reference, with_folds
 
 STUDIES = Path(polymodal.configs.__file__).parent / "study"
 NAMES = sorted(p.relative_to(STUDIES).with_suffix("").as_posix() for p in STUDIES.rglob("*.yaml"))

@@ -22,12 +22,12 @@ import polars as pl
 import pytest
 import soundfile
 
-from polymodal.contracts.manifest import Utterance
-from polymodal.contracts.predictions import PredictionTable
 from polymodal.corpora.table import read_table
 from polymodal.data.audio import AudioReader
 from polymodal.data.signals import SignalReader
 from polymodal.errors import DataError, ManifestError
+from polymodal.schemas.manifest import Utterance
+from polymodal.schemas.predictions import PredictionTable
 
 RUN = ["encoder=logmel", "model=unimodal", "debug=fast", "tracker=none", "split.val=0"]
 

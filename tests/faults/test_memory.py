@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from polymodal.assemble.memory import memory_advice
 from polymodal.models.unimodal import UnimodalClassifier
+from polymodal.training.oom_advice import memory_advice
 
 RUN = ["experiment=sample/text", "corpus.num_speakers=6", "corpus.num_utterances=4", "tracker=none"]
 

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from polymodal.contracts.embeddings import Embeddings, join_embeddings
 from polymodal.errors import ConfigError, MissingExtraError
 from polymodal.features.embedding_files import as_frame, check_target, write_embeddings
+from polymodal.schemas.embeddings import Embeddings, join_embeddings
 
 
 def table(modality, lengths, *, is_pooled=False, fold=0, width=3):

@@ -13,8 +13,8 @@ from polymodal.errors import DataError
 from polymodal.features.batches import in_batches
 from polymodal.features.extract import _finished, extract_all
 from polymodal.features.keys import content_key
+from polymodal.features.lookup import Missing, survey
 from polymodal.features.store import FeatureStore
-from polymodal.features.survey import Missing, survey
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from polymodal.errors import DataError
-from polymodal.features import stored
+from polymodal.features import reader
 from polymodal.features.keys import content_key
+from polymodal.features.reader import read_values
 from polymodal.features.shards import RECORD
 from polymodal.features.store import FeatureStore
-from polymodal.features.stored import read_values
 
 
 @dataclass
@@ -237,7 +237,7 @@ def test_the_mapping_is_small_as_a_pickle_and_reads_the_same(tmp_path):
     features = collection.features({f"u{k}": collection.find(key_of(k)) for k in range(300)})
     content = pickle.dumps(features)
     assert len(content) < 300 * 40
-    stored._map.cache_clear()
+    reader._map.cache_clear()
     back = pickle.loads(content)
     assert list(back) == [f"u{k}" for k in range(300)]
     assert all(back[f"u{k}"].tolist() == values_of(k, 1 + k % 3).tolist() for k in range(300))
@@ -248,13 +248,13 @@ def test_the_mapping_is_small_as_a_pickle_and_reads_the_same(tmp_path):
 
 def test_few_files_are_open_however_many_shards_there_are(tmp_path):
     store = FeatureStore(tmp_path)
-    for number in range(stored.MOST_MAPS + 20):
+    for number in range(reader.MOST_MAPS + 20):
         fill(store, [number])
     collection = store.open(Ends())
     before = len(os.listdir("/proc/self/fd"))
-    read = [float(collection.get(key_of(k))[0, 0]) for k in range(stored.MOST_MAPS + 20)]
-    assert read == list(range(stored.MOST_MAPS + 20))
-    assert len(os.listdir("/proc/self/fd")) <= before + stored.MOST_MAPS + 1
+    read = [float(collection.get(key_of(k))[0, 0]) for k in range(reader.MOST_MAPS + 20)]
+    assert read == list(range(reader.MOST_MAPS + 20))
+    assert len(os.listdir("/proc/self/fd")) <= before + reader.MOST_MAPS + 1
 
 
 def test_features_that_are_gone_are_named(tmp_path):

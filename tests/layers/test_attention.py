@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.layers.attention import (
     CrossAttentionBlock,
@@ -13,7 +12,8 @@ from polymodal.layers.attention import (
     Transformer,
 )
 from polymodal.layers.masks import key_padding_mask, lengths_to_mask
-from polymodal.layers.positions import frame_positions, relative_positions, rotate
+from polymodal.layers.rotary import frame_positions, relative_positions, rotate
+from polymodal.schemas.batch import Sequence
 
 WIDTH, HEADS = 16, 2
 

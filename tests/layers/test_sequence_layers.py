@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.layers.attention import Transformer
 from polymodal.layers.convolution import ConvolutionBlock
 from polymodal.layers.feedforward import perceptron
 from polymodal.layers.masks import lengths_to_mask
 from polymodal.layers.pooling import build_pooling
+from polymodal.schemas.batch import Sequence
 
 WIDTH = 8
 LENGTHS = [9, 0, 1, 6]

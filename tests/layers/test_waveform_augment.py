@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask
 from polymodal.layers.waveform_augment import (
@@ -15,6 +14,7 @@ from polymodal.layers.waveform_augment import (
     resampled,
     waveform_changes,
 )
+from polymodal.schemas.batch import Sequence
 
 RATE_HZ = 16000
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,43 +11,48 @@ import pytest
 import polymodal
 
 PACKAGE = Path(polymodal.__file__).parent
-EVERYTHING = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
-MAY: dict[str, set[str]] = {
-    "contracts": set(),
-    "safety": set(),
-    "layers": set(),
-    "corpora": {"safety", "pages"},
-    "data": {"safety"},
-    "encoders": {"layers", "safety"},
-    "features": {"encoders", "safety"},
-    "models": {"layers"},
-    "voting": set(),
-    "evaluation": set(),
-    "training": {"data", "encoders", "features", "models", "evaluation", "safety"},
-    "record": {"safety"},
-    "pages": {"evaluation", "record", "safety"},
-    "ui": {"safety", "record", "pages"},
-    "study": {"record", "voting", "evaluation", "pages"},
-    "assemble": EVERYTHING - {"cli", "preflight"},
-    "preflight": EVERYTHING - {"cli"},
-    "cli": EVERYTHING,
-    "configs": set(),
+LAYERS: Mapping[str, str] = {  # a package to those it may import, `schemas` and `errors` aside
+    "schemas": "",
+    "security": "",
+    "layers": "",
+    "data": "security",
+    "encoders": "layers security",
+    "features": "encoders security",
+    "models": "layers",
+    "ensemble": "",
+    "evaluation": "",
+    "training": "encoders evaluation models security",
+    "tracking": "security",
+    "corpora": "security",
+    "config": "encoders security tracking training",
+    "upgrade": "config security",
+    "experiment": "config corpora data encoders evaluation features security tracking training",
+    "preflight": "config corpora data encoders evaluation experiment security upgrade",
+    "runs": "config corpora data encoders ensemble evaluation experiment features security tracking"
+    " training",
+    "report": "config corpora data evaluation runs security tracking",
+    "study": "config data evaluation experiment preflight report runs security tracking training",
+    "export": "config experiment report runs security tracking training",
+    "doctor": "tracking",
+    "ui": "report security tracking",
+    "configs": "",
 }
+MAY = {package: {*allowed.split()} for package, allowed in LAYERS.items()}
 HEAVY: dict[str, set[str]] = {
-    "hydra": {"assemble", "cli"},
-    "omegaconf": {"assemble", "cli"},
-    "pytorch_lightning": {"training", "assemble"},
+    "hydra": {"config", "cli"},
+    "omegaconf": {"config", "runs", "study", "export", "cli"},
+    "pytorch_lightning": {"training", "experiment", "runs"},
     "lightning_fabric": {"training"},
     "opensmile": {"encoders"},
     "transformers": {"encoders"},
     "tokenizers": {"encoders"},
     "peft": {"encoders"},
-    "trackio": {"record"},
-    "wandb": {"record"},
-    "tensorboard": {"record"},
-    "mlflow": {"record"},
+    "trackio": {"tracking"},
+    "wandb": {"tracking"},
+    "tensorboard": {"tracking"},
+    "mlflow": {"tracking"},
 }
-NO_TORCH = ("record", "corpora", "voting", "safety", "cli", "preflight", "ui")
+NO_TORCH = ("tracking", "corpora", "ensemble", "security", "cli", "preflight", "ui", "report")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -61,50 +67,57 @@ def imports(path: Path) -> list[str]:
     return names
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0]
 
 
-def test_every_room_is_in_the_table():
-    rooms = {room_of(path) for path in FILES if path.parent != PACKAGE}
-    assert rooms == set(MAY)
+def test_every_package_is_in_the_table():
+    packages = {package_of(path) for path in FILES if path.parent != PACKAGE}
+    assert packages == {*MAY, "cli"}
     table = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert all(f"`{room}/`" in table for room in rooms)
+    assert all(f"`{package}/`" in table for package in packages)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_room_imports_only_what_it_may(path):
-    room = room_of(path)
+def test_a_package_imports_only_what_it_may(path):
+    package = package_of(path)
     for name in imports(path):
         first, _, rest = name.partition(".")
         if first == "polymodal" and rest and path.parent != PACKAGE:
             other = rest.partition(".")[0]
-            assert other in MAY[room] | {room, "contracts", "errors"}, f"{path} imports {name}"
-            assert other != "encoders" or room != "features" or name.endswith("extractor")
+            shared = {package, "schemas", "errors", "diagnostics"}
+            assert package == "cli" or other in MAY[package] | shared, f"{path} imports {name}"
         allowed = HEAVY.get(first)
-        assert allowed is None or room in allowed, f"{path} imports {name}"
-        assert first != "torch" or room not in NO_TORCH, f"{path} imports torch"
+        assert allowed is None or package in allowed, f"{path} imports {name}"
+        assert first != "torch" or package not in NO_TORCH, f"{path} imports torch"
+
+
+def test_data_flows_one_way():
+    below: set[str] = set()
+    for package, allowed in MAY.items():
+        assert allowed <= below, f"{package} imports a package that stands below it in the table"
+        below.add(package)
 
 
 def test_nobody_imports_the_command_line():
     for path in FILES:
-        if room_of(path) not in ("cli", "__main__.py"):
+        if package_of(path) not in ("cli", "__main__.py"):
             assert not [name for name in imports(path) if name.startswith("polymodal.cli")], path
 
 
 def test_only_one_file_instantiates():
     users = [path for path in FILES if "hydra.utils" in imports(path)]
-    assert [str(path.relative_to(PACKAGE)) for path in users] == ["assemble/build.py"]
+    assert [str(path.relative_to(PACKAGE)) for path in users] == ["config/instantiate.py"]
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        "polymodal.record.index",
-        "polymodal.contracts.predictions",
-        "polymodal.contracts.manifest",
-        "polymodal.voting.soft",
-        "polymodal.evaluation.evaluate",
+        "polymodal.tracking.index",
+        "polymodal.schemas.predictions",
+        "polymodal.schemas.manifest",
+        "polymodal.ensemble.soft",
+        "polymodal.evaluation.score",
         "polymodal.cli.runs",
         "polymodal.ui.server",
     ],

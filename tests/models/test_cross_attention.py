@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.models.cross_attention import CrossAttentionFusion
 from polymodal.models.fusion import keep_some
+from polymodal.schemas.batch import Sequence
 
 
 def test_keys_are_the_others_projected_input_in_every_layer():

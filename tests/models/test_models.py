@@ -5,17 +5,17 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.layers.masks import lengths_to_mask
 from polymodal.models.base import Model
 from polymodal.models.bottleneck import BottleneckFusion
+from polymodal.models.concat import EarlyFusion
 from polymodal.models.cross_attention import CrossAttentionFusion
-from polymodal.models.early import EarlyFusion
-from polymodal.models.gated import GatedFusion
+from polymodal.models.gmu import GatedFusion
 from polymodal.models.low_rank import LowRankFusion
-from polymodal.models.mixer import MixerFusion
+from polymodal.models.mlp_mixer import MixerFusion
 from polymodal.models.perceiver import PerceiverFusion
 from polymodal.models.unimodal import UnimodalClassifier
+from polymodal.schemas.batch import Sequence
 
 SIZES = {"speech": 8, "text": 6, "signals": 4}
 LENGTHS = {"speech": [9, 0, 1, 5], "text": [4, 0, 6, 1], "signals": [3, 0, 7, 0]}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.models.unimodal import UnimodalClassifier
+from polymodal.schemas.batch import Sequence
 
 
 def test_more_or_fewer_than_one_modality_is_refused():

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from polymodal.preflight.check import Report, check_all, check_fast
-from polymodal.preflight.composition import compose_all
+from polymodal.preflight.compose_all import compose_all
 
 ROWS = [("a", "s1", "joy"), ("b", "s1", "anger"), ("c", "s2", "joy"), ("d", "s2", "anger")]
 ROWS += [("e", "s3", "joy"), ("f", "s3", "anger"), ("g", "s4", "joy"), ("h", "s4", "anger")]

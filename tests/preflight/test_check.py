@@ -5,12 +5,12 @@ import json
 import pytest
 import yaml
 
-from polymodal.assemble.compose import CONFIGS, compose, options
-from polymodal.assemble.likeness import alike
-from polymodal.assemble.origins import origins_of
-from polymodal.preflight import keys
+from polymodal.config.compose import CONFIGS, compose, options
+from polymodal.config.provenance import origins_of
+from polymodal.experiment.deep_equal import alike
 from polymodal.preflight.check import Report, check_all, check_fast
-from polymodal.preflight.composition import compose_all
+from polymodal.preflight.compose_all import compose_all
+from polymodal.preflight.rules import keys
 
 SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8"]
 

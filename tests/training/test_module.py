@@ -9,10 +9,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from polymodal.assemble.compose import compose
-from polymodal.assemble.experiment import Experiment
-from polymodal.assemble.training import make_trainer
+from polymodal.config.compose import compose
 from polymodal.errors import CheckpointError
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trainer import make_trainer
 from polymodal.training.logger import RecordLogger
 
 SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8", "split.val=0.3", "tracker=none"]

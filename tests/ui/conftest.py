@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from polymodal.record.environment import host
+from polymodal.tracking.environment import host
 from polymodal.ui.server import Server
 
 CHROMIUM = shutil.which("chromium")
@@ -92,8 +92,8 @@ def write_run() -> Callable[..., Path]:
 @pytest.fixture
 def serve(monkeypatch) -> Iterator[Callable[..., Client]]:
     """Starts a server over folders of runs; each look at the folders is a new one."""
-    monkeypatch.setattr("polymodal.ui.collection.SHORTEST_REST_S", 0.0)
-    monkeypatch.setattr("polymodal.ui.collection.REST", 0.0)
+    monkeypatch.setattr("polymodal.ui.run_index.SHORTEST_REST_S", 0.0)
+    monkeypatch.setattr("polymodal.ui.run_index.REST", 0.0)
     servers: list[Server] = []
 
     def start(*roots: Path) -> Client:

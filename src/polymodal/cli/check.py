@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from polymodal.diagnostics import Finding
     from polymodal.preflight.check import Report
-    from polymodal.preflight.findings import Finding
 
 COLOURS = {"fatal": "red", "warning": "yellow"}
 WORDS = {
@@ -57,17 +57,17 @@ def main(arguments: argparse.Namespace) -> int:
     Returns:
         0, or 2 where something fatal was found.
     """
+    from polymodal.cli._bootstrap import prepare
     from polymodal.cli.run import SAMPLE
-    from polymodal.cli.start import prepare
 
     prepare(Path.cwd())
-    from polymodal.preflight import several
     from polymodal.preflight.check import check_all
+    from polymodal.study.check import check_study, check_sweep, is_study
 
     overrides = arguments.overrides or [SAMPLE]
-    check = several.check_sweep if arguments.multirun else check_all
-    if several.is_study(overrides):
-        check = several.check_study
+    check = check_sweep if arguments.multirun else check_all
+    if is_study(overrides):
+        check = check_study
     report = check(overrides, full=arguments.full, with_effects=arguments.effects)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=1))

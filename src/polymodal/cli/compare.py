@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: A run is not there or has no such predictions, or they do not fit together.
     """
-    from polymodal.record.index import find_run, read_record
+    from polymodal.tracking.index import find_run, read_record
 
     runs = Path(arguments.runs)
     folders = [find_run(runs, name) for name in arguments.names]
@@ -70,12 +70,12 @@ def _of_study(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.stored import stored_scores, stored_table
-    from polymodal.evaluation.comparison import compare
-    from polymodal.evaluation.summary import of_score
+    from polymodal.evaluation.breakdown import of_score
+    from polymodal.evaluation.stats.multiple import compare
+    from polymodal.runs.load_predictions import stored_scores, stored_table
 
     twice = [one.name for one in folders if folders.count(one) > 1]
     if twice:

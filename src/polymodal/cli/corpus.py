@@ -17,8 +17,8 @@ from polymodal.errors import ConfigError, ManifestError
 if TYPE_CHECKING:
     import polars as pl
 
-    from polymodal.assemble.compose import Composed
-    from polymodal.contracts.manifest import Manifest
+    from polymodal.config.compose import Composed
+    from polymodal.schemas.manifest import Manifest
 
 CHECK = "check"
 
@@ -62,11 +62,11 @@ def main(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from polymodal.assemble.build import build
-    from polymodal.assemble.compose import compose
-    from polymodal.cli.start import checked
+    from polymodal.cli._bootstrap import checked
     from polymodal.cli.summary import print_corpus
-    from polymodal.corpora.stored import with_hashes, write_manifest
+    from polymodal.config.compose import compose
+    from polymodal.config.instantiate import build
+    from polymodal.corpora.manifest import with_hashes, write_manifest
     from polymodal.corpora.transcripts import prepare_text
 
     out = Path(arguments.out or f"{arguments.name}.parquet")
@@ -88,7 +88,7 @@ def _complete(composed: "Composed", arguments: argparse.Namespace, out: Path) ->
     """Fills in what the command line says of the corpus, and what reading does not need."""
     from omegaconf import OmegaConf
 
-    from polymodal.corpora.stored import prepared_beside
+    from polymodal.corpora.manifest import prepared_beside
 
     section = composed.config.corpus
     given = {override.partition("=")[0] for override in arguments.overrides}
@@ -105,8 +105,8 @@ def _complete(composed: "Composed", arguments: argparse.Namespace, out: Path) ->
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from polymodal.cli.inspection import check_corpus
-    from polymodal.corpora.stored import read_manifest
+    from polymodal.cli.corpus_check import check_corpus
+    from polymodal.corpora.manifest import read_manifest
 
     if arguments.overrides:
         raise ConfigError(
@@ -126,10 +126,10 @@ def _check(arguments: argparse.Namespace) -> int:
 def _parts(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
     """The part of each row: of the first fold of a file, or the corpus's own column `split`."""
     if folds is not None:
-        from polymodal.assemble.compose import compose
-        from polymodal.data.leaks import with_transcripts
+        from polymodal.config.compose import compose
+        from polymodal.data.leakage import with_transcripts
         from polymodal.data.splits import from_file
-        from polymodal.record.index import find_run
+        from polymodal.tracking.index import find_run
 
         path = Path(folds)
         if path.suffix not in (".json", ".csv"):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from polymodal.preflight.health import Line
+    from polymodal.doctor.line import Line
 
 COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 
@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
         0, or 2 where something would stop experiments, or harm.
     """
     from polymodal.cli.runs import console
-    from polymodal.preflight.doctor import diagnose
+    from polymodal.doctor.diagnose import diagnose
 
     page, lines = console(), []
     for line in diagnose(Path.cwd(), arguments.python):

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 from polymodal.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from polymodal.assemble.experiment import Experiment
-    from polymodal.features.survey import Missing, Survey
+    from polymodal.experiment.experiment import Experiment
+    from polymodal.features.lookup import Missing, Survey
     from polymodal.training.progress import Display
 
 OF_RUN = ("out", "modality", "pooling", "layer", "fold")  # options that need a run
@@ -115,13 +115,13 @@ def split_run(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _fill_store(overrides: Sequence[str]) -> int:
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.compose import compose
-    from polymodal.assemble.experiment import Experiment
-    from polymodal.assemble.training import precision_of
-    from polymodal.cli.start import checked
+    from polymodal.cli._bootstrap import checked
+    from polymodal.config.compose import compose
+    from polymodal.experiment.experiment import Experiment
+    from polymodal.experiment.trainer import precision_of
 
     config = checked(compose(overrides))
     experiment = Experiment.prepare(config)

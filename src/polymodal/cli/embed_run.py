@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from polymodal.cli.embed import fill_shown
 
 if TYPE_CHECKING:
-    from polymodal.assemble.run_embeddings import RunEmbeddings
-    from polymodal.contracts.embeddings import Embeddings
+    from polymodal.runs.embed import RunEmbeddings
+    from polymodal.schemas.embeddings import Embeddings
 
 
 def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace) -> int:
@@ -26,13 +26,13 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
     Raises:
         UserError: The run has no such encoder, or the corpus cannot be used.
     """
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.reuse import stored
-    from polymodal.assemble.run_embeddings import EmbeddingRequest, RunEmbeddings
-    from polymodal.cli.start import checked_stored
+    from polymodal.cli._bootstrap import checked_stored
     from polymodal.features.embedding_files import check_target, write_embeddings
+    from polymodal.runs.embed import EmbeddingRequest, RunEmbeddings
+    from polymodal.runs.evaluate import stored
 
     given = {name: getattr(arguments, name) for name in ("modality", "pooling", "fold")}
     request = EmbeddingRequest(
@@ -58,7 +58,7 @@ def _computed(plan: "RunEmbeddings") -> "list[Embeddings]":
     import sys
     from functools import partial
 
-    from polymodal.contracts.embeddings import join_embeddings
+    from polymodal.schemas.embeddings import join_embeddings
 
     for words in plan.remarks:
         print(f"note: {words}", file=sys.stderr)

@@ -37,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from polymodal.encoders.conversion import convert
+    from polymodal.encoders.huggingface.convert import convert
 
     with Console(stderr=True).status(f"converting {arguments.name}"):
         found = convert(

@@ -17,7 +17,7 @@ from polymodal.cli.runs import (
     shown_scores,
     span,
 )
-from polymodal.contracts.run import RunRecord
+from polymodal.schemas.run_record import RunRecord
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -158,7 +158,7 @@ def print_differences(folders: Sequence[Path]) -> None:
     Args:
         folders: The run folders, two or more.
     """
-    from polymodal.record.configs import differing, read_config
+    from polymodal.tracking.config_diff import differing, read_config
 
     found = differing([read_config(one) for one in folders])
     if not found:

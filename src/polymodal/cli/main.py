@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "corpus": "raw corpus to manifest, with every row that was refused and why",
     "encoder": "a pretrained model that is published as a pickle only to safetensors",
 }
-HIDDEN = ("cell",)  # what a study starts in processes of its own
+HIDDEN = ("_study_worker",)  # what a study starts in processes of its own
 EPILOG = """exit codes: 0 done, 1 the run failed, 2 bad input or config (nothing started),
 130 interrupted by the user, 143 terminated by a signal
 

@@ -39,16 +39,16 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: The run cannot be pushed, or there is no token to upload with.
     """
-    from polymodal.record.hub import connect, upload
-    from polymodal.record.index import find_run
+    from polymodal.tracking.hub import connect, upload
+    from polymodal.tracking.index import find_run
 
     run = find_run(Path(arguments.runs), arguments.run)
     hub = connect(arguments.upload) if arguments.upload else None  # says first that it cannot be
 
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.push import push
+    from polymodal.export.huggingface import push
 
     folder = Path(arguments.folder)
     done = push(run, folder, licence=arguments.licence, language=arguments.language)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from polymodal.cli.runs import number_of_bytes, plain
 from polymodal.errors import ConfigError, RunError, nearest
-from polymodal.record.index import Listed, roots
-from polymodal.record.removal import (
+from polymodal.tracking.archive import (
     PACKED,
     archive,
     archived,
@@ -19,6 +18,7 @@ from polymodal.record.removal import (
     restore,
     size_bytes,
 )
+from polymodal.tracking.index import Listed, roots
 
 MOST_NAMED = 5
 

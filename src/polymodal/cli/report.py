@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         RunError: There is no such run.
     """
-    from polymodal.record.index import find_run
+    from polymodal.tracking.index import find_run
 
     folder = find_run(Path(arguments.runs), arguments.run)
     is_study = (folder / "study.json").is_file()
@@ -50,12 +50,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _study_page(folder: Path, arguments: argparse.Namespace) -> Path:
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
     from polymodal.cli.study_summary import read_study
 
     prepare(Path.cwd())
-    from polymodal.assemble.report import study_heard
-    from polymodal.study.report import write_report
+    from polymodal.report.load import study_heard
+    from polymodal.report.study_page import write_report
 
     study = read_study(folder)
     runs = [root / name for root in _roots(folder, arguments) for name in study.get("runs") or []]
@@ -65,17 +65,17 @@ def _study_page(folder: Path, arguments: argparse.Namespace) -> Path:
 
 def _roots(folder: Path, arguments: argparse.Namespace) -> list[Path]:
     """Where the runs of a study may be: beside it, and where runs are looked for."""
-    from polymodal.record.index import roots
+    from polymodal.tracking.index import roots
 
     return [folder.parent, *roots(Path(arguments.runs))]
 
 
 def _run_page(folder: Path, arguments: argparse.Namespace) -> Path:
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.report import run_page
-    from polymodal.pages.run import write_page
+    from polymodal.report.load import run_page
+    from polymodal.report.run_page import write_page
 
     return write_page(run_page(folder, audio=arguments.audio, warn=_warn), folder)
 

@@ -52,23 +52,23 @@ def main(arguments: argparse.Namespace) -> int:
         from polymodal.cli.sweep import hydra
 
         if arguments.multirun:  # a fault of the last job is said before the first one starts
-            from polymodal.cli.start import prepare
+            from polymodal.cli._bootstrap import prepare
 
             prepare(Path.cwd())
             from polymodal.preflight.check import refuse
-            from polymodal.preflight.several import check_sweep
+            from polymodal.study.check import check_sweep
 
             refuse(check_sweep(arguments.overrides, fast=True))
         flags = ["--cfg", arguments.cfg] if arguments.cfg else []
         flags += ["--info", "all"] if arguments.info else []
         flags += ["--multirun"] if arguments.multirun else []
         return hydra(flags, arguments.overrides, Path.cwd())
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.runner import run_experiment
-    from polymodal.cli.start import composed_and_checked
+    from polymodal.cli._bootstrap import composed_and_checked
     from polymodal.cli.summary import print_outcome
+    from polymodal.runs.train import run_experiment
 
     outcome = run_experiment(*composed_and_checked(arguments.overrides or [SAMPLE]))
     if outcome is not None:
@@ -87,13 +87,13 @@ def _repeat(arguments: argparse.Namespace) -> int:
             f"--again repeats a run as it was, and there is {arguments.overrides[0]}",
             remedy=f"vary it with --from {arguments.again}",
         )
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.repeat import changed_results, changes_since, recorded
-    from polymodal.assemble.runner import run_experiment
-    from polymodal.cli.start import checked_stored
+    from polymodal.cli._bootstrap import checked_stored
     from polymodal.cli.summary import print_outcome
+    from polymodal.runs.reproduce import changed_results, changes_since, recorded
+    from polymodal.runs.train import run_experiment
 
     path, record, composed = recorded(arguments.again or arguments.source, arguments.overrides)
     config = checked_stored(composed, path)

@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.contracts.run import STATUSES
 from polymodal.errors import ConfigError, RunError, nearest
-from polymodal.record.filters import (
+from polymodal.schemas.run_record import STATUSES
+from polymodal.tracking.filters import (
     MISSING,
     WORD,
     Filter,
@@ -35,7 +35,7 @@ from polymodal.record.filters import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from polymodal.record.index import Listed
+    from polymodal.tracking.index import Listed
 
 Known = tuple["Listed", Mapping[str, Any]]  # a run, and its configuration where it was asked for
 
@@ -131,7 +131,7 @@ def main(arguments: argparse.Namespace) -> int:
     if (special := _special(arguments)) is not None:
         return special
     from polymodal.cli.listing import print_csv, print_table
-    from polymodal.record.index import find_runs
+    from polymodal.tracking.index import find_runs
 
     ids, filters = _parsed(arguments.filters)
     found, broken = find_runs(Path(arguments.runs))
@@ -212,7 +212,7 @@ def configs_of(found: Sequence["Listed"]) -> list[Mapping[str, Any]]:
     Returns:
         Their configurations, in the same order.
     """
-    from polymodal.record.configs import read_configs
+    from polymodal.tracking.config_diff import read_configs
 
     roots = dict.fromkeys(one.path.parent for one in found)
     names = {root: [one.path.name for one in found if one.path.parent == root] for root in roots}
@@ -230,7 +230,7 @@ def _further(
     if len({one.path.parent for one, _ in chosen}) > 1:
         columns["folder"] = [str(one.path.parent) for one, _ in chosen]
     if arguments.differ and chosen:
-        from polymodal.record.configs import differing
+        from polymodal.tracking.config_diff import differing
 
         found = differing(configs_of([one for one, _ in chosen]))
         columns |= {key: [*map(cell, values)] for key, values in found.items()}

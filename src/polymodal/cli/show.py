@@ -24,10 +24,10 @@ from polymodal.cli.runs import (
     shown_scores,
     span,
 )
-from polymodal.contracts.run import RunRecord
 from polymodal.errors import RunError
-from polymodal.pages.origins import origin_sentences
-from polymodal.pages.text import command
+from polymodal.report.encoder_origins import origin_sentences
+from polymodal.report.format import command
+from polymodal.schemas.run_record import RunRecord
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         RunError: There is no such run, or its record cannot be read.
     """
-    from polymodal.record.index import alive_or_killed, find_run, read_record
+    from polymodal.tracking.index import alive_or_killed, find_run, read_record
 
     folder = find_run(Path(arguments.runs), arguments.run)
     if arguments.others:
@@ -93,8 +93,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
     from polymodal.cli.listing import print_differences
-    from polymodal.record.configs import differing, read_config
-    from polymodal.record.index import find_run
+    from polymodal.tracking.config_diff import differing, read_config
+    from polymodal.tracking.index import find_run
 
     folders = [folder, *(find_run(Path(arguments.runs), name) for name in arguments.others)]
     if arguments.json:
@@ -229,7 +229,7 @@ def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord])
 
 
 def _print_curves(page: "Console", folder: Path) -> None:
-    from polymodal.record.journal import read_journal
+    from polymodal.tracking.metrics_log import read_journal
 
     try:
         curves = _curves(read_journal(folder / "metrics.jsonl"))

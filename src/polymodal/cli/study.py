@@ -28,13 +28,13 @@ def main(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.compose import compose
-    from polymodal.assemble.study import run_study
-    from polymodal.cli.start import checked
+    from polymodal.cli._bootstrap import checked
     from polymodal.cli.study_summary import print_study, read_study
+    from polymodal.config.compose import compose
+    from polymodal.study.run import run_study
 
     composed = compose(arguments.overrides, config_name="study")
     folder, _ = run_study(composed, checked(composed), checked)

@@ -7,8 +7,8 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from polymodal.contracts.manifest import Manifest
-from polymodal.contracts.run import RunRecord
+from polymodal.schemas.manifest import Manifest
+from polymodal.schemas.run_record import RunRecord
 
 SHOWN_REFUSALS = 10
 MANY_SCORES = 5

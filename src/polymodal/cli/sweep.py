@@ -12,10 +12,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from polymodal.assemble.compose import search_path
-from polymodal.assemble.run_encoders import addable
+from polymodal.config.compose import search_path
+from polymodal.config.run_encoders import addable
 from polymodal.errors import ConfigError
-from polymodal.record.index import roots
+from polymodal.tracking.index import roots
 
 
 def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:

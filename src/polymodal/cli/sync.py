@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.cli.runs import add_folder, plain
-from polymodal.contracts.run import RunRecord
 from polymodal.errors import ConfigError, RunFailedError, UserError
+from polymodal.schemas.run_record import RunRecord
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
-    from polymodal.record.index import find_run, find_runs
+    from polymodal.tracking.index import find_run, find_runs
 
     if every and names:
         raise ConfigError("--all means every run", remedy=f"leave out --all or {names[0]}")
@@ -86,10 +86,10 @@ def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
 
 def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str, Any]]:
     """Syncs one run; what came out, one entry a tracker."""
-    from polymodal.assemble.compose import change, load, project_packages
-    from polymodal.assemble.trackers import build_trackers, section_of, told_config
-    from polymodal.preflight.signatures import check_signatures
-    from polymodal.record.index import alive_or_killed, read_record
+    from polymodal.config.compose import change, load, project_packages
+    from polymodal.preflight.rules.signatures import check_signatures
+    from polymodal.runs.trackers import build_trackers, section_of, told_config
+    from polymodal.tracking.index import alive_or_killed, read_record
 
     record = alive_or_killed(read_record(folder))
     composed = change(load(folder / "config.yaml", record.experiment), options)
@@ -113,7 +113,7 @@ def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str
 def _deliver(
     tracker: Any, name: str, record: RunRecord, config: Any, folder: Path, *, quiet: bool
 ) -> dict[str, Any]:
-    from polymodal.record.trackers.delivery import deliver
+    from polymodal.tracking.trackers.sync import deliver
 
     try:
         with _shown(f"{record.run_id} · {name}", quiet=quiet) as progress:

@@ -42,12 +42,12 @@ def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
     Returns:
         The exit code.
     """
-    from polymodal.cli.start import prepare
+    from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.assemble.reuse import apply_run, stored
-    from polymodal.cli.start import checked_stored
+    from polymodal.cli._bootstrap import checked_stored
     from polymodal.cli.summary import print_outcome
+    from polymodal.runs.evaluate import apply_run, stored
 
     source, composed = stored(arguments.run, arguments.overrides)
     config = checked_stored(composed, source)

@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _roots(runs: Path) -> list[Path]:
-    from polymodal.record.index import roots
+    from polymodal.tracking.index import roots
 
     found: dict[Path, Path] = {}
     for path in (one.expanduser() for one in roots(runs)):

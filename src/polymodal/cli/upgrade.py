@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from polymodal.preflight.upgrade.proof import Proof
-    from polymodal.preflight.upgrade.tree import Tree
+    from polymodal.upgrade.proof import Proof
+    from polymodal.upgrade.tree import Tree
 
 COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 SHOWN_NOTES = 3
@@ -50,13 +50,14 @@ def main(arguments: argparse.Namespace) -> int:
     Returns:
         0, also where something is left to a person.
     """
-    from polymodal.preflight.upgrade.proof import prove
-    from polymodal.preflight.upgrade.report import to_json
-    from polymodal.preflight.upgrade.tree import upgrade_tree
-    from polymodal.preflight.upgrade.write import write_tree
+    from polymodal.preflight.rules.signatures import bound
+    from polymodal.upgrade.proof import prove
+    from polymodal.upgrade.report import to_json
+    from polymodal.upgrade.tree import upgrade_tree
+    from polymodal.upgrade.write import write_tree
 
     tree = upgrade_tree(arguments.paths, arguments.skip)
-    proof = prove(tree)
+    proof = prove(tree, bound)
     if arguments.json:
         if arguments.write:
             write_tree(tree, arguments.paths, arguments.force)
@@ -74,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
     from polymodal.cli.runs import console
-    from polymodal.preflight.upgrade.report import undecided
+    from polymodal.upgrade.report import undecided
 
     page = console()
     if with_diff:
@@ -99,7 +100,7 @@ def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
 def _print_diffs(page: "Console", tree: "Tree") -> None:
     from rich.text import Text
 
-    from polymodal.preflight.upgrade.report import diff_lines
+    from polymodal.upgrade.report import diff_lines
 
     for one in tree.changed:
         for line in diff_lines(one):
@@ -110,7 +111,7 @@ def _print_diffs(page: "Console", tree: "Tree") -> None:
 
 
 def _print_rules(page: "Console", tree: "Tree") -> None:
-    from polymodal.preflight.upgrade.report import by_rule
+    from polymodal.upgrade.report import by_rule
 
     for one in by_rule(tree):
         places = f"{len(one.places)} in {one.files} files" if one.files > 1 else len(one.places)

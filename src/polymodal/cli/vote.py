@@ -29,10 +29,10 @@ def main(arguments: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from polymodal.assemble.ballot import vote, with_scores_of
-    from polymodal.assemble.compose import compose
-    from polymodal.cli.start import checked
+    from polymodal.cli._bootstrap import checked
     from polymodal.cli.summary import print_outcome
+    from polymodal.config.compose import compose
+    from polymodal.runs.vote import vote, with_scores_of
 
     runs = [word for word in arguments.overrides if "=" not in word]
     overrides = [word for word in arguments.overrides if "=" in word]

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.contracts.manifest import Manifest, Refusal
-from polymodal.corpora.common import Rules, finish
+from polymodal.corpora._base import Rules, finish
 from polymodal.corpora.locating import find_folder_of
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
-from polymodal.safety.files import replacing
+from polymodal.schemas.manifest import Manifest, Refusal
+from polymodal.security.files import replacing
 
 EVENTS = "IBI"
 COLUMNS = ("subject", "start", "end", "label")

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polymodal.contracts.manifest import Manifest, Refusal
-from polymodal.corpora.common import Rules, finish
+from polymodal.corpora._base import Rules, finish
 from polymodal.corpora.locating import CorpusFolder, find_folder
+from polymodal.schemas.manifest import Manifest, Refusal
 
 NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<letter>[A-Z])(?P<take>[a-z])")
 LETTERS: Mapping[str, str] = {  # the first letter of the German word

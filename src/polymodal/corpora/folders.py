@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polymodal.contracts.manifest import SCHEMA, Manifest, Refusal
-from polymodal.corpora.common import Rules, existing, finish
+from polymodal.corpora._base import Rules, existing, finish
 from polymodal.errors import DataError, ManifestError
-from polymodal.safety.paths import inside
+from polymodal.schemas.manifest import SCHEMA, Manifest, Refusal
+from polymodal.security.paths import inside
 
 OUTSIDE = "path outside the corpus"
 # Columns of ours that a path can say; the others come from the files themselves.

@@ -14,11 +14,11 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.contracts.manifest import SCHEMA, Manifest
-from polymodal.corpora.common import Rules, existing, finish
+from polymodal.corpora._base import Rules, existing, finish
 from polymodal.errors import ManifestError, nearest
-from polymodal.safety.files import replacing
-from polymodal.safety.paths import inside
+from polymodal.schemas.manifest import SCHEMA, Manifest
+from polymodal.security.files import replacing
+from polymodal.security.paths import inside
 
 DIGITS = 20
 PLAIN_NAME = re.compile(r"\w[\w.-]*")

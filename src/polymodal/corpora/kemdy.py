@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 import soundfile
 
-from polymodal.contracts.manifest import Manifest, Refusal
-from polymodal.corpora.common import Rules, finish
+from polymodal.corpora._base import Rules, finish
 from polymodal.corpora.kemdy_annotation import (
     TIE,
     Annotation,
@@ -27,6 +26,7 @@ from polymodal.corpora.kemdy_annotation import (
 from polymodal.corpora.kemdy_signals import cut_signals
 from polymodal.corpora.locating import CorpusFolder, find_folder
 from polymodal.corpora.transcripts import TextPreparation, decode
+from polymodal.schemas.manifest import Manifest, Refusal
 
 SEGMENT_19 = re.compile(r"Sess\d\d_(?:script0[1-6]|impro0[1-4])_[FM]\d{3}")
 SEGMENT_20 = re.compile(r"Sess\d\d_script0[1-6]_User\d{3}[FM]_\d{3}")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from polymodal.contracts.manifest import Refusal
 from polymodal.corpora.transcripts import decode
 from polymodal.errors import ManifestError
+from polymodal.schemas.manifest import Refusal
 
 # In the order that the corpus itself uses inside its ties.
 EMOTIONS = ("happy", "surprise", "angry", "neutral", "disgust", "fear", "sad")

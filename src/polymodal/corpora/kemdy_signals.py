@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.safety.files import replacing, sha256_of
+from polymodal.security.files import replacing, sha256_of
 
 # Changing how tables are cut changes this number, so that old cuts are not taken for new ones.
 VERSION = 1

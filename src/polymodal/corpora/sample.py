@@ -26,11 +26,11 @@ import numpy as np
 import polars as pl
 import soundfile
 
-from polymodal.contracts.manifest import Manifest
 from polymodal.corpora.sample_audio import SAMPLING_RATE_HZ, Voice, say
 from polymodal.corpora.sample_signals import RATE_HZ, Body, feel
 from polymodal.corpora.sample_text import sentence
 from polymodal.errors import ManifestError
+from polymodal.schemas.manifest import Manifest
 
 VERSION = 1
 OPINIONS = 1  # version of what the annotators say, which comes after all else is drawn

@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.contracts.manifest import SCHEMA, Manifest
-from polymodal.corpora.common import NUMBERS, Rules, finish
+from polymodal.corpora._base import NUMBERS, Rules, finish
 from polymodal.corpora.locating import find_folder_of
 from polymodal.errors import ManifestError, nearest
+from polymodal.schemas.manifest import SCHEMA, Manifest
 
 READERS = (".csv", ".jsonl", ".parquet")
 SIGNAL = "signal_"

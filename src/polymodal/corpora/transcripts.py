@@ -8,8 +8,8 @@ from typing import Literal
 
 import polars as pl
 
-from polymodal.contracts.manifest import Manifest
 from polymodal.errors import ConfigError
+from polymodal.schemas.manifest import Manifest
 
 ENCODINGS = ("utf-8-sig", "cp949")
 BRACKETS = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]|<([^<>]*)>")

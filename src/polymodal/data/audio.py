@@ -8,9 +8,9 @@ import soundfile
 import soxr
 from jaxtyping import Float
 
-from polymodal.contracts.manifest import Utterance
 from polymodal.errors import DataError
-from polymodal.safety.paths import inside
+from polymodal.schemas.manifest import Utterance
+from polymodal.security.paths import inside
 
 SHORTFALL_S = 0.1
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from polymodal.contracts import batch, sequences
-from polymodal.contracts.manifest import Manifest, Utterance
+from polymodal.schemas import batch
+from polymodal.schemas import batch as sequences
+from polymodal.schemas.manifest import Manifest, Utterance
 
 Reader = Callable[[Utterance], np.ndarray | None]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.contracts.manifest import Manifest
 from polymodal.errors import SplitError, nearest
-from polymodal.safety.files import replacing
+from polymodal.schemas.manifest import Manifest
+from polymodal.security.files import replacing
 
 PARTS = ("train", "val", "test")
 FORMAT = 1

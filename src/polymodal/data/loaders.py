@@ -8,10 +8,10 @@ import polars as pl
 import torch
 from torch.utils.data import DataLoader
 
-from polymodal.contracts.manifest import Manifest
-from polymodal.data.batches import LengthBucketSampler
 from polymodal.data.dataset import UtteranceDataset, collate
+from polymodal.data.samplers import LengthBucketSampler
 from polymodal.errors import DataError
+from polymodal.schemas.manifest import Manifest
 
 SECONDS_A_CHARACTER = 0.07
 

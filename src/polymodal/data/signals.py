@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.contracts.manifest import SignalReference, Utterance
 from polymodal.errors import DataError
-from polymodal.safety.paths import inside
+from polymodal.schemas.manifest import SignalReference, Utterance
+from polymodal.security.paths import inside
 
 Signals = Mapping[str, tuple[np.ndarray, float | None]]
 

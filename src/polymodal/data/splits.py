@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from polymodal.contracts.manifest import Manifest
 from polymodal.data.folds import PARTS, Fold, check_folds, read_folds
 from polymodal.errors import SplitError, nearest
+from polymodal.schemas.manifest import Manifest
 
 NUM_TRIES = 64
 

@@ -1,6 +1,6 @@
 """Reads the words of an utterance."""
 
-from polymodal.contracts.manifest import Utterance
+from polymodal.schemas.manifest import Utterance
 
 
 def read_text(utterance: Utterance) -> str | None:

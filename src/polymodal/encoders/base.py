@@ -8,8 +8,8 @@ from typing import Any
 import numpy.typing as npt
 from torch import nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.extractor import Prefix
+from polymodal.schemas.batch import Sequence
 
 Transform = Callable[[Any], npt.NDArray[Any] | None]
 

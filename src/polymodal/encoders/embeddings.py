@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from polymodal.encoders.base import Encoder
-from polymodal.encoders.pretrained_batches import (
+from polymodal.encoders.huggingface.batching import (
     CHARACTERS_A_SECOND,
     extracted_together,
     most_at_once_s,

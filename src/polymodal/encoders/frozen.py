@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from polymodal.contracts import sequences
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.encoders.extractor import Extractor
 from polymodal.errors import ConfigError, DataError, ManifestError, nearest
 from polymodal.layers.masks import zero_padding
+from polymodal.schemas import batch as sequences
 
 NORMALISATIONS = ("none", "corpus", "speaker", "speaker_mean")
 # A feature whose deviation is below this share of its mean is rounding noise of float32.

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.layers.attention import Transformer
-from polymodal.layers.augment import SpecAugment
 from polymodal.layers.convolution import ConvolutionBlock
-from polymodal.layers.spectrum import HOP_S, LogMel
+from polymodal.layers.mel import HOP_S, LogMel
+from polymodal.layers.specaugment import SpecAugment
 from polymodal.layers.waveform_augment import waveform_changes
+from polymodal.schemas.batch import Sequence
 
 SUBSAMPLING = 4
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.errors import ConfigError, DataError
+from polymodal.schemas.batch import Sequence
 
 
 class PrecomputedEncoder(Encoder):

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.errors import ConfigError, DataError
 from polymodal.layers.attention import Transformer
 from polymodal.layers.convolution import ConvolutionBlock
+from polymodal.schemas.batch import Sequence
 
 Values = npt.NDArray[np.float64]
 CHANNELS_PER_SIGNAL = 3

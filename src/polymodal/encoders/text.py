@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.errors import ConfigError, nearest
 from polymodal.layers.attention import Transformer
 from polymodal.layers.convolution import ConvolutionBlock
+from polymodal.schemas.batch import Sequence
 
 Unit = Literal["characters", "jamo", "bytes"]
 UNITS = ("characters", "jamo", "bytes")

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
 
+from polymodal.evaluation.classification import log_softmax
 from polymodal.evaluation.components import PrincipalComponents
-from polymodal.evaluation.scores import log_softmax
 
 # Of the squared weights against the mean loss, whatever the number of rows. So strong that the
 # probe itself overfits little: on 450 rows of 64 features, with test rows of the same distribution,

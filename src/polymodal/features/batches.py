@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from polymodal.encoders.extractor import BatchedExtractor
 from polymodal.errors import DataError
-from polymodal.features.outputs import checked, unusable
-from polymodal.features.survey import Missing
+from polymodal.features.lookup import Missing
+from polymodal.features.validate import checked, unusable
 
 BATCHES_AHEAD = 2
 # What could be computed of a batch, and the first failure.

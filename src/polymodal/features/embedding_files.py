@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from polymodal.contracts.embeddings import Embeddings
 from polymodal.errors import ConfigError, MissingExtraError
-from polymodal.safety.files import replacing
+from polymodal.schemas.embeddings import Embeddings
+from polymodal.security.files import replacing
 
 NPZ, PARQUET = ".npz", ".parquet"
 DATASET_FILES = ("dataset_info.json", "state.json")

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from polymodal.encoders.extractor import BatchedExtractor, Extractor
 from polymodal.errors import DataError
 from polymodal.features.batches import in_batches
-from polymodal.features.outputs import checked, unusable
+from polymodal.features.lookup import Missing, Reading, Survey, survey
+from polymodal.features.reader import StoredFeatures
 from polymodal.features.store import FeatureStore
-from polymodal.features.stored import StoredFeatures
-from polymodal.features.survey import Missing, Reading, Survey, survey
+from polymodal.features.validate import checked, unusable
 
 Computed = tuple[Missing, npt.NDArray[np.float32]]
 # Enough to keep the processes busy, few enough that the waveforms in flight stay small.

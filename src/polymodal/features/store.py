@@ -22,7 +22,8 @@ from jaxtyping import Float32
 
 from polymodal.encoders.extractor import Extractor
 from polymodal.errors import DataError
-from polymodal.features.formats import encoded, stored_type
+from polymodal.features.dtypes import encoded, stored_type
+from polymodal.features.reader import StoredFeatures, read_values
 from polymodal.features.shards import (
     DATA,
     INDEX,
@@ -33,8 +34,7 @@ from polymodal.features.shards import (
     not_writable,
     read_index,
 )
-from polymodal.features.stored import StoredFeatures, read_values
-from polymodal.safety.files import replacing
+from polymodal.security.files import replacing
 
 # Part of the folder's name: stores of other versions lie beside, and are never read.
 FORMAT_VERSION = 1

@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.layers.feedforward import FeedForward
 from polymodal.layers.masks import attention_mask, zero_padding
-from polymodal.layers.positions import frame_positions, relative_positions, rotate
+from polymodal.layers.rotary import frame_positions, relative_positions, rotate
+from polymodal.schemas.batch import Sequence
 
 
 class MultiHeadAttention(nn.Module):

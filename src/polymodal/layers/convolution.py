@@ -6,8 +6,8 @@ Legend: batch = utterances, time = frames, feature = width.
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.layers.masks import strided_mask, zero_padding
+from polymodal.schemas.batch import Sequence
 
 
 class ConvolutionBlock(nn.Module):

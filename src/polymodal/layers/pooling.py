@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError, nearest
 from polymodal.layers.masks import zero_padding
+from polymodal.schemas.batch import Sequence
 
 PoolingName = Literal["attention", "mean", "first"]
 

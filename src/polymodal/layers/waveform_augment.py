@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polymodal.contracts import sequences
 from polymodal.errors import ConfigError, nearest
 from polymodal.layers.masks import lengths_to_mask, mask_to_lengths
+from polymodal.schemas import batch as sequences
 
 # Exponent of the power spectrum, 1/f^exponent.
 COLOURS: Mapping[str, float] = {"white": 0.0, "pink": 1.0, "brown": 2.0}

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
+from polymodal.schemas.batch import Sequence
 
 
 class Model(nn.Module, ABC):

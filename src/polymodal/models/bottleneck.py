@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.layers.attention import SelfAttentionBlock
 from polymodal.layers.masks import zero_padding
 from polymodal.models.fusion import Fusion, mean_of_present
+from polymodal.schemas.batch import Sequence
 
 
 class BottleneckFusion(Fusion):

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.layers.attention import CrossAttentionBlock, SelfAttentionBlock
 from polymodal.layers.pooling import build_pooling
 from polymodal.models.fusion import Fusion, mean_of_present
+from polymodal.schemas.batch import Sequence
 
 
 class CrossAttentionFusion(Fusion):

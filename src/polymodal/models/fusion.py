@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import zero_padding
 from polymodal.layers.pooling import build_pooling
 from polymodal.models.base import Model
+from polymodal.schemas.batch import Sequence
 
 
 class Fusion(Model):

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.layers.attention import MultiHeadAttention, SelfAttentionBlock
 from polymodal.layers.masks import zero_padding
-from polymodal.layers.positions import relative_positions
+from polymodal.layers.rotary import relative_positions
 from polymodal.models.fusion import Fusion
+from polymodal.schemas.batch import Sequence
 
 
 class PerceiverFusion(Fusion):

@@ -9,11 +9,11 @@ from collections.abc import Sequence as Sizes
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.errors import ConfigError
 from polymodal.layers.feedforward import perceptron
 from polymodal.layers.pooling import build_pooling
 from polymodal.models.base import Model
+from polymodal.schemas.batch import Sequence
 
 
 class UnimodalClassifier(Model):

@@ -1,1 +1,1 @@
-"""What can be known to be wrong before data or accelerator time is spent."""
+"""Validate an experiment before data or accelerator time is spent."""

@@ -8,21 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polymodal.assemble.compose import Composed, project_packages
-from polymodal.assemble.known import as_far_as_known
-from polymodal.assemble.origins import Origins, origins_of
+from polymodal.config.compose import Composed, project_packages
+from polymodal.config.partial_resolve import as_far_as_known
+from polymodal.config.provenance import Origins, origins_of
+from polymodal.diagnostics import Finding, located
 from polymodal.errors import ConfigError
-from polymodal.preflight import keys
-from polymodal.preflight.composition import compose_all
-from polymodal.preflight.construction import construction
+from polymodal.preflight.compose_all import compose_all
 from polymodal.preflight.context import Context
-from polymodal.preflight.cross_field import cross_field
-from polymodal.preflight.data import data
-from polymodal.preflight.effects import effects
-from polymodal.preflight.findings import Finding, located
-from polymodal.preflight.rehearsal import rehearsal
-from polymodal.preflight.signatures import signature_findings, takes_boolean
-from polymodal.preflight.yaml_values import changed_values
+from polymodal.preflight.dry_run import rehearsal
+from polymodal.preflight.rules import keys
+from polymodal.preflight.rules.components import construction
+from polymodal.preflight.rules.consistency import cross_field
+from polymodal.preflight.rules.data import data
+from polymodal.preflight.rules.no_op import effects
+from polymodal.preflight.rules.signatures import signature_findings, takes_boolean
+from polymodal.preflight.rules.yaml_pitfalls import changed_values
 
 
 @dataclass

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from polymodal.assemble.known import UNKNOWN
-from polymodal.assemble.origins import Origins
+from polymodal.config.partial_resolve import UNKNOWN
+from polymodal.config.provenance import Origins
+from polymodal.diagnostics import Finding, from_error
 from polymodal.errors import UserError
-from polymodal.preflight.findings import Finding, from_error
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Folds x seeds x members as one experiment: its plan, results and report."""
+"""Members x folds x seeds as one experiment: its jobs, launcher and analysis."""

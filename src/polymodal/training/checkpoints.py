@@ -10,7 +10,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from polymodal.errors import CheckpointError
-from polymodal.safety.files import sha256_of
+from polymodal.security.files import sha256_of
 
 SAFE = ".safetensors"
 CLASSES = "polymodal_classes"  # key of a checkpoint

@@ -14,17 +14,16 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 
-from polymodal.contracts.batch import Batch
-from polymodal.contracts.predictions import PredictionTable
-from polymodal.contracts.sequences import Sequence
 from polymodal.encoders.base import Encoder
 from polymodal.errors import CheckpointError, ConfigError
-from polymodal.evaluation.evaluate import score_table
-from polymodal.evaluation.scores import Score
-from polymodal.training.balance import FUSED, Balance, NoBalance
-from polymodal.training.collector import Collector, Outputs
-from polymodal.training.guard import Guard, parameters_of, whole_norm
+from polymodal.evaluation.classification import Score
+from polymodal.evaluation.score import score_table
+from polymodal.schemas.batch import Batch, Sequence
+from polymodal.schemas.predictions import PredictionTable
+from polymodal.training.modality_balancing import FUSED, Balance, NoBalance
+from polymodal.training.nan_guard import Guard, parameters_of, whole_norm
 from polymodal.training.optimizers import build_optimizer, parameter_groups
+from polymodal.training.prediction_writer import Collector, Outputs
 from polymodal.training.tasks import Task
 from polymodal.training.unimodal import Totals, measure, own_parameters, unimodal_outputs
 

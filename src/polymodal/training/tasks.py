@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int, Shaped
 
-from polymodal.contracts.predictions import PredictionTable, kinds_of
 from polymodal.errors import ConfigError, ManifestError, nearest
+from polymodal.schemas.predictions import PredictionTable, kinds_of
 
 UNKNOWN = -1
 VALUES = ("valence", "arousal")

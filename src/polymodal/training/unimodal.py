@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from polymodal.contracts.sequences import Sequence
 from polymodal.models.unimodal import UnimodalClassifier
+from polymodal.schemas.batch import Sequence
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

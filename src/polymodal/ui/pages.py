@@ -4,7 +4,7 @@ import hashlib
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from polymodal.ui.answers import Answer
+from polymodal.ui.responses import Answer
 
 KINDS = {
     ".html": "text/html; charset=utf-8",

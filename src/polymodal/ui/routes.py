@@ -7,13 +7,13 @@ from urllib.parse import quote
 
 from polymodal import __version__
 from polymodal.errors import RunError, UserError
-from polymodal.pages import html
-from polymodal.record.filters import check_known, matches, parse
-from polymodal.ui.answers import Answer, as_json
-from polymodal.ui.collection import Collection, Run
-from polymodal.ui.journal import read_points
-from polymodal.ui.options import Options
-from polymodal.ui.programs import Programs
+from polymodal.report import html
+from polymodal.tracking.filters import check_known, matches, parse
+from polymodal.ui.config_index import Options
+from polymodal.ui.metrics import read_points
+from polymodal.ui.responses import Answer, as_json
+from polymodal.ui.run_index import Collection, Run
+from polymodal.ui.subprocesses import Programs
 
 Query = Mapping[str, Sequence[str]]
 MOST_KEYS = 100  # columns, scores or runs of one question

@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from polymodal.errors import RunError, UserError
-from polymodal.ui.access import Access
-from polymodal.ui.answers import Answer, as_json
+from polymodal.ui.auth import Access
 from polymodal.ui.pages import Pages
+from polymodal.ui.responses import Answer, as_json
 from polymodal.ui.routes import Routes, refused
 
 LOOPBACK = "127.0.0.1"

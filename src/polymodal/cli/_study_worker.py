@@ -1,0 +1,39 @@
+"""Runs cells of a study in a process of their own; `polymodal study` calls it.
+
+polymodal cell FILE ...
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `polymodal cell`.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument("files", nargs="+", metavar="FILE", help="what the study has written")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs the cells.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        The exit code.
+    """
+    from polymodal.study.launcher import end_with_parent
+
+    end_with_parent()
+    from polymodal.cli._bootstrap import prepare
+
+    prepare(Path.cwd())
+    from polymodal.cli._bootstrap import checked
+    from polymodal.study.jobs import run_cells
+
+    for words in run_cells([Path(file) for file in arguments.files], checked):
+        print(words, flush=True)
+    return 0

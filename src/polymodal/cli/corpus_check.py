@@ -1,0 +1,153 @@
+"""Shows how far the check of a corpus is, writes what it found and ends with a verdict."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from polymodal.schemas.manifest import Manifest
+
+if TYPE_CHECKING:
+    from polymodal.corpora.validation.issues import Inspection
+
+REFRESH_S = 0.1
+COLOURS = {"usable": "green", "usable with warnings": "yellow", "not usable": "red"}
+
+
+def check_corpus(
+    manifest: Manifest, out: Path, *, num_workers: int | None, split: pl.Series | None
+) -> "Inspection":
+    """Opens every file of a corpus; writes `check.json` and `check.html`, and prints the verdict.
+
+    Args:
+        manifest: The corpus.
+        out: The folder to write to; it is made where there is none.
+        num_workers: Threads that decode; None for one a core.
+        split: Name of the split of each row; None where the corpus is not parted.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ManifestError: There are more or fewer splits than rows.
+        MissingExtraError: Matplotlib is not installed.
+    """
+    from polymodal.corpora.validation.class_table import class_table
+    from polymodal.corpora.validation.inspection import inspect_manifest
+    from polymodal.report.corpus_page import require_matplotlib, write_page
+
+    require_matplotlib()
+    classes = class_table(manifest, split)
+    out.mkdir(parents=True, exist_ok=True)
+    with _progress(manifest) as progress:
+        inspection = inspect_manifest(manifest, num_workers=num_workers, progress=progress)
+    _write_json(inspection.to_json(classes), out / "check.json")
+    write_page(manifest, inspection, out / "check.html", split=split)
+    _print_inspection(inspection, out)
+    return inspection
+
+
+def _write_json(values: object, path: Path) -> None:
+    import json
+
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _print_inspection(inspection: "Inspection", out: Path) -> None:
+    console = Console()
+    if inspection.findings:
+        table = Table("severity", "rule")
+        table.add_column("findings", justify="right")
+        table.add_column("first example")
+        for rule, found in inspection.by_rule().items():
+            example = f"{found[0].utterance_id}: {found[0].detail}"
+            table.add_row(found[0].severity, rule, str(len(found)), escape(example))
+        console.print(table)
+    speed = inspection.seconds / max(inspection.wall_s, 1e-9)
+    console.print(
+        f"{inspection.seconds / 3600:.2f} h of audio in {inspection.wall_s:.1f} s "
+        f"({speed:,.0f} times real time)",
+        highlight=False,
+    )
+    console.print(f"page: {out / 'check.html'}", markup=False, highlight=False, soft_wrap=True)
+    colour = COLOURS[inspection.verdict]
+    console.print(
+        f"[bold {colour}]{inspection.verdict}[/]: {escape(inspection.summary)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _progress(manifest: Manifest) -> Generator[Callable[[int, int], None]]:
+    """A bar on a terminal, otherwise a line each tenth, both on standard error."""
+    console = Console(stderr=True)
+    audio_s = float(manifest.frame["duration_s"].fill_nan(None).sum() or 0.0)
+    if console.is_terminal:
+        with _bar(console, len(manifest), audio_s) as update:
+            yield update
+    else:
+        yield _lines(console, audio_s)
+
+
+@contextmanager
+def _bar(console: Console, total: int, audio_s: float) -> Generator[Callable[[int, int], None]]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("checking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("utterances, {task.fields[speed]} real time,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    begun_s = shown_s = time.perf_counter()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total, speed="-")
+
+        def update(done: int, total: int) -> None:
+            nonlocal shown_s
+            now_s = time.perf_counter()
+            if now_s - shown_s > REFRESH_S or done == total:
+                speed = _speed(audio_s * done / total, now_s - begun_s)
+                progress.update(task, completed=done, speed=speed)
+                shown_s = now_s
+
+        yield update
+
+
+def _lines(console: Console, audio_s: float) -> Callable[[int, int], None]:
+    begun_s, tenth = time.perf_counter(), 0
+
+    def update(done: int, total: int) -> None:
+        nonlocal tenth
+        if done * 10 // total > tenth:
+            tenth = done * 10 // total
+            wall_s = time.perf_counter() - begun_s
+            left_s = wall_s * (total - done) / done
+            console.print(
+                f"{done} of {total} utterances, {_speed(audio_s * done / total, wall_s)} real "
+                f"time, {left_s:.0f} s left",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    return update
+
+
+def _speed(audio_s: float, wall_s: float) -> str:
+    return f"{audio_s / max(wall_s, 1e-9):,.0f} x" if audio_s else "unknown x"

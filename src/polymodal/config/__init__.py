@@ -1,0 +1,1 @@
+"""The Hydra tree composed, its values traced to their files, and sections instantiated."""

@@ -1,0 +1,334 @@
+"""Composes the Hydra tree, and says in one sentence what is wrong with an override."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from polymodal.config.files import Layer, layer_of, watched_merge
+from polymodal.config.nested_overrides import quoted
+from polymodal.config.run_encoders import addable, settle
+from polymodal.errors import ConfigError, RunError, nearest
+from polymodal.schemas.run_record import RunRecord
+from polymodal.security.paths import inside
+
+CONFIG_MODULE = "polymodal.configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
+# In the configuration of a pushed run: below the folder that the configuration is read from.
+IN_FOLDER = "folder:"
+ANCHORED = ("from_run", "name")  # options of encoders
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A composed configuration.
+
+    Args:
+        config: The tree, its interpolations unresolved.
+        choices: Group to the chosen option.
+        overrides: What the user asked for.
+        name: Name of the experiment or study, or of the corpus and model.
+        layers: The files that it was composed of, in the order in which they were merged.
+    """
+
+    config: DictConfig
+    choices: dict[str, Any]
+    overrides: tuple[str, ...]
+    name: str
+    layers: tuple[Layer, ...] = ()
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns the tree as plain types, interpolations resolved.
+
+        Raises:
+            ConfigError: A value is missing, or an interpolation leads nowhere.
+        """
+        try:
+            values = OmegaConf.to_container(self.config, resolve=True, throw_on_missing=True)
+        except MissingMandatoryValue as error:
+            key = error.full_key
+            remedy = f"give it on the command line: {key}=…"
+            raise ConfigError(f"{key} has no value", remedy=remedy) from None
+        except OmegaConfBaseException as error:
+            raise ConfigError(_first_words(error)) from None
+        assert isinstance(values, dict)
+        return {str(key): value for key, value in values.items()}
+
+    def value(self, key: str) -> Any:
+        """Returns a value of the tree.
+
+        Args:
+            key: Its dotted key.
+
+        Returns:
+            The value; None where there is no such key.
+        """
+        return OmegaConf.select(self.config, key)
+
+    def text(self) -> str:
+        """Returns the tree as YAML, interpolations unresolved."""
+        return OmegaConf.to_yaml(self.config)
+
+
+def compose(
+    overrides: Sequence[str], *, config_name: str = "run", project: Path | None = None
+) -> Composed:
+    """Composes a configuration from our tree, the project's `configs/`, and overrides.
+
+    Args:
+        overrides: In Hydra's grammar, such as `model=unimodal trainer.max_epochs=5`.
+        config_name: Which root: `run`, `vote`, `study` or `corpus`.
+        project: Folder that may have a `configs/`; the current one by default.
+
+    Returns:
+        The composed configuration.
+
+    Raises:
+        ConfigError: An override does not parse, names an unknown key, group or option.
+    """
+    folder = project or Path.cwd()
+    extra = search_path(folder)
+    words = [*(quoted(one) for one in addable(overrides)), *extra]
+    GlobalHydra.instance().clear()
+    with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
+        merged = watched_merge()
+        try:
+            config = hydra_compose(config_name, words, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(error, config_name, [*_choices(overrides), *extra]) from None
+        except (YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"a configuration file cannot be read: {_first_words(error)}",
+                remedy="`polymodal check` says where",
+            ) from None
+    choices = dict(config.hydra.runtime.choices)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    layers = tuple(layer_of(one, (CONFIGS, folder / "configs")) for one in merged)
+    settle(config, overrides, layers)
+    OmegaConf.set_struct(config, True)
+    return Composed(config, choices, tuple(overrides), _name(choices, config_name), layers)
+
+
+def search_path(project: Path) -> list[str]:
+    """Returns the override that adds a project's own configs to Hydra's search path.
+
+    Args:
+        project: A folder.
+
+    Returns:
+        One override, or none where the folder has no `configs/`.
+    """
+    folder = (project / "configs").resolve()
+    inside_package = (folder.parent / "assemble").is_dir()
+    return [f"hydra.searchpath=[file://{folder}]"] if folder.is_dir() and not inside_package else []
+
+
+def project_packages(project: Path) -> tuple[str, ...]:
+    """Returns the names of the packages of a project, which its configs may name as `_target_`.
+
+    Args:
+        project: A folder; it is a project if it has `configs/`.
+
+    Returns:
+        Names of its top-level packages and modules.
+    """
+    if not search_path(project):
+        return ()
+    packages = [path.parent.name for path in project.glob("*/__init__.py")]
+    modules = [path.stem for path in project.glob("*.py")]
+    return tuple(sorted({*packages, *modules} - {"tests", "setup", "conftest"}))
+
+
+def options(group: str) -> list[str]:
+    """Returns the options of a group, ours and the project's.
+
+    Args:
+        group: Such as `experiment`.
+
+    Returns:
+        Such as `emodb/egemaps`, sorted.
+    """
+    trees = [CONFIGS / group, Path.cwd() / "configs" / group]
+    files = [(tree, file) for tree in trees for file in tree.rglob("*.yaml")]
+    return sorted({file.relative_to(tree).with_suffix("").as_posix() for tree, file in files})
+
+
+def change(composed: Composed, overrides: Sequence[str]) -> Composed:
+    """Applies overrides to a configuration that a run has stored.
+
+    A group (`corpus=table`) is composed anew and replaces its section, except for values that must
+    be given (such as `corpus.classes`), which stay; `key=value` changes a value.
+
+    Args:
+        composed: The stored configuration.
+        overrides: In Hydra's grammar.
+
+    Returns:
+        The changed configuration.
+
+    Raises:
+        ConfigError: An override names an unknown key, group or option.
+    """
+    config, layers = composed.config.copy(), composed.layers
+    choices = dict(composed.choices)
+    OmegaConf.set_struct(config, False)
+    for override in addable(overrides):
+        key, _, option = override.partition("=")
+        if key in choices:
+            choices[key], chosen = option, compose([override])
+            config[key] = _replaced(config[key], OmegaConf.select(chosen.config, key))
+            layers = (
+                *(one for one in layers if one.package != key),
+                *(one for one in chosen.layers if one.package == key),
+            )
+        elif override[0] != "+" and key not in _keys(config):
+            raise _unknown(key, list(_keys(config)))
+        else:
+            config.merge_with_dotlist([override.lstrip("+")])
+    settle(config, overrides, ())
+    OmegaConf.set_struct(config, True)
+    return Composed(config, choices, tuple(overrides), composed.name, layers)
+
+
+def load(path: Path, name: str) -> Composed:
+    """Reads the configuration that a run has stored.
+
+    Args:
+        path: `config.yaml` of the run's folder.
+        name: Name of the experiment.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: The file is missing or broken.
+        DataError: It names a path that leaves its folder.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{path} holds no configuration")
+    _fill(config)
+    _anchor(config, path.parent)
+    groups = {str(key): None for key in config if (CONFIGS / str(key)).is_dir()}
+    return Composed(config, {**groups, **_chosen(path.parent)}, (), name)
+
+
+def _chosen(folder: Path) -> dict[str, Any]:
+    """The options that a run was composed of, as far as its record says it."""
+    try:
+        choices = RunRecord.read(folder / "run.json").notes.get("choices")
+    except RunError:
+        return {}
+    return dict(choices) if isinstance(choices, dict) else {}
+
+
+def _fill(config: DictConfig) -> None:
+    """Adds what a run stored by an older version lacks, as it is by default."""
+    usual = compose([]).config
+    for key in usual:
+        if key not in config:
+            config[key] = usual[key]
+    for section in ("data", "paths", "selection"):
+        for name in usual[section]:
+            if name not in config[section]:
+                config[section][name] = usual[section][name]
+
+
+def _anchor(config: DictConfig, folder: Path) -> None:
+    """Turn what a pushed run names within its own folder into paths, wherever that lies now."""
+    encoders = config.get("encoder")
+    for section in encoders.values() if isinstance(encoders, DictConfig) else ():
+        for key in ANCHORED if isinstance(section, DictConfig) else ():
+            value = section.get(key)
+            if isinstance(value, str) and value.startswith(IN_FOLDER):
+                section[key] = str(inside(folder, value.removeprefix(IN_FOLDER)).resolve())
+
+
+def _replaced(before: Any, chosen: Any) -> Any:
+    """A newly composed section, with what it asks for taken from the one it replaces."""
+    for name in list(chosen) if isinstance(chosen, DictConfig) else ():
+        if OmegaConf.is_missing(chosen, name) and name in (before or ()):
+            chosen[name] = before[name]
+    return chosen
+
+
+def _name(choices: dict[str, Any], config_name: str) -> str:
+    if config_name != "run":
+        return str(choices.get(config_name, config_name))
+    return str(choices.get("experiment") or f"{choices['corpus']}/{choices['model']}")
+
+
+def _choices(overrides: Sequence[str]) -> list[str]:
+    """Those of the overrides that choose an option of a group."""
+    keys = [one.partition("=")[0].lstrip("+") for one in overrides]
+    return [one for key, one in zip(keys, overrides, strict=True) if key and options(key)]
+
+
+def _known_keys(config_name: str, chosen: Sequence[str]) -> list[str]:
+    try:
+        return list(_keys(hydra_compose(config_name, list(chosen))))
+    except (HydraException, OmegaConfBaseException):  # the fault is in what they choose
+        return []
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if not isinstance(node, DictConfig):
+        return
+    for key in node:
+        yield f"{prefix}{key!s}"
+        if not OmegaConf.is_missing(node, key):
+            yield from _keys(node._get_node(key), f"{prefix}{key!s}.")
+
+
+def _unknown(key: str, known: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        f"there is no option {key!r}",
+        remedy=f"{nearest(key, known) if len(known) < 20 else _near(key, known)}"
+        f"; to add a new key, write +{key}=…",
+    )
+
+
+def _near(key: str, known: Sequence[str]) -> str:
+    hint = nearest(key, known)
+    return hint if hint.startswith("did") else "`polymodal run --cfg job` prints all options"
+
+
+def _first_words(error: BaseException | None) -> str:
+    """The first line of an error, or of what caused it where it says nothing itself."""
+    while error is not None and not str(error).strip():
+        error = error.__cause__ or error.__context__
+    return str(error).strip().splitlines()[0]
+
+
+def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> ConfigError:
+    text = str(error).strip()
+    if found := re.search(r"Could not override '([^']+)'", text):
+        known = _known_keys(config_name, chosen)
+        # Known: a value that does not fit. Nothing known: a file has the fault.
+        if known and found.group(1) not in known:
+            return _unknown(found.group(1), known)
+    if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
+        group, _, option = found.group(1).partition("/")
+        return ConfigError(
+            f"group {group!r} has no option {option!r}", remedy=nearest(option, options(group))
+        )
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'", text):
+        key, value = found.groups()
+        return ConfigError(
+            f"'{key}={value}' names several values",
+            remedy=f"add -m for a run of each, or write {key}=[{value}] for a list",
+        )
+    return ConfigError(_first_words(error))

@@ -1,0 +1,113 @@
+"""What `encoder.<modality>.from_run=RUN` makes of a configuration."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from polymodal.config.files import Layer
+from polymodal.encoders.from_run import EncoderFromRun
+from polymodal.errors import RunError
+from polymodal.tracking.index import find_run, roots
+
+TARGET = f"{EncoderFromRun.__module__}.{EncoderFromRun.__qualname__}"
+FROM_RUN = "from_run"
+DEFAULTS: dict[str, Any] = {
+    one.name: one.default for one in fields(EncoderFromRun) if one.default is not MISSING
+}
+# A member of the study that is being composed, which has no run yet.
+MEMBER = "member:"
+OPTION = re.compile(r"[+~]*encoder\.([^.=]+)\.([^.=]+)")
+
+
+def addable(overrides: Sequence[str]) -> list[str]:
+    """Return overrides that Hydra takes for encoders from runs, whatever stood there before.
+
+    Args:
+        overrides: In Hydra's grammar.
+
+    Example:
+        >>> addable(["encoder.speech.layer=3", "encoder.speech.from_run=last", "seed=1"])
+        ['++encoder.speech.layer=3', '++encoder.speech.from_run=last', 'seed=1']
+    """
+    taken = {modality for modality, name, _ in _options(overrides) if name == FROM_RUN}
+    ours = {one for modality, _, one in _options(overrides) if modality in taken}
+    return [f"++{one.lstrip('+')}" if one in ours and one[0] != "~" else one for one in overrides]
+
+
+def settle(config: DictConfig, overrides: Sequence[str], layers: Sequence[Layer]) -> None:
+    """Turn the sections of encoders that name a run into those of `EncoderFromRun`, in place.
+
+    Class and options come from the run. What stands beside `from_run`, on the command line or in
+    the same file or a later one, differs from it; options of the encoder that stood there before
+    are dropped. The run is named by its full id, or by its path where it lies elsewhere.
+
+    Args:
+        config: The configuration, which may be changed.
+        overrides: What was asked for on the command line.
+        layers: The files that the configuration was composed of.
+    """
+    encoders = config.get("encoder")
+    for name in list(encoders) if isinstance(encoders, DictConfig) else ():
+        section = encoders[name]
+        if not isinstance(section, DictConfig) or not section.get(FROM_RUN):
+            continue
+        if section.get("_target_") != TARGET:
+            kept = _beside(str(name), overrides, layers)
+            values = OmegaConf.masked_copy(section, [one for one in section if one in kept])
+            usual: dict[Any, Any] = {"_target_": TARGET, **DEFAULTS}
+            encoders[name] = OmegaConf.merge(usual, values)
+        encoders[name][FROM_RUN] = _full_name(config, str(name))
+
+
+def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Modality, option and override, of those that set an option of an encoder."""
+    for override in overrides:
+        if found := OPTION.match(override):
+            yield found[1], found[2], override
+
+
+def _beside(modality: str, overrides: Sequence[str], layers: Sequence[Layer]) -> set[str]:
+    """The options of an encoder that stand beside `from_run`, which is among them."""
+    given = {name for one, name, _ in _options(overrides) if one == modality}
+    return given if FROM_RUN in given else given | _in_files(modality, layers)
+
+
+def _in_files(modality: str, layers: Sequence[Layer]) -> set[str]:
+    from polymodal.config.provenance import read_entries  # which reads what `compose` returns
+
+    found: set[str] = set()
+    for layer in layers:
+        entries = read_entries(layer.file, layer.package) if layer.file else []
+        options = [one.key.split(".") for one in entries]
+        names = {key[2] for key in options if key[:2] == ["encoder", modality] and len(key) > 2}
+        if FROM_RUN in names or found:
+            found |= names
+    return found - {"_target_"}
+
+
+def _full_name(config: DictConfig, modality: str) -> str:
+    """The id of a run in the folder of runs, or the path of one elsewhere; else the name."""
+    name = str(config.encoder[modality][FROM_RUN])
+    runs = Path(str(OmegaConf.select(config, "paths.runs")))
+    if name.startswith(MEMBER) or any((root / name / "run.json").is_file() for root in roots(runs)):
+        return name
+    from polymodal.training.distributed import announced, rank  # which imports Lightning
+
+    try:
+        # `last` is another run by now, and the record says what it meant: on ranks above 0 that of
+        # rank 0, and of a run that goes on its own.
+        begun = announced(roots(runs)[0]) if rank() > 0 else None
+        if begun is None and config.get("resume"):
+            begun = find_run(runs, str(config.resume))
+        if begun is not None:
+            recorded = OmegaConf.load(begun / "config.yaml")
+            return str(OmegaConf.select(recorded, f"encoder.{modality}.{FROM_RUN}") or name)
+        folder = find_run(runs, name)
+    except RunError:  # said where the run is read
+        return name
+    inside = folder.parent.resolve() in {one.resolve() for one in roots(runs)}
+    return folder.name if inside else str(folder.resolve())

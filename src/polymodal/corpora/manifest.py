@@ -1,0 +1,165 @@
+"""A corpus that was read before: its manifest as Parquet, and the report of that reading beside it.
+
+`NAME.parquet` holds the rows, `NAME.json` where they came from and what was refused or mended, and
+`NAME.prepared/` what the reader had to write (signals cut from tables, audio taken out of files).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymodal.corpora._base import NUM_THREADS, allowed_values, merged_votes
+from polymodal.errors import ManifestError, nearest
+from polymodal.schemas.manifest import Manifest
+from polymodal.security.files import sha256_of
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Writes a manifest and the report of how it was read.
+
+    Args:
+        manifest: The corpus.
+        path: The Parquet file to write; its folder is made.
+
+    Raises:
+        ManifestError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write(path)
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be written: {error}") from None
+    report = {
+        "root": str(manifest.root.resolve()),
+        "prepared": manifest.signals_root == prepared_beside(path),
+        "rows": len(manifest),
+        "fingerprint": manifest.fingerprint(),
+        "handled": dict(manifest.handled),
+        "refused_by_rule": manifest.refused_by_rule(),
+        "refused": [vars(one) for one in manifest.refused],
+    }
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+def prepared_beside(path: Path) -> Path:
+    """Returns the folder beside a manifest for what its reader writes.
+
+    Args:
+        path: The Parquet file.
+    """
+    return path.with_suffix(".prepared")
+
+
+def read_manifest(
+    file: str,
+    *,
+    root: str | None = None,
+    classes: Sequence[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Reads a manifest that `polymodal corpus` wrote, without opening a file of the corpus.
+
+    Args:
+        file: The Parquet file.
+        root: Folder of the corpus; by default the one that it was read from.
+        classes: The declared classes; None to accept any label.
+        label_map: The manifest's label to ours.
+        where: Column to the value, or values, to keep.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ManifestError: The file or the folder cannot be read, a column does not exist, a label is
+            none of the classes, or no row is left.
+    """
+    path = Path(file).expanduser()
+    report = _report(path)
+    manifest = Manifest.read(path, _root(path, root or report.get("root")))
+    prepared = prepared_beside(path)
+    frame = _filtered(manifest.frame, where or {})
+    if label_map:
+        votes = [one and merged_votes(one, label_map) for one in frame["votes"].to_list()]
+        frame = frame.with_columns(
+            pl.col("label").replace(dict(label_map)),
+            pl.Series("votes", votes, dtype=frame.schema["votes"]),
+        )
+    _check_labels(frame, classes)
+    signals_root = prepared if report.get("prepared", prepared.is_dir()) else None
+    return Manifest(frame, manifest.root, signals_root=signals_root)
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """What was noted when the corpus was read; empty where the note is gone."""
+    try:
+        report = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _root(path: Path, given: str | None) -> Path:
+    if given is None:
+        given = str(path.parent)
+    root = Path(given).expanduser()
+    if not root.is_dir():
+        raise ManifestError(
+            f"there is no folder {root}, which {path.name} was read from",
+            remedy="say where the corpus is now with corpus.root=FOLDER",
+        )
+    return root
+
+
+def _filtered(frame: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
+    for column, values in where.items():
+        if column not in frame.columns:
+            raise ManifestError(
+                f"corpus.where names the column {column!r}", remedy=nearest(column, frame.columns)
+            )
+        if frame.schema[column].is_nested():
+            raise ManifestError(f"corpus.where names the column {column!r}, which holds lists")
+        frame = frame.filter(pl.col(column).cast(pl.String).is_in(allowed_values(values)))
+        if frame.is_empty():
+            raise ManifestError(
+                f"no utterance is left with corpus.where={dict(where)}",
+                remedy="check the values of corpus.where",
+            )
+    return frame
+
+
+def _check_labels(frame: pl.DataFrame, classes: Sequence[str] | None) -> None:
+    if classes is None:
+        return
+    unknown = frame.filter(pl.col("label").is_not_null() & ~pl.col("label").is_in(list(classes)))
+    if unknown.height:
+        label, name = unknown.select("label", "utterance_id").row(0)
+        raise ManifestError(
+            f"{unknown.height} rows have a label that is no declared class, such as {label!r} of "
+            f"{name!r}",
+            expected=f"one of {list(classes)}",
+            remedy="declare it in corpus.classes, map it with corpus.label_map, or leave it out "
+            "with corpus.where",
+        )
+
+
+def with_hashes(manifest: Manifest) -> Manifest:
+    """Adds the SHA-256 of every audio file, by which `corpus check` sees that one was replaced.
+
+    Args:
+        manifest: The corpus.
+
+    Returns:
+        The corpus with `audio_sha256` filled.
+    """
+    audios = manifest.frame["audio"].drop_nulls().unique().sort().to_list()
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        found = threads.map(sha256_of, [manifest.root / audio for audio in audios])
+        hashes = dict(zip(audios, found, strict=True))
+    column = pl.col("audio").replace_strict(hashes, default=None, return_dtype=pl.String)
+    return manifest.take(manifest.frame.with_columns(column.alias("audio_sha256")))

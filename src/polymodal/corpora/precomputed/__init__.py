@@ -1,0 +1,1 @@
+"""Corpora of features that other programs have computed."""

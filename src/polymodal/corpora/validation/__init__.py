@@ -1,0 +1,1 @@
+"""Validate the files of a manifest."""

@@ -1,0 +1,359 @@
+"""Checks the audio files behind a manifest: each is decoded once, whoever speaks in it.
+
+Files of one utterance and long files with many utterances are read alike: in blocks, so that memory
+does not grow with their length.
+"""
+
+import math
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import soundfile
+
+from polymodal.corpora.validation.issues import Finding, UnusableFileError
+from polymodal.errors import DataError
+from polymodal.security.files import sha256_of
+from polymodal.security.paths import inside
+
+MEASURES: Mapping[str, Any] = {
+    "seconds": pl.Float64,
+    "difference_s": pl.Float64,
+    "rms_db": pl.Float64,
+    "peak": pl.Float64,
+    "clipped_share": pl.Float64,
+    "silent_share": pl.Float64,
+    "sampling_rate_hz": pl.Int64,
+    "channels": pl.Int64,
+}
+BLOCK = 1 << 17  # samples decoded at a time: 8 s at 16 kHz, which the cache of a core holds
+FRAME_S = 0.01  # digital silence is looked for in frames of this length
+SHORTEST_S = 0.025  # 400 samples at 16 kHz: what one frame of most speech encoders takes
+SHORTFALL_S = 0.1  # as the reader of training allows
+SILENT_SHARE = 0.5
+LOWEST_DB = -120.0
+FULL_SCALE = 32_768
+CLIPPED = 0.999
+# The largest sample of codes that end below full scale.
+CEILINGS = {"PCM_S8": 127 / 128, "PCM_U8": 127 / 128, "ULAW": 32_124 / 32_768, "ALAW": 63 / 64}
+WHOLE_NUMBERS = {"PCM_16", *CEILINGS}  # read as int16, where no sample can be NaN
+# How a file of chunks begins, to the name of the chunk that holds the samples.
+CHUNKS: Mapping[bytes, tuple[bytes, Literal["little", "big"]]] = {
+    b"RIFF": (b"data", "little"),
+    b"FORM": (b"SSND", "big"),
+}
+CHUNKED = {"WAV", "WAVEX", "AIFF"}
+UNKNOWN_SIZE = 0x7FFF_F000  # what programs that write to a pipe put there, or above
+COLUMNS = (
+    "row",
+    "utterance_id",
+    "start_s",
+    "duration_s",
+    "sampling_rate_hz",
+    "channels",
+    "audio_bytes",
+    "audio_sha256",
+)
+
+Detail = tuple[str, str]
+
+
+def audio_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """Chooses what is to be checked.
+
+    Args:
+        frame: The manifest's rows, numbered by `row`.
+
+    Returns:
+        One row an utterance that has audio, those of one file together.
+    """
+    rows = frame.select("audio", *COLUMNS)
+    return rows.filter(pl.col("audio").str.len_bytes() > 0).sort("audio", "row")
+
+
+@dataclass(slots=True)
+class _Piece:
+    """One utterance's part of an audio file (its `COLUMNS`), and what was measured of it so far."""
+
+    row: int
+    utterance_id: str
+    start_s: float | None
+    duration_s: float | None
+    sampling_rate_hz: int | None
+    channels: int | None
+    audio_bytes: int | None
+    audio_sha256: str | None
+    first: int = 0
+    stop: int = 0
+    count: int = 0
+    energy: float = 0.0
+    peak: float = 0.0
+    clipped: int = 0
+    silent: int = 0
+    bad_at: int | None = None
+
+    def usable(self) -> bool:
+        start, duration = self.start_s or 0.0, self.duration_s
+        return 0 <= start < math.inf and (duration is None or 0 < duration < math.inf)
+
+    def place(self, rate_hz: int, num_frames: int) -> None:
+        self.first = min(round((self.start_s or 0.0) * rate_hz), num_frames)
+        length = num_frames if self.duration_s is None else round(self.duration_s * rate_hz)
+        self.stop = min(self.first + length, num_frames)
+
+
+class AudioCheck:
+    """Checks the audio files of some rows; threads may share it.
+
+    Args:
+        root: Folder of the corpus.
+        values: Where the measures go, `[row, measure]`; every row is written by one thread.
+        silence_db: Utterances quieter than this are called silent, in dBFS (RMS).
+        clipping_share: Share of clipped samples from which an utterance is called clipped.
+    """
+
+    def __init__(
+        self, root: Path, values: np.ndarray, silence_db: float, clipping_share: float
+    ) -> None:
+        self.root, self.values = root, values
+        self.silence_db, self.clipping_share = silence_db, clipping_share
+        self.local = threading.local()
+
+    def __call__(self, part: pl.DataFrame) -> Iterator[Finding]:
+        """Decodes and measures every file once.
+
+        Args:
+            part: Some of `audio_rows`.
+
+        Yields:
+            What is wrong with them.
+        """
+        for audio, rows in groupby(part.iter_rows(), lambda row: row[0]):
+            pieces = [_Piece(*row[1:]) for row in rows]
+            try:
+                yield from self._file(audio, pieces)
+            except UnusableFileError as error:
+                yield from _each(pieces, error.rule, error.detail)
+            except Exception as error:  # whatever a file holds, the others are to be seen as well
+                yield from _each(pieces, "unreadable audio", f"{audio}: {error}")
+
+    def _file(self, audio: str, pieces: Sequence[_Piece]) -> Iterator[Finding]:
+        path, num_bytes = _path_and_size(self.root, audio)
+        yield from _changed(path, num_bytes, pieces)
+        if not num_bytes:
+            raise UnusableFileError("empty audio", f"{audio} has no byte")
+        with soundfile.SoundFile(path) as file:
+            if not file.frames:
+                raise UnusableFileError("empty audio", f"{audio} has no sample")
+            lost = _lost_bytes(path, num_bytes) if file.format in CHUNKED else 0
+            yield from self._decoded(file, audio, pieces, lost)
+
+    def _decoded(
+        self, file: Any, audio: str, pieces: Sequence[_Piece], lost_bytes: int
+    ) -> Iterator[Finding]:
+        usable = [piece for piece in pieces if piece.usable()]
+        for piece in usable:
+            piece.place(file.samplerate, file.frames)
+        end, error = self._measure(file, usable)
+        lost = f"{lost_bytes} bytes of {audio} are lost" if lost_bytes else ""
+        if end < file.frames and not error:
+            lost = f"the header of {audio} has {file.frames} samples, {end} could be decoded"
+        for piece in pieces:
+            details = list(_header_details(piece, file, alone=len(pieces) == 1))
+            if not piece.usable():
+                detail = f"from {piece.start_s} s for {piece.duration_s} s"
+                details.append(("unusable times", detail))
+            elif error and piece.stop > end:
+                seconds = end / file.samplerate
+                detail = f"{audio} cannot be decoded beyond {seconds:.2f} s: {error}"
+                details.append(("unreadable audio", detail))
+            else:
+                values = self.values[piece.row] = _measured(piece, file)
+                details += _content_details(piece, file, lost if piece.stop >= end else "")
+                details += self._level_details(*values[2:6])
+            yield from (Finding(piece.utterance_id, *detail) for detail in details)
+
+    def _measure(self, file: Any, pieces: Sequence[_Piece]) -> tuple[int, str]:
+        """Reads a file once; returns where it ended (its length if all is there) and why."""
+        waiting = deque(sorted(pieces, key=lambda piece: piece.first))
+        active: list[_Piece] = []
+        last = max((piece.stop for piece in pieces), default=0)
+        block, scratch = self._buffers(file)
+        position = 0
+        while position < last:
+            try:
+                if not active and waiting[0].first - position > len(block):
+                    position = file.seek(waiting[0].first)
+                samples = file.read(out=block[: last - position])
+            except (OSError, RuntimeError) as error:
+                return position, str(error)
+            end = position + len(samples)
+            while waiting and waiting[0].first < end:
+                active.append(waiting.popleft())
+            for piece in active:
+                _add(piece, file, samples[max(piece.first - position, 0) :], scratch)
+            active = [piece for piece in active if piece.stop > end]
+            if len(samples) < min(len(block), last - position):
+                return end, ""
+            position = end
+        return file.frames, ""
+
+    def _buffers(self, file: Any) -> tuple[np.ndarray, np.ndarray]:
+        """What to decode into and to square in: the same memory for all files of a thread."""
+        if not hasattr(self.local, "buffers"):
+            self.local.buffers = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+        block, scratch = self.local.buffers
+        dtype = np.int16 if file.subtype in WHOLE_NUMBERS else np.float32
+        num_frames = max(BLOCK // file.channels, 1)
+        shaped = block.view(dtype)[: num_frames * file.channels].reshape(num_frames, file.channels)
+        return shaped, scratch
+
+    def _level_details(
+        self, rms_db: float, peak: float, clipped: float, silent: float
+    ) -> Iterator[Detail]:
+        if rms_db < self.silence_db:
+            yield "silent audio", f"{rms_db:.1f} dBFS, peak {peak:.5f}"
+        elif silent > SILENT_SHARE:
+            yield "mostly silent", f"{silent:.0%} of it is digital silence"
+        if clipped >= self.clipping_share and clipped > 0:
+            yield "clipped audio", f"{clipped:.2%} of the samples are at the limit"
+
+
+def _each(pieces: Sequence[_Piece], rule: str, detail: str) -> Iterator[Finding]:
+    return (Finding(piece.utterance_id, rule, detail) for piece in pieces)
+
+
+def _path_and_size(root: Path, audio: str) -> tuple[Path, int]:
+    try:
+        path = inside(root, audio)
+        status = path.stat()
+    except DataError as error:
+        raise UnusableFileError("path outside the corpus", error.found) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise UnusableFileError("missing audio", f"there is no file {audio}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableFileError("missing audio", f"{audio} is no file")
+    return path, status.st_size
+
+
+def _changed(path: Path, num_bytes: int, pieces: Sequence[_Piece]) -> Iterator[Finding]:
+    """Compares size and hash with those in the manifest; hashes only where one is to compare."""
+    digest = ""
+    for piece in pieces:
+        detail = ""
+        if piece.audio_bytes not in (None, num_bytes):
+            detail = f"{num_bytes} bytes, the manifest says {piece.audio_bytes}"
+        elif piece.audio_sha256:
+            digest = digest or sha256_of(path)
+            if digest != piece.audio_sha256.lower():
+                detail = f"its SHA-256 is {digest[:12]}…, not {piece.audio_sha256[:12]}…"
+        if detail:
+            told = f"the file changed since the manifest was made: {detail}"
+            yield Finding(piece.utterance_id, "audio changed", told)
+
+
+def _lost_bytes(path: Path, num_bytes: int) -> int:
+    """How many bytes of samples a WAV or AIFF promises and lacks, which libsndfile hides."""
+    with path.open("rb") as file:
+        wanted, order = CHUNKS.get(file.read(12)[:4], (b"", "little"))
+        while wanted and len(head := file.read(8)) == 8:
+            size = int.from_bytes(head[4:], order)
+            if head[:4] == wanted:
+                missing = file.tell() + size - num_bytes
+                return missing if missing > 0 and size < UNKNOWN_SIZE else 0
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return 0
+
+
+def _header_details(piece: _Piece, file: Any, *, alone: bool) -> Iterator[Detail]:
+    rate_hz, channels = file.samplerate, file.channels
+    if piece.sampling_rate_hz not in (None, rate_hz):
+        detail = f"{rate_hz} Hz, the manifest says {piece.sampling_rate_hz} Hz"
+        yield "sampling rate not as listed", detail
+    if piece.channels not in (None, channels):
+        yield "channels not as listed", f"{channels}, the manifest says {piece.channels}"
+    if channels > 1:
+        yield "several channels", f"{channels} channels, training reads one"
+    # A start says that more of the file is left out on purpose.
+    if alone and piece.duration_s is not None and not piece.start_s:
+        seconds = file.frames / rate_hz
+        if seconds > piece.duration_s + SHORTFALL_S:
+            detail = f"{seconds:.2f} s, the manifest says {piece.duration_s:.2f} s"
+            yield "longer than listed", detail
+
+
+def _content_details(piece: _Piece, file: Any, lost: str) -> Iterator[Detail]:
+    seconds = piece.count / file.samplerate
+    short = piece.duration_s is not None and seconds < piece.duration_s - SHORTFALL_S
+    if not piece.count:
+        yield "truncated audio", f"it ends before {piece.start_s or 0.0:.2f} s"
+    elif short:
+        told = f"{seconds:.2f} s are there, the manifest says {piece.duration_s:.2f} s"
+        yield "truncated audio", f"{told}; {lost}" if lost else told
+    elif lost:
+        yield "truncated audio", lost
+    elif seconds < SHORTEST_S:
+        yield "very short audio", f"{piece.count} samples, {seconds * 1000:.1f} ms"
+    if piece.bad_at is not None:
+        bad_s = piece.bad_at / file.samplerate
+        yield "audio not finite", f"a sample is no number at {bad_s:.3f} s of the utterance"
+
+
+def _add(piece: _Piece, file: Any, samples: np.ndarray, scratch: np.ndarray) -> None:
+    """Adds a block, which begins where the piece does or goes on, to what was measured."""
+    samples = samples[: piece.stop - piece.first - piece.count]
+    if not len(samples):
+        return
+    flat = samples.reshape(-1)
+    wave, scale = flat, 1
+    if flat.dtype == np.int16:
+        wave, scale = scratch[: flat.size], FULL_SCALE
+        np.copyto(wave, flat)
+    step = max(round(FRAME_S * file.samplerate), 1) * file.channels
+    energy, silent = _energy(wave, step)
+    if not math.isfinite(energy):
+        energy = float(np.square(wave, dtype=np.float64).sum())
+        finite = np.isfinite(samples).all(axis=1)
+        if not finite.all() and piece.bad_at is None:
+            piece.bad_at = piece.count + int(finite.argmin())
+    peak = max(-int(flat.min()), int(flat.max())) if scale > 1 else float(np.abs(flat).max())
+    limit = math.ceil(CEILINGS.get(file.subtype, CLIPPED) * scale) if scale > 1 else CLIPPED
+    if peak >= limit:
+        piece.clipped += int(np.count_nonzero(flat >= limit) + np.count_nonzero(flat <= -limit))
+    piece.peak = max(piece.peak, peak / scale)
+    piece.energy += energy / scale**2
+    piece.silent += silent
+    piece.count += len(samples)
+
+
+def _energy(wave: np.ndarray, step: int) -> tuple[float, int]:
+    """Sum of the squares, and how many samples lie in frames without any."""
+    whole = wave.size - wave.size % step
+    frames, rest = wave[:whole].reshape(-1, step), wave[whole:]
+    with np.errstate(over="ignore", invalid="ignore"):
+        energies = np.vecdot(frames, frames)
+        remaining = float(np.dot(rest, rest))
+        energy = float(energies.sum(dtype=np.float64)) + remaining
+    silent = step * (len(energies) - int(np.count_nonzero(energies)))
+    return energy, silent + (rest.size if not remaining else 0)
+
+
+def _measured(piece: _Piece, file: Any) -> tuple[float, ...]:
+    """The `MEASURES` of a piece; NaN where there is none."""
+    seconds = piece.count / file.samplerate
+    difference_s = math.nan if piece.duration_s is None else seconds - piece.duration_s
+    num_samples = piece.count * file.channels
+    levels = (math.nan,) * 4
+    if num_samples and piece.bad_at is None:
+        power = piece.energy / num_samples
+        rms_db = max(10 * math.log10(power), LOWEST_DB) if power > 0 else LOWEST_DB
+        levels = (rms_db, piece.peak, piece.clipped / num_samples, piece.silent / num_samples)
+    return (seconds, difference_s, *levels, file.samplerate, file.channels)

@@ -1,0 +1,105 @@
+"""What a check found: what is wrong, where it was written, and what to do."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from polymodal.config.provenance import Origin, Origins
+from polymodal.errors import UserError
+
+MOST_NAMED = 3  # runs of many that have a fault
+Severity = Literal["fatal", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with an experiment.
+
+    Args:
+        rule: Short name of what is wrong, such as `unknown option`.
+        key: The dotted key of the configuration, or the name of the part.
+        found: What was found, in words.
+        expected: What was expected instead; may be empty.
+        remedy: What to do about it; may be empty.
+        severity: `fatal`: the run would fail, or its result would be wrong. `warning`: it would
+            run, but hardly as it is meant.
+        origin: Where it was written; None where that is unknown.
+        of: Of several runs that are checked together, those that have it; empty for all.
+
+    Example:
+        >>> print(Finding("wrong type", "seed", "seed='x' has the wrong type", "int").text())
+        seed='x' has the wrong type
+          expected: int
+    """
+
+    rule: str
+    key: str
+    found: str
+    expected: str = ""
+    remedy: str = ""
+    severity: Severity = "fatal"
+    origin: Origin | None = None
+    of: tuple[str, ...] = ()
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether nothing should be started."""
+        return self.severity == "fatal"
+
+    def text(self) -> str:
+        """Returns the finding in some lines, as errors are shown."""
+        lines = [self.found]
+        if self.origin is not None:
+            lines.append(f"  at: {self.origin}")
+        if self.of:
+            more = len(self.of) - MOST_NAMED
+            lines.append(
+                f"  of: {', '.join(self.of[:MOST_NAMED])}{f' and {more} more' * (more > 0)}"
+            )
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.remedy:
+            lines.append(f"  to do: {self.remedy}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the finding as plain values."""
+        origin = self.origin or Origin()
+        return {
+            "severity": self.severity,
+            "rule": self.rule,
+            "key": self.key,
+            "file": None if origin.file is None else str(origin.file),
+            "line": origin.line,
+            "override": origin.override,
+            "of": list(self.of),
+            "reason": self.found,
+            "expected": self.expected,
+            "remedy": self.remedy,
+        }
+
+
+def from_error(error: UserError, rule: str, key: str, origin: Origin | None = None) -> Finding:
+    """Returns what an error says as a finding.
+
+    Args:
+        error: The error.
+        rule: As in `Finding`.
+        key: As in `Finding`.
+        origin: As in `Finding`.
+    """
+    return Finding(rule, key, error.found, error.expected, error.remedy, origin=origin)
+
+
+def located(findings: Iterable[Finding], origins: Origins) -> Iterator[Finding]:
+    """Adds where the key of each finding was written.
+
+    Args:
+        findings: Some may know it already.
+        origins: Where the values of the configuration were written.
+
+    Yields:
+        The findings.
+    """
+    for one in findings:
+        yield one if one.origin else replace(one, origin=origins.find(one.key))

@@ -1,0 +1,1 @@
+"""Diagnose packages, machine and configurations."""

@@ -1,0 +1,125 @@
+"""Asks a Python something in a process of its own, so that a crash of a library is an answer."""
+
+import json
+import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+TIME_LIMIT_S = 120.0
+SOURCES = Path(__file__).parents[2]
+MARK = "polymodal-doctor:"  # before the answer, as libraries print what they like
+
+INSTALLED = """
+import platform
+from importlib import metadata
+versions = {}
+for one in metadata.distributions():
+    name = one.metadata["Name"] if one.metadata else None
+    if name:
+        versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
+try:
+    requires = metadata.requires("polymodal") or []
+except metadata.PackageNotFoundError:
+    requires = []
+answer = {"python": platform.python_version(), "versions": versions, "requires": requires}
+"""
+DEVICES = """
+import os, torch
+from polymodal.tracking.environment import host
+accelerators, fault = [], ""
+try:
+    for number in range(torch.cuda.device_count()):
+        one = torch.cuda.get_device_properties(number)
+        torch.ones(2, device=f"cuda:{number}").sum().item()
+        size = f"{one.total_memory / 1e9:.0f} GB"
+        accelerators.append(f"{one.name}, {size}, CUDA {torch.version.cuda}")
+    if torch.backends.mps.is_available():
+        accelerators.append("MPS")
+except Exception as error:
+    fault = str(error).strip().splitlines()[0]
+if not accelerators and not fault and os.path.exists("/proc/driver/nvidia/version"):
+    fault = "there is a driver, and torch sees no device"
+answer = {
+    "cores": os.cpu_count(), "threads": torch.get_num_threads(), "fault": fault,
+    "accelerators": accelerators, "memory_gb": host()["memory_gb"],
+}
+"""
+CONFIGURATIONS = """
+from polymodal.config.compose import compose, options, project_packages
+from polymodal.config.partial_resolve import as_far_as_known
+from polymodal.errors import UserError
+from polymodal.preflight.rules.signatures import signature_findings
+faults, names = [], options("experiment")
+for name in names:
+    try:
+        config, _ = as_far_as_known(compose(["experiment=" + name]).config)
+        found = signature_findings(config, project_packages(Path.cwd()))
+        texts = [one.found for one in found if one.is_fatal]
+    except UserError as error:
+        texts = [error.found]
+    faults += [{"name": name, "text": text} for text in texts]
+paths = {name: str(value) for name, value in compose([]).resolved()["paths"].items()}
+answer = {"count": len(names), "faults": faults, "paths": paths}
+"""
+QUESTIONS = {
+    "installed": INSTALLED,
+    "devices": DEVICES,
+    "configurations": CONFIGURATIONS,
+}
+
+
+def ask_all(python: str, project: Path) -> dict[str, Future[tuple[Any, str]]]:
+    """Asks everything at once.
+
+    Args:
+        python: The program.
+        project: Folder in which it is asked.
+
+    Returns:
+        Question to what `ask` will return.
+    """
+    pool = ThreadPoolExecutor(len(QUESTIONS))
+    answers = {one: pool.submit(ask, python, one, project) for one in QUESTIONS}
+    pool.shutdown(wait=False)
+    return answers
+
+
+def ask(python: str, question: str, project: Path) -> tuple[Any, str]:
+    """Runs a question in a Python and returns its answer.
+
+    Args:
+        python: The program.
+        question: One of `QUESTIONS`.
+        project: Folder in which it is asked.
+
+    Returns:
+        The answer, and an empty text; or None, and why there is none.
+    """
+    code = (
+        "import json, re, sys\nfrom pathlib import Path\n"
+        f"sys.path[:0] = [{str(SOURCES)!r}, {str(project)!r}]\n"
+        f"{QUESTIONS[question]}\nprint('\\n{MARK}' + json.dumps(answer))"
+    )
+    try:
+        done = subprocess.run(
+            [python, "-c", code],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIME_LIMIT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"no answer within {TIME_LIMIT_S:g} s"
+    except OSError as error:
+        return None, error.strerror or str(error)
+    answers = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode == 0 and answers:
+        return json.loads(answers[-1].removeprefix(MARK)), ""
+    if done.returncode < 0:
+        return None, f"it was ended by signal {-done.returncode}"
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    return None, said[-1] if said else f"it ended with code {done.returncode}"

@@ -1,0 +1,1 @@
+"""Pretrained encoders of the Hugging Face layout."""

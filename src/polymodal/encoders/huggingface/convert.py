@@ -1,0 +1,214 @@
+"""Models that are published as pickles only, made into a folder with safetensors."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from polymodal.encoders.extractor import package_version
+from polymodal.encoders.huggingface.backbone import (
+    CONVERTED,
+    DESCRIPTIONS,
+    EXTRA,
+    PICKLED_WEIGHTS,
+    WEIGHTS,
+    Checkpoint,
+    download,
+)
+from polymodal.errors import CheckpointError, ConfigError, DataError
+from polymodal.security.files import sha256_of
+
+# These say where the weights of the pickles are, or of other libraries.
+INDICES = "*.index.json"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted.
+
+    Args:
+        folder: The new folder.
+        num_parameters: Number of values in all tensors.
+        dtypes: Their types, as in the pickles.
+        size_bytes: Size of the new weights.
+    """
+
+    folder: Path
+    num_parameters: int
+    dtypes: list[str]
+    size_bytes: int
+
+
+def convert(
+    name: str, out: Path, *, revision: str | None = None, force: bool = False
+) -> Conversion:
+    """Writes the weights of a model as safetensors, with its configuration and tokenizer.
+
+    The pickles are opened once, in a process of its own, by `torch.load(weights_only=True)`, which
+    refuses whatever would run code. No code of the repository is run, nor downloaded. The folder is
+    there whole or not at all.
+
+    Args:
+        name: A folder, or a name of the hub.
+        out: The folder to write.
+        revision: Commit, tag or branch of the hub; None is its newest state.
+        force: Whether to replace a folder that an earlier conversion wrote.
+
+    Returns:
+        What was converted.
+
+    Raises:
+        ConfigError: There is no such model, it has safetensors already, or `out` is taken.
+        CheckpointError: There are no pickles, or they hold more than tensors.
+        DataError: There is no room on the disk.
+        MissingExtraError: transformers is not installed.
+    """
+    package_version("transformers", EXTRA)
+    _check_free(out, force)
+    source = _source(name, revision)
+    pickles = _pickles(source, name)
+    needed = sum(path.stat().st_size for path in pickles)
+    with _replacing(out, needed) as folder:
+        weights = folder / "model.safetensors"
+        found = _unpickle(pickles, weights)
+        for pattern in DESCRIPTIONS:
+            for path in source.folder.glob(pattern):
+                if not path.match(INDICES) and path.name != CONVERTED:
+                    shutil.copyfile(path, folder / path.name)
+        note = {
+            "source": name,
+            "revision": source.commit,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "pickles": {path.name: sha256_of(path) for path in pickles},
+            "safetensors": {weights.name: sha256_of(weights)},
+            **found,
+        }
+        (folder / CONVERTED).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        size = weights.stat().st_size
+    return Conversion(out, found["num_parameters"], found["dtypes"], size)
+
+
+def _check_free(out: Path, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / CONVERTED).is_file():
+        raise ConfigError(
+            f"{out} exists, and is nothing that a conversion wrote",
+            remedy="name another folder",
+        )
+    if not force:
+        raise ConfigError(f"{out} exists", remedy="name another folder, or replace it with --force")
+
+
+def _source(name: str, revision: str | None) -> Checkpoint:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        found = download(name, revision)
+        has_safetensors = any(one for pattern in WEIGHTS for one in found.folder.glob(pattern))
+        pickled = (*DESCRIPTIONS, *PICKLED_WEIGHTS)
+        return found if has_safetensors else download(name, found.commit, pickled)
+    if revision is not None:
+        raise ConfigError(
+            f"{name} is a folder, and --revision {revision}",
+            expected="a revision for names of the hub only",
+        )
+    return Checkpoint(folder.resolve())
+
+
+def _pickles(source: Checkpoint, name: str) -> list[Path]:
+    def found(patterns: Sequence[str]) -> list[Path]:
+        return sorted(path for one in patterns for path in source.folder.glob(one))
+
+    if found(WEIGHTS):
+        raise ConfigError(
+            f"{name} has safetensors already: {found(WEIGHTS)[0].name}",
+            remedy=f"use it as it is: encoder.speech.name or encoder.text.name={name}",
+        )
+    if not found(["config.json"]):
+        raise CheckpointError(
+            f"{name} has no config.json", expected="a whole model, as save_pretrained writes it"
+        )
+    pickles = found(PICKLED_WEIGHTS)
+    if not pickles:
+        raise CheckpointError(
+            f"{name} has no {PICKLED_WEIGHTS[0]}, nor parts of one",
+            expected="weights that PyTorch wrote; those of TensorFlow or Flax cannot be converted",
+        )
+    return _all_parts(source.folder, pickles)
+
+
+def _all_parts(folder: Path, pickles: list[Path]) -> list[Path]:
+    """The parts that the index names, or the one file where there is no index."""
+    whole, index = folder / PICKLED_WEIGHTS[0], folder / f"{PICKLED_WEIGHTS[0]}.index.json"
+    if whole in pickles:
+        return [whole]
+    if index.is_file():
+        try:
+            named = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CheckpointError(
+                f"{index} cannot be read: {error!r}", remedy="get it anew"
+            ) from None
+        missing = [one for one in named if folder / str(one) not in pickles]
+        if missing:
+            raise CheckpointError(
+                f"{folder} lacks {missing[0]}, which {index.name} names", remedy="get it anew"
+            )
+        return [folder / one for one in named]
+    raise CheckpointError(
+        f"{folder} has parts of the weights, and no {index.name}", remedy="get it anew"
+    )
+
+
+def _unpickle(pickles: Sequence[Path], weights: Path) -> dict[str, Any]:
+    # -P: a module that happens to lie in the working folder is not imported.
+    command = [sys.executable, "-P", "-m", "polymodal.encoders.huggingface.unpickle", str(weights)]
+    done = subprocess.run(
+        [*command, *map(str, pickles)], capture_output=True, text=True, check=False
+    )
+    try:
+        said = dict(json.loads(done.stdout))
+    except ValueError:
+        said = {}
+    if done.returncode == 0 and said:
+        return said
+    last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+    if os.strerror(errno.ENOSPC) in done.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise CheckpointError(
+        f"the weights of {pickles[0].parent} cannot be converted: {said.get('fault', last)}",
+        expected="tensors by name, which torch.load(weights_only=True) can read",
+        remedy="ask its authors for safetensors, or look for another copy of the model",
+    )
+
+
+@contextmanager
+def _replacing(out: Path, needed: int) -> Generator[Path]:
+    """A folder beside `out`, which takes its place if the body ends well."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(out.parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
+            folder = Path(beside) / "new"
+            folder.mkdir()
+            yield folder
+            if out.exists():
+                out.rename(Path(beside) / "old")
+            folder.rename(out)
+    except OSError as error:
+        free = shutil.disk_usage(next(one for one in out.absolute().parents if one.exists())).free
+        raise DataError(
+            f"{out} cannot be written: {error.strerror or error}",
+            expected=f"{needed / 1e6:.0f} MB for the weights; {free / 1e6:.0f} MB are free",
+            remedy="make room, or name a folder on another disk",
+        ) from None

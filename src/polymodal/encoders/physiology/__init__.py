@@ -1,0 +1,1 @@
+"""Features of physiological signals: heart, skin, temperature."""

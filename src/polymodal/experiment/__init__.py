@@ -1,0 +1,1 @@
+"""An experiment as objects, and the one place that builds its parts."""

@@ -1,0 +1,104 @@
+"""What a record says of the data: size, classes, leaks, what is missing or converted."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from polymodal.data.folds import PARTS
+from polymodal.data.leakage import leak_report
+from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.experiment.readers import HAS_SOURCE
+
+if TYPE_CHECKING:
+    from polymodal.experiment.experiment import Experiment
+
+
+def facts(experiment: "Experiment") -> dict[str, Any]:
+    """Returns what the record says of the data and of how it was parted.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        Plain values for `run.json`.
+    """
+    frame = experiment.manifest.frame
+    frozen = {n: e for n, e in experiment.prototypes.items() if isinstance(e, FrozenEncoder)}
+    counts = frame["label"].value_counts().drop_nulls().sort("label")
+    return {
+        "fingerprint": experiment.fingerprint,
+        "corpus": str(frame["corpus"][0]),
+        "rows": frame.height,
+        "resampled": _resampled(experiment),
+        "speakers": frame["speaker"].n_unique(),
+        "classes": dict(counts.iter_rows()),
+        "refused": experiment.manifest.refused_by_rule(),
+        "handled": dict(experiment.manifest.handled),
+        "leaks": leak_report(experiment.manifest, experiment.folds),
+        "absent_classes": _absent_classes(experiment),
+        "folds": len(experiment.folds),
+        "speaker_dependent": experiment.config["split"].get("speaker_dependent", False),
+        "transductive": [name for name, encoder in frozen.items() if encoder.transductive],
+        "revisions": {
+            name: str(encoder.revision)
+            for name, encoder in experiment.prototypes.items()
+            if hasattr(encoder, "revision") and name not in experiment.trained
+        },
+        "lacking": {
+            name: int((~frame.select(HAS_SOURCE[e.source]).to_series()).sum())
+            for name, e in experiment.prototypes.items()
+        },
+    }
+
+
+def encoder_facts(experiment: "Experiment") -> dict[str, Any]:
+    """Return which encoders come from which run, for `run.json`.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        Modality to run, digests of its checkpoints, mode and the like.
+    """
+    return {name: one.facts() for name, one in experiment.trained.items()}
+
+
+def _resampled(experiment: "Experiment") -> dict[str, int]:
+    """Sampling rate or channels of audio that is converted to what the encoders want."""
+    listening = [e for e in experiment.prototypes.values() if e.source == "audio"]
+    if not listening:
+        return {}
+    wanted = {encoder.sampling_rate_hz for encoder in listening}
+    counts = experiment.manifest.frame.group_by("sampling_rate_hz", "channels").len().drop_nulls()
+    return {
+        f"{rate_hz} Hz, {channels} channels": count
+        for rate_hz, channels, count in sorted(counts.iter_rows())
+        if {rate_hz} != wanted or channels > 1
+    }
+
+
+def _absent_classes(experiment: "Experiment") -> dict[str, list[str]]:
+    """Part to the declared classes that no utterance of it has, in some fold."""
+    absent: dict[str, set[str]] = {}
+    for fold in experiment.folds if experiment.task.classes else ():
+        parts = fold.parts(experiment.manifest.frame) if fold.assignment else None
+        for part in PARTS if parts is not None else ():
+            present = set(experiment.manifest.frame.filter(parts == part)["label"].drop_nulls())
+            if present:
+                absent.setdefault(part, set()).update({*experiment.task.classes} - present)
+    return {part: sorted(classes) for part, classes in absent.items() if classes}
+
+
+def warnings(about: Mapping[str, Any]) -> list[str]:
+    """Returns what the user should know before the run, in words.
+
+    Args:
+        about: What `facts` returned.
+
+    Returns:
+        One sentence a warning.
+    """
+    return [
+        f"no utterance of the {part} part has the class {', '.join(classes)} in some fold; "
+        "its recall and F1 count as 0"
+        for part, classes in about["absent_classes"].items()
+    ]

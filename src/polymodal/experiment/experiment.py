@@ -1,0 +1,493 @@
+"""An experiment as objects: its corpus, folds, features, and the module and loaders of a fold."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch.utils.data import DataLoader
+
+from polymodal.config.grid import varied
+from polymodal.config.instantiate import build, deferred
+from polymodal.corpora.transcripts import TextPreparation, prepare_text
+from polymodal.data.dataset import Chain, Reader, UtteranceDataset
+from polymodal.data.folds import Fold, mentioned
+from polymodal.data.leakage import with_transcripts
+from polymodal.data.loaders import make_loader, usual_workers
+from polymodal.data.samplers import balanced_chances
+from polymodal.data.subsample import take_share
+from polymodal.encoders.base import Encoder
+from polymodal.encoders.extractor import Extractor
+from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.errors import ConfigError, ManifestError
+from polymodal.evaluation.classification import Score
+from polymodal.evaluation.torchmetrics import build_score
+from polymodal.experiment.checks import check
+from polymodal.experiment.readers import HAS_SOURCE, Reading, Stored, build_encoders, reader, usable
+from polymodal.experiment.trained_encoders import TrainedEncoder, trained_encoders
+from polymodal.features.extract import counting, fill
+from polymodal.features.lookup import Survey, survey
+from polymodal.features.prefix_cache import Prefixes, find_prefixes, lacks_room
+from polymodal.features.store import FeatureStore
+from polymodal.schemas.manifest import Manifest, Utterance
+from polymodal.training.devices import resolve_accelerator
+from polymodal.training.module import TrainingModule
+from polymodal.training.tasks import Task
+
+USUAL_S = 120.0  # the budget of a batch where `auto` finds no CUDA device
+LOOKED_AT = {
+    "train": ("train", "train"),
+    "fit": ("val", "val"),
+    "test": ("test", "test"),
+    "predict": ("all", "predict"),
+}
+
+
+@dataclass
+class Experiment:
+    """Everything that a configuration describes, built as it is needed.
+
+    Args:
+        config: The composed configuration, resolved and checked.
+        manifest: The corpus.
+        folds: The folds; one without a `split`.
+        task: What is to be predicted.
+        scores: Name to score.
+        prototypes: Encoders that are asked for their transforms and sizes, never trained.
+        fingerprint: Of the corpus as it was read.
+        remarks: What the user should know of the data.
+        features: Modality to (id to features), for frozen encoders and frozen beginnings.
+        fold_features: The same for each fold, where each has an encoder of its own.
+        trained: Modality to the run that its encoder comes from.
+        batch_s: Budget of a batch that was found for the device; None where it is given.
+        prefixes: The frozen beginnings of encoders, as far as they are read from the store.
+    """
+
+    config: Mapping[str, Any]
+    manifest: Manifest
+    folds: list[Fold]
+    task: Task
+    scores: dict[str, Score]
+    prototypes: dict[str, Encoder]
+    fingerprint: str
+    remarks: list[str]
+    features: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    fold_features: dict[str, list[Mapping[str, np.ndarray]]] = field(default_factory=dict)
+    trained: dict[str, TrainedEncoder] = field(default_factory=dict)
+    batch_s: float | None = None
+    prefixes: Prefixes = field(default_factory=Prefixes)
+
+    @classmethod
+    def prepare(
+        cls,
+        config: Mapping[str, Any],
+        num_trained: int | None = None,
+        stored: tuple[Sequence[Fold], str] | None = None,
+        planned: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> "Experiment":
+        """Reads the corpus, parts it, and builds every component once, so that faults show early.
+
+        Args:
+            config: The composed configuration, resolved and checked.
+            num_trained: Number of trained folds to apply to the whole corpus instead of parting it.
+            stored: Folds that a run was trained with, and the fingerprint of their corpus: taken
+                instead of those that the split gives.
+            planned: Configurations of a study's members that encoders come from, and that have
+                not run yet.
+
+        Returns:
+            The experiment.
+
+        Raises:
+            UserError: Rows, folds or options cannot be used.
+        """
+        preparation: TextPreparation = build(config["text"], "text")
+        corpus = prepare_text(build(config["corpus"], "corpus"), preparation)
+        trained = trained_encoders(config, planned)
+        prototypes = build_encoders(
+            config["encoder"], {name: one.prototype for name, one in trained.items()}
+        )
+        manifest = with_transcripts(usable(corpus, prototypes, config["data"]["missing"]))
+        task: Task = build(config["task"], "task")
+        fingerprint, remarks = corpus.fingerprint(), []
+        if num_trained is not None:
+            folds = [Fold(index, {}) for index in range(num_trained)]
+        elif stored is not None and (known := mentioned(manifest, stored[0])):
+            folds = [*stored[0]]
+            if fingerprint != stored[1]:
+                remarks.append(
+                    "this is not the corpus that the run was trained with: "
+                    f"{known} of {len(manifest)} rows belong to its folds, the others are left out"
+                )
+        else:
+            folds = build(config["split"], "split", manifest=manifest)
+        scores = {
+            name: build_score(deferred(section), task.kinds)
+            for name, section in config["scores"].items()
+        }
+        for one in trained.values():
+            dependent = bool(config["split"].get("speaker_dependent"))
+            one.check(manifest, fingerprint, folds, speaker_dependent=dependent)
+            remarks += one.remarks(manifest, fingerprint, task.classes or task.values)
+        experiment = cls(
+            config, manifest, folds, task, scores, prototypes, fingerprint, remarks, trained=trained
+        )
+        check(experiment, training=num_trained is None)
+        return experiment
+
+    def vary(self, options: Mapping[str, Any]) -> "Experiment":
+        """Returns the experiment with other options of what is trained.
+
+        Args:
+            options: Dotted key, such as `optimizer.lr`, to value.
+
+        Returns:
+            The experiment; corpus, folds and stored features are shared.
+
+        Raises:
+            ConfigError: A key does not exist, or is none of what is trained.
+        """
+        return replace(self, config=varied(self.config, options))
+
+    @property
+    def seed(self) -> int:
+        """Seed of the random numbers."""
+        return int(self.config["seed"])
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Which part each stage looks at when the training is done, and the name of its table."""
+        stages = self.config["stages"]
+        return [parts for stage, parts in LOOKED_AT.items() if stage in stages]
+
+    def model(self, encoders: Mapping[str, Encoder]) -> torch.nn.Module:
+        """Builds the model for the outputs of the encoders.
+
+        Args:
+            encoders: Modality to its encoder.
+
+        Returns:
+            The model.
+        """
+        sizes = {name: encoder.feature_size for name, encoder in encoders.items()}
+        model: torch.nn.Module = build(
+            self.config["model"], "model", feature_sizes=sizes, num_outputs=self.task.num_outputs
+        )
+        return model
+
+    @property
+    def frozen(self) -> dict[str, FrozenEncoder]:
+        """Modality to its encoder, where that is not trained and its output is stored."""
+        return {n: one for n, one in self.prototypes.items() if isinstance(one, FrozenEncoder)}
+
+    @property
+    def extractors(self) -> dict[str, Extractor]:
+        """Modality to what computes that of it which is stored."""
+        whole = {name: encoder.extractor for name, encoder in self.frozen.items()}
+        return {**whole, **self.prefixes.extractors}
+
+    def read_prefixes(self, precision: Any, *, training: bool) -> None:
+        """Decides which frozen beginnings of encoders are stored and read; `extract` computes them.
+
+        Args:
+            precision: Lightning's word for what is computed in.
+            training: Whether the run trains.
+        """
+        # Of a pushed run the weights are in its checkpoint alone, and the prototype has none.
+        readable = {
+            name: one
+            for name, one in self.prototypes.items()
+            if name not in self.trained
+            and getattr(getattr(one, "checkpoint", None), "has_weights", True)
+        }
+        self.prefixes = find_prefixes(readable, self.config, precision, training=training)
+
+    def extract(self, progress: Callable[[str, int, int], None]) -> None:
+        """Computes what frozen parts put out, once for all folds; kept from run to run.
+
+        Args:
+            progress: Called with the modality, how many utterances are done, and of how many.
+
+        Raises:
+            DataError: An utterance cannot be read or computed, or the store cannot be written.
+        """
+        for name in self.extractors:
+            if name in self.trained and self.trained[name].per_fold:
+                self.fold_features[name] = [
+                    self._extracted(name, self.survey(name, progress, fold), progress)
+                    for fold in self.folds
+                ]
+                continue
+            seen = self.survey(name, progress)
+            if name in self.prefixes.extractors and self._leaves_out(name, seen):
+                continue
+            self.features[name] = self._extracted(name, seen, progress)
+
+    def _extracted(
+        self, name: str, seen: Survey, progress: Callable[[str, int, int], None]
+    ) -> Mapping[str, np.ndarray]:
+        """Computes what is missing, and returns all; of frozen encoders normalised by speaker."""
+        fill(
+            seen,
+            num_workers=self.config["data"]["extract_workers"],
+            done=counting(seen, partial(progress, name)),
+        )
+        if name not in self.frozen:
+            return seen.features()
+        speakers = {one.utterance_id: one.speaker for one in self._used}
+        return self.frozen[name].normalise_speakers(seen.features(), speakers)
+
+    def stored(self, name: str, fold: Fold) -> Mapping[str, np.ndarray]:
+        """Returns the stored features of a modality that a fold uses.
+
+        Args:
+            name: The modality.
+            fold: The fold.
+        """
+        if name in self.fold_features:
+            return self.fold_features[name][fold.index]
+        return self.features[name]
+
+    def _leaves_out(self, name: str, seen: Survey) -> bool:
+        reason = lacks_room(seen) if self.config["data"]["reuse_prefix"] == "auto" else None
+        if reason is not None:
+            self.prefixes.drop(name, reason)
+        return reason is not None
+
+    def survey(
+        self,
+        name: str,
+        progress: Callable[[str, int, int], None],
+        fold: Fold | None = None,
+    ) -> Survey:
+        """Looks up which features of a frozen encoder, or frozen beginning, the store has.
+
+        Args:
+            name: The modality.
+            progress: Called with what is done, how many utterances were read, and of how many.
+            fold: The fold, where each has an encoder of its own.
+
+        Returns:
+            What is there and what is missing.
+
+        Raises:
+            DataError: An utterance cannot be read, or the store is damaged.
+        """
+        data, source = self.config["data"], self._source(self.prototypes[name], cache_mb=0)
+        folder = Path(self.config["paths"]["store"]).expanduser()
+        extractor, used, words = self.extractors[name], self._used, name
+        if fold is not None:
+            extractor, used = self.trained[name].extractor(fold.index), self._used_in([fold])
+            words = f"{name} of fold {fold.index + 1}/{len(self.folds)}"
+        return survey(
+            [(one.utterance_id, Reading(source, one)) for one in used],
+            extractor,
+            FeatureStore(folder, data["store_dtype"]),
+            num_threads=data["extract_workers"],
+            progress=partial(progress, f"reading for {words}"),
+        )
+
+    def module(self, fold: Fold, run_id: str = "") -> TrainingModule:
+        """Builds what is trained in a fold, from the same seed in every fold.
+
+        Args:
+            fold: The fold; features are standardised by its training part.
+            run_id: The run, for the prediction tables.
+
+        Returns:
+            The module.
+        """
+        torch.manual_seed(self.seed)
+        encoders = build_encoders(
+            self.config["encoder"],
+            {name: partial(self._from_run, name, fold) for name in self.trained},
+        )
+        for name in self.prefixes.extractors:
+            encoders[name].reads_prefix = True
+        if fold.assignment:
+            self._fit(encoders, fold)
+        return TrainingModule(
+            encoders,
+            self.model(encoders),
+            self.loss(fold),
+            task=self.task,
+            scores=self.scores,
+            optimizer=deferred(self.config["optimizer"]),
+            scheduler=deferred(self.config["scheduler"]),
+            balance=build(self.config["balance"], "balance"),
+            seed=self.seed,
+            fold=fold.index,
+            run_id=run_id,
+            speakers=self.manifest.frame.select("utterance_id", "speaker"),
+        )
+
+    def loss(self, fold: Fold) -> torch.nn.Module:
+        """Builds the loss for the classes of a fold's training part.
+
+        Args:
+            fold: The fold; without an assignment nothing is trained.
+
+        Returns:
+            The loss.
+
+        Raises:
+            ConfigError: It is one for other tasks.
+        """
+        names = self.task.classes or self.task.values
+        counts, num_targets = [0.0] * len(names), 0
+        if fold.assignment:
+            targets = self.task.targets(self.training_part(fold).frame)
+            counts, num_targets = self.task.class_counts(targets) or counts, len(targets)
+        loss: torch.nn.Module = build(
+            self.config["loss"],
+            "loss",
+            optional={"classes": names, "class_counts": counts, "num_targets": num_targets},
+        )
+        tasks = getattr(loss, "tasks", (self.task.name,))
+        if self.task.name not in tasks:
+            raise ConfigError(
+                f"the loss {type(loss).__name__} is for {' or '.join(tasks)}, the task is "
+                f"{self.task.name}",
+                remedy=f"leave the group loss out: it then is loss={self.task.name}",
+            )
+        return loss
+
+    def loader(self, fold: Fold, part: str, *, training: bool = False) -> DataLoader[Any] | None:
+        """Makes the loader of a part of a fold.
+
+        Args:
+            fold: The fold.
+            part: `train`, `val`, `test`, or `all` for the whole corpus.
+            training: Whether it is to be trained on: new batches each epoch, drawn as
+                `data.sampling` says.
+
+        Returns:
+            The loader, or None if the part is empty.
+        """
+        rows = self._rows(fold, part)
+        if rows is None:
+            return None
+        data, targets = self.config["data"], self.task.targets(rows.frame)
+        return make_loader(
+            UtteranceDataset(rows, self._readers(fold), targets),
+            shuffle=training,
+            chances=self.chances(targets) if training else None,
+            batch_s=self.batch_s or (USUAL_S if data["batch_s"] == "auto" else data["batch_s"]),
+            max_utterances=data["max_utterances"],
+            num_workers=self.num_workers,
+            timeout_s=data["timeout_s"],
+            pin_memory=torch.cuda.is_available(),
+            seed=self.seed,
+        )
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that read ahead for a loader."""
+        given = self.config["data"]["num_workers"]
+        if given != "auto":
+            return int(given)
+        return usual_workers(resolve_accelerator(self.config["trainer"]["accelerator"]))
+
+    def chances(self, targets: np.ndarray) -> np.ndarray | None:
+        """Returns how often each utterance is to be drawn in training, as `data.sampling` says.
+
+        Args:
+            targets: As the task reads them.
+
+        Returns:
+            Chances, or None for each once.
+
+        Raises:
+            ConfigError: The task has no classes to balance.
+        """
+        if self.config["data"]["sampling"] == "natural":
+            return None
+        width = targets.shape[1] if targets.ndim == 2 else len(self.task.classes)
+        if not self.task.classes or width != len(self.task.classes):
+            raise ConfigError(
+                f"data.sampling=balanced, but task {self.task.name} has no single class an "
+                "utterance",
+                remedy="use data.sampling=natural, and weights in the loss",
+            )
+        return balanced_chances(targets, len(self.task.classes))
+
+    def _from_run(self, name: str, fold: Fold) -> Encoder:
+        """An encoder that comes from a run, as a fold begins with it."""
+        trained, frozen = self.trained[name], self.frozen.get(name)
+        if frozen is None:
+            return trained.encoder(fold.index)
+        # What it computes is stored by now, so that the first fold's extractor does for all.
+        return trained.frozen(frozen.extractor)
+
+    def _fit(self, encoders: Mapping[str, Encoder], fold: Fold) -> None:
+        """Standardises frozen features by the training rows."""
+        ids = self.training_part(fold).frame["utterance_id"].to_list()
+        for name, encoder in encoders.items():
+            if isinstance(encoder, FrozenEncoder):
+                encoder.fit_clips(self.stored(name, fold), ids)
+
+    @cached_property
+    def _used(self) -> list[Utterance]:
+        return self._used_in(self.folds)
+
+    def _used_in(self, folds: Sequence[Fold]) -> list[Utterance]:
+        """Those that belong to a part of some fold; no file of the others is read."""
+        frame = self.manifest.frame
+        wanted = frame.select(pl.any_horizontal(fold.used(frame) for fold in folds))
+        used = self.manifest.take(frame.filter(wanted.to_series()))
+        return [used.utterance(row) for row in range(len(used))]
+
+    def _rows(self, fold: Fold, part: str) -> Manifest | None:
+        if part == "train":
+            return self.training_part(fold)
+        if part == "all":
+            return self.manifest.take(self.manifest.frame.sort("utterance_id"))
+        return fold.select(self.manifest, part)
+
+    def training_part(self, fold: Fold) -> Manifest:
+        """Returns the training rows that have a target and something to read, or a share of them.
+
+        Args:
+            fold: The fold.
+
+        Raises:
+            ManifestError: There is none.
+        """
+        frame = self.manifest.frame
+        learnt = frame.filter((fold.parts(frame) == "train") & self._readable & self.known)
+        if learnt.is_empty():
+            raise ManifestError(
+                f"no training row of fold {fold.index} has a target for task={self.task.name}",
+                expected="labels, votes or values, as the task reads them",
+                remedy="check corpus.columns and corpus.label_map, or choose another task",
+            )
+        share = float(self.config["data"]["train_share"])
+        return self.manifest.take(take_share(learnt, share).sort("utterance_id"))
+
+    @cached_property
+    def known(self) -> pl.Series:
+        """Which rows have a target, in the order of the manifest."""
+        return pl.Series(self.task.known(self.task.targets(self.manifest.frame)))
+
+    @cached_property
+    def _readable(self) -> pl.Series:
+        """Which rows have something that an encoder reads."""
+        sources = [HAS_SOURCE[encoder.source] for encoder in self.prototypes.values()]
+        return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()
+
+    def _readers(self, fold: Fold) -> dict[str, Reader]:
+        kept_mb = self.config["data"]["cache_mb"] / max(1, self.num_workers)
+        return {
+            name: Stored(self.stored(name, fold))
+            if name in self.extractors
+            else Chain(self._source(encoder, kept_mb), encoder.transform())
+            for name, encoder in self.prototypes.items()
+        }
+
+    def _source(self, encoder: Encoder, cache_mb: float) -> Callable[[Utterance], Any]:
+        channels = self.config["data"]["channels"]
+        return reader(encoder, self.manifest, channels=channels, cache_mb=cache_mb)

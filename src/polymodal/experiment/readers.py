@@ -1,0 +1,147 @@
+"""Which utterances have what an encoder reads, and how it is read."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from polymodal.config.instantiate import build
+from polymodal.data.audio import AudioReader
+from polymodal.data.signals import SignalReader
+from polymodal.data.text import read_text
+from polymodal.encoders.base import Encoder
+from polymodal.encoders.extractor import Extractor
+from polymodal.errors import ConfigError, ManifestError, nearest
+from polymodal.schemas.manifest import Manifest, Utterance
+
+POLICIES = ("absent", "drop", "refuse")
+HAS_SOURCE: Mapping[str, pl.Expr] = {
+    "audio": pl.col("audio").is_not_null(),
+    "text": pl.col("text").fill_null("").str.strip_chars() != "",
+    "signals": pl.col("signals").list.len().fill_null(0) > 0,
+}
+
+
+class Stored:
+    """Reads the features of an utterance that were computed before.
+
+    Args:
+        features: Id to `[time, feature]`, float32.
+    """
+
+    def __init__(self, features: Mapping[str, np.ndarray]) -> None:
+        self.features = features
+
+    def __call__(self, utterance: Utterance) -> np.ndarray | None:
+        """Returns the features, or None if the utterance lacks the modality."""
+        return self.features.get(utterance.utterance_id)
+
+
+class Reading:
+    """A read that waits: worker processes of the extraction get it pickled.
+
+    Args:
+        source: Utterance to raw value.
+        utterance: The utterance.
+    """
+
+    def __init__(self, source: Callable[[Utterance], Any], utterance: Utterance) -> None:
+        self.source, self.utterance = source, utterance
+
+    def __call__(self) -> Any:
+        """Reads the utterance."""
+        return self.source(self.utterance)
+
+
+def reader(
+    encoder: Encoder | Extractor,
+    manifest: Manifest,
+    *,
+    channels: Literal["mix", "first"],
+    cache_mb: float = 0,
+) -> Callable[[Utterance], Any]:
+    """Return what reads the waveform, text or signals of an utterance for an encoder.
+
+    Args:
+        encoder: The encoder, or what computes its features.
+        manifest: The corpus.
+        channels: What to do with several channels of audio: `data.channels`.
+        cache_mb: Megabytes of decoded audio to keep in memory.
+
+    Returns:
+        Utterance to raw value; None where the utterance has none.
+    """
+    if encoder.source == "audio":
+        return AudioReader(
+            manifest.root,
+            sampling_rate_hz=encoder.sampling_rate_hz,
+            channels=channels,
+            cache_mb=cache_mb,
+        )
+    if encoder.source == "signals":
+        return SignalReader(manifest.signals_folder)
+    return read_text
+
+
+def build_encoders(
+    sections: Mapping[str, Any], trained: Mapping[str, Callable[[], Encoder]] | None = None
+) -> dict[str, Encoder]:
+    """Builds encoders with fresh parameters, but for those that come from runs.
+
+    Args:
+        sections: Modality to its options.
+        trained: Modality to what returns its encoder with the weights of a run.
+
+    Returns:
+        Modality to its encoder.
+
+    Raises:
+        ConfigError: There is none, or one refuses its options.
+    """
+    if not sections:
+        raise ConfigError("encoder names no modality", remedy="choose one, such as logmel")
+    given = trained or {}
+    return {
+        name: given[name]() if name in given else build(section, f"encoder.{name}")
+        for name, section in sections.items()
+    }
+
+
+def usable(manifest: Manifest, encoders: Mapping[str, Encoder], policy: str) -> Manifest:
+    """Drops or refuses utterances that lack a modality, as `data.missing` says.
+
+    Args:
+        manifest: The corpus.
+        encoders: Modality to its encoder.
+        policy: `absent` keeps them, `drop` leaves them out, `refuse` allows none.
+
+    Returns:
+        The corpus, without what was dropped.
+
+    Raises:
+        ConfigError: The policy is unknown.
+        ManifestError: No utterance has a modality, or some lack one and none may.
+    """
+    if policy not in POLICIES:
+        raise ConfigError(f"data.missing={policy}", remedy=nearest(policy, POLICIES))
+    frame = manifest.frame
+    for name, encoder in encoders.items():
+        if not frame.select(HAS_SOURCE[encoder.source]).to_series().any():
+            raise ManifestError(
+                f"no utterance of the corpus has {encoder.source}, which encoder.{name} reads",
+                remedy="choose another encoder or corpus",
+            )
+    sources = sorted({encoder.source for encoder in encoders.values()})
+    whole = frame.select(pl.all_horizontal(HAS_SOURCE[one] for one in sources)).to_series()
+    lacking = frame.filter(~whole)
+    if policy == "absent" or lacking.is_empty():
+        return manifest
+    if policy == "refuse" or lacking.height == frame.height:
+        raise ManifestError(
+            f"{lacking.height} of {frame.height} utterances lack a modality, such as "
+            f"{lacking['utterance_id'][0]!r}",
+            expected=f"{', '.join(sources)} in every row (data.missing={policy})",
+            remedy="use data.missing=drop to leave them out, or absent to let the model cope",
+        )
+    return manifest.take(frame.filter(whole))

@@ -1,0 +1,187 @@
+"""Lightning's trainer for an experiment: built from its section, fitted and applied to parts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from polymodal.config.instantiate import build
+from polymodal.data.folds import Fold
+from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.evaluation.score import mode_of
+from polymodal.experiment.experiment import Experiment
+from polymodal.tracking.layout import Place
+from polymodal.training.checkpoints import VerifiedCheckpointIO
+from polymodal.training.devices import (
+    resolve_accelerator,
+    resolve_devices,
+    resolve_precision,
+    resolve_strategy,
+)
+from polymodal.training.module import TrainingModule
+from polymodal.training.profiler import NoProfiler
+
+
+def make_trainer(
+    experiment: Experiment, *, callbacks: Sequence[pl.Callback], logger: Any
+) -> pl.Trainer:
+    """Builds Lightning's trainer from its section, with our record, checkpoints and samplers.
+
+    Args:
+        experiment: The experiment.
+        callbacks: The callbacks of the fold.
+        logger: The logger of the fold, or False.
+
+    Returns:
+        The trainer.
+
+    Raises:
+        ConfigError: Lightning refuses an option, or the strategy no longer exists.
+    """
+    return trainer_of(
+        experiment.config["trainer"],
+        precision_of(experiment),
+        several=len(experiment.prototypes) > 1,
+        callbacks=callbacks,
+        logger=logger,
+    )
+
+
+def trainer_of(
+    section: Mapping[str, Any],
+    precision: Any,
+    *,
+    several: bool,
+    callbacks: Sequence[pl.Callback],
+    logger: Any,
+) -> pl.Trainer:
+    """Builds Lightning's trainer from a section.
+
+    Args:
+        section: Its options.
+        precision: Lightning's word.
+        several: Whether there are several modalities, any of which a batch may lack.
+        callbacks: The callbacks.
+        logger: The logger, or False.
+
+    Returns:
+        The trainer.
+
+    Raises:
+        ConfigError: Lightning refuses an option, or the strategy no longer exists.
+    """
+    options = {**section, "precision": precision}
+    accelerator = resolve_accelerator(options["accelerator"])
+    options["devices"] = resolve_devices(accelerator, options["devices"])
+    strategy = resolve_strategy(
+        options.pop("strategy"),
+        accelerator,
+        find_unused=several,
+        devices=options["devices"],
+        num_nodes=int(options.get("num_nodes", 1)),
+    )
+    trainer: pl.Trainer = build(
+        {
+            "use_distributed_sampler": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            **options,
+            "profiler": options.get("profiler") or NoProfiler(),
+            "accelerator": accelerator,
+        },
+        "trainer",
+        strategy=strategy,
+        callbacks=[*callbacks],
+        logger=logger,
+        plugins=[VerifiedCheckpointIO()],
+    )
+    return trainer
+
+
+def precision_of(experiment: Experiment) -> Any:
+    """Returns the precision that an experiment is trained in.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        Lightning's word.
+    """
+    options = experiment.config["trainer"]
+    small = all(
+        isinstance(one, FrozenEncoder) and one.frame_rate_hz is None
+        for one in experiment.prototypes.values()
+    )
+    accelerator = resolve_accelerator(options["accelerator"])
+    return resolve_precision(options.get("precision"), accelerator, small=small)
+
+
+def fit(
+    experiment: Experiment, fold: Fold, place: Place, module: TrainingModule, trainer: pl.Trainer
+) -> None:
+    """Trains a fold, or goes on where its training was stopped.
+
+    Args:
+        experiment: The experiment.
+        fold: The fold.
+        place: Its folder.
+        module: What is trained.
+        trainer: The trainer.
+    """
+    training = experiment.loader(fold, "train", training=True)
+    validation = experiment.loader(fold, "val")
+    going_on = place.last if place.last.is_file() else None
+    trainer.fit(module, training, validation, ckpt_path=going_on)
+    if trainer.is_global_zero:
+        place.mark_fitted(trainer.current_epoch)
+    trainer.strategy.barrier("fitted")
+
+
+def apply(
+    trainer: pl.Trainer, module: TrainingModule, loader: DataLoader[Any] | None, part: str
+) -> None:
+    """Writes the prediction table of a part with the weights that the module has.
+
+    Args:
+        trainer: The trainer.
+        module: The trained module.
+        loader: The part, or None if it is empty.
+        part: Name of the part and of the file.
+    """
+    if loader is not None:
+        module.part = part
+        trainer.test(module, loader, verbose=False)
+
+
+def build_callbacks(experiment: Experiment, place: Place) -> list[pl.Callback]:
+    """Builds the callbacks of a fold; checkpoints go to its folder.
+
+    Args:
+        experiment: The experiment.
+        place: The folder.
+
+    Returns:
+        The callbacks.
+    """
+    sections = experiment.config["callbacks"] or {}
+    return [
+        build(
+            _with_mode(section, experiment),
+            f"callbacks.{name}",
+            optional={"dirpath": place.checkpoints} if _keeps_checkpoints(section) else None,
+        )
+        for name, section in sections.items()
+        if section
+    ]
+
+
+def _with_mode(section: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """The options with `mode: auto` as what the monitored score asks for."""
+    if section.get("mode") != "auto":
+        return dict(section)
+    return {**section, "mode": mode_of(str(section.get("monitor")), experiment.scores)}
+
+
+def _keeps_checkpoints(section: Mapping[str, Any]) -> bool:
+    return str(section["_target_"]).endswith("Checkpoint")

@@ -1,0 +1,176 @@
+"""The encoders of a pushed run: found in its folder, wherever that is moved to.
+
+encoders/<modality>/   configuration and tokenizer of an encoder whose weights are the run's own
+sources/<modality>/    a run that a frozen encoder was taken from: its weights of that encoder,
+                       what builds it, its record; no folds, as these name rows of a corpus
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from polymodal.config.compose import IN_FOLDER, Composed, load
+from polymodal.config.run_encoders import FROM_RUN
+from polymodal.experiment.encoder_sections import SECTION
+from polymodal.experiment.trained_encoders import (
+    TrainedEncoder,
+    check_same_weights,
+    trained_encoder,
+)
+from polymodal.export.portable_config import is_path, without_paths
+from polymodal.schemas.run_record import RunRecord
+from polymodal.security.files import sha256_of
+from polymodal.tracking.layout import WEIGHTS
+from polymodal.tracking.run_folder import ENCODERS, write_record
+from polymodal.training.checkpoints import read_checkpoint, write_weights
+
+SOURCES = "sources"
+
+
+@dataclass(frozen=True)
+class PushedEncoders:
+    """What of a run's encoders goes along with it.
+
+    Args:
+        run: Folder of the run.
+        sources: Modality to the frozen encoder that was taken from another run.
+        sections: Modality to class and options, of trained encoders that began with the weights
+            of another run: they need that run no more.
+    """
+
+    run: Path
+    sources: Mapping[str, TrainedEncoder]
+    sections: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, run: Path, record: RunRecord, composed: Composed) -> "PushedEncoders":
+        """Find the encoders of a run, and the runs that they come from.
+
+        Args:
+            run: Folder of the run.
+            record: Its record.
+            composed: Its configuration.
+
+        Raises:
+            UserError: A run that a frozen encoder comes from is gone, or has other weights by now.
+        """
+        runs = Path(str(composed.value("paths.runs") or "runs"))
+        options: Any = OmegaConf.to_container(composed.config["encoder"], resolve=True)
+        sources: dict[str, TrainedEncoder] = {}
+        sections: dict[str, Mapping[str, Any]] = {}
+        for name, section in options.items():
+            if not section.get(FROM_RUN):
+                continue
+            file = run / ENCODERS / name / SECTION
+            if section.get("mode", "frozen") == "frozen":
+                sources[name] = trained_encoder(name, section, runs)
+            elif file.is_file():
+                sections[name] = json.loads(file.read_text(encoding="utf-8"))
+            else:
+                sections[name] = trained_encoder(name, section, runs).section
+        check_same_weights(record, sources)
+        return cls(run, sources, sections)
+
+    def change(self, config: dict[str, Any], asked: list[str]) -> list[str]:
+        """Have a configuration name what lies in the pushed folder, in place.
+
+        Args:
+            config: The configuration that is pushed.
+            asked: Keys of paths that have to be given on loading.
+
+        Returns:
+            Those of them that still have to be given.
+        """
+        for name, section in self.sections.items():
+            asked = [one for one in asked if not one.startswith(f"encoder.{name}.")]
+            config["encoder"][name] = without_paths(dict(section), f"encoder.{name}", asked)
+        for name, source in self.sources.items():
+            changed = {FROM_RUN: f"{IN_FOLDER}{SOURCES}/{name}", "modality": source.modality}
+            config["encoder"][name] |= changed
+            asked = [one for one in asked if one != f"encoder.{name}.{FROM_RUN}"]
+        for name in {*config["encoder"]} - {*self.sources}:
+            if _point_to_description(config["encoder"][name], self.run, name):
+                asked = [one for one in asked if one != f"encoder.{name}.name"]
+        return asked
+
+    def write(
+        self, target: Path, published: Callable[[RunRecord], RunRecord]
+    ) -> dict[str, list[str]]:
+        """Write the encoders.
+
+        Args:
+            target: The pushed folder.
+            published: Returns what of a record may be published.
+
+        Returns:
+            Modality to the SHA-256 of its weights, of each fold of the run that it comes from.
+
+        Raises:
+            OSError: A file cannot be written.
+            CheckpointError: A checkpoint is damaged.
+        """
+        for description in sorted((self.run / ENCODERS).glob("*/")):
+            if description.name not in self.sources:
+                _copy_description(description, target / ENCODERS / description.name)
+        return {
+            name: _write_source(source, target / SOURCES / name, published)
+            for name, source in self.sources.items()
+        }
+
+
+def _point_to_description(section: dict[str, Any], run: Path, modality: str) -> bool:
+    """Have a pretrained encoder built from the description that goes along, where there is one."""
+    if "name" not in section or not (run / ENCODERS / modality / "config.json").is_file():
+        return False
+    section |= {"name": f"{IN_FOLDER}{ENCODERS}/{modality}", "revision": None}
+    return True
+
+
+def _write_source(
+    source: TrainedEncoder, target: Path, published: Callable[[RunRecord], RunRecord]
+) -> list[str]:
+    """Write of a run what one frozen encoder needs; returns the digests of its weights."""
+    assert source.run is not None, "a planned run cannot be pushed"
+    assert source.record is not None, "a run has a record"
+    target.mkdir(parents=True)
+    modality, digests = source.modality, []
+    prefix = f"encoders.{modality}."
+    for index, place in enumerate(source.places):
+        folder = target / "folds" / str(index) if source.per_fold else target
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = read_checkpoint(place.trained)
+        state = {k: one for k, one in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        write_weights({**checkpoint, "state_dict": state}, folder / WEIGHTS)
+        digests.append(sha256_of(folder / WEIGHTS))
+    section = dict(source.section)
+    if _point_to_description(section, source.run, modality):
+        _copy_description(source.run / ENCODERS / modality, target / ENCODERS / modality)
+    task = load(source.run / "config.yaml", "").resolved()["task"]
+    config = {
+        "encoder": {modality: without_paths(section, f"encoder.{modality}", [])},
+        "task": without_paths(task, "task", []),
+    }
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    (target / "config.yaml").write_text(text, encoding="utf-8")
+    write_record(target / "run.json", published(source.record))
+    return digests
+
+
+def _copy_description(folder: Path, target: Path) -> None:
+    """Copy the files of a description; values that are paths of this machine stay here."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(one for one in folder.iterdir() if one.is_file() and one.name != SECTION):
+        copied = shutil.copyfile(path, target / path.name)
+        if path.suffix != ".json":
+            continue
+        values = json.loads(path.read_text(encoding="utf-8"))
+        paths = [k for k, one in values.items() if is_path(one)] if isinstance(values, dict) else []
+        if paths:
+            kept = {key: one for key, one in values.items() if key not in paths}
+            copied.write_text(json.dumps(kept, ensure_ascii=False, indent=2), encoding="utf-8")

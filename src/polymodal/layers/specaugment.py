@@ -1,0 +1,77 @@
+"""Changes of the input in training.
+
+Legend: batch = utterances, time = frames, band = mel bands.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from polymodal.errors import ConfigError
+from polymodal.layers.masks import mask_to_lengths
+from polymodal.schemas.batch import Sequence
+
+
+class SpecAugment(nn.Module):
+    """Sets random bands and random stretches of time to zero, in training only.
+
+    Park et al. 2019 (arXiv 1904.08779), without time warping. It draws from torch's default
+    generator, so the run's seed fixes it.
+
+    Args:
+        num_frequency_masks: Number of stretches of bands.
+        max_bands: Greatest width of one of them.
+        num_time_masks: Number of stretches of time.
+        max_time_share: Greatest length of one of them, as a share of the utterance.
+
+    Raises:
+        ConfigError: A number is negative, or the share above 1.
+    """
+
+    def __init__(
+        self,
+        num_frequency_masks: int = 2,
+        max_bands: int = 8,
+        num_time_masks: int = 2,
+        max_time_share: float = 0.1,
+    ) -> None:
+        super().__init__()
+        counts = (num_frequency_masks, max_bands, num_time_masks)
+        if min(counts) < 0 or not 0 <= max_time_share <= 1:
+            raise ConfigError(
+                f"SpecAugment with counts {counts} and max_time_share {max_time_share}",
+                expected="counts of 0 or more and a share from 0 to 1",
+            )
+        self.num_frequency_masks, self.max_bands = num_frequency_masks, max_bands
+        self.num_time_masks, self.max_time_share = num_time_masks, max_time_share
+
+    def forward(self, sequence: Sequence) -> Sequence:
+        """Returns the sequence with stretches of zeros (itself outside training).
+
+        Args:
+            sequence: `[batch, time, band]` and its mask.
+
+        Returns:
+            The same shape and mask.
+        """
+        if not self.training:
+            return sequence
+        values, lengths = sequence.values, mask_to_lengths(sequence.valid_mask)
+        num_bands = lengths.new_full(lengths.shape, values.shape[2])
+        hidden = torch.zeros_like(values, dtype=torch.bool)
+        for _ in range(self.num_frequency_masks):
+            widths = num_bands.clamp(max=self.max_bands)
+            hidden |= _stretch(num_bands, widths, values.shape[2])[:, None, :]
+        for _ in range(self.num_time_masks):
+            widths = (lengths * self.max_time_share).long()
+            hidden |= _stretch(lengths, widths, values.shape[1])[:, :, None]
+        return Sequence(values.masked_fill(hidden, 0.0), sequence.valid_mask)
+
+
+def _stretch(totals: Tensor, max_widths: Tensor, size: int) -> Bool[Tensor, "batch size"]:
+    """Returns a random stretch of at most `max_widths` within the first `totals` places."""
+    chance = torch.rand(2, len(totals), device=totals.device)
+    widths: Float[Tensor, " batch"] = (chance[0] * (max_widths + 1)).floor()
+    starts = (chance[1] * (totals - widths + 1)).floor()
+    places = torch.arange(size, device=totals.device)[None]
+    return (places >= starts[:, None]) & (places < (starts + widths)[:, None])

@@ -1,0 +1,108 @@
+"""Composes a configuration even where some overrides cannot be used: all of those are said."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from polymodal.config.compose import CONFIGS, Composed, compose
+from polymodal.config.provenance import Origin
+from polymodal.diagnostics import Finding, from_error
+from polymodal.errors import ConfigError
+from polymodal.preflight.rules.yaml_pitfalls import unreadable
+from polymodal.upgrade.removed import removed_from
+
+
+def compose_all(
+    overrides: Sequence[str], *, config_name: str = "run", project: Path | None = None
+) -> tuple[Composed | None, list[Finding]]:
+    """Composes a configuration, leaving out overrides that cannot be used.
+
+    Args:
+        overrides: In Hydra's grammar.
+        config_name: Which root.
+        project: Folder that may have a `configs/`; the current one by default.
+
+    Returns:
+        The configuration, None where it cannot be composed at all; and what was wrong.
+    """
+    findings: list[Finding] = []
+    remaining = list(overrides)
+    while True:
+        try:
+            composed = compose(remaining, config_name=config_name, project=project)
+        except ConfigError as error:
+            place = _culprit(remaining, error, config_name, project)
+            if place is None:
+                return None, [*findings, *_in_files(error, project or Path.cwd())]
+            key = remaining[place].partition("=")[0].lstrip("+~")
+            origin = Origin(override=remaining.pop(place))
+            findings.append(from_error(error, "unusable override", key, origin))
+        else:
+            return composed, [_removed(one, composed) for one in findings]
+
+
+def _removed(finding: Finding, composed: Composed) -> Finding:
+    """The finding; of an option that a library has taken away with what to write instead."""
+    section, _, name = finding.key.rpartition(".")
+    target = str(composed.value(f"{section}._target_")) if section else ""
+    removed = removed_from(target, name)
+    if removed is None:
+        return finding
+    found = f"{finding.key} is unknown to {target}: {removed.since}"
+    return replace(finding, rule="removed option", found=found, remedy=removed.instead)
+
+
+def _culprit(
+    overrides: Sequence[str], error: ConfigError, config_name: str, project: Path | None
+) -> int | None:
+    """The override without which another error comes, or none; the last ones first."""
+    if _is_of_files(error) or not any(
+        _quoted(error)[-1:] and _quoted(error)[-1] in one for one in overrides
+    ):
+        return None
+    likely = sorted(range(len(overrides)), key=lambda one: (_named(overrides[one], error), one))
+    for place in reversed(likely):
+        others = [one for number, one in enumerate(overrides) if number != place]
+        try:
+            compose(others, config_name=config_name, project=project)
+        except ConfigError as other:
+            if other.found != error.found and not _is_of_files(other):
+                return place
+            continue
+        return place
+    return None
+
+
+def _named(override: str, error: ConfigError) -> bool:
+    key, _, value = override.partition("=")
+    return key.lstrip("+~") in error.found or bool(value and value in error.found)
+
+
+def _is_of_files(error: ConfigError) -> bool:
+    return error.found.startswith("a configuration file cannot be read")
+
+
+def _quoted(error: ConfigError) -> list[str]:
+    """What an error quotes."""
+    return re.findall(r"'([^']+)'", error.found)
+
+
+def _in_files(error: ConfigError, project: Path) -> list[Finding]:
+    """A fault of a file: all files of the project that cannot be read, or the line of a default."""
+    files = sorted((project / "configs").rglob("*.yaml"))
+    findings = list(unreadable(files)) if _is_of_files(error) else []
+    return findings or [from_error(error, "composition", "defaults", _line_of(error, files))]
+
+
+def _line_of(error: ConfigError, files: Sequence[Path]) -> Origin | None:
+    """The line of a defaults list that has all that an error of Hydra quotes."""
+    every = (*files, *sorted(CONFIGS.rglob("*.yaml")))
+    names = {file.relative_to(file.parents[1]).with_suffix("").as_posix() for file in every}
+    parts = [part for word in _quoted(error) if word not in names for part in word.split("/")]
+    for file in every:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if parts and all(part in line for part in parts):
+                return Origin(file, number)
+    return None

@@ -1,0 +1,207 @@
+"""One synthetic batch through the real model: does it learn, and is what is waited for logged?"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from polymodal.config.run_encoders import FROM_RUN
+from polymodal.diagnostics import Finding
+from polymodal.errors import MissingExtraError, UserError
+from polymodal.preflight.context import Context
+from polymodal.preflight.rules.data import num_batches
+from polymodal.security.targets import resolve_target
+
+SHOWN = 5
+LARGEST_MB = 400.0  # of a pretrained model that is built for a rehearsal
+NEEDED = (
+    *("seed", "encoder", "model", "task", "loss", "scores", "optimizer", "scheduler", "balance"),
+    *("trainer", "data"),
+)
+
+
+def rehearsal(context: Context) -> tuple[list[Finding], dict[str, Any]]:
+    """Trains and validates a few utterances of noise with the real parts, on the CPU.
+
+    Args:
+        context: The experiment, its parts built as far as possible.
+
+    Returns:
+        The findings, and what was measured; nothing where a part has a fault.
+    """
+    broken = [one for one in NEEDED if not context.is_sound(one)]
+    if broken or "task" not in context.built:
+        context.notes.append(f"nothing was rehearsed: {', '.join(broken or ['task'])} has a fault")
+        return [], {}
+    from polymodal.experiment.dummy_data import rehearse
+
+    config = {**context.config, "encoder": _encoders(context)}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            seen = rehearse(config, context.built["task"], context.built["scores"], Path(folder))
+    except MissingExtraError as error:
+        return [context.refused(error, _lacking(error, context), "missing package")], {}
+    except UserError as error:
+        return [context.refused(error, _section(error.found, context), "rehearsal")], {}
+    except Exception as error:  # whatever the parts raise
+        return [_failed(error, context)], {}
+    return list(_findings(seen, context)), _estimates(seen, context)
+
+
+def _encoders(context: Context) -> dict[str, Any]:
+    """The encoders to rehearse with: stand-ins for pretrained ones that are large or not here."""
+    sections = {}
+    for name, section in context.config["encoder"].items():
+        if section.get(FROM_RUN):
+            section = _of_run(name, context)
+        target = resolve_target(section["_target_"], f"encoder.{name}", context.projects)
+        pretrained = target.__module__.startswith("polymodal.encoders.huggingface.backbone")
+        if pretrained and (why := _too_large(str(section.get("name", "")))):
+            context.notes.append(
+                f"encoder.{name} ({section.get('name')}) was not rehearsed: {why}; random features "
+                "took its place"
+            )
+            section = {
+                "_target_": "polymodal.encoders.dummy.StandIn",
+                "source": getattr(target, "source", "audio"),
+            }
+            section["source"] = context.built.get("sources", {}).get(name) or _source(target)
+        sections[name] = section
+    return sections
+
+
+def _of_run(name: str, context: Context) -> Mapping[str, Any]:
+    """An encoder from a run: as it is trained on, or random features in place of stored ones."""
+    trained = context.built["trained"].get(name)
+    if trained is not None and not trained.asked.is_frozen:
+        section: Mapping[str, Any] = trained.section
+        return section
+    return {
+        "_target_": "polymodal.encoders.dummy.StandIn",
+        "source": context.built.get("sources", {}).get(name) or "audio",
+        "feature_size": context.built["widths"][name],
+    }
+
+
+def _source(target: Any) -> str:
+    return "text" if "text" in target.__module__ else "audio"
+
+
+def _too_large(name: str) -> str:
+    """Why a pretrained model is not built here; empty where it is."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return "its weights are not a folder here"
+    size_mb = sum(one.stat().st_size for one in folder.glob("*.safetensors")) / 1e6
+    return f"its weights are {size_mb:.0f} MB" if size_mb > LARGEST_MB else ""
+
+
+def _findings(seen: Any, context: Context) -> Iterator[Finding]:
+    if seen.loss != seen.loss or abs(seen.loss) == float("inf"):
+        yield Finding("loss", "loss", f"the loss of noise is {seen.loss}", "a finite number")
+    for section, names in _by_section(seen.unreached, context).items():
+        some = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+        yield Finding(
+            "no gradient",
+            section,
+            f"{len(names)} trainable parameters get no gradient: {some}",
+            "every trainable parameter is reached",
+            "take them out, use their output, or freeze them with requires_grad_(False)",
+            "warning",
+        )
+    if seen.infinite:
+        some = ", ".join(seen.infinite[:SHOWN])
+        yield Finding("gradient", "model", f"the gradient of {some} is no finite number")
+    yield from _unlogged(seen.logged, context)
+
+
+def _unlogged(logged: list[str], context: Context) -> Iterator[Finding]:
+    """Monitors of which nothing was logged, although nothing was wrong with their names."""
+    for name, section in (context.config.get("callbacks") or {}).items():
+        monitor = section.get("monitor") if isinstance(section, Mapping) else None
+        if isinstance(monitor, str) and monitor not in logged and "val/" in monitor:
+            key = f"callbacks.{name}.monitor"
+            shown = ", ".join(one for one in logged if one.startswith("val/"))
+            yield Finding("not logged", key, f"{key}={monitor} was not logged", f"one of {shown}")
+
+
+def _by_section(names: list[str], context: Context) -> dict[str, list[str]]:
+    """Parameters by the section that they belong to: `encoder.speech`, `model`, `loss`, ..."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        first, _, rest = name.partition(".")
+        section = f"encoder.{rest.partition('.')[0]}" if first == "encoders" else first
+        known = section.partition(".")[0] in context.config
+        found.setdefault(section if known else "model", []).append(name)
+    return found
+
+
+def _section(message: str, context: Context) -> str:
+    return next((one for one in NEEDED if message.startswith(one)), "model")
+
+
+def _lacking(error: MissingExtraError, context: Context) -> str:
+    """The encoder that a package is missing for."""
+    names = {name: str(one["_target_"]).lower() for name, one in context.config["encoder"].items()}
+    word = error.package.lower()
+    some = [f"encoder.{name}" for name, target in names.items() if word in target]
+    return some[0] if some else f"encoder.{next(iter(names))}"
+
+
+def _failed(error: Exception, context: Context) -> Finding:
+    """What failed, by the innermost part of ours or the user's that the traceback names."""
+    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    modules, frame = [], error.__traceback__
+    while frame is not None:
+        modules.append(str(frame.tb_frame.f_globals.get("__name__", "")))
+        frame = frame.tb_next
+    targets = {
+        str(section.get("_target_", "")).rpartition(".")[0]: key
+        for key, section in _targets(context.config)
+    }
+    key = next((targets[one] for one in reversed(modules) if one in targets), "model")
+    found = f"a batch of noise cannot be trained: {type(error).__name__}: {first}"
+    return Finding("rehearsal", key, found, remedy=f"mend what {key} names")
+
+
+def _targets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key, section in config.items():
+        if isinstance(section, Mapping) and "_target_" in section:
+            yield key, section
+        elif isinstance(section, Mapping):
+            for name, one in section.items():
+                if isinstance(one, Mapping) and "_target_" in one:
+                    yield f"{key}.{name}", one
+
+
+def _estimates(seen: Any, context: Context) -> dict[str, Any]:
+    """Memory and time of the training, from those of one step."""
+    from polymodal.experiment.dummy_data import BATCH_S
+
+    values: dict[str, Any] = {
+        "parameters": seen.num_parameters,
+        "trainable": seen.num_trainable,
+        "state_mb": round(seen.state_mb, 1),
+        "rehearsed_step_s": round(seen.step_s, 3),
+    }
+    budget = context.config["data"].get("batch_s")
+    if isinstance(budget, int | float):
+        values["activations_mb"] = round(seen.saved_mb * budget / BATCH_S, 1)
+        batches = num_batches(context)
+        if batches is not None:
+            larger = _larger(context, batches, seen.num_utterances)
+            values["batches_per_epoch"] = batches
+            values["epoch_on_this_cpu_s"] = round(seen.step_s * batches * max(1.0, larger), 1)
+    return values
+
+
+def _larger(context: Context, batches: int, num_utterances: int) -> float:
+    """How many times as large a batch of the corpus is as the rehearsed one."""
+    from polymodal.data.loaders import lengths_s
+    from polymodal.experiment.dummy_data import BATCH_S
+
+    manifest, fold = context.built["manifest"], context.built["folds"][0]
+    learnt = manifest.take(manifest.frame.filter(fold.parts(manifest.frame) == "train"))
+    if context.built.get("encoders"):
+        return float(lengths_s(learnt).sum()) / batches / BATCH_S
+    return len(learnt) / batches / max(1, num_utterances)  # one vector an utterance

@@ -1,0 +1,1 @@
+"""The rules by which configurations and experiments are judged; each exists once."""

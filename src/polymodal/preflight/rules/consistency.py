@@ -1,0 +1,349 @@
+"""Options that do not fit one another, although each alone would do."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeGuard
+
+from polymodal.config.grid import VARIABLE, grid, varied
+from polymodal.diagnostics import Finding, from_error
+from polymodal.errors import ConfigError, nearest
+from polymodal.preflight.context import Context, leaves
+from polymodal.preflight.rules.signatures import signature_findings
+
+# Width and number of heads, as libraries call them.
+HEADS = (
+    ("width", "num_heads"),
+    ("embed_dim", "num_heads"),
+    ("hidden_size", "num_attention_heads"),
+    ("hidden_size", "num_heads"),
+    ("d_model", "nhead"),
+    ("d_model", "num_heads"),
+)
+MOST_COMBINATIONS = 16
+Check = Callable[[Context], Iterator[Finding]]
+
+
+def cross_field(context: Context) -> Iterator[Finding]:
+    """Compares options with one another.
+
+    Args:
+        context: The experiment, its parts built as far as possible.
+
+    Yields:
+        A finding for each pair that does not fit.
+    """
+    for check in CHECKS:
+        yield from check(context)
+
+
+def monitors(context: Context) -> Iterator[Finding]:
+    """Monitors that name no score of the task, or whose direction is the wrong one."""
+    from polymodal.evaluation.score import mode_of, score_names
+
+    if "task" not in context.built or "scores" not in context.built:
+        return
+    task, scores = context.built["task"], context.built["scores"]
+    names = score_names(scores, task.values)
+    logged = ["train/loss", "val/loss", *(f"val/{name}" for name in names)]
+    for name, section in _callbacks(context):
+        key, monitor = f"callbacks.{name}.monitor", section.get("monitor")
+        if not isinstance(monitor, str):
+            continue
+        if monitor not in logged:
+            found = f"{key}={monitor} is no score of this task"
+            yield Finding("unknown monitor", key, found, remedy=nearest(monitor, logged))
+            continue
+        fitting, mode = mode_of(monitor, scores), section.get("mode", "auto")
+        if mode not in ("auto", fitting):
+            yield Finding(
+                "wrong mode",
+                f"callbacks.{name}.mode",
+                f"callbacks.{name}.mode={mode}, but {monitor} is better the other way round",
+                remedy=f"use callbacks.{name}.mode={fitting}, or auto",
+            )
+    chosen = (context.config.get("selection") or {}).get("score")
+    if isinstance(chosen, str) and chosen not in names and _has_grid(context):
+        found = f"selection.score={chosen} is no score of this task"
+        yield Finding("unknown score", "selection.score", found, remedy=nearest(chosen, names))
+    for above in ("above", "below"):
+        alert = (context.config.get("alert") or {}).get(above) or {}
+        known = [*logged, *(f"{part}/{one}" for part in ("test", "train") for one in names)]
+        for name in alert if isinstance(alert, Mapping) else ():
+            if name not in known:
+                key = f"alert.{above}.{name}"
+                found = f"{key}: no score of this task is called {name}"
+                yield Finding("unknown score", key, found, remedy=nearest(str(name), known))
+
+
+def never_validated(context: Context) -> Iterator[Finding]:
+    """Scores that a callback waits for and that are never computed."""
+    trainer = context.config.get("trainer")
+    if not isinstance(trainer, Mapping):
+        return
+    waiting = [
+        f"callbacks.{name}"
+        for name, section in _callbacks(context)
+        if str(section.get("monitor", "")).startswith("val/")
+    ]
+    epochs, every = trainer.get("max_epochs"), trainer.get("check_val_every_n_epoch", 1)
+    reasons = {
+        "limit_val_batches": trainer.get("limit_val_batches") == 0,
+        "check_val_every_n_epoch": _is_number(epochs) and _is_number(every) and 0 < epochs < every,
+    }
+    split = context.config.get("split") or {}
+    reasons_split = isinstance(split, Mapping) and split.get("val") == 0
+    for name, is_so in reasons.items():
+        if is_so and waiting:
+            key = f"trainer.{name}"
+            found = f"{key}={trainer[name]}: nothing is validated, but {waiting[0]} waits for it"
+            yield Finding("never validated", key, found, remedy="change it, or use callbacks=last")
+    if reasons_split and waiting:
+        found = f"split.val=0: there is no validation part, but {waiting[0]} waits for its score"
+        remedy = "set split.val above 0, or use callbacks=last"
+        yield Finding("never validated", "split.val", found, remedy=remedy)
+
+
+def patience(context: Context) -> Iterator[Finding]:
+    """Options of callbacks that the training is too short for."""
+    epochs = (context.config.get("trainer") or {}).get("max_epochs")
+    if not _is_number(epochs) or epochs < 1:
+        return
+    for name, section in _callbacks(context):
+        for option, words in (
+            ("patience", "never stops"),
+            ("every_n_epochs", "writes only at the end"),
+        ):
+            key, value = f"callbacks.{name}.{option}", section.get(option)
+            origin = context.origins.find(key)
+            length = context.origins.find("trainer.max_epochs")
+            chosen = any(one is not None and one.by_user for one in (origin, length))
+            if _is_number(value) and value >= epochs > 1 and chosen:
+                yield Finding(
+                    "no effect",
+                    key,
+                    f"{key}={value} {words}: the training has {epochs} epochs",
+                    remedy=f"make it less than {epochs}, or trainer.max_epochs more",
+                    severity="warning",
+                    origin=origin if origin is not None and origin.by_user else length,
+                )
+
+
+def training_length(context: Context) -> Iterator[Finding]:
+    """Trainings that end before they begin."""
+    trainer = context.config.get("trainer")
+    if not isinstance(trainer, Mapping) or "fit" not in (context.config.get("stages") or ()):
+        return
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer.get(name) == 0 and trainer.get(name) is not False:
+            key = f"trainer.{name}"
+            yield Finding("no training", key, f"{key}=0: nothing is trained", "more than 0")
+    if trainer.get("fast_dev_run"):
+        key = "trainer.fast_dev_run"
+        found = f"{key} keeps no checkpoint, and the trained model is read from one"
+        yield Finding("no checkpoint", key, found, remedy="use debug=fast")
+    epochs, least = trainer.get("max_epochs"), trainer.get("min_epochs")
+    if _is_number(epochs) and _is_number(least) and least > epochs > 0:
+        key = "trainer.min_epochs"
+        found = f"{key}={least} is more than trainer.max_epochs={epochs}"
+        yield Finding("no effect", key, found, severity="warning")
+
+
+def checkpoints(context: Context) -> Iterator[Finding]:
+    """Runs that would end without a checkpoint to test."""
+    trainer, stages = context.config.get("trainer"), context.config.get("stages")
+    if not isinstance(trainer, Mapping) or not isinstance(stages, list):
+        return
+    kept = [
+        name
+        for name, section in _callbacks(context)
+        if str(section.get("_target_", "")).endswith("Checkpoint")
+    ]
+    if "fit" in stages and not kept:
+        found = "no callback keeps a checkpoint, and the trained model is read from one"
+        remedy = "use callbacks=default, or callbacks=last for the last epoch"
+        yield Finding("no checkpoint", "callbacks", found, remedy=remedy)
+    if trainer.get("enable_checkpointing") is False and kept:
+        key = "trainer.enable_checkpointing"
+        found = f"{key}=False, but callbacks.{kept[0]} keeps checkpoints"
+        yield Finding("no checkpoint", key, found, remedy="leave it out")
+    if stages and "fit" not in stages and not context.config.get("resume"):
+        found = f"stages={stages}: nothing is trained, and there is no run to go on with"
+        remedy = "add fit, or use `polymodal test RUN`"
+        yield Finding("nothing trained", "stages", found, remedy=remedy)
+    for name, section in _callbacks(context):
+        key, filename = f"callbacks.{name}.filename", section.get("filename")
+        if name in kept and isinstance(filename, str) and filename not in ("best", "last"):
+            found = f"{key}={filename}: the run reads best.ckpt or last.ckpt"
+            yield Finding("no effect", key, found, remedy="write best", severity="warning")
+
+
+def heads(context: Context) -> Iterator[Finding]:
+    """Widths that cannot be parted into the heads."""
+    for key, section in _sections(context.config):
+        if key.partition(".")[0] in context.broken:  # it has said so itself
+            continue
+        for width, number in HEADS:
+            a, b = section.get(width), section.get(number)
+            if _is_number(a) and _is_number(b) and b > 0 and a % b:
+                origin = context.origins.find(f"{key}.{number}")
+                last = number if origin is not None and origin.by_user else width
+                yield Finding(
+                    "heads",
+                    f"{key}.{last}",
+                    f"{key}.{width}={a} cannot be parted into {b} heads ({key}.{number})",
+                    f"a multiple of {b}",
+                    f"such as {key}.{width}={max(1, round(a / b)) * b}",
+                )
+
+
+def lora(context: Context) -> Iterator[Finding]:
+    """Encoders that are frozen and adapted at once, or whose options need what is frozen."""
+    for name, section in (context.config.get("encoder") or {}).items():
+        if not isinstance(section, Mapping):
+            continue
+        key, frozen = f"encoder.{name}", section.get("freeze")
+        if section.get("lora") and (frozen == "all" or _is_number(frozen)):
+            found = f"{key}.freeze={frozen} together with {key}.lora"
+            expected = "one of them: lora freezes all weights by itself, and trains its adapters"
+            yield Finding("frozen and lora", f"{key}.freeze", found, expected, "leave out freeze")
+        if section.get("layer_decay") is not None and frozen == "all":
+            dotted = f"{key}.layer_decay"
+            found = f"{dotted} has no effect: {key}.freeze=all leaves nothing to learn there"
+            yield Finding("no effect", dotted, found, severity="warning")
+
+
+def devices(context: Context) -> Iterator[Finding]:
+    """Strategies that need other devices."""
+    trainer = context.config.get("trainer")
+    if not isinstance(trainer, Mapping):
+        return
+    strategy, number = trainer.get("strategy"), trainer.get("devices")
+    if strategy in (None, "auto") or not isinstance(strategy, str):
+        return
+    words = strategy.split("_")[0]
+    if words in ("fsdp", "deepspeed") and trainer.get("accelerator") == "cpu":
+        found = f"trainer.strategy={strategy} needs GPUs, and trainer.accelerator=cpu"
+        yield Finding("strategy", "trainer.strategy", found, remedy="use trainer.strategy=ddp")
+    origin = context.origins.find("trainer.strategy")
+    if words == "ddp" and number == 1 and origin is not None and origin.by_user:
+        found = f"trainer.strategy={strategy} has no effect with trainer.devices=1"
+        yield Finding(
+            "no effect", "trainer.strategy", found, remedy="trainer.devices=-1", severity="warning"
+        )
+
+
+def sweep_space(context: Context) -> Iterator[Finding]:
+    """Options to choose between that do not exist, or whose values do not fit."""
+    options = (context.config.get("selection") or {}).get("grid")
+    if not options:
+        return
+    try:
+        combinations = grid(options)
+    except ConfigError as error:
+        yield from_error(error, "sweep space", "selection.grid")
+        return
+    known = [key for key, _ in leaves({one: context.config.get(one) for one in VARIABLE})]
+    unknown = [str(key) for key in options if key not in known]
+    for key in unknown:
+        found = f"selection.grid names {key!r}, which is no option of what is trained"
+        yield Finding("sweep space", f"selection.grid.{key}", found, remedy=nearest(key, known))
+    said = set()
+    for combination in combinations[:MOST_COMBINATIONS] if not unknown else ():
+        sections = {key.partition(".")[0] for key in combination}
+        changed = varied(context.config, combination)
+        for one in signature_findings({key: changed[key] for key in sections}, context.projects):
+            if one.found not in said and one.key in combination:
+                said.add(one.found)
+                key = f"selection.grid.{one.key}"
+                yield Finding("sweep space", key, f"selection.grid: {one.found}", one.expected)
+
+
+def inner_folds(context: Context) -> Iterator[Finding]:
+    """Options that need inner folds, and inner folds that nothing needs."""
+    split = str((context.config.get("split") or {}).get("_target_", ""))
+    selection = context.config.get("selection") or {}
+    wanted = bool(selection.get("grid") or selection.get("out_of_fold"))
+    nested = split.endswith(".nested")
+    if split.startswith("polymodal.data.splits.") and not split.endswith("from_file"):
+        if wanted and not nested:
+            key = "selection.grid" if selection.get("grid") else "selection.out_of_fold"
+            found = f"{key} is for inner folds, which this split does not have"
+            yield Finding("inner folds", key, found, remedy="use split=nested")
+        elif nested and not wanted:
+            yield Finding(
+                "inner folds",
+                "split",
+                "split=nested has inner folds, and nothing is chosen on them",
+                remedy="set selection.grid or selection.out_of_fold, or use split=k_folds",
+            )
+
+
+def idle(context: Context) -> Iterator[Finding]:
+    """Options that the user has set and that another option makes useless."""
+    sources = set(context.built.get("sources", {}).values())
+    for key, is_idle, why in _idle(context, sources):
+        if is_idle and _written_by_user(context, key):
+            yield Finding("no effect", key, f"{key} has no effect: {why}", severity="warning")
+
+
+def _written_by_user(context: Context, key: str) -> bool:
+    entry = context.origins.entry(key)
+    return key in context.origins.overrides or (entry is not None and entry.origin.by_user)
+
+
+def _idle(context: Context, sources: set[Any]) -> Iterator[tuple[str, bool, str]]:
+    """Option, whether it is useless, and why."""
+    data = context.config.get("data") or {}
+    selection = context.config.get("selection") or {}
+    encoders = context.config.get("encoder") or {}
+    unread = bool(sources) and "audio" not in sources
+    for name in ("cache_mb", "channels"):
+        yield f"data.{name}", unread, "no encoder reads audio"
+    workers = data.get("num_workers")
+    none = workers == 0 or (workers == "auto" and _usual_workers(context) == 0)
+    yield "data.timeout_s", none, f"data.num_workers={workers} starts no workers here"
+    chosen = bool(selection.get("grid") or selection.get("out_of_fold"))
+    yield "selection.score", not chosen, "nothing is chosen: there is no selection.grid"
+    yield "test_subsets", len(encoders) == 1, "there is one modality"
+    yield "part", True, "it is for `polymodal test` and `polymodal predict`"
+
+
+def _usual_workers(context: Context) -> int:
+    from polymodal.data.loaders import usual_workers
+
+    return usual_workers(str((context.config.get("trainer") or {}).get("accelerator")))
+
+
+def _callbacks(context: Context) -> list[tuple[str, Mapping[str, Any]]]:
+    sections = context.config.get("callbacks") or {}
+    return [(str(n), one) for n, one in sections.items() if isinstance(one, Mapping)]
+
+
+def _sections(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(node, Mapping):
+        if key:
+            yield key, node
+        for name, value in node.items():
+            yield from _sections(value, f"{key}.{name}" if key else str(name))
+
+
+def _has_grid(context: Context) -> bool:
+    return bool((context.config.get("selection") or {}).get("grid"))
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+CHECKS: tuple[Check, ...] = (
+    monitors,
+    never_validated,
+    patience,
+    training_length,
+    checkpoints,
+    heads,
+    lora,
+    devices,
+    sweep_space,
+    inner_folds,
+    idle,
+)

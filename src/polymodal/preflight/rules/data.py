@@ -1,0 +1,331 @@
+"""The data of an experiment: its rows, labels, folds, leaks and files, before they are needed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from polymodal.diagnostics import Finding
+from polymodal.errors import UserError, nearest
+from polymodal.preflight.context import Context
+
+SAMPLED = 32  # utterances whose files are opened without --full
+COMPARED = 2000  # rows up to which transcripts are compared without --full
+STEPS = ("warmup_steps", "num_warmup_steps", "T_max", "total_steps", "step_size", "num_steps")
+
+
+def data(context: Context, *, full: bool = False) -> Iterator[Finding]:
+    """Reads the corpus, parts it, and looks at what would spoil the training.
+
+    Args:
+        context: The experiment; gets `manifest` and `folds`.
+        full: Whether every file is opened, not a sample.
+
+    Yields:
+        A finding for each fault. A corpus that is not here is a note, where the user has not said
+        that it should be.
+    """
+    if not context.is_sound("corpus", "text"):
+        context.notes.append("the data were not checked: the section corpus or text has a fault")
+        return
+    manifest, findings = _manifest(context, full=full)
+    yield from findings
+    if manifest is None:
+        return
+    context.built["manifest"] = manifest
+    yield from _sources(context)
+    yield from _labels(context)
+    yield from _folds(context)
+    yield from _rates(context)
+    yield from _budget(context)
+    yield from _schedule(context)
+    yield from _files(context, full=full)
+
+
+def _manifest(context: Context, *, full: bool) -> tuple[Any, list[Finding]]:
+    from polymodal.config.instantiate import build
+    from polymodal.corpora.transcripts import prepare_text
+    from polymodal.data.leakage import COLUMN, with_transcripts
+
+    try:
+        preparation = build(context.config["text"], "text")
+        corpus = prepare_text(build(context.config["corpus"], "corpus"), preparation)
+        context.built["fingerprint"] = corpus.fingerprint()
+        if full or len(corpus) <= COMPARED or COLUMN in str(context.config.get("split")):
+            return with_transcripts(corpus), []
+        context.notes.append("nearly equal transcripts were not looked for; --full does it")
+        return corpus, []
+    except UserError as error:
+        if _is_absent(context, error):
+            context.notes.append(f"the data were not checked: {error.found}; {error.remedy}")
+            return None, []
+        return None, [context.refused(error, "corpus", "data")]
+    except Exception as error:  # of a reader of the user's project
+        found = f"the corpus cannot be read: {type(error).__name__}: {error}"
+        return None, [Finding("data", "corpus", found)]
+
+
+def _is_absent(context: Context, error: UserError) -> bool:
+    """Whether a corpus is only not here, in a place that the user has not named."""
+    named = ("corpus.root", "paths.data", "corpus.file")
+    origins = [context.origins.find(key) for key in named]
+    by_user = any(one is not None and one.by_user for one in origins)
+    return error.found.startswith(("there is no folder", "there is no file")) and not by_user
+
+
+def _sources(context: Context) -> Iterator[Finding]:
+    """Encoders that find nothing to read, and rows that lack a modality and must not."""
+    from polymodal.encoders.dummy import StandIn
+    from polymodal.experiment.readers import usable
+
+    sources = context.built.get("sources") or {}
+    if not sources or not context.is_sound("data") or None in sources.values():
+        return
+    readers = {name: StandIn(source, feature_size=1) for name, source in sources.items()}
+    try:
+        manifest = usable(context.built["manifest"], readers, context.config["data"]["missing"])
+        context.built["manifest"] = manifest
+    except UserError as error:
+        yield context.refused(error, "encoder", "data")
+
+
+def _labels(context: Context) -> Iterator[Finding]:
+    """Labels that are no class, classes that no row has, and tasks without a target."""
+    task, frame = context.built.get("task"), context.built["manifest"].frame
+    if task is None:
+        return
+    names = task.classes or task.values
+    labels = frame["label"].drop_nulls().value_counts(sort=True)
+    if task.name != "regression":
+        for label, count in labels.iter_rows():
+            if label not in names:
+                yield Finding(
+                    "unknown label",
+                    "task.classes",
+                    f"{count} rows have the label {label!r}, which is no class",
+                    f"one of {list(names)}",
+                    f"{nearest(label, names)}; map it with corpus.label_map, leave it out with "
+                    "corpus.where, or declare it in task.classes",
+                )
+    try:
+        targets = task.targets(frame)
+    except UserError as error:
+        yield context.refused(error, "task", "data")
+        return
+    if not task.known(targets).any():
+        found = f"no row has a target for task={task.name}"
+        remedy = "check corpus.columns and corpus.label_map, or choose another task"
+        yield Finding("no target", "task", found, "labels, votes or values", remedy)
+        return
+    counts = task.class_counts(targets) if task.classes else []
+    for name, count in zip(task.classes, counts, strict=False):
+        if not count:
+            found = f"no row has the class {name!r}: it is declared, and cannot be learnt"
+            remedy = "take it out of task.classes, or check corpus.label_map"
+            yield Finding("empty class", "task.classes", found, remedy=remedy, severity="warning")
+
+
+def _folds(context: Context) -> Iterator[Finding]:
+    from polymodal.config.instantiate import build
+
+    if not context.is_sound("split"):
+        return
+    try:
+        folds = build(context.config["split"], "split", manifest=context.built["manifest"])
+    except UserError as error:
+        yield context.refused(error, "split", "data")
+        return
+    context.built["folds"] = folds
+    yield from _weights(context)
+    yield from _classes_by_fold(context)
+    yield from _validation(context)
+    _leaks(context)
+
+
+def _weights(context: Context) -> Iterator[Finding]:
+    """Weights from runs that have seen what the experiment is judged by, or are damaged."""
+    manifest, task = context.built["manifest"], context.built.get("task")
+    fingerprint = context.built["fingerprint"]
+    dependent = bool(context.config["split"].get("speaker_dependent"))
+    for name, trained in (context.built.get("trained") or {}).items():
+        try:
+            assert trained.digests  # reads every checkpoint
+            folds = context.built["folds"]
+            trained.check(manifest, fingerprint, folds, speaker_dependent=dependent)
+        except UserError as error:
+            yield context.refused(error, f"encoder.{name}", "weights")
+            continue
+        names = task.classes or task.values if task is not None else trained.classes
+        context.notes += trained.remarks(manifest, fingerprint, names)
+
+
+def _classes_by_fold(context: Context) -> Iterator[Finding]:
+    """Classes that a training part lacks; those that a test part lacks are a note."""
+    task, frame = context.built.get("task"), context.built["manifest"].frame
+    lacking: dict[str, set[str]] = {}
+    if task is None or not task.classes:
+        return
+    for fold in context.built["folds"]:
+        parts = fold.parts(frame)
+        for part in ("train", "val", "test"):
+            seen = set(frame.filter(parts == part)["label"].drop_nulls())
+            if seen:
+                lacking.setdefault(part, set()).update({*task.classes} - seen)
+    known = set(frame["label"].drop_nulls())
+    for part, classes in lacking.items():
+        some = sorted(classes & known)
+        if some and part == "train":
+            found = f"no training row of some fold has the class {', '.join(some)}"
+            remedy = "choose another split, other groups or another split.seed"
+            yield Finding("empty class", "split", found, remedy=remedy, severity="warning")
+        elif some:
+            names = ", ".join(some)
+            context.notes.append(f"no {part} row of some fold has the class {names}: recall 0")
+
+
+def _validation(context: Context) -> Iterator[Finding]:
+    """Folds without a validation row that has a target, where a callback waits for its score."""
+    task, frame = context.built.get("task"), context.built["manifest"].frame
+    sections = (context.config.get("callbacks") or {}).items()
+    waiting = [
+        name for name, one in sections if str((one or {}).get("monitor", "")).startswith("val/")
+    ]
+    if task is None or not waiting:
+        return
+    known = pl.Series(task.known(task.targets(frame)))
+    for fold in context.built["folds"]:
+        if not ((fold.parts(frame) == "val") & known).any():
+            yield Finding(
+                "never validated",
+                f"callbacks.{waiting[0]}.monitor",
+                f"callbacks.{waiting[0]} waits for a score of the validation part, but fold "
+                f"{fold.index} has no validation row with a target",
+                remedy="set split.val above 0, or use callbacks=last",
+            )
+            return
+
+
+def _leaks(context: Context) -> None:
+    """What test and training rows share, in words."""
+    from polymodal.data.leakage import leak_report
+
+    report = leak_report(context.built["manifest"], context.built["folds"])
+    for column, found in report.items():
+        if found["test_share"] > 0:
+            context.notes.append(
+                f"{found['test_share']:.0%} of the test rows share their {column} with the "
+                "training rows (in the worst fold)"
+            )
+
+
+def _rates(context: Context) -> Iterator[Finding]:
+    """Audio with fewer samples a second than its encoder wants: the upper band is empty."""
+    frame = context.built["manifest"].frame
+    rates = frame["sampling_rate_hz"].drop_nulls()
+    for name, encoder in context.built.get("encoders", {}).items():
+        if encoder.source != "audio" or rates.is_empty():
+            continue
+        low = rates.filter(rates < encoder.sampling_rate_hz)
+        if len(low):
+            key = f"encoder.{name}"
+            option = "sampling_rate_hz" in context.config["encoder"][name]
+            yield Finding(
+                "sampling rate",
+                f"{key}.sampling_rate_hz" if option else key,
+                f"{len(low)} of {frame.height} utterances have {low.min()} Hz, and {key} wants "
+                f"{encoder.sampling_rate_hz} Hz: what is above {low.min() // 2} Hz is empty",
+                remedy=f"set {key}.sampling_rate_hz={low.min()} where the encoder has that option",
+                severity="warning",
+            )
+
+
+def _budget(context: Context) -> Iterator[Finding]:
+    """A budget of a batch that the longest utterance does not fit into."""
+    from polymodal.data.loaders import lengths_s
+
+    budget = (context.config.get("data") or {}).get("batch_s")
+    longest = float(lengths_s(context.built["manifest"]).max())
+    context.built["longest_s"] = longest
+    if isinstance(budget, int | float) and budget <= 0:
+        found = f"data.batch_s={budget}: no utterance fits into a batch"
+        yield Finding("budget", "data.batch_s", found, "more than 0")
+    elif isinstance(budget, int | float) and budget < longest:
+        found = f"data.batch_s={budget}, but the longest utterance lasts {longest:.1f} s"
+        expected = "at least that; longer utterances are a batch of their own"
+        remedy = f"set data.batch_s={int(longest) + 1} or more"
+        yield Finding("budget", "data.batch_s", found, expected, remedy, "warning")
+
+
+def _schedule(context: Context) -> Iterator[Finding]:
+    """A schedule with more steps than the training."""
+    steps = num_steps(context)
+    section = context.config.get("scheduler")
+    if steps is None or not isinstance(section, Mapping):
+        return
+    for name in STEPS:
+        value = section.get(name)
+        if isinstance(value, int | float) and value > steps:
+            key = f"scheduler.{name}"
+            found = f"{key}={value}, but the training has about {steps} steps"
+            remedy = "make it less, or trainer.max_epochs more"
+            yield Finding("long schedule", key, found, f"at most {steps}", remedy, "warning")
+
+
+def num_steps(context: Context) -> int | None:
+    """Estimates how many steps the optimiser makes in a fold.
+
+    Args:
+        context: The experiment, with its corpus and folds.
+
+    Returns:
+        The number; None where something of it is not known.
+    """
+    batches, trainer = num_batches(context), context.config.get("trainer") or {}
+    epochs, each = trainer.get("max_epochs"), trainer.get("accumulate_grad_batches") or 1
+    if batches is None or not isinstance(epochs, int) or not isinstance(each, int) or epochs < 1:
+        return None
+    most = trainer.get("max_steps", -1)
+    steps = epochs * max(1, batches // each)
+    return min(steps, most) if isinstance(most, int) and most > 0 else steps
+
+
+def num_batches(context: Context) -> int | None:
+    """Counts the training batches of an epoch of the first fold.
+
+    Args:
+        context: The experiment, with its corpus and folds.
+
+    Returns:
+        The number; None where something of it is not known.
+    """
+    from polymodal.data.loaders import lengths_s
+    from polymodal.data.samplers import LengthBucketSampler
+
+    section, folds = context.config.get("data") or {}, context.built.get("folds")
+    budget, most = section.get("batch_s"), section.get("max_utterances")
+    if not folds or not isinstance(budget, int | float) or not isinstance(most, int) or budget <= 0:
+        return None
+    manifest = context.built["manifest"]
+    learnt = manifest.frame.filter(folds[0].parts(manifest.frame) == "train")
+    if learnt.is_empty() or most < 1:
+        return None
+    lengths = lengths_s(manifest.take(learnt)).tolist()
+    return len(LengthBucketSampler(lengths, budget=budget, max_utterances=most, shuffle=True))
+
+
+def _files(context: Context, *, full: bool) -> Iterator[Finding]:
+    """Opens files behind the manifest; of each rule the first example is shown."""
+    from polymodal.corpora.validation.inspection import inspect_manifest
+
+    manifest = context.built["manifest"]
+    step = 1 if full else max(1, len(manifest) // SAMPLED)
+    inspection = inspect_manifest(manifest.take(manifest.frame.gather_every(step)))
+    for rule, found in inspection.by_rule().items():
+        if found[0].severity == "fault":
+            first = f"{found[0].utterance_id}: {found[0].detail}"
+            remedy = "polymodal corpus check opens every file and lists them"
+            words = f"{rule} in {len(found)} of {inspection.num_utterances} utterances: {first}"
+            yield Finding(rule, "corpus", words, remedy=remedy)
+    if not full and step > 1:
+        seen = inspection.num_utterances
+        context.notes.append(f"{seen} of {len(manifest)} utterances were opened; --full opens all")

@@ -1,0 +1,375 @@
+"""Keys: those that nobody reads, that two files set, and those that are missing."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from polymodal.config.compose import CONFIGS
+from polymodal.config.files import Layer
+from polymodal.config.provenance import LOADER, Entry, Origin, Origins
+from polymodal.diagnostics import Finding
+from polymodal.errors import nearest
+
+# Sections that the program reads itself, option by option; the others feed what they name.
+HEADER = re.compile(r"\s*#\s*@package\b")
+SOME_HEADER = re.compile(r"\s*(#\s*@.*)?$")
+MIXED = "key of two files"
+READ_HERE = ("data", "paths", "selection", "alert")
+# Sections that name what is built, and those that hold several of them.
+BUILT = (
+    *("corpus", "text", "split", "model", "task", "loss", "optimizer", "scheduler"),
+    *("balance", "trainer", "voting"),
+)
+HOLDERS = ("encoder", "callbacks", "scores", "tracker")
+# Options of the program itself that take more than the kind of value that stands in our files.
+WORDS: Mapping[str, Sequence[str | bool]] = {
+    "data.batch_s": ("auto",),
+    "data.num_workers": ("auto",),
+    "data.sampling": ("natural", "balanced"),
+    "data.missing": ("absent", "drop", "refuse"),
+    "data.channels": ("mix", "first"),
+    "data.store_dtype": ("float32", "float16", "bfloat16"),
+    "data.reuse_prefix": ("auto", True, False),
+}
+NUMBERS = ("data.num_workers",)  # a word stands in our files, a number may
+
+
+def missing_values(reasons: Mapping[str, str]) -> Iterator[Finding]:
+    """Names every value that must be given, and every interpolation that leads nowhere.
+
+    Args:
+        reasons: As `as_far_as_known` gives them.
+
+    Yields:
+        A finding for each; those that only pass on the fault of another are left out.
+    """
+    said: set[str] = set()
+    for key, reason in reasons.items():
+        problem = reason.removeprefix(key)
+        if "has no value" in problem:
+            remedy = f"give it on the command line: {key}=…"
+            yield Finding("missing value", key, reason, remedy=remedy)
+        elif problem not in said:
+            said.add(problem)
+            yield Finding("broken interpolation", key, reason)
+
+
+def unread_keys(config: Mapping[str, Any], origins: Origins) -> Iterator[Finding]:
+    """Finds keys that nothing reads: beside the groups, or within the sections that we read.
+
+    Args:
+        config: The configuration.
+        origins: Where its values were written.
+
+    Yields:
+        A finding for each.
+    """
+    root = next(
+        (one.name for one in origins.layers if not one.package and one.parent == "<root>"), "run"
+    )
+    known = top_level_keys(root)
+    for key, value in config.items():
+        if key in known or (key in origins.interpolated and key not in ("experiment", "debug")):
+            continue
+        if key in ("experiment", "debug") and (not value or _is_late(key, origins)):
+            continue
+        yield _unread(key, known, origins)
+    for section in READ_HERE:
+        if isinstance(config.get(section), Mapping):
+            yield from _options(section, config[section], origins)
+
+
+def _is_late(group: str, origins: Origins) -> bool:
+    """Whether a file of a group has a package header that Hydra does not read."""
+    files = [one.file for one in origins.layers if one.name.startswith(f"{group}/")]
+    return any(file is not None and late_header(file) is not None for file in files)
+
+
+def _unread(key: str, known: Sequence[str], origins: Origins) -> Finding:
+    """A key beside the groups; of a file with a wrong package header if one puts it there."""
+    entry = next(
+        (one for one in origins.entries if one.key.split(".")[0].split("[")[0] == key), None
+    )
+    layer = origins.layers[entry.layer] if entry else None
+    if entry is not None and layer is not None and layer.file is not None:
+        group = layer.name.split("/")[0]
+        if group in ("experiment", "debug"):
+            if layer.package:
+                return Finding(
+                    "wrong package",
+                    key,
+                    f"{layer.name} lands below `{layer.package}`, where nobody reads it",
+                    "a first line `# @package _global_`",
+                    "write that line at the top of the file",
+                    origin=Origin(layer.file, 1),
+                )
+        elif layer.name != group and layer.package != group:
+            return Finding(
+                "wrong package",
+                key,
+                f"{layer.name} lands in `{layer.package or '_global_'}`, where nobody reads it",
+                f"the options of the group {group} below `{group}`",
+                "take out its line `# @package …`",
+                origin=Origin(layer.file, _header_line(layer.file)),
+            )
+    return Finding("unread key", key, f"nothing reads the key {key!r}", remedy=nearest(key, known))
+
+
+def unread_headers(origins: Origins) -> Iterator[Finding]:
+    """Finds lines `# @package …` that Hydra does not read, as another comment stands before them.
+
+    Args:
+        origins: Where the values of the configuration were written.
+
+    Yields:
+        One finding a file.
+    """
+    for layer in origins.layers:
+        line = None if layer.file is None else late_header(layer.file)
+        if line is not None:
+            yield Finding(
+                "wrong package",
+                layer.package or layer.name,
+                f"{layer.name}: Hydra does not read its line `# @package …`",
+                "it before any other comment",
+                "move it to the top of the file",
+                origin=Origin(layer.file, line),
+            )
+
+
+def late_header(file: Path) -> int | None:
+    """Returns the line of a `# @package …` that stands below another comment.
+
+    Args:
+        file: A file of configuration.
+
+    Returns:
+        The line; None where there is none, or Hydra reads it.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines()
+    place = next((n for n, line in enumerate(lines) if HEADER.match(line)), 0)
+    return None if all(map(SOME_HEADER.match, lines[:place])) else place + 1
+
+
+def _header_line(file: Path) -> int:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next((n for n, line in enumerate(lines, 1) if "@package" in line), 1)
+
+
+def _options(section: str, values: Mapping[str, Any], origins: Origins) -> Iterator[Finding]:
+    """Options of a section that the program reads itself, compared with our own files."""
+    usual = usual_values(section)
+    for name, value in values.items():
+        key = f"{section}.{name}"
+        if name not in usual:
+            if key not in origins.interpolated:
+                yield Finding(
+                    "unread key", key, f"nothing reads {key}", remedy=nearest(name, usual)
+                )
+        elif (expected := _misfit(key, value, usual[name])) is not None:
+            yield Finding(
+                "wrong type",
+                key,
+                f"{key}={value!r} has the wrong type",
+                expected,
+                nearest(value, map(str, WORDS[key]))
+                if key in WORDS and isinstance(value, str)
+                else "",
+            )
+
+
+def _misfit(key: str, value: Any, usual: Any) -> str | None:
+    """What was expected, where a value is of another kind than that of our own files."""
+    words = WORDS.get(key, ())
+    if value in words or value is None or usual is None or type(value).__name__ == "Unknown":
+        return None
+    if isinstance(usual, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(usual, int | float) or key in NUMBERS:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if number else " or ".join(["a number", *map(str, words)])
+    if isinstance(usual, str) and (words or not isinstance(value, str)):
+        return " or ".join(map(str, words)) or "text"
+    return None
+
+
+def sections_without_target(config: Mapping[str, Any], origins: Origins) -> Iterator[Finding]:
+    """Finds sections that do not say what they build.
+
+    Args:
+        config: The configuration.
+        origins: Where its values were written.
+
+    Yields:
+        A finding for each.
+    """
+    several = {one: config.get(one) or {} for one in HOLDERS}
+    held = {
+        f"{one}.{name}": value
+        for one, section in several.items()
+        for name, value in ({} if "_target_" in section else section).items()
+    }
+    built = {one: config[one] for one in BUILT if one in config}
+    for key, section in {**built, **held}.items():
+        if section is None and (key.startswith("callbacks.")):
+            continue
+        if isinstance(section, Mapping) and "_target_" in section:
+            continue
+        if type(section).__name__ == "Unknown":
+            continue
+        names = list(section) if isinstance(section, Mapping) else []
+        near = get_close_matches("_target_", [str(one) for one in names], n=1)
+        found = f"{key} does not say what it is: it has no `_target_`"
+        remedy = (
+            f"write _target_ instead of {near[0]}"
+            if near
+            else ("choose an option of the group, or give the dotted path of a class as _target_")
+        )
+        yield Finding("no target", f"{key}.{near[0]}" if near else key, found, remedy=remedy)
+
+
+def keys_of_two_files(origins: Origins) -> Iterator[Finding]:
+    """Finds options of one list (`encoder: [a, b]`) that set the same key, and so mix.
+
+    Args:
+        origins: Where the values of the configuration were written.
+
+    Yields:
+        One finding for each pair of files.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, layer in enumerate(origins.layers):
+        group = layer.name.split("/")[0]
+        if layer.parent in ("run", "study", "vote", "corpus") and layer.package == group:
+            groups.setdefault((layer.parent, group), []).append(number)
+    for (_, group), numbers in groups.items():
+        for first, second in combinations(numbers, 2):
+            yield from _shared(group, first, second, origins)
+
+
+def _shared(group: str, first: int, second: int, origins: Origins) -> Iterator[Finding]:
+    targets = {one.key: one for one in origins.entries if one.layer == first and _names_target(one)}
+    for one in origins.entries:
+        if one.layer == second and one.key in targets:
+            key = one.key.removesuffix("._target_")
+            names = f"{origins.layers[first].name} and {origins.layers[second].name}"
+            yield Finding(
+                MIXED,
+                key,
+                f"{names} both set {key}: the options of both are mixed",
+                remedy=f"choose one of them, or give one another name in its file of {group}/",
+                origin=one.origin,
+            )
+
+
+def _names_target(entry: Entry) -> bool:
+    return entry.kind == "value" and entry.key.endswith("._target_")
+
+
+def hidden_files(origins: Origins, project: Path) -> Iterator[Finding]:
+    """Finds files of the project that are never read, as ours of the same name comes first.
+
+    Args:
+        origins: Where the values of the configuration were written.
+        project: The folder with `configs/`.
+
+    Yields:
+        One finding a file that this configuration names.
+    """
+    for layer in origins.layers:
+        twin = project / "configs" / f"{layer.name}.yaml"
+        if layer.file is not None and layer.file != twin and twin.is_file():
+            if layer.file.resolve() == twin.resolve():
+                continue
+            yield Finding(
+                "hidden file",
+                layer.package or layer.name,
+                f"{layer.name}.yaml of the project is not read: polymodal has one of that name",
+                remedy="give it another name",
+                origin=Origin(twin),
+            )
+
+
+def lost_values(origins: Origins) -> Iterator[Finding]:
+    """Finds values of a file that the files it is based on overwrite, as its `_self_` comes first.
+
+    Args:
+        origins: Where the values of the configuration were written.
+
+    Yields:
+        One finding for each value of the user that has no effect.
+    """
+    places = {layer.name: number for number, layer in enumerate(origins.layers)}
+    final = {one.key: one for one in origins.entries if one.kind == "value"}
+    for one in origins.entries:
+        last = final.get(one.key, one)
+        if one.kind != "value" or one.text is None or last.layer <= one.layer:
+            continue
+        mine, its = origins.layers[one.layer], origins.layers[last.layer]
+        if _includes(mine.name, its, origins.layers, places) and one.text != last.text:
+            yield Finding(
+                "no effect",
+                one.key,
+                f"{one.key}={one.text} has no effect: {its.name}, which this file is based on, "
+                f"sets it to {last.text} afterwards",
+                remedy="put `_self_` at the end of the defaults list",
+                severity="warning",
+                origin=one.origin,
+            )
+
+
+def _includes(name: str, layer: Layer, layers: Sequence[Layer], places: Mapping[str, int]) -> bool:
+    """Whether a file names another one in its defaults list, itself or through others."""
+    parent = layer.parent
+    for _ in layers:
+        if parent == name:
+            return layer.name != name and name.split("/")[0] in ("experiment", "debug")
+        if parent not in places:
+            return False
+        parent = layers[places[parent]].parent
+    return False
+
+
+@cache
+def top_level_keys(root: str) -> tuple[str, ...]:
+    """Returns the keys that a configuration has beside its groups, and the groups.
+
+    Args:
+        root: Name of the root: `run`, `vote`, `study` or `corpus`.
+
+    Returns:
+        Their names.
+    """
+    node = _read(CONFIGS / f"{root}.yaml")
+    groups = [
+        str(name) for one in node.pop("defaults", ()) if isinstance(one, dict) for name in one
+    ]
+    nothing = ("hydra", "experiment", "debug")
+    return tuple(sorted({*node, *(one for one in groups if one not in nothing)}))
+
+
+@cache
+def usual_values(section: str) -> Mapping[str, Any]:
+    """Returns the options that our own files have in a section, with a value of each.
+
+    Args:
+        section: Such as `data`.
+
+    Returns:
+        Option to value.
+    """
+    found: dict[str, Any] = dict(_read(CONFIGS / "run.yaml").get(section) or {})
+    for file in sorted((CONFIGS / section).glob("*.yaml")):
+        found |= {k: v for k, v in _read(file).items() if k != "defaults"}
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    values = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
+    return dict(values or {})

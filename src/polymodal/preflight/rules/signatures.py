@@ -1,0 +1,278 @@
+"""Binds every section of a configuration to the signature of what it names."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from polymodal.config.instantiate import INJECTED
+from polymodal.config.partial_resolve import UNKNOWN
+from polymodal.diagnostics import Finding, from_error
+from polymodal.errors import ConfigError, nearest
+from polymodal.security.targets import resolve_target
+from polymodal.upgrade.removed import removed_from
+
+# What Hydra itself reads in a section.
+SPECIAL = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
+
+TOP_LEVEL: Mapping[str, Any] = {
+    "seed": int,
+    "stages": list[Literal["fit", "train", "test", "predict"]],
+    "resume": str | None,
+    "selection": dict[str, Any],
+    "test_subsets": bool,
+    "part": Literal["train", "val", "test", "all"],
+}
+
+
+def check_signatures(config: Mapping[str, Any], projects: Sequence[str] = ()) -> None:
+    """Refuses keys, values and targets that cannot work, all at once.
+
+    Args:
+        config: The composed configuration, resolved.
+        projects: Packages of the user's project.
+
+    Raises:
+        ConfigError: With one line for every fault.
+    """
+    faults = [one.text() for one in signature_findings(config, projects)]
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def signature_findings(
+    config: Mapping[str, Any], projects: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """Binds every section to the signature of what it names.
+
+    Args:
+        config: The composed configuration, resolved.
+        projects: Packages of the user's project.
+
+    Yields:
+        A finding for each key, value and target that cannot work.
+    """
+    yield from _top_level(config)
+    for key, section in config.items():
+        yield from _section(section, str(key), INJECTED.get(str(key), frozenset()), projects)
+
+
+def takes_boolean(config: Mapping[str, Any], key: str, *, projects: Sequence[str] = ()) -> bool:
+    """Tells whether an option is meant to be true or false.
+
+    Args:
+        config: The composed configuration, resolved.
+        key: Its dotted key.
+        projects: Packages of the user's project.
+    """
+    hint = annotation(config, key, projects)
+    return hint is not Any and hint is not object and fits(True, hint)
+
+
+def annotation(config: Mapping[str, Any], key: str, projects: Sequence[str] = ()) -> Any:
+    """Returns the type that an option's constructor asks for.
+
+    Args:
+        config: The composed configuration, resolved.
+        key: Dotted key of the option.
+        projects: Packages of the user's project.
+
+    Returns:
+        The annotation; `Any` where there is none.
+    """
+    *path, name = key.split(".")
+    section: Any = config
+    for word in path:
+        section = section.get(word) if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or "_target_" not in section:
+        return TOP_LEVEL.get(key, Any)
+    try:
+        target = resolve_target(str(section["_target_"]), key, projects)
+    except ConfigError:
+        return Any
+    return _hints(target).get(name, Any)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Tells whether a value from YAML fits a type annotation, as far as that can be told.
+
+    Args:
+        value: Plain value.
+        hint: The annotation.
+
+    Returns:
+        False only where it surely does not fit.
+
+    Example:
+        >>> fits("abc", int | None), fits(3, float), fits(True, int), fits([1], list[str])
+        (False, True, False, False)
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any or value is UNKNOWN:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(fits(value, one) for one in arguments)
+    if origin is Literal:
+        return value in arguments
+    if isinstance(hint, type) and hint in (int, float, bool, str, type(None)):
+        return _plain(value, hint)
+    if isinstance(hint, type) and issubclass(hint, Path):
+        return isinstance(value, str)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(fits(one, arguments[1]) for one in value.values())
+    if isinstance(origin, type) and issubclass(origin, Collection) and origin is not tuple:
+        return isinstance(value, list) and all(fits(one, arguments[0]) for one in value)
+    if origin is tuple and isinstance(value, list) and Ellipsis not in arguments:
+        return len(value) == len(arguments) and all(map(fits, value, arguments))
+    if isinstance(hint, type) and isinstance(value, str | int | float | bool):
+        return hint is object
+    return True
+
+
+def _plain(value: Any, hint: type) -> bool:
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    if hint is float:
+        return isinstance(value, int | float)
+    return isinstance(value, hint)
+
+
+def _top_level(config: Mapping[str, Any]) -> Iterator[Finding]:
+    for key, hint in TOP_LEVEL.items():
+        if key in config and not fits(config[key], hint):
+            yield _wrong_type(key, config[key], hint)
+
+
+def _section(
+    section: Any, key: str, given: frozenset[str], projects: Sequence[str]
+) -> Iterator[Finding]:
+    if isinstance(section, list):
+        for place, value in enumerate(section):
+            yield from _section(value, f"{key}[{place}]", given, projects)
+    if not isinstance(section, Mapping):
+        return
+    if "_target_" in section:
+        try:
+            target = resolve_target(str(section["_target_"]), key, projects)
+        except ConfigError as error:
+            yield from_error(error, "target", f"{key}._target_")
+            return
+        yield from bound(section, key, target, given)
+    for name, value in section.items():
+        yield from _section(value, f"{key}.{name}", given, projects)
+
+
+def bound(
+    section: Mapping[str, Any],
+    key: str,
+    target: Callable[..., Any],
+    given: frozenset[str] = frozenset(),
+) -> Iterator[Finding]:
+    """Binds the options of one section to the signature of what it names.
+
+    Args:
+        section: The section, with its `_target_`.
+        key: Its dotted key.
+        target: What it names.
+        given: Options that the program gives itself.
+
+    Yields:
+        A finding for each option that is unknown, missing, or of another type.
+    """
+    parameters = _parameters(target)
+    hints = _hints(target)
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    options = {k: v for k, v in section.items() if k not in SPECIAL}
+    for name, value in options.items():
+        if name in given or (name not in parameters and not anything):
+            yield _unknown(name, key, section, sorted(set(parameters) - given))
+        elif name in hints and not isinstance(value, Mapping) and not fits(value, hints[name]):
+            yield _wrong_type(f"{key}.{name}", value, hints[name])
+    positional = len(section.get("_args_") or ())
+    for place, (name, parameter) in enumerate(parameters.items()):
+        required = parameter.default is parameter.empty and place >= positional
+        variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if required and not variadic and name not in options and name not in given:
+            expected = _words(hints.get(name, Any))
+            found = f"{key}.{name} is missing"
+            yield Finding("missing option", f"{key}.{name}", found, expected)
+
+
+def _unknown(name: str, key: str, section: Mapping[str, Any], known: Sequence[str]) -> Finding:
+    """An option that its target does not take: removed by its library, or never there."""
+    target, dotted = str(section["_target_"]), f"{key}.{name}"
+    found = f"{dotted} is unknown to {target}"
+    if (removed := removed_from(target, name)) is not None:
+        return Finding(
+            "removed option", dotted, f"{found}: {removed.since}", remedy=removed.instead
+        )
+    if name.startswith("_"):
+        known = sorted(SPECIAL)
+    return Finding("unknown option", dotted, found, remedy=nearest(name, known))
+
+
+def _wrong_type(key: str, value: Any, hint: Any) -> Finding:
+    found = f"{key}={value!r} has the wrong type"
+    remedy = ""
+    if isinstance(value, str) and (number := _number(value)) is not None and fits(number, hint):
+        remedy = f"it is text; write the number {number!r}"
+    return Finding("wrong type", key, found, _words(hint), remedy)
+
+
+def _number(text: str) -> float | int | None:
+    """The number that a text stands for, also with a decimal comma."""
+    for kind in (int, float):
+        try:
+            return kind(text.strip().replace(",", "."))
+        except ValueError:
+            continue
+    return None
+
+
+@cache
+def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(target).parameters)
+    except (TypeError, ValueError):  # some classes written in C have no signature
+        return {"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
+
+
+@cache
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(inspect.unwrap(function))
+    except Exception:  # a library's annotation may name what is not imported
+        return {}
+
+
+def _words(hint: Any) -> str:
+    return " or ".join(dict.fromkeys(_each_word(hint)))
+
+
+def _each_word(hint: Any) -> Iterator[str]:
+    """What an annotation allows, one by one, in the words of a YAML file."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        plain = [one for one in arguments if not _is_object(one)] or arguments
+        for one in plain:
+            yield from _each_word(one)
+    elif origin is Literal:
+        yield from map(str, arguments)
+    elif hint is type(None):
+        yield "null"
+    elif origin in (list, Sequence, Collection):
+        yield f"a list of {_words(arguments[0])}"
+    elif isinstance(hint, type) and not arguments:
+        yield hint.__name__
+    else:
+        yield str(hint).replace("typing.", "").replace("collections.abc.", "")
+
+
+def _is_object(hint: Any) -> bool:
+    """Whether it is a class of a library that no YAML can write, such as a tensor."""
+    plain = (int, float, bool, str, dict, list, type(None), Path)
+    return isinstance(hint, type) and not get_args(hint) and hint not in plain

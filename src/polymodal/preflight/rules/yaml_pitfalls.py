@@ -1,0 +1,128 @@
+"""What YAML makes of a file: words that become booleans, times that become numbers."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from polymodal.config.provenance import Entry, Origin, read_entries
+from polymodal.diagnostics import Finding, Severity
+
+CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)")
+BOOLEANS = frozenset({"yes", "no", "on", "off"})
+SEXAGESIMAL = re.compile(r"[-+]?[1-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+OCTAL = re.compile(r"[-+]?0[0-7_]+")
+QUOTED = "put it in quotation marks"
+
+
+def changed_values(
+    entries: Sequence[Entry], is_boolean: Callable[[str], bool]
+) -> Iterator[Finding]:
+    """Finds what YAML takes for something else than it looks like.
+
+    Args:
+        entries: What stands in the files.
+        is_boolean: Whether a dotted key takes a boolean, so that `no` is as good as `false`.
+
+    Yields:
+        A finding for each value or key that changes its meaning.
+    """
+    for one in entries:
+        if not one.plain or one.text is None:
+            continue
+        if one.tag == "bool" and one.text.lower() in BOOLEANS:
+            if one.kind != "value" or not is_boolean(one.key):
+                yield _boolean(one)
+        elif one.kind == "key" and one.tag != "str":
+            yield _finding(one, f"the key `{one.text}` is a {_kind(one)} to YAML", QUOTED)
+        elif one.tag in ("int", "float") and SEXAGESIMAL.fullmatch(one.text):
+            found = (
+                f"{one.key}={one.text} is {_sexagesimal(one.text):g} to YAML: a number in sixties"
+            )
+            yield _finding(one, found, f"{QUOTED}, or write the number")
+        elif one.tag == "int" and OCTAL.fullmatch(one.text):
+            found = f"{one.key}={one.text} is {int(one.text.replace('_', ''), 8)} to YAML: octal"
+            yield _finding(one, found, f"leave out the zeros, or {QUOTED}")
+
+
+def unreadable(files: Sequence[Path]) -> Iterator[Finding]:
+    """Finds files that YAML cannot read: conflicts of a merge, tabs, doubled keys, other encodings.
+
+    Args:
+        files: Files of configuration.
+
+    Yields:
+        One finding a file.
+    """
+    for file in files:
+        try:
+            entries = read_entries(file)
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            found = f"{file.name} is not UTF-8"
+            remedy = "save it as UTF-8"
+            yield Finding("unreadable file", "", found, "", remedy, origin=Origin(file, line))
+        except yaml.YAMLError as error:
+            yield _broken(file, error)
+        except OSError as error:
+            found = f"{file.name} cannot be read: {error.strerror}"
+            yield Finding("unreadable file", "", found, origin=Origin(file))
+        else:
+            yield from _doubled(entries)
+
+
+def _broken(file: Path, error: yaml.YAMLError) -> Finding:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if CONFLICT.match(line):
+            found = f"{file.name} holds a conflict of a merge: {line.strip()[:40]}"
+            remedy = "keep one of the two sides, and take out the marks"
+            return Finding("merge conflict", "", found, "", remedy, origin=Origin(file, number))
+    mark = getattr(error, "problem_mark", None)
+    place: int | None = None if mark is None else mark.line + 1
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    text = lines[place - 1] if place and place <= len(lines) else ""
+    remedy = "indent with spaces" if "\t" in text else "mend the line, or the one above it"
+    rule = "tab" if "\t" in text else "broken YAML"
+    return Finding(
+        rule, "", f"{file.name} is no YAML: {problem}", "", remedy, origin=Origin(file, place)
+    )
+
+
+def _doubled(entries: Sequence[Entry]) -> Iterator[Finding]:
+    """Keys that stand twice in one mapping of one file."""
+    seen: dict[str, Entry] = {}
+    for one in entries:
+        if one.kind != "key":
+            continue
+        if one.key in seen:
+            found = f"the key {one.key} stands twice, first in line {seen[one.key].origin.line}"
+            remedy = "take one of them out"
+            yield Finding("key twice", one.key, found, "", remedy, origin=one.origin)
+        seen[one.key] = one
+
+
+def _boolean(one: Entry) -> Finding:
+    meaning = "true" if (one.text or "").lower() in ("yes", "on") else "false"
+    what = "the key" if one.kind == "key" else f"{one.key}="
+    found = f"{what} `{one.text}` is {meaning} to YAML"
+    severity: Severity = "warning" if one.kind == "value" else "fatal"
+    return _finding(one, found, f"write {meaning}, or {QUOTED} if it is a word", severity)
+
+
+def _finding(one: Entry, found: str, remedy: str, severity: Severity = "fatal") -> Finding:
+    return Finding("changed by YAML", one.key, found, "", remedy, severity, one.origin)
+
+
+def _kind(one: Entry) -> str:
+    return {"int": "number", "float": "number", "bool": "boolean", "null": "null"}.get(
+        one.tag, one.tag
+    )
+
+
+def _sexagesimal(text: str) -> float:
+    total = 0.0
+    for part in text.replace("_", "").split(":"):
+        total = total * 60 + float(part)
+    return total

@@ -1,1 +1,0 @@
-"""Rewrites configurations and code of older releases for the installed ones."""

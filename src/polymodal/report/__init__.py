@@ -1,0 +1,1 @@
+"""Pages of runs, studies and corpora, their charts, and model cards."""

@@ -1,0 +1,289 @@
+"""Model card and data card of a run, with the fields that Hugging Face's cards have.
+
+They say what the record knows and no more: what nobody has told is named as not told.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from polymodal.report.encoder_origins import origin_rows
+from polymodal.report.format import NONE, interval, markdown, number, printable, value
+from polymodal.report.run_page import PARTS, RunPage
+from polymodal.report.sections import leak_rows
+
+# What the Hub calls our scores; the others keep their names.
+METRICS = {"uar": "recall", "accuracy": "accuracy", "macro_f1": "f1", "weighted_f1": "f1"}
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
+PIPELINES: Mapping[tuple[str, ...], str] = {
+    ("speech",): "audio-classification",
+    ("text",): "text-classification",
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """What the record of a run cannot know.
+
+    Args:
+        licence: As Hugging Face names it; empty where none was chosen.
+        language: Such as `ko`; empty where nobody told.
+        num_models: How many folds there are weights of.
+    """
+
+    licence: str = ""
+    language: str = ""
+    num_models: int = 1
+
+
+def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
+    """Returns the README of a model.
+
+    Args:
+        page: What is known of the run.
+        config: Its configuration, as it is published.
+        about: What the record cannot know.
+
+    Returns:
+        YAML between two lines of `---`, then Markdown.
+    """
+    record = page.record
+    parts = [
+        f"# {_text(record.experiment)}",
+        _summary(page, config, about),
+        "## Scores",
+        _scores(page),
+        "## Data and splits",
+        _data(page),
+        *_origins(page),
+        "## Limits",
+        _limits(page, about),
+        "## How to use it",
+        _use(about),
+        "## How it was made",
+        _made(page, config),
+    ]
+    return _front(_model_front(page, config, about)) + "\n\n".join(parts) + "\n"
+
+
+def data_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
+    """Returns the card of the data that a run was trained and tested with; none of them is in it.
+
+    Args:
+        page: What is known of the run.
+        config: Its configuration, as it is published.
+        about: What the record cannot know.
+
+    Returns:
+        YAML between two lines of `---`, then Markdown.
+    """
+    data, name = page.record.data, _corpus(page)
+    classes = [["class", "utterances"], *([str(k), f"{v:,}"] for k, v in _classes(page).items())]
+    front = {
+        "pretty_name": name,
+        **({"language": [about.language]} if about.language else {}),
+        "size_categories": [_size(int(data.get("rows") or 0))],
+        "task_categories": [PIPELINES.get(_modalities(config), "other")],
+        "tags": ["emotion-recognition", *_modalities(config)],
+    }
+    parts = [
+        f"# Data of {_text(name)}",
+        "None of these data lie in this folder, no id, transcript or recording. Whether they may "
+        "be had, and on what terms, is for those to say who publish them.",
+        "## What there is",
+        markdown(classes) if len(classes) > 1 else "Classes are not known.",
+        _facts(page, "rows", "speakers", "fingerprint", "resampled", "lacking"),
+        "## What was left out or changed",
+        _facts(page, "refused", "handled", "absent_classes"),
+        "## Splits and leaks",
+        _data(page),
+        *_origins(page),
+    ]
+    return _front(front) + "\n\n".join(parts) + "\n"
+
+
+def _model_front(page: RunPage, config: Mapping[str, Any], about: About) -> dict[str, Any]:
+    """The fields by which the Hub finds and shows a model."""
+    found: dict[str, Any] = {}
+    if about.licence:
+        found["license"] = about.licence
+    if about.language:
+        found["language"] = [about.language]
+    found |= {
+        "library_name": "polymodal",
+        "tags": ["polymodal", "emotion-recognition", *_modalities(config)],
+        "metrics": sorted({METRICS.get(_name(key), _name(key)) for key in _shown(page)}),
+    }
+    if pipeline := PIPELINES.get(_modalities(config)):
+        found["pipeline_tag"] = pipeline
+    results = [
+        {"type": METRICS.get(_name(key), _name(key)), "value": one["mean"], "name": _told(key, one)}
+        for key, one in _shown(page).items()
+    ]
+    if results:
+        task = {"type": pipeline or "other", "name": "emotion recognition"}
+        dataset = {"name": _corpus(page), "type": _corpus(page), "split": _part(page)}
+        result = {"task": task, "dataset": dataset, "metrics": results}
+        found["model-index"] = [{"name": page.record.experiment, "results": [result]}]
+    return found
+
+
+def _summary(page: RunPage, config: Mapping[str, Any], about: About) -> str:
+    classes = ", ".join(map(_text, _classes(page)))
+    kinds = " and ".join(_modalities(config)) or "no encoder"
+    several = (
+        f" It is {about.num_models} models, one a fold of the split; their probabilities are "
+        "averaged."
+        if about.num_models > 1
+        else ""
+    )
+    said = f"It tells apart {classes}." if classes else "It predicts values."
+    return f"A model of emotion recognition that takes {kinds}. {said}{several}"
+
+
+def _scores(page: RunPage) -> str:
+    shown = _shown(page)
+    if not shown:
+        return "**Nothing was scored**: no claim is made of how well it works."
+    rows = [["score", "mean [95 % interval]", "utterances"]]
+    rows += [[key, interval(one), f"{one['n']:,}"] for key, one in shown.items()]
+    drawn = "Intervals are drawn over speakers where four or more are known, else over utterances."
+    warned = "" if _part(page) == "test" else " **These rows chose the model: they flatter it.**"
+    return f"{markdown(rows)}\n{drawn}{warned}"
+
+
+def _data(page: RunPage) -> str:
+    data = page.record.data
+    told = [f"Corpus: {_text(_corpus(page))}, {value(data.get('rows'))} utterances"]
+    told[0] += f" of {value(data.get('speakers'))} speakers, {value(data.get('folds'))} folds."
+    if data.get("speaker_dependent"):
+        told.append("**Training and test share speakers**: scores of new speakers will be lower.")
+    if data.get("transductive"):
+        told.append(
+            f"**Transductive**: {value(data['transductive'])} saw the test rows unlabelled."
+        )
+    rows = leak_rows(data.get("leaks"))
+    if len(rows) > 1:
+        told.append("What training shares with test:\n\n" + markdown(rows))
+    elif data.get("leaks") is not None:
+        told.append("Training and test share no speaker, transcript or other column looked for.")
+    else:
+        told.append("Whether training and test share speakers or transcripts was not recorded.")
+    return "\n\n".join(told)
+
+
+def _origins(page: RunPage) -> list[str]:
+    """Which encoders other runs have trained, and on what."""
+    rows = origin_rows(page.record)
+    if len(rows) == 1:
+        return []
+    said = "These encoders were trained by runs of their own, on the corpora named here:"
+    return ["## Encoders from other runs", f"{said}\n\n{markdown(rows)}"]
+
+
+def _limits(page: RunPage, about: About) -> str:
+    num = (page.first.speakers() if page.first is not None else None) if page.tables else None
+    lines = [
+        "It was tested on the corpus named above alone; other speakers, languages, microphones and "
+        "occasions were not tried.",
+        "A label of emotion is a judgement by others of what was heard or read, not what somebody "
+        "felt. It is not fit for decisions about people.",
+        "One seed: another would score differently." if page.record.seed is not None else "",
+        "The language of the data was not told." if not about.language else "",
+        "No licence was chosen: ask before you use it." if not about.licence else "",
+        f"It was tested on {len({*num})} speakers." if num is not None else "",
+    ]
+    worst = min((one for one in _recalls(page)), key=lambda one: one[1], default=None)
+    if worst is not None:
+        lines.append(f"It recognises {_text(worst[0])} worst: recall {number(worst[1])}.")
+    if page.record.status != "finished":
+        lines.append(f"**The run is {page.record.status}**: it did not come to its end.")
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _use(about: About) -> str:
+    weights = "`folds/*/model.safetensors`" if about.num_models > 1 else "`model.safetensors`"
+    return (
+        "```sh\npip install polymodal\n"
+        "polymodal predict FOLDER corpus=table corpus.root=DATA corpus.file=new.csv --out out.csv\n"
+        f"```\n\nWeights are {weights}; `config.yaml` holds what prepares the input and builds the "
+        "model, `config.json` the names of the labels."
+    )
+
+
+def _made(page: RunPage, config: Mapping[str, Any]) -> str:
+    record = page.record
+    optimizer, trainer = config.get("optimizer") or {}, config.get("trainer") or {}
+    rows = [["", ""]]
+    rows += [
+        ["run", record.run_id],
+        ["parameters", value(record.notes.get("num_parameters"))],
+        ["epochs at most", value(trainer.get("max_epochs"))],
+        ["learning rate", value(optimizer.get("lr"))],
+        ["seed", value(record.seed)],
+        [
+            "code",
+            value(record.code.get("commit")) + (" (changed)" * bool(record.code.get("dirty"))),
+        ],
+        ["versions", ", ".join(f"{name} {one}" for name, one in record.versions.items())],
+    ]
+    return markdown(rows)
+
+
+def _recalls(page: RunPage) -> list[tuple[str, float]]:
+    from polymodal.evaluation.breakdown import by_class
+
+    found = by_class(page.first) if page.first is not None else []
+    return [(one.name, one.recall) for one in found if one.recall is not None]
+
+
+def _facts(page: RunPage, *names: str) -> str:
+    data = page.record.data
+    rows = [["", ""], *([one.replace("_", " "), value(data.get(one)) or NONE] for one in names)]
+    return markdown(rows)
+
+
+def _part(page: RunPage) -> str:
+    """The part that is told of: test, else validation."""
+    found = (part for part in PARTS if any(key.startswith(f"{part}/") for key in page.intervals))
+    return next(found, PARTS[0])
+
+
+def _shown(page: RunPage) -> dict[str, dict[str, float | int]]:
+    part = _part(page)
+    return {key: one for key, one in page.intervals.items() if key.startswith(f"{part}/")}
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def _told(key: str, one: Mapping[str, Any]) -> str:
+    return f"{key} [95 % interval {number(one['low'])}, {number(one['high'])}]"
+
+
+def _corpus(page: RunPage) -> str:
+    return page.record.experiment.partition("/")[0]
+
+
+def _classes(page: RunPage) -> dict[str, int]:
+    return dict(page.record.data.get("classes") or {})
+
+
+def _modalities(config: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(one) for one in config.get("encoder") or ())
+
+
+def _size(num: int) -> str:
+    return next((name for limit, name in SIZES if num < limit), "n>1M")
+
+
+def _text(words: object) -> str:
+    """Text that is no Markdown: a name may come from somebody else."""
+    return "".join(f"\\{one}" if one in r"\`*_[]<>#|" else one for one in printable(words))
+
+
+def _front(values: Mapping[str, Any]) -> str:
+    return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n\n"

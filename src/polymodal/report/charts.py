@@ -1,0 +1,513 @@
+"""Pictures as SVG for an HTML page, which decides light or dark.
+
+Kinds are told apart by shape and by filled or hollow, colours only repeat it, so that print and
+colour-blind readers lose nothing.
+"""
+
+import logging
+import re
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polymodal.report.format import MINUS, number, printable, shortened
+from polymodal.security.files import replacing
+from polymodal.tracking.run_folder import slug
+
+# Readable on white and on near-black; after Okabe and Ito, who made them for colour-blind readers.
+COLOURS = ("#0f7fc2", "#e08a00", "#129a72", "#cc6ba3", "#d1551b", "#8a6fd1")
+SHAPES = ("o", "D", "s", "^", "v", "P")
+# Stand-ins for what the reader's browser decides.
+STAND_INS = {"#010203": "currentColor", "#010204": "var(--faint)", "#010205": "var(--card)"}
+INK, FAINT, PAPER = STAND_INS
+Picture = tuple[Callable[[Any], None], str, tuple[float, float]]  # paint, title, inches
+_kept: ContextVar[list[Picture] | None] = ContextVar("kept", default=None)
+ROW_INCHES = 0.25
+WIDE, NARROW = 8.6, 6.4  # inches
+SETTINGS: Any = {  # matplotlib's own type lists every key, and it may be absent
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "font.size": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "savefig.transparent": True,
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval.
+
+    Args:
+        name: Whose it is.
+        mean: The value, finite.
+        low: Lower end; None where there is no interval.
+        high: Upper end; None where there is no interval.
+        kind: `member`, `vote` or another word; every kind has its own shape.
+    """
+
+    name: str
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    kind: str = "member"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A score on the training part and on another one.
+
+    Args:
+        name: Whose it is.
+        train: On the training part.
+        other: On the other part.
+        against: Name of the other part, such as `val`.
+    """
+
+    name: str
+    train: float
+    other: float
+    against: str = "val"
+
+
+def forest(estimates: Sequence[Estimate], label: str, *, chance: float | None = None) -> str:
+    """Draws a row an estimate: mean, interval, and both in figures.
+
+    Args:
+        estimates: From the top to the bottom; at least one.
+        label: What the axis counts.
+        chance: Where guessing would end, as a dotted line; None for no line.
+
+    Returns:
+        SVG.
+
+    Example:
+        >>> forest([Estimate("speech", 0.44, 0.4, 0.49)], "test/uar")[:4]
+        '<svg'
+    """
+    kinds = list(dict.fromkeys(("member", "vote", *(one.kind for one in estimates))))
+
+    def paint(axes: Any) -> None:
+        for place, one in enumerate(estimates):
+            colour, shape, paper = _look(kinds.index(one.kind))
+            axes.plot(*_line(one, place), color=colour, linewidth=2, solid_capstyle="butt")
+            axes.plot(one.mean, place, shape, color=colour, markerfacecolor=paper, markersize=7)
+            _figures(axes, place, _told(one))
+        _rows(axes, [one.name for one in estimates])
+        if chance is not None:
+            axes.axvline(chance, color=INK, linewidth=1, linestyle=":")
+        handles = [
+            handle(place, kind)
+            for place, kind in enumerate(kinds)
+            if any(one.kind == kind for one in estimates)
+        ]
+        if chance is not None:
+            handles.append(
+                handle(0, f"chance {number(chance)}", marker="", color=INK, linestyle=":")
+            )
+        legend(axes, handles)
+        axes.set_xlabel(label)
+
+    return drawn(paint, f"{label} with intervals", rows=len(estimates))
+
+
+def dumbbell(gaps: Sequence[Gap], label: str) -> str:
+    """Draws a row a member: its score where it learnt and where it did not, and their distance.
+
+    Args:
+        gaps: From the top to the bottom; at least one.
+        label: What the axis counts.
+
+    Returns:
+        SVG.
+    """
+
+    def paint(axes: Any) -> None:
+        for place, one in enumerate(gaps):
+            axes.plot([one.train, one.other], [place] * 2, color=COLOURS[0], linewidth=2.5)
+            axes.plot(one.train, place, "s", color=COLOURS[0], markerfacecolor=PAPER, markersize=7)
+            axes.plot(one.other, place, "o", color=COLOURS[0], markersize=7)
+            _figures(axes, place, number(one.train - one.other, signed=True))
+        _rows(axes, [one.name for one in gaps])
+        others = "/".join(dict.fromkeys(one.against for one in gaps))
+        hollow = handle(0, "train", marker="s", markerfacecolor=PAPER, linestyle="")
+        legend(axes, [hollow, handle(0, shortened([others])[others], linestyle="")])
+        axes.set_xlabel(label)
+
+    return drawn(paint, f"{label}: train and validation", rows=len(gaps))
+
+
+def curves(
+    lines: Mapping[str, Sequence[tuple[float, Estimate]]],
+    label: str,
+    limits: tuple[float, float],
+) -> str:
+    """Draws a line a member over the share of the training data it learnt from.
+
+    Args:
+        lines: Name to pairs of share (0 to 1) and estimate; at most as many as there are colours
+            can be told apart.
+        label: What the vertical axis counts.
+        limits: Lower and upper end of the vertical axis.
+
+    Returns:
+        SVG.
+    """
+    shares = sorted({share for points in lines.values() for share, _ in points})
+    names = shortened(lines)
+
+    def paint(axes: Any) -> None:
+        handles = []
+        for place, (name, points) in enumerate(lines.items()):
+            colour, shape, paper = _look(place)
+            aside = 1 + 0.012 * (place - (len(lines) - 1) / 2)  # or intervals would hide each other
+            across, means = [share * aside for share, _ in points], [one.mean for _, one in points]
+            for share, (_, one) in zip(across, points, strict=True):
+                axes.plot(*reversed(_line(one, share)), color=colour, linewidth=1.2, alpha=0.6)
+            looks = {"marker": shape, "markerfacecolor": paper, "markersize": 6}
+            axes.plot(across, means, color=colour, linewidth=1.6, **looks)
+            handles.append(handle(place, names[name]))
+        if shares[-1] / shares[0] > 5:  # else the small ones would stand in one place
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks(shares, [f"{100 * share:.3g} %" for share in shares])
+        axes.set(xlabel="share of the training data", ylabel=label, ylim=limits)
+        axes.margins(x=0.08)
+        short_ticks(axes.yaxis)
+        legend(axes, handles)
+
+    title = f"{label} by share of the training data: {', '.join(lines)}"
+    return drawn(paint, title, rows=12, width=NARROW)
+
+
+def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], label: str) -> str:
+    """Draws scores over the epochs: a faint line a fold, and a strong one for their mean.
+
+    Args:
+        lines: Name of a score to (fold to pairs of epoch and value), folds in any number.
+        label: What the vertical axis counts.
+
+    Returns:
+        SVG.
+    """
+
+    def paint(axes: Any) -> None:
+        handles = []
+        for place, (name, folds) in enumerate(lines.items()):
+            colour = COLOURS[place % len(COLOURS)]
+            means: dict[float, list[float]] = {}
+            for points in folds.values():
+                for epoch, value in points:
+                    means.setdefault(epoch, []).append(value)
+                if len(folds) > 1:
+                    axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.4)
+            # Folds that have stopped drop out of the mean: it ends where fewer than half are left.
+            kept = [one for one in sorted(means) if 2 * len(means[one]) >= len(folds)]
+            shape = SHAPES[place % len(SHAPES)] if len(kept) < 30 else ""
+            looks = {"marker": shape, "markersize": 4}
+            axes.plot(kept, [np.mean(means[one]) for one in kept], color=colour, **looks)
+            handles.append(handle(place, name, markerfacecolor=colour, marker=shape))
+        axes.set(xlabel="epoch", ylabel=label)
+        short_ticks(axes.yaxis)
+        legend(axes, handles)
+
+    return drawn(paint, f"{label} by epoch: {', '.join(lines)}", rows=10, width=NARROW)
+
+
+def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> str:
+    """Draws how often a model was right against how sure it was.
+
+    Args:
+        points: Confidence, accuracy and number of utterances of each bin.
+        name: Whose it is, for the title.
+
+    Returns:
+        SVG.
+    """
+    most = max(num for _, _, num in points)
+
+    def paint(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
+        for sure, right, num in points:
+            axes.plot([sure] * 2, [sure, right], color=COLOURS[1], linewidth=1.5)
+            axes.plot(sure, right, "o", color=COLOURS[0], markersize=4 + 8 * (num / most) ** 0.5)
+        axes.set(
+            xlim=(0, 1), ylim=(0, 1.02), xlabel="how sure it was", ylabel="how often it was right"
+        )
+        for axis in (axes.xaxis, axes.yaxis):
+            short_ticks(axis)
+        line = handle(0, "as sure as right", marker="", color=INK, linestyle=":")
+        dot = handle(0, "utterances; larger is more", linestyle="", markersize=7)
+        legend(axes, [dot, line])
+
+    title = f"accuracy by confidence {name}".strip()
+    return drawn(paint, title, rows=12, width=NARROW)
+
+
+def span(estimates: Sequence[Estimate]) -> tuple[float, float]:
+    """Returns limits of an axis that hold all intervals, with room at both ends.
+
+    Args:
+        estimates: At least one.
+
+    Example:
+        >>> [round(one, 2) for one in span([Estimate("speech", 0.5, 0.4, 0.6)])]
+        [0.39, 0.61]
+    """
+    ends = [end for one in estimates for end in _line(one, 0)[0]]
+    room = 0.05 * (max(ends) - min(ends)) or 0.05
+    return min(ends) - room, max(ends) + room
+
+
+def strip(points: Mapping[str, Sequence[float]], label: str) -> str:
+    """Draws a row a member: a dot a speaker, and a line at their mean.
+
+    Args:
+        points: Name to the score of each speaker, finite; at least one.
+        label: What the axis counts.
+
+    Returns:
+        SVG.
+    """
+
+    def paint(axes: Any) -> None:
+        every = [value for values in points.values() for value in values]
+        width = (max(every) - min(every)) / 70 or 1.0
+        for place, values in enumerate(points.values()):
+            heights = place + _spread(values, width)
+            axes.plot(values, heights, "o", color=COLOURS[0], markersize=4, alpha=0.85, mew=0)
+            mean = float(np.mean(values))
+            axes.plot([mean] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=1.8)
+        _rows(axes, [*points])
+        line = handle(0, "their mean", marker="", color=INK)
+        legend(axes, [handle(0, "a speaker", linestyle="", markersize=4), line])
+        axes.set_xlabel(label)
+
+    return drawn(paint, f"{label} of each speaker", rows=1.5 * len(points))
+
+
+def drawn(paint: Callable[[Any], None], title: str, *, rows: float, width: float = WIDE) -> str:
+    """Draws one picture.
+
+    Args:
+        paint: Draws into the axes.
+        title: What a screen reader says.
+        rows: How many rows it is high.
+        width: Inches.
+
+    Returns:
+        SVG without an address, a size of its own or an id that another picture could have.
+    """
+    text = _render(paint, title, (width, 0.95 + ROW_INCHES * rows), "svg")
+    if (told := _kept.get()) is not None:
+        told.append((paint, title, (width, 0.95 + ROW_INCHES * rows)))
+    return inline(text.decode(), title)
+
+
+@contextmanager
+def also_written(folder: Path) -> Generator[None]:
+    """Writes every picture that is drawn meanwhile as SVG and PDF, too, in the colours of print.
+
+    Args:
+        folder: Where to write; made where there is a picture. Names follow from their titles.
+
+    Yields:
+        Nothing; the files are written at the end.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    told: list[Picture] = []
+    token = _kept.set(told)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+    names: set[str] = set()
+    for paint, title, size in told:
+        name = slug(title)
+        while name in names:
+            name += "-"
+        names.add(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _print_colours():
+            for kind in ("svg", "pdf"):
+                with replacing(folder / f"{name}.{kind}") as beside:
+                    beside.write_bytes(_render(paint, title, size, kind))
+
+
+def _render(
+    paint: Callable[[Any], None], title: str, size: tuple[float, float], kind: str
+) -> bytes:
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    colours = dict(zip(STAND_INS, (INK, FAINT, PAPER), strict=True))
+    settings = {key: colours.get(one, one) for key, one in SETTINGS.items()}
+    undated = dict.fromkeys(("Creator", "Date", "Format") if kind == "svg" else ("CreationDate",))
+    with matplotlib.rc_context({**settings, "svg.hashsalt": title}), quiet():
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        paint(figure.subplots())
+        buffer = BytesIO()
+        figure.savefig(buffer, format=kind, metadata=undated)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _print_colours() -> Generator[None]:
+    """Black on white instead of stand-ins for what a browser decides."""
+    global INK, FAINT, PAPER
+    before = INK, FAINT, PAPER
+    INK, FAINT, PAPER = "#000000", "#d9dde1", "#ffffff"
+    try:
+        yield
+    finally:
+        INK, FAINT, PAPER = before
+
+
+def inline(text: str, title: str) -> str:
+    """Makes a picture part of a page: sized by it, in its colours, without ids of its own.
+
+    Args:
+        text: SVG as Matplotlib writes it.
+        title: What a screen reader says.
+
+    Returns:
+        SVG.
+    """
+    head, _, body = text[text.index("<svg") :].partition(">")
+    (size,) = re.findall(r'viewBox="([^"]*)"', head)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
+    body = re.sub(r'<g id="[\w.]+"', "<g", body)
+    for stand_in, colour in STAND_INS.items():
+        body = re.sub(rf"((?:fill|stroke): ){stand_in}\b", rf"\g<1>{colour}", body)
+    label = escape(printable(title))
+    return f'<svg viewBox="{size}" role="img" aria-label="{label}">{body.strip()}'
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keeps Matplotlib from warning of its own font, which lacks Korean: the browser's draws it."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*missing from font.*")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _look(place: int) -> tuple[str, str, str]:
+    """Colour, shape, and the colour inside: every other shape is hollow."""
+    colour = COLOURS[place % len(COLOURS)]
+    return colour, SHAPES[place % len(SHAPES)], PAPER if place % 2 else colour
+
+
+def handle(place: int, name: str, **looks: Any) -> Any:
+    """Return an entry of a legend.
+
+    Args:
+        place: Index of the colour and shape.
+        name: Its text.
+        looks: Properties of the line that differ from these.
+    """
+    from matplotlib.lines import Line2D
+
+    colour, shape, paper = _look(place)
+    usual: Any = {"color": colour, "marker": shape, "markerfacecolor": paper, "markersize": 6}
+    usual |= {"linewidth": 1.6, **looks}
+    return Line2D([], [], label=name, **usual)
+
+
+def legend(axes: Any, handles: Sequence[Any]) -> None:
+    """Draw a legend below a picture.
+
+    Args:
+        axes: Any of the picture.
+        handles: The entries.
+    """
+    names = [one.get_label() for one in handles]
+    axes.figure.legend(
+        handles,
+        names,
+        loc="outside lower left",
+        ncols=min(len(names), 4 if max(map(len, names)) < 16 else 2),
+        columnspacing=1.4,
+    )
+
+
+def _line(one: Estimate, place: float) -> tuple[list[float], list[float]]:
+    low = one.mean if one.low is None else one.low
+    high = one.mean if one.high is None else one.high
+    return [low, high], [place, place]
+
+
+def _told(one: Estimate) -> str:
+    ends = (
+        "" if one.low is None or one.high is None else f"  [{number(one.low)}, {number(one.high)}]"
+    )
+    return number(one.mean) + ends
+
+
+def _rows(axes: Any, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), [*shortened(names).values()])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    short_ticks(axes.xaxis)
+
+
+def short_ticks(axis: Any) -> None:
+    """Label an axis with numbers as short as they can be.
+
+    Args:
+        axis: The horizontal or vertical axis of a picture.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _tick(value: float) -> str:
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.6g}").replace("-", MINUS)
+
+
+def _figures(axes: Any, place: float, text: str) -> None:
+    axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center")
+
+
+def _spread(values: Sequence[float], width: float) -> np.ndarray:
+    """Heights that keep dots of nearly equal values apart: 0, up, down, further up, ..."""
+    taken: dict[int, int] = {}
+    heights = []
+    for value in values:
+        column = round(value / width)
+        turn = taken[column] = taken.get(column, -1) + 1
+        step = (turn + 1) // 2 * 0.11
+        heights.append(max(-0.4, min(0.4, step if turn % 2 else -step)))
+    return np.array(heights)

@@ -1,0 +1,242 @@
+"""What a page shows of embeddings: a table, what follows from its figures, and scatter plots.
+
+The descriptions are those of `polymodal.evaluation.embeddings`, as a record holds them: each of
+their keys may be missing, and a number may be None or NaN.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from polymodal.report import html
+from polymodal.report.format import NONE, finite, number
+from polymodal.report.scatter import Point, scatter
+
+SPLITS = ("train", "val", "test")
+MAX_OPEN = 2  # figures; further ones are folded
+MAX_DRAWN = 500  # points of a split
+MAX_COORDINATE = 1e9  # Matplotlib fails at the largest floats
+MIN_GAP = 0.1  # from which training rows are called easier to separate
+WORDS = ("fusion", "modality", "encoders of", "fusion trained on")
+NUMBERS = ("probe train", "probe val", "probe test", "gap", "distance val", "distance test")
+HEADING = (*WORDS[:3], *NUMBERS, WORDS[3])
+NOTE = (
+    "Probe: unweighted average recall of a linear model that is fitted to the embeddings of the "
+    "fusion's training rows; a part of its generalisation gap (train minus test) is its own. "
+    "Distance: squared Fréchet distance of the embeddings of a split from those of the training "
+    "rows, for each principal component; 0 is alike."
+)
+
+
+@dataclass(frozen=True)
+class EmbeddingEntry:
+    """The embeddings of one modality of one fusion.
+
+    Args:
+        modality: Such as `speech`.
+        description: What `describe_embeddings` returned, or what is left of it.
+        member: The fusion's name; empty where it is the only one.
+        encoders: The member whose encoders it took; empty where it is unknown.
+        fusion_rows: `in_fold`, or `held_out` to the fraction of the training speakers; None where
+            it is unknown.
+    """
+
+    modality: str
+    description: Mapping[str, Any]
+    member: str = ""
+    encoders: str = ""
+    fusion_rows: object = None
+
+    def probe(self, split: str) -> float | None:
+        """Return the recall of the linear probe on a split, or None."""
+        return finite(_mapping(self.description.get("probe")).get(split))
+
+    def distance(self, split: str) -> float | None:
+        """Return the distance of a split from the train rows, or None."""
+        return finite(_mapping(self.description.get("distance")).get(split))
+
+    @property
+    def tested_on(self) -> str:
+        """Return `test`, or `val` where only that was probed."""
+        return "val" if self.probe("test") is None and self.probe("val") is not None else "test"
+
+    @property
+    def gap(self) -> float | None:
+        """Return by how much the probe is better on the train rows, or None."""
+        train, other = self.probe("train"), self.probe(self.tested_on)
+        return None if train is None or other is None else train - other
+
+
+def embedding_entries(
+    descriptions: object, *, member: str = "", encoders: object = None, fusion_rows: object = None
+) -> list[EmbeddingEntry]:
+    """Return an entry a modality of what a record holds; of a wrong type there is none.
+
+    Args:
+        descriptions: Modality to its description.
+        member: The fusion's name.
+        encoders: Modality to the member whose encoders it took.
+        fusion_rows: As `EmbeddingEntry` describes it.
+
+    Example:
+        >>> [entry.modality for entry in embedding_entries({"speech": {"num_folds": 5}, "text": 3})]
+        ['speech']
+    """
+    names = _mapping(encoders)
+    return [
+        EmbeddingEntry(str(name), description, member, str(names.get(name) or ""), fusion_rows)
+        for name, description in _mapping(descriptions).items()
+        if isinstance(description, Mapping) and description
+    ]
+
+
+def embeddings_section(
+    entries: Sequence[EmbeddingEntry], classes: Sequence[str] = (), more: str = ""
+) -> str:
+    """Return findings, table and figures; nothing without an entry.
+
+    Args:
+        entries: From the first to the last row.
+        classes: In the order of colours and markers.
+        more: What follows the findings, HTML.
+
+    Returns:
+        HTML.
+    """
+    if not entries:
+        return ""
+    findings = "".join(f"<p>{html.safe(line)}</p>" for line in embedding_findings(entries))
+    rows = embedding_rows(entries)
+    words = [column for column, name in enumerate(rows[0]) if name in WORDS]
+    table = html.table(rows, words=words)
+    return f"{findings}{more}<p>{NOTE}</p>{table}{_figures(entries, classes)}"
+
+
+def embedding_rows(entries: Iterable[EmbeddingEntry]) -> list[list[str]]:
+    """Return a heading, then a row an entry; columns of words that no entry has are left out.
+
+    Args:
+        entries: From the first to the last row.
+    """
+    rows = [
+        [
+            *(entry.member, entry.modality, entry.encoders),
+            *(number(entry.probe(split)) for split in SPLITS),
+            number(entry.gap, signed=True),
+            *(number(entry.distance(split)) for split in SPLITS[1:]),
+            fusion_rows_text(entry.fusion_rows),
+        ]
+        for entry in entries
+    ]
+    columns = [column for column in range(len(HEADING)) if any(row[column] for row in rows)]
+    return [[row[column] or NONE for column in columns] for row in [[*HEADING], *rows]]
+
+
+def fusion_rows_text(fusion_rows: object) -> str:
+    """Return in words which rows a fusion was trained on; empty where that is unknown.
+
+    Args:
+        fusion_rows: As `EmbeddingEntry` describes it.
+
+    Example:
+        >>> fusion_rows_text({"held_out": 0.3})
+        '30 % of the training speakers, unseen by the encoders'
+    """
+    if fusion_rows == "in_fold":
+        return "the rows that the encoders were fitted to"
+    if not _held_out(fusion_rows):
+        return ""
+    fraction = finite(_mapping(fusion_rows).get("held_out"))
+    shown = "some" if fraction is None else f"{100 * fraction:.3g} %"
+    return f"{shown} of the training speakers, unseen by the encoders"
+
+
+def embedding_findings(entries: Sequence[EmbeddingEntry]) -> list[str]:
+    """Return a sentence for each way of choosing the fusion's rows: its largest gap of the probe.
+
+    Args:
+        entries: Those without a gap are left out.
+    """
+    groups: dict[str, list[EmbeddingEntry]] = {}
+    for entry in entries:
+        if entry.gap is not None:
+            kind = "held out" if _held_out(entry.fusion_rows) else str(entry.fusion_rows)
+            groups.setdefault(kind, []).append(entry)
+    return [_finding(group) for group in groups.values()]
+
+
+def _finding(group: Sequence[EmbeddingEntry]) -> str:
+    entry = max(group, key=lambda entry: entry.gap or 0.0)
+    gap = entry.gap or 0.0
+    start = "With rows that the encoders have not seen, a" if _held_out(entry.fusion_rows) else "A"
+    split = {"test": "test", "val": "validation"}[entry.tested_on]
+    end = "the fusion trains on embeddings that are easier to separate than those it is tested on"
+    if abs(gap) < MIN_GAP:
+        end = "both are about as easy to separate"
+    elif gap < 0:
+        end = "the fusion is tested on embeddings that are even easier to separate"
+    elif _held_out(entry.fusion_rows):  # by encoders that have seen neither of them
+        end = "as the encoders have seen neither, the probe overfits or the speakers differ"
+    largest = f" (the largest gap of {len(group)})" if len(group) > 1 else ""
+    return (
+        f"{start} linear probe on the embeddings of {_name(entry)} reaches "
+        f"{number(entry.probe('train'))} on the training rows and "
+        f"{number(entry.probe(entry.tested_on))} on the {split} rows{largest}: {end}."
+    )
+
+
+def _name(entry: EmbeddingEntry) -> str:
+    return f"{entry.modality} in {entry.member}" if entry.member else entry.modality
+
+
+def _figures(entries: Sequence[EmbeddingEntry], classes: Sequence[str]) -> str:
+    figures = [figure for entry in entries if (figure := _figure(entry, classes))]
+    more = "".join(figures[MAX_OPEN:])
+    folded = html.folded(f"{len(figures) - MAX_OPEN} more", more) if more else ""
+    return "".join(figures[:MAX_OPEN]) + folded
+
+
+def _figure(entry: EmbeddingEntry, classes: Sequence[str]) -> str:
+    panels = {split: _points(entry, split) for split in SPLITS}
+    other = "test" if panels["test"] else "val"
+    drawn = {split: panels[split] for split in ("train", other) if panels[split]}
+    if not drawn:
+        return ""
+    svg = scatter(drawn, classes, _axis_labels(entry), f"embeddings of {_name(entry)}")
+    note = f"{_name(entry)}: first two principal components of the training rows of the first fold"
+    return html.figure(svg, note)
+
+
+def _points(entry: EmbeddingEntry, split: str) -> list[Point]:
+    points = []
+    for point in map(_mapping, _sequence(entry.description.get("points"))):
+        x, y, label = finite(point.get("x")), finite(point.get("y")), point.get("label")
+        if x is None or y is None or max(abs(x), abs(y)) > MAX_COORDINATE:
+            continue
+        if point.get("split") == split:
+            points.append(Point(None if label is None else str(label), x, y))
+    return points[:MAX_DRAWN]
+
+
+def _axis_labels(entry: EmbeddingEntry) -> tuple[str, str]:
+    ratios = [*map(finite, _sequence(entry.description.get("explained"))), None, None]
+    return _axis_label("first", ratios[0]), _axis_label("second", ratios[1])
+
+
+def _axis_label(name: str, ratio: float | None) -> str:
+    explained = "" if ratio is None else f" ({100 * ratio:.0f} % of the variance)"
+    return f"{name} component{explained}"
+
+
+def _held_out(fusion_rows: object) -> bool:
+    return "held_out" in _mapping(fusion_rows)
+
+
+def _mapping(value: object) -> Mapping[Any, Any]:
+    """A part of a record that may be missing or of a wrong type."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: object) -> Sequence[Any]:
+    """The same for a list."""
+    return value if isinstance(value, list | tuple) else ()

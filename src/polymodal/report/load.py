@@ -1,0 +1,155 @@
+"""The page of a recorded run, from its folder and, where it can be read, its corpus."""
+
+import base64
+import io
+import json
+import wave
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from polymodal.config.compose import compose, load
+from polymodal.config.instantiate import build, deferred
+from polymodal.data.audio import AudioReader
+from polymodal.errors import UserError
+from polymodal.evaluation.classification import Score
+from polymodal.evaluation.torchmetrics import build_score
+from polymodal.report.run_page import PARTS, RunPage
+from polymodal.report.sections import Heard
+from polymodal.runs.modality_ablation import subsets_file
+from polymodal.schemas.manifest import Manifest, Utterance
+from polymodal.schemas.predictions import PredictionTable
+from polymodal.tracking.index import alive_or_killed, read_record
+from polymodal.tracking.metrics_log import read_journal
+from polymodal.tracking.run_folder import EMBEDDINGS
+
+RATE_HZ, LONGEST_S = 16_000, 20.0
+
+
+def run_page(
+    folder: Path, *, audio: bool = False, warn: Callable[[str], None] = lambda words: None
+) -> RunPage:
+    """Reads what the page of a run is made of.
+
+    Args:
+        folder: The run folder.
+        audio: Whether the page gets players, with the sound in it.
+        warn: Told why transcripts or embeddings are missing, where they are.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: The folder has no record, or a table or the configuration is broken.
+    """
+    record = alive_or_killed(read_record(folder))
+    tables = {part: path for part in PARTS if (path := _table(folder, part)).is_file()}
+    read = {part: PredictionTable.read(path) for part, path in tables.items()}
+    config = load(folder / "config.yaml", record.experiment).resolved() if read else {}
+    overrides, text = folder / "overrides.txt", folder / "config.yaml"
+    known = next(iter(read.values()), None)
+    subsets = subsets_file(folder / "predictions", PARTS[0])
+    return RunPage(
+        record,
+        read,
+        _scores(config, known) if known else {},
+        _monitor(config, known),
+        read_journal(folder / "metrics.jsonl"),
+        text.read_text(encoding="utf-8") if text.is_file() else "",
+        overrides.read_text(encoding="utf-8").splitlines() if overrides.is_file() else [],
+        _Corpus(config, audio, warn) if "corpus" in config else lambda ids: {},
+        PredictionTable.read(subsets) if subsets.is_file() else None,
+        _embeddings(folder / EMBEDDINGS, warn),
+    )
+
+
+def study_heard(
+    runs: Sequence[Path], *, audio: bool, warn: Callable[[str], None]
+) -> Callable[[Sequence[str]], Mapping[str, Heard]]:
+    """Returns what reads the utterances of a study, from the corpus of its first run that is there.
+
+    Args:
+        runs: Folders of its runs.
+        audio: Whether with the sound.
+        warn: Told why transcripts are missing, where they are.
+    """
+    for folder in runs:
+        if (folder / "config.yaml").is_file():
+            return _Corpus(load(folder / "config.yaml", "").resolved(), audio, warn)
+    warn("no transcripts, as none of the study's runs is here")
+    return lambda ids: {}
+
+
+def _table(folder: Path, part: str) -> Path:
+    return folder / "predictions" / f"{part}.parquet"
+
+
+def _embeddings(path: Path, warn: Callable[[str], None]) -> object:
+    """What the file holds; None where there is none, or where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError) as error:
+        warn(f"no embeddings on the page, as {path.name} cannot be read: {error}")
+        return None
+
+
+def _scores(config: Mapping[str, Any], table: PredictionTable) -> dict[str, Score]:
+    """The scores of the run's configuration, or the usual ones of its task."""
+    sections = config.get("scores") or _usual(table)["scores"]
+    return {name: build_score(deferred(section), table.kinds) for name, section in sections.items()}
+
+
+def _monitor(config: Mapping[str, Any], table: PredictionTable | None) -> str:
+    task = config.get("task") or (_usual(table)["task"] if table else {})
+    return str(task.get("monitor", "uar"))
+
+
+def _usual(table: PredictionTable) -> dict[str, Any]:
+    return compose([f"task={table.task}"]).resolved()
+
+
+class _Corpus:
+    """Looks up utterances in the corpus of a run."""
+
+    def __init__(self, config: Mapping[str, Any], audio: bool, warn: Callable[[str], None]) -> None:
+        self.config, self.audio, self.warn = config, audio, warn
+
+    def __call__(self, ids: Sequence[str]) -> dict[str, Heard]:
+        try:
+            manifest: Manifest = build(self.config["corpus"], "corpus")
+        except (UserError, OSError) as error:
+            self.warn(f"no transcripts, as the corpus cannot be read: {str(error).splitlines()[0]}")
+            return {}
+        wanted = manifest.take(manifest.frame.filter(pl.col("utterance_id").is_in(list(ids))))
+        rows = [wanted.utterance(row) for row in range(len(wanted))]
+        return {one.utterance_id: Heard(one.text, self._sound(wanted, one)) for one in rows}
+
+    def _sound(self, manifest: Manifest, one: Utterance) -> str | None:
+        if not self.audio or one.audio is None:
+            return None
+        reader = AudioReader(
+            manifest.root,
+            sampling_rate_hz=RATE_HZ,
+            channels=self.config["data"]["channels"],
+            cache_mb=0,
+        )
+        try:
+            samples = reader(one)
+        except UserError as error:
+            self.warn(str(error).splitlines()[0])
+            return None
+        return None if samples is None else _player(samples[: int(LONGEST_S * RATE_HZ)])
+
+
+def _player(samples: np.ndarray) -> str:
+    """The sound as 16-bit WAV within an address."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()

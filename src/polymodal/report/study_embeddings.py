@@ -1,0 +1,69 @@
+"""The section of a study's report that asks why deep fusion wins or loses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polymodal.report import format, html
+from polymodal.report.embeddings import EmbeddingEntry, embedding_entries, embeddings_section
+from polymodal.report.format import finite, number
+from polymodal.report.study_tables import kind_of
+
+Members = Mapping[str, Mapping[str, Any]]
+
+
+def fusion_section(members: Members, classes: Sequence[str], gaps_anchor: str) -> str:
+    """Return what the embeddings and the generalisation gaps of fusion members show.
+
+    Args:
+        members: Members and votes by name, from the best to the worst; those with `embeddings` are
+            the fusion members, and may have `encoders`, `fusion_rows` and `gap`.
+        classes: Names of the classes, in the order of colours and markers.
+        gaps_anchor: Name of the section that shows the generalisation gap of all members.
+
+    Returns:
+        HTML; empty where no member has embeddings.
+    """
+    entries = [entry for name, member in members.items() for entry in _entries(name, member)]
+    if not entries:
+        return ""
+    fusions = [*dict.fromkeys(entry.member for entry in entries)]
+    sentence = html.safe(_gap_sentence(members, fusions))
+    link = f'<a href="#{html.safe(gaps_anchor)}">All gaps</a>.'
+    return embeddings_section(entries, classes, f"<p>{sentence} {link}</p>" if sentence else "")
+
+
+def _entries(name: str, member: Mapping[str, Any]) -> list[EmbeddingEntry]:
+    return embedding_entries(
+        member.get("embeddings"),
+        member=name,
+        encoders=member.get("encoders"),
+        fusion_rows=member.get("fusion_rows"),
+    )
+
+
+def _gap_sentence(members: Members, fusions: Sequence[str]) -> str:
+    """The mean generalisation gap of fusion members, and that of votes on the same score."""
+    gaps = {name: gap for name, member in members.items() if (gap := _gap(member)) is not None}
+    of_fusions = [gaps[name] for name in fusions if name in gaps]
+    if not of_fusions:
+        return ""
+    meaning = of_fusions[0][0]
+    votes = [gaps[name] for name in gaps if kind_of(members[name]) == "vote"]
+    parts = [
+        f"{number(sum(values) / len(values), signed=True)} for {format.count(len(values), kind)}"
+        for kind, pairs in (("fusion member", of_fusions), ("vote", votes))
+        if (values := [value for other, value in pairs if other == meaning])
+    ]
+    return f"Mean generalisation gap ({meaning}): {' and '.join(parts)}."
+
+
+def _gap(member: Mapping[str, Any]) -> tuple[str, float] | None:
+    """What was subtracted, and the difference."""
+    gap = member.get("gap")
+    if not isinstance(gap, Mapping):
+        return None
+    train, other = finite(gap.get("train")), finite(gap.get("other"))
+    if train is None or other is None:
+        return None
+    score, against = str(gap.get("score") or "score"), str(gap.get("against") or "val")
+    return f"{score}, train minus {against}", train - other

@@ -1,0 +1,566 @@
+"""Shows a study as one HTML page that needs no other file, no script and no network.
+
+First the answer: which way of combining is better, by how much, and how sure that is. Then what it
+rests on, each part only where the summary has it.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from polymodal.errors import RunError
+from polymodal.report import charts, format, html
+from polymodal.report.format import MINUS, NONE, Bold, finite, interval, number, p_value
+from polymodal.report.sections import Hearing, errors, leaks, nothing_heard
+from polymodal.report.study_embeddings import fusion_section
+from polymodal.report.study_tables import (
+    Summary,
+    class_table,
+    comparison_table,
+    kind_of,
+    lower_is_better,
+    members,
+    ranked,
+    score_keys,
+    score_of,
+    score_table,
+    tail,
+    write_tables,
+)
+from polymodal.security.files import write_whole
+
+REQUIRED = ("study", "name", "status", "members")
+ALPHA = 0.05  # of all claims together, where the summary names no other
+MOST_MATRICES, MOST_CURVES = 6, 2  # side by side; further ones are closed at first
+MOST_COMPARED = 30
+MOST_SPEAKERS = 100
+MOST_SAID = 3
+KNOWN = ("corpus", "rows", "speakers", "folds", "seeds", "fingerprint", "code")
+WHERE = re.compile(r"((?:(?:seed|share|fold|run)\s+[^\s:,]+[,:]\s*)+)(.+)", re.DOTALL)
+
+
+def write_report(
+    summary: Summary, folder: Path, *, heard: Hearing = nothing_heard, figures: Path | None = None
+) -> Path:
+    """Writes `report.html`, and the tables as `tables/*.{csv,md,tex}`.
+
+    Equal summaries give equal files. Every text of the summary is shown as text, whatever it holds.
+
+    Args:
+        summary: What `study.json` holds: `study`, `name`, `status` and `members`, and what else
+            there is.
+        folder: The study's folder; made where it is missing.
+        heard: Reads what utterances were, by id.
+        figures: Where the pictures are written as SVG and PDF, too; None for nowhere.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: The summary lacks a required key.
+        OSError: A file cannot be written.
+    """
+    if missing := [key for key in REQUIRED if key not in summary]:
+        raise RunError(
+            f"the summary of a study lacks {', '.join(missing)}",
+            expected=", ".join(REQUIRED),
+            remedy="make the report from the study.json that a study wrote",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tables(summary, folder / "tables")
+    path = folder / "report.html"
+    with charts.also_written(figures) if figures else nullcontext():
+        write_whole(path, page(summary, heard))
+    return path
+
+
+def page(summary: Summary, heard: Hearing = nothing_heard) -> str:
+    """Returns the page.
+
+    Args:
+        summary: What `study.json` holds.
+        heard: Reads what utterances were, by id.
+
+    Returns:
+        HTML.
+    """
+    study = _Study(summary, heard)
+    sections = [(name, title, section(study)) for name, title, section in SECTIONS]
+    about = f"{summary['study']}, {summary['status']}"
+    head = _answer(study) + "\n" + _notes(study)
+    return html.document(f"Study: {summary['name']}", about, head, sections)
+
+
+class _Study:
+    """A summary with its holes filled, and its members from the best to the worst."""
+
+    def __init__(self, summary: Summary, heard: Hearing) -> None:
+        self.summary, self.members, self.heard = summary, members(summary), heard
+        self.about: Mapping[str, Any] = summary.get("about") or {}
+        self.cells: Sequence[Mapping[str, Any]] = summary.get("cells") or []
+        self.classes = [str(one) for one in summary.get("classes") or []]
+        keys, wanted = score_keys(summary), tail(str(summary.get("score") or ""))
+        #: The main score as members name it; None where none of them has it.
+        self.key = keys[0] if keys and wanted in ("", tail(keys[0])) else None
+        self.score = tail(self.key or wanted or "score")
+        self.lower = lower_is_better(self.score, summary)
+        self.names = ranked(summary, self.key)
+        self.compared: Sequence[Mapping[str, Any]] = summary.get("comparisons") or []
+        #: The comparisons of the main score.
+        self.duels = [
+            one
+            for one in self.compared
+            if tail(str(one.get("score") or self.score)) == self.score
+            and {one.get("a"), one.get("b")} <= {*self.names}
+        ]
+
+    def having(self, part: str) -> dict[str, Any]:
+        """Those members, from the best to the worst, that have a part."""
+        return {name: found for name in self.names if (found := self.members[name].get(part))}
+
+    def scored(self, name: str) -> str:
+        return f"{name}, {self.score} {interval(score_of(self.members[name], self.key))}"
+
+    def claimed(self, one: Mapping[str, Any]) -> bool:
+        """Whether a difference is claimed: p is small enough and the interval leaves 0 out."""
+        error, alpha = _error(one), finite(self.about.get("alpha")) or ALPHA
+        low, high = finite(one.get("low")), finite(one.get("high"))
+        inside = low is not None and high is not None and low <= 0 <= high
+        return error is not None and error < alpha and not inside
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+
+def _answer(study: _Study) -> str:
+    """Best member against best vote; the best two where there is only one kind."""
+    kinds = {kind: ranked(study.summary, study.key, kind) for kind in ("member", "vote")}
+    firsts = [names[0] for names in kinds.values() if names]
+    both = len(firsts) == 2
+    rivals = firsts if both else [name for names in kinds.values() for name in names][:2]
+    rivals.sort(key=study.names.index)
+    colour, lines = "fair", []
+    if not rivals:
+        headline = f"Nothing can be said yet: nobody has the score {study.score}."
+    elif len(rivals) == 1:
+        only = study.scored(rivals[0])
+        headline = f"Only {only}, has been scored: there is nothing to compare it with."
+    else:
+        colour, headline = _duel(study, *rivals)
+        lines = [
+            f"Best of {format.count(len(names), kind)}: {study.scored(names[0])}."
+            for kind, names in sorted(kinds.items(), key=lambda one: rivals[0] not in one[1])
+            if names
+        ]
+        lines += _unproven(study, rivals[0])
+    label = "" if not lines else "Best member against best vote" if both else "The best two"
+    return (
+        f'<div class="verdict {colour}"><p class="side">{label}</p>'
+        f"<strong>{html.safe(headline)}</strong><p>{html.safe(' '.join(lines))}</p></div>"
+    )
+
+
+def _duel(study: _Study, first: str, second: str) -> tuple[str, str]:
+    """Colour and sentence about two names, the better mean first."""
+    for one in study.duels:
+        if {one["a"], one["b"]} == {first, second}:
+            claimed = study.claimed(one)
+            usual = (
+                f"{first} is better than {second}" if claimed else "no difference can be claimed"
+            )
+            words = str(one.get("verdict") or usual).rstrip(".") + "."
+            named = words.startswith((first, second))  # whose spelling is not ours
+            return "good" if claimed else "fair", words if named else words[:1].upper() + words[1:]
+    return "fair", (
+        f"{first} has the better {study.score} than {second}, but the two were not compared: no "
+        "difference can be claimed."
+    )
+
+
+def _unproven(study: _Study, best: str) -> list[str]:
+    """Whom the best of all is not proven to beat."""
+    pairs = [(one["a"], one["b"]) for one in study.duels if not study.claimed(one)]
+    tied = {name for pair in pairs if best in pair for name in pair if name != best}
+    listed = format.listed(sorted(tied, key=study.names.index))
+    return [f"Not proven to be worse than {best}: {listed}."] if tied else []
+
+
+def _notes(study: _Study) -> str:
+    """What keeps the page from being the whole study, and the warnings."""
+    status, lines = study.summary["status"], []
+    if status != "finished":
+        done = sum(one.get("status") == "finished" for one in study.cells)
+        of = f", {done} of {format.count(len(study.cells), 'cell')} finished" if study.cells else ""
+        lines.append(f"The study is {status}{of}: every figure is of what is there.")
+    lines += _mixed(study.cells)
+    counts = Counter(map(str, study.summary.get("warnings") or []))
+    lines += [
+        words if times == 1 else f"{words} ({times} times)" for words, times in counts.items()
+    ]
+    if not lines:
+        return ""
+    listed = html.listing(map(html.safe, lines), format.MOST_NAMED)
+    return f'<div class="verdict fair"><p>Worth knowing</p>{listed}</div>'
+
+
+def _mixed(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which members have cells of which version, where there are several."""
+    made: dict[str, Counter[str]] = {}
+    for one in cells:
+        if one.get("version") is not None:
+            made.setdefault(str(one.get("member")), Counter())[str(one["version"])] += 1
+    if len({version for counts in made.values() for version in counts}) < 2:
+        return []
+    groups: dict[str, list[str]] = {}
+    for name, counts in made.items():
+        told = " and ".join(f"{times} of version {one}" for one, times in sorted(counts.items()))
+        told = told if len(counts) > 1 else f"all of version {next(iter(counts))}"
+        groups.setdefault(told, []).append(name)
+    told = "; ".join(f"{format.listed(names)}: {words}" for words, names in groups.items())
+    return [f"The study was changed between its cells. {told}."]
+
+
+# --- what it rests on -----------------------------------------------------------------------------
+
+
+def _forest(study: _Study) -> str:
+    found = {name: score_of(study.members[name], study.key) for name in study.names}
+    drawn = [
+        charts.Estimate(name, mean, *_ends(one), kind_of(study.members[name]))
+        for name, one in found.items()
+        if (mean := finite(one.get("mean"))) is not None
+    ]
+    if study.key is None or not drawn:
+        return ""
+    chance = 1 / len(study.classes) if study.classes and study.score == "uar" else None
+    left = [name for name in study.names if name not in {one.name for one in drawn}]
+    better = "smaller" if study.lower else "larger"
+    note = f"Mean and 95 % interval, the best on top; {better} is better."
+    note += f" Without this score: {', '.join(left)}." if left else ""
+    return html.figure(charts.forest(drawn, study.key, chance=chance), note)
+
+
+def _scores(study: _Study) -> str:
+    keys = score_keys(study.summary)
+    if not keys:
+        return ""
+    rows = score_table(study.summary, study.names)
+    rows[0].append("n")
+    for row in rows[1:]:
+        row.append(format.value(score_of(study.members[row[0]], keys[0]).get("n")))
+    ends = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
+    files = " and ".join(
+        f"{name} as "
+        + ", ".join(f'<a href="tables/{name}.{end}">{told}</a>' for end, told in ends.items())
+        for name in ("scores", "comparisons")
+    )
+    return (
+        "<p>Mean [95 % interval]; the best mean of a column is bold, ↑ larger and ↓ smaller is "
+        f"better, n counts what was scored. Files: {files}.</p>{html.table(rows, words=(0, 1))}"
+    )
+
+
+def _comparisons(study: _Study) -> str:
+    rows = comparison_table(study.summary)
+    rows[0].insert(6, "over")
+    for row, one in zip(rows[1:], study.compared, strict=True):
+        units = finite(one.get("num_units"))
+        row.insert(
+            6, NONE if units is None else format.count(int(units), str(one.get("unit") or "unit"))
+        )
+        row[3] = Bold(row[3]) if study.claimed(one) else row[3]
+    heading = format.count(len(study.compared), "comparison")
+    table = html.folded(heading, html.table(rows, words=(0, 1, 2, 7)), len(rows))
+    return _matrix(study) + table if study.compared else ""
+
+
+def _matrix(study: _Study) -> str:
+    """Row minus column of the main score, from the best to the worst."""
+    found: dict[tuple[str, str], tuple[float, Mapping[str, Any]]] = {}
+    for one in study.duels:
+        if (difference := finite(one.get("difference"))) is not None:
+            found[one["a"], one["b"]] = difference, one
+            found[one["b"], one["a"]] = -difference, one
+    names = [name for name in study.names if any(name in pair for pair in found)]
+    if not 3 <= len(names) <= MOST_COMPARED:
+        return ""
+
+    def cell(row: str, column: str) -> str:
+        if (row, column) not in found:
+            return f'<td class="faint">{"·" if row == column else ""}</td>'
+        difference, one = found[row, column]
+        shown, error = number(difference, signed=True), html.safe(p_value(_error(one)))
+        told = f'<span class="faint">{shown}</span>'
+        if study.claimed(one):
+            kind, mark = ("good", "▲") if (difference > 0) != study.lower else ("bad", "▼")
+            told = f'<b class="{kind}">{mark} {shown}</b>'
+        return f"<td>{told}<small>{error}</small></td>"
+
+    score = html.safe(study.score)
+    note = f"{score} of the row {MINUS} {score} of the column, below it the corrected p. ▲ the row "
+    note += "is better, ▼ it is worse; without a mark no difference can be claimed."
+    body = {name: [cell(name, other) for other in names] for name in names}
+    return f"<p>{note}</p>{html.heated('', names, body)}"
+
+
+def _gaps(study: _Study) -> str:
+    found = []
+    for name, gap in study.having("gap").items():
+        train, other = finite(gap.get("train")), finite(gap.get("other"))
+        if train is not None and other is not None:
+            found.append(charts.Gap(name, train, other, str(gap.get("against") or "val")))
+    if not found:
+        return ""
+    found.sort(key=lambda one: -abs(one.train - one.other))
+    named = {str(gap.get("score") or study.score) for gap in study.having("gap").values()}
+    note = "How much of what was learnt does not carry over; the largest gap on top."
+    return html.figure(charts.dumbbell(found, ", ".join(sorted(named))), note)
+
+
+def _embeddings(study: _Study) -> str:
+    ordered = {name: study.members[name] for name in study.names}
+    return fusion_section(ordered, study.classes, "gaps")
+
+
+def _curves(study: _Study) -> str:
+    found = {name: _points(curve) for name, curve in study.having("curve").items()}
+    lines = [(name, points) for name, points in found.items() if len(points) > 1]
+    size = len(charts.COLOURS)
+    every = [one for _, points in lines for _, one in points]
+    span = charts.span(every) if every else (0.0, 1.0)  # of all, so that pictures can be compared
+    drawn = [
+        charts.curves(dict(lines[start : start + size]), study.score, span)
+        for start in range(0, len(lines), size)
+    ]
+    note = "<p>Mean and 95 % interval; a curve that still rises asks for more data.</p>"
+    grid = html.grid([html.figure(one, kind="narrow") for one in drawn], MOST_CURVES, "grid two")
+    return note + grid if drawn else ""
+
+
+def _points(curve: Sequence[Mapping[str, Any]]) -> list[tuple[float, charts.Estimate]]:
+    points = []
+    for one in curve:
+        share, mean = finite(one.get("share")), finite(one.get("mean"))
+        if share is not None and share > 0 and mean is not None:
+            points.append((share, charts.Estimate("", mean, *_ends(one))))
+    return sorted(points, key=lambda point: point[0])
+
+
+def _subsets(study: _Study) -> str:
+    found = study.having("subsets")
+    parts = {subset: subset.split("+") for one in found.values() for subset in one}
+    if not parts:
+        return ""
+    every = list(dict.fromkeys(part for one in parts.values() for part in one))
+    initials = {part: part[:1].upper() for part in every}
+    brief = len({*initials.values()}) == len(every)
+    order = sorted(parts, key=lambda one: (len(parts[one]), [*map(every.index, parts[one])]))
+    scores = {
+        one: [score_of({"scores": subsets.get(one)}, study.key) for subsets in found.values()]
+        for one in order
+    }
+    heat = html.heat(score.get("mean") for row in scores.values() for score in row)
+    body = {
+        "".join(initials[part] for part in parts[one]) if brief else " + ".join(parts[one]): [
+            html.heat_cell(heat(score.get("mean")), interval(score)) for score in row
+        ]
+        for one, row in scores.items()
+    }
+    meant = f": {', '.join(f'{initials[part]} {part}' for part in every)}" if brief else ""
+    note = f"{study.score} of each member when it gets these modalities only{meant}."
+    return f"<p>{html.safe(note)}</p>{html.heated('', [*found], body, upright=False)}"
+
+
+def _confusions(study: _Study) -> str:
+    drawn = [_confusion(study, *one) for one in study.having("confusion").items()]
+    note = "<p>Rows are true, columns were said: the share of the row, and the count below it.</p>"
+    return note + html.grid(drawn, MOST_MATRICES, "grid") if drawn else ""
+
+
+def _confusion(study: _Study, name: str, matrix: Sequence[Sequence[object]]) -> str:
+    counts = [[finite(cell) or 0.0 for cell in row] for row in matrix]
+    fits = len(study.classes) == len(counts)
+    labels = study.classes if fits else [f"class {place}" for place in range(len(counts))]
+    body = {}
+    for label, row in zip(labels, counts, strict=True):
+        shares = [one / (sum(row) or 1.0) for one in row]
+        body[label] = [
+            html.heat_cell(share, number(share), f"{count:,.0f}")
+            for share, count in zip(shares, row, strict=True)
+        ]
+    return html.heated("true / said", labels, body, caption=name)
+
+
+def _speakers(study: _Study) -> str:
+    found: dict[str, dict[str, float]] = {}
+    every: dict[str, list[float]] = {}
+    for name, values in study.having("per_speaker").items():
+        for speaker, value in values.items():
+            if (share := finite(value)) is not None:
+                found.setdefault(name, {})[speaker] = share
+                every.setdefault(speaker, []).append(share)
+    if not found:
+        return ""
+    hardest = sorted(every, key=lambda one: (sum(every[one]) / len(every[one]), one))
+    heat = html.heat(share for shares in every.values() for share in shares)
+    body = {
+        speaker: [
+            html.heat_cell(heat(one.get(speaker)), number(one.get(speaker)))
+            for one in found.values()
+        ]
+        for speaker in hardest[:MOST_SPEAKERS]
+    }
+    drawn = charts.strip({name: sorted(one.values()) for name, one in found.items()}, "accuracy")
+    note = f"The hardest for all together: {', '.join(hardest[:3])}." if len(hardest) > 3 else ""
+    shown = f", {MOST_SPEAKERS} shown" if len(hardest) > MOST_SPEAKERS else ""
+    heading = f"{format.count(len(hardest), 'speaker')}, the hardest first{shown}"
+    return html.figure(drawn, note) + html.folded(heading, html.heated("speaker", [*found], body))
+
+
+def _classes(study: _Study) -> str:
+    rows = class_table(study.summary)
+    if len(rows) == 1:
+        return ""
+    note = "<p>Recall of each class: the share of its utterances that was recognised.</p>"
+    return note + html.table(rows, words=(0,))
+
+
+def _calibration(study: _Study) -> str:
+    drawn = []
+    for name, bins in study.having("reliability").items():
+        points = [
+            (sure, right, int(num))
+            for sure, right, num in (map(finite, one) for one in bins)
+            if sure is not None and right is not None and num
+        ]
+        if points:
+            drawn.append(html.figure(charts.reliability(points, name), name, kind="narrow"))
+    note = "<p>Below the dotted line a member is surer than it is right.</p>"
+    return note + html.grid(drawn, MOST_CURVES, "grid two") if drawn else ""
+
+
+def _errors(study: _Study) -> str:
+    """Of the best, as a list a member would be long."""
+    for name, worst in study.having("errors").items():
+        note = f"<p>Of which {html.safe(name)}, the best, was surest, and wrong:</p>"
+        return note + errors(worst, study.heard)
+    return ""
+
+
+def _said(study: _Study) -> str:
+    total = int(finite(study.about.get("folds")) or 0) * len(study.about.get("seeds") or [0])
+    rows = [["vote", "of", "voting", "what it said"]]
+    for name, member in study.members.items():
+        if kind_of(member) == "vote":
+            of, words = format.value(member.get("of")), _collapsed(member.get("said") or [], total)
+            rows.append(
+                [name, of, format.value(member.get("voting")), html.listing(words, MOST_SAID)]
+            )
+    return html.table(rows, words=range(4), raw=True) if len(rows) > 1 else ""
+
+
+def _collapsed(said: Sequence[object], total: int) -> list[str]:
+    """Identical words once, with the folds that said them, as HTML."""
+    groups: dict[str, list[str]] = {}
+    for one in map(str, said):
+        found = WHERE.fullmatch(one)
+        place, words = (found[1].strip(" ,:"), found[2]) if found else ("", one)
+        groups.setdefault(words, []).append(place)
+    lines = []
+    for words, places in sorted(groups.items(), key=lambda one: -len(one[1])):
+        times = len(places)
+        head = f"{times} times: " if times > 1 else ""
+        if any(places):
+            head = f"in {times} of {total} folds: " if times <= total else f"in {times} folds: "
+        told = f" ({'; '.join(places)})" if any(places) and times < min(total, 4) else ""
+        lines.append(f'{head}{html.safe(words)}<span class="side">{html.safe(told)}</span>')
+    return lines
+
+
+def _cells(study: _Study) -> str:
+    if not study.cells:
+        return ""
+    columns = ("member", "status", "seed", "share", "version", "reused")
+    rows = [
+        [
+            *(format.value(one.get(column)) for column in columns),
+            format.duration(one.get("duration_s")),
+            format.value(one.get("run")),
+        ]
+        for one in study.cells
+    ]
+    states = Counter(row[1] for row in rows)
+    new = [one for one in study.cells if not one.get("reused")]
+    spent = sum(finite(one.get("duration_s")) or 0.0 for one in new)
+    told = ", ".join(f"{times} {status}" for status, times in states.items())
+    told = f"{format.count(len(rows), 'cell')}: {told}; {len(rows) - len(new)} reused"
+    heading, words = [*columns, "time", "run"], (0, 1, 7)
+    failed = [row for row in rows if row[1] != "finished"]
+    first = html.table([heading, *failed], words=words) if 0 < len(failed) < len(rows) else ""
+    table = html.folded(
+        f"{told}; {format.duration(spent)} in all",
+        html.table([heading, *rows], words=words),
+        len(rows),
+    )
+    return _versions(study) + first + table
+
+
+def _versions(study: _Study) -> str:
+    versions = study.summary.get("versions") or []
+    made = Counter(format.value(one.get("version")) for one in study.cells)
+    rows = [["version", "started", "code", "config", "cells"]]
+    rows += [[format.value(one.get(column)) for column in rows[0][:4]] for one in versions]
+    for row in rows[1:]:
+        row.append(f"{made[row[0]]:,}")
+    return html.table(rows, words=range(4)) if len(versions) > 1 else ""
+
+
+def _data(study: _Study) -> str:
+    about = {name: study.about[name] for name in (*KNOWN, *study.about) if name in study.about}
+    about |= {"classes": study.classes} if study.classes else {}
+    about.pop("command", None)
+    shared = leaks(about.pop("leaks", None))
+    rows = [[name, format.value(value)] for name, value in about.items()]
+    return (html.table([["", ""], *rows], words=(0, 1)) if rows else "") + shared
+
+
+def _repeat(study: _Study) -> str:
+    command, runs = study.about.get("command"), study.summary.get("runs") or []
+    told = f"<pre><code>{html.safe(command)}</code></pre>" if command else ""
+    listed = html.listing((f"<code>{html.safe(one)}</code>" for one in runs), len(runs))
+    return told + (html.folded(format.count(len(runs), "run"), listed) if runs else "")
+
+
+SECTIONS: tuple[tuple[str, str, Callable[[_Study], str]], ...] = (
+    ("main", "Main score", _forest),
+    ("scores", "All scores", _scores),
+    ("comparisons", "Comparisons", _comparisons),
+    ("gaps", "Over-fitting", _gaps),
+    ("embeddings", "Why does deep fusion win or lose?", _embeddings),
+    ("curves", "Learning curves", _curves),
+    ("subsets", "Subsets of modalities", _subsets),
+    ("confusion", "Confusion", _confusions),
+    ("classes", "Classes", _classes),
+    ("calibration", "Calibration", _calibration),
+    ("speakers", "Speakers", _speakers),
+    ("errors", "Worst errors", _errors),
+    ("votes", "What the votes said", _said),
+    ("data", "Data and leaks", _data),
+    ("cells", "Cells", _cells),
+    ("repeat", "Repeat it", _repeat),
+)
+
+
+# --- values in words ------------------------------------------------------------------------------
+
+
+def _ends(one: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    return finite(one.get("low")), finite(one.get("high"))
+
+
+def _error(one: Mapping[str, Any]) -> float | None:
+    corrected = finite(one.get("p_corrected"))
+    return finite(one.get("p")) if corrected is None else corrected

@@ -1,0 +1,246 @@
+"""The tables of a study: CSV for programs, Markdown and LaTeX for people; how numbers are told.
+
+A summary is what `study.json` holds: mappings, lists, texts and numbers. A number may be None or
+NaN, and every part but the study's name and status and its members may be missing.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polymodal.report.format import (
+    MINUS,
+    NONE,
+    Bold,
+    csv_text,
+    finite,
+    interval,
+    latex,
+    markdown,
+    number,
+    p_value,
+)
+from polymodal.security.files import write_whole
+
+Summary = Mapping[str, Any]
+
+# Whose smaller value is the better one, where the summary does not name them itself; also with the
+# value that they are of (rmse_valence).
+LOWER_IS_BETTER = ("ece", "rmse", "mae", "mse", "loss", "cross_entropy", "brier")
+SCORE_COLUMNS = ("member", "kind", "score", "mean", "low", "high", "n")
+COMPARISON_COLUMNS = (
+    *("a", "b", "score", "difference", "low", "high", "p", "p_corrected"),
+    *("unit", "num_units", "verdict"),
+)
+
+
+def write_tables(summary: Summary, folder: Path) -> None:
+    """Writes `scores`, `comparisons` and `classes` as `.csv`, `.md` and `.tex`.
+
+    Args:
+        summary: The study.
+        folder: Where to write; made where it is missing.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{summary.get('name') or ''} {summary['study']}"
+    compared = comparison_table(summary)
+    narrow = [row[:-1] for row in compared]  # a sentence a row is too wide for a printed page
+    scores = score_table(summary)
+    texts = {
+        "scores.csv": csv_text(score_rows(summary)),
+        "scores.md": markdown(scores),
+        "scores.tex": latex(scores, title),
+        "comparisons.csv": csv_text(comparison_rows(summary)),
+        "comparisons.md": markdown(compared),
+        "comparisons.tex": latex(narrow, title),
+    }
+    if len(classes := class_table(summary)) > 1:
+        texts |= {
+            "classes.csv": csv_text(classes),
+            "classes.md": markdown(classes),
+            "classes.tex": latex(classes, title),
+        }
+    for name, text in texts.items():
+        write_whole(folder / name, text)
+
+
+def members(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
+    """Returns members and votes by name."""
+    found: Mapping[str, Mapping[str, Any]] = summary["members"]
+    return found
+
+
+def kind_of(member: Mapping[str, Any]) -> str:
+    """Returns `member` or `vote`."""
+    return str(member.get("kind") or "member")
+
+
+def score_of(member: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
+    """Returns mean, low, high and n of one score of a member; empty where it has none."""
+    found: Mapping[str, Any] = (member.get("scores") or {}).get(key) or {}
+    return found
+
+
+def lower_is_better(score: str, summary: Summary) -> bool:
+    """Tells whether the smaller value of a score is the better one.
+
+    Args:
+        score: Such as `test/uar`, `ece` or `rmse_valence`.
+        summary: The study; its `lower_is_better` names such scores, else the usual ones are known.
+
+    Example:
+        >>> lower_is_better("test/rmse_valence", {}), lower_is_better("test/uar", {})
+        (True, False)
+    """
+    name = tail(score)
+    known = summary.get("lower_is_better", LOWER_IS_BETTER)
+    return any(name == one or name.startswith(f"{one}_") for one in known)
+
+
+def tail(score: str) -> str:
+    """Returns the name of a score without the part of the data: `uar` for `test/uar`."""
+    return score.rpartition("/")[2]
+
+
+def score_keys(summary: Summary) -> list[str]:
+    """Returns the scores that any member has, the study's main one first.
+
+    Args:
+        summary: The study.
+
+    Returns:
+        Such as `test/uar`, `test/accuracy`.
+
+    Example:
+        >>> scores = {"test/accuracy": {}, "test/uar": {}}
+        >>> score_keys({"score": "uar", "members": {"speech": {"scores": scores}}})
+        ['test/uar', 'test/accuracy']
+    """
+    found = [key for member in members(summary).values() for key in member.get("scores") or {}]
+    main = tail(str(summary.get("score") or ""))
+    return sorted(
+        dict.fromkeys(found), key=lambda key: (tail(key) != main, not key.startswith("test/"))
+    )
+
+
+def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[str]:
+    """Returns names from the best mean of a score to the worst, then those without one.
+
+    Args:
+        summary: The study.
+        key: The score; None leaves the order as it is.
+        kind: Only `member` or only `vote`, and only those with the score; None for all.
+
+    Returns:
+        The names.
+    """
+    means = {name: finite(score_of(one, key).get("mean")) for name, one in members(summary).items()}
+    sign = 1 if lower_is_better(key or "", summary) else -1
+    names = sorted(means, key=lambda name: (means[name] is None, sign * (means[name] or 0.0)))
+    if kind is None:
+        return names
+    return [
+        name
+        for name in names
+        if means[name] is not None and kind_of(members(summary)[name]) == kind
+    ]
+
+
+def headings(keys: Sequence[str], summary: Summary) -> list[str]:
+    """Returns scores as column headings: with their direction, without the part if all share it.
+
+    Args:
+        keys: The scores.
+        summary: The study.
+
+    Example:
+        >>> headings(["test/uar", "test/ece"], {})
+        ['uar ↑', 'ece ↓']
+    """
+    shared = len({key.rpartition("/")[0] for key in keys}) == 1
+    arrows = ["↓" if lower_is_better(key, summary) else "↑" for key in keys]
+    names = [tail(key) if shared else key for key in keys]
+    return [f"{name} {arrow}" for name, arrow in zip(names, arrows, strict=True)]
+
+
+def score_rows(summary: Summary) -> list[list[object]]:
+    """Returns a heading, then a row a member and score, with every digit."""
+    rows: list[list[object]] = [[*SCORE_COLUMNS]]
+    for name, member in members(summary).items():
+        for key in score_keys(summary):
+            if score := score_of(member, key):
+                cells = [_clean(score.get(column)) for column in SCORE_COLUMNS[3:]]
+                rows.append([name, kind_of(member), key, *cells])
+    return rows
+
+
+def comparison_rows(summary: Summary) -> list[list[object]]:
+    """Returns a heading, then a row a comparison, with every digit."""
+    compared = summary.get("comparisons") or []
+    rows = [[_clean(one.get(column)) for column in COMPARISON_COLUMNS] for one in compared]
+    return [[*COMPARISON_COLUMNS], *rows]
+
+
+def score_table(summary: Summary, names: Sequence[str] | None = None) -> list[list[str]]:
+    """Returns a heading, then a row a member and a column a score, the best means `Bold`.
+
+    Args:
+        summary: The study.
+        names: The rows; None for all members in the study's order.
+
+    Returns:
+        The cells.
+    """
+    keys = score_keys(summary)
+    winners = [ranked(summary, key)[0] for key in keys]
+    rows = [["member", "kind", *headings(keys, summary)]]
+    for name in members(summary) if names is None else names:
+        member = members(summary)[name]
+        cells = [interval(score_of(member, key)) for key in keys]
+        bold = [
+            Bold(cell) if name == winner and cell != NONE and len(members(summary)) > 1 else cell
+            for cell, winner in zip(cells, winners, strict=True)
+        ]
+        rows.append([name, kind_of(member), *bold])
+    return rows
+
+
+def class_table(summary: Summary) -> list[list[str]]:
+    """Returns a heading, then a row a member and a column a class: its recall.
+
+    Args:
+        summary: The study.
+
+    Returns:
+        The cells; the heading alone where no member has a confusion matrix of the classes.
+    """
+    classes = [str(one) for one in summary.get("classes") or []]
+    rows = [["member", *classes]]
+    for name in ranked(summary, next(iter(score_keys(summary)), None)):
+        matrix = members(summary)[name].get("confusion") or []
+        if classes and len(matrix) == len(classes):
+            counts = [[finite(one) or 0.0 for one in row] for row in matrix]
+            shares = [
+                row[place] / sum(row) if sum(row) else None for place, row in enumerate(counts)
+            ]
+            rows.append([name, *map(number, shares)])
+    return rows
+
+
+def comparison_table(summary: Summary) -> list[list[str]]:
+    """Returns a heading, then a row a comparison, the words of the verdict last."""
+    rows = [["a", "b", "score", f"a {MINUS} b", "p", "p corrected", "verdict"]]
+    for one in summary.get("comparisons") or []:
+        names = [str(one.get(name) or NONE) for name in ("a", "b", "score")]
+        difference = interval({**one, "mean": one.get("difference")})
+        errors = [p_value(one.get(name)) for name in ("p", "p_corrected")]
+        rows.append([*names, difference, *errors, str(one.get("verdict") or NONE)])
+    return rows
+
+
+def _clean(value: object) -> object:
+    """A cell of CSV: NaN and infinity are as empty as None."""
+    return finite(value) if isinstance(value, float) else value

@@ -1,0 +1,319 @@
+"""The embeddings of a finished run's encoders, for its own corpus or any other."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from polymodal.config.instantiate import build
+from polymodal.experiment.encoder_sections import refuse_unfinished
+from polymodal.config.run_encoders import DEFAULTS, FROM_RUN, TARGET
+from polymodal.experiment.readers import HAS_SOURCE, Reading, reader
+from polymodal.experiment.trained_encoders import (
+    TrainedEncoder,
+    check_same_weights,
+    trained_encoder,
+)
+from polymodal.schemas.embeddings import Embeddings
+from polymodal.schemas.manifest import Manifest
+from polymodal.corpora.transcripts import TextPreparation, prepare_text
+from polymodal.data.folds import mentioned
+from polymodal.data.leakage import with_transcripts
+from polymodal.encoders.extractor import Extractor
+from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.errors import ConfigError, ManifestError, SplitError, nearest
+from polymodal.features.store import FeatureStore
+from polymodal.features.lookup import Survey, survey
+from polymodal.tracking.index import read_record
+from polymodal.security.targets import resolve_target
+
+HELD_OUT, ALL = "held_out", "all"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class EmbeddingRequest:
+    """Which embeddings of a run are asked for.
+
+    Args:
+        modality: Of which encoder; None for all.
+        pooling: `mean` = one vector an utterance, `none` = one a frame or token.
+        layer: Layer of a pretrained encoder; None for the one that the run was trained with.
+        fold: `held_out` = of each row by the fold that has it in its test split, `all` = of every
+            row by every fold, or the number of a fold.
+
+    Raises:
+        ConfigError: `fold` is none of these.
+
+    Example:
+        >>> EmbeddingRequest(fold="1").fold_number
+        1
+    """
+
+    modality: str | None = None
+    pooling: str = "mean"
+    layer: str | int | None = None
+    fold: str = HELD_OUT
+
+    def __post_init__(self) -> None:
+        if self.fold not in (HELD_OUT, ALL) and not self.fold.isdecimal():
+            raise ConfigError(
+                f"--fold {self.fold}",
+                expected=f"{HELD_OUT}, {ALL}, or the number of a fold",
+                remedy=nearest(self.fold, (HELD_OUT, ALL)),
+            )
+
+    @property
+    def fold_number(self) -> int | None:
+        """The fold that is asked for by its number."""
+        return int(self.fold) if self.fold.isdecimal() else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """The rows that one encoder, with the weights of one fold, computes embeddings of.
+
+    Args:
+        modality: Name of the encoder.
+        extractor: Returns what computes them; called when it is their turn, as it loads weights.
+        rows: As of `Embeddings`.
+        title: What it is called while it runs.
+    """
+
+    modality: str
+    extractor: Callable[[], Extractor]
+    rows: pl.DataFrame
+    title: str
+
+
+@dataclass
+class RunEmbeddings:
+    """What has to be computed to get the embeddings of a run.
+
+    Args:
+        config: Its configuration, changed as asked, resolved and checked.
+        manifest: The corpus.
+        request: What is asked for.
+        jobs: Each encoder and fold, with its rows.
+        remarks: What the user should know of the corpus.
+    """
+
+    config: Mapping[str, Any]
+    manifest: Manifest
+    request: EmbeddingRequest
+    jobs: list[Job]
+    remarks: list[str]
+
+    @classmethod
+    def prepare(
+        cls, run: Path, config: Mapping[str, Any], request: EmbeddingRequest
+    ) -> "RunEmbeddings":
+        """Read the corpus and find the weights; nothing is computed yet.
+
+        Args:
+            run: Folder of the run.
+            config: Its configuration, changed as asked, resolved and checked.
+            request: What is asked for.
+
+        Raises:
+            UserError: The run has not finished, lacks the modality, the fold or a checkpoint, or a
+                row has no embedding that its fold has not been trained on.
+        """
+        record = read_record(run)
+        refuse_unfinished(record)
+        encoders = _encoders(run, config, request)
+        taken = {name: one for name, one in encoders.items() if isinstance(one, TrainedEncoder)}
+        check_same_weights(record, {n: one for n, one in taken.items() if not one.by_command})
+        for one in taken.values():
+            assert one.digests  # raises where a checkpoint is missing or damaged
+        preparation: TextPreparation = build(config["text"], "text")
+        manifest = with_transcripts(prepare_text(build(config["corpus"], "corpus"), preparation))
+        jobs = [
+            job
+            for name, one in encoders.items()
+            for job in _jobs(name, one, _readable(manifest, name, one), request)
+        ]
+        return cls(config, manifest, request, jobs, [*_remarks(manifest, taken)])
+
+    def survey(self, job: Job, progress: Progress) -> Survey:
+        """Look up which of the features that a job needs the store has.
+
+        Args:
+            job: The job.
+            progress: Called with what is done, how many utterances were read, and of how many.
+
+        Raises:
+            UserError: A checkpoint is damaged, an utterance cannot be read, or the store is
+                damaged.
+        """
+        data, extractor = self.config["data"], job.extractor()
+        frame = self.manifest.frame.join(job.rows, on="utterance_id", how="semi")
+        manifest = self.manifest.take(frame)
+        source = reader(extractor, manifest, channels=data["channels"])
+        used = [manifest.utterance(row) for row in range(len(manifest))]
+        folder = Path(self.config["paths"]["store"]).expanduser()
+        return survey(
+            [(one.utterance_id, Reading(source, one)) for one in used],
+            extractor,
+            FeatureStore(folder, data["store_dtype"]),
+            num_threads=data["extract_workers"],
+            progress=lambda done, total: progress(f"reading for {job.title}", done, total),
+        )
+
+    def embeddings(self, job: Job, features: Mapping[str, np.ndarray]) -> Embeddings:
+        """Return the embeddings of a job.
+
+        Args:
+            job: The job.
+            features: Utterance id to `[time, feature]`, as the store has them.
+        """
+        is_pooled = self.request.pooling == "mean"
+        values = [features[name].astype(np.float32) for name in job.rows["utterance_id"]]
+        if is_pooled:
+            values = [one.mean(axis=0, keepdims=True) for one in values]
+        offsets = np.cumsum([0, *map(len, values)]).astype(np.int64)
+        return Embeddings(job.modality, job.rows, np.concatenate(values), offsets, is_pooled)
+
+
+def _encoders(
+    run: Path, config: Mapping[str, Any], request: EmbeddingRequest
+) -> dict[str, TrainedEncoder | FrozenEncoder]:
+    """Modality to where its embeddings come from."""
+    sections, wanted = config["encoder"], request.modality
+    if wanted is not None and wanted not in sections:
+        raise ConfigError(
+            f"{run.name} has no modality {wanted!r}",
+            expected=f"one of {', '.join(sections)}",
+            remedy=nearest(wanted, list(sections)),
+        )
+    names = [wanted] if wanted is not None else [*sections]
+    return {name: _encoder(run, name, config, request) for name in names}
+
+
+def _encoder(
+    run: Path, name: str, config: Mapping[str, Any], request: EmbeddingRequest
+) -> TrainedEncoder | FrozenEncoder:
+    section, runs = config["encoder"][name], Path(config["paths"]["runs"])
+    asked: dict[str, Any] = {"pooling": request.pooling}
+    asked |= {"layer": request.layer} if request.layer is not None else {}
+    if section.get(FROM_RUN) and section.get("mode", "frozen") == "frozen":
+        return trained_encoder(name, {**section, **asked}, runs)
+    if not section.get(FROM_RUN) and _is_frozen(name, section):
+        if request.layer is not None and "layer" not in section:
+            raise ConfigError(
+                f"--layer {request.layer}: the encoder {name} has no layers to choose from",
+                remedy="leave it out, or choose another encoder with --modality",
+            )
+        known = {key: one for key, one in asked.items() if key in section}
+        frozen: FrozenEncoder = build({**section, **known}, f"encoder.{name}")
+        return frozen
+    trained = {**DEFAULTS, "_target_": TARGET, FROM_RUN: str(run.resolve()), "modality": name}
+    return trained_encoder(name, {**trained, **asked}, runs, by_command=True)
+
+
+def _is_frozen(name: str, section: Mapping[str, Any]) -> bool:
+    from polymodal.config.compose import project_packages
+
+    target = resolve_target(section["_target_"], f"encoder.{name}", project_packages(Path.cwd()))
+    return isinstance(target, type) and issubclass(target, FrozenEncoder)
+
+
+def _readable(
+    manifest: Manifest, name: str, encoder: TrainedEncoder | FrozenEncoder
+) -> pl.DataFrame:
+    """The rows that have what an encoder reads, in the order of their ids."""
+    source = encoder.source
+    frame = manifest.frame.filter(HAS_SOURCE[source]).sort("utterance_id")
+    if frame.is_empty():
+        raise ManifestError(
+            f"no utterance of the corpus has {source}, which the encoder {name} reads",
+            remedy="choose another corpus, or an encoder with --modality",
+        )
+    return frame
+
+
+def _jobs(
+    name: str,
+    encoder: TrainedEncoder | FrozenEncoder,
+    frame: pl.DataFrame,
+    request: EmbeddingRequest,
+) -> Iterator[Job]:
+    """What is computed of one encoder, fold by fold."""
+    if isinstance(encoder, FrozenEncoder):  # the same in every fold
+        rows = frame.select(
+            "utterance_id",
+            pl.lit(None, pl.Int64).alias("fold"),
+            pl.lit(None, pl.String).alias("split"),
+        )
+        yield Job(name, partial(getattr, encoder, "extractor"), rows, name)
+        return
+    tables = _tables(encoder, frame, request)
+    for fold, rows in tables.items():
+        title = f"{name} of fold {fold + 1}/{len(encoder.places)}" if encoder.per_fold else name
+        yield Job(name, partial(encoder.extractor, fold), rows, title)
+
+
+def _tables(
+    encoder: TrainedEncoder, frame: pl.DataFrame, request: EmbeddingRequest
+) -> dict[int, pl.DataFrame]:
+    """Fold to its rows."""
+    num_folds = len(encoder.places)
+    tables = {fold: _rows(encoder, fold, frame) for fold in range(num_folds)}
+    if request.fold == ALL or (num_folds == 1 and request.fold == HELD_OUT):
+        return tables
+    if request.fold == HELD_OUT:
+        return _held_out(encoder, tables)
+    number = int(request.fold)
+    if number >= num_folds:
+        raise ConfigError(
+            f"--fold {number}: {encoder.name} has {num_folds} fold{'s' * (num_folds > 1)}",
+            expected=f"a number from 0 to {num_folds - 1}",
+        )
+    return {number: tables[number]}
+
+
+def _rows(encoder: TrainedEncoder, fold: int, frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a fold of the weights, and in which split of it each was."""
+    split = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+    if fold < len(encoder.folds) and {*encoder.folds[fold].assignment} <= {*frame.columns}:
+        split = encoder.folds[fold].parts(frame)
+    return frame.select("utterance_id", pl.lit(fold, pl.Int64).alias("fold"), split.alias("split"))
+
+
+def _held_out(
+    encoder: TrainedEncoder, tables: Mapping[int, pl.DataFrame]
+) -> dict[int, pl.DataFrame]:
+    """Each row once, of the first fold that has it in its test split."""
+    remedy = f"--fold K for the weights of one of its {len(tables)} folds, or --fold {ALL}"
+    if not encoder.folds:
+        raise SplitError(
+            f"which rows the folds of {encoder.name} were tested on is not known: it has no "
+            "folds.json (a pushed run has none)",
+            remedy=remedy,
+        )
+    ids = next(iter(tables.values()))["utterance_id"]
+    tested = pl.concat([one.filter(split="test") for one in tables.values()])
+    first = tested.unique("utterance_id", keep="first", maintain_order=True)
+    never = ids.filter(~ids.is_in(first["utterance_id"].implode()))
+    if len(never):
+        raise SplitError(
+            f"{len(never)} of {len(ids)} rows are in the test split of no fold of {encoder.name}, "
+            f"such as {never[0]!r}",
+            expected="rows that the run has tested, of which one fold each knows nothing",
+            remedy=remedy,
+        )
+    held_out = {fold: first.filter(fold=fold).sort("utterance_id") for fold in tables}
+    return {fold: rows for fold, rows in held_out.items() if rows.height}
+
+
+def _remarks(manifest: Manifest, encoders: Mapping[str, TrainedEncoder]) -> Iterator[str]:
+    for name, one in encoders.items():
+        known = mentioned(manifest, one.folds) if one.folds else 0
+        if not one.folds:
+            yield f"{name}: the training rows of {one.name} are not known"
+        elif known < len(manifest):
+            yield f"{name}: {known} of {len(manifest)} rows belong to the folds of {one.name}"

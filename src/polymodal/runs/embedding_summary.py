@@ -1,0 +1,88 @@
+"""What a fusion is given: the embeddings of encoders from runs, described for the report."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from polymodal.experiment.experiment import Experiment
+from polymodal.data.folds import Fold
+from polymodal.evaluation.embeddings import FoldEmbeddings, describe_embeddings
+from polymodal.security.files import write_whole
+from polymodal.tracking.run_folder import EMBEDDINGS
+
+
+def write_descriptions(experiment: Experiment, run: Path) -> None:
+    """Write `embeddings.json`: separability and distances of the embeddings, split by split.
+
+    Args:
+        experiment: The experiment, its features extracted.
+        run: The run folder; nothing is written where no frozen encoder comes from a run.
+    """
+    names = [name for name in experiment.trained if name in experiment.frozen]
+    found = {name: _described(experiment, name) for name in names}
+    if found:
+        write_whole(run / EMBEDDINGS, json.dumps(found) + "\n")
+
+
+def read_descriptions(run: Path) -> dict[str, Any]:
+    """Return what `embeddings.json` of a run holds; empty where there is none."""
+    file = run / EMBEDDINGS
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def mean_description(descriptions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the mean of what several seeds say of one modality; points are those of the first.
+
+    Args:
+        descriptions: As `describe_embeddings` returns them, at least one.
+
+    Example:
+        >>> seeds = [{"probe": {"test": 0.4}}, {"probe": {"test": 0.6}}]
+        >>> mean_description(seeds)
+        {'probe': {'test': 0.5}}
+    """
+    first = dict(descriptions[0])
+    for key in ("probe", "distance"):
+        values = [one.get(key) for one in descriptions]
+        tables = [one for one in values if isinstance(one, Mapping)]
+        if tables:
+            first[key] = {
+                split: float(np.mean([one[split] for one in tables if split in one]))
+                for split in tables[0]
+            }
+    return first
+
+
+def _described(experiment: Experiment, name: str) -> dict[str, Any]:
+    folds = [_of_fold(experiment, name, fold) for fold in experiment.folds if fold.assignment]
+    known = [one for one in folds if len(one.splits)]
+    return describe_embeddings(known, experiment.task.classes) if known else {}
+
+
+def _of_fold(experiment: Experiment, name: str, fold: Fold) -> FoldEmbeddings:
+    frame, stored = experiment.manifest.frame, experiment.stored(name, fold)
+    trained = {*experiment.training_part(fold).frame["utterance_id"]}
+    splits = [
+        (utterance, split)
+        for utterance, split in zip(frame["utterance_id"], fold.parts(frame), strict=True)
+        if utterance in stored and (utterance in trained or split in ("val", "test"))
+    ]
+    values = [stored[utterance].astype(np.float32).mean(axis=0) for utterance, _ in splits]
+    width = experiment.prototypes[name].feature_size
+    targets = _targets(frame, experiment.task.classes)
+    return FoldEmbeddings(
+        np.stack(values) if values else np.zeros((0, width), dtype=np.float32),
+        np.array([targets[utterance] for utterance, _ in splits], dtype=np.int64),
+        [str(split) for _, split in splits],
+    )
+
+
+def _targets(frame: pl.DataFrame, classes: Sequence[str]) -> dict[str, int]:
+    """Id to the index of its class, -1 where that is unknown."""
+    places = {name: place for place, name in enumerate(classes)}
+    rows = zip(frame["utterance_id"], frame["label"], strict=True)
+    return {str(utterance): places.get(label, -1) for utterance, label in rows}

@@ -1,0 +1,152 @@
+"""Applies a stored run to data: testing and predicting."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polymodal.config.compose import Composed, change, load
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.data_summary import encoder_facts, facts
+from polymodal.tracking.layout import Place, places, stored_places
+from polymodal.training.distributed import leave, rank
+from polymodal.runs.train import Outcome, extract, outcome
+from polymodal.runs.nested_cv import chosen
+from polymodal.runs.recorder import Session, recording, stage_time
+from polymodal.experiment.trained_encoders import check_same_weights
+from polymodal.experiment.trainer import apply, make_trainer
+from polymodal.schemas.predictions import PredictionTable, concatenate
+from polymodal.schemas.run_record import RunRecord
+from polymodal.data.folds import Fold, read_folds
+from polymodal.encoders.huggingface.backbone import weights_may_follow
+from polymodal.errors import RunError
+from polymodal.evaluation.score import score_table
+from polymodal.tracking.index import find_run
+from polymodal.training.checkpoints import read_checkpoint
+from polymodal.training.progress import Display
+from polymodal.ensemble.soft import soft_vote
+
+
+def stored(name: str, overrides: Sequence[str]) -> tuple[Path, Composed]:
+    """Finds a run and its configuration.
+
+    Args:
+        name: Run id, its beginning, a path, or `last`.
+        overrides: Changes to its configuration.
+
+    Returns:
+        The run folder, and the changed configuration.
+
+    Raises:
+        UserError: There is no such run, or an override cannot be used.
+    """
+    from polymodal.config.compose import compose
+
+    path = find_run(Path(compose([]).resolved()["paths"]["runs"]), name)
+    record = RunRecord.read(path / "run.json")
+    return path, change(load(path / "config.yaml", record.experiment), overrides)
+
+
+def apply_run(
+    source: Path,
+    composed: Composed,
+    config: Mapping[str, Any],
+    *,
+    kind: str,
+    out: str | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Outcome | None:
+    """Writes the prediction table of a stored run for a part, and scores it where it has labels.
+
+    Part `all` is the whole corpus: every fold's model predicts it, and their probabilities are
+    averaged. Any other part is predicted fold by fold, each by the model that was not trained on
+    it.
+
+    Args:
+        source: Folder of the run.
+        composed: Its configuration, changed as asked.
+        config: The same, resolved and checked.
+        kind: `test` or `predict`.
+        out: File for a copy of the table, `.parquet` or `.csv`.
+        notes: Facts for the record that are known from the start.
+
+    Returns:
+        Folder and record of this run; None on other ranks than zero.
+
+    Raises:
+        UserError: The run has no checkpoint, or the data cannot be used.
+    """
+    trained = stored_places(source)
+    whole = config["part"] == "all"
+    stored_folds = None if whole else _stored_folds(source, config)
+    with weights_may_follow():
+        experiment = Experiment.prepare(config, len(trained) if whole else None, stored_folds)
+    if len(experiment.folds) != len(trained):
+        raise RunError(
+            f"{source.name} has {len(trained)} trained folds, the split gives "
+            f"{len(experiment.folds)}",
+            remedy="use part=all to apply every fold's model to the whole corpus",
+        )
+    check_same_weights(RunRecord.read(source / "run.json"), experiment.trained)
+    for place in trained:
+        assert place.trained  # says now, before anything is made, that a checkpoint is missing
+    part = "predict" if kind == "predict" else config["part"]
+    data = {**facts(experiment), "part": config["part"]}
+    with (
+        recording(
+            composed,
+            config,
+            kind=kind,
+            parent=source.name,
+            data=data,
+            encoders=encoder_facts(experiment),
+            notes=notes,
+        ) as session,
+        Display() as display,
+    ):
+        session.warn(display, experiment.remarks)
+        extract(experiment, session, display, training=False)
+        _apply_folds(experiment, trained, session, part)
+        if rank() == 0:
+            session.scores |= _collect(experiment, session.path, part, whole=whole, out=out)
+    leave()
+    return outcome(session.path)
+
+
+def _stored_folds(source: Path, config: Mapping[str, Any]) -> tuple[list[Fold], str] | None:
+    """The folds that the run was trained with, unless another split is asked for."""
+    before = load(source / "config.yaml", "").resolved()
+    file = source / "folds.json"
+    same = before.get("split") == config["split"]
+    return read_folds(file) if same and file.is_file() else None
+
+
+def _apply_folds(
+    experiment: Experiment, trained: Sequence[Place], session: Session, part: str
+) -> None:
+    targets = places(session.path, len(trained))
+    trainer = make_trainer(experiment, callbacks=[], logger=False)
+    for fold, place, target in zip(experiment.folds, trained, targets, strict=True):
+        varied = experiment.vary(chosen(place))  # what the inner folds have chosen
+        with weights_may_follow():
+            module = varied.module(Fold(fold.index, {}), session.run_id)
+        module.load_weights(read_checkpoint(place.trained))
+        module.predictions = target.predictions
+        with stage_time(session, "test"):
+            apply(trainer, module, experiment.loader(fold, experiment.config["part"]), part)
+
+
+def _collect(
+    experiment: Experiment, run: Path, part: str, *, whole: bool, out: str | None
+) -> dict[str, float]:
+    at = places(run, len(experiment.folds))
+    files = [place.predictions / f"{part}.parquet" for place in at]
+    tables = [PredictionTable.read(file) for file in files if file.is_file()]
+    if not tables:
+        raise RunError(f"part {part!r} has no utterance", remedy="choose another part")
+    table = soft_vote(tables) if whole and len(tables) > 1 else concatenate(tables)
+    (run / "predictions").mkdir(exist_ok=True)
+    table.write(run / "predictions" / f"{part}.parquet")
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        table.write(Path(out))
+    return score_table(table, experiment.scores)

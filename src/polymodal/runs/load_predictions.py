@@ -1,0 +1,51 @@
+"""What a finished run has left behind: its prediction tables, and what they are scored by."""
+
+from pathlib import Path
+
+from polymodal.config.instantiate import deferred
+from polymodal.config.compose import load
+from polymodal.schemas.predictions import PredictionTable
+from polymodal.errors import PredictionError
+from polymodal.evaluation.torchmetrics import build_score
+from polymodal.evaluation.classification import Score
+
+
+def stored_table(run: Path, part: str) -> PredictionTable:
+    """Reads a prediction table of a run.
+
+    Args:
+        run: The run folder.
+        part: Such as `test`.
+
+    Returns:
+        The table.
+
+    Raises:
+        PredictionError: The run has not predicted that part.
+    """
+    path = run / "predictions" / f"{part}.parquet"
+    if not path.is_file():
+        raise PredictionError(
+            f"run {run.name} has no predictions for part {part!r}",
+            remedy=f"write them with `polymodal test {run.name} part={part}`",
+        )
+    return PredictionTable.read(path)
+
+
+def stored_scores(run: Path, table: PredictionTable) -> tuple[dict[str, Score], str]:
+    """Builds the scores that a run was scored by.
+
+    Args:
+        run: The run folder.
+        table: A table of it.
+
+    Returns:
+        Name to score, and the name of the one that led its training.
+
+    Raises:
+        ConfigError: Its configuration cannot be read.
+    """
+    config = load(run / "config.yaml", "").resolved()
+    scores = {k: build_score(deferred(one), table.kinds) for k, one in config["scores"].items()}
+    monitor = str(config["task"]["monitor"])
+    return scores, monitor if monitor in scores else next(iter(scores))

@@ -1,0 +1,229 @@
+"""A recorded run: its folder, its writer, and how it ends, whatever happens inside."""
+
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from polymodal.config.instantiate import build
+from polymodal.config.compose import Composed
+from polymodal.training.oom_advice import memory_advice
+from polymodal.training.distributed import announce, announced, rank, retract
+from polymodal.runs.trackers import called, mirrors
+from polymodal.schemas.run_record import RunRecord
+from polymodal.errors import RunFailedError, StoppedError
+from polymodal.tracking.alerts import Alerts, Nobody
+from polymodal.tracking.environment import code_state, environment_text, host, versions
+from polymodal.tracking.run_folder import RunFolder
+from polymodal.tracking.index import roots
+from polymodal.tracking.metrics_log import Journal, num_lines
+from polymodal.tracking.redaction import redact, redact_text
+from polymodal.tracking.warning_log import WarningsKept
+from polymodal.tracking.trackers.base import start_of
+from polymodal.tracking.trackers.background import Mirrors
+from polymodal.tracking.run_writer import NullWriter, RunWriter
+from polymodal.training.progress import Display
+
+
+@dataclass
+class Session:
+    """One run while it goes on.
+
+    Args:
+        path: The run folder; on every rank the same.
+        writer: Where logged scores go; only rank zero's goes anywhere.
+        run_id: Name of the run.
+        scores: What the run ends with.
+        notes: Facts for the record.
+        warned: Takes a warning that was shown, for the log.
+    """
+
+    path: Path
+    writer: RunWriter | NullWriter
+    run_id: str
+    scores: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    warned: Callable[[str], None] = lambda text: None
+
+    def warn(self, display: Display, warnings: Iterable[str]) -> None:
+        """Show warnings and keep them in the log.
+
+        Args:
+            display: Where to show them.
+            warnings: One sentence each.
+        """
+        for warning in warnings:
+            display.say(f"warning: {warning}")
+            self.warned(warning)
+
+
+@contextmanager
+def recording(
+    composed: Composed,
+    config: Mapping[str, Any],
+    *,
+    kind: str = "run",
+    parent: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    encoders: Mapping[str, Any] | None = None,
+    resume: Path | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Generator[Session]:
+    """Makes the run folder, and sees to it that the run ends with a status.
+
+    Args:
+        composed: The configuration, for the record.
+        config: The same, resolved.
+        kind: `run`, `test`, `predict`, `vote` or `study`.
+        parent: The run or study that this one comes from.
+        data: Facts about the data.
+        encoders: Modality to the run that its encoder was taken from.
+        resume: Folder of the run to go on with; None for a new one.
+        notes: Facts for the record that are known from the start.
+
+    Yields:
+        The session.
+
+    Raises:
+        RunFailedError: The body failed; the traceback is in the folder.
+    """
+    runs = roots(Path(config["paths"]["runs"]))[0]
+    if rank() > 0:
+        path = announced(runs)
+        yield Session(path, NullWriter(), path.name)
+        return
+    mirror = mirrors(config.get("tracker"))
+    alerts = _alerts(composed.name, config.get("alert"))
+    folder = (
+        RunFolder.open(resume)
+        if resume
+        else _new(composed, config, kind, parent, data, encoders, runs, notes)
+    )
+    announce(folder.path, runs)
+    told = start_of(folder.record, redact(dict(config)), folder.path, num_lines(folder.metrics))
+    with WarningsKept(folder.log) as kept:
+        mirror.start(told)
+        writer = RunWriter(Journal(folder.metrics), mirror, alerts)
+        session = Session(folder.path, writer, folder.record.run_id, warned=kept.keep)
+        status, error = "failed", None
+        try:
+            yield session
+            status = "finished"
+        except (KeyboardInterrupt, StoppedError):
+            status = "interrupted"
+            raise
+        except Exception as failure:
+            error = _write_traceback(folder, failure) + memory_advice(failure, config)
+            raise RunFailedError(f"{error}\n  the traceback is in {folder.log}") from None
+        finally:
+            with ExitStack() as whatever_happens:
+                whatever_happens.callback(retract, runs)
+                whatever_happens.callback(writer.close)
+                whatever_happens.callback(alerts.end, status, session.scores, error)
+                whatever_happens.callback(_last_notes, folder, mirror, kept)
+                whatever_happens.callback(mirror.finish, status, session.scores)
+                folder.update(notes=_notes(folder, session))
+                folder.finish(status, scores=session.scores, error=error)
+
+
+def _notes(folder: RunFolder, session: Session) -> dict[str, Any]:
+    peak_mb = {"peak_memory_mb": _peak_memory_mb()}
+    before = dict(folder.record.notes)
+    before.pop("trackers_lack", None)  # of an earlier process
+    return {**before, **session.notes, **peak_mb}
+
+
+def _last_notes(folder: RunFolder, mirror: Mirrors, kept: WarningsKept) -> None:
+    """Notes what is known only when the trackers have ended."""
+    lacking = mirror.lacking()
+    notes: dict[str, Any] = {"trackers_lack": lacking} if lacking else {}
+    notes |= {"warnings": kept.count} if kept.count else {}
+    if notes:
+        folder.update(notes={**folder.record.notes, **notes})
+
+
+@contextmanager
+def stage_time(session: Session, stage: str) -> Generator[None]:
+    """Adds the wall time of a stage, and the peak memory up to its end, to the notes of the run.
+
+    Args:
+        session: The run.
+        stage: Name of the stage.
+    """
+    started = time.monotonic()
+    if _gpu_is_used():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        yield
+    finally:
+        times = session.notes.setdefault("stage_s", {})
+        times[stage] = round(times.get(stage, 0.0) + time.monotonic() - started, 3)
+        session.notes.setdefault("stage_peak_memory_mb", {})[stage] = _peak_memory_mb()
+        if _gpu_is_used():
+            peaks = session.notes.setdefault("stage_peak_gpu_mb", {})
+            used_mb = round(torch.cuda.max_memory_allocated() / 1e6, 1)
+            peaks[stage] = max(peaks.get(stage, 0.0), used_mb)
+
+
+def _alerts(name: str, section: Mapping[str, Any] | None) -> Alerts:
+    options = dict(section or {})
+    channel = build(options.pop("channel"), "alert.channel") if section else Nobody()
+    return Alerts(channel, name, **options)
+
+
+def _new(
+    composed: Composed,
+    config: Mapping[str, Any],
+    kind: str,
+    parent: str | None,
+    data: Mapping[str, Any] | None,
+    encoders: Mapping[str, Any] | None,
+    runs: Path,
+    notes: Mapping[str, Any] | None,
+) -> RunFolder:
+    code, difference = code_state(Path.cwd())
+    name, chosen = called(composed, config, kind, notes or {}, runs)
+    record = RunRecord(
+        run_id="",
+        name=name,
+        experiment=composed.name,
+        kind=kind,
+        parent=parent,
+        seed=config.get("seed"),
+        command=list(sys.argv),
+        host=host(),
+        versions=versions(),
+        code=code,
+        data=dict(data or {}),
+        encoders=dict(encoders or {}),
+        notes={**chosen, **(notes or {})},
+    )
+    folder = RunFolder.create(runs, record)
+    folder.write_config(composed.text())
+    folder.write_overrides(composed.overrides)
+    folder.environment.write_text(environment_text(), encoding="utf-8")
+    folder.code_diff.write_text(redact_text(difference), encoding="utf-8")
+    return folder
+
+
+def _write_traceback(folder: RunFolder, failure: Exception) -> str:
+    text = redact_text("".join(traceback.format_exception(failure)))
+    with folder.log.open("a", encoding="utf-8") as log:
+        log.write(text)
+    return redact_text(f"{type(failure).__name__}: {failure}")
+
+
+def _gpu_is_used() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def _peak_memory_mb() -> float:
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilobytes / (1e6 if sys.platform == "darwin" else 1e3), 1)

@@ -1,0 +1,277 @@
+"""Trains many heads on stored features at once, each as Lightning would train it alone.
+
+Heads differ in their seeds and in the fold that they are trained on. Each keeps its own order of
+batches, dropout, schedule and best epoch; only the arithmetic of those with equally many batches an
+epoch is done in one pass.
+
+Legend: head = what is trained together, batch = utterances of one head.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby, zip_longest
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from pytorch_lightning.__version__ import version
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from polymodal.training.prediction_writer import Outputs
+from polymodal.training.module import TrainingModule
+from polymodal.training.optimizers import parameter_groups
+from polymodal.runs.vectorized.frames import NOBODY, Frames
+from polymodal.runs.vectorized.head import Head, Learner, Part, Plan
+from polymodal.runs.vectorized.stack import Stack
+
+# Optimisers of PyTorch that update a number by that number's own gradients alone.
+ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
+
+
+def train_together(
+    heads: Sequence[Head],
+    plan: Plan,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Trains all heads; what became of them is written into them.
+
+    Args:
+        heads: The heads: of one architecture, with encoders that learn nothing, one optimiser of
+            `ELEMENTWISE` and one schedule.
+        plan: How they are trained.
+        device: Where.
+        progress: Called with how many epochs of all heads are done, and of how many.
+
+    Raises:
+        FloatingPointError: A loss is no number; nothing was updated with it.
+    """
+    loaders = [one for head in heads for one in (head.training, head.validation) if one]
+    frames = _frames([head.module for head in heads], loaders, device)
+    learners = [Learner(head, place, frames, device) for place, head in enumerate(heads)]
+    learners.sort(key=lambda one: one.pace)
+    ended, total = 0, len(heads) * plan.max_epochs
+    for _, some in groupby(learners, key=lambda one: one.pace):
+        group = _Group([*some], frames, plan)
+        all_of_it = len(group.learners) * plan.max_epochs
+        for epoch in range(plan.max_epochs):
+            group.train(epoch)
+            group.judge(epoch)
+            left = len(group.learners) * (plan.max_epochs - 1 - epoch)
+            progress(ended + all_of_it - left, total)
+            if not group.learners:
+                break
+        ended += all_of_it
+
+
+def predict_together(
+    modules: Sequence[TrainingModule], loaders: Sequence[DataLoader[Any]], device: torch.device
+) -> list[Outputs]:
+    """Computes what modules of one architecture put out for one part each.
+
+    Args:
+        modules: The modules, with their weights.
+        loaders: The part of each.
+        device: Where.
+
+    Returns:
+        The outputs of each part.
+    """
+    frames = _frames(modules, loaders, device)
+    parts = [Part(loader, frames, device) for loader in loaders]
+    stack = Stack([one.to(device).model for one in modules], modules[0].widths)
+    return _outputs(stack, frames, np.arange(len(parts)), parts)
+
+
+class _Group:
+    """Learners with equally many batches an epoch, so that one schedule serves them all."""
+
+    def __init__(self, learners: Sequence[Learner], frames: Frames, plan: Plan) -> None:
+        self.learners, self.frames, self.plan = list(learners), frames, plan
+        first = learners[0].module
+        self.stack = Stack([one.module.model for one in learners], first.widths)
+        self.num_batches = len(learners[0].training.sampler)
+        named = {id(weight): name for name, weight in first.model.named_parameters()}
+        groups = [
+            {**group, "params": [self.stack.parameters[named[id(one)]] for one in group["params"]]}
+            for group in parameter_groups(first)
+        ]
+        self.optimizer = first.optimizer(groups)
+        self.schedule = first.scheduler(self.optimizer, self.num_batches * plan.max_epochs)
+
+    def train(self, epoch: int) -> None:
+        """Goes through all training parts once."""
+        # The module seeds every epoch so, before its first batch.
+        seeds = [one.module.seed * 1_000_003 + epoch * 1009 for one in self.learners]
+        states = [self.stack.random_state(seed) for seed in seeds]
+        frames = np.zeros((len(seeds), 2), dtype=int)
+        plans = [one.training.batches(epoch) for one in self.learners]
+        for number, batches in enumerate(zip(*plans, strict=True)):
+            frames += self._step(batches, states, epoch, number)
+        for one, (valid, padded) in zip(self.learners, frames.tolist(), strict=True):
+            one.padding = 1 - valid / max(1, padded)
+
+    def judge(self, epoch: int) -> None:
+        """Scores the epoch, keeps what is to be kept, and lets those go that have finished."""
+        step = (epoch + 1) * self.num_batches - 1
+        scores = self._validate()
+        left = []
+        for place, (one, its) in enumerate(zip(self.learners, scores, strict=True)):
+            if its:
+                one.note(its, step, epoch)
+            one.note({"train/padding_share": one.padding}, step, epoch)
+            keep, stop = self.plan.keep, self.plan.stop
+            if keep and one.is_best(its, keep):
+                one.head.best = self._checkpoint(place, epoch)
+            if (stop and one.is_over(its, stop)) or epoch + 1 == self.plan.max_epochs:
+                one.head.last, one.head.epochs = self._checkpoint(place, epoch), epoch + 1
+            else:
+                left.append(place)
+        if len(left) < len(self.learners):
+            self._go_on_with(left)
+
+    def _step(
+        self, batches: Sequence[list[int]], states: list[Tensor], epoch: int, number: int
+    ) -> Int[np.ndarray, "head 2"]:
+        """Updates all learners once; returns how many of their frames were real, and padded."""
+        parts = [one.training for one in self.learners]
+        rows = [part.rows[batch] for part, batch in zip(parts, batches, strict=True)]
+        self.optimizer.zero_grad()
+        losses = torch.zeros(len(parts))
+        for places in self.frames.passes(rows):
+            some = [rows[place] for place in places]
+            sizes = [self.frames.sizes(one) for one in some]
+            noise = self.stack.draw([states[place] for place in places], sizes)
+            heads = [self.learners[place] for place in places]
+            inputs = self.frames.gather(_level(some), _places(heads))
+            outputs = self.stack(places, inputs, noise).unbind()
+            these = torch.stack(
+                [
+                    one.module.loss(own[: len(row)], one.training.targets[batches[place]])
+                    for place, one, own, row in zip(places, heads, outputs, some, strict=True)
+                ]
+            )
+            torch.autograd.backward(these.sum())
+            losses[places] = these.detach().cpu()
+        self._check(losses, batches, epoch, number)
+        step = epoch * self.num_batches + number
+        if (step + 1) % self.plan.log_every == 0 or number == self.num_batches - 1:
+            self._note(losses, step, epoch)
+        if self.plan.max_norm:
+            self._clip(self.plan.max_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        return np.array([self.frames.counts(one) for one in rows])
+
+    def _check(self, losses: Tensor, batches: Sequence[list[int]], epoch: int, number: int) -> None:
+        if torch.isfinite(losses).all():
+            return
+        place = int((~torch.isfinite(losses)).nonzero()[0])
+        one = self.learners[place]
+        ids = one.training.ids[batches[place][:8]].tolist()
+        raise FloatingPointError(
+            f"the loss is {losses[place].item()} in fold {one.module.fold}, seed "
+            f"{one.module.seed}, epoch {epoch}, batch {number}, with the utterances "
+            f"{', '.join(ids)}; try a smaller optimizer.lr or trainer.gradient_clip_val=1"
+        )
+
+    def _note(self, losses: Tensor, step: int, epoch: int) -> None:
+        """Notes what the module writes: the loss and the rate, and the gradient's norm."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        norms = _norms(self._gradients()).tolist()
+        for one, loss, norm in zip(self.learners, losses.tolist(), norms, strict=True):
+            one.note({"train/loss": loss, "train/lr": rate}, step, epoch)
+            one.note({"train/grad_norm": norm}, step, epoch)
+
+    def _clip(self, max_norm: float) -> None:
+        """Clips the gradient of each learner by its own norm."""
+        gradients = self._gradients()
+        factors = (max_norm / (_norms(gradients) + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient *= factors[:, None]
+
+    def _gradients(self) -> list[Float[Tensor, "head _"]]:
+        gradients = [one.grad for one in self.stack.parameters.values() if one.grad is not None]
+        return [one.reshape(len(self.learners), -1) for one in gradients]
+
+    def _validate(self) -> list[dict[str, float]]:
+        parts = [one.validation for one in self.learners if one.validation]
+        if not parts:
+            return [{} for _ in self.learners]
+        outputs = _outputs(self.stack, self.frames, _places(self.learners), parts)
+        return [one.scores(its) for one, its in zip(self.learners, outputs, strict=True)]
+
+    def _checkpoint(self, place: int, epoch: int) -> dict[str, Any]:
+        """What Lightning would save, without what only it could go on with."""
+        module = self.learners[place].module
+        self.stack.write(place, module.model)
+        checkpoint = {
+            "epoch": epoch,
+            "global_step": (epoch + 1) * self.num_batches,
+            "pytorch-lightning_version": version,
+            "state_dict": {k: one.cpu().clone() for k, one in module.state_dict().items()},
+        }
+        module.on_save_checkpoint(checkpoint)
+        return checkpoint
+
+    def _go_on_with(self, places: list[int]) -> None:
+        self.learners = [self.learners[place] for place in places]
+        for whole in self.stack.parameters.values():
+            state = self.optimizer.state.get(whole, {})
+            for key, value in state.items():
+                if torch.is_tensor(value) and value.shape == whole.shape:
+                    state[key] = value[places]
+        self.stack.keep(places)
+
+
+def _norms(gradients: Sequence[Float[Tensor, "head _"]]) -> Float[Tensor, " head"]:
+    norms: Tensor = torch.stack([one.norm(dim=1) for one in gradients]).norm(dim=0)
+    return norms
+
+
+def _frames(
+    modules: Sequence[TrainingModule], loaders: Sequence[DataLoader[Any]], device: torch.device
+) -> Frames:
+    encoders: Any = [dict(module.encoders.items()) for module in modules]
+    datasets: Any = [loader.dataset for loader in loaders]
+    return Frames(datasets, encoders, device)
+
+
+def _places(learners: Sequence[Learner]) -> Int[np.ndarray, " head"]:
+    """The places of learners among all heads, by which their frames are found."""
+    return np.array([one.place for one in learners])
+
+
+def _outputs(
+    stack: Stack, frames: Frames, heads: Int[np.ndarray, " head"], parts: Sequence[Part]
+) -> list[Outputs]:
+    """What the models of a stack put out for one part each, without dropout."""
+    said: list[list[np.ndarray]] = [[] for _ in parts]
+    for batches in zip_longest(*(part.fixed for part in parts), fillvalue=()):
+        there = [place for place, batch in enumerate(batches) if batch]
+        rows = [parts[place].rows[batches[place]] for place in there]
+        for some in frames.passes(rows):
+            places = [there[one] for one in some]
+            inputs = frames.gather(_level([rows[one] for one in some]), heads[places])
+            with torch.no_grad():
+                outputs = stack(places, inputs).cpu().numpy()
+            for place, one, its in zip(places, some, outputs, strict=True):
+                said[place].append(its[: len(rows[one])])
+    return [_sorted(part, np.concatenate(its)) for part, its in zip(parts, said, strict=True)]
+
+
+def _sorted(part: Part, said: np.ndarray) -> Outputs:
+    """The outputs of a part, which were given batch by batch, in the order of the ids."""
+    batched = np.concatenate(part.fixed)
+    names, first = np.unique(part.ids[batched], return_index=True)
+    targets = part.targets.cpu().numpy()[batched[first]]
+    return Outputs(tuple(names.tolist()), said[first], targets)
+
+
+def _level(rows: Sequence[np.ndarray]) -> Int[np.ndarray, "head batch"]:
+    """Fills batches of different sizes up with nobody."""
+    level = np.full((len(rows), max(len(one) for one in rows)), NOBODY)
+    for whole, one in zip(level, rows, strict=True):
+        whole[: len(one)] = one
+    return level

@@ -1,0 +1,130 @@
+"""Shallow fusion of finished runs as a run of its own."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from polymodal.config.instantiate import build, deferred
+from polymodal.config.compose import Composed, load
+from polymodal.runs.train import Outcome
+from polymodal.runs.recorder import recording
+from polymodal.runs.load_predictions import stored_table
+from polymodal.schemas.predictions import PredictionTable
+from polymodal.schemas.run_record import RunRecord
+from polymodal.errors import PredictionError
+from polymodal.evaluation.score import score_table
+from polymodal.evaluation.torchmetrics import build_score
+from polymodal.tracking.index import find_run
+
+
+def vote(names: Sequence[str], composed: Composed, config: Mapping[str, Any]) -> Outcome:
+    """Joins the prediction tables of runs and votes.
+
+    Args:
+        names: The runs.
+        composed: The configuration, for the record.
+        config: The same, resolved and checked.
+
+    Returns:
+        Folder and record of the vote.
+
+    Raises:
+        UserError: A run or its table is missing, a run is named twice, or the tables do not fit
+            together.
+    """
+    members = _members(names, Path(config["paths"]["runs"]))
+    tables = [stored_table(member, config["part"]) for member in members]
+    validation = [stored_table(m, "val") for m in members] if is_fitted(config["voting"]) else []
+    said: list[str] = []
+    voted = vote_tables(config["voting"], tables, validation, said.append)
+    scores = {
+        name: build_score(deferred(section), voted.kinds)
+        for name, section in config["scores"].items()
+    }
+    facts = {"members": [member.name for member in members], "rows": len(voted)}
+    with recording(composed, config, kind="vote", data=facts) as session:
+        folder = session.path / "predictions"
+        folder.mkdir(exist_ok=True)
+        voted.write(folder / f"{config['part']}.parquet")
+        session.scores |= score_table(voted, scores)
+        session.notes["voting"] = said
+    return session.path, RunRecord.read(session.path / "run.json")
+
+
+def vote_tables(
+    section: Mapping[str, Any],
+    tables: Sequence[PredictionTable],
+    validation: Sequence[PredictionTable] = (),
+    say: Callable[[str], None] = lambda words: None,
+) -> PredictionTable:
+    """Votes on prediction tables, as runs and studies do.
+
+    Args:
+        section: The configuration of the vote: its `_target_` and options, resolved.
+        tables: The members' tables of the rows to vote on.
+        validation: Their validation tables, in the same order, for a vote that is fitted.
+        say: Gets what was fitted, in words.
+
+    Returns:
+        The table of the vote.
+
+    Raises:
+        PredictionError: The tables do not fit together, or a vote that is fitted lacks validation
+            tables.
+    """
+    if is_fitted(section) and len(validation) != len(tables):
+        raise PredictionError(
+            f"{len(validation)} of {len(tables)} members have a validation table",
+            expected="one each, as the vote is fitted on them",
+            remedy="train them with split.val above 0, or use voting=soft",
+        )
+    given = {"validation": validation, "say": say}
+    voted: PredictionTable = build(section, "voting", optional=given, tables=tables)
+    return voted
+
+
+def is_fitted(section: Mapping[str, Any]) -> bool:
+    """Tells whether a vote is fitted on validation tables.
+
+    Args:
+        section: The configuration of the vote.
+    """
+    return "validation" in inspect.signature(deferred(section)).parameters
+
+
+def with_scores_of(names: Sequence[str], composed: Composed) -> Composed:
+    """Returns the configuration of a vote with the scores of its first member.
+
+    So a vote over values is scored as values, and has every score that its members have.
+
+    Args:
+        names: The runs.
+        composed: The configuration.
+
+    Returns:
+        The configuration, changed.
+
+    Raises:
+        UserError: A run is missing or named twice, or its configuration cannot be read.
+    """
+    first = _members(names, Path(composed.config.paths.runs))[0]
+    config = composed.config.copy()
+    scores = load(first / "config.yaml", "").resolved()["scores"]
+    OmegaConf.update(config, "scores", scores, merge=False, force_add=True)
+    return replace(composed, config=config)
+
+
+def _members(names: Sequence[str], runs: Path) -> list[Path]:
+    members = [find_run(runs, name) for name in names]
+    folders = [member.resolve() for member in members]
+    twice = [one.name for place, one in enumerate(folders) if one in folders[:place]]
+    if twice or len(members) < 2:
+        found = f"run {twice[0]} is named twice" if twice else f"a vote over {len(members)} run(s)"
+        raise PredictionError(
+            found, expected="at least two different runs", remedy="`polymodal runs` lists them"
+        )
+    return members

@@ -1,1 +1,0 @@
-"""Allowed targets, paths inside their root, safe loading, redaction."""

@@ -1,0 +1,1 @@
+"""Manifest, batch, predictions and run record: what travels between the packages."""

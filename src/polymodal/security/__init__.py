@@ -1,0 +1,1 @@
+"""Allowed targets, paths inside their root, atomic files."""

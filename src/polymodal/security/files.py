@@ -1,0 +1,72 @@
+"""Files that are whole or not there, and what they hold."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Gives a place beside a file to write to, which takes the file's place at the end.
+
+    So nobody ever reads half of it: not another process, and nobody after a kill. If the body
+    fails, the file stays as it was.
+
+    Args:
+        path: The file; its folder must exist.
+
+    Yields:
+        Where to write, with the same suffix.
+
+    Raises:
+        OSError: The file cannot be written or replaced.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replacing(Path(folder, "a.txt")) as beside:
+        ...         _ = beside.write_text("whole")
+        ...     Path(folder, "a.txt").read_text()
+        'whole'
+    """
+    beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file beside its target, then renames it, so that a kill leaves the old one.
+
+    Args:
+        path: The file; its folder must exist.
+        text: Its content.
+
+    Raises:
+        OSError: The file cannot be written; what stood there before still does.
+    """
+    with replacing(path) as beside, beside.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,208 @@
+"""What the members and votes of a study said, and what follows from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polymodal.errors import PredictionError
+from polymodal.evaluation.breakdown import (
+    accuracy_by_speaker,
+    interval_of,
+    intervals_of,
+    of_score,
+    reliability,
+    surest_errors,
+)
+from polymodal.evaluation.classification import Score
+from polymodal.evaluation.confusion import confusion_matrix
+from polymodal.evaluation.score import higher_is_better, score_names
+from polymodal.evaluation.stats.bootstrap import interval
+from polymodal.evaluation.stats.multiple import compare, overfitting_gap
+from polymodal.schemas.predictions import ID, PredictionTable, concatenate
+from polymodal.study.config import Plan
+
+MOST_ERRORS = 20  # of a member
+
+PARTS = ("train", "val", "test")
+SUBSETS = "test@subsets"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one cell or vote said.
+
+    Args:
+        run: Name of its run; empty for a vote.
+        seed: Its seed.
+        share: The share of the training rows it was trained with.
+        tables: Part to prediction table.
+        said: What a vote found, in words.
+    """
+
+    run: str
+    seed: int
+    share: float
+    tables: Mapping[str, PredictionTable]
+    said: tuple[str, ...] = ()
+
+
+def read_told(run: Path, seed: int, share: float) -> Told:
+    """Reads the prediction tables of a run.
+
+    Args:
+        run: Its folder.
+        seed: Its seed.
+        share: Its share of the training rows.
+
+    Returns:
+        What it said; with the tables of subsets of its modalities, if it was asked for them.
+    """
+    files = {part: run / "predictions" / f"{part}.parquet" for part in (*PARTS, SUBSETS)}
+    tables = {k: PredictionTable.read(file) for k, file in files.items() if file.is_file()}
+    return Told(run.name, seed, share, tables)
+
+
+def spread(own: Told, predicted: Path, like: Told) -> Told:
+    """Parts the predictions of a member that was trained elsewhere as the study's folds do.
+
+    Every fold gets the same prediction of an utterance, as no fold was trained on.
+
+    Args:
+        own: What it said of its own corpus; only its training score is of use.
+        predicted: Folder of the run that predicted the study's corpus.
+        like: A member whose tables have the rows wanted.
+
+    Returns:
+        What it says of the same rows.
+
+    Raises:
+        PredictionError: It lacks rows, or has other classes.
+    """
+    whole = PredictionTable.read(predicted / "predictions" / "predict.parquet")
+    said = whole.frame.drop("split", "fold", "seed")
+    tables = {}
+    for part in ("val", "test"):
+        if part not in like.tables:
+            continue
+        rows = like.tables[part].frame.select(ID, "split", "fold", "seed")
+        if (lacking := rows.join(said, on=ID, how="anti")).height:
+            raise PredictionError(
+                f"{predicted.name} says nothing of {lacking.height} utterances of the study, such "
+                f"as {lacking[ID][0]!r}",
+                remedy="leave them out of the study's corpus with corpus.where, or this member",
+            )
+        tables[part] = whole.with_frame(rows.join(said, on=ID, maintain_order="left"))
+    return Told(own.run, own.seed, own.share, tables)
+
+
+def summarise(
+    plan: Plan, told: Mapping[str, Sequence[Told]], scores: Mapping[str, Score], monitor: str
+) -> dict[str, Any]:
+    """Scores and compares the members and votes of a study.
+
+    Args:
+        plan: The study.
+        told: Name to what was said, one entry a seed and share.
+        scores: Name to score.
+        monitor: The score that is compared unless the study names one.
+
+    Returns:
+        Plain values: `score`, `members`, `comparisons` and `warnings`.
+
+    Raises:
+        PredictionError: The score is unknown, or tables do not fit together.
+    """
+    name = plan.score or monitor
+    whole = {key: [one for one in entries if one.share == 1] for key, entries in told.items()}
+    tests = {key: _pooled(entries, "test") for key, entries in whole.items()}
+    values = next(iter(tests.values())).values
+    scored = {key: of_score(test, scores, name) for key, test in tests.items()}
+    score = next(iter(scored.values()))[1]
+    tables = {key: table for key, (table, _) in scored.items()}
+    every = [one.tables for entries in whole.values() for one in entries]
+    against = "val" if all("val" in one for one in every) else "test"  # the same for all
+    compared = compare(tables, name, score, pairs=plan.pairs, alpha=plan.alpha)
+    return {
+        "score": name,
+        "lower_is_better": [
+            key for key in score_names(scores, values) if not higher_is_better(key, scores)
+        ],
+        "members": {
+            key: _about(plan, key, told[key], tests[key], scores, name, against) for key in tests
+        },
+        "comparisons": [one.to_dict() for one in compared],
+        "warnings": sorted(
+            {one for one in (interval(*pair).caution for pair in scored.values()) if one}
+        ),
+    }
+
+
+def _about(
+    plan: Plan,
+    key: str,
+    entries: Sequence[Told],
+    test: PredictionTable,
+    scores: Mapping[str, Score],
+    name: str,
+    against: str,
+) -> dict[str, Any]:
+    """All that is told of one member or vote."""
+    whole = [one for one in entries if one.share == 1]
+    about: dict[str, Any] = {"kind": "member", "scores": intervals_of(test, scores, "test")}
+    for vote in plan.votes:
+        if vote.name == key:
+            about |= {"kind": "vote", "of": [*vote.of], "voting": " ".join(vote.voting)}
+            about["said"] = [words for one in whole for words in one.said]
+    if gap := _gap(whole, scores, name, against):
+        about["gap"] = gap
+    if len(shares := sorted({one.share for one in entries})) > 1:
+        about["curve"] = [_at_share(entries, share, scores, name) for share in shares]
+    if subsets := [one.tables[SUBSETS] for one in whole if SUBSETS in one.tables]:
+        about["subsets"] = _subsets(concatenate(subsets), scores)
+    if test.classes:
+        known = test.with_frame(test.frame.filter(pl.col("label").is_not_null()))
+        said = known.logits().argmax(axis=1)
+        about["confusion"] = confusion_matrix(said, known.targets(), len(test.classes)).tolist()
+        about["reliability"] = [[*astuple(one)] for one in reliability(known)]
+        about["errors"] = surest_errors(known, MOST_ERRORS)
+        if test.speakers() is not None:
+            about["per_speaker"] = accuracy_by_speaker(known)
+    return about
+
+
+def _pooled(entries: Sequence[Told], part: str) -> PredictionTable:
+    return concatenate([one.tables[part] for one in entries])
+
+
+def _gap(
+    whole: Sequence[Told], scores: Mapping[str, Score], name: str, against: str
+) -> dict[str, Any] | None:
+    """How much better the rows that were trained on are scored than others."""
+    if not all({"train", against} <= {*one.tables} for one in whole):
+        return None
+    tables = [of_score(_pooled(whole, part), scores, name) for part in ("train", against)]
+    (seen, score), (unseen, _) = tables
+    told = {
+        key: interval(one, score, num_resamples=1).value
+        for key, one in (("train", seen), ("other", unseen))
+    }
+    return {"score": name, "against": against, **told, "gap": overfitting_gap(seen, unseen, score)}
+
+
+def _at_share(
+    entries: Sequence[Told], share: float, scores: Mapping[str, Score], name: str
+) -> dict[str, Any]:
+    table = _pooled([one for one in entries if one.share == share], "test")
+    return {"share": share, **interval_of(*of_score(table, scores, name))}
+
+
+def _subsets(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, Any]:
+    """Scores of each subset of the modalities, named by them."""
+    found = {}
+    for (split,), frame in table.frame.group_by(["split"], maintain_order=True):
+        part = str(split).partition("@")[2]
+        found[part] = intervals_of(table.with_frame(frame), scores, "test")
+    return found

@@ -1,0 +1,163 @@
+"""Processes side by side: each on a device of its own, or with its share of the cores."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from polymodal.study.config import num_cores
+
+POLL_S = 0.1
+PATIENCE_S = 60.0  # for a checkpoint to be saved after a signal
+SET_DEATH_SIGNAL = 1  # prctl(2)
+LAST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process.
+
+    Args:
+        words: What it does, in words.
+        arguments: Returns the arguments of `polymodal`, when the job starts.
+        log: File that gets what it prints.
+        after: The words of jobs that have to succeed first.
+    """
+
+    words: str
+    arguments: Callable[[], tuple[str, ...]]
+    log: Path
+    after: frozenset[str] = frozenset()
+
+
+def launch(
+    jobs: Sequence[Job],
+    *,
+    parallel: int,
+    num_devices: int,
+    show: Callable[[Sequence[Job], Sequence[Job]], None],
+) -> dict[str, int]:
+    """Runs processes, so many at a time.
+
+    Args:
+        jobs: The processes.
+        parallel: How many run side by side.
+        num_devices: Number of accelerators.
+        show: Told again and again which have ended, and which are running.
+
+    Returns:
+        The words of each to its exit code, without those that were not started as one that they
+        wait for has failed. If this process is asked to stop, the others are asked as well, and
+        waited for.
+    """
+    waiting: list[Job] = list(jobs)
+    ended: list[Job] = []
+    codes: dict[str, int] = {}
+    running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
+    try:
+        while waiting or running:
+            for slot in set(range(parallel)) - set(running):
+                job = next((one for one in waiting if _may_start(one, codes)), None)
+                if job is not None:
+                    waiting.remove(job)
+                    running[slot] = (job, _start(job, environment(slot, parallel, num_devices)))
+            waiting = [job for job in waiting if not _is_hopeless(job, codes, jobs)]
+            time.sleep(POLL_S)
+            for slot, (job, process) in list(running.items()):
+                if process.poll() is not None:
+                    codes[job.words] = process.returncode
+                    ended.append(job)
+                    del running[slot]
+            show(ended, [job for job, _ in running.values()])
+    finally:
+        _stop([process for _, process in running.values()])
+    return codes
+
+
+def _may_start(job: Job, codes: Mapping[str, int]) -> bool:
+    return all(codes.get(one) == 0 for one in job.after)
+
+
+def _is_hopeless(job: Job, codes: Mapping[str, int], jobs: Sequence[Job]) -> bool:
+    """Whether a job that it waits for has failed, or waits for one that has."""
+    others = [one for one in jobs if one.words in job.after]
+    return any(codes.get(one.words, 0) != 0 or _is_hopeless(one, codes, jobs) for one in others)
+
+
+def last_line(log: Path) -> str:
+    """Returns the last line that a process has printed, or an empty one.
+
+    Args:
+        log: Its file.
+    """
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+    return ""
+
+
+def end_with_parent() -> None:
+    """Asks Linux to stop this process when the one that started it is gone, be it killed."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
+        if os.getppid() != parent:  # it was gone before
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def environment(slot: int, parallel: int, num_devices: int) -> dict[str, str]:
+    """Returns the environment of the process in one of several places side by side.
+
+    Args:
+        slot: The place.
+        parallel: Number of places.
+        num_devices: Number of accelerators.
+
+    Returns:
+        With one device each, or a fair share of the cores.
+    """
+    environ = {name: value for name, value in os.environ.items() if name != "POLYMODAL_RUN_FOLDER"}
+    if parallel == 1:
+        return environ
+    if num_devices:
+        environ["CUDA_VISIBLE_DEVICES"] = _devices(environ, num_devices)[slot % num_devices]
+    else:
+        environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // parallel)))
+    return environ
+
+
+def _devices(environ: Mapping[str, str], num_devices: int) -> list[str]:
+    """The names of the devices that this process sees."""
+    names = [one for one in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    return names or [str(number) for number in range(num_devices)]
+
+
+def _start(job: Job, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "polymodal", *job.arguments()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environ),
+        )
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

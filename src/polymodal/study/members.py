@@ -1,0 +1,123 @@
+"""The members of a study as configurations: the same folds, seeds and corpus for all."""
+
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from polymodal.config.compose import Composed, change, compose
+from polymodal.config.run_encoders import MEMBER
+from polymodal.errors import ConfigError
+from polymodal.study.config import Member, Plan
+
+# What must be the same in all members that are trained on the study's corpus.
+COMMON = ("corpus", "split")
+# The sections that a study decides for all its members.
+SHARED = ("paths", "tracker")
+STAGES = ["fit", "train", "test"]
+# Of a protocol, what still holds when the folds are read from a file.
+PROMISES = ("speaker_dependent", "disjoint")
+
+
+def compose_members(plan: Plan, study: Composed) -> dict[str, Composed]:
+    """Composes every member as the study changes it.
+
+    Args:
+        plan: The study.
+        study: Its configuration.
+
+    Returns:
+        Name to configuration.
+
+    Raises:
+        ConfigError: An override cannot be used, or members that are to be compared name different
+            corpora or splits.
+    """
+    composed = {one.name: _composed(plan, one, study) for one in plan.members}
+    first = reference(plan)
+    for member in plan.members:
+        for key in () if member.applied else COMMON:
+            mine, its = (composed[one].resolved()[key] for one in (member.name, first))
+            if mine != its:
+                differing = [k for k in {**mine, **its} if mine.get(k) != its.get(k)]
+                raise ConfigError(
+                    f"the members {first} and {member.name} have different {key}: "
+                    f"{key}.{differing[0]} is {its.get(differing[0])!r} and "
+                    f"{mine.get(differing[0])!r}",
+                    expected="the same utterances and folds, so that members can be compared",
+                    remedy=f"name the {key} in study.protocol, such as [{key}=…], or mark a member "
+                    "that is trained elsewhere with applied: true",
+                )
+    return composed
+
+
+def reference(plan: Plan) -> str:
+    """Returns the member whose corpus and folds are the study's.
+
+    Args:
+        plan: The study.
+    """
+    trained = [one for one in plan.members if not one.applied]
+    return next((one.name for one in trained if not one.encoders), trained[0].name)
+
+
+def with_folds(composed: Composed, file: str, *, whole: bool = True) -> Composed:
+    """Returns a member's configuration that takes its folds from a file.
+
+    Args:
+        composed: The member.
+        file: The folds.
+        whole: Whether they assign every row; otherwise those that they do not know are left out.
+    """
+    before = composed.resolved()["split"]
+    kept = {name: before[name] for name in PROMISES if name in before}
+    kept |= {} if whole else {"unknown": "leave_out"}
+    fresh = change(composed, ["split=file", f"split.file={file}", "split.inner=true"])
+    return _named(with_options(fresh, {f"split.{k}": v for k, v in kept.items()}), composed)
+
+
+def with_options(composed: Composed, options: dict[str, Any]) -> Composed:
+    """Returns a configuration with other values.
+
+    Args:
+        composed: The configuration.
+        options: Dotted key to value.
+    """
+    config = composed.config.copy()
+    OmegaConf.set_struct(config, False)
+    for key, value in options.items():
+        OmegaConf.update(config, key, value, merge=False)
+    OmegaConf.set_struct(config, True)
+    words = [f"{key}={value}" for key, value in options.items()]
+    return replace(composed, config=config, overrides=(*composed.overrides, *words))
+
+
+def _composed(plan: Plan, member: Member, study: Composed) -> Composed:
+    taken = [f"encoder.{name}.from_run={MEMBER}{one}" for name, one in member.encoders.items()]
+    composed = compose([*member.run, *taken])
+    words = [*([] if member.applied else plan.protocol), *plan.shared]
+    root = member.root or (None if member.applied else plan.root)
+    words += [f"corpus.root={root}"] if root else []
+    composed = _named(change(composed, words), composed)
+    composed = _with_own(plan, member, composed)
+    sections = {name: study.config.get(name) for name in SHARED}
+    changed = with_options(composed, {**sections, "stages": STAGES})
+    return _named(changed, composed)
+
+
+def _with_own(plan: Plan, member: Member, composed: Composed) -> Composed:
+    """A member with its overrides of `study.with`, which come last."""
+    try:
+        return _named(change(composed, plan.options.get(member.name, ())), composed)
+    except ConfigError as error:
+        raise ConfigError(
+            f"study.with.{member.name}: {error.found}",
+            expected=error.expected,
+            remedy=error.remedy,
+        ) from None
+
+
+def _named(changed: Composed, before: Composed) -> Composed:
+    """The changed configuration, its overrides with those that it was composed with."""
+    words = (*before.overrides, *(one for one in changed.overrides if one not in before.overrides))
+    return replace(changed, choices=before.choices, overrides=words, name=before.name)

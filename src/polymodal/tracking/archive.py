@@ -1,0 +1,217 @@
+"""Runs that are no longer wanted: what rests on them, deleting, packing away, bringing back.
+
+Nothing outside the folder of runs is touched, and no link is followed.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import tarfile
+from collections.abc import Generator, Sequence, Set
+from contextlib import contextmanager
+from pathlib import Path
+
+from polymodal.errors import RunError
+from polymodal.security.files import replacing, sha256_of, write_whole
+from polymodal.tracking.index import Listed, alive_or_killed, read_record
+
+ARCHIVE = "archive"  # beside the run folders
+PACKED = ".tar.gz"
+GOING = ".going-"  # the beginning of a folder's name while it is being removed
+COMING = ".coming-"  # while it is being unpacked
+
+
+def size_bytes(folder: Path) -> int:
+    """Returns what a folder takes, without what its links point to.
+
+    Args:
+        folder: The folder.
+    """
+    total = 0
+    for where, _, files in os.walk(folder):
+        total += sum(os.lstat(os.path.join(where, name)).st_size for name in files)
+    return total
+
+
+def needed_by(going: Set[str], found: Sequence[Listed]) -> dict[str, list[str]]:
+    """Finds the runs that stay and rest on runs that go.
+
+    Args:
+        going: Ids of the runs that go.
+        found: All runs.
+
+    Returns:
+        Id of a run that goes to what rests on it, such as `20260101-x (test)`.
+    """
+    needed: dict[str, list[str]] = {}
+    for one in found:
+        record = one.record
+        if one.path.name not in going:
+            for name in sorted(going & _rests_on(one)):
+                needed.setdefault(name, []).append(f"{record.run_id} ({record.kind})")
+    return needed
+
+
+def refuse_living(chosen: Sequence[Listed]) -> None:
+    """Refuses runs that go on, or may go on elsewhere, and folders that are links.
+
+    Args:
+        chosen: The runs.
+
+    Raises:
+        RunError: There is one; nothing was touched.
+    """
+    for one in chosen:
+        if one.path.is_symlink():
+            raise RunError(f"{one.path} is a link", remedy="remove the link by hand")
+        if alive_or_killed(read_record(one.path)).status == "running":
+            host = one.record.host.get("name", "a machine that is not named")
+            raise RunError(
+                f"{one.path.name} is running on {host}",
+                remedy="end it first; if it died there, remove its folder by hand",
+            )
+
+
+def delete(folder: Path) -> None:
+    """Deletes a run folder; a kill on the way leaves no half run, but a hidden folder.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        OSError: It cannot be deleted.
+    """
+    for left in folder.parent.glob(f"{GOING}*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    going = folder.parent / f"{GOING}{secrets.token_hex(4)}"
+    folder.rename(going)
+    shutil.rmtree(going)
+
+
+def archive(folder: Path) -> Path:
+    """Packs a run folder into one file in `archive/` beside it, reads it back, and deletes it.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The file; its SHA-256 lies beside it.
+
+    Raises:
+        RunError: There is an archive of that name already.
+        OSError: It cannot be written; the folder is still there.
+    """
+    packed = folder.parent / ARCHIVE / f"{folder.name}{PACKED}"
+    if packed.exists():
+        raise RunError(f"there is {packed} already", remedy="restore or remove that one first")
+    packed.parent.mkdir(exist_ok=True)
+    with replacing(packed) as beside:
+        with tarfile.open(beside, "x:gz", compresslevel=3) as file:  # links stay links
+            file.add(folder, folder.name)
+        _check_packed(beside, folder)
+        write_whole(_digest(packed), f"{sha256_of(beside)}  {packed.name}\n")
+    delete(folder)
+    return packed
+
+
+def archived(runs: Path) -> list[Path]:
+    """Returns the packed runs of a folder of runs, the newest id last.
+
+    Args:
+        runs: The folder of runs.
+    """
+    return sorted(path for path in (runs / ARCHIVE).glob(f"*{PACKED}") if path.name[0] != ".")
+
+
+def restore(packed: Path) -> Path:
+    """Brings a packed run back to its place, and removes the packed file.
+
+    Args:
+        packed: The file in `archive/`.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        RunError: The file does not match its SHA-256, holds anything but one run folder, or there
+            is a run of that name.
+    """
+    name = packed.name.removesuffix(PACKED)
+    target = packed.parents[1] / name
+    if os.path.lexists(target):
+        raise RunError(f"there is a run {target} already", remedy="rename one of them")
+    with _unpacked(packed, name) as folder:
+        read_record(folder)
+        _check_packed(packed, folder)  # before the only other copy goes
+        folder.rename(target)
+    packed.unlink()
+    _digest(packed).unlink(missing_ok=True)
+    return target
+
+
+@contextmanager
+def _unpacked(packed: Path, name: str) -> Generator[Path]:
+    stated = _digest(packed)
+    if stated.is_file() and stated.read_text(encoding="utf-8").split()[:1] != [sha256_of(packed)]:
+        raise RunError(f"{packed} does not match its SHA-256", remedy="use another copy of it")
+    beside = packed.parents[1] / f"{COMING}{secrets.token_hex(4)}"
+    beside.mkdir()
+    try:
+        with tarfile.open(packed) as file:
+            file.extractall(beside, filter=_as_it_was)
+        if os.listdir(beside) != [name]:
+            raise RunError(f"{packed} does not hold the folder {name} alone")
+        yield beside / name
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise RunError(f"{packed} cannot be unpacked: {error}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _as_it_was(member: tarfile.TarInfo, folder: str | Path) -> tarfile.TarInfo | None:
+    """Takes links as they were packed, such as W&B's to its log; nothing is written through one."""
+    checked = tarfile.tar_filter if member.issym() else tarfile.data_filter
+    return checked(member, str(folder))
+
+
+def _check_packed(packed: Path, folder: Path) -> None:
+    """Reads everything back, as the folder, or the file, is deleted next."""
+    held = {}
+    with tarfile.open(packed) as file:  # compression has a checksum of its own
+        for member in file:
+            content = file.extractfile(member) if member.isreg() else None
+            if content is not None:
+                held[member.name] = 0
+                while block := content.read(1 << 20):
+                    held[member.name] += len(block)
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    there = {path.relative_to(folder.parent).as_posix(): path.stat().st_size for path in files}
+    if lacking := sorted(name for name, size in there.items() if held.get(name) != size):
+        raise RunError(f"{packed} does not hold {lacking[0]} as it is: does the run go on?")
+
+
+def _digest(packed: Path) -> Path:
+    return packed.with_name(f"{packed.name}.sha256")
+
+
+def _rests_on(one: Listed) -> set[str]:
+    """Ids of the runs that a run names: its parent, what it repeats, members of its vote."""
+    notes, data = one.record.notes, one.record.data
+    named = [
+        one.record.parent,
+        notes.get("again"),
+        notes.get("from"),
+        *_listed(data.get("members")),
+    ]
+    if one.record.kind == "study":
+        try:
+            text = (one.path / "study.json").read_text(encoding="utf-8")
+            named += _listed(json.loads(text).get("runs"))
+        except (OSError, ValueError, AttributeError):
+            pass  # of a study that is half there nothing is known
+    return {name for name in named if isinstance(name, str)}
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,105 @@
+"""The configurations of many runs, read once, and in what they differ."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from polymodal.tracking.index_cache import Kept, Values
+
+FILE = ".configs.json"  # in the folder of runs
+LAYOUT = "configurations 1"
+NEVER_TOLD = ("paths", "hydra", "tracker", "alert", "resume")  # where and how, not what was run
+
+
+def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Reads the configurations of runs; those that were read before are not parsed again.
+
+    Args:
+        runs: The folder of runs.
+        names: Names of run folders in it.
+
+    Returns:
+        Name to plain values; empty where there is none, or it is broken. They share parts: change
+        none in place.
+    """
+    kept = Kept(runs / FILE, "config.yaml", LAYOUT, shares=lambda key: True)
+    return {name: one or {} for name, one in kept.read(names, _read).items()}
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """Reads the configuration of a run as it is stored.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        Plain values; empty where there is none, or it is broken.
+    """
+    return _read(folder) or {}
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Finds in which keys configurations differ.
+
+    Args:
+        configs: As they are stored.
+
+    Returns:
+        Dotted key to the value of each, None where one lacks it; without where runs and data lie.
+
+    Example:
+        >>> differing([{"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}])
+        {'a.b': [1, 3]}
+    """
+    if all(one is configs[0] for one in configs):
+        return {}
+    sections = dict.fromkeys(key for one in configs for key in one if key not in NEVER_TOLD)
+    found: dict[str, list[Any]] = {}
+    for section in sections:
+        parts = [one.get(section) for one in configs]
+        if all(part is parts[0] or part == parts[0] for part in parts):
+            continue
+        flat = [dict(leaves(part, section)) for part in parts]
+        for key in dict.fromkeys(key for one in flat for key in one):
+            values = [one.get(key) for one in flat]
+            if any(value != values[0] for value in values):
+                found[key] = values
+    return found
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every dotted key below a value, with what stands there.
+
+    Args:
+        value: A configuration or a part of one.
+        key: Where it stands.
+
+    Yields:
+        Key and value; a list is one value.
+    """
+    if isinstance(value, Mapping) and value:
+        for name, one in value.items():
+            yield from leaves(one, f"{key}.{name}" if key else str(name))
+    elif key:
+        yield key, value
+
+
+def _read(folder: Path) -> Values | None:
+    import yaml
+
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        values = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), Loader=loader)
+        return _plain(values) if isinstance(values, dict) else None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """As JSON knows it, so that what is kept equals what was read."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | set | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, date | bytes) else value

@@ -1,0 +1,212 @@
+"""Which runs are meant: words such as `status=failed`, `test/uar>0.7`, `since=7d`, `seed=1`."""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from polymodal.errors import ConfigError, RunError, nearest
+from polymodal.schemas.run_record import STATUSES, RunRecord
+
+OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "!=": operator.ne,
+    "=": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+WORD = re.compile(r"(?P<key>[^=<>!]+)(?P<sign>>=|<=|!=|=|>|<)(?P<value>.*)", re.DOTALL)
+TIMES = ("since", "until")
+SPANS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+# Fields of a record that are one word or number.
+PLAIN = ("run_id", "name", "status", "experiment", "kind", "parent", "seed", "duration_s", "error")
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One wish.
+
+    Args:
+        key: A field of the record, a score, `corpus`, `since`, `until`, or a dotted key of the
+            configuration.
+        sign: One of `OPERATORS`.
+        value: What it is compared with, as text.
+    """
+
+    key: str
+    sign: str
+    value: str
+
+    @property
+    def asks_config(self) -> bool:
+        """Whether the configuration of a run has to be read for it."""
+        return self.key not in (*PLAIN, *TIMES, "corpus") and "/" not in self.key
+
+
+def parse(words: Sequence[str], now: datetime | None = None) -> list[Filter]:
+    """Reads filters.
+
+    Args:
+        words: Such as `status=failed` or `test/uar>0.7`.
+        now: What `since=7d` counts from; the present by default.
+
+    Returns:
+        The filters; times are UTC then, in ISO 8601.
+
+    Raises:
+        ConfigError: A word is no filter, or its value cannot be used.
+
+    Example:
+        >>> parse(["test/uar>=0.7"])
+        [Filter(key='test/uar', sign='>=', value='0.7')]
+    """
+    return [_parse(word, now or datetime.now(UTC)) for word in words]
+
+
+def matches(record: RunRecord, filters: Sequence[Filter], config: Mapping[str, Any]) -> bool:
+    """Tells whether a run is meant.
+
+    Args:
+        record: Its record.
+        filters: All of them must hold.
+        config: Its configuration; empty where no filter asks for it.
+
+    Returns:
+        Whether all hold; one whose key the run lacks does not, but for `!=`.
+    """
+    return all(_holds(one, value_of(record, one.key, config)) for one in filters)
+
+
+def value_of(record: RunRecord, key: str, config: Mapping[str, Any]) -> Any:
+    """Returns what a run has under a key.
+
+    Args:
+        record: Its record.
+        key: As in `Filter`.
+        config: Its configuration.
+
+    Returns:
+        The value, or `MISSING`.
+    """
+    if key in TIMES:
+        return record.started
+    if key == "corpus":
+        return record.experiment.partition("/")[0]
+    if key in PLAIN:
+        return getattr(record, key)
+    if "/" in key:
+        return record.scores.get(key, MISSING)
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return MISSING
+        value = value[part]
+    return value
+
+
+def check_known(
+    keys: Sequence[str], records: Sequence[RunRecord], configs: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuses a key that no run has, as it is misspelt more often than meant.
+
+    Args:
+        keys: As in `Filter`.
+        records: All runs.
+        configs: The configuration of each; empty where no key asks for it.
+
+    Raises:
+        RunError: There is one.
+    """
+    for key in keys if records else ():
+        if key in (*PLAIN, *TIMES, "corpus"):
+            continue
+        pairs = zip(records, configs, strict=True)
+        if all(value_of(one, key, config) is MISSING for one, config in pairs):
+            scores = {name for one in records for name in one.scores}
+            known = {name for config in configs for name in _flat(config)}
+            known = scores if "/" in key else {*PLAIN, *TIMES, "corpus", *known}
+            raise RunError(f"no run here has {key!r}", remedy=nearest(key, known))
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in config.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+
+
+def _parse(word: str, now: datetime) -> Filter:
+    found = WORD.fullmatch(word)
+    if found is None:
+        raise ConfigError(
+            f"{word!r} is no filter",
+            expected="KEY=VALUE, or !=, >, >=, <, <= between them",
+            remedy="such as status=failed, 'test/uar>0.7', since=7d or optimizer.lr=0.001",
+        )
+    key, sign, value = found["key"].strip(), found["sign"], found["value"].strip()
+    if key in TIMES:
+        if sign != "=":
+            raise ConfigError(
+                f"{word!r} is no filter",
+                expected=f"{key}=TIME: since is from then on, until before",
+            )
+        return Filter(key, ">=" if key == "since" else "<", _time(value, now).isoformat())
+    if key == "status" and value not in STATUSES:
+        raise ConfigError(f"there is no status {value!r}", remedy=nearest(value, STATUSES))
+    if sign not in ("=", "!=") and _number(value) is None:
+        raise ConfigError(f"{word!r} compares with what is no number")
+    misspelt = key not in PLAIN and key != "corpus" and "/" not in key and "." not in key
+    if misspelt and key in {one.name for one in fields(RunRecord)}:
+        raise ConfigError(f"{key} is not one value", expected=f"one of {', '.join(PLAIN)}")
+    return Filter(key, sign, value)
+
+
+def _time(value: str, now: datetime) -> datetime:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)", value)
+    try:
+        if found:
+            return now - timedelta(seconds=float(found[1]) * SPANS_S[found[2]])
+        return datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):  # no time, or none that a calendar has
+        raise ConfigError(
+            f"{value!r} is no time", expected="such as 7d, 12h, 30min, or 2026-03-01"
+        ) from None
+
+
+def _holds(one: Filter, value: Any) -> bool:
+    if value is MISSING or value is None:
+        if one.value in ("null", "None") and one.sign in ("=", "!="):
+            return (value is None) == (one.sign == "=")
+        return one.sign == "!="
+    if one.key in TIMES:
+        return _compare_times(one, str(value))
+    wanted, number = _number(one.value), _number(value)
+    if wanted is not None and number is not None:
+        return OPERATORS[one.sign](number, wanted)
+    if one.sign not in ("=", "!="):
+        return False
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return OPERATORS[one.sign](text, one.value)
+
+
+def _compare_times(one: Filter, started: str) -> bool:
+    try:
+        moment = datetime.fromisoformat(started)
+        return OPERATORS[one.sign](moment, datetime.fromisoformat(one.value))
+    except (TypeError, ValueError):  # no time, or one without its zone
+        return False
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(number) else number

@@ -1,0 +1,216 @@
+"""Finds runs: the folders are the truth."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polymodal.errors import RunError, nearest
+from polymodal.schemas.run_record import RunRecord
+from polymodal.tracking.index_cache import Kept
+from polymodal.tracking.processes import has_ended
+from polymodal.tracking.run_folder import LAST
+
+NUM_COMPARED = 500  # a misspelt id is compared with the newest ones of its day, else of all
+DATE = slice(8)  # of an id
+# What is read of thousands of run.json is kept beside them; a record with other fields is another
+# layout.
+INDEX = ".index.json"
+LAYOUT = f"records 1 {' '.join(one.name for one in dataclasses.fields(RunRecord))}"
+SHARED = ("command", "versions", "code", "data")
+PARTS = ("config.yaml", "metrics.jsonl", "predictions", "checkpoints")  # of a run folder
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run that was found.
+
+    Args:
+        path: Its folder.
+        record: Its record; `killed` where its process on this host is gone.
+    """
+
+    path: Path
+    record: RunRecord
+
+
+def list_runs(runs: Path) -> tuple[list[RunRecord], list[str]]:
+    """Reads the records of all runs in a folder.
+
+    Args:
+        runs: The folder of runs, or several as in `roots`; folders that hold nothing of a run are
+            none of ours.
+
+    Returns:
+        The records, newest first, and a line for each folder whose record cannot be read. Records
+        share parts: change none in place.
+    """
+    found, broken = find_runs(runs)
+    return [one.record for one in found], broken
+
+
+def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
+    """Reads the records of all runs in a folder, and says where each lies.
+
+    Args:
+        runs: As of `list_runs`.
+
+    Returns:
+        The runs, newest first, and a line for each folder whose record cannot be read. Records
+        share parts: change none in place.
+    """
+    found, broken = [], []
+    for root in roots(runs):
+        names = sorted(_folders(root), reverse=True)
+        kept = Kept(root / INDEX, "run.json", LAYOUT, shares=SHARED.__contains__)
+        for name, values in kept.read(names, _values).items():
+            if values is not None:
+                found.append(Listed(root / name, alive_or_killed(RunRecord(**values))))
+            elif reason := _broken(root / name):
+                broken.append(f"{name}: {reason}")
+    found.sort(key=lambda one: (one.record.started, one.record.run_id), reverse=True)
+    return found, broken
+
+
+def roots(runs: Path) -> list[Path]:
+    """Returns the folders of runs that are meant; new runs go to the first.
+
+    Args:
+        runs: One folder, or several with the system's separator between them, as in PATH.
+
+    Returns:
+        The folders, each once.
+
+    Example:
+        >>> import os
+        >>> [one.as_posix() for one in roots(Path(os.pathsep.join(["runs", "/old/runs", "runs"])))]
+        ['runs', '/old/runs']
+    """
+    words = [str(runs)] if runs.is_dir() else str(runs).split(os.pathsep)
+    return list(dict.fromkeys(Path(word) for word in words if word)) or [runs]
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Reads the record of a run.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The record as it is on disk.
+
+    Raises:
+        RunError: It is missing, no JSON, or not the record of a run.
+    """
+    return RunRecord.read(folder / "run.json")
+
+
+def find_run(runs: Path, name: str) -> Path:
+    """Finds the folder of a run.
+
+    Args:
+        runs: The folder of runs, or several as in `roots`.
+        name: Its id, an unambiguous beginning of it, a path, or `last`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: There is none, or several begin so.
+    """
+    if name == LAST:
+        return _last(runs)
+    places = roots(runs)
+    for path in (*(root / name for root in places), Path(name)):
+        if name and _is_run(path):
+            return path
+    ids = [root / one for root in places for one in _folders(root) if _is_run(root / one)]
+    found = sorted(path for path in ids if path.name.startswith(name))
+    if len(found) == 1 and name:
+        return found[0]
+    if found and name:
+        shown = ", ".join(path.name for path in found[-5:])
+        more = "" if len(found) <= 5 else f", the newest of them: {shown}"
+        raise RunError(
+            f"{len(found)} runs begin with {name!r}{more or ': ' + shown}",
+            remedy="give more of the id",
+        )
+    remedy = _hint(name, [path.name for path in ids])
+    raise RunError(f"there is no run {name!r} in {runs}", remedy=remedy)
+
+
+def alive_or_killed(record: RunRecord) -> RunRecord:
+    """Returns a record whose status says `killed` if its process on this host is gone.
+
+    Args:
+        record: The record as it is on disk.
+
+    Returns:
+        The record, changed or not; nothing is written.
+    """
+    if record.status == "running" and has_ended(record.host):
+        return dataclasses.replace(record, status="killed")
+    return record
+
+
+def _folders(runs: Path) -> list[str]:
+    try:
+        with os.scandir(runs) as entries:
+            return [one.name for one in entries if one.name[0] != "." and one.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(f"{runs} cannot be read: {error}") from None
+
+
+def _values(folder: Path) -> dict[str, Any] | None:
+    try:
+        return dict(vars(read_record(folder)))
+    except RunError:
+        return None
+
+
+def _broken(folder: Path) -> str | None:
+    """Says why a folder is not listed; None where nothing of a run is in it."""
+    if os.path.lexists(folder / "run.json"):
+        try:
+            read_record(folder)
+        except RunError as error:
+            return error.found
+    elif any((folder / part).exists() for part in PARTS):
+        return "a run folder without its run.json"
+    return None
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "run.json").is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _hint(name: str, ids: list[str]) -> str:
+    if not ids:
+        return "`polymodal run` makes one; --runs or POLYMODAL_RUNS names another folder"
+    alike = [one for one in ids if one[DATE] == name[DATE]] or ids
+    hint = nearest(name, sorted(alike)[-NUM_COMPARED:])
+    return hint if hint.startswith("did you mean") else "`polymodal runs` lists them"
+
+
+def _last(runs: Path) -> Path:
+    """The run that was noted last, in whichever folder."""
+    found = {}
+    for root in roots(runs):
+        try:
+            name = (root / LAST).read_text(encoding="utf-8").strip()
+            noted = (root / LAST).stat().st_mtime_ns
+        except (OSError, ValueError):
+            continue
+        if name and Path(name).name == name and _is_run(root / name):
+            found[noted] = root / name
+    if found:
+        return found[max(found)]
+    raise RunError(
+        f"there is no last run in {runs}", remedy="run one, or name a run by its id or path"
+    )

@@ -1,0 +1,109 @@
+"""What a run is called: its project, what differs in words, and that no other run is called so."""
+
+import contextlib
+import fcntl
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from polymodal.tracking.redaction import HIDDEN, redact_words
+from polymodal.tracking.run_folder import slug
+
+TAKEN = ".names"  # a file beside the run folders: a line for each name
+LONGEST_VALUE, LONGEST_NAME = 40, 120
+# What is no difference between experiments: where things are and run, who is told, how fast.
+SECTIONS = ("experiment", "paths", "tracker", "alert", "resume", "hydra", "stages")
+KEYS = (
+    *("corpus.root", "corpus.prepared", "corpus.file", "split.file", "data.num_workers"),
+    *("data.timeout_s", "data.cache_mb", "data.extract_workers", "data.reuse_prefix"),
+    *("trainer.accelerator", "trainer.devices"),
+)
+
+
+def project_of(choices: Mapping[str, str]) -> str:
+    """Returns what trackers file a run under: its model and corpus.
+
+    Args:
+        choices: Group to option.
+
+    Returns:
+        A name that is safe in a path.
+
+    Example:
+        >>> project_of({"model": "fusion/cross_attention", "corpus": "emodb"})
+        'cross_attention-emodb'
+    """
+    return slug("-".join(choices[group].rpartition("/")[2] for group in ("model", "corpus")))
+
+
+def in_words(overrides: Sequence[str], said: Sequence[str] = ()) -> str:
+    """Returns what differs from an experiment's defaults, in words.
+
+    Args:
+        overrides: In Hydra's grammar.
+        said: Groups that are told elsewhere.
+
+    Returns:
+        The last word of each key and its value, without secrets; empty where nothing differs.
+
+    Example:
+        >>> in_words(["experiment=emodb/egemaps", "optimizer.lr=1e-4", "model.num_layers=4"])
+        'lr=1e-4 layers=4'
+        >>> in_words(["encoder=[hubert,bert]", "model.dropout=0", "encoder.text.dropout=0.1"])
+        'encoder=hubert+bert model.dropout=0 text.dropout=0.1'
+    """
+    pairs: dict[str, str] = {}
+    for word in redact_words(overrides):
+        key, _, value = word.lstrip("+~").partition("=")
+        if key.partition(".")[0] in SECTIONS or key in (*KEYS, *said) or HIDDEN in word:
+            continue
+        pairs.pop(key, None)
+        pairs[key] = _short(value) or "none"
+    last = [key.rpartition(".")[2] for key in pairs]
+    words = [
+        f"{_key(key, plain=last.count(key.rpartition('.')[2]) == 1)}={value}"
+        for key, value in pairs.items()
+    ]
+    return _printable(" ".join(words))[:LONGEST_NAME].rstrip()
+
+
+def own_name(runs: Path, project: str, name: str) -> str:
+    """Returns a name that no other run of the project has, here; it is taken from now on.
+
+    Args:
+        runs: The folder of runs.
+        project: The project.
+        name: The name that is wished for.
+
+    Returns:
+        The name, with a number where it was taken already.
+    """
+    wished = own = _printable(name) or "run"
+    # What is wrong with the folder is said where the run's own is made.
+    with contextlib.suppress(OSError):
+        runs.mkdir(parents=True, exist_ok=True)
+        with (runs / TAKEN).open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+            file.seek(0)
+            taken, number = set(file.read().splitlines()), 1
+            while f"{project}\t{own}" in taken:
+                number += 1
+                own = f"{wished} ({number})"
+            file.write(f"{project}\t{own}\n")
+    return own
+
+
+def _key(key: str, *, plain: bool) -> str:
+    """The last word of a key; the last two where another key ends in the same."""
+    before, _, last = key.rpartition(".")
+    parent = "" if plain else before.rpartition(".")[2]
+    return f"{parent}.{last}" if parent else last.removeprefix("num_")
+
+
+def _short(value: str) -> str:
+    plain = re.sub(r"[\[\]{}'\"\s]", "", value).replace(",", "+")
+    return plain if len(plain) <= LONGEST_VALUE else plain[: LONGEST_VALUE - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,286 @@
+"""Keeps a tracker's faults, and its slowness, away from the run."""
+
+import contextlib
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from polymodal.tracking.metrics_log import logged_lines
+from polymodal.tracking.redaction import redact_text
+from polymodal.tracking.trackers.base import Start, Tracker
+from polymodal.tracking.trackers.sync_state import Delivered
+
+LONGEST_QUEUE = 10_000
+MOST_VALUES = 1_000_000  # that wait, however long the lines are
+LAST_WORDS_S = 30.0
+GATHER_S = 5.0
+Act = Callable[[Tracker], None]
+
+
+class Mirror:
+    """A tracker that is told by a thread of its own, and given up at its first error.
+
+    What the tracker gets is always the beginning of the journal: the first line that finds no place
+    in the queue is the last one that it is offered. Only the end of a run waits for it, and that
+    for a limited time. How far it is stands in the run folder, so that `polymodal sync` can deliver
+    the rest.
+
+    Args:
+        tracker: The tracker. Where its `remote` is true, its start is left to the thread as well.
+        name: Its name in the configuration.
+        longest_queue: Number of lines that may wait.
+        last_words_s: How long the end of the run waits for what is still in the queue, in seconds.
+        gather_s: How long the thread lets lines gather, so that it is not woken for each.
+
+    Attributes:
+        num_logged: Number of lines in the journal.
+        num_told: Number of those that the tracker has taken.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        name: str = "tracker",
+        *,
+        longest_queue: int = LONGEST_QUEUE,
+        last_words_s: float = LAST_WORDS_S,
+        gather_s: float = GATHER_S,
+    ) -> None:
+        self.tracker: Tracker | None = tracker
+        self.name, self.run_id = name, "RUN"
+        self.remote = bool(getattr(tracker, "remote", False))
+        self.longest_queue, self.last_words_s, self.gather_s = longest_queue, last_words_s, gather_s
+        # Each act with the number of values that it carries; None ends the thread.
+        self.acts: queue.SimpleQueue[tuple[Act | None, int]] = queue.SimpleQueue()
+        self.hurry = threading.Event()
+        self.thread: threading.Thread | None = None
+        self.note: Delivered | None = None
+        self.fault: BaseException | None = None
+        self.overrun = False
+        self.last_words: tuple[str, dict[str, float]] = ("failed", {})
+        self.num_told = self.num_logged = self.num_passed = 0
+        self.offered, self.taken = [0, 0], [0, 0]  # acts, values
+
+    def start(self, start: Start) -> None:
+        """Begins a run, or goes on with one.
+
+        Args:
+            start: What the tracker is told.
+        """
+        assert self.tracker is not None
+        self.run_id, self.num_logged = start.run_id, start.num_lines
+        self.note = Delivered.read(start.folder, self.name, self.tracker)
+        told = replace(start, num_told=min(self.note.lines, start.num_lines))
+        if self.remote:
+            self._offer(lambda tracker: self._begin(tracker, told))
+            return
+        try:
+            self._begin(self.tracker, told)
+        except (Exception, SystemExit) as error:  # a mirror must never stop a run
+            with contextlib.suppress(Exception, SystemExit):
+                self.tracker.finish("failed", {})  # its threads and files must not outlive it
+            self._give_up(error)
+
+    def log(self, scores: Mapping[str, float], step: int) -> None:
+        """Passes the scores of one step on, without waiting.
+
+        Args:
+            scores: Name to value.
+            step: Number of the optimiser step.
+        """
+        self.num_logged += 1
+        self._report()
+        waiting = [offered - taken for offered, taken in zip(self.offered, self.taken, strict=True)]
+        if waiting[0] >= self.longest_queue or waiting[1] > MOST_VALUES:
+            self.overrun = True
+        if self.tracker is None or self.overrun:
+            return
+        kept = dict(scores)
+        self._offer(lambda tracker: self._pass_on(tracker, kept, step), len(kept))
+
+    def finish(self, status: str, scores: Mapping[str, float]) -> None:
+        """Ends the run; a second call does nothing.
+
+        Args:
+            status: How it ended.
+            scores: The scores it ended with.
+        """
+        self.end(status, scores)
+        self.wait(status, time.monotonic() + self.last_words_s)
+
+    def end(self, status: str, scores: Mapping[str, float]) -> None:
+        """Asks the thread to end the run, and to hurry.
+
+        Args:
+            status: How it ended.
+            scores: The scores it ended with.
+        """
+        if self.tracker is not None:
+            self.last_words = (status, dict(scores))
+            self._offer(None)
+            self.hurry.set()
+
+    def wait(self, status: str, deadline: float) -> None:
+        """Waits for what is still in the queue.
+
+        Args:
+            status: How the run ended.
+            deadline: Until when, by the monotonic clock.
+        """
+        if self.tracker is None or self.thread is None:
+            return
+        self.thread.join(max(0.0, deadline - time.monotonic()))
+        if self.thread.is_alive():
+            self._give_up(TimeoutError(f"it hung for {self.last_words_s:g} s at the end"))
+        self.thread = None
+        self._report()
+        tracker, self.tracker = self.tracker, None
+        if tracker is not None and self.num_told < self.num_logged:
+            self._warn(tracker, TimeoutError("it is too slow"))
+        elif tracker is not None:
+            self._note(status)
+
+    def _begin(self, tracker: Tracker, start: Start) -> None:
+        """Starts the tracker; what an earlier process did not deliver is the first it is told."""
+        held = tracker.start(start)
+        self.num_told = start.num_told if held is None else held
+        if self.num_told < start.num_lines and self.remote:
+            self._catch_up(tracker, start)  # here in the thread, before what was logged since
+        elif self.num_told < start.num_lines:
+            self._offer(lambda tracker: self._catch_up(tracker, start))
+
+    def _catch_up(self, tracker: Tracker, start: Start) -> None:
+        for scores, step in logged_lines(start.folder / "metrics.jsonl", self.num_told):
+            if self.num_told + self.num_passed < start.num_lines:
+                self._pass_on(tracker, scores, step)
+
+    def _pass_on(self, tracker: Tracker, scores: Mapping[str, float], step: int) -> None:
+        tracker.log(scores, step)
+        self.num_passed += 1
+
+    def _offer(self, act: Act | None, num_values: int = 0) -> None:
+        if self.thread is None:
+            # A daemon: a tracker that hangs must not keep the process from ending.
+            self.thread = threading.Thread(target=self._work, name="tracker", daemon=True)
+            self.thread.start()
+        self.offered = [self.offered[0] + 1, self.offered[1] + num_values]
+        self.acts.put((act, num_values))
+
+    def _work(self) -> None:
+        """What the thread does: acts in turn, until it is told to end."""
+        tracker, last = self.tracker, False
+        while not last and tracker is not None:
+            batch = [self.acts.get()]
+            self.hurry.wait(self.gather_s)
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    batch.append(self.acts.get_nowait())
+            last = any(act is None for act, _ in batch)
+            if self.fault is None:
+                self._try(tracker, [act for act, _ in batch if act is not None], last=last)
+            values = sum(one for _, one in batch)
+            self.taken = [self.taken[0] + len(batch), self.taken[1] + values]
+
+    def _try(self, tracker: Tracker, acts: Sequence[Act], *, last: bool) -> None:
+        try:
+            for act in acts:
+                act(tracker)
+            self._settle(tracker)
+            if last:
+                tracker.finish(*self.last_words)
+        except (Exception, SystemExit) as error:
+            if not hasattr(tracker, "flush"):
+                self.num_told += self.num_passed
+            with contextlib.suppress(Exception, SystemExit):
+                tracker.finish("failed", {})  # its threads and files must not outlive it
+            self.fault = error
+
+    def _settle(self, tracker: Tracker) -> None:
+        """Counts as taken what the tracker has, and notes it."""
+        if flush := getattr(tracker, "flush", None):
+            flush()
+        self.num_told, self.num_passed = self.num_told + self.num_passed, 0
+        self._note(None)
+
+    def _note(self, status: str | None) -> None:
+        if self.note is not None:
+            with contextlib.suppress(OSError):  # such as a full disk: sync asks the tracker, then
+                self.note.write(self.num_told, status)
+
+    def _report(self) -> None:
+        """Says from the run's own thread that the tracker has failed."""
+        if self.fault is not None and self.tracker is not None:
+            self._give_up(self.fault)
+
+    def _give_up(self, error: BaseException) -> None:
+        given_up, self.tracker = self.tracker, None
+        self._warn(given_up, error)
+
+    def _warn(self, tracker: Tracker | None, error: BaseException) -> None:
+        why = "; ".join(line.strip() for line in f"{type(error).__name__}: {error}".splitlines())
+        why = redact_text(why)  # an address may have a password in it
+        missing = self.num_logged - self.num_told
+        lacks = f" and lacks {missing} lines" if missing else ""
+        with contextlib.suppress(Warning):  # python -W error would stop the run
+            warnings.warn(
+                f"{type(tracker).__name__} failed, is left out from here on ({why}){lacks}; the "
+                f"run folder has everything, `polymodal sync {self.run_id}` delivers it",
+                stacklevel=4,
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The tracker stays with the process that began the run.
+        gone = ("tracker", "thread", "acts", "fault", "hurry", "note")
+        return {**vars(self), **dict.fromkeys(gone)}
+
+
+class Mirrors:
+    """Several trackers, each of which may fail alone.
+
+    Args:
+        mirrors: One a tracker.
+    """
+
+    def __init__(self, mirrors: Sequence[Mirror]) -> None:
+        self.mirrors = list(mirrors)
+
+    def start(self, start: Start) -> None:
+        """Begins a run.
+
+        Args:
+            start: What the trackers are told.
+        """
+        for one in self.mirrors:
+            one.start(start)
+
+    def log(self, scores: Mapping[str, float], step: int) -> None:
+        """Passes the scores of one step on, without waiting.
+
+        Args:
+            scores: Name to value.
+            step: Number of the optimiser step.
+        """
+        for one in self.mirrors:
+            one.log(scores, step)
+
+    def finish(self, status: str, scores: Mapping[str, float]) -> None:
+        """Ends the run; all trackers together have as long as one.
+
+        Args:
+            status: How it ended.
+            scores: The scores it ended with.
+        """
+        for one in self.mirrors:
+            one.end(status, scores)
+        deadline = time.monotonic() + max((one.last_words_s for one in self.mirrors), default=0.0)
+        for one in self.mirrors:
+            one.wait(status, deadline)
+
+    def lacking(self) -> dict[str, int]:
+        """Returns the names of the trackers that lack lines of the journal, and how many."""
+        missing = {one.name: one.num_logged - one.num_told for one in self.mirrors}
+        return {name: number for name, number in missing.items() if number}

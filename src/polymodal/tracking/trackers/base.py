@@ -1,0 +1,106 @@
+"""What a tracker is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from polymodal.schemas.run_record import RunRecord
+
+BESIDE = "trackers"  # folder of a run: what each tracker was told
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a tracker is told when a run begins, or goes on.
+
+    Args:
+        run_id: The run; what a tracker knows it by, so that runs are never merged.
+        project: Under what the tracker files it: model and corpus.
+        group: Runs of one experiment or study.
+        config: The configuration, resolved and redacted.
+        folder: The run folder.
+        name: The run in words; no other run of the project has them.
+        kind: `run`, `test`, `predict`, `vote` or `study`.
+        tags: Kind, corpus, model and modalities.
+        num_lines: Lines that the journal has already, of a run that goes on.
+        num_told: Those of them that the tracker has taken, as far as the run folder knows.
+    """
+
+    run_id: str
+    project: str
+    group: str
+    config: Mapping[str, Any]
+    folder: Path
+    name: str = ""
+    kind: str = "run"
+    tags: tuple[str, ...] = ()
+    num_lines: int = 0
+    num_told: int = 0
+
+    @property
+    def title(self) -> str:
+        """The name, or the id of a run that has none."""
+        return self.name or self.run_id
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Mirrors one run; any of its methods may raise, or take long, without harm to the run.
+
+    Scores and the end are handed over by a thread, some lines at a time. A tracker may have,
+    besides: a true attribute `remote`, to be told of the start by that thread as well, because it
+    may wait for a network; `place`, where it keeps runs; and a method `flush`, called after some
+    lines, if `log` only gathers them.
+    """
+
+    def start(self, start: Start) -> int | None:
+        """Begins a run; returns how many lines of its journal it has, if it knows that itself."""
+
+    def log(self, scores: Mapping[str, float], step: int) -> None:
+        """Takes the scores of one step."""
+
+    def finish(self, status: str, scores: Mapping[str, float]) -> None:
+        """Ends the run, also one that failed."""
+
+
+class NoTracker:
+    """Mirrors nothing: the run folder has everything."""
+
+    def start(self, start: Start) -> None:
+        """Does nothing."""
+
+    def log(self, scores: Mapping[str, float], step: int) -> None:
+        """Does nothing."""
+
+    def finish(self, status: str, scores: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+
+def start_of(record: RunRecord, config: Mapping[str, Any], folder: Path, num_lines: int) -> Start:
+    """Returns what trackers are told of a recorded run.
+
+    Args:
+        record: Its record.
+        config: Its configuration, redacted.
+        folder: Its folder.
+        num_lines: Lines that its journal has.
+
+    Returns:
+        The same for every tracker.
+    """
+    encoders = config.get("encoder")
+    modalities = sorted(encoders) if isinstance(encoders, Mapping) else []
+    chosen = record.notes.get("choices")
+    words = [record.kind, *(chosen.values() if isinstance(chosen, Mapping) else ()), *modalities]
+    return Start(
+        record.run_id,
+        str(record.notes.get("project") or record.experiment.partition("/")[0]),
+        record.parent or record.experiment,
+        config,
+        folder,
+        record.name,
+        record.kind,
+        tuple(dict.fromkeys(str(word)[:64] for word in words)),
+        num_lines,
+    )

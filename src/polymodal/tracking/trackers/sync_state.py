@@ -1,0 +1,71 @@
+"""What a tracker was told of a run, noted in the run folder."""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polymodal.security.files import write_whole
+from polymodal.tracking.redaction import redact_text
+from polymodal.tracking.run_folder import slug
+from polymodal.tracking.trackers.base import BESIDE, Tracker
+
+
+@dataclass
+class Delivered:
+    """How far one tracker is with one run, in one of the places where it keeps runs.
+
+    Args:
+        path: The file.
+        place: Where the tracker keeps runs.
+        lines: Lines of the journal that it has taken.
+        status: The end that it was told of; None before.
+    """
+
+    path: Path
+    place: str
+    lines: int = 0
+    status: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path, name: str, tracker: Tracker) -> "Delivered":
+        """Reads the note on a tracker; without a sound one nothing was delivered.
+
+        Args:
+            folder: The run folder.
+            name: Name of the tracker.
+            tracker: The tracker.
+
+        Returns:
+            The note.
+        """
+        place = redact_text(str(getattr(tracker, "place", ""))) or name
+        note = cls(folder / BESIDE / f"{slug(name)}.json", place)
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            held = note._all()[place]
+            note.lines, note.status = int(held["lines"]), held["status"]
+        return note
+
+    def write(self, lines: int, status: str | None = None) -> None:
+        """Notes how far the tracker is.
+
+        Args:
+            lines: Lines that it has taken.
+            status: The end that it was told of.
+
+        Raises:
+            OSError: The note cannot be written.
+        """
+        if (lines, status) != (self.lines, self.status):
+            self.lines, self.status = lines, status
+            told = {**self._all(), self.place: {"lines": lines, "status": status}}
+            self.path.parent.mkdir(exist_ok=True)
+            write_whole(self.path, json.dumps(told, indent=1) + "\n")
+
+    def _all(self) -> dict[str, Any]:
+        try:
+            values = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}

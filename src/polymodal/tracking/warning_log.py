@@ -1,0 +1,60 @@
+"""Warnings of a run: they stand in its log, and are counted."""
+
+import contextlib
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO, cast
+
+from polymodal.tracking.redaction import redact_text
+
+
+class WarningsKept:
+    """Writes every warning that is shown while a run goes on to its log, too.
+
+    Args:
+        log: The file; made at the first warning.
+
+    Attributes:
+        count: Number of warnings.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self.log, self.count = log, 0
+        self.before: Any = None
+
+    def keep(self, text: str) -> None:
+        """Writes one warning.
+
+        Args:
+            text: Its text.
+        """
+        self.count += 1
+        with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
+            file.write(f"warning: {redact_text(text)}\n")
+
+    def __enter__(self) -> "WarningsKept":
+        self.before, show = warnings.showwarning, cast(Any, self._show)
+        warnings.showwarning = show
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if warnings.showwarning == self._show:  # else somebody else has taken it over since
+            warnings.showwarning = self.before
+
+    def _show(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        self.keep(f"{category.__name__}: {message} ({filename}:{lineno})")
+        self.before(message, category, filename, lineno, file, line)

@@ -1,0 +1,197 @@
+"""The configurations of all runs: which options differ, and what each run has.
+
+Most runs share most sections of their configuration, letter by letter: each section is parsed once.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from polymodal.errors import UserError
+from polymodal.report.format import finite
+from polymodal.security.paths import inside
+from polymodal.tracking.config_diff import leaves, read_config
+from polymodal.ui.run_index import Collection, Run
+
+LESS_TOLD = ("hydra", "paths")  # they say nothing about the experiment
+SECTION = re.compile(r"^(?=[\w\"'.-]+:)(?!-)", re.MULTILINE)
+LONGEST_VALUE = 200  # characters
+MOST_BYTES = 2_000_000  # of a configuration
+
+
+class Section(NamedTuple):
+    """One section of a configuration.
+
+    Args:
+        nested: Its values as they are written.
+        flat: Dotted key to value: text, a number, a truth value or None.
+    """
+
+    nested: Any
+    flat: Mapping[str, Any]
+
+
+class Options:
+    """The options of the runs of a collection.
+
+    Args:
+        collection: The runs; configurations are read when they are first asked for.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        # A run whose record was written anew is another one: its configuration may be, too.
+        self.known: dict[str, tuple[Run, dict[str, Section]]] = {}
+        self._sections: dict[str, Section | None] = {}
+        self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Reads what is not known yet, in a thread."""
+        with self._lock:
+            busy = self._reader is not None and self._reader.is_alive()
+            if not busy and self._unknown():
+                self._reader = threading.Thread(target=self._read_all, daemon=True)
+                self._reader.start()
+
+    def wait(self) -> None:
+        """Returns when all that was there is known."""
+        self.start()
+        if (reader := self._reader) is not None:
+            reader.join()
+
+    def survey(self) -> dict[str, Any]:
+        """Tells what there is.
+
+        Returns:
+            `done` and `total` runs, and `options`: the key of each, and how many values it has.
+        """
+        self.start()
+        runs = [*self._known().values()]
+        values: dict[str, set[Any]] = {}
+        for section in {id(one): one for run in runs for one in run.values()}.values():
+            for key, value in section.flat.items():
+                values.setdefault(key, set()).add((type(value) is bool, value))
+        options = [{"key": key, "values": len(values[key])} for key in sorted(values)]
+        return {"done": len(runs), "total": len(self.collection.runs), "options": options}
+
+    def columns(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Returns what each run has.
+
+        Args:
+            keys: Dotted keys.
+
+        Returns:
+            `runs`, their keys, and `columns`: dotted key to a list of values in the same order,
+            None where a run has none.
+        """
+        self.start()
+        known = self._known()
+        columns = {key: [_value(one, key) for one in known.values()] for key in keys}
+        return {"runs": [*known], "columns": columns}
+
+    def of(self, run: Run) -> dict[str, Any]:
+        """Returns all options of one run.
+
+        Args:
+            run: The run.
+
+        Returns:
+            Dotted key to value.
+        """
+        sections = self._sections_of(run)
+        return {key: one for section in sections.values() for key, one in section.flat.items()}
+
+    def config(self, run: Run) -> dict[str, Any]:
+        """Returns the configuration of one run as filters ask for it.
+
+        Args:
+            run: The run.
+
+        Returns:
+            Section to its nested values.
+        """
+        return {name: section.nested for name, section in self._sections_of(run).items()}
+
+    def _known(self) -> dict[str, dict[str, Section]]:
+        """Runs that are there and whose configuration was read."""
+        runs = dict(self.collection.runs)
+        for key in [one for one in self.known if one not in runs]:
+            self.known.pop(key, None)
+        return {key: self.known[key][1] for key in runs if key in self.known}
+
+    def _unknown(self) -> list[Run]:
+        runs = [*self.collection.runs.values()]
+        return [one for one in runs if self.known.get(one.key, (None,))[0] is not one]
+
+    def _read_all(self) -> None:
+        for run in self._unknown():
+            self._sections_of(run)
+
+    def _sections_of(self, run: Run) -> dict[str, Section]:
+        known = self.known.get(run.key)
+        if known is not None and known[0] is run:
+            return known[1]
+        found = self._read(run)
+        # One that has just begun may not have written it yet: it is asked again.
+        if found or run.record.status != "running":
+            self.known[run.key] = run, found
+        return found
+
+    def _read(self, run: Run) -> dict[str, Section]:
+        folder = self.collection.folder(run)
+        try:
+            path = inside(folder, "config.yaml")
+            if path.stat().st_size > MOST_BYTES:
+                return {}
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError, UserError):
+            return {}
+        sections: dict[str, Section] = {}
+        for part in _parts(text):
+            name = part.partition(":")[0].strip("\"'")
+            if name in LESS_TOLD:
+                continue
+            if part not in self._sections:
+                self._sections[part] = _parsed(name, part)
+            section = self._sections[part]
+            if section is None:  # such as an alias of another section: then all at once
+                whole = read_config(folder)
+                return {str(one): _section(str(one), value) for one, value in whole.items()}
+            sections[name] = section
+        return sections
+
+
+def _value(sections: Mapping[str, Section], key: str) -> Any:
+    section = sections.get(key.partition(".")[0])
+    return None if section is None else section.flat.get(key)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Parts a document before each line that begins with a key."""
+    return (part for part in SECTION.split(text) if part.strip() not in ("", "---"))
+
+
+def _parsed(name: str, part: str) -> Section | None:
+    import yaml
+
+    try:
+        values = yaml.load(part, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (ValueError, yaml.YAMLError, RecursionError):
+        return None
+    if not isinstance(values, Mapping) or [*values] != [name]:
+        return None
+    return _section(name, values[name])
+
+
+def _section(name: str, nested: Any) -> Section:
+    return Section(nested, {key: _shown(one) for key, one in leaves(nested, name)})
+
+
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int) or finite(value) is not None:
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text[:LONGEST_VALUE]

@@ -1,0 +1,104 @@
+"""The journal of a run, read from where the page left off."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from polymodal.report.format import finite
+
+PLACES = ("fold", "epoch", "step")  # of a line; the rest are scores
+MOST_BYTES = 8_000_000  # of one answer
+TAIL_BYTES = 64_000
+MOST_NAMES = 2_000
+
+
+def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
+    """Reads the points of some scores.
+
+    Args:
+        path: `metrics.jsonl`; a missing one is empty.
+        start: Where the last answer ended, in bytes.
+        names: Which scores.
+
+    Returns:
+        `start` (0 where the file is another one by now), `next` (where to go on), `more` (whether
+        there is more already), `names` (all scores of these lines), `points` (score to lists of
+        fold, epoch, step, value), `skipped` (lines that are broken).
+    """
+    size = _size(path)
+    start = start if 0 <= start <= size else 0
+    lines, end = _whole_lines(path, start)
+    found: dict[str, None] = {}
+    points: dict[str, list[list[float | None]]] = {name: [] for name in names}
+    skipped = 0
+    for line in lines:
+        values = _parsed(line)
+        if values is None:
+            skipped += 1
+            continue
+        found |= dict.fromkeys(values)
+        place = [finite(values.get(one)) for one in PLACES]
+        for name in names:
+            if (value := finite(values.get(name))) is not None:
+                points[name].append([*place, value])
+    return {
+        "start": start,
+        "next": end,
+        "more": end > start and end < size,
+        "names": [one for one in found if one not in PLACES][:MOST_NAMES],
+        "points": points,
+        "skipped": skipped,
+    }
+
+
+def last_values(path: Path, known: int) -> tuple[int, dict[str, float] | None]:
+    """Reads what a journal says at its end.
+
+    Args:
+        path: `metrics.jsonl`.
+        known: Its size when it was last asked.
+
+    Returns:
+        Its size, and each score with its last value, `epoch` and `step` among them; None where
+        nothing was written since.
+    """
+    size = _size(path)
+    if size == known or (size == 0 and known == -1):
+        return size, None
+    lines, _ = _whole_lines(path, max(0, size - TAIL_BYTES))
+    values: dict[str, float] = {}
+    for line in lines:
+        for name, value in (_parsed(line) or {}).items():
+            if (shown := finite(value)) is not None:
+                values[name] = shown
+    return size, values
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _whole_lines(path: Path, start: int) -> tuple[Iterator[bytes], int]:
+    """Lines that have their end, and where the last of them ends."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            data = file.read(MOST_BYTES)
+    except OSError:
+        return iter(()), start
+    end = data.rfind(b"\n") + 1
+    if end == 0 and len(data) == MOST_BYTES:  # a line beyond all measure is stepped over
+        return iter(()), start + len(data)
+    return (line for line in data[:end].split(b"\n") if line.strip()), start + end
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        values = json.loads(line, parse_constant=lambda name: None)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None

@@ -1,0 +1,284 @@
+"""The runs of several folders, kept up to date: who asks again is told only what has changed."""
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from polymodal.errors import DataError, RunError
+from polymodal.schemas.run_record import RunRecord
+from polymodal.security.paths import inside
+from polymodal.tracking.index import PARTS, alive_or_killed, find_runs, read_record
+from polymodal.ui.metrics import last_values
+from polymodal.ui.responses import to_json
+
+Signature = tuple[int, int, int]  # of run.json: time of its last change in ns, size, file number
+
+NO_RECORD: Signature = (0, 0, 0)
+REST = 10.0  # between two looks at the folders: that many times as long as a look takes
+SHORTEST_REST_S = 0.5
+LONGEST_TEXT = 300  # of a cell
+MOST_SCORES = 200  # of a row
+MOST_WATCHED = 50  # runs that go on and whose journals are read for the table
+
+
+@dataclass
+class Run:
+    """One run as the page knows it.
+
+    Args:
+        root: Number of its folder of runs.
+        folder: Name of its own folder.
+        record: Its record.
+        signature: Of its `run.json`.
+        version: Of the collection, when the run last changed.
+        values: What its journal said last, while it goes on.
+        written: Size of that journal.
+    """
+
+    root: int
+    folder: str
+    record: RunRecord
+    signature: Signature
+    version: int = 0
+    values: dict[str, float] = field(default_factory=dict)
+    written: int = -1
+
+    @property
+    def key(self) -> str:
+        """What the page calls it."""
+        return f"{self.root}/{self.folder}"
+
+    def row(self) -> dict[str, Any]:
+        """What its line of the table is made of; what is None is left out."""
+        record = self.record
+        texts = ("name", "experiment", "kind", "status", "parent", "started", "error")
+        told: dict[str, Any] = {name: _short(getattr(record, name)) for name in texts}
+        told |= {"key": self.key, "run": _short(record.run_id)}
+        told |= {"seed": record.seed, "duration_s": record.duration_s}
+        told |= {"scores": dict(list(record.scores.items())[:MOST_SCORES])}
+        if self.values:
+            told |= {"values": dict(list(self.values.items())[:MOST_SCORES])}
+        return {name: one for name, one in told.items() if one is not None}
+
+
+class Collection:
+    """The runs below some folders.
+
+    Args:
+        roots: Folders of runs; one that does not exist yet is empty.
+
+    Raises:
+        RunError: A folder cannot be read.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.roots = list(roots)
+        self.instance = os.urandom(6).hex()
+        self.version = 0
+        self.runs: dict[str, Run] = {}
+        self.broken: dict[str, tuple[Signature, str]] = {}
+        self.gone: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._rested = 0.0
+        self._lines: dict[str, tuple[int, str]] = {}
+        for place in range(len(self.roots)):
+            self._first_look(place)
+        self._watch(self.version)
+
+    def find(self, key: str) -> Run:
+        """Returns a run.
+
+        Args:
+            key: As in `Run.key`.
+
+        Raises:
+            RunError: There is none; only what was listed can be asked for.
+        """
+        try:
+            return self.runs[key]
+        except KeyError:
+            raise RunError(f"there is no run {key!r} here (any more)") from None
+
+    def folder(self, run: Run) -> Path:
+        """Returns the folder of a run.
+
+        Args:
+            run: The run.
+        """
+        return self.roots[run.root] / run.folder
+
+    def file(self, run: Run, relative: str) -> Path:
+        """Returns a file of a run.
+
+        Args:
+            run: The run.
+            relative: Its path below the run's folder.
+
+        Raises:
+            DataError: It lies, or a link points, outside of that folder.
+        """
+        return inside(self.folder(run), relative)
+
+    def since(self, version: int, instance: str, most: int = 0) -> str:
+        """Tells what has changed.
+
+        Args:
+            version: What the page knows; 0 for nothing.
+            instance: Of the collection that told it so.
+            most: How many rows are wanted, so that a page has something to show; 0 for all.
+
+        Returns:
+            JSON: the new version, changed rows (newest first) and how many were left out, keys that
+            are gone, and what cannot be read.
+        """
+        if not most:  # the first rows come as they are known: nobody waits for a look
+            self.refresh()
+        with self._lock:
+            whole = instance != self.instance or version > self.version
+            changed = [one for one in self.runs.values() if whole or one.version > version]
+            kept = newest_first(changed)[: most or None]
+            rows = ",".join(map(self._line, kept))
+            gone = [] if whole else [key for key, at in self.gone.items() if at > version]
+            head = {
+                "version": self.version,
+                "instance": self.instance,
+                "whole": whole,
+                "gone": gone,
+                "total": len(self.runs),
+                "rest": len(changed) - len(kept),
+                "broken": [words for _, words in self.broken.values()],
+            }
+        return f'{to_json(head)[:-1]}, "rows": [{rows}]}}'
+
+    def refresh(self) -> None:
+        """Looks for runs that are new, changed or gone, unless it was done a moment ago."""
+        with self._lock:
+            began = time.monotonic()
+            if began < self._rested:
+                return
+            version = self.version + 1
+            changed = [self._look(place, version) for place in range(len(self.roots))]
+            if self._watch(version) or any(changed):
+                self.version = version
+            took = time.monotonic() - began
+            self._rested = time.monotonic() + max(SHORTEST_REST_S, REST * took)
+
+    def _first_look(self, place: int) -> None:
+        """Takes the records from the list of runs, which is quicker than the folders."""
+        found = dict(_signatures(self.roots[place]))
+        known = {one.path.name: one.record for one in find_runs(self.roots[place])[0]}
+        version = self.version = 1
+        for folder, signature in found.items():
+            if folder in known:
+                run = Run(place, folder, known[folder], signature, version)
+                self.runs[run.key] = run
+            else:
+                self._read(place, folder, signature, version)
+
+    def _look(self, place: int, version: int) -> bool:
+        found = dict(_signatures(self.roots[place]))
+        changed = False
+        for folder, signature in found.items():
+            key = f"{place}/{folder}"
+            run = self.runs.get(key)
+            known = run.signature if run is not None else self.broken.get(key, (None, ""))[0]
+            if known != signature:
+                changed |= self._read(place, folder, signature, version)
+        for key in [one for one in (*self.runs, *self.broken) if _is_gone(one, place, found)]:
+            self.runs.pop(key, None)
+            self.broken.pop(key, None)
+            self._lines.pop(key, None)
+            self.gone[key] = version
+            changed = True
+        return changed
+
+    def _read(self, place: int, folder: str, signature: Signature, version: int) -> bool:
+        key = f"{place}/{folder}"
+        try:
+            if signature == NO_RECORD:
+                raise RunError(f"{folder}: a run folder without its run.json")
+            record = alive_or_killed(read_record(self.roots[place] / folder))
+        except RunError as error:
+            known = self.broken.get(key)
+            self.broken[key] = (signature, error.found)
+            if self.runs.pop(key, None) is not None:
+                self.gone[key] = version
+            return known is None or known[1] != error.found
+        self.broken.pop(key, None)
+        self.gone.pop(key, None)
+        self.runs[key] = Run(place, folder, record, signature, version)
+        return True
+
+    def _watch(self, version: int) -> bool:
+        """Runs that go on: does their process still, and what does their journal say?"""
+        on = [one for one in self.runs.values() if one.record.status == "running"]
+        changed = False
+        for run in newest_first(on)[:MOST_WATCHED]:
+            record = alive_or_killed(run.record)
+            try:
+                size, values = last_values(self.file(run, "metrics.jsonl"), run.written)
+            except DataError:  # a link that leads out of the folder
+                size, values = run.written, None
+            if record is not run.record or values is not None:
+                run.record, run.written, run.version = record, size, version
+                run.values = {**run.values, **(values or {})}
+                changed = True
+        return changed
+
+    def _line(self, run: Run) -> str:
+        """The row of a run as JSON, made once."""
+        version, line = self._lines.get(run.key, (-1, ""))
+        if version != run.version:
+            line = to_json(run.row())
+            self._lines[run.key] = run.version, line
+        return line
+
+
+def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:
+    """Folders of runs, whole or not; names that are no Unicode cannot be asked for."""
+    try:
+        names = os.listdir(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise RunError(f"{root} cannot be read: {error}") from None
+    for name in names:
+        if name.startswith(".") or not _is_unicode(name):
+            continue
+        try:
+            found = os.stat(f"{root}/{name}/run.json")
+        except OSError:
+            if any(os.path.lexists(f"{root}/{name}/{part}") for part in PARTS):
+                yield name, NO_RECORD
+            continue
+        yield name, (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def newest_first(runs: Iterable[Run]) -> list[Run]:
+    """Sorts runs.
+
+    Args:
+        runs: The runs.
+    """
+    return sorted(runs, key=lambda one: (one.record.started, one.folder), reverse=True)
+
+
+def _is_gone(key: str, place: int, found: Mapping[str, Signature]) -> bool:
+    root, _, folder = key.partition("/")
+    return int(root) == place and folder not in found
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(text: Any) -> Any:
+    return text[:LONGEST_TEXT] if isinstance(text, str) else text

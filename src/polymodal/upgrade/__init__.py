@@ -1,0 +1,1 @@
+"""Rewrite old YAML and Python for the installed libraries."""

@@ -1,1 +1,0 @@
-"""Prediction tables to one prediction table; importing this package imports no torch."""

@@ -1,0 +1,174 @@
+import itertools
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from benchmarks.verdict import DESIGNS, EQUAL, LARGE, Design, claimed, simulated
+
+from polymodal.errors import PredictionError
+from polymodal.evaluation.classification import Accuracy, MacroF1, UnweightedAverageRecall
+from polymodal.evaluation.regression import RootMeanSquaredError
+from polymodal.evaluation.stats.multiple import compare, holm, overfitting_gap
+from polymodal.schemas.predictions import PredictionTable
+
+UAR = UnweightedAverageRecall()
+
+
+def members(accuracies, names="abcdef", design=None):
+    tables = simulated(accuracies, design or Design(), np.random.default_rng(0))
+    return dict(zip(names, tables, strict=False))
+
+
+def values(*levels):
+    ids, true = [f"u{row}" for row in range(30)], np.zeros((30, 1), dtype=np.float32)
+    noise = np.random.default_rng(0).normal(1, 0.1, (30, 1)).astype(np.float32)
+    return [
+        PredictionTable.from_values(ids, level * noise, true, ["valence"], split="test")
+        for level in np.float32(levels)
+    ]
+
+
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
+def test_equal_members_are_seldom_claimed_to_differ_and_large_effects_are_found(design):
+    # Of so few pairs: two standard deviations of chance beside .08 and .95.
+    assert claimed(UAR, EQUAL, design, 50) <= 0.08 + 0.08
+    assert claimed(UAR, LARGE, design, 30) >= 0.95 - 0.08
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("score", [UAR, Accuracy(), MacroF1()])
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
+def test_verdicts_keep_their_promise_over_200_pairs(design, score):
+    # The same allowance for chance; `python -m benchmarks verdict` does without, on 1,000.
+    assert claimed(score, EQUAL, design, 200) <= 0.08 + 0.04
+    assert claimed(score, LARGE, design, 200) >= 0.95 - 0.03
+
+
+def test_a_claim_names_the_better_member_first():
+    tables = members((0.6, 0.85), ("soft voting", "fusion"))
+    (one,) = compare(tables, "uar", UAR)
+    assert one.difference < 0
+    assert one.low <= one.difference <= one.high < 0
+    by, low, high = (f"{-value:.3f}"[1:] for value in (one.difference, one.high, one.low))
+    p = f"{one.p:.3f}"[1:]
+    assert one.verdict == (
+        f"fusion is better than soft voting by {by} "
+        f"(95 % interval {low} to {high}, p = {p}, 10 speakers)"
+    )
+    (turned,) = compare(tables, "uar", UAR, pairs=[("fusion", "soft voting")])
+    assert (turned.verdict, turned.difference) == (one.verdict, -one.difference)
+
+
+def test_of_errors_the_lower_is_the_better():
+    tables = dict(zip(("fusion", "voting"), values(1.0, 2.0), strict=True))
+    for pairs in ([("fusion", "voting")], [("voting", "fusion")]):
+        few = {"num_swaps": 300, "num_resamples": 300}
+        (one,) = compare(tables, "rmse", RootMeanSquaredError(), pairs, **few)
+        assert one.verdict.startswith("fusion is better than voting: its rmse is lower by .991 (")
+    assert one.low > 0
+
+
+def test_identical_members_are_not_claimed_to_differ():
+    tables = members((0.6,))
+    (one,) = compare({"a": tables["a"], "b": tables["a"]}, "uar", UAR)
+    assert (one.difference, one.low, one.high, one.p, one.p_corrected) == (0, 0, 0, 1, 1)
+    assert one.verdict == (
+        "no difference can be claimed between a and b "
+        "(.000, 95 % interval .000 to .000, p = 1.000, 10 speakers)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("design", "scope"),
+    [
+        (Design(speakers=4), "80 utterances: about these 4 speakers only"),
+        (Design(speakers=1), "20 utterances: about this speaker only"),
+        (Design(known=False), "200 utterances of unknown speakers"),
+        (Design(speakers=9), "9 speakers"),
+    ],
+)
+def test_the_verdict_says_of_whom_it_speaks(design, scope):
+    (one,) = compare(members((0.6, 0.7), design=design), "uar", UAR)
+    assert one.verdict.endswith(f", {scope})")
+    assert scope.startswith(f"{one.num_units} {one.unit}")
+
+
+def test_several_pairs_are_corrected_together_and_keep_their_order():
+    tables = members((0.5, 0.6, 0.7, 0.8))
+    found = compare(tables, "uar", UAR)
+    assert [(one.a, one.b) for one in found] == list(itertools.combinations("abcd", 2))
+    assert [one.p_corrected for one in found] == holm([one.p for one in found])
+    assert all("corrected p" in one.verdict for one in found)
+
+
+def test_a_p_that_is_small_only_before_correction_claims_nothing():
+    tables = members((0.6, 0.75, 0.7, 0.7, 0.7))
+    (alone,) = compare(tables, "uar", UAR, pairs=[("a", "b")])
+    together = compare(tables, "uar", UAR)[0]
+    assert alone.p == together.p < 0.05 < together.p_corrected
+    assert "is better than" in alone.verdict
+    assert "no difference" in together.verdict
+
+
+def test_an_interval_with_zero_claims_nothing_however_small_p_is():
+    # Four speakers, of whom the fourth suits the other member: 300 utterances make p tiny.
+    right = {"a": [1, 1, 1, 0], "b": [0, 0, 0, 1]}
+    ids = [f"u{row}" for row in range(400)]
+    who = pl.DataFrame({"utterance_id": ids, "speaker": [f"s{row % 4}" for row in range(400)]})
+    targets = np.arange(400) // 4 % 2
+    tables = {}
+    for name, of_speaker in right.items():
+        hits = np.array([of_speaker[row % 4] for row in range(400)])
+        logits = np.eye(2, dtype=np.float32)[np.where(hits, targets, 1 - targets)]
+        made = PredictionTable.from_logits(ids, logits, targets, "xy", split="test")
+        tables[name] = made.with_speakers(who)
+    (one,) = compare(tables, "accuracy", Accuracy())
+    assert one.p < 0.001
+    assert one.low < 0 < one.high
+    assert one.verdict.startswith("no difference can be claimed")
+
+
+def test_alpha_sets_the_interval_too():
+    tables = members((0.6, 0.85))
+    (one,), (strict,) = (compare(tables, "uar", UAR, alpha=alpha) for alpha in (0.05, 0.01))
+    assert "99 % interval" in strict.verdict
+    assert strict.low < one.low < one.high < strict.high
+
+
+def test_pairs_too_many_for_the_speakers_are_tested_by_utterance():
+    tables = members((0.6, 0.6, 0.6, 0.6, 0.9), design=Design(speakers=8))
+    few = compare(tables, "uar", UAR, [("a", "e")])
+    many = compare(tables, "uar", UAR)
+    assert [one.unit for one in few] == ["speaker"]
+    assert {one.unit for one in many} == {"utterance"}
+    assert many[3].verdict.startswith("e is better than a")
+    assert many[3].verdict.endswith("corrected p < .001, 160 utterances of 8 speakers)")
+
+
+def test_a_comparison_is_written_with_these_keys():
+    (one,) = compare(members((0.6, 0.7)), "uar", UAR)
+    assert list(json.loads(json.dumps(one.to_dict()))) == [
+        *("a", "b", "score", "difference", "low", "high", "p", "p_corrected"),
+        *("unit", "num_units", "verdict"),
+    ]
+
+
+def test_an_unknown_member_is_refused():
+    with pytest.raises(PredictionError, match="did you mean 'fusion'"):
+        compare(members((0.6, 0.7), ("fusion", "x")), "uar", UAR, pairs=[("fusoin", "x")])
+
+
+def test_holm_corrects_as_in_the_textbook():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]) == [1, 1]
+    assert holm([]) == []
+
+
+def test_the_gap_is_positive_where_training_rows_score_better():
+    seen, unseen = members((0.9, 0.6)).values()
+    as_train = seen.with_frame(seen.frame.with_columns(split=pl.lit("train")))
+    gap = UAR(seen.logits(), seen.targets()) - UAR(unseen.logits(), unseen.targets())
+    assert overfitting_gap(as_train, unseen, UAR) == pytest.approx(gap)
+    near, far = values(1.0, 2.0)
+    assert overfitting_gap(near, far, RootMeanSquaredError()) > 0

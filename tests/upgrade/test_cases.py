@@ -1,0 +1,63 @@
+"""Every rule about an argument has a case, and what it writes binds to the installed class."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from polymodal.preflight.rules.signatures import bound
+from polymodal.upgrade.changes import Facts
+from polymodal.upgrade.proof import prove
+from polymodal.upgrade.rules import rules
+from polymodal.upgrade.tree import Tree, Upgraded
+from polymodal.upgrade.yaml_files import rewrite_yaml
+
+TABLE = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8"))
+CASES = [
+    (name, rule, case)
+    for name, of_class in TABLE.items()
+    for rule, several in of_class.items()
+    for case in several
+]
+
+
+def target_of(name: str) -> str:
+    return (
+        name if name.startswith(("torchmetrics", "transformers")) else f"pytorch_lightning.{name}"
+    )
+
+
+def text_of(target: str, options: dict[str, Any], in_line: bool) -> str:
+    section = {"section": {"_target_": target, **options, "_last_": 1}}
+    text = yaml.safe_dump(section, sort_keys=False, default_flow_style=True if in_line else None)
+    return text.replace("_last_", "_recursive_").replace(": 1", ": true  # stays", 0)
+
+
+@pytest.mark.parametrize("in_line", [False, True], ids=["block", "in line"])
+@pytest.mark.parametrize(("name", "rule", "case"), CASES, ids=lambda one: str(one)[:60])
+def test_a_rule_does_what_its_case_says(name, rule, case, in_line):
+    target, path = target_of(name), Path("configs/any.yaml")
+    old = text_of(target, case["old"], in_line)
+    made = rewrite_yaml(old, path, Facts())
+    now = yaml.safe_load(made.text)["section"]
+    assert rule in {change.rule for change in made.changes}
+    assert rewrite_yaml(made.text, path, Facts()).text == made.text
+    now.pop("_recursive_")
+    if case.get("left"):
+        kept = {n: v for n, v in now.items() if n in case["old"]}
+        assert kept == case["old"]
+        assert any(change.is_undecided and change.note for change in made.changes)
+        return
+    assert now.pop("_target_") == target_of(case.get("class", name))
+    assert now == case["new"]
+    done = Upgraded(path, old.encode(), old, made)
+    assert [one.text() for one in prove(Tree((done,), ()), bound).findings] == []
+
+
+def test_every_rule_about_an_argument_has_a_case():
+    without = [one for one in rules("argument") if one.id not in {rule for _, rule, _ in CASES}]
+    # Arguments that only code gives have their cases there.
+    told = Path(__file__).with_name("test_python_calls.py").read_text(encoding="utf-8")
+    assert {one.library for one in without} <= {"transformers"}
+    assert all(any(f"{old}=" in told for old in one.old) for one in without)

@@ -1,0 +1,102 @@
+"""A stored run of every released version, and of what came before: shown, tested, repeated."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from polymodal.upgrade.own_names import MOVED_MODULES
+from polymodal.upgrade.rules import rules
+from polymodal.upgrade.run_folders import MIGRATIONS, rewrite_run
+
+ASSETS = Path(__file__).parents[1] / "assets" / "runs"
+RUNS = sorted(one for version in ASSETS.iterdir() for one in version.iterdir())
+
+
+@pytest.fixture(params=RUNS, ids=lambda one: f"{one.parent.name}/{one.name}")
+def stored(request, workplace) -> Path:
+    folder = workplace / "runs" / request.param.name
+    shutil.copytree(request.param, folder)
+    return folder
+
+
+def scores_of(run: Path) -> dict[str, float]:
+    return json.loads((run / "run.json").read_text())["scores"]
+
+
+def last(stored: Path) -> Path:
+    return max(one for one in stored.parent.iterdir() if one.is_dir() and one != stored)
+
+
+def test_a_stored_run_is_carried_forward_shown_and_tested(stored, polymodal, workplace):
+    code, _, error = polymodal("test", stored.name)
+    assert code == 2, "a run that needs no upgrade belongs into another test"
+    assert "task.monitor" in error
+    assert f"to do: polymodal upgrade {stored.relative_to(workplace)} --write" in error
+    assert polymodal("run", "--again", stored.name)[2].endswith(error[-40:])
+    code, out, _ = polymodal("upgrade", str(stored), "--write")
+    assert code == 0
+    assert "2 changes in 1 file, 0 undecided" in out
+    code, out, _ = polymodal("show", stored.name, "--json")
+    assert (code, json.loads(out)["run_id"]) == (0, stored.name)
+    assert polymodal("test", stored.name)[0] == 0
+    tested = last(stored)
+    assert scores_of(tested)["test/uar"] == pytest.approx(scores_of(stored)["test/uar"], abs=0.05)
+    before, after = (pl.read_parquet(one / "predictions/test.parquet") for one in (stored, tested))
+    assert before["utterance_id"].to_list() == after["utterance_id"].to_list()
+    assert polymodal("upgrade", str(stored))[1] == "0 changes, 0 undecided\n"
+
+
+@pytest.mark.slow
+def test_a_stored_run_is_reported_and_repeated(stored, polymodal):
+    assert polymodal("upgrade", str(stored), "--write")[0] == 0
+    assert polymodal("report", stored.name)[0] == 0
+    assert (stored / "report.html").is_file()
+    code, _, error = polymodal("run", "--again", stored.name)
+    assert code == 0, error
+    repeated = scores_of(last(stored))["test/uar"]
+    assert repeated == pytest.approx(scores_of(stored)["test/uar"], abs=0.05)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda one: one.name)
+def test_a_stored_run_is_small(run):
+    assert sum(one.stat().st_size for one in run.rglob("*") if one.is_file()) < 200_000
+
+
+def test_the_leading_score_is_that_of_the_callbacks():
+    old = "task:\n  _target_: a  # of old\ncallbacks:\n  stop: {monitor: val/macro_f1}\nseed: 0\n"
+    made = rewrite_run(old, Path("config.yaml"))
+    assert made.text == old.replace("# of old\n", "# of old\n  monitor: macro_f1\n")
+    (change,) = made.changes
+    assert (change.line, change.written) == (1, "task.monitor: macro_f1")
+    assert rewrite_run(made.text, Path("config.yaml")).changes == ()
+    bare = rewrite_run("task: {_target_: a}\n", Path("config.yaml")).text
+    assert yaml.safe_load(bare)["task"]["monitor"] == "uar"
+
+
+def test_targets_name_the_modules_of_today():
+    old = (
+        "model: {_target_: polymodal.models.early.EarlyFusion}\nloss:\n  _target_: polymodal.a.B\n"
+    )
+    made = rewrite_run(old, Path("config.yaml"))
+    assert made.text == old.replace("models.early.", "models.concat.")
+    assert rewrite_run(made.text, Path("config.yaml")).changes == ()
+
+
+@pytest.mark.parametrize("module", MOVED_MODULES.values())
+def test_moved_modules_exist(module):
+    assert importlib.util.find_spec(f"polymodal.{module}")
+
+
+def test_other_files_of_a_run_stay():
+    assert rewrite_run('{"run_id": "a"}', Path("run.json")).changes == ()
+    assert rewrite_run("", Path("config.yaml")).text == ""
+
+
+def test_migrations_stand_in_the_order_of_their_releases():
+    assert [one.version for one in MIGRATIONS] == sorted(one.version for one in MIGRATIONS)
+    assert "own-config" in {rule.id for rule in rules("form")}
