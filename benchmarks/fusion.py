@@ -18,13 +18,13 @@ from benchmarks.rows import Row, row
 from polymodal.config.compose import compose
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.trainer import apply, build_callbacks, fit, make_trainer
-from polymodal.schemas.batch import Batch, Sequence
+from polymodal.experiment.trainer import build_callbacks, build_trainer, fit_fold, predict_split
+from polymodal.schemas.batch import Batch, PaddedSequence
 from polymodal.schemas.predictions import PredictionTable
-from polymodal.tracking.layout import Place
-from polymodal.tracking.metrics_log import Journal
+from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.metrics_log import MetricsLog
 from polymodal.tracking.run_writer import RunWriter
-from polymodal.tracking.trackers.background import Mirror
+from polymodal.tracking.trackers.background import BackgroundTracker
 from polymodal.tracking.trackers.base import NoTracker
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.logger import RecordLogger
@@ -153,27 +153,27 @@ def _section(size: Size) -> dict[str, Any]:
 
 def _ours(experiment: Experiment, folder: Path) -> tuple[float, float]:
     """Utterances a second, and test accuracy, of a run with everything recorded."""
-    place, clock, fold = Place(folder), Clock(), experiment.folds[0]
+    place, clock, fold = FoldDir(folder), Clock(), experiment.folds[0]
     place.path.mkdir(parents=True)
-    writer = RunWriter(Journal(place.path / "metrics.jsonl"), Mirror(NoTracker()))
+    writer = RunWriter(MetricsLog(place.path / "metrics.jsonl"), BackgroundTracker(NoTracker()))
     callbacks = [*build_callbacks(experiment, place), clock]
-    trainer = make_trainer(experiment, callbacks=callbacks, logger=RecordLogger(writer))
-    module = experiment.module(fold)
+    trainer = build_trainer(experiment, callbacks=callbacks, logger=RecordLogger(writer))
+    module = experiment.build_module(fold)
     module.predictions = place.predictions
-    fit(experiment, fold, place, module, trainer)
-    module.load_weights(read_checkpoint(place.trained))
-    apply(trainer, module, experiment.loader(fold, "test"), "test")
+    fit_fold(experiment, fold, place, module, trainer)
+    module.load_weights(read_checkpoint(place.best_or_last_checkpoint))
+    predict_split(trainer, module, experiment.build_loader(fold, "test"), "test")
     writer.close()
     table = PredictionTable.read(place.predictions / "test.parquet").frame
     right = float((table["label"] == table["predicted"]).mean())
-    return EPOCHS * len(experiment.training_part(fold)) / clock.wall_s, right
+    return EPOCHS * len(experiment.train_rows(fold)) / clock.wall_s, right
 
 
 def _padded(experiment: Experiment, folder: Path) -> tuple[float, float]:
     """The same of a plain loop over batches of 64, every modality padded to 249 frames."""
     fold = experiment.folds[0]
     where = torch.device(device.name())
-    module = experiment.module(fold).to(where).train()
+    module = experiment.build_module(fold).to(where).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=experiment.config["optimizer"]["lr"])
     data = {part: _as_one(experiment, fold, part) for part in ("train", "test")}
     num = len(data["train"])
@@ -198,11 +198,11 @@ def _padded(experiment: Experiment, folder: Path) -> tuple[float, float]:
 
 def _as_one(experiment: Experiment, fold: Any, part: str) -> Batch:
     """A part as a single batch, padded to 249 frames."""
-    loader = experiment.loader(fold, part)
+    loader = experiment.build_loader(fold, part)
     assert loader is not None
     batches = list(loader)
     modalities = {
-        name: Sequence(
+        name: PaddedSequence(
             torch.cat([_widened(one.modalities[name].values) for one in batches]),
             torch.cat([_widened(one.modalities[name].valid_mask) for one in batches]),
         )
@@ -220,7 +220,7 @@ def _widened(values: torch.Tensor) -> torch.Tensor:
 
 def _taken(data: Batch, places: torch.Tensor) -> Batch:
     modalities = {
-        name: Sequence(one.values[places], one.valid_mask[places])
+        name: PaddedSequence(one.values[places], one.valid_mask[places])
         for name, one in data.modalities.items()
     }
     return Batch(modalities, tuple(str(place) for place in places), data.targets[places])

@@ -15,12 +15,17 @@ from benchmarks.rows import Row, row
 from polymodal.config.compose import compose
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.trainer import apply, build_callbacks, fit, make_trainer
-from polymodal.runs.vectorized.driver import Job, applies, apply_together, fit_together
-from polymodal.tracking.layout import Place
-from polymodal.tracking.metrics_log import Journal
+from polymodal.experiment.trainer import build_callbacks, build_trainer, fit_fold, predict_split
+from polymodal.runs.vectorized.driver import (
+    HeadJob,
+    fit_vectorized,
+    predict_vectorized,
+    why_not_vectorizable,
+)
+from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.metrics_log import MetricsLog
 from polymodal.tracking.run_writer import RunWriter
-from polymodal.tracking.trackers.background import Mirror
+from polymodal.tracking.trackers.background import BackgroundTracker
 from polymodal.tracking.trackers.base import NoTracker
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.logger import RecordLogger
@@ -152,7 +157,7 @@ def _measure(
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         experiment = _experiment(root, num_rows, width, frames, model)
-        reason = applies(experiment)
+        reason = why_not_vectorizable(experiment)
         assert reason is None, reason
         seeded = [
             replace(experiment, config={**experiment.config, "seed": seed})
@@ -160,9 +165,9 @@ def _measure(
         ]
         folds = [(one, fold) for one in seeded for fold in one.folds]
 
-        def jobs(name: str, num: int) -> list[Job]:
+        def jobs(name: str, num: int) -> list[HeadJob]:
             some = enumerate(folds[:num])
-            return [Job(one, fold, Place(root / name / str(k))) for k, (one, fold) in some]
+            return [HeadJob(one, fold, FoldDir(root / name / str(k))) for k, (one, fold) in some]
 
         for warm_up in (_together, _by_lightning):  # what is loaded once a process
             warm_up(jobs(warm_up.__name__, 1))
@@ -172,28 +177,30 @@ def _measure(
         return Seconds(sum(alone), min(alone), num_alone, single, together)
 
 
-def _together(jobs: Sequence[Job]) -> float:
+def _together(jobs: Sequence[HeadJob]) -> float:
     began = time.perf_counter()
-    for job, trained in zip(jobs, fit_together(jobs), strict=True):
-        journal = Journal(job.place.path / "metrics.jsonl")
+    for job, trained in zip(jobs, fit_vectorized(jobs), strict=True):
+        journal = MetricsLog(job.place.path / "metrics.jsonl")
         for scores, step, epoch in trained.lines:
             journal.log(scores, step=step, epoch=epoch)
         journal.close()
     for part in PARTS:
-        apply_together(jobs, part)
+        predict_vectorized(jobs, part)
     return time.perf_counter() - began
 
 
-def _by_lightning(jobs: Sequence[Job]) -> float:
+def _by_lightning(jobs: Sequence[HeadJob]) -> float:
     began = time.perf_counter()
     for job in jobs:
         job.place.path.mkdir(parents=True)
-        writer = RunWriter(Journal(job.place.path / "metrics.jsonl"), Mirror(NoTracker()))
+        writer = RunWriter(
+            MetricsLog(job.place.path / "metrics.jsonl"), BackgroundTracker(NoTracker())
+        )
         callbacks = build_callbacks(job.experiment, job.place)
-        trainer = make_trainer(job.experiment, callbacks=callbacks, logger=RecordLogger(writer))
-        fit(job.experiment, job.fold, job.place, job.module, trainer)
-        job.module.load_weights(read_checkpoint(job.place.trained))
+        trainer = build_trainer(job.experiment, callbacks=callbacks, logger=RecordLogger(writer))
+        fit_fold(job.experiment, job.fold, job.place, job.module, trainer)
+        job.module.load_weights(read_checkpoint(job.place.best_or_last_checkpoint))
         for part in PARTS:
-            apply(trainer, job.module, job.loader(part), part)
+            predict_split(trainer, job.module, job.loader(part), part)
         writer.close()
     return time.perf_counter() - began

@@ -15,11 +15,11 @@ from rich.console import Console
 from benchmarks.rows import Row, row
 from polymodal.config.compose import compose
 from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.trainer import build_callbacks, fit, make_trainer
-from polymodal.tracking.layout import Place
-from polymodal.tracking.metrics_log import Journal
+from polymodal.experiment.trainer import build_callbacks, build_trainer, fit_fold
+from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.metrics_log import MetricsLog
 from polymodal.tracking.run_writer import RunWriter
-from polymodal.tracking.trackers.background import Mirror
+from polymodal.tracking.trackers.background import BackgroundTracker
 from polymodal.tracking.trackers.base import NoTracker
 from polymodal.training.logger import RecordLogger
 from polymodal.training.progress import Display, ProgressCallback
@@ -138,24 +138,24 @@ class Clock(pl.Callback):
 
 def _ours(experiment: Experiment, folder: Path) -> np.ndarray:
     """Seconds `[step, 2]` as `polymodal run` takes them: journal, mirror, checkpoints, progress."""
-    place, clock = Place(folder), Clock()
+    place, clock = FoldDir(folder), Clock()
     place.path.mkdir(parents=True)
-    writer = RunWriter(Journal(place.path / "metrics.jsonl"), Mirror(NoTracker()))
+    writer = RunWriter(MetricsLog(place.path / "metrics.jsonl"), BackgroundTracker(NoTracker()))
     with (place.path / "shown.txt").open("w", encoding="utf-8") as shown:
         progress = ProgressCallback(Display(Console(file=shown)))
         callbacks = [*build_callbacks(experiment, place), progress, clock]
-        trainer = make_trainer(experiment, callbacks=callbacks, logger=RecordLogger(writer))
+        trainer = build_trainer(experiment, callbacks=callbacks, logger=RecordLogger(writer))
         fold = experiment.folds[0]
-        fit(experiment, fold, place, experiment.module(fold), trainer)
+        fit_fold(experiment, fold, place, experiment.build_module(fold), trainer)
     writer.close()
     return np.diff(clock.marks, axis=0)
 
 
 def _bare(experiment: Experiment, folder: Path) -> np.ndarray:
     fold, clock = experiment.folds[0], Clock()
-    module: Any = experiment.module(fold)
+    module: Any = experiment.build_module(fold)
     encoder, model, loss = module.encoders["features"], module.model, module.loss
-    loader = experiment.loader(fold, "train", training=True)
+    loader = experiment.build_loader(fold, "train", training=True)
     assert loader is not None
     epochs = experiment.config["trainer"]["max_epochs"]
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)

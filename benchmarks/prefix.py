@@ -22,7 +22,7 @@ from polymodal.data.dataset import pad
 from polymodal.encoders.extractor import Prefix
 from polymodal.encoders.huggingface.speech import PretrainedSpeechEncoder
 from polymodal.features.extract import extract_all
-from polymodal.features.reader import StoredFeatures
+from polymodal.features.reader import FeatureReader
 from polymodal.features.store import FeatureStore
 from polymodal.schemas import batch as sequences
 
@@ -149,7 +149,7 @@ def _waveforms(size: Size) -> list[np.ndarray]:
     return [random.normal(0, 0.1, length).astype(np.float32) for length in lengths]
 
 
-def _store(root: Path, model: str, waveforms: Sequence[np.ndarray]) -> tuple[StoredFeatures, float]:
+def _store(root: Path, model: str, waveforms: Sequence[np.ndarray]) -> tuple[FeatureReader, float]:
     """What the convolutions put out, and the seconds to fill the store with it."""
     extractor = PretrainedSpeechEncoder(model).prefix(device.precision())
     assert isinstance(extractor, Prefix)
@@ -170,7 +170,7 @@ def _ours(
 
     def values(part: Sequence[np.ndarray], where: str) -> Tensor:
         padded = pad(part if reads else [transform(one) for one in part]).to(torch.device(where))
-        encoded: sequences.Sequence = encoder(padded)
+        encoded: sequences.PaddedSequence = encoder(padded)
         return encoded.values
 
     half = device.precision() == "bfloat16"

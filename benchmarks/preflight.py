@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import Row, row
-from polymodal.config.compose import options
+from polymodal.config.compose import available_choices
 
 EXPERIMENTS = ("sample/fusion", "emodb/egemaps", "emotiontts_ko/fusion", "kemdy20/fusion")
 NUM_ROUNDS = 3
@@ -63,7 +63,7 @@ def preflight() -> list[Row]:
     """Seconds of a check over the bare import of its libraries, and of its part within `run`."""
     with tempfile.TemporaryDirectory() as folder:
         rows = [line for name in EXPERIMENTS for line in _against_imports(name, folder)]
-        took = json.loads(_run(FAST, folder, options("experiment"))[1])
+        took = json.loads(_run(FAST, folder, available_choices("experiment"))[1])
     first = took["sample/fusion"]  # has the imports of the check itself
     rows.append(row("within run, first experiment of a process", first, 0.5, "s"))
     slowest = max(took, key=lambda name: float(took[name]))

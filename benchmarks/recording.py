@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.rows import Row, row
-from polymodal.tracking.metrics_log import Journal
+from polymodal.tracking.metrics_log import MetricsLog
 from polymodal.tracking.run_writer import RunWriter
-from polymodal.tracking.trackers.background import Mirror, Mirrors
+from polymodal.tracking.trackers.background import BackgroundTracker, TrackerGroup
 from polymodal.tracking.trackers.base import NoTracker, Start, Tracker
 from polymodal.tracking.trackers.mlflow import MlflowTracker
 from polymodal.tracking.trackers.tensorboard import TensorBoardTracker
@@ -82,9 +82,11 @@ def _measured(folder: Path, trackers: list[Tracker]) -> tuple[float, float]:
     machine does. Trackers' own processes are not in it.
     """
     folder.mkdir(parents=True)
-    mirrors = Mirrors([Mirror(one, type(one).__name__, last_words_s=5) for one in trackers])
+    mirrors = TrackerGroup(
+        [BackgroundTracker(one, type(one).__name__, last_words_s=5) for one in trackers]
+    )
     mirrors.start(Start(folder.name, "benchmark", "benchmark", CONFIG, folder))
-    writer = RunWriter(Journal(folder / "metrics.jsonl"), mirrors)
+    writer = RunWriter(MetricsLog(folder / "metrics.jsonl"), mirrors)
     _wait_until_begun(mirrors)
     shares, calls = [], []
     for _ in range(NUM_ROUNDS):
@@ -108,7 +110,7 @@ def _loop(log: Callable[[int], None]) -> tuple[float, list[float]]:
     return time.process_time() - began, calls
 
 
-def _wait_until_begun(mirrors: Mirrors) -> None:
+def _wait_until_begun(mirrors: TrackerGroup) -> None:
     """Lets remote trackers begin, which takes time once and none of a step."""
     for mirror in mirrors.mirrors:
         begun = threading.Event()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.rows import Row, row
 from polymodal.tracking.environment import versions
-from polymodal.tracking.index_cache import COARSEST_NS
+from polymodal.tracking.index_cache import FS_TIMESTAMP_RESOLUTION_NS
 
 NUM_RUNS = 10_000
 VERSIONS = versions()
@@ -25,7 +25,7 @@ def runs_index() -> list[Row]:
     """Seconds and memory of `polymodal runs` over 10,000 run folders."""
     with tempfile.TemporaryDirectory() as folder:
         _generate(Path(folder))
-        time.sleep(COARSEST_NS / 1e9 + 0.1)  # until every record counts as settled
+        time.sleep(FS_TIMESTAMP_RESOLUTION_NS / 1e9 + 0.1)  # until every record counts as settled
         rows = [
             _timed(folder, "first time, the index is made", ALL, 10.0),
             _timed(folder, "afterwards", ALL, 1.0, times=5),
@@ -34,7 +34,7 @@ def runs_index() -> list[Row]:
             _timed(folder, "what differs between the newest 1,000", DIFFERING, 1.0, times=5),
         ]
         _write(Path(folder), NUM_RUNS)
-        time.sleep(COARSEST_NS / 1e9 + 0.1)
+        time.sleep(FS_TIMESTAMP_RESOLUTION_NS / 1e9 + 0.1)
         rows.append(_timed(folder, "one run more, the index is written anew", ALL, 1.0))
         peaks = [_peak_mb(folder, words) for words in (ALL, DIFFERING)]
         sizes = sum(path.stat().st_size for path in Path(folder).glob(".*.json"))

@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.rows import Row, row
 from polymodal.features.keys import content_key
-from polymodal.features.reader import StoredFeatures
-from polymodal.features.store import Collection
+from polymodal.features.reader import FeatureReader
+from polymodal.features.store import FeatureCollection
 
 NUM_LARGE, NUM_TEXTS = 1_000_000, 20_000
 WIDTH_LARGE, WIDTH = 8, 768
@@ -63,13 +63,13 @@ def _against(what: str, ours_s: float, files_s: float) -> Row:
 
 def _large(folder: Path) -> tuple[float, float]:
     """A store of a million utterances: seconds to open it, and to look each of them up."""
-    writer = Collection(folder, IDENTITY, WIDTH_LARGE, "float32")
+    writer = FeatureCollection(folder, IDENTITY, WIDTH_LARGE, "float32")
     keys = [hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(NUM_LARGE)]
     values = np.ones((1, WIDTH_LARGE), dtype=np.float32)
     for key in keys:
         writer.put(key, values)
     writer.close()
-    opened_s, reader = _timed(lambda: Collection(folder, IDENTITY, WIDTH_LARGE, "float32"))
+    opened_s, reader = _timed(lambda: FeatureCollection(folder, IDENTITY, WIDTH_LARGE, "float32"))
     looked_up_s, num_found = _timed(lambda: sum(reader.find(key) is not None for key in keys))
     assert num_found == NUM_LARGE
     return opened_s, looked_up_s
@@ -77,14 +77,14 @@ def _large(folder: Path) -> tuple[float, float]:
 
 def _ours(folder: Path) -> Seconds:
     keys, vectors = _content()
-    writer = Collection(folder, IDENTITY, WIDTH, "float32")
+    writer = FeatureCollection(folder, IDENTITY, WIDTH, "float32")
 
     def write() -> None:
         for key, vector in zip(keys, vectors, strict=True):
             writer.put(key, vector[None])
 
-    def find() -> StoredFeatures:
-        reader = Collection(folder, IDENTITY, WIDTH, "float32")
+    def find() -> FeatureReader:
+        reader = FeatureCollection(folder, IDENTITY, WIDTH, "float32")
         places = {str(number): reader.find(key) for number, key in enumerate(keys)}
         return reader.features({name: one for name, one in places.items() if one is not None})
 

@@ -49,7 +49,7 @@ optimizer:
   lr: {lr}
   weight_decay: {weight_decay}
 scheduler:
-  _target_: polymodal.training.optimizers.warmup_cosine
+  _target_: polymodal.training.optimizers.cosine_with_warmup
   warmup: 0.1
 trainer:
   max_epochs: {max_epochs}

@@ -12,7 +12,7 @@ import polars as pl
 
 from benchmarks.rows import Row, row
 from polymodal.evaluation.classification import Accuracy, MacroF1, Score, UnweightedAverageRecall
-from polymodal.evaluation.stats.bootstrap import clusters_of, draws, interval
+from polymodal.evaluation.stats.bootstrap import bootstrap_counts, clusters_of, interval
 from polymodal.evaluation.stats.multiple import compare
 from polymodal.schemas.predictions import PredictionTable, concatenate
 
@@ -201,9 +201,9 @@ def _known_intervals(
 ) -> dict[str, tuple[float, float]]:
     """The peers: percentile, basic, and BCa (Efron, JASA 1987)."""
     clusters = clusters_of(table, score, "speaker")
-    num, value = clusters.num_clusters, clusters.whole()
+    num, value = clusters.num_clusters, clusters.point_estimate()
     generator = np.random.default_rng(seed)
-    drawn = np.concatenate([clusters.scores(one) for one in draws(num, 2000, generator)])
+    drawn = np.concatenate([clusters.scores(one) for one in bootstrap_counts(num, 2000, generator)])
     low, high = np.quantile(drawn, [0.025, 0.975])
     below = np.mean(drawn < value) + np.mean(drawn == value) / 2
     bias = NORMAL.inv_cdf(min(max(below, 1e-3), 1 - 1e-3))

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from polymodal.config.provenance import Origin, Origins
+from polymodal.config.provenance import Provenance, SourceLocation
 from polymodal.errors import UserError
 
-MOST_NAMED = 3  # runs of many that have a fault
+MAX_NAMED = 3  # runs of many that have a fault
 Severity = Literal["fatal", "warning"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnostic:
     """One thing that is wrong with an experiment.
 
     Args:
@@ -34,37 +34,37 @@ class Finding:
 
     rule: str
     key: str
-    found: str
+    message: str
     expected: str = ""
-    remedy: str = ""
+    hint: str = ""
     severity: Severity = "fatal"
-    origin: Origin | None = None
+    origin: SourceLocation | None = None
     of: tuple[str, ...] = ()
 
     @property
-    def is_fatal(self) -> bool:
+    def is_error(self) -> bool:
         """Whether nothing should be started."""
         return self.severity == "fatal"
 
     def text(self) -> str:
         """Returns the finding in some lines, as errors are shown."""
-        lines = [self.found]
+        lines = [self.message]
         if self.origin is not None:
             lines.append(f"  at: {self.origin}")
         if self.of:
-            more = len(self.of) - MOST_NAMED
+            more = len(self.of) - MAX_NAMED
             lines.append(
-                f"  of: {', '.join(self.of[:MOST_NAMED])}{f' and {more} more' * (more > 0)}"
+                f"  of: {', '.join(self.of[:MAX_NAMED])}{f' and {more} more' * (more > 0)}"
             )
         if self.expected:
             lines.append(f"  expected: {self.expected}")
-        if self.remedy:
-            lines.append(f"  to do: {self.remedy}")
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the finding as plain values."""
-        origin = self.origin or Origin()
+        origin = self.origin or SourceLocation()
         return {
             "severity": self.severity,
             "rule": self.rule,
@@ -73,25 +73,27 @@ class Finding:
             "line": origin.line,
             "override": origin.override,
             "of": list(self.of),
-            "reason": self.found,
+            "reason": self.message,
             "expected": self.expected,
-            "remedy": self.remedy,
+            "remedy": self.hint,
         }
 
 
-def from_error(error: UserError, rule: str, key: str, origin: Origin | None = None) -> Finding:
+def from_error(
+    error: UserError, rule: str, key: str, origin: SourceLocation | None = None
+) -> Diagnostic:
     """Returns what an error says as a finding.
 
     Args:
         error: The error.
-        rule: As in `Finding`.
-        key: As in `Finding`.
-        origin: As in `Finding`.
+        rule: As in `Diagnostic`.
+        key: As in `Diagnostic`.
+        origin: As in `Diagnostic`.
     """
-    return Finding(rule, key, error.found, error.expected, error.remedy, origin=origin)
+    return Diagnostic(rule, key, error.message, error.expected, error.hint, origin=origin)
 
 
-def located(findings: Iterable[Finding], origins: Origins) -> Iterator[Finding]:
+def with_location(findings: Iterable[Diagnostic], origins: Provenance) -> Iterator[Diagnostic]:
     """Adds where the key of each finding was written.
 
     Args:

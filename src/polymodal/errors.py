@@ -16,18 +16,18 @@ class UserError(Exception):
     Example:
         >>> print(UserError("row 3: label 'hapy'", remedy="mend the label"))
         row 3: label 'hapy'
-          to do: mend the label
+          hint: mend the label
     """
 
     exit_code = 2
 
-    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
-        self.found, self.expected, self.remedy = found, expected, remedy
-        lines = [found]
+    def __init__(self, message: str, *, expected: str = "", hint: str = "") -> None:
+        self.message, self.expected, self.hint = message, expected, hint
+        lines = [message]
         if expected:
             lines.append(f"  expected: {expected}")
-        if remedy:
-            lines.append(f"  to do: {remedy}")
+        if hint:
+            lines.append(f"  hint: {hint}")
         super().__init__("\n".join(lines))
 
 
@@ -65,7 +65,7 @@ class MissingExtraError(UserError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"the package {package!r} is not installed",
-            remedy=f"pip install 'polymodal[{extra}]'",
+            hint=f"pip install 'polymodal[{extra}]'",
         )
         self.package, self.extra = package, extra
 
@@ -79,7 +79,7 @@ class RunFailedError(Exception):
     exit_code = 1
 
 
-class StoppedError(BaseException):
+class RunInterruptedError(BaseException):
     """A signal asked the process to end; not caught by `except Exception`.
 
     It takes the place of KeyboardInterrupt, which Lightning would turn into exit code 1.

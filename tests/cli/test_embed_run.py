@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 import torch
 
-from polymodal.config.compose import load
+from polymodal.config.compose import load_config
 from polymodal.experiment.experiment import Experiment
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 from polymodal.training.checkpoints import read_checkpoint
 
 SIZE = ("corpus.num_speakers=6", "corpus.num_utterances=4")
@@ -45,8 +45,8 @@ def embedded(polymodal):
 
 def by_hand(run, fold, text):
     """The vectors of a text, by the encoder that the checkpoint of a fold holds."""
-    experiment = Experiment.prepare(load(run / "config.yaml", "").resolved())
-    encoder = experiment.module(experiment.folds[fold]).encoders["text"]
+    experiment = Experiment.prepare(load_config(run / "config.yaml", "").resolved())
+    encoder = experiment.build_module(experiment.folds[fold]).encoders["text"]
     place = run / "folds" / str(fold) if len(experiment.folds) > 1 else run
     state = read_checkpoint(place / "checkpoints" / "best.ckpt")["state_dict"]
     prefix = "encoders.text."
@@ -57,7 +57,7 @@ def by_hand(run, fold, text):
     values = torch.as_tensor(raw)[None]
     with torch.no_grad():
         mask = torch.ones(values.shape[:2], dtype=torch.bool)
-        return encoder(Sequence(values, mask)).values[0].numpy()
+        return encoder(PaddedSequence(values, mask)).values[0].numpy()
 
 
 def test_each_row_is_embedded_by_the_fold_that_tested_it(trained, embedded):
@@ -69,7 +69,7 @@ def test_each_row_is_embedded_by_the_fold_that_tested_it(trained, embedded):
     assert joined["fold"].equals(joined["fold_right"])
     assert {*table["split"]} == {"test"}
     row = table.filter(fold=1).row(0, named=True)
-    frame = Experiment.prepare(load(run / "config.yaml", "").resolved()).manifest.frame
+    frame = Experiment.prepare(load_config(run / "config.yaml", "").resolved()).manifest.frame
     text = frame.filter(utterance_id=row["utterance_id"])["text"][0]
     frames = by_hand(run, 1, text)
     assert np.allclose(row["embedding"], frames.mean(axis=0), atol=1e-5)
@@ -92,7 +92,7 @@ def test_frames_of_every_fold_are_written_with_their_splits(polymodal, trained):
 
 def test_rows_that_no_fold_tested_need_a_fold_to_be_named(polymodal, trained, embedded):
     run = trained(*FOLDS)
-    frame = Experiment.prepare(load(run / "config.yaml", "").resolved()).manifest.frame
+    frame = Experiment.prepare(load_config(run / "config.yaml", "").resolved()).manifest.frame
     rows = frame.select(pl.format("new {}", "utterance_id").alias("utterance_id"), "text")
     rows.with_columns(speaker=pl.lit("somebody new")).write_csv("new.csv")
     other = ("corpus=table", "corpus.root=.", "corpus.file=new.csv")

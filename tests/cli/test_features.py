@@ -11,7 +11,7 @@ import pytest
 
 from polymodal.cli import features
 from polymodal.features.keys import content_key
-from polymodal.features.store import Collection
+from polymodal.features.store import FeatureCollection
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def store(workplace, monkeypatch):
     """Two extractors, one of which was not used for 40 days."""
     monkeypatch.setenv("POLYMODAL_CACHE", str(workplace))
     for identity, days in (("openSMILE\x1b[31m eGeMAPS", 40), ("transformers HubertModel", 0)):
-        collection = Collection(workplace / "store", identity, 2, "float32")
+        collection = FeatureCollection(workplace / "store", identity, 2, "float32")
         collection.put(content_key("a"), np.ones((1, 2), dtype=np.float32))
         then = time.time() - days * 86400
         for path in collection.folder.iterdir():

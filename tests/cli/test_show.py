@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.cli.show import WIDEST_CURVE, sparkline
+from polymodal.cli.show import MAX_CURVE_WIDTH, sparkline
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.metrics_log import Journal, read_journal
+from polymodal.tracking.metrics_log import MetricsLog, read_metrics
 from polymodal.tracking.run_folder import RunFolder, write_record
 
 CONFIG = "corpus:\n  root: x\npaths:\n  runs: hidden\nmodel:\n  width: 64\nhydra:\n  x: hidden\n"
@@ -79,7 +79,7 @@ def test_each_fold_has_a_row_in_the_order_of_numbers(polymodal, run):
 
 
 def test_curves_of_the_validation_scores(polymodal, run):
-    journal = Journal(run.metrics)
+    journal = MetricsLog(run.metrics)
     for step, value in enumerate([0.1, 0.2, 0.9, 0.4]):
         journal.log({"val/uar": value, "train/loss": 1.0}, step=step)
     journal.log({"val/uar": 0.3}, step=2)  # the run went on from step 1: said anew
@@ -91,7 +91,7 @@ def test_curves_of_the_validation_scores(polymodal, run):
 
 
 def test_curves_of_folds_stay_apart(polymodal, run):
-    journal = Journal(run.metrics)
+    journal = MetricsLog(run.metrics)
     for fold in (0, 1):
         for step in range(3):
             journal.log(
@@ -224,7 +224,7 @@ def test_numbers_that_are_no_json_leave_the_rest_of_a_curve(polymodal, run):
 @pytest.mark.parametrize("length", [1, 2, 59, 60, 61, 1000])
 def test_a_curve_is_never_wider_than_the_page_and_ends_with_its_end(length):
     drawn = sparkline([0.0] * (length - 1) + [1.0])
-    assert 1 <= len(drawn) <= WIDEST_CURVE
+    assert 1 <= len(drawn) <= MAX_CURVE_WIDTH
     assert drawn[-1] == ("▁" if length == 1 else "█")
 
 
@@ -257,7 +257,7 @@ def test_of_several_runs_it_is_told_what_differs(polymodal, run):
 
 def test_a_hundred_thousand_scores_in_a_step_are_kept_and_told_in_short(polymodal, run):
     many = {f"val/s{number}": float(number) for number in range(100_000)}
-    journal = Journal(run.metrics)
+    journal = MetricsLog(run.metrics)
     for step in range(2):
         journal.log(many, step=step, epoch=step)
     journal.close()
@@ -267,7 +267,7 @@ def test_a_hundred_thousand_scores_in_a_step_are_kept_and_told_in_short(polymoda
     assert "more scores: --json has all" in out
     assert len(out.splitlines()) < 200
     assert len(json.loads(polymodal("show", "last", "--json")[1])["scores"]) > 100_000
-    lines = read_journal(run.metrics)
+    lines = read_metrics(run.metrics)
     assert [line["val/s99999"] for line in lines] == [99_999.0] * 2
     assert "val/s" not in polymodal("runs")[1]
 

@@ -25,7 +25,7 @@ def test_it_shows_and_writes_nothing(here, capsys):
         "trainer-gpus: 1",
         "one argument counts the devices of every kind",
         "a.yaml:3: terminate_on_nan: true",
-        "to do: EarlyStopping(",
+        "hint: EarlyStopping(",
         "proof: 0 of 1 sections",
         "does not bind: trainer.terminate_on_nan is unknown",
         "at: a.yaml:4",

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import polymodal.configs
-from polymodal.config.compose import change, compose
+from polymodal.config.compose import apply_overrides, compose
 from polymodal.errors import ConfigError
 
 CONFIGS = Path(polymodal.configs.__file__).parent
@@ -110,7 +110,7 @@ def test_a_project_adds_its_own_options(workplace):
 
 def test_a_stored_configuration_is_changed_by_value_and_by_group(workplace):
     stored = compose(["experiment=sample/text"])
-    changed = change(
+    changed = apply_overrides(
         stored, ["trainer.devices=2", "corpus=emodb", "split.groups=[speaker,sentence]"]
     )
     before, after = sections(stored), sections(changed)
@@ -119,7 +119,7 @@ def test_a_stored_configuration_is_changed_by_value_and_by_group(workplace):
     assert after["corpus"] == sections(compose(["corpus=emodb"]))["corpus"]
     assert after["encoder"] == before["encoder"]
     with pytest.raises(ConfigError, match=r"did you mean 'trainer.devices'"):
-        change(stored, ["trainer.device=2"])
+        apply_overrides(stored, ["trainer.device=2"])
 
 
 def test_missing_values_are_named(workplace):

@@ -34,7 +34,7 @@ def test_strange_names_are_refused_by_name(tmp_path, name):
     root = write(tmp_path, "03a01Fa.wav", name)
     with pytest.raises(ManifestError, match=f"row {name}: unknown file name"):
         read_emodb(root)
-    assert read_emodb(root, max_refused=1).refused_by_rule() == {"unknown file name": 1}
+    assert read_emodb(root, max_refused=1).rejected_by_rule() == {"unknown file name": 1}
 
 
 def test_classes_can_be_chosen_and_joined(tmp_path):

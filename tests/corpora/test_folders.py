@@ -124,7 +124,7 @@ def test_what_cannot_be_used_is_refused_with_a_reason(tmp_path, change, rule, re
     with pytest.raises(ManifestError, match="1 rows were refused"):
         read_folders(str(root), **options)
     manifest = read_folders(str(root), **options, max_refused=1)
-    assert manifest.refused_by_rule() == {rule: 1}
+    assert manifest.rejected_by_rule() == {rule: 1}
     assert reason in manifest.refused[0].reason
     assert "joy/a" in manifest.frame["utterance_id"]
 
@@ -134,7 +134,7 @@ def test_two_files_of_one_name_are_refused_and_a_link_within_is_counted(tmp_path
     (tmp_path / "again").symlink_to(tmp_path / "joy")
     manifest = read_folders(root, speaker="s", max_refused=2)
     assert manifest.frame["utterance_id"].to_list() == ["joy/b"]
-    assert manifest.refused_by_rule() == {"duplicate id": 2}
+    assert manifest.rejected_by_rule() == {"duplicate id": 2}
     assert manifest.handled == {"link to a folder of the corpus": 1}
 
 

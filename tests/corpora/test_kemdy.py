@@ -231,7 +231,7 @@ def test_missing_files_are_refused_only_where_nothing_is_left(tree19):
     with pytest.raises(ManifestError, match=f"neither wav nor txt: {F001}"):
         read19(tree19)
     manifest = read19(tree19, max_refused=1)
-    assert manifest.refused_by_rule() == {"neither wav nor txt": 1}
+    assert manifest.rejected_by_rule() == {"neither wav nor txt": 1}
     assert one(manifest, M001)["audio"] is None
     assert one(manifest, "Sess01_script01_F002")["text"] is None
     assert manifest.handled["no wav"] == 1
@@ -297,7 +297,7 @@ def test_rows_that_make_no_sense_are_refused_by_rule(tree19, column, value, rule
     rewrite(table19(tree19), change)
     with pytest.raises(ManifestError, match=rule):
         read19(tree19)
-    assert read19(tree19, max_refused=1).refused_by_rule() == {rule: 1}
+    assert read19(tree19, max_refused=1).rejected_by_rule() == {rule: 1}
 
 
 def test_a_wrong_folder_is_told(tmp_path, tree20):
@@ -341,7 +341,7 @@ def test_a_tree_of_the_reference_writer(tmp_path, repository_root):
     subprocess.run([sys.executable, str(writer), str(tmp_path), "2", "3"], check=True)
     manifest = read19(tmp_path / "KEMDy19", max_refused=1)
     assert len(manifest) == 79
-    assert manifest.refused_by_rule() == {"neither wav nor txt": 1}
+    assert manifest.rejected_by_rule() == {"neither wav nor txt": 1}
     assert {"tie": 1, "no signals": 4, "no text": 1}.items() <= manifest.handled.items()
     manifest = read20(tmp_path / "KEMDy20_v1_1")
     assert len(manifest) == 72
@@ -354,7 +354,7 @@ def test_a_row_that_stands_twice_is_kept_once(tree20):
     rewrite(path, lambda rows: [*rows, rows[5]])
     manifest = read20(tree20, max_refused=1)
     assert len(manifest) == 48
-    assert manifest.refused_by_rule() == {"duplicate row": 1}
+    assert manifest.rejected_by_rule() == {"duplicate row": 1}
     assert manifest.frame["signals"].null_count() == 0
 
 

@@ -45,7 +45,7 @@ def test_two_folders_of_one_version_are_refused(tmp_path):
     make(tmp_path, "KEMDy20_v1_2", "KEMDy20_v1.2")
     with pytest.raises(ManifestError, match=r"several folders.*KEMDy20_v1_2") as caught:
         find_folder(str(tmp_path), KEMDY20)
-    assert "corpus.root=" in caught.value.remedy
+    assert "corpus.root=" in caught.value.hint
 
 
 def test_an_archive_that_unpacks_into_its_own_name_is_found(tmp_path):
@@ -65,11 +65,11 @@ def test_the_error_says_what_was_looked_for_and_what_is_there(tmp_path):
     (tmp_path / "emodb").mkdir()
     with pytest.raises(ManifestError) as caught:
         find_folder(str(tmp_path), KEMDY20)
-    assert "no folder of KEMDy20" in caught.value.found
-    assert "has KEMDy20_v1_1, emodb" in caught.value.found
+    assert "no folder of KEMDy20" in caught.value.message
+    assert "has KEMDy20_v1_1, emodb" in caught.value.message
     assert "annotation/*.csv" in caught.value.expected
     assert "named KEMDy20 (a version may follow)" in caught.value.expected
-    assert "paths.data=FOLDER" in caught.value.remedy
+    assert "paths.data=FOLDER" in caught.value.hint
 
 
 def test_emodb_is_found_in_any_spelling_and_may_lie_anywhere(tmp_path):

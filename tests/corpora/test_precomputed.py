@@ -219,7 +219,7 @@ def test_bad_arrays_are_refused_by_name(root, write, rule):
         read(root, face)
     for _ in range(2):  # the second time from what was written the first time
         manifest = read(root, face, max_refused=1)
-        assert manifest.refused_by_rule() == {rule: 1}
+        assert manifest.rejected_by_rule() == {rule: 1}
         assert [*values(manifest)] == ["a", "c"]
         with pytest.raises(ManifestError, match=reason):
             read(root, face)
@@ -227,7 +227,7 @@ def test_bad_arrays_are_refused_by_name(root, write, rule):
 
 def test_too_large_for_float32_is_no_number(root):
     manifest = read(root, as_folder(root, SEQUENCES | {"b": np.full((1, 2), 1e39)}), max_refused=1)
-    assert manifest.refused_by_rule() == {"features that are no numbers": 1}
+    assert manifest.rejected_by_rule() == {"features that are no numbers": 1}
 
 
 def test_refusals_of_table_and_features_count_together(root):

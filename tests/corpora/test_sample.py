@@ -16,7 +16,7 @@ from polymodal.corpora.sample import (
     CLASSES,
     MISSING,
     SHOWN,
-    ceiling,
+    bayes_accuracy,
     read_sample,
 )
 from polymodal.data.signals import SignalReader
@@ -98,8 +98,8 @@ def test_the_ceilings_are_those_of_the_best_possible_decision(count):
             for one in (belief[False], belief[True])
         ]
         right = ((guesses[0] == arousal) & (guesses[1] == valence)).mean()
-        assert right == pytest.approx(ceiling(modalities), abs=0.006)
-    assert CEILINGS["all"] == ceiling(list(SHOWN))
+        assert right == pytest.approx(bayes_accuracy(modalities), abs=0.006)
+    assert CEILINGS["all"] == bayes_accuracy(list(SHOWN))
 
 
 def test_two_processes_may_generate_at_once(tmp_path):

@@ -89,7 +89,7 @@ def test_bad_rows_are_refused_counted_and_never_silent(tmp_path, row, message):
         read_table(root, classes=["joy", "anger"])
     manifest = read_table(root, classes=["joy", "anger"], max_refused=1)
     assert len(manifest) == 1
-    assert sum(manifest.refused_by_rule().values()) == 1
+    assert sum(manifest.rejected_by_rule().values()) == 1
     assert len(read_table(root, classes=["joy", "anger"], max_refused=None)) == 1
 
 

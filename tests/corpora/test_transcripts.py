@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from polymodal.config.compose import compose
-from polymodal.config.instantiate import build
+from polymodal.config.instantiate import instantiate
 from polymodal.corpora.transcripts import TextPreparation, decode, prepare_text
 from polymodal.errors import ConfigError
 from polymodal.schemas.manifest import Manifest
@@ -49,7 +49,7 @@ def test_a_marker_that_is_no_regular_expression_is_named():
 def test_the_shipped_languages(workplace, name, before, after):
     config = compose([f"text={name}"], config_name="corpus").resolved()
     frame = pl.DataFrame({"utterance_id": ["a", "b"], "speaker": "s", "text": [before, None]})
-    manifest = prepare_text(Manifest(frame, Path()), build(config["text"], "text"))
+    manifest = prepare_text(Manifest(frame, Path()), instantiate(config["text"], "text"))
     assert manifest.frame["text"].to_list() == [after, None]
     assert manifest.frame["text_raw"].to_list() == (
         [None] * 2 if name == "keep" else [before, None]

@@ -25,7 +25,7 @@ def by(column: str) -> Fold:
 
 
 def rows(fold: Fold, split: str) -> set[str]:
-    return {*FRAME.filter(fold.parts(FRAME) == split)["utterance_id"]}
+    return {*FRAME.filter(fold.split_of_rows(FRAME) == split)["utterance_id"]}
 
 
 @pytest.mark.parametrize("column", ["speaker", "session"])

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from polymodal.data import leakage
 from polymodal.data.folds import Fold
-from polymodal.data.leakage import leak_report, letters_of, transcript_groups, with_transcripts
+from polymodal.data.leakage import (
+    add_transcript_groups,
+    leakage_report,
+    normalise_text,
+    transcript_groups,
+)
 from polymodal.schemas.manifest import Manifest
 
 LONG = "오늘 아침에 동생이 보낸 편지는 정말 마음에 들었어요"
@@ -58,7 +63,7 @@ def test_beyond_the_limit_equal_letters_are_still_found(monkeypatch):
 
 
 def test_letters_are_counted_not_bytes():
-    assert letters_of(pl.Series(["\uff21\u3000\uff42\uff11_!"]))[0] == "ab1"
+    assert normalise_text(pl.Series(["\uff21\u3000\uff42\uff11_!"]))[0] == "ab1"
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def corpus():
         {"utterance_id": "d", "speaker": "s2", "dialogue": "d3", "text": None},
         {"utterance_id": "e", "speaker": "s3", "dialogue": "d3", "text": "네"},
     ]
-    return with_transcripts(Manifest(pl.DataFrame(rows), Path()))
+    return add_transcript_groups(Manifest(pl.DataFrame(rows), Path()))
 
 
 def test_what_test_shares_with_what_is_learnt_is_counted(corpus):
@@ -78,12 +83,12 @@ def test_what_test_shares_with_what_is_learnt_is_counted(corpus):
         Fold(0, {"speaker": {"s1": "train", "s2": "test", "s3": "val"}}),
         Fold(1, {"speaker": {"s1": "train", "s2": "train", "s3": "test"}}),
     ]
-    report = leak_report(corpus, folds)
+    report = leakage_report(corpus, folds)
     assert report["speaker"] == {"folds": 0, "values": 0, "test_share": 0}
     assert report["dialogue"] == {"folds": 2, "values": 2, "test_share": 1}
     assert report["transcript"] == {"folds": 1, "values": 1, "test_share": 0.5}
 
 
 def test_without_folds_there_is_nothing_to_leak(corpus):
-    report = leak_report(corpus, [Fold(0, {})])
+    report = leakage_report(corpus, [Fold(0, {})])
     assert report["speaker"] == {"folds": 0, "values": 0, "test_share": 0}

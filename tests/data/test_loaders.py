@@ -19,7 +19,7 @@ def test_a_gpu_is_read_for_ahead(workplace, monkeypatch, cores, devices, acceler
     experiment = Experiment.prepare(
         compose([*SMALL, f"trainer.accelerator={accelerator}"]).resolved()
     )
-    loader = experiment.loader(experiment.folds[0], "train")
+    loader = experiment.build_loader(experiment.folds[0], "train")
     assert loader.num_workers == experiment.num_workers == wanted
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from polymodal.data import splits
-from polymodal.data.folds import read_folds, shared_values, write_folds
+from polymodal.data.folds import read_folds, values_in_several_splits, write_folds
 from polymodal.errors import SplitError
 from polymodal.schemas.manifest import Manifest
 
@@ -39,7 +39,7 @@ def values(manifest, names, column):
 @pytest.mark.parametrize("groups", [["speaker"], ["speaker", "sentence"]])
 def test_inner_folds_never_see_a_test_row(groups):
     manifest = corpus()
-    folds = splits.nested(manifest, groups=groups, num_folds=2, num_inner=2, val=0.25)
+    folds = splits.nested_k_fold(manifest, groups=groups, num_folds=2, num_inner=2, val=0.25)
     assert len(folds) == 2 ** len(groups)
     for fold in folds:
         learnt = rows(manifest, fold, "train", "val")
@@ -54,7 +54,7 @@ def test_inner_folds_never_see_a_test_row(groups):
             assert not (train | val) & rows(manifest, fold, "test")
             assert not train & val
             for column in groups:
-                assert shared_values(manifest, inner, column) == {}
+                assert values_in_several_splits(manifest, inner, column) == {}
                 assert not values(manifest, train | val, column) & values(
                     manifest, rows(manifest, fold, "test"), column
                 )
@@ -63,8 +63,8 @@ def test_inner_folds_never_see_a_test_row(groups):
 def test_what_only_inner_folds_take_counts_as_used():
     manifest = corpus()
     groups = ["speaker", "sentence"]
-    for fold in splits.nested(manifest, groups=groups, num_folds=2, num_inner=2, val=0.25):
-        used = set(manifest.frame.filter(fold.used(manifest.frame))["utterance_id"])
+    for fold in splits.nested_k_fold(manifest, groups=groups, num_folds=2, num_inner=2, val=0.25):
+        used = set(manifest.frame.filter(fold.is_assigned(manifest.frame))["utterance_id"])
         wanted = rows(manifest, fold, "train", "val", "test")
         wanted = wanted.union(*(rows(manifest, one, "train", "val") for one in fold.inner))
         assert used == wanted
@@ -72,7 +72,7 @@ def test_what_only_inner_folds_take_counts_as_used():
 
 def test_every_learnt_row_is_validated_once_by_the_inner_folds():
     manifest = corpus()
-    (fold, *_) = splits.nested(manifest, num_folds=3, num_inner=4, val=0)
+    (fold, *_) = splits.nested_k_fold(manifest, num_folds=3, num_inner=4, val=0)
     validated = [one for inner in fold.inner for one in rows(manifest, inner, "val")]
     assert sorted(validated) == sorted(rows(manifest, fold, "train", "val"))
 
@@ -81,9 +81,9 @@ def test_every_learnt_row_is_validated_once_by_the_inner_folds():
     "make",
     [
         lambda m: splits.holdout(m),
-        lambda m: splits.k_folds(m, groups=["speaker", "sentence"], num_folds=2),
-        lambda m: splits.nested(m, num_folds=2, num_inner=2),
-        lambda m: splits.random(m, speaker_dependent=True),
+        lambda m: splits.k_fold(m, groups=["speaker", "sentence"], num_folds=2),
+        lambda m: splits.nested_k_fold(m, num_folds=2, num_inner=2),
+        lambda m: splits.random_utterances(m, speaker_dependent=True),
     ],
 )
 def test_folds_come_back_from_their_file(tmp_path, make):
@@ -142,7 +142,7 @@ def test_rows_that_the_file_does_not_mention_may_be_left_out(tmp_path):
     path.write_text("speaker,part\ns00,train\ns01,test\n")
     manifest = corpus(3)
     (fold,) = splits.from_file(manifest, file=str(path), unknown="leave_out")
-    assert fold.left_out(manifest) == 4
+    assert fold.num_unassigned(manifest) == 4
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_file_without_folds_is_refused(tmp_path, body):
 
 
 @pytest.mark.parametrize("column", ["dialogue", "sentence"])
-@pytest.mark.parametrize("split", [splits.holdout, splits.k_folds, splits.leave_one_out])
+@pytest.mark.parametrize("split", [splits.holdout, splits.k_fold, splits.leave_one_group_out])
 def test_a_promise_that_the_split_breaks_is_an_error(split, column):
     with pytest.raises(SplitError, match=f"{column}s stand in several parts of fold 0"):
         split(corpus(), disjoint=[column])
@@ -187,15 +187,15 @@ def test_official_parts_that_share_speakers_are_refused_unless_said():
     manifest = corpus()
     mixed = manifest.take(manifest.frame.with_columns(speaker=pl.lit("s")))
     with pytest.raises(SplitError, match="1 speakers stand in several parts"):
-        splits.official(mixed)
-    assert splits.official(mixed, speaker_dependent=True)
+        splits.predefined(mixed)
+    assert splits.predefined(mixed, speaker_dependent=True)
     with pytest.raises(SplitError, match="sentences stand in several parts"):
-        splits.official(mixed, speaker_dependent=True, disjoint=["sentence"])
+        splits.predefined(mixed, speaker_dependent=True, disjoint=["sentence"])
 
 
 def test_inner_folds_keep_promises_and_have_rows():
     with pytest.raises(SplitError, match=r"inner fold . of fold .*|dialogues stand"):
-        splits.nested(corpus(), num_folds=2, num_inner=3, val=0, disjoint=["dialogue"])
+        splits.nested_k_fold(corpus(), num_folds=2, num_inner=3, val=0, disjoint=["dialogue"])
     sparse = pl.DataFrame(
         [
             {"utterance_id": f"{n}", "speaker": f"s{n}", "sentence": f"t{n}", "label": "a"}
@@ -203,6 +203,6 @@ def test_inner_folds_keep_promises_and_have_rows():
         ]
     )
     with pytest.raises(SplitError, match="has no rows for"):
-        splits.nested(
+        splits.nested_k_fold(
             Manifest(sparse, Path()), groups=["speaker", "sentence"], num_folds=2, num_inner=2
         )

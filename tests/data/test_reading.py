@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from polymodal.data.audio import AudioReader
-from polymodal.data.dataset import Item, collate, pad
+from polymodal.data.dataset import Example, collate, pad
 from polymodal.data.signals import SignalReader
 from polymodal.errors import DataError
 from polymodal.schemas.manifest import SignalReference, Utterance
@@ -122,8 +122,8 @@ def test_padding_marks_what_is_real_and_what_is_absent():
 
 def test_a_modality_that_a_batch_lacks_is_left_out():
     items = [
-        Item("a", {"speech": np.ones(3, np.float32), "text": None}, np.array(1)),
-        Item("b", {"speech": None, "text": None}, np.array(-1)),
+        Example("a", {"speech": np.ones(3, np.float32), "text": None}, np.array(1)),
+        Example("b", {"speech": None, "text": None}, np.array(-1)),
     ]
     batch = collate(items)
     assert set(batch.modalities) == {"speech"}

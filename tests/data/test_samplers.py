@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polymodal.data import samplers
-from polymodal.data.samplers import LengthBucketSampler, balanced_chances
+from polymodal.data.samplers import LengthBucketSampler, class_balanced_weights
 
 LENGTHS = st.lists(st.floats(0.1, 30), min_size=1, max_size=60)
 
@@ -68,7 +68,7 @@ def drawn_classes(targets, num_classes, epochs=40, ranks=1):
         budget=16,
         max_utterances=8,
         shuffle=True,
-        chances=balanced_chances(targets, num_classes),
+        chances=class_balanced_weights(targets, num_classes),
     )
     drawn = []
     for epoch in range(epochs):
@@ -98,7 +98,7 @@ def test_ranks_together_draw_what_one_rank_draws():
 
 def test_shares_come_nearer_to_balance():
     shares = np.array([[1, 0], [1, 0], [1, 0], [0.5, 0.5], [np.nan, np.nan]])
-    chances = balanced_chances(shares, 2)
+    chances = class_balanced_weights(shares, 2)
     often, seldom = (chances[:, None] * np.nan_to_num(shares)).sum(axis=0)
     assert 1 <= often / seldom < 3.5 / 0.5
     assert chances[4] == 0

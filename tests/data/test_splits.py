@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polymodal.data import splits
-from polymodal.data.folds import Fold, check_folds, shared_values
+from polymodal.data.folds import Fold, check_folds, values_in_several_splits
 from polymodal.errors import SplitError
 from polymodal.schemas.manifest import Manifest
 
@@ -32,10 +32,12 @@ def corpus(num_speakers: int = 10, per_speaker: int = 12, shuffle: int | None = 
 
 
 def by_id(manifest: Manifest, fold: Fold) -> dict[str, str]:
-    return dict(zip(manifest.frame["utterance_id"], fold.parts(manifest.frame), strict=True))
+    return dict(
+        zip(manifest.frame["utterance_id"], fold.split_of_rows(manifest.frame), strict=True)
+    )
 
 
-@pytest.mark.parametrize("split", [splits.holdout, splits.k_folds, splits.leave_one_out])
+@pytest.mark.parametrize("split", [splits.holdout, splits.k_fold, splits.leave_one_group_out])
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=10, deadline=None)
 def test_order_of_rows_does_not_move_a_split(split, seed):
@@ -51,18 +53,18 @@ def test_another_seed_gives_another_split():
 
 
 @pytest.mark.parametrize("groups", [["speaker"], ["speaker", "sentence"]])
-@pytest.mark.parametrize("split", [splits.holdout, splits.k_folds, splits.leave_one_out])
+@pytest.mark.parametrize("split", [splits.holdout, splits.k_fold, splits.leave_one_group_out])
 def test_no_group_stands_in_two_parts(split, groups):
     manifest = corpus()
     for fold in split(manifest, groups=groups, val=0.2):
         for column in groups:
-            assert shared_values(manifest, fold, column) == {}
+            assert values_in_several_splits(manifest, fold, column) == {}
         assert set(fold.parts(manifest.frame).drop_nulls()) == {"train", "val", "test"}
 
 
 def test_leave_one_out_tests_every_utterance_once():
     manifest = corpus()
-    folds = splits.leave_one_out(manifest)
+    folds = splits.leave_one_group_out(manifest)
     assert len(folds) == 10
     tested = [
         one for fold in folds for one, part in by_id(manifest, fold).items() if part == "test"
@@ -73,10 +75,10 @@ def test_leave_one_out_tests_every_utterance_once():
 
 def test_two_columns_give_every_combination_and_leave_mixed_rows_out():
     manifest = corpus(num_speakers=10, per_speaker=12)
-    folds = splits.k_folds(manifest, groups=["speaker", "sentence"], num_folds=5, val=0)
+    folds = splits.k_fold(manifest, groups=["speaker", "sentence"], num_folds=5, val=0)
     assert len(folds) == 25
     fold = folds[0]
-    assert fold.left_out(manifest) > 0
+    assert fold.num_unassigned(manifest) > 0
     test = fold.select(manifest, "test").frame
     train = fold.select(manifest, "train").frame
     assert not set(test["speaker"]) & set(train["speaker"])
@@ -91,7 +93,7 @@ def test_folds_share_the_classes_out_where_a_sentence_says_only_one(seed):
         for one in (f"{label}{number}" for label in "abcd" for number in range(5))
     ]
     manifest = Manifest(pl.DataFrame(rows), Path())
-    folds = splits.k_folds(manifest, groups=["sentence"], val=0, seed=seed, speaker_dependent=True)
+    folds = splits.k_fold(manifest, groups=["sentence"], val=0, seed=seed, speaker_dependent=True)
     for fold in folds:
         tested = fold.select(manifest, "test").frame["label"].value_counts().sort("label")
         assert tested["count"].to_list() == [4, 4, 4, 4]
@@ -100,7 +102,7 @@ def test_folds_share_the_classes_out_where_a_sentence_says_only_one(seed):
 def test_holdout_comes_near_the_shares_and_the_class_balance():
     manifest = corpus(num_speakers=20)
     fold = splits.holdout(manifest, test=0.25, val=0.25)[0]
-    sizes = fold.parts(manifest.frame).value_counts()
+    sizes = fold.split_of_rows(manifest.frame).value_counts()
     share = dict(sizes.iter_rows())
     assert share == {"test": 60, "val": 60, "train": 120}
     labels = fold.select(manifest, "test").frame["label"].value_counts()["count"].to_list()
@@ -109,20 +111,20 @@ def test_holdout_comes_near_the_shares_and_the_class_balance():
 
 def test_official_takes_the_column_and_maps_its_words():
     manifest = corpus()
-    fold = splits.official(manifest)[0]
+    fold = splits.predefined(manifest)[0]
     assert by_id(manifest, fold)["u02-00"] == "test"
     mapped = {"train": "train", "val": "test", "test": "val"}
-    assert by_id(manifest, splits.official(manifest, names=mapped)[0])["u02-00"] == "val"
+    assert by_id(manifest, splits.predefined(manifest, names=mapped)[0])["u02-00"] == "val"
     with pytest.raises(SplitError, match="says 'test'"):
-        splits.official(manifest, names={"train": "train", "val": "val"})
+        splits.predefined(manifest, names={"train": "train", "val": "val"})
 
 
 def test_random_shares_speakers_and_so_must_be_asked_for():
     manifest = corpus()
     with pytest.raises(SplitError, match="speakers stand in several parts"):
-        splits.random(manifest)
-    fold = splits.random(manifest, speaker_dependent=True)[0]
-    assert shared_values(manifest, fold, "speaker")
+        splits.random_utterances(manifest)
+    fold = splits.random_utterances(manifest, speaker_dependent=True)[0]
+    assert values_in_several_splits(manifest, fold, "speaker")
 
 
 def test_a_speaker_in_two_parts_is_refused():
@@ -139,10 +141,10 @@ def test_a_speaker_in_two_parts_is_refused():
         (lambda m: splits.holdout(m, groups=["speakr"]), "did you mean 'speaker'"),
         (lambda m: splits.holdout(m, groups=["dialogue"]), "empty in 120 of 120"),
         (lambda m: splits.holdout(m, test=0.7, val=0.3), "leave nothing"),
-        (lambda m: splits.k_folds(m, num_folds=11), "has 10 values"),
-        (lambda m: splits.k_folds(m, num_folds=1), "at least 2"),
-        (lambda m: splits.k_folds(m, num_folds=2, val=1.0), "leaves no speaker"),
-        (lambda m: splits.official(m, column="sets"), "no column 'sets'"),
+        (lambda m: splits.k_fold(m, num_folds=11), "has 10 values"),
+        (lambda m: splits.k_fold(m, num_folds=1), "at least 2"),
+        (lambda m: splits.k_fold(m, num_folds=2, val=1.0), "leaves no speaker"),
+        (lambda m: splits.predefined(m, column="sets"), "no column 'sets'"),
     ],
 )
 def test_what_cannot_be_parted_is_refused(make, message):

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from polymodal.data.subsample import take_share
+from polymodal.data.subsample import subsample_per_label
 from polymodal.errors import ConfigError
 
 ROWS = pl.DataFrame(
@@ -15,22 +15,22 @@ ROWS = pl.DataFrame(
 
 
 def test_a_larger_share_holds_the_smaller_ones():
-    ids = [set(take_share(ROWS, share)["utterance_id"]) for share in (0.1, 0.25, 0.5, 1)]
+    ids = [set(subsample_per_label(ROWS, share)["utterance_id"]) for share in (0.1, 0.25, 0.5, 1)]
     assert ids[0] < ids[1] < ids[2] < ids[3] == set(ROWS["utterance_id"])
 
 
 def test_each_label_keeps_its_share_and_at_least_one_row():
-    counts = dict(take_share(ROWS, 0.25)["label"].value_counts().iter_rows())
+    counts = dict(subsample_per_label(ROWS, 0.25)["label"].value_counts().iter_rows())
     assert counts == {"joy": 8, "anger": 2, None: 1}
-    assert take_share(ROWS, 0.001).height == 3
+    assert subsample_per_label(ROWS, 0.001).height == 3
 
 
 def test_the_order_of_the_rows_has_no_influence():
-    turned = take_share(ROWS.reverse(), 0.5)
-    assert set(turned["utterance_id"]) == set(take_share(ROWS, 0.5)["utterance_id"])
+    turned = subsample_per_label(ROWS.reverse(), 0.5)
+    assert set(turned["utterance_id"]) == set(subsample_per_label(ROWS, 0.5)["utterance_id"])
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.5, float("nan")])
 def test_no_share_is_refused(share):
     with pytest.raises(ConfigError, match="train_share"):
-        take_share(ROWS, share)
+        subsample_per_label(ROWS, share)

@@ -12,7 +12,7 @@ from polymodal.encoders.logmel import LogMelEncoder
 from polymodal.encoders.signals import SignalEncoder
 from polymodal.encoders.text import TextEncoder
 from polymodal.layers.masks import lengths_to_mask
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 SMALL = {"width": 16, "num_layers": 2, "num_heads": 2}
 ENCODERS: dict[str, Callable[[], Encoder]] = {
@@ -35,13 +35,13 @@ def build(name: str) -> Encoder:
     return ENCODERS[name]().eval()
 
 
-def inputs(encoder: Encoder, garbage: float = 0.0) -> Sequence:
+def inputs(encoder: Encoder, garbage: float = 0.0) -> PaddedSequence:
     """Four utterances, full, absent, of length 1 and of half the length; padding is garbage."""
     one = torch.from_numpy(encoder.transform()(RAW[encoder.source]))
     mask = lengths_to_mask(torch.tensor([len(one), 0, 1, len(one) // 2]))
     padding = ~mask.view(*mask.shape, *[1] * (one.ndim - 1))
     filler = garbage if one.is_floating_point() else 999
-    return Sequence(one.expand(4, *one.shape).masked_fill(padding, filler), mask)
+    return PaddedSequence(one.expand(4, *one.shape).masked_fill(padding, filler), mask)
 
 
 @pytest.mark.parametrize("garbage", [1e3, float("nan")])
@@ -55,7 +55,7 @@ def test_alone_in_a_batch_and_beside_garbage_are_the_same(name, garbage):
     assert torch.isfinite(output.values).all()
     for row, length in enumerate(together.num_valid.tolist()):
         cut = slice(row, row + 1), slice(0, length)
-        alone = encoder(Sequence(together.values[cut], together.valid_mask[cut]))
+        alone = encoder(PaddedSequence(together.values[cut], together.valid_mask[cut]))
         kept, kept_alone = output.valid_mask[row], alone.valid_mask[0]
         torch.testing.assert_close(
             output.values[row][kept], alone.values[0][kept_alone], atol=1e-5, rtol=1e-5
@@ -99,6 +99,6 @@ def test_the_transform_survives_pickling_and_repeats(name):
 def test_a_wholly_absent_batch_stays_absent(name):
     encoder = build(name)
     some = inputs(encoder)
-    output = encoder(Sequence(some.values, torch.zeros_like(some.valid_mask)))
+    output = encoder(PaddedSequence(some.values, torch.zeros_like(some.valid_mask)))
     assert not output.valid_mask.any()
     assert (output.values == 0).all()

@@ -108,7 +108,7 @@ def test_speaker_embeddings_have_length_1_in_any_length(weights, duration_s):
 def test_the_package_is_not_imported_for_its_weights(weights):
     extractor = pickle.loads(pickle.dumps(SpeakerExtractor()))
     assert "0.0.1" in extractor.identity
-    assert SpeakerEmbeddingEncoder(normalise="speaker_mean").transductive
+    assert SpeakerEmbeddingEncoder(normalise="speaker_mean").is_transductive
     assert not np.allclose(extractor(tone(2)), extractor(tone(2, 3000.0)), atol=1e-6)
 
 

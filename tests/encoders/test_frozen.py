@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, DataError, ManifestError
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Stub:
 def encode(encoder, rows, valid=None):
     values = torch.as_tensor(np.asarray(rows, dtype=np.float32))[:, None]
     mask = torch.ones(len(values), 1, dtype=torch.bool) if valid is None else valid
-    return encoder(Sequence(values, mask)).values[:, 0]
+    return encoder(PaddedSequence(values, mask)).values[:, 0]
 
 
 def rows(seed=0, num_rows=50):
@@ -37,7 +37,7 @@ def rows(seed=0, num_rows=50):
 
 def test_training_rows_get_mean_0_and_deviation_1():
     encoder = FrozenEncoder(Stub(), normalise="corpus")
-    encoder.fit(rows())
+    encoder.fit({"": rows()}, [""])
     values = encode(encoder, rows())
     torch.testing.assert_close(values.mean(dim=0), torch.zeros(3), atol=1e-2, rtol=0)
     torch.testing.assert_close(values.std(dim=0, correction=0), torch.ones(3), atol=1e-2, rtol=0)
@@ -46,7 +46,7 @@ def test_training_rows_get_mean_0_and_deviation_1():
 
 def test_the_statistics_are_the_training_rows_and_travel_with_the_state():
     encoder = FrozenEncoder(Stub())
-    encoder.fit(rows())
+    encoder.fit({"": rows()}, [""])
     loaded = FrozenEncoder(Stub())
     loaded.load_state_dict(encoder.state_dict())
     test_rows = rows(seed=1) + 3
@@ -60,7 +60,7 @@ def test_constant_and_hardly_varying_features_and_no_numbers_stay_finite():
     training[:, 1] = 1e6 + np.arange(50) % 2 * 0.0625
     training[3, 2], training[4, 2] = np.nan, np.inf
     encoder = FrozenEncoder(Stub(), clip=10.0)
-    encoder.fit(training)
+    encoder.fit({"": training}, [""])
     test_rows = [[8, 1e6 + 40, np.nan], [7, -1e30, np.inf], [np.nan] * 3, [1e38, 1e6, -1e38]]
     values = encode(encoder, test_rows)
     assert values.isfinite().all()
@@ -78,11 +78,11 @@ def test_nothing_is_done_with_none_but_to_values_that_are_no_numbers():
 @pytest.mark.parametrize("normalise", ["none", "corpus"])
 def test_padding_is_zero_and_an_absent_modality_stays_absent(normalise):
     encoder = FrozenEncoder(Stub(), normalise=normalise)
-    encoder.fit(rows())
+    encoder.fit({"": rows()}, [""])
     values = torch.full((2, 2, 3), float("nan"))
     values[0, 0] = 1
     mask = torch.tensor([[True, False], [False, False]])
-    output = encoder(Sequence(values, mask))
+    output = encoder(PaddedSequence(values, mask))
     assert output.valid_mask.equal(mask)
     assert output.values[0, 1].abs().sum() == output.values[1].abs().sum() == 0
 
@@ -107,8 +107,8 @@ def pooled(features, speakers, who):
 def test_each_speaker_is_normalised_by_its_own_clips(normalise):
     features, speakers = clips()
     encoder = FrozenEncoder(Stub(), normalise=normalise)
-    normalised = encoder.normalise_speakers(features, speakers)
-    assert encoder.transductive
+    normalised = encoder.normalise_by_speaker(features, speakers)
+    assert encoder.is_transductive
     assert list(normalised) == list(features)
     for who in ("s0", "s1", "s2"):
         rows_of_speaker = pooled(normalised, speakers, who)
@@ -123,9 +123,9 @@ def test_each_speaker_is_normalised_by_its_own_clips(normalise):
 def test_the_order_of_clips_moves_no_bit(order):
     features, speakers = clips()
     encoder = FrozenEncoder(Stub(), normalise="speaker")
-    expected = encoder.normalise_speakers(features, speakers)
+    expected = encoder.normalise_by_speaker(features, speakers)
     shuffled = {one: features[one] for one in (f"u{number}" for number in order)}
-    normalised = encoder.normalise_speakers(shuffled, speakers)
+    normalised = encoder.normalise_by_speaker(shuffled, speakers)
     assert all(np.array_equal(normalised[one], expected[one]) for one in expected)
 
 
@@ -133,13 +133,13 @@ def test_without_speaker_normalisation_nothing_is_transductive():
     features, speakers = clips()
     for normalise in ("none", "corpus"):
         encoder = FrozenEncoder(Stub(), normalise=normalise)
-        assert not encoder.transductive
-        assert encoder.normalise_speakers(features, speakers)["u0"] is features["u0"]
+        assert not encoder.is_transductive
+        assert encoder.normalise_by_speaker(features, speakers)["u0"] is features["u0"]
 
 
 def test_a_single_clip_of_a_speaker_becomes_zeros():
     encoder = FrozenEncoder(Stub(), normalise="speaker")
-    values = encoder.normalise_speakers({"a": rows(num_rows=1)}, {"a": "s"})["a"]
+    values = encoder.normalise_by_speaker({"a": rows(num_rows=1)}, {"a": "s"})["a"]
     assert (values == 0).all()
 
 
@@ -151,9 +151,9 @@ def test_what_cannot_be_used_is_refused():
     encoder = FrozenEncoder(Stub(), normalise="speaker")
     for values in (np.zeros((0, 3)), np.zeros((4, 2))):
         with pytest.raises(DataError, match="at least one row"):
-            encoder.fit(values)
+            encoder.fit({"": values}, [""])
     with pytest.raises(ManifestError, match="'u1' has no speaker"):
-        encoder.normalise_speakers({"u1": rows()}, {})
+        encoder.normalise_by_speaker({"u1": rows()}, {})
 
 
 def test_an_encoder_that_was_not_fitted_is_a_programming_error():

@@ -7,7 +7,7 @@ import torch
 from polymodal.encoders.logmel import LogMelEncoder
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 def small(**options) -> LogMelEncoder:
@@ -20,7 +20,7 @@ def small(**options) -> LogMelEncoder:
 def test_utterances_about_one_window_long(num_samples, normalise):
     encoder = small(normalise=normalise).train()
     mask = lengths_to_mask(torch.tensor([num_samples, 1600]))
-    output = encoder(Sequence(torch.randn(2, 1600), mask))
+    output = encoder(PaddedSequence(torch.randn(2, 1600), mask))
     output.values.square().sum().backward()
     assert output.num_valid[0] == (0 if num_samples == 0 else 1)
     assert torch.isfinite(output.values).all()
@@ -28,21 +28,21 @@ def test_utterances_about_one_window_long(num_samples, normalise):
 
 
 def test_a_batch_without_a_sample_is_absent_and_finite():
-    output = small()(Sequence(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool)))
+    output = small()(PaddedSequence(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool)))
     assert not output.present.any()
     assert torch.isfinite(output.values).all()
 
 
 def test_frame_rate_is_the_one_promised():
     encoder = small().eval()
-    ten_s = Sequence(torch.randn(1, 160000), torch.ones(1, 160000, dtype=torch.bool))
+    ten_s = PaddedSequence(torch.randn(1, 160000), torch.ones(1, 160000, dtype=torch.bool))
     assert encoder.frame_rate_hz == 25.0
     assert encoder(ten_s).values.shape[1] == pytest.approx(250, abs=1)
 
 
 def test_augmentation_follows_the_seed_and_the_mode():
     encoder = small(dropout=0.0, max_bands=32)
-    audio = Sequence(torch.randn(2, 8000), torch.ones(2, 8000, dtype=torch.bool))
+    audio = PaddedSequence(torch.randn(2, 8000), torch.ones(2, 8000, dtype=torch.bool))
 
     def output(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
@@ -59,7 +59,7 @@ def test_augmentation_follows_the_seed_and_the_mode():
 
 def test_autocast_keeps_the_result():
     encoder = small().eval()
-    audio = Sequence(torch.randn(2, 8000), torch.ones(2, 8000, dtype=torch.bool))
+    audio = PaddedSequence(torch.randn(2, 8000), torch.ones(2, 8000, dtype=torch.bool))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = encoder(audio).values
     torch.testing.assert_close(mixed.float(), encoder(audio).values, atol=0.1, rtol=0.1)

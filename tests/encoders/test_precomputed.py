@@ -8,7 +8,7 @@ import torch
 
 from polymodal.encoders.precomputed import PrecomputedEncoder
 from polymodal.errors import ConfigError, DataError
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_features_pass_through_and_padding_is_zero():
     encoder = PrecomputedEncoder("face", 3)
     values = torch.randn(3, 4, 3)
     mask = torch.tensor([[True] * 4, [True, False, False, False], [False] * 4])
-    output = encoder(Sequence(values.masked_fill(~mask[..., None], float("nan")), mask))
+    output = encoder(PaddedSequence(values.masked_fill(~mask[..., None], float("nan")), mask))
     torch.testing.assert_close(output.values[mask], values[mask], rtol=0, atol=0)
     assert (output.values[~mask] == 0).all()
     assert output.valid_mask is mask

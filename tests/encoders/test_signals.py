@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from polymodal.encoders.signals import CommonClock, SignalEncoder
+from polymodal.encoders.signals import Resampler, SignalEncoder
 from polymodal.errors import ConfigError, DataError
 
 RAW = (0.0, 1.0)
 LEVEL, COURSE, OBSERVED = 0, 1, 2
 
 
-def clock(*names: str, rate_hz: float = 4.0) -> CommonClock:
-    return CommonClock(names, rate_hz, (RAW,) * len(names))
+def clock(*names: str, rate_hz: float = 4.0) -> Resampler:
+    return Resampler(names, rate_hz, (RAW,) * len(names))
 
 
 def test_two_rates_meet_on_one_clock():

@@ -7,14 +7,16 @@ import torch
 
 from polymodal.encoders.text import TextEncoder, TextUnits, ngram_buckets
 from polymodal.errors import ConfigError
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 UNITS = ["characters", "jamo", "bytes"]
 
 
 def encode(encoder: TextEncoder, text: str) -> torch.Tensor:
     units = torch.from_numpy(encoder.transform()(text))[None]
-    return encoder(Sequence(units, torch.ones_like(units, dtype=torch.bool))).values[0].mean(0)
+    return (
+        encoder(PaddedSequence(units, torch.ones_like(units, dtype=torch.bool))).values[0].mean(0)
+    )
 
 
 @pytest.mark.parametrize("unit", UNITS)

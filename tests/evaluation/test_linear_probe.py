@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from polymodal.evaluation.components import principal_components
-from polymodal.evaluation.linear_probe import PENALTY, fit_probe
+from polymodal.evaluation.linear_probe import PENALTY, fit_linear_probe
 
 
 def clusters(num_rows, num_features, distance):
@@ -21,7 +21,7 @@ def clusters(num_rows, num_features, distance):
 def test_it_is_the_balanced_logistic_regression(num_rows, num_features, distance):
     linear = pytest.importorskip("sklearn.linear_model")
     rows, targets = clusters(num_rows, num_features, distance)
-    probe = fit_probe(rows, targets, 4, principal_components(rows))
+    probe = fit_linear_probe(rows, targets, 4, principal_components(rows))
     reference = linear.LogisticRegression(
         C=1 / (PENALTY * num_rows), class_weight="balanced", max_iter=5_000, tol=1e-8
     ).fit(rows, targets)
@@ -31,12 +31,12 @@ def test_it_is_the_balanced_logistic_regression(num_rows, num_features, distance
 
 def test_a_class_without_a_row_is_never_predicted():
     rows, targets = clusters(100, 5, 1.0)
-    probe = fit_probe(rows, 2 * targets, 8, principal_components(rows))
+    probe = fit_linear_probe(rows, 2 * targets, 8, principal_components(rows))
     assert {*probe.predict(rows).tolist()} <= {0, 2, 4, 6}
     assert np.isneginf(probe.bias[1::2]).all()
 
 
 def test_one_class_is_always_predicted():
     rows, _ = clusters(20, 3, 1.0)
-    probe = fit_probe(rows, np.full(20, 2), 4, principal_components(rows))
+    probe = fit_linear_probe(rows, np.full(20, 2), 4, principal_components(rows))
     assert {*probe.predict(5 * rows).tolist()} == {2}

@@ -50,7 +50,7 @@ def test_it_is_found_once_and_kept_for_the_run(prepare, gpu, workplace):
         assert found.batch_s == 6.0
     assert len(gpu) == 1
     assert json.loads((workplace / "budget.json").read_text()) == {"batch_s": 6.0}
-    assert len(found.loader(fold, "train")) > len(experiment.loader(fold, "train"))
+    assert len(found.build_loader(fold, "train")) > len(experiment.loader(fold, "train"))
 
 
 def test_a_number_is_taken_as_it_is(prepare, gpu, workplace):

@@ -12,7 +12,7 @@ from polymodal.config.compose import compose
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import UserError
 from polymodal.experiment.experiment import Experiment
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 from polymodal.training.checkpoints import read_checkpoint
 
 SMALL = ["corpus=sample", "corpus.num_speakers=6", "corpus.num_utterances=8", "split.val=0.3"]
@@ -110,7 +110,7 @@ def test_stored_embeddings_are_those_of_the_trained_encoder(trained, modality):
         {key.removeprefix(name): one for key, one in state.items() if key.startswith(name)}
     )
     fold, checked = experiment.folds[0], 0
-    stored = experiment.stored(modality, fold)
+    stored = experiment.stored_features(modality, fold)
     source = experiment._source(experiment.prototypes[modality], cache_mb=0)
     for row in range(0, len(experiment.manifest), 7):
         utterance = experiment.manifest.utterance(row)
@@ -120,7 +120,7 @@ def test_stored_embeddings_are_those_of_the_trained_encoder(trained, modality):
             continue
         values = torch.from_numpy(encoder.transform()(raw))[None]
         with torch.inference_mode():
-            alone = encoder(Sequence(values, torch.ones(values.shape[:2], dtype=torch.bool)))
+            alone = encoder(PaddedSequence(values, torch.ones(values.shape[:2], dtype=torch.bool)))
         given = np.array(stored[utterance.utterance_id])
         assert given.dtype == np.float32
         np.testing.assert_allclose(given, alone.values[0].numpy(), rtol=1e-4, atol=2e-5)
@@ -142,7 +142,7 @@ def test_each_fold_takes_the_weights_of_its_own_fold(trained, polymodal):
     assert stated[0] != stated[1]
 
     experiment = extracted(*taken(run, "text", *TWO_FOLDS))
-    first, second = (experiment.stored("text", fold) for fold in experiment.folds)
+    first, second = (experiment.stored_features("text", fold) for fold in experiment.folds)
     shared = next(iter(first))
     assert not np.allclose(first[shared], second[shared]), "two folds, two encoders"
     described = json.loads((fusion / "embeddings.json").read_text())["text"]
@@ -155,7 +155,7 @@ def test_embeddings_are_computed_once_for_all_seeds(trained, polymodal, monkeypa
 
     run = trained("text")
     computed = []
-    original = embeddings.extracted_together
+    original = embeddings.extract_batch
     monkeypatch.setattr(
         embeddings,
         "extracted_together",
@@ -174,7 +174,7 @@ def test_a_warm_start_begins_with_the_weights_of_the_run_and_trains_them(trained
     run = trained("text")
     words = taken(run, "text", "encoder.text.mode=trainable")
     experiment = prepared(*words)
-    module = experiment.module(experiment.folds[0])
+    module = experiment.build_module(experiment.folds[0])
     before = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
     for name, value in module.encoders["text"].state_dict().items():
         assert torch.equal(value, before[f"encoders.text.{name}"]), name
@@ -201,8 +201,8 @@ def test_a_run_in_another_folder_serves_as_well(trained, polymodal, tmp_path):
     assert compose(words).resolved()["encoder"]["text"]["from_run"] == str(moved)
     after = extracted(*words)
     fold = before.folds[0]
-    for name, values in before.stored("text", fold).items():
-        assert np.array_equal(values, after.stored("text", fold)[name])
+    for name, values in before.stored_features("text", fold).items():
+        assert np.array_equal(values, after.stored_features("text", fold)[name])
     code, _, error = polymodal("run", *words)
     assert code == 0, error
     assert polymodal("test", "last")[0] == 0

@@ -45,7 +45,9 @@ def extracted(kind: str, run: Path, **options: object) -> tuple[Experiment, dict
     words += [f"encoder.{modality}.from_run={run.name}", f"encoder=[{kind}]"]
     experiment = Experiment.prepare(compose([*SMALL, *words]).resolved())
     experiment.extract(lambda name, done, total: None)
-    stored = experiment.stored(modality, experiment.folds[0]) if experiment.features else {}
+    stored = (
+        experiment.stored_features(modality, experiment.folds[0]) if experiment.features else {}
+    )
     return experiment, {name: np.array(stored[name]) for name in stored}
 
 

@@ -7,7 +7,7 @@ import pytest
 import polymodal.configs
 from polymodal.config.compose import compose
 from polymodal.preflight.rules.signatures import check_signatures
-from polymodal.study.config import Plan
+from polymodal.study.config import StudyConfig
 from polymodal.study.members import compose_members, reference, with_folds
 
 STUDIES = Path(polymodal.configs.__file__).parent / "study"
@@ -31,7 +31,7 @@ def test_a_shipped_study_is_sound(workplace, name):
     study = compose([f"study={name}", "paths.data=somewhere"], config_name="study")
     config = study.resolved()
     check_signatures(config)
-    plan = Plan.read(config["study"])
+    plan = StudyConfig.read(config["study"])
     members = compose_members(plan, study)
     for member in plan.members:
         composed = members[member.name]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
-from polymodal.config.compose import load
+from polymodal.config.compose import load_config
 from polymodal.errors import DataError
 
 SIZE = ["corpus.num_speakers=6", "corpus.num_utterances=6", "trainer.max_epochs=1", "tracker=none"]
@@ -133,4 +133,4 @@ def test_a_configuration_leads_nowhere_but_below_its_own_folder(tmp_path):
     config = {"encoder": {"text": {"from_run": "folder:../other"}}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(DataError, match="leaves"):
-        load(tmp_path / "config.yaml", "x")
+        load_config(tmp_path / "config.yaml", "x")

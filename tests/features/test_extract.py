@@ -13,7 +13,7 @@ from polymodal.errors import DataError
 from polymodal.features.batches import in_batches
 from polymodal.features.extract import _finished, extract_all
 from polymodal.features.keys import content_key
-from polymodal.features.lookup import Missing, survey
+from polymodal.features.lookup import MissingFeature, look_up
 from polymodal.features.store import FeatureStore
 
 
@@ -105,7 +105,7 @@ def test_a_failure_names_the_utterance_and_keeps_what_was_done(tmp_path, num_wor
 
 
 def test_failures_come_after_what_was_computed_beside_them():
-    running = {Future(): Missing(b"", 1, str, [f"u{number}"]) for number in range(20)}
+    running = {Future(): MissingFeature(b"", 1, str, [f"u{number}"]) for number in range(20)}
     for number, future in enumerate(running):
         if number % 4 == 0:
             future.set_exception(DataError("damaged"))
@@ -157,10 +157,10 @@ def test_a_damaged_entry_is_computed_again_alone(tmp_path):
     content = bytearray(data.read_bytes())
     content[9] ^= 255
     data.write_bytes(content)
-    seen = survey(Corpus([1, 2, 3]), Ends(), store)
+    seen = look_up(Corpus([1, 2, 3]), Ends(), store)
     assert [one.ids for one in seen.missing] == [["u1"]]
     assert extract_all(Corpus([1, 2, 3]), Ends(), store)["u1"].tolist() == [[2, 5]]
-    assert not survey(Corpus([1, 2, 3]), Ends(), store).missing
+    assert not look_up(Corpus([1, 2, 3]), Ends(), store).missing
 
 
 def test_batches_are_of_like_length_the_longest_first_and_bounded(tmp_path):
@@ -188,8 +188,10 @@ def test_a_file_that_cannot_be_read_keeps_the_others_of_its_batch():
         raise DataError("row 3: damaged")
 
     first, last = np.full(3, 1.0, np.float32), np.full(3, 2.0, np.float32)
-    sound = [Missing(content_key(one), 3, lambda one=one: one, ["u"]) for one in (first, last)]
-    rows = [sound[0], Missing(b"", 3, damaged, ["v"]), sound[1]]
+    sound = [
+        MissingFeature(content_key(one), 3, lambda one=one: one, ["u"]) for one in (first, last)
+    ]
+    rows = [sound[0], MissingFeature(b"", 3, damaged, ["v"]), sound[1]]
     given = in_batches(rows, Together(), num_threads=1)
     assert [next(given)[0], next(given)[0]] == sound
     with pytest.raises(DataError, match="damaged"):
@@ -249,6 +251,6 @@ def test_killed_and_continued_computes_nothing_twice(tmp_path):
 
 
 def test_every_key_is_that_of_the_content(tmp_path):
-    seen = survey(Corpus([1, None, 2]), Ends(), FeatureStore(tmp_path))
+    seen = look_up(Corpus([1, None, 2]), Ends(), FeatureStore(tmp_path))
     assert list(seen.keys) == ["u0", "u2"]
     assert seen.keys["u2"] == content_key(np.arange(2, 6, dtype=np.float32))

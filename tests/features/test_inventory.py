@@ -8,13 +8,13 @@ import pytest
 from polymodal.errors import DataError
 from polymodal.features.inventory import list_stored, remove
 from polymodal.features.keys import content_key
-from polymodal.features.store import Collection
+from polymodal.features.store import FeatureCollection
 
 DAY_S = 86400
 
 
 def put(store, identity, num, days_ago=0.0):
-    collection = Collection(store, identity, 3, "float32")
+    collection = FeatureCollection(store, identity, 3, "float32")
     for number in range(num):
         collection.put(content_key(str(number)), np.ones((2, 3), dtype=np.float32))
     collection.close()
@@ -37,14 +37,14 @@ def test_a_store_is_listed_the_one_used_last_first(tmp_path):
 
 def test_opening_features_marks_them_as_used(tmp_path):
     put(tmp_path, "old", 1, days_ago=40)
-    Collection(tmp_path, "old", 3, "float32")
+    FeatureCollection(tmp_path, "old", 3, "float32")
     assert list_stored(tmp_path)[0].unused_s < 60
 
 
 def test_what_is_removed_is_gone_and_what_is_left_is_not(tmp_path):
     folder = put(tmp_path, "old", 2)
     put(tmp_path, "new", 1)
-    reader = Collection(tmp_path, "old", 3, "float32")
+    reader = FeatureCollection(tmp_path, "old", 3, "float32")
     values = reader.get(content_key("0"))
     (tmp_path / ".removed-0000").mkdir()  # of a removal that was killed
     remove(next(one for one in list_stored(tmp_path) if one.folder == folder))
@@ -53,7 +53,7 @@ def test_what_is_removed_is_gone_and_what_is_left_is_not(tmp_path):
         list_stored(tmp_path)[0].folder.name
     ]
     assert values.sum() == 6  # whoever reads goes on reading
-    assert Collection(tmp_path, "old", 3, "float32").get(content_key("0")) is None
+    assert FeatureCollection(tmp_path, "old", 3, "float32").get(content_key("0")) is None
 
 
 def test_other_formats_and_damaged_folders_are_listed_as_such(tmp_path):

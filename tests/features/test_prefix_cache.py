@@ -12,7 +12,7 @@ import torch
 from polymodal.config.compose import compose
 from polymodal.encoders.huggingface.speech import PretrainedSpeechEncoder
 from polymodal.experiment.experiment import Experiment
-from polymodal.features.prefix_cache import find_prefixes
+from polymodal.features.prefix_cache import plan_prefix_cache
 
 transformers = pytest.importorskip("transformers")
 
@@ -53,7 +53,7 @@ def experiment(words) -> Callable[..., Experiment]:
 def said(hubert, reuse="auto", trainer=None, precision="32-true", training=True, **options) -> str:
     encoder = PretrainedSpeechEncoder(str(hubert), **options)
     config = {"data": {"reuse_prefix": reuse}, "trainer": {"max_epochs": 3, **(trainer or {})}}
-    found = find_prefixes({"speech": encoder}, config, precision, training=training)
+    found = plan_prefix_cache({"speech": encoder}, config, precision, training=training)
     words = found.said.get("speech", "nothing is frozen")
     assert ("speech" in found.extractors) == words.startswith("read")
     if found.extractors:
@@ -76,7 +76,7 @@ def losses(folder: Path) -> dict[str, list[float]]:
 def test_a_run_that_reads_it_is_the_run_that_computes_it(polymodal, words, monkeypatch):
     """The same losses and scores; checkpoints of either serve where the other is configured."""
     heard = []
-    original = PretrainedSpeechEncoder._hear
+    original = PretrainedSpeechEncoder._encode
     monkeypatch.setattr(
         PretrainedSpeechEncoder, "_hear", lambda *all_: heard.append(1) or original(*all_)
     )

@@ -248,13 +248,13 @@ def test_the_mapping_is_small_as_a_pickle_and_reads_the_same(tmp_path):
 
 def test_few_files_are_open_however_many_shards_there_are(tmp_path):
     store = FeatureStore(tmp_path)
-    for number in range(reader.MOST_MAPS + 20):
+    for number in range(reader.MAX_MAPS + 20):
         fill(store, [number])
     collection = store.open(Ends())
     before = len(os.listdir("/proc/self/fd"))
-    read = [float(collection.get(key_of(k))[0, 0]) for k in range(reader.MOST_MAPS + 20)]
-    assert read == list(range(reader.MOST_MAPS + 20))
-    assert len(os.listdir("/proc/self/fd")) <= before + reader.MOST_MAPS + 1
+    read = [float(collection.get(key_of(k))[0, 0]) for k in range(reader.MAX_MAPS + 20)]
+    assert read == list(range(reader.MAX_MAPS + 20))
+    assert len(os.listdir("/proc/self/fd")) <= before + reader.MAX_MAPS + 1
 
 
 def test_features_that_are_gone_are_named(tmp_path):

@@ -13,7 +13,7 @@ from polymodal.layers.attention import (
 )
 from polymodal.layers.masks import key_padding_mask, lengths_to_mask
 from polymodal.layers.rotary import frame_positions, relative_positions, rotate
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 WIDTH, HEADS = 16, 2
 
@@ -101,7 +101,7 @@ def test_residuals_are_added_to_the_stream_itself():
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     stream, mask = 5 + torch.randn(2, 3, WIDTH), torch.ones(2, 3, dtype=torch.bool)
-    source = {"text": Sequence(torch.randn(2, 4, WIDTH), torch.ones(2, 4, dtype=torch.bool))}
+    source = {"text": PaddedSequence(torch.randn(2, 4, WIDTH), torch.ones(2, 4, dtype=torch.bool))}
     assert torch.equal(self_block(stream, mask), stream)
     assert torch.equal(cross_block(stream, mask, source), stream)
 
@@ -112,7 +112,7 @@ def test_keys_change_from_layer_to_layer():
     keys: list[torch.Tensor] = []
     for block in transformer.blocks:
         block.attention.register_forward_pre_hook(lambda _, inputs: keys.append(inputs[1]))
-    transformer(Sequence(torch.randn(2, 5, WIDTH), torch.ones(2, 5, dtype=torch.bool)))
+    transformer(PaddedSequence(torch.randn(2, 5, WIDTH), torch.ones(2, 5, dtype=torch.bool)))
     assert not torch.allclose(keys[0], keys[1], atol=1e-3)
     assert not torch.allclose(keys[1], keys[2], atol=1e-3)
 
@@ -125,7 +125,10 @@ def test_cross_attention_reads_the_mean_of_the_present_sources():
     text, signals = torch.randn(2, 4, WIDTH), torch.randn(2, 4, WIDTH)
 
     def read(text_mask: torch.Tensor, signals_mask: torch.Tensor) -> torch.Tensor:
-        sources = {"text": Sequence(text, text_mask), "signals": Sequence(signals, signals_mask)}
+        sources = {
+            "text": PaddedSequence(text, text_mask),
+            "signals": PaddedSequence(signals, signals_mask),
+        }
         return block(stream, mask, sources) - stream
 
     mean = (read(full, none) + read(none, full)) / 2

@@ -7,21 +7,21 @@ from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask
 from polymodal.layers.mel import FLOOR, USUAL_MEAN, USUAL_STD, LogMel, mel_filter_bank
 from polymodal.layers.specaugment import SpecAugment
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
-def waveforms(lengths: list[int], garbage: float = 0.0) -> Sequence:
+def waveforms(lengths: list[int], garbage: float = 0.0) -> PaddedSequence:
     generator = torch.Generator().manual_seed(0)
     mask = lengths_to_mask(torch.tensor(lengths), max(*lengths, 1))
     noise = 0.1 * torch.randn(mask.shape, generator=generator)
-    return Sequence(noise.masked_fill(~mask, garbage), mask)
+    return PaddedSequence(noise.masked_fill(~mask, garbage), mask)
 
 
 @pytest.mark.parametrize("frequency_hz", [200.0, 1000.0, 5000.0])
 def test_a_sine_peaks_in_the_band_around_it(frequency_hz):
     time_s = torch.arange(16000) / 16000
     sine = torch.sin(2 * torch.pi * frequency_hz * time_s)[None]
-    frames = LogMel(64, 16000, "none")(Sequence(sine, torch.ones(1, 16000, dtype=torch.bool)))
+    frames = LogMel(64, 16000, "none")(PaddedSequence(sine, torch.ones(1, 16000, dtype=torch.bool)))
     bins_hz = torch.linspace(0, 8000, 257)
     bank = mel_filter_bank(64, 257, 16000)
     centres_hz = (bank * bins_hz[:, None]).sum(0) / bank.sum(0)
@@ -87,7 +87,7 @@ def test_normalisation_sees_real_frames_only():
 
 def test_level_counts_without_normalisation_only():
     quiet = waveforms([8000])
-    loud = Sequence(3 * quiet.values, quiet.valid_mask)
+    loud = PaddedSequence(3 * quiet.values, quiet.valid_mask)
     kept, removed = LogMel(normalise="none"), LogMel()
     assert (kept(loud).values - kept(quiet).values).mean() > 0.4
     torch.testing.assert_close(removed(loud).values, removed(quiet).values, atol=2e-2, rtol=0)
@@ -102,7 +102,7 @@ def test_the_spectrum_is_float32_under_autocast():
 
 def test_spec_augment_hides_at_most_what_it_may_and_only_in_training():
     augment = SpecAugment(num_frequency_masks=1, max_bands=4, num_time_masks=1, max_time_share=0.5)
-    frames = Sequence(torch.ones(200, 20, 16), lengths_to_mask(torch.tensor([20, 8] * 100)))
+    frames = PaddedSequence(torch.ones(200, 20, 16), lengths_to_mask(torch.tensor([20, 8] * 100)))
     assert augment.eval()(frames) is frames
     torch.manual_seed(0)
     hidden = augment.train()(frames).values == 0

@@ -9,7 +9,7 @@ from polymodal.layers.convolution import ConvolutionBlock
 from polymodal.layers.feedforward import perceptron
 from polymodal.layers.masks import lengths_to_mask
 from polymodal.layers.pooling import build_pooling
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 WIDTH = 8
 LENGTHS = [9, 0, 1, 6]
@@ -21,11 +21,11 @@ LAYERS = {
 POOLINGS = ["attention", "mean", "first"]
 
 
-def batch(garbage: float = 0.0) -> Sequence:
+def batch(garbage: float = 0.0) -> PaddedSequence:
     generator = torch.Generator().manual_seed(1)
     values = torch.randn(len(LENGTHS), max(LENGTHS), WIDTH, generator=generator)
     mask = lengths_to_mask(torch.tensor(LENGTHS))
-    return Sequence(values.masked_fill(~mask[..., None], garbage), mask)
+    return PaddedSequence(values.masked_fill(~mask[..., None], garbage), mask)
 
 
 def build(name: str) -> torch.nn.Module:
@@ -42,7 +42,7 @@ def test_an_utterance_gives_the_same_alone_and_in_a_batch(name, garbage):
     assert torch.isfinite(output.values).all()
     for row, length in enumerate(LENGTHS):
         cut = slice(row, row + 1), slice(0, length)
-        alone = layer(Sequence(together.values[cut], together.valid_mask[cut]))
+        alone = layer(PaddedSequence(together.values[cut], together.valid_mask[cut]))
         kept, kept_alone = output.valid_mask[row], alone.valid_mask[0]
         assert kept.sum() == kept_alone.sum()
         torch.testing.assert_close(
@@ -58,7 +58,7 @@ def test_a_pooled_utterance_is_the_same_alone_and_in_a_batch(name, garbage):
     assert output[1].tolist() == [0.0] * WIDTH
     for row, length in enumerate(LENGTHS):
         cut = slice(row, row + 1), slice(0, length)
-        alone = pooling(Sequence(together.values[cut], together.valid_mask[cut]))
+        alone = pooling(PaddedSequence(together.values[cut], together.valid_mask[cut]))
         torch.testing.assert_close(output[row : row + 1], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_gradients_are_finite_and_reach_every_parameter_but_no_padding(name):
     layer, together = build(name), batch(1e3)
     together.values.requires_grad_()
     output = layer(together)
-    values = output.values if isinstance(output, Sequence) else output
+    values = output.values if isinstance(output, PaddedSequence) else output
     (values * torch.randn_like(values)).sum().backward()
     gradient = together.values.grad
     assert torch.isfinite(gradient).all()
@@ -83,7 +83,7 @@ def test_the_last_real_frame_counts(name):
     before = layer(together)
     together.values[3, LENGTHS[3] - 1, 0] += 1.0
     after = layer(together)
-    if isinstance(before, Sequence):
+    if isinstance(before, PaddedSequence):
         before, after = before.values, after.values
     assert (before[3] - after[3]).abs().max() > 1e-4
     assert torch.equal(before[0], after[0])
@@ -92,14 +92,14 @@ def test_the_last_real_frame_counts(name):
 @pytest.mark.parametrize("name", POOLINGS)
 def test_one_frame_passes_a_pooling_as_it_is(name):
     vectors = torch.randn(2, 1, WIDTH)
-    pooled = build(name)(Sequence(vectors, torch.ones(2, 1, dtype=torch.bool)))
+    pooled = build(name)(PaddedSequence(vectors, torch.ones(2, 1, dtype=torch.bool)))
     torch.testing.assert_close(pooled, vectors[:, 0])
 
 
 def test_first_pooling_takes_the_first_real_frame_not_frame_0():
     values = torch.arange(4.0).view(1, 4, 1)
     mask = torch.tensor([[False, False, True, True]])
-    assert build_pooling("first", 1)(Sequence(values, mask)).tolist() == [[2.0]]
+    assert build_pooling("first", 1)(PaddedSequence(values, mask)).tolist() == [[2.0]]
 
 
 def test_unknown_names_get_the_nearest_known_one():

@@ -14,7 +14,7 @@ from polymodal.layers.waveform_augment import (
     resampled,
     waveform_changes,
 )
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 RATE_HZ = 16000
 
@@ -24,13 +24,13 @@ def tone(frequency_hz: float, num_samples: int, rate_hz: float = RATE_HZ) -> tor
     return torch.sin(2 * math.pi * phases).float()
 
 
-def batch(*lengths: int) -> Sequence:
+def batch(*lengths: int) -> PaddedSequence:
     mask = lengths_to_mask(torch.tensor(lengths))
     torch.manual_seed(0)
-    return Sequence(torch.randn(mask.shape).masked_fill(~mask, 0.0), mask)
+    return PaddedSequence(torch.randn(mask.shape).masked_fill(~mask, 0.0), mask)
 
 
-def changed(sequence: Sequence, seed: int = 1, **options) -> Sequence:
+def changed(sequence: PaddedSequence, seed: int = 1, **options) -> PaddedSequence:
     torch.manual_seed(seed)
     return WaveformAugment(**options).train()(sequence)
 
@@ -73,7 +73,7 @@ def test_digital_silence_and_garbage_under_the_padding_stay_finite():
     values = audio.values.masked_fill(~audio.valid_mask, float("nan"))
     values[0] = 0.0
     options = {"speed": [0.9, 1.1], "noise_snr_db": [0, 5], "gain_db": [-6, 6]}
-    found = changed(Sequence(values, audio.valid_mask), **options)
+    found = changed(PaddedSequence(values, audio.valid_mask), **options)
     assert torch.isfinite(found.values).all()
     assert not found.values[0].any()
     assert found.values[1].any()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from polymodal.errors import ConfigError
 from polymodal.models.cross_attention import CrossAttentionFusion
 from polymodal.models.fusion import keep_some
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 def test_keys_are_the_others_projected_input_in_every_layer():
@@ -22,7 +22,7 @@ def test_keys_are_the_others_projected_input_in_every_layer():
         cross.register_forward_pre_hook(lambda _, inputs: keys.append(inputs[2]["b"].values))
     values = {name: torch.randn(1, 5, 4) for name in ("a", "b")}
     mask = torch.ones(1, 5, dtype=torch.bool)
-    model({name: Sequence(one, mask) for name, one in values.items()})
+    model({name: PaddedSequence(one, mask) for name, one in values.items()})
     projected = model.projections["b"](values["b"])
     assert all(torch.equal(key, projected) for key in keys)
     assert len(keys) == 3
@@ -33,7 +33,7 @@ def test_a_fourth_modality_needs_no_code():
     sizes = {name: 4 for name in ("speech", "text", "signals", "video")}
     model = CrossAttentionFusion(sizes, 2, width=16, num_heads=2).eval()
     mask = torch.ones(2, 3, dtype=torch.bool)
-    full = {name: Sequence(torch.randn(2, 3, 4), mask) for name in sizes}
+    full = {name: PaddedSequence(torch.randn(2, 3, 4), mask) for name in sizes}
     without = {name: one for name, one in full.items() if name != "video"}
     assert not torch.allclose(model(full), model(without), atol=1e-4)
 
@@ -66,7 +66,7 @@ def test_modality_dropout_acts_in_training_only():
         {"a": 4, "b": 4}, 2, width=16, num_heads=2, dropout=0.0, modality_dropout=0.5
     )
     mask = torch.ones(8, 5, dtype=torch.bool)
-    batch = {name: Sequence(torch.randn(8, 5, 4), mask) for name in ("a", "b")}
+    batch = {name: PaddedSequence(torch.randn(8, 5, 4), mask) for name in ("a", "b")}
     assert not torch.equal(model(batch), model(batch))
     model.eval()
     assert torch.equal(model(batch), model(batch))

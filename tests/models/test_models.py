@@ -15,7 +15,7 @@ from polymodal.models.low_rank import LowRankFusion
 from polymodal.models.mlp_mixer import MixerFusion
 from polymodal.models.perceiver import PerceiverFusion
 from polymodal.models.unimodal import UnimodalClassifier
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 SIZES = {"speech": 8, "text": 6, "signals": 4}
 LENGTHS = {"speech": [9, 0, 1, 5], "text": [4, 0, 6, 1], "signals": [3, 0, 7, 0]}
@@ -44,20 +44,22 @@ def build(name: str, pooling: str = "attention") -> Model:
     return MODELS[name](pooling).eval()
 
 
-def batch(garbage: float = 0.0) -> dict[str, Sequence]:
+def batch(garbage: float = 0.0) -> dict[str, PaddedSequence]:
     """Row 0 has everything, row 1 nothing, row 2 one frame of speech, row 3 no signals."""
     generator = torch.Generator().manual_seed(1)
     sequences = {}
     for name, size in SIZES.items():
         mask = lengths_to_mask(torch.tensor(LENGTHS[name]))
         values = torch.randn(*mask.shape, size, generator=generator)
-        sequences[name] = Sequence(values.masked_fill(~mask[..., None], garbage), mask)
+        sequences[name] = PaddedSequence(values.masked_fill(~mask[..., None], garbage), mask)
     return sequences
 
 
-def row_of(modalities: Mapping[str, Sequence], row: int) -> dict[str, Sequence]:
+def row_of(modalities: Mapping[str, PaddedSequence], row: int) -> dict[str, PaddedSequence]:
     return {
-        name: Sequence(one.values[row : row + 1, :length], one.valid_mask[row : row + 1, :length])
+        name: PaddedSequence(
+            one.values[row : row + 1, :length], one.valid_mask[row : row + 1, :length]
+        )
         for name, one in modalities.items()
         for length in [int(one.num_valid[row])]
     }
@@ -91,7 +93,7 @@ def test_a_batch_of_absent_modalities_has_finite_gradients_for_every_parameter(n
     """DDP waits for the gradient of every parameter, so None would hang it."""
     model, modalities = build(name).train(), batch()
     absent = {
-        key: Sequence(one.values, torch.zeros_like(one.valid_mask))
+        key: PaddedSequence(one.values, torch.zeros_like(one.valid_mask))
         for key, one in modalities.items()
     }
     model(absent).sum().backward()
@@ -127,7 +129,7 @@ FUSIONS = ["fusion", "early", "gated", "low rank", "mixer", "bottleneck", "perce
 def test_left_out_and_masked_out_are_the_same_and_have_no_influence(name):
     model, modalities = build(name), batch()
     signals = modalities["signals"]
-    masked = Sequence(signals.values * 50, torch.zeros_like(signals.valid_mask))
+    masked = PaddedSequence(signals.values * 50, torch.zeros_like(signals.valid_mask))
     left_out = {one: modalities[one] for one in ("speech", "text")}
     logits = model({**modalities, "signals": masked})
     torch.testing.assert_close(logits, model(left_out), atol=1e-6, rtol=0)
@@ -146,7 +148,7 @@ def test_every_fusion_learns_what_no_modality_tells_alone(name):
     noise = {one: torch.randn(64, 2, size) * 0.1 for one, size in SIZES.items()}
     noise["speech"][..., :4] += signs[:, :1, None]
     noise["text"][..., :3] += signs[:, 1:, None]
-    modalities = {one: Sequence(values, mask) for one, values in noise.items()}
+    modalities = {one: PaddedSequence(values, mask) for one, values in noise.items()}
     targets = (signs[:, 0] == signs[:, 1]).long()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(200):

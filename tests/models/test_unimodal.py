@@ -5,7 +5,7 @@ import torch
 
 from polymodal.errors import ConfigError
 from polymodal.models.unimodal import UnimodalClassifier
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 def test_more_or_fewer_than_one_modality_is_refused():
@@ -28,7 +28,7 @@ def test_the_head_over_vectors_is_the_perceptron_itself():
     model = UnimodalClassifier({"speech": 8}, 3, pooling="mean", hidden_sizes=[16, 5], dropout=0.5)
     model.eval()
     vectors = torch.randn(4, 1, 8)
-    logits = model({"speech": Sequence(vectors, torch.ones(4, 1, dtype=torch.bool))})
+    logits = model({"speech": PaddedSequence(vectors, torch.ones(4, 1, dtype=torch.bool))})
     torch.testing.assert_close(logits, model.head(vectors[:, 0]))
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     assert [m.out_features for m in linear] == [16, 5, 3]
@@ -37,7 +37,7 @@ def test_the_head_over_vectors_is_the_perceptron_itself():
 def test_input_dropout_acts_in_training_only():
     torch.manual_seed(0)
     model = UnimodalClassifier({"speech": 64}, 3, input_dropout=0.5)
-    batch = {"speech": Sequence(torch.randn(2, 4, 64), torch.ones(2, 4, dtype=torch.bool))}
+    batch = {"speech": PaddedSequence(torch.randn(2, 4, 64), torch.ones(2, 4, dtype=torch.bool))}
     assert not torch.equal(model(batch), model(batch))
     model.eval()
     assert torch.equal(model(batch), model(batch))

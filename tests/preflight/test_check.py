@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
-from polymodal.config.compose import CONFIGS, compose, options
-from polymodal.config.provenance import origins_of
-from polymodal.experiment.deep_equal import alike
+from polymodal.config.compose import CONFIGS, available_choices, compose
+from polymodal.config.provenance import provenance_of
+from polymodal.experiment.deep_equal import deep_equal
 from polymodal.preflight.check import Report, check_all, check_fast
 from polymodal.preflight.compose_all import compose_all
 from polymodal.preflight.rules import keys
@@ -17,7 +17,7 @@ SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8"]
 
 @pytest.mark.slow  # tests/experiments/test_shipped.py runs all of them, and looks for warnings
 def test_nothing_is_found_in_any_shipped_experiment(workplace):
-    names = options("experiment")
+    names = available_choices("experiment")
     assert len(names) >= 28
     for name in names:
         composed, faults = compose_all([f"experiment={name}"])
@@ -100,7 +100,7 @@ def test_hydra_still_tells_what_it_merges(workplace):
     names = [one.name for one in composed.layers]
     assert names.index("experiment/sample/fusion") > names.index("run")
     assert names[-1] == "experiment/sample/valence_arousal"
-    origins = origins_of(composed)
+    origins = provenance_of(composed)
     assert str(origins.find("trainer.max_epochs")) == "the command line (trainer.max_epochs=3)"
     width = origins.find("encoder.speech.width")
     assert width.file == CONFIGS / "experiment" / "sample" / "fusion.yaml"
@@ -111,7 +111,7 @@ def test_words_of_options_are_those_of_our_files():
     """`keys.WORDS` names options that exist, with a value that our file has."""
     for key, words in keys.WORDS.items():
         section, _, name = key.partition(".")
-        usual = keys.usual_values(section)[name]
+        usual = keys.default_values(section)[name]
         assert usual in words or isinstance(usual, int)
 
 
@@ -146,4 +146,4 @@ def test_yaml_that_means_what_it_says_is_left_alone(workplace):
     ],
 )
 def test_likeness(one, other, wanted):
-    assert alike(one, other) is wanted
+    assert deep_equal(one, other) is wanted

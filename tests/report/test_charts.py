@@ -11,14 +11,14 @@ import pytest
 from polymodal.report.charts import (
     SETTINGS,
     Estimate,
-    Gap,
+    TrainTestGap,
+    axis_limits,
     curves,
-    dumbbell,
-    forest,
-    span,
-    strip,
+    dumbbell_plot,
+    forest_plot,
+    strip_plot,
 )
-from polymodal.report.format import shortened
+from polymodal.report.format import shorten_names
 
 EVIL = '<script>alert("x")</script> $x_1$ #010203 fill: \x00'
 
@@ -41,10 +41,10 @@ class Words(HTMLParser):
 def every_picture(name="speech"):
     one = Estimate(name, 0.44, 0.4, 0.49)
     return {
-        "forest": forest([one, Estimate("soft", 0.5, kind="vote")], "uar", chance=0.25),
-        "dumbbell": dumbbell([Gap(name, 0.62, 0.45)], "uar"),
-        "curves": curves({name: [(0.1, one), (1.0, one)]}, "uar", span([one])),
-        "strip": strip({name: [0.1, 0.5, 0.5], "soft": [0.4]}, "uar"),
+        "forest": forest_plot([one, Estimate("soft", 0.5, kind="vote")], "uar", chance=0.25),
+        "dumbbell": dumbbell_plot([TrainTestGap(name, 0.62, 0.45)], "uar"),
+        "curves": curves({name: [(0.1, one), (1.0, one)]}, "uar", axis_limits([one])),
+        "strip": strip_plot({name: [0.1, 0.5, 0.5], "soft": [0.4]}, "uar"),
     }
 
 
@@ -58,7 +58,7 @@ def test_a_picture_takes_any_name_as_text_and_asks_for_nothing(kind):
     assert "currentColor" in svg
     assert not re.search(r"(fill|stroke): #01020", svg)
     assert 'role="img"' in svg
-    assert shortened([EVIL])[EVIL] in told.words
+    assert shorten_names([EVIL])[EVIL] in told.words
 
 
 @pytest.mark.parametrize("kind", ["forest", "dumbbell", "curves", "strip"])
@@ -82,13 +82,13 @@ def test_the_forest_tells_figures_kinds_and_chance():
     assert ".440  [.400, .490]" in told
     assert ".500" in told
     assert {"member", "vote", "chance .250", "uar"} <= {*told}
-    alone = Words(forest([Estimate("speech", 0.4)], "uar")).words
+    alone = Words(forest_plot([Estimate("speech", 0.4)], "uar")).words
     assert "vote" not in alone
 
 
 def test_kinds_differ_in_shape_not_only_in_colour():
     def shapes(kind):
-        return {*re.findall(r'\bd="([^"]*)"', forest([Estimate("x", 0.4, kind=kind)], "uar"))}
+        return {*re.findall(r'\bd="([^"]*)"', forest_plot([Estimate("x", 0.4, kind=kind)], "uar"))}
 
     member, vote, other = map(shapes, ("member", "vote", "other"))
     assert member - vote
@@ -97,7 +97,9 @@ def test_kinds_differ_in_shape_not_only_in_colour():
 
 
 def test_the_dumbbell_tells_the_gap_with_its_sign():
-    told = Words(dumbbell([Gap("a", 0.62, 0.45), Gap("b", 0.4, 0.45, "test")], "uar")).words
+    told = Words(
+        dumbbell_plot([TrainTestGap("a", 0.62, 0.45), TrainTestGap("b", 0.4, 0.45, "test")], "uar")
+    ).words
     assert {"+.170", "\N{MINUS SIGN}.050", "train", "val/test"} <= {*told}
 
 
@@ -108,12 +110,12 @@ def test_shares_stand_under_the_curves_as_percent():
 
 def test_long_names_differ_at_their_ends_and_equal_short_forms_are_numbered():
     long = [f"{'a' * 40}_{end}" for end in ("one", "two")]
-    assert shortened(long)[long[0]].endswith("_one")
+    assert shorten_names(long)[long[0]].endswith("_one")
     hidden = [f"{'a' * 20}{middle}{'b' * 20}" for middle in "xyz"]
-    assert len({*shortened(hidden).values()}) == 3
+    assert len({*shorten_names(hidden).values()}) == 3
 
 
 def test_korean_names_are_text_and_warn_of_no_font():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert "기쁨" in Words(forest([Estimate("기쁨", 0.4, 0.3, 0.5)], "uar")).words
+        assert "기쁨" in Words(forest_plot([Estimate("기쁨", 0.4, 0.3, 0.5)], "uar")).words

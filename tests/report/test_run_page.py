@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from polymodal.evaluation.classification import Accuracy, UnweightedAverageRecall
-from polymodal.report.run_page import Heard, RunPage, write_page
+from polymodal.report.run_page import PlayableExample, RunPage, write_page
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.schemas.run_record import RunRecord
 
@@ -57,7 +57,7 @@ def test_everything_that_is_there_is_shown(tmp_path):
 
     def heard(ids):
         asked.extend(ids)
-        return {ids[0]: Heard("what was said", "data:audio/wav;base64,AAAA")}
+        return {ids[0]: PlayableExample("what was said", "data:audio/wav;base64,AAAA")}
 
     text = shown(page(heard=heard), tmp_path)
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)

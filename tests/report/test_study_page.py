@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from polymodal.errors import RunError
-from polymodal.report.sections import Heard
+from polymodal.report.sections import PlayableExample
 from polymodal.report.study_page import SECTIONS, write_report
 
 EVIL = '<script>alert("x")</script>&<!-- -- ]]> $x_1$ \x00'
@@ -293,7 +293,7 @@ def test_the_errors_of_the_best_can_be_read_and_heard(tmp_path):
 
     def heard(ids):
         asked.extend(ids)
-        return {ids[0]: Heard("what was said", "data:audio/wav;base64,AAAA")}
+        return {ids[0]: PlayableExample("what was said", "data:audio/wav;base64,AAAA")}
 
     figures = tmp_path / "figures"
     text = write_report(study(), tmp_path, heard=heard, figures=figures).read_text()

@@ -6,8 +6,8 @@ import torch
 
 from polymodal.config.compose import compose
 from polymodal.experiment.experiment import Experiment
-from polymodal.runs.modality_ablation import apply_subsets, subset_part, subsets, subsets_file
-from polymodal.experiment.trainer import apply, make_trainer
+from polymodal.runs.modality_ablation import predict_subsets, subset_split, modality_subsets, subsets_file
+from polymodal.experiment.trainer import predict_split, build_trainer
 from polymodal.schemas.predictions import PredictionTable
 from polymodal.evaluation.score import score_table
 
@@ -21,48 +21,48 @@ def experiment(workplace):
 
 
 def test_subsets_come_in_one_order_and_none_is_left_out():
-    found = subsets(["text", "signals", "speech"])
-    assert found == subsets(["speech", "text", "signals"])
+    found = modality_subsets(["text", "signals", "speech"])
+    assert found == modality_subsets(["speech", "text", "signals"])
     assert [len(one) for one in found] == [1, 1, 1, 2, 2, 2]
     assert len({frozenset(one) for one in found}) == 6
-    assert subsets(["speech"]) == []
-    assert subset_part("test", ["text", "speech"]) == "test@speech+text"
+    assert modality_subsets(["speech"]) == []
+    assert subset_split("test", ["text", "speech"]) == "test@speech+text"
 
 
 def test_each_subset_says_what_the_model_says_with_the_others_withheld(experiment, tmp_path):
     (fold,) = experiment.folds
-    module, trainer = experiment.module(fold), make_trainer(experiment, callbacks=[], logger=False)
+    module, trainer = experiment.module(fold), build_trainer(experiment, callbacks=[], logger=False)
     calls = []
     for encoder in module.encoders.values():
         encoder.register_forward_hook(lambda *_: calls.append(1))
     loader = experiment.loader(fold, "test")
-    apply_subsets(trainer, module, loader, "test", tmp_path)
+    predict_subsets(trainer, module, loader, "test", tmp_path)
     assert len(calls) <= len(loader) * 3  # each batch is encoded once
     table = PredictionTable.read(subsets_file(tmp_path, "test"))
     names = list(table.frame["split"].unique(maintain_order=True))
-    assert names == [subset_part("test", some) for some in subsets(module.encoders)]
+    assert names == [subset_split("test", some) for some in modality_subsets(module.encoders)]
     assert f"{names[0]}/uar" in score_table(table, experiment.scores)
     everything = set(module.encoders)
-    for some in subsets(everything):
+    for some in modality_subsets(everything):
         module.withheld = frozenset(everything - set(some))
         module.predictions = tmp_path / "withheld"
-        apply(trainer, module, loader, "test")
+        predict_split(trainer, module, loader, "test")
         whole = PredictionTable.read(module.predictions / "test.parquet").frame
-        part = table.frame.filter(pl.col("split") == subset_part("test", some))
+        part = table.frame.filter(pl.col("split") == subset_split("test", some))
         same = whole.filter(pl.col("utterance_id").is_in(part["utterance_id"].to_list()))
         assert part.drop("split").equals(same.drop("split"))
 
 
 def test_utterances_without_any_modality_of_a_subset_are_left_out_of_it(experiment, tmp_path):
     (fold,) = experiment.folds
-    module, trainer = experiment.module(fold), make_trainer(experiment, callbacks=[], logger=False)
-    apply_subsets(trainer, module, experiment.loader(fold, "train"), "train", tmp_path)
+    module, trainer = experiment.module(fold), build_trainer(experiment, callbacks=[], logger=False)
+    predict_subsets(trainer, module, experiment.loader(fold, "train"), "train", tmp_path)
     rows = PredictionTable.read(subsets_file(tmp_path, "train")).frame
     corpus = experiment.training_part(fold).frame
     silent = set(corpus.filter(pl.col("audio").is_null())["utterance_id"])
     assert silent
-    for some in subsets(module.encoders):
-        part = rows.filter(pl.col("split") == subset_part("train", some))
+    for some in modality_subsets(module.encoders):
+        part = rows.filter(pl.col("split") == subset_split("train", some))
         lacking = set(corpus["utterance_id"]) - set(part["utterance_id"])
         assert not lacking & silent or some == ("speech",)
         if some == ("speech",):
@@ -86,6 +86,6 @@ def test_one_modality_has_no_subset_and_leaves_no_table(workplace, tmp_path):
         compose(["experiment=sample/text", *SMALL, "tracker=none"]).resolved()
     )
     (fold,) = experiment.folds
-    module, trainer = experiment.module(fold), make_trainer(experiment, callbacks=[], logger=False)
-    apply_subsets(trainer, module, experiment.loader(fold, "test"), "test", tmp_path)
+    module, trainer = experiment.build_module(fold), build_trainer(experiment, callbacks=[], logger=False)
+    predict_subsets(trainer, module, experiment.build_loader(fold, "test"), "test", tmp_path)
     assert not subsets_file(tmp_path, "test").exists()

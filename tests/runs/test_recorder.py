@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.config.compose import compose, load
+from polymodal.config.compose import compose, load_config
 from polymodal.runs.recorder import recording, stage_time
 from polymodal.runs.trackers import build_trackers
 from polymodal.errors import ConfigError
-from polymodal.tracking.run_folder import CELL
+from polymodal.tracking.run_folder import JOB
 
 MINE = """
 import json
@@ -116,9 +116,9 @@ def test_warnings_are_logged_without_secrets(project, monkeypatch):
 def test_names_never_repeat_and_cells_are_named_by_their_member(project):
     first, second = (recorded("tracker=none", "seed=3")["name"] for _ in range(2))
     assert (first, second) == ("seed=3", "seed=3 (2)")
-    cell = recorded("tracker=none", notes={CELL: "k", "member": "fusion", "share": 0.5})
+    cell = recorded("tracker=none", notes={JOB: "k", "member": "fusion", "share": 0.5})
     assert cell["name"] == "fusion seed=0 share=0.5"
-    again = load(Path("runs") / cell["run_id"] / "config.yaml", "x")
+    again = load_config(Path("runs") / cell["run_id"] / "config.yaml", "x")
     assert (again.choices["corpus"], again.choices["model"]) == ("sample", "fusion/cross_attention")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polymodal.errors import ManifestError
-from polymodal.schemas.manifest import Manifest, Refusal
+from polymodal.schemas.manifest import Manifest, RejectedRow
 
 
 def rows(num=4):
@@ -69,9 +69,13 @@ def test_rows_that_cannot_be_used_are_named(change, message):
 
 
 def test_refusals_are_counted_by_rule_and_kept():
-    refused = (Refusal(1, "no speaker", ""), Refusal(2, "no speaker", ""), Refusal(3, "other", ""))
+    refused = (
+        RejectedRow(1, "no speaker", ""),
+        RejectedRow(2, "no speaker", ""),
+        RejectedRow(3, "other", ""),
+    )
     manifest = Manifest(rows(), Path(), refused)
-    assert manifest.take(manifest.frame[:2]).refused_by_rule() == {"no speaker": 2, "other": 1}
+    assert manifest.take(manifest.frame[:2]).rejected_by_rule() == {"no speaker": 2, "other": 1}
 
 
 def test_a_file_that_is_no_manifest_is_named(tmp_path):

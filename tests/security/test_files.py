@@ -4,13 +4,13 @@ import hashlib
 
 import pytest
 
-from polymodal.security.files import replacing, sha256_of
+from polymodal.security.files import atomic_write, sha256_of
 
 
 def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path):
     path = tmp_path / "a.npy"
     path.write_text("before")
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("after")
         assert beside.suffix == ".npy"
         assert path.read_text() == "before"
@@ -23,7 +23,7 @@ def test_a_body_that_fails_leaves_what_was_there(tmp_path):
     path.write_text("before")
 
     def fail():
-        with replacing(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text("half")
             raise ValueError("stop")
 
@@ -34,7 +34,7 @@ def test_a_body_that_fails_leaves_what_was_there(tmp_path):
 
 
 def test_two_writers_do_not_share_a_place(tmp_path):
-    with replacing(tmp_path / "a") as one, replacing(tmp_path / "a") as other:
+    with atomic_write(tmp_path / "a") as one, atomic_write(tmp_path / "a") as other:
         assert one != other
         one.write_text("1")
         other.write_text("2")

@@ -3,7 +3,7 @@
 import pytest
 
 from polymodal.errors import DataError
-from polymodal.security.paths import inside
+from polymodal.security.paths import resolve_inside
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,11 @@ def test_a_path_that_leaves_is_refused(tmp_path, relative):
     root.mkdir()
     (root / "link").symlink_to(tmp_path)
     with pytest.raises(DataError, match="leaves the corpus folder"):
-        inside(root, relative)
+        resolve_inside(root, relative)
 
 
 @pytest.mark.parametrize("relative", ["a.wav", "a/b.wav", "a/../b.wav", "좋아요.wav", "own/x"])
 def test_a_path_that_stays_is_joined(tmp_path, relative):
     (tmp_path / "real").mkdir()
     (tmp_path / "own").symlink_to(tmp_path / "real")
-    assert inside(tmp_path, relative) == tmp_path / relative
+    assert resolve_inside(tmp_path, relative) == tmp_path / relative

@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 
 from polymodal.errors import PredictionError
-from polymodal.evaluation.breakdown import of_score
+from polymodal.evaluation.breakdown import select_score
 from polymodal.evaluation.classification import Accuracy, UnweightedAverageRecall
 from polymodal.evaluation.regression import ConcordanceCorrelation
 from polymodal.schemas.predictions import PredictionTable
-from polymodal.study.analysis import Told, spread, summarise
-from polymodal.study.config import Plan
+from polymodal.study.analysis import MemberResult, assign_to_folds, summarise
+from polymodal.study.config import StudyConfig
 
 SCORES = {"uar": UnweightedAverageRecall(), "accuracy": Accuracy()}
 MEMBERS = {"good": "experiment=a/b", "poor": "experiment=a/c"}
@@ -31,11 +31,11 @@ def table(hit_rate, part="test", seed=0, split=None):
 def told(hit_rate, seed=0, share=1.0, **more):
     parts = {"train": min(1.0, hit_rate + 0.2), "val": hit_rate, "test": hit_rate}
     tables = {part: table(rate, part, seed) for part, rate in parts.items()}
-    return Told(f"run-{seed}", seed, share, {**tables, **more})
+    return MemberResult(f"run-{seed}", seed, share, {**tables, **more})
 
 
 def study(**more):
-    plan = Plan.read({"members": MEMBERS, "seeds": [0, 1], **more})
+    plan = StudyConfig.read({"members": MEMBERS, "seeds": [0, 1], **more})
     good, poor = ([told(rate, seed) for seed in (0, 1)] for rate in (0.9, 0.4))
     return plan, {"good": good, "poor": poor}
 
@@ -85,8 +85,10 @@ def test_predictions_from_elsewhere_are_parted_by_id_never_by_position(tmp_path)
     shuffled = whole.with_frame(whole.frame.sample(fraction=1, shuffle=True, seed=3))
     (tmp_path / "predictions").mkdir()
     shuffled.write(tmp_path / "predictions" / "predict.parquet")
-    parted = spread(
-        Told("own", 7, 1.0, {}), tmp_path, Told("", 7, 1.0, {"test": like.tables["test"]})
+    parted = assign_to_folds(
+        MemberResult("own", 7, 1.0, {}),
+        tmp_path,
+        MemberResult("", 7, 1.0, {"test": like.tables["test"]}),
     )
     assert (
         parted.tables["test"]
@@ -95,7 +97,7 @@ def test_predictions_from_elsewhere_are_parted_by_id_never_by_position(tmp_path)
     )
     assert parted.tables["test"].frame["predicted"].equals(whole.frame["predicted"])
     with pytest.raises(PredictionError, match="120 utterances of the study, such as 'val-000'"):
-        spread(Told("own", 7, 1.0, {}), tmp_path, like)
+        assign_to_folds(MemberResult("own", 7, 1.0, {}), tmp_path, like)
 
 
 def test_a_score_of_one_value_reads_that_value_alone():
@@ -105,9 +107,9 @@ def test_a_score_of_one_value_reads_that_value_alone():
     made = PredictionTable.from_values(ids, values, targets, ["valence", "arousal"], split="test")
     scores = {"ccc": ConcordanceCorrelation()}
     for name, expected in (("ccc_valence", 1), ("ccc_arousal", -1)):
-        cut, score = of_score(made, scores, name)
+        cut, score = select_score(made, scores, name)
         assert score(cut.predicted_values()[:, 0], cut.target_values()[:, 0]) == pytest.approx(
             expected, abs=0.1
         )
     with pytest.raises(PredictionError, match="ccc_valence"):
-        of_score(made, scores, "ccc_valenc")
+        select_score(made, scores, "ccc_valenc")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from polymodal.config.compose import options
-from polymodal.config.sweep import MOST_JOBS, sweep_jobs
+from polymodal.config.compose import available_choices
+from polymodal.config.sweep import MAX_JOBS, sweep_jobs
 from polymodal.study.check import check_study, check_sweep
 
 SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8"]
@@ -44,7 +44,7 @@ def test_names_that_a_file_sweeps_over_must_exist(workplace, shape_checks_off):
     text = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      modle.width: 32,64\n"
     project(workplace, "experiment", text)
     report = check_sweep(["experiment=mine", *SMALL], fast=True)
-    assert by_key(report)["modle.width"].remedy.startswith("did you mean 'model.width'")
+    assert by_key(report)["modle.width"].hint.startswith("did you mean 'model.width'")
 
 
 def test_what_a_sweeper_draws_from_is_left_to_it():
@@ -56,7 +56,7 @@ def test_what_a_sweeper_draws_from_is_left_to_it():
 
 def test_of_a_long_sweep_the_rest_is_counted():
     jobs, left_out = sweep_jobs(["seed=range(100)", "model.width=8,16"])
-    assert (len(jobs), left_out) == (MOST_JOBS, 200 - MOST_JOBS)
+    assert (len(jobs), left_out) == (MAX_JOBS, 200 - MAX_JOBS)
 
 
 def test_run_starts_no_job_where_the_last_one_has_a_fault(polymodal, workplace):
@@ -91,10 +91,10 @@ def test_an_override_of_a_removed_option_says_what_takes_its_place(polymodal):
 def test_a_study_is_checked_with_the_lines_of_its_file(workplace, shape_checks_off):
     file = project(workplace, "study", STUDY)
     found = by_key(check_study(["study=mine"]))
-    assert found["voting"].remedy == "did you mean 'soft'?"
+    assert found["voting"].hint == "did you mean 'soft'?"
     assert found["voting"].of == ("soft",)
     assert found["seed"].of == ("speech", "fusion")
-    assert found["study.score"].remedy == "did you mean 'uar'?"
+    assert found["study.score"].hint == "did you mean 'uar'?"
     lines = {"optimizer.lr": 2, "model.num_heads": 3, "voting": 5, "seed": 6, "study.score": 7}
     for key, line in lines.items():
         assert (found[key].origin.file, found[key].origin.line) == (file, line), key
@@ -110,12 +110,12 @@ def test_a_vote_over_an_unknown_member_is_said_with_its_line(workplace, shape_ch
     file = project(workplace, "study", STUDY.replace("[speech, fusion]", "[speach, fusion]"))
     (found,) = check_study(["study=mine"]).findings
     assert (found.origin.file, found.origin.line) == (file, 5)
-    assert found.remedy == "did you mean 'speech'?"
+    assert found.hint == "did you mean 'speech'?"
 
 
 @pytest.mark.slow  # each member of each is rehearsed
 def test_nothing_is_found_in_any_shipped_study(workplace, shape_checks_off):
-    names = options("study")
+    names = available_choices("study")
     assert len(names) >= 7
     for name in names:
         report = check_study([f"study={name}"])

@@ -3,7 +3,7 @@
 import pytest
 
 from polymodal.errors import ConfigError
-from polymodal.study.config import Plan
+from polymodal.study.config import StudyConfig
 
 MEMBERS = {
     "speech": "experiment=sample/speech optimizer.lr=0.1",
@@ -12,7 +12,7 @@ MEMBERS = {
 
 
 def test_members_are_words_of_the_command_line_or_a_mapping():
-    plan = Plan.read({"members": MEMBERS, "votes": {"soft": {"of": ["speech", "text"]}}})
+    plan = StudyConfig.read({"members": MEMBERS, "votes": {"soft": {"of": ["speech", "text"]}}})
     speech, text = plan.members
     assert speech.run == ("experiment=sample/speech", "optimizer.lr=0.1")
     assert not speech.applied
@@ -28,13 +28,13 @@ def test_members_are_words_of_the_command_line_or_a_mapping():
 
 def test_options_of_one_member_are_a_list_or_one_string():
     given = {"speech": "optimizer.lr=0.1 seed=1", "text": ["seed=2"]}
-    plan = Plan.read({"members": MEMBERS, "with": given})
+    plan = StudyConfig.read({"members": MEMBERS, "with": given})
     assert plan.options == {"speech": ("optimizer.lr=0.1", "seed=1"), "text": ("seed=2",)}
-    assert Plan.read({"members": MEMBERS}).options == {}
+    assert StudyConfig.read({"members": MEMBERS}).options == {}
 
 
 def test_a_vote_without_names_is_over_all_members():
-    plan = Plan.read({"members": MEMBERS, "votes": {"all": {"voting": "stacked"}}})
+    plan = StudyConfig.read({"members": MEMBERS, "votes": {"all": {"voting": "stacked"}}})
     assert plan.votes[0].of == ("speech", "text")
 
 
@@ -67,10 +67,10 @@ def test_a_vote_without_names_is_over_all_members():
 )
 def test_what_no_study_can_be_made_of_is_refused(section, words):
     with pytest.raises(ConfigError, match=words):
-        Plan.read(section)
+        StudyConfig.read(section)
 
 
 def test_processes_side_by_side_follow_devices_and_cores():
-    assert Plan.read({"members": MEMBERS}, num_devices=3).parallel == 3
-    assert 1 <= Plan.read({"members": MEMBERS}).parallel <= 4
-    assert Plan.read({"members": MEMBERS, "parallel": 7}, num_devices=3).parallel == 7
+    assert StudyConfig.read({"members": MEMBERS}, num_devices=3).parallel == 3
+    assert 1 <= StudyConfig.read({"members": MEMBERS}).parallel <= 4
+    assert StudyConfig.read({"members": MEMBERS, "parallel": 7}, num_devices=3).parallel == 7

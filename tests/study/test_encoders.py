@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.config.compose import Composed, compose
+from polymodal.config.compose import ComposedConfig, compose
 from polymodal.data.folds import read_folds
 from polymodal.experiment.experiment import Experiment
-from polymodal.study.config import Plan
-from polymodal.study.job_order import PlannedCells
-from polymodal.study.jobs import Cell
+from polymodal.study.config import StudyConfig
+from polymodal.study.job_order import PlannedJobs
+from polymodal.study.jobs import StudyJob
 from polymodal.study.members import compose_members
 
 STUDY = """
@@ -57,17 +57,17 @@ def rows(run: str, split: str) -> set[str]:
     return {name for name, part in fold.assignment["speaker"].items() if part == split}
 
 
-def planned(text: str) -> dict[tuple[str, int, float], Cell]:
+def planned(text: str) -> dict[tuple[str, int, float], StudyJob]:
     """The cells of a study, without running anything."""
     Path("configs/study").mkdir(parents=True, exist_ok=True)
     Path("configs/study/small.yaml").write_text(text)
     composed = compose(["study=small", "tracker=none"], config_name="study")
-    plan = Plan.read(composed.resolved()["study"])
+    plan = StudyConfig.read(composed.resolved()["study"])
     members = compose_members(plan, composed)
     configs = {name: one.resolved() for name, one in members.items()}
     first = Experiment.prepare(configs["text"], planned=configs)
-    cells = PlannedCells(
-        plan, members, configs, first, Composed.resolved, Path("runs"), "code"
+    cells = PlannedJobs(
+        plan, members, configs, first, ComposedConfig.resolved, Path("runs"), "code"
     ).all()
     return {(one.member, one.seed, one.left_out): one for one in cells}
 

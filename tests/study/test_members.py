@@ -5,7 +5,7 @@ import pytest
 from polymodal.config.compose import compose
 from polymodal.errors import ConfigError
 from polymodal.study.check import check_study
-from polymodal.study.config import Plan
+from polymodal.study.config import StudyConfig
 from polymodal.study.members import compose_members
 
 EXTENDED = """defaults:
@@ -21,7 +21,7 @@ pairs: [[audio_large, speech]]
 
 def members_of(*overrides):
     study = compose([*overrides, "paths.data=data"], config_name="study")
-    plan = Plan.read(study.resolved()["study"])
+    plan = StudyConfig.read(study.resolved()["study"])
     return plan, compose_members(plan, study)
 
 
@@ -43,7 +43,7 @@ def write(workplace, name, text):
 )
 def test_a_study_of_a_project_extends_a_shipped_one(workplace, base, self, name):
     write(workplace, name, EXTENDED.format(base=base, self=self))
-    plan = Plan.read(compose([f"study={name}"], config_name="study").resolved()["study"])
+    plan = StudyConfig.read(compose([f"study={name}"], config_name="study").resolved()["study"])
     members = {one.name: one.run for one in plan.members}
     assert members == {
         "speech": ("experiment=kemdy20/speech",),
@@ -59,7 +59,7 @@ def test_a_study_of_a_project_extends_a_shipped_one(workplace, base, self, name)
 
 def test_a_list_in_the_defaults_works_as_well(workplace):
     write(workplace, "mine", "defaults: [kemdy19/fusion_vs_voting]\nscore: uar\n")
-    plan = Plan.read(compose(["study=mine"], config_name="study").resolved()["study"])
+    plan = StudyConfig.read(compose(["study=mine"], config_name="study").resolved()["study"])
     assert (plan.score, len(plan.members)) == ("uar", 4)
 
 
@@ -113,5 +113,5 @@ def test_the_check_names_the_place_of_a_fault(workplace, shape_checks_off, word,
     report = check_study(["study=sample/fusion_vs_voting", small, word])
     (fault,) = report.fatal
     assert fault.key == key
-    assert found in fault.found
+    assert found in fault.message
     assert word in str(fault.origin)

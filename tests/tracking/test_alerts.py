@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from polymodal.errors import ConfigError
-from polymodal.tracking.alerts import Alerts, Apprise, Email, Nobody, Webhook
+from polymodal.tracking.alerts import Alerts, Apprise, Email, NullChannel, Webhook
 
 SMALL = [
     "experiment=sample/text",
@@ -114,20 +114,20 @@ def test_an_alert_that_fails_is_one_warning(hook, path):
 def test_no_step_waits_for_a_channel(monkeypatch):
     sign = threading.Event()
 
-    class Slow(Nobody):
+    class Slow(NullChannel):
         def send(self, title, text):
             sign.wait(20)
 
     monkeypatch.setattr("polymodal.tracking.alerts.WAITED_S", 0.05)
     alerts = Alerts(Slow(), "x", above={"val/uar": 0.5})
     began = time.monotonic()
-    alerts.look({"val/uar": 0.6})
+    alerts.check({"val/uar": 0.6})
     alerts.end("finished", {}, None)
     assert time.monotonic() - began < 10
     sign.set()
 
 
-class Kept(Nobody):
+class Kept(NullChannel):
     def __init__(self):
         self.told = []
 
@@ -139,7 +139,7 @@ def test_each_bound_is_told_once_in_its_direction():
     channel = Kept()
     alerts = Alerts(channel, "x", ends=["failed"], above={"a": 0.5}, below={"b": 0.2})
     for a, b in ((0.4, 0.3), (0.5, None), (0.9, 0.2), (0.95, 0.1)):
-        alerts.look({"a": a, "b": b})
+        alerts.check({"a": a, "b": b})
     alerts.end("finished", {"a": 1.0}, None)
     assert sorted(channel.told) == ["x: a is 0.5", "x: b is 0.2"]
 
@@ -158,7 +158,7 @@ def test_a_letter_arrives(mailbox):
         (lambda: Webhook("file:///etc/passwd"), "no address"),
         (lambda: Email("a", ["b"], encryption="ssl"), "starttls, tls or none"),
         (lambda: Email("a", ["b"], user="c", encryption="none"), "without encryption"),
-        (lambda: Alerts(Nobody(), "x", ends=["done"]), "'done'"),
+        (lambda: Alerts(NullChannel(), "x", ends=["done"]), "'done'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_run(make, words):

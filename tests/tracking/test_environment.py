@@ -11,7 +11,7 @@ import pytest
 
 from polymodal.tracking import environment
 from polymodal.tracking.environment import code_state, environment_text, host, versions
-from polymodal.tracking.processes import goes_on, has_ended, process_started
+from polymodal.tracking.processes import has_exited, is_running, process_started
 
 HEAVY = ("torch", "pytorch_lightning", "hydra", "omegaconf", "trackio", "wandb", "polars")
 WITHOUT_HEAVY = """
@@ -129,25 +129,25 @@ def test_the_git_settings_of_a_folder_run_nothing(repository):
 def test_this_process_goes_on_and_a_later_one_of_its_number_is_another():
     here = host()
     assert here["pid"] == os.getpid()
-    assert not has_ended(here)
-    assert has_ended(here | {"process_started": "another boot:1"})
-    assert not has_ended(here | {"name": "another machine", "process_started": "x"})
-    assert not has_ended(here | {"process_started": None})
-    assert not has_ended({})
-    assert not goes_on(here)  # it is this very one
+    assert not has_exited(here)
+    assert has_exited(here | {"process_started": "another boot:1"})
+    assert not has_exited(here | {"name": "another machine", "process_started": "x"})
+    assert not has_exited(here | {"process_started": None})
+    assert not has_exited({})
+    assert not is_running(here)  # it is this very one
 
 
 def test_a_process_is_told_from_its_end():
     waiting = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(waiting, stdin=subprocess.PIPE) as other:
         theirs = host() | {"pid": other.pid, "process_started": process_started(other.pid)}
-        assert goes_on(theirs)
-        assert not has_ended(theirs)
+        assert is_running(theirs)
+        assert not has_exited(theirs)
         other.kill()
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # dead, nobody has asked after it
-        assert has_ended(theirs)
-    assert has_ended(theirs)
-    assert not goes_on(theirs)
+        assert has_exited(theirs)
+    assert has_exited(theirs)
+    assert not is_running(theirs)
 
 
 def test_where_proc_hides_a_process_a_signal_tells_that_it_goes_on(monkeypatch):
@@ -156,8 +156,8 @@ def test_where_proc_hides_a_process_a_signal_tells_that_it_goes_on(monkeypatch):
 
     monkeypatch.setattr("polymodal.tracking.processes.os.kill", refuse)
     theirs = host() | {"pid": 2**22 + 1, "process_started": "then"}
-    assert not has_ended(theirs)
-    assert has_ended(theirs | {"pid": os.getpid()})  # seen, and a later one of its number
+    assert not has_exited(theirs)
+    assert has_exited(theirs | {"pid": os.getpid()})  # seen, and a later one of its number
 
 
 def test_without_proc_the_system_is_asked_by_ps(monkeypatch, tmp_path):

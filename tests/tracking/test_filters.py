@@ -6,7 +6,7 @@ import pytest
 
 from polymodal.errors import ConfigError, RunError
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.filters import MISSING, check_known, matches, parse, value_of
+from polymodal.tracking.filters import MISSING, matches, parse, validate_keys, value_of
 
 NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
 RECORD = RunRecord(
@@ -90,8 +90,8 @@ def test_what_is_no_filter_is_refused(word, message):
 )
 def test_a_key_that_no_run_has_is_refused(key, hint):
     with pytest.raises(RunError, match=f"no run here has '{key}'(?s:.)*'{hint}'"):
-        check_known([key], [RECORD], [CONFIG])
-    check_known([key], [], [])
+        validate_keys([key], [RECORD], [CONFIG])
+    validate_keys([key], [], [])
 
 
 def test_a_run_that_is_half_there_lacks_what_is_asked():

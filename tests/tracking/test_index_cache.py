@@ -12,7 +12,7 @@ import zlib
 import pytest
 
 from polymodal.tracking import index, index_cache
-from polymodal.tracking.config_diff import differing, read_configs
+from polymodal.tracking.config_diff import config_diff, read_configs
 from polymodal.tracking.index import list_runs
 
 NUM = 60  # more than what is worth an index
@@ -239,8 +239,8 @@ def test_what_differs_is_told_by_key_and_where_it_lay_is_not():
     first = {"model": {"width": 4, "deep": {"n": 1}}, "seed": 0, "paths": {"runs": "a"}}
     second = {"model": {"width": 8, "deep": {"n": 1}}, "seed": 0, "paths": {"runs": "b"}}
     third = {"model": None, "seed": 0, "new": {}}
-    assert differing([first, second]) == {"model.width": [4, 8]}
-    assert differing([first, first]) == differing([]) == {}
-    found = differing([first, third])
+    assert config_diff([first, second]) == {"model.width": [4, 8]}
+    assert config_diff([first, first]) == config_diff([]) == {}
+    found = config_diff([first, third])
     assert found["model.width"] == [4, None]
     assert found.keys() == {"model.width", "model.deep.n", "new"}

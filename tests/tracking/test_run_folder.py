@@ -11,7 +11,7 @@ import pytest
 from polymodal.errors import RunError
 from polymodal.schemas.run_record import RunRecord
 from polymodal.security import files
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 from polymodal.tracking import run_folder
 from polymodal.tracking.environment import host
 from polymodal.tracking.processes import process_started
@@ -173,14 +173,14 @@ def test_a_full_disk_leaves_no_folder(tmp_path, monkeypatch):
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
-    write_whole(path, "old")
+    atomic_write_text(path, "old")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_whole(path, "new")
+        atomic_write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from polymodal.tracking.run_naming import in_words, own_name, project_of
+from polymodal.tracking.run_naming import describe_overrides, project_name, unique_run_name
 
 
 @pytest.mark.parametrize(
@@ -27,21 +27,21 @@ from polymodal.tracking.run_naming import in_words, own_name, project_of
     ],
 )
 def test_the_words_say_what_differs(overrides, words):
-    assert in_words(overrides) == words
+    assert describe_overrides(overrides) == words
 
 
 def test_the_project_is_the_model_and_the_corpus():
-    assert project_of({"model": "fusion/cross_attention", "corpus": "emodb"}) == (
+    assert project_name({"model": "fusion/cross_attention", "corpus": "emodb"}) == (
         "cross_attention-emodb"
     )
-    assert "/" not in project_of({"model": "../x", "corpus": "a/../b\n"})
+    assert "/" not in project_name({"model": "../x", "corpus": "a/../b\n"})
 
 
 def test_no_two_runs_have_one_name(tmp_path):
-    names = [own_name(tmp_path, "p", "lr=1e-4") for _ in range(3)]
+    names = [unique_run_name(tmp_path, "p", "lr=1e-4") for _ in range(3)]
     assert names == ["lr=1e-4", "lr=1e-4 (2)", "lr=1e-4 (3)"]
-    assert own_name(tmp_path, "other", "lr=1e-4") == "lr=1e-4"
-    assert own_name(tmp_path, "p", "a\x00b/../" + "c" * 1000).isprintable()
+    assert unique_run_name(tmp_path, "other", "lr=1e-4") == "lr=1e-4"
+    assert unique_run_name(tmp_path, "p", "a\x00b/../" + "c" * 1000).isprintable()
 
 
 def test_no_two_processes_give_one_name(tmp_path):
@@ -57,4 +57,4 @@ def test_no_two_processes_give_one_name(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_not_the_name_s_business(tmp_path):
     (tmp_path / "runs").write_text("a file")
-    assert own_name(tmp_path / "runs", "p", "x") == "x"
+    assert unique_run_name(tmp_path / "runs", "p", "x") == "x"

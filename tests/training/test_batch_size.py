@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from polymodal.training.batch_size import largest_budget
+from polymodal.training.batch_size import find_max_batch
 
 ROOM = 40_000_000_000
 
@@ -28,7 +28,7 @@ def test_it_fits_and_leaves_little(cost, least, most):
             raise torch.OutOfMemoryError
         return used
 
-    found = largest_budget(peak_bytes, ROOM)
+    found = find_max_batch(peak_bytes, ROOM)
     assert least <= found <= most
     assert cost(found) <= (0.9 if found > 4 else 1.0) * ROOM
     assert len(tried) < 20
@@ -39,4 +39,4 @@ def test_a_model_that_does_not_fit_at_all_says_so():
         raise torch.OutOfMemoryError("too large")
 
     with pytest.raises(torch.OutOfMemoryError, match="too large"):
-        largest_budget(never, ROOM)
+        find_max_batch(never, ROOM)

@@ -8,7 +8,7 @@ from torch import nn
 
 from polymodal.errors import ConfigError
 from polymodal.training.losses import CrossEntropy
-from polymodal.training.optimizers import constant, parameter_groups, warmup_cosine
+from polymodal.training.optimizers import constant, cosine_with_warmup, parameter_groups
 from polymodal.training.tasks import Classification
 
 
@@ -60,14 +60,14 @@ def rates(schedule_of, steps):
 
 
 def test_warmup_rises_and_the_cosine_falls_to_the_floor():
-    seen = rates(lambda o, n: warmup_cosine(o, n, warmup=0.1, floor=0.2), 100)
+    seen = rates(lambda o, n: cosine_with_warmup(o, n, warmup=0.1, floor=0.2), 100)
     assert seen[0] == pytest.approx(1 / 11)
     assert max(seen) == seen[10] == 1
     assert seen[55] == pytest.approx(0.2 + 0.8 * 0.5)
     assert seen[-1] == pytest.approx(0.2 + 0.4 * (1 + math.cos(math.pi * 89 / 90)))
     assert rates(constant, 5) == [1] * 5
     with pytest.raises(ConfigError, match="warmup=2"):
-        warmup_cosine(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), 10, warmup=2)
+        cosine_with_warmup(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), 10, warmup=2)
 
 
 def test_vectors_are_not_decayed_and_frozen_parameters_left_out():

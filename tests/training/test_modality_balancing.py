@@ -12,24 +12,24 @@ from polymodal.errors import ConfigError
 from polymodal.evaluation.classification import Accuracy
 from polymodal.models.cross_attention import CrossAttentionFusion
 from polymodal.models.gmu import GatedFusion
-from polymodal.schemas.batch import Batch, Sequence
+from polymodal.schemas.batch import Batch, PaddedSequence
 from polymodal.training.losses import ConcordanceLoss, CrossEntropy
 from polymodal.training.modality_balancing import (
     FUSED,
-    SMALLEST_GAP,
+    MIN_GAP,
+    OGMGE,
     AuxiliaryLosses,
     GradientBlending,
-    GradientModulation,
     NoBalance,
+    generalisation_ratio,
     modulation,
-    worth,
 )
 from polymodal.training.module import TrainingModule
 from polymodal.training.optimizers import constant
 from polymodal.training.tasks import Classification
 from polymodal.training.unimodal import (
-    Measured,
-    Totals,
+    UnimodalOutput,
+    WeightedMean,
     confidence,
     measure,
     own_parameters,
@@ -41,7 +41,7 @@ BALANCES = {
     "none": NoBalance,
     "auxiliary": AuxiliaryLosses,
     "blending": lambda: GradientBlending(every_epochs=1),
-    "ogm": GradientModulation,
+    "ogm": OGMGE,
 }
 every_balance = pytest.mark.parametrize("name", BALANCES)
 every_other = pytest.mark.parametrize("name", [name for name in BALANCES if name != "none"])
@@ -62,7 +62,7 @@ class Dense(Encoder):
         return lambda value: value
 
     def encode(self, sequence):
-        return Sequence(self.layers(sequence.values), sequence.valid_mask)
+        return PaddedSequence(self.layers(sequence.values), sequence.valid_mask)
 
 
 def batches(num, seed, size=32):
@@ -77,7 +77,10 @@ def batches(num, seed, size=32):
     mask = torch.ones(num, 1, dtype=torch.bool)
     return [
         Batch(
-            {name: Sequence(x[at], mask[at]) for name, x in (("strong", strong), ("weak", weak))},
+            {
+                name: PaddedSequence(x[at], mask[at])
+                for name, x in (("strong", strong), ("weak", weak))
+            },
             tuple(f"{seed}-{row}" for row in range(num)[at]),
             targets[at],
         )
@@ -128,7 +131,7 @@ def accuracy_of_weak(module):
 
 def absent(batch, name, *, left_out):
     one = batch.modalities[name]
-    empty = Sequence(one.values, torch.zeros_like(one.valid_mask))
+    empty = PaddedSequence(one.values, torch.zeros_like(one.valid_mask))
     others = {key: value for key, value in batch.modalities.items() if key != name}
     given = others if left_out else {**others, name: empty}
     return Batch(given, batch.utterance_ids, batch.targets)
@@ -200,17 +203,19 @@ def test_a_modality_that_a_batch_lacks_gives_no_nan_and_no_idle_parameter(name, 
 def test_utterances_without_the_modality_do_not_count_in_its_loss():
     heads = unimodal_heads({"text": 2}, 2, "mean")
     values, targets = torch.randn(3, 1, 2), torch.tensor([0, 1, 0])
-    here = Sequence(values, torch.tensor([[True], [False], [True]]))
+    here = PaddedSequence(values, torch.tensor([[True], [False], [True]]))
     loss = CrossEntropy("ab", [1, 1])
     found = measure(heads, {"text": here}, targets, loss, detached=False)["text"]
-    alone = heads["text"]({"text": Sequence(values[[0, 2]], torch.ones(2, 1, dtype=torch.bool))})
+    alone = heads["text"](
+        {"text": PaddedSequence(values[[0, 2]], torch.ones(2, 1, dtype=torch.bool))}
+    )
     assert found.num == 2
     assert found.loss.item() == pytest.approx(loss(alone, targets[[0, 2]]).item())
 
 
 def test_auxiliary_losses_are_averaged_over_the_modalities_that_are_there():
-    one = Measured(torch.tensor(3.0), torch.tensor(0.0), 4)
-    none = Measured(torch.tensor(0.0), torch.tensor(0.0), 0)
+    one = UnimodalOutput(torch.tensor(3.0), torch.tensor(0.0), 4)
+    none = UnimodalOutput(torch.tensor(0.0), torch.tensor(0.0), 0)
     fused, balance = torch.tensor(1.0), AuxiliaryLosses(weight=2)
     assert balance.loss(fused, {"a": one, "b": one}).item() == 7
     assert balance.loss(fused, {"a": one, "b": none}).item() == 7
@@ -218,29 +223,29 @@ def test_auxiliary_losses_are_averaged_over_the_modalities_that_are_there():
 
 
 def test_the_worth_of_a_loss_is_its_generalisation_over_its_squared_overfitting():
-    assert worth([1.0, 1.1], [0.5, 0.8]) == pytest.approx(0.3 / 0.2**2)
-    assert worth([1.0, 1.0], [0.9, 0.9]) == pytest.approx(0.1 / SMALLEST_GAP**2)
-    assert worth([1.0, 1.0], [0.5, 1.1]) == 0
+    assert generalisation_ratio([1.0, 1.1], [0.5, 0.8]) == pytest.approx(0.3 / 0.2**2)
+    assert generalisation_ratio([1.0, 1.0], [0.9, 0.9]) == pytest.approx(0.1 / MIN_GAP**2)
+    assert generalisation_ratio([1.0, 1.0], [0.5, 1.1]) == 0
 
 
 def test_blending_estimates_again_when_its_epochs_are_over():
     balance = GradientBlending(every_epochs=2, even_share=0.3)
-    one = Measured(torch.tensor(4.0), torch.tensor(0.0), 4)
+    one = UnimodalOutput(torch.tensor(4.0), torch.tensor(0.0), 4)
     assert balance.loss(torch.tensor(1.0), {"a": one, "b": one}).item() == pytest.approx(3)
     start = dict.fromkeys([FUSED, "a", "b"], 1.0)
-    balance.learn(start, start)
-    balance.learn(start, {})  # an epoch without validation does not count
+    balance.on_epoch_end(start, start)
+    balance.on_epoch_end(start, {})  # an epoch without validation does not count
     later = {FUSED: 0.5, "a": 0.4, "b": 0.4}
-    balance.learn(later, {FUSED: 0.6, "a": 0.6, "b": 1.1})
+    balance.on_epoch_end(later, {FUSED: 0.6, "a": 0.6, "b": 1.1})
     assert set(balance.weights.values()) == {1 / 3}
-    balance.learn(later, {FUSED: 0.6, "a": 0.6, "b": 1.1})
+    balance.on_epoch_end(later, {FUSED: 0.6, "a": 0.6, "b": 1.1})
     values = [0.4 / 0.1**2, 0.4 / 0.2**2, 0]  # b has not generalised
     wanted = [0.1 + 0.7 * value / sum(values) for value in values]
     assert list(balance.weights.values()) == pytest.approx(wanted)
     kept = dict(balance.weights)
     worse = dict.fromkeys(start, 2.0)
-    balance.learn(worse, worse)
-    balance.learn(worse, worse)
+    balance.on_epoch_end(worse, worse)
+    balance.on_epoch_end(worse, worse)
     assert balance.weights == kept  # nothing has generalised
 
 
@@ -252,7 +257,7 @@ def test_a_resumed_blending_goes_on_as_if_it_had_not_stopped(tmp_path):
     resumed = build(GradientBlending(every_epochs=2), seed=1)
     fit(resumed, 6, num=64, checkpoint=tmp_path / "last.ckpt")
     assert len(set(whole.balance.weights.values())) > 1
-    assert resumed.balance.state() == whole.balance.state()
+    assert resumed.balance.state_dict() == whole.balance.state_dict()
     for key, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[key], value)
 
@@ -273,7 +278,7 @@ def test_the_scale_of_two_modalities_is_that_of_the_paper_above_one():
 def test_only_the_stronger_modalitys_own_gradients_are_scaled():
     sgd = lambda groups: torch.optim.SGD(groups, lr=0.0)  # noqa: E731
     gradients = {}
-    for balance in (AuxiliaryLosses(weight=1e-9), GradientModulation(alpha=1, noise=False)):
+    for balance in (AuxiliaryLosses(weight=1e-9), OGMGE(alpha=1, noise=False)):
         module = build(balance, model=CrossAttentionFusion, optimizer=sgd)
         with torch.no_grad():  # one head is sure and right, the other one undecided
             for head in module.heads.values():
@@ -296,7 +301,7 @@ def test_only_the_stronger_modalitys_own_gradients_are_scaled():
 
 
 def test_what_lets_one_modality_read_another_belongs_to_neither():
-    module = build(GradientModulation(), model=CrossAttentionFusion)
+    module = build(OGMGE(), model=CrossAttentionFusion)
     own = own_parameters(module.encoders, module.model)
     names = {id(value): name for name, value in module.named_parameters()}
     strong = {names[id(one)] for one in own["strong"]}
@@ -306,7 +311,7 @@ def test_what_lets_one_modality_read_another_belongs_to_neither():
 
 
 def test_heads_that_only_measure_pass_no_gradient_to_the_encoders():
-    module = build(GradientModulation())
+    module = build(OGMGE())
     (batch,) = batches(8, 0)
     encoded = module.encode(batch)
     measured = measure(module.heads, encoded, batch.targets, module.loss, detached=True)
@@ -320,7 +325,7 @@ def test_noise_is_that_of_its_seed_and_as_wide_as_the_gradient():
     for seed in (3, 3, 4):
         parameter = torch.nn.Parameter(torch.zeros(5000))
         parameter.grad = torch.linspace(-2, 2, 5000)
-        GradientModulation(alpha=1).modulate({"a": [parameter]}, {"a": 0.9}, seed)
+        OGMGE(alpha=1).scale_gradients({"a": [parameter]}, {"a": 0.9}, seed)
         grown.append(parameter.grad - torch.linspace(-2, 2, 5000))
     assert torch.equal(grown[0], grown[1])
     assert not torch.equal(grown[0], grown[2])
@@ -334,13 +339,13 @@ def test_confidence_without_a_single_class_falls_with_the_loss():
 
 
 def test_totals_are_weighted_by_their_utterances_and_add_up_over_ranks():
-    totals = Totals()
-    totals.add("a", torch.tensor(1.0), 1)
-    totals.add("a", torch.tensor(4.0), 2)
-    totals.add("b", torch.tensor(0.0), 0)
+    totals = WeightedMean()
+    totals.update("a", torch.tensor(1.0), 1)
+    totals.update("a", torch.tensor(4.0), 2)
+    totals.update("b", torch.tensor(0.0), 0)
     other = torch.tensor([[3.0, 3.0], [5.0, 1.0]])  # what another rank has seen
-    assert totals.take(lambda sums: sums + other) == {"a": pytest.approx(12 / 6), "b": 5.0}
-    assert totals.take(lambda sums: sums) == {}
+    assert totals.compute(lambda sums: sums + other) == {"a": pytest.approx(12 / 6), "b": 5.0}
+    assert totals.compute(lambda sums: sums) == {}
 
 
 @pytest.mark.parametrize("sizes", [{"speech": 4}, {"speech": 4, FUSED: 4}])
@@ -354,7 +359,7 @@ def test_a_balance_needs_two_modalities_with_names_of_their_own(sizes):
     "make",
     [
         lambda: AuxiliaryLosses(weight=0),
-        lambda: GradientModulation(alpha=-1.0),
+        lambda: OGMGE(alpha=-1.0),
         lambda: GradientBlending(every_epochs=0),
         lambda: GradientBlending(even_share=1.5),
     ],

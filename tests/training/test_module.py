@@ -12,7 +12,7 @@ import torch
 from polymodal.config.compose import compose
 from polymodal.errors import CheckpointError
 from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.trainer import make_trainer
+from polymodal.experiment.trainer import build_trainer
 from polymodal.training.logger import RecordLogger
 
 SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8", "split.val=0.3", "tracker=none"]
@@ -29,7 +29,7 @@ def fit(experiment, **changes):
     module = experiment.module(fold)
     for name, value in changes.items():
         setattr(module, name, value)
-    trainer = make_trainer(experiment, callbacks=[], logger=False)
+    trainer = build_trainer(experiment, callbacks=[], logger=False)
     trainer.fit(
         module, experiment.loader(fold, "train", training=True), experiment.loader(fold, "val")
     )
@@ -103,7 +103,7 @@ def test_what_is_no_number_stops_before_the_update(experiment, loss, words, clip
     module = experiment.module(fold := experiment.folds[0])
     before = {name: value.clone() for name, value in module.state_dict().items()}
     module.loss, loss.calls = loss, 0
-    trainer = make_trainer(experiment, callbacks=[], logger=False)
+    trainer = build_trainer(experiment, callbacks=[], logger=False)
     with pytest.raises(FloatingPointError, match=words):
         trainer.fit(module, experiment.loader(fold, "train", training=True), None)
     assert loss.calls == 2
@@ -138,7 +138,7 @@ def test_every_so_many_updates_are_logged_with_the_rate_that_they_used(experimen
             )
 
     writer, fold = Lines(), experiment.folds[0]
-    trainer = make_trainer(some, callbacks=[Watch()], logger=RecordLogger(writer))
+    trainer = build_trainer(some, callbacks=[Watch()], logger=RecordLogger(writer))
     trainer.fit(some.module(fold), some.loader(fold, "train", training=True), None)
     assert len(losses) > 8
     lines = [line for line in writer.kept if "train/lr" in line[2]]

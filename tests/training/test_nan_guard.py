@@ -5,7 +5,7 @@ import torch
 from torch.nn import Linear
 from torch.nn.utils import get_total_norm
 
-from polymodal.training.nan_guard import Guard
+from polymodal.training.nan_guard import NonFiniteGuard
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def layer():
 
 
 def guard_of(layer, *losses):
-    guard = Guard(layer.named_parameters)
+    guard = NonFiniteGuard(layer.named_parameters)
     for number, loss in enumerate(losses):
-        guard.note(torch.tensor(loss), (f"u{number}",), f"batch {number}")
+        guard.record(torch.tensor(loss), (f"u{number}",), f"batch {number}")
     return guard
 
 

@@ -40,7 +40,7 @@ def test_a_tie_is_dropped_or_counts_as_the_first_of_the_most(frame):
     assert Classification(CLASSES).targets(frame).tolist() == [0, -1, 2, -1, -1]
     first = Classification(CLASSES, ties="first")
     assert first.targets(frame).tolist() == [0, 1, 2, -1, -1]
-    assert first.known(first.targets(frame)).tolist() == [True, True, True, False, False]
+    assert first.has_target(first.targets(frame)).tolist() == [True, True, True, False, False]
     assert first.class_counts(first.targets(frame)) == [1, 1, 1]
 
 
@@ -48,7 +48,7 @@ def test_votes_become_shares_and_ties_are_learnt_from(frame):
     task = SoftLabels(CLASSES)
     targets = task.targets(frame)
     np.testing.assert_allclose(targets[:3], [[0.7, 0.3, 0], [0.5, 0.5, 0], [0, 0, 1]], atol=1e-6)
-    assert task.known(targets).tolist() == [True, True, True, False, False]
+    assert task.has_target(targets).tolist() == [True, True, True, False, False]
     np.testing.assert_allclose(task.class_counts(targets), [1.2, 0.8, 1.0], rtol=1e-6)
     table = task.table(list("abcde"), np.eye(5, 3, dtype=np.float32), targets, **WHERE)
     assert table.frame["label"].to_list() == ["anger", None, "sad", None, None]
@@ -61,7 +61,7 @@ def test_several_labels_by_the_number_of_their_votes(frame):
         one.targets(frame), [[1, 1, 0], [1, 1, 0], [0, 0, 1], [np.nan] * 3, [0, 0, 0]]
     )
     np.testing.assert_equal(half.targets(frame)[:2], [[1, 0, 0], [1, 1, 0]])
-    assert one.known(one.targets(frame)).tolist() == [True, True, True, False, True]
+    assert one.has_target(one.targets(frame)).tolist() == [True, True, True, False, True]
     assert one.kinds == {"labels": 3}
     table = one.table(list("abcde"), np.zeros((5, 3), np.float32), one.targets(frame), **WHERE)
     assert table.frame["target_joy"].to_list() == [1, 1, 0, None, 0]
@@ -71,7 +71,7 @@ def test_values_are_told_on_the_scale_of_the_corpus(frame):
     task = Regression(["valence", "arousal"], centre=3, spread=2)
     targets = task.targets(frame)
     np.testing.assert_equal(targets[:2], np.array([[-1, 0], [-0.5, np.nan]], np.float32))
-    assert task.known(targets).tolist() == [True, True, False, True, True]
+    assert task.has_target(targets).tolist() == [True, True, False, True, True]
     table = task.table(list("abcde"), np.zeros((5, 2), np.float32), targets, **WHERE)
     assert table.frame["value_valence"].to_list() == [3.0] * 5
     assert table.frame["target_valence"].to_list() == [1.0, 2.0, None, 4.0, 5.0]
@@ -90,7 +90,7 @@ def test_class_and_values_together(frame):
     task = Joint(CLASSES, ["valence"], centre=3)
     targets = task.targets(frame)
     np.testing.assert_equal(targets[:, 0], [0, np.nan, 2, np.nan, np.nan])
-    assert task.known(targets).tolist() == [True] * 5
+    assert task.has_target(targets).tolist() == [True] * 5
     assert task.num_outputs == 4
     assert task.kinds == {"classes": 3, "values": 1}
     assert task.class_counts(targets) == [1, 0, 1]

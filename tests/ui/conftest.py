@@ -92,8 +92,8 @@ def write_run() -> Callable[..., Path]:
 @pytest.fixture
 def serve(monkeypatch) -> Iterator[Callable[..., Client]]:
     """Starts a server over folders of runs; each look at the folders is a new one."""
-    monkeypatch.setattr("polymodal.ui.run_index.SHORTEST_REST_S", 0.0)
-    monkeypatch.setattr("polymodal.ui.run_index.REST", 0.0)
+    monkeypatch.setattr("polymodal.ui.run_index.MIN_RESCAN_S", 0.0)
+    monkeypatch.setattr("polymodal.ui.run_index.RESCAN_FACTOR", 0.0)
     servers: list[Server] = []
 
     def start(*roots: Path) -> Client:

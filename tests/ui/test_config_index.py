@@ -5,15 +5,15 @@ import shutil
 
 import pytest
 
-from polymodal.tracking.config_diff import leaves, read_config
-from polymodal.ui.config_index import Options, _shown
-from polymodal.ui.run_index import Collection
+from polymodal.tracking.config_diff import flatten, read_config
+from polymodal.ui.config_index import ConfigIndex, _shown
+from polymodal.ui.run_index import RunIndex
 
 
 @pytest.fixture
 def options(tmp_path):
     def make():
-        made = Options(Collection([tmp_path]))
+        made = ConfigIndex(RunIndex([tmp_path]))
         made.wait()
         return made
 
@@ -21,7 +21,7 @@ def options(tmp_path):
 
 
 def flat(folder):
-    return {key: _shown(one) for key, one in leaves(read_config(folder))}
+    return {key: _shown(one) for key, one in flatten(read_config(folder))}
 
 
 def test_columns_have_each_runs_value(tmp_path, write_run, options):
@@ -96,8 +96,8 @@ def test_a_run_that_has_just_begun_is_asked_again(tmp_path, write_run, options):
 
 
 def test_a_folder_that_was_made_anew_has_its_new_options(tmp_path, write_run, options, monkeypatch):
-    monkeypatch.setattr("polymodal.ui.run_index.SHORTEST_REST_S", 0.0)
-    monkeypatch.setattr("polymodal.ui.run_index.REST", 0.0)
+    monkeypatch.setattr("polymodal.ui.run_index.MIN_RESCAN_S", 0.0)
+    monkeypatch.setattr("polymodal.ui.run_index.RESCAN_FACTOR", 0.0)
     write_run(tmp_path, "a", lr=0.1)
     made = options()
     shutil.rmtree(tmp_path / "a")

@@ -93,7 +93,7 @@ def test_a_step_of_a_hundred_thousand_scores_names_some(path):
     write(path, {"step": 1, **{f"s{number}": 1.0 for number in range(100_000)}})
     told = read_points(path, 0, ["s99999"])
     assert told["points"]["s99999"] == [[None, None, 1, 1.0]]
-    assert len(told["names"]) == metrics.MOST_NAMES
+    assert len(told["names"]) == metrics.MAX_NAMES
 
 
 def test_the_end_of_a_journal_is_read_when_it_has_grown(path, monkeypatch):

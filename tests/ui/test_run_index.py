@@ -8,13 +8,13 @@ import time
 import pytest
 
 from polymodal.errors import RunError
-from polymodal.ui.run_index import Collection
+from polymodal.ui.run_index import RunIndex
 
 
 @pytest.fixture(autouse=True)
 def _no_rest(monkeypatch):
-    monkeypatch.setattr("polymodal.ui.run_index.SHORTEST_REST_S", 0.0)
-    monkeypatch.setattr("polymodal.ui.run_index.REST", 0.0)
+    monkeypatch.setattr("polymodal.ui.run_index.MIN_RESCAN_S", 0.0)
+    monkeypatch.setattr("polymodal.ui.run_index.RESCAN_FACTOR", 0.0)
 
 
 class Page:
@@ -43,7 +43,7 @@ def rewrite(folder, **fields):
 
 def test_who_asks_again_is_told_what_changed_alone(tmp_path, write_run):
     first = write_run(tmp_path, "a")
-    page = Page(Collection([tmp_path]))
+    page = Page(RunIndex([tmp_path]))
     assert [row["key"] for row in page.ask()["rows"]] == ["0/a"]
     assert page.ask()["rows"] == []
     write_run(tmp_path, "b", started="2026-02-01T00:00:00+00:00")
@@ -60,32 +60,32 @@ def test_who_asks_again_is_told_what_changed_alone(tmp_path, write_run):
 def test_the_newest_come_first(tmp_path, write_run):
     for month in (2, 3, 1):
         write_run(tmp_path, f"m{month}", started=f"2026-0{month}-01T00:00:00+00:00")
-    told = Page(Collection([tmp_path])).ask()
+    told = Page(RunIndex([tmp_path])).ask()
     assert [row["run"] for row in told["rows"]] == ["m3", "m2", "m1"]
 
 
 def test_the_first_rows_may_come_before_the_others(tmp_path, write_run):
     for month in (1, 2, 3):
         write_run(tmp_path, f"m{month}", started=f"2026-0{month}-01T00:00:00+00:00")
-    collection = Collection([tmp_path])
-    told = json.loads(collection.since(0, "", most=2))
+    collection = RunIndex([tmp_path])
+    told = json.loads(collection.changes_since(0, "", most=2))
     assert [row["run"] for row in told["rows"]] == ["m3", "m2"]
     assert (told["total"], told["rest"]) == (3, 1)
-    assert json.loads(collection.since(0, ""))["rest"] == 0
+    assert json.loads(collection.changes_since(0, ""))["rest"] == 0
 
 
 def test_another_server_tells_everything_again(tmp_path, write_run):
     write_run(tmp_path, "a")
-    page = Page(Collection([tmp_path]))
+    page = Page(RunIndex([tmp_path]))
     page.ask()
-    page.collection = Collection([tmp_path])
+    page.collection = RunIndex([tmp_path])
     assert page.ask()["whole"]
 
 
 def test_runs_of_several_folders_do_not_mix(tmp_path, write_run):
     write_run(tmp_path / "one", "a")
     write_run(tmp_path / "two", "a", status="failed")
-    collection = Collection([tmp_path / "one", tmp_path / "two", tmp_path / "none"])
+    collection = RunIndex([tmp_path / "one", tmp_path / "two", tmp_path / "none"])
     page = Page(collection)
     page.ask()
     assert {key: row["status"] for key, row in page.rows.items()} == {
@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_shown(tmp_path, write_r
     (tmp_path / "foreign" / "photo.jpg").write_bytes(b"x")
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "last").write_text("good")
-    told = Page(Collection([tmp_path])).ask()
+    told = Page(RunIndex([tmp_path])).ask()
     assert [row["key"] for row in told["rows"]] == ["0/good"]
     broken = "\n".join(told["broken"])
     for name in ("future", "torn", "half", "list", "bytes", "folder"):
@@ -125,7 +125,7 @@ def test_a_run_that_was_half_copied_appears_when_it_is_whole(tmp_path, write_run
     folder = write_run(tmp_path, "a")
     text = (folder / "run.json").read_text()
     (folder / "run.json").unlink()
-    page = Page(Collection([tmp_path]))
+    page = Page(RunIndex([tmp_path]))
     assert len(page.ask()["broken"]) == 1
     (folder / "run.json").write_text(text[: len(text) // 2])
     told = page.ask()
@@ -144,7 +144,7 @@ def test_a_copy_of_a_folder_is_a_run_of_its_own(tmp_path, write_run):
     folder = write_run(tmp_path, "a")
     shutil.copytree(folder, tmp_path / "copy")
     rewrite(tmp_path / "copy", status="failed")
-    page = Page(Collection([tmp_path]))
+    page = Page(RunIndex([tmp_path]))
     page.ask()
     assert {key: row["status"] for key, row in page.rows.items()} == {
         "0/a": "finished",
@@ -154,8 +154,8 @@ def test_a_copy_of_a_folder_is_a_run_of_its_own(tmp_path, write_run):
 
 def test_a_run_that_goes_on_says_how_far_it_is(tmp_path, write_run):
     folder = write_run(tmp_path, "a", status="running", scores={}, duration_s=None)
-    collection = Collection([tmp_path])
-    first = json.loads(collection.since(0, "", most=1))
+    collection = RunIndex([tmp_path])
+    first = json.loads(collection.changes_since(0, "", most=1))
     assert first["rows"][0]["values"]["epoch"] == 2
     page = Page(collection)
     page.ask()
@@ -173,14 +173,14 @@ def test_a_journal_that_leads_elsewhere_is_not_read(tmp_path, write_run):
     folder = write_run(tmp_path, "a", status="running")
     (folder / "metrics.jsonl").unlink()
     (folder / "metrics.jsonl").symlink_to(outside)
-    page = Page(Collection([tmp_path]))
+    page = Page(RunIndex([tmp_path]))
     page.ask()
     assert "values" not in page.rows["0/a"]
 
 
 def test_a_run_whose_process_is_gone_shows_as_killed(tmp_path, write_run):
     folder = write_run(tmp_path, "a", status="running")
-    page = Page(Collection([tmp_path]))
+    page = Page(RunIndex([tmp_path]))
     page.ask()
     assert page.rows["0/a"]["status"] == "running"
     host = json.loads((folder / "run.json").read_text())["host"]
@@ -193,14 +193,14 @@ def test_a_run_whose_process_is_gone_shows_as_killed(tmp_path, write_run):
 def test_numbers_that_json_lacks_do_not_break_the_page(tmp_path, write_run):
     text = '{"run_id": "a", "scores": {"x": 1e999, "y": NaN, "z": 1}, "duration_s": -1e999}'
     (write_run(tmp_path, "a") / "run.json").write_text(text)
-    (row,) = Page(Collection([tmp_path])).ask()["rows"]
+    (row,) = Page(RunIndex([tmp_path])).ask()["rows"]
     assert row["scores"] == {"x": None, "y": None, "z": 1}
 
 
 def test_long_texts_and_many_scores_are_cut(tmp_path, write_run):
     scores = {f"test/{number:05d}": 0.5 for number in range(5000)}
     write_run(tmp_path, "a", status="x" * 5000, scores=scores, error="y" * 100_000)
-    (row,) = Page(Collection([tmp_path])).ask()["rows"]
+    (row,) = Page(RunIndex([tmp_path])).ask()["rows"]
     assert len(json.dumps(row)) < 10_000
 
 
@@ -211,18 +211,18 @@ def test_a_name_that_is_no_unicode_is_left_out(tmp_path, write_run):
         pytest.skip("this file system takes no such name")
     (tmp_path / os.fsdecode(b"\xff") / "run.json").write_text('{"run_id": "x"}')
     write_run(tmp_path, "a")
-    page = Page(Collection([tmp_path]))
+    page = Page(RunIndex([tmp_path]))
     page.ask()
     page.ask()
     assert [*page.rows] == ["0/a"]
 
 
 def test_a_folder_that_is_looked_at_again_and_again_gets_a_rest(tmp_path, write_run, monkeypatch):
-    monkeypatch.setattr("polymodal.ui.run_index.SHORTEST_REST_S", 60.0)
-    page = Page(Collection([tmp_path]))
+    monkeypatch.setattr("polymodal.ui.run_index.MIN_RESCAN_S", 60.0)
+    page = Page(RunIndex([tmp_path]))
     page.ask()
     write_run(tmp_path, "a")
-    page.collection.refresh()
+    page.collection.rescan()
     assert page.collection.runs == {}
     page.collection._rested = time.monotonic()
     assert len(page.ask()["rows"]) == 1
@@ -230,4 +230,4 @@ def test_a_folder_that_is_looked_at_again_and_again_gets_a_rest(tmp_path, write_
 
 def test_a_run_that_was_not_listed_cannot_be_asked_for(tmp_path):
     with pytest.raises(RunError, match="no run"):
-        Collection([tmp_path]).find("0/../etc")
+        RunIndex([tmp_path]).find("0/../etc")

@@ -10,12 +10,12 @@ import urllib.request
 import pytest
 
 from polymodal.errors import RunError
-from polymodal.ui.subprocesses import Programs
+from polymodal.ui.subprocesses import Subprocesses
 
 
 @pytest.fixture
 def programs():
-    made = Programs()
+    made = Subprocesses()
     yield made
     made.close()
     assert all(one.poll() is not None for one in made._running)

@@ -3,13 +3,13 @@
 import textwrap
 from pathlib import Path
 
-from polymodal.upgrade.changes import Facts, Rewritten
+from polymodal.upgrade.changes import Facts, Rewrite
 from polymodal.upgrade.python_files import gather_python, rewrite_python
 
 LIT = "import pytorch_lightning as pl\n\n\n"
 
 
-def upgrade(*texts: str) -> list[Rewritten]:
+def upgrade(*texts: str) -> list[Rewrite]:
     """Upgrades the files of a tree."""
     facts = Facts()
     for one in texts:
@@ -17,7 +17,7 @@ def upgrade(*texts: str) -> list[Rewritten]:
     return [rewrite_python(one, Path("/project/file.py"), facts) for one in texts]
 
 
-def upgraded(text: str) -> Rewritten:
+def upgraded(text: str) -> Rewrite:
     """Upgrades one file, twice: the second time changes nothing more."""
     (first,) = upgrade(text)
     compile(first.text, "file.py", "exec")
@@ -37,6 +37,6 @@ def module(body: str, base: str = "pl.LightningModule", more: str = "") -> str:
     return LIT + more + f"class Lit({base}):\n" + textwrap.indent(block(body), "    ")
 
 
-def notes(done: Rewritten) -> dict[str, str]:
+def notes(done: Rewrite) -> dict[str, str]:
     """Returns what was left alone: rule and note."""
     return {one.rule: one.note for one in done.changes if one.is_undecided}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from polymodal.preflight.rules.signatures import bound
+from polymodal.preflight.rules.signatures import check_against_signature
 from polymodal.upgrade.changes import Facts
 from polymodal.upgrade.proof import prove
 from polymodal.upgrade.rules import rules
@@ -52,7 +52,7 @@ def test_a_rule_does_what_its_case_says(name, rule, case, in_line):
     assert now.pop("_target_") == target_of(case.get("class", name))
     assert now == case["new"]
     done = Upgraded(path, old.encode(), old, made)
-    assert [one.text() for one in prove(Tree((done,), ()), bound).findings] == []
+    assert [one.text() for one in prove(Tree((done,), ()), check_against_signature).findings] == []
 
 
 def test_every_rule_about_an_argument_has_a_case():

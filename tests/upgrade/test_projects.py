@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from pytorch_lightning import Trainer
 
-from polymodal.preflight.rules.signatures import bound
+from polymodal.preflight.rules.signatures import check_against_signature
 from polymodal.upgrade.proof import prove
 from polymodal.upgrade.report import undecided
 from polymodal.upgrade.rules import rules
@@ -47,7 +47,7 @@ def upgraded(folder: Path) -> Tree:
 def test_what_is_written_binds_but_for_what_is_left_to_a_person(project):
     tree = upgraded(project)
     assert [change.rule for _, change in undecided(tree)] == LEFT[project.name]
-    proof = prove(tree, bound)
+    proof = prove(tree, check_against_signature)
     left = {change.found.partition(":")[0] for _, change in undecided(tree)}
     assert {one.key.rpartition(".")[2] for one in proof.findings} <= left
     assert proof.count - proof.num_bound == len({one.key for one in proof.findings})

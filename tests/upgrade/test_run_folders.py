@@ -36,7 +36,7 @@ def test_a_stored_run_is_carried_forward_shown_and_tested(stored, polymodal, wor
     code, _, error = polymodal("test", stored.name)
     assert code == 2, "a run that needs no upgrade belongs into another test"
     assert "task.monitor" in error
-    assert f"to do: polymodal upgrade {stored.relative_to(workplace)} --write" in error
+    assert f"hint: polymodal upgrade {stored.relative_to(workplace)} --write" in error
     assert polymodal("run", "--again", stored.name)[2].endswith(error[-40:])
     code, out, _ = polymodal("upgrade", str(stored), "--write")
     assert code == 0

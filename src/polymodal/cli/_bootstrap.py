@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.errors import ConfigError
 
 if TYPE_CHECKING:
-    from polymodal.config.compose import Composed
+    from polymodal.config.compose import ComposedConfig
 
 NOISE = (
     ".*does not have many workers.*",
@@ -46,7 +46,7 @@ def prepare(project: Path) -> None:
         warnings.filterwarnings("ignore", message=pattern)
 
 
-def checked(composed: "Composed") -> dict[str, Any]:
+def checked(composed: "ComposedConfig") -> dict[str, Any]:
     """Resolves a configuration and refuses what cannot work, as far as no data are needed for it.
 
     Args:
@@ -58,15 +58,15 @@ def checked(composed: "Composed") -> dict[str, Any]:
     Raises:
         ConfigError: With some lines for every fault.
     """
-    from polymodal.preflight.check import Report, check_fast, refuse
+    from polymodal.preflight.check import Report, check_fast, raise_if_errors
 
     report = Report()
     check_fast(composed, report)
-    refuse(report)
+    raise_if_errors(report)
     return composed.resolved()
 
 
-def checked_stored(composed: "Composed", run: Path) -> dict[str, Any]:
+def checked_stored(composed: "ComposedConfig", run: Path) -> dict[str, Any]:
     """Checks the configuration of a recorded run; of an older release it says what to do.
 
     Args:
@@ -87,12 +87,10 @@ def checked_stored(composed: "Composed", run: Path) -> dict[str, Any]:
         if not is_outdated(run):
             raise
         remedy = f"polymodal upgrade {run} --write"
-        raise ConfigError(
-            f"an earlier polymodal recorded this run\n{error}", remedy=remedy
-        ) from None
+        raise ConfigError(f"an earlier polymodal recorded this run\n{error}", hint=remedy) from None
 
 
-def composed_and_checked(overrides: Sequence[str]) -> tuple["Composed", dict[str, Any]]:
+def composed_and_checked(overrides: Sequence[str]) -> tuple["ComposedConfig", dict[str, Any]]:
     """Composes a run and refuses what cannot work, overrides that cannot be used included.
 
     Args:
@@ -104,7 +102,7 @@ def composed_and_checked(overrides: Sequence[str]) -> tuple["Composed", dict[str
     Raises:
         ConfigError: With some lines for every fault.
     """
-    from polymodal.preflight.check import Report, check_fast, refuse
+    from polymodal.preflight.check import Report, check_fast, raise_if_errors
     from polymodal.preflight.compose_all import compose_all
     from polymodal.training.distributed import rank
 
@@ -112,7 +110,7 @@ def composed_and_checked(overrides: Sequence[str]) -> tuple["Composed", dict[str
     report = Report(faults)
     if composed is not None:
         check_fast(composed, report)
-    refuse(report)
+    raise_if_errors(report)
     assert composed is not None  # otherwise there is a fatal finding
     for one in report.findings if rank() == 0 else ():
         print(f"warning: {one.text()}", file=sys.stderr)

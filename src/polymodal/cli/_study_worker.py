@@ -32,8 +32,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     prepare(Path.cwd())
     from polymodal.cli._bootstrap import checked
-    from polymodal.study.jobs import run_cells
+    from polymodal.study.jobs import run_jobs
 
-    for words in run_cells([Path(file) for file in arguments.files], checked):
+    for words in run_jobs([Path(file) for file in arguments.files], checked):
         print(words, flush=True)
     return 0

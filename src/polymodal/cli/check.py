@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from polymodal.diagnostics import Finding
+    from polymodal.diagnostics import Diagnostic
     from polymodal.preflight.check import Report
 
 COLOURS = {"fatal": "red", "warning": "yellow"}
@@ -92,7 +92,7 @@ def _print(report: "Report") -> None:
     page.print(_verdict(report), highlight=False)
 
 
-def _print_finding(page: "Console", one: "Finding") -> None:
+def _print_finding(page: "Console", one: "Diagnostic") -> None:
     from rich.text import Text
 
     first, *rest = one.text().splitlines()

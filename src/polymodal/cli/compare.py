@@ -65,7 +65,7 @@ def _of_study(folder: Path, kind: str) -> list[dict[str, Any]]:
     from polymodal.cli.study_summary import read_study
 
     if kind != "study":
-        raise RunError(f"{folder.name} is one run", remedy="name a second one to compare it with")
+        raise RunError(f"{folder.name} is one run", hint="name a second one to compare it with")
     return list(read_study(folder)["comparisons"])
 
 
@@ -73,17 +73,17 @@ def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[st
     from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
-    from polymodal.evaluation.breakdown import of_score
+    from polymodal.evaluation.breakdown import select_score
     from polymodal.evaluation.stats.multiple import compare
     from polymodal.runs.load_predictions import stored_scores, stored_table
 
     twice = [one.name for one in folders if folders.count(one) > 1]
     if twice:
-        raise RunError(f"{twice[0]} is named twice", remedy="name different runs")
+        raise RunError(f"{twice[0]} is named twice", hint="name different runs")
     tables = {one.name: stored_table(one, arguments.part) for one in folders}
     scores, monitor = stored_scores(folders[0], tables[folders[0].name])
     name = arguments.score or monitor
-    scored = {key: of_score(table, scores, name) for key, table in tables.items()}
+    scored = {key: select_score(table, scores, name) for key, table in tables.items()}
     score = next(iter(scored.values()))[1]
     compared = compare(
         {key: table for key, (table, _) in scored.items()}, name, score, alpha=arguments.alpha

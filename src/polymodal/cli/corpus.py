@@ -17,7 +17,7 @@ from polymodal.errors import ConfigError, ManifestError
 if TYPE_CHECKING:
     import polars as pl
 
-    from polymodal.config.compose import Composed
+    from polymodal.config.compose import ComposedConfig
     from polymodal.schemas.manifest import Manifest
 
 CHECK = "check"
@@ -65,7 +65,7 @@ def _read(arguments: argparse.Namespace) -> int:
     from polymodal.cli._bootstrap import checked
     from polymodal.cli.summary import print_corpus
     from polymodal.config.compose import compose
-    from polymodal.config.instantiate import build
+    from polymodal.config.instantiate import instantiate
     from polymodal.corpora.manifest import with_hashes, write_manifest
     from polymodal.corpora.transcripts import prepare_text
 
@@ -77,14 +77,16 @@ def _read(arguments: argparse.Namespace) -> int:
     _complete(composed, arguments, out)
     config = checked(composed)
     with Console(stderr=True).status(f"reading {arguments.root}"):
-        manifest = prepare_text(build(config["corpus"], "corpus"), build(config["text"], "text"))
+        manifest = prepare_text(
+            instantiate(config["corpus"], "corpus"), instantiate(config["text"], "text")
+        )
         manifest = with_hashes(manifest) if arguments.hash else manifest
         write_manifest(manifest, out)
     print_corpus(manifest, out)
     return 0
 
 
-def _complete(composed: "Composed", arguments: argparse.Namespace, out: Path) -> None:
+def _complete(composed: "ComposedConfig", arguments: argparse.Namespace, out: Path) -> None:
     """Fills in what the command line says of the corpus, and what reading does not need."""
     from omegaconf import OmegaConf
 
@@ -111,13 +113,13 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.overrides:
         raise ConfigError(
             f"check takes no options, but was given {' '.join(arguments.overrides)}",
-            remedy="say where the corpus is with --audio FOLDER; `polymodal corpus --help`",
+            hint="say where the corpus is with --audio FOLDER; `polymodal corpus --help`",
         )
     path = Path(arguments.root)
     manifest = read_manifest(str(path), root=arguments.audio)
     folder = Path(arguments.to) if arguments.to else path.with_suffix(".check")
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file", remedy="name a folder with --to FOLDER")
+        raise ConfigError(f"{folder} is a file", hint="name a folder with --to FOLDER")
     split = _parts(manifest, arguments.folds)
     inspection = check_corpus(manifest, folder, num_workers=arguments.workers, split=split)
     return 2 if inspection.verdict == "not usable" else 0
@@ -127,7 +129,7 @@ def _parts(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
     """The part of each row: of the first fold of a file, or the corpus's own column `split`."""
     if folds is not None:
         from polymodal.config.compose import compose
-        from polymodal.data.leakage import with_transcripts
+        from polymodal.data.leakage import add_transcript_groups
         from polymodal.data.splits import from_file
         from polymodal.tracking.index import find_run
 
@@ -135,7 +137,7 @@ def _parts(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
         if path.suffix not in (".json", ".csv"):
             runs = compose([], config_name="corpus").resolved()["paths"]["runs"]
             path = find_run(Path(runs), folds)
-        parted = with_transcripts(manifest)
+        parted = add_transcript_groups(manifest)
         given = from_file(parted, file=str(path), unknown="leave_out", speaker_dependent=True)
-        return given[0].parts(parted.frame)
+        return given[0].split_of_rows(parted.frame)
     return manifest.frame["split"] if "split" in manifest.frame.columns else None

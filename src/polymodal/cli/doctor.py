@@ -70,4 +70,4 @@ def _print(page: "Console", line: "Line") -> None:
         Text.assemble((f"{line.state:<8}", COLOURS[line.state]), f"{line.topic:<9} {line.found}")
     )
     if line.remedy:
-        page.print(Text(f"{'':<18}to do: {line.remedy}", style="dim"))
+        page.print(Text(f"{'':<18}hint: {line.remedy}", style="dim"))

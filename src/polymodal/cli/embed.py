@@ -28,11 +28,11 @@ from polymodal.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from polymodal.experiment.experiment import Experiment
-    from polymodal.features.lookup import Missing, Survey
+    from polymodal.features.lookup import MissingFeature, StoreLookup
     from polymodal.training.progress import Display
 
 OF_RUN = ("out", "modality", "pooling", "layer", "fold")  # options that need a run
-Look = Callable[[Callable[[str, int, int], None]], "Survey"]
+Look = Callable[[Callable[[str, int, int], None]], "StoreLookup"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
     if needless:
         raise ConfigError(
             f"--{needless[0]} needs a run",
-            remedy=f"polymodal embed RUN --{needless[0]} …; without a run the store is filled",
+            hint=f"polymodal embed RUN --{needless[0]} …; without a run the store is filled",
         )
     return _fill_store(overrides)
 
@@ -125,14 +125,14 @@ def _fill_store(overrides: Sequence[str]) -> int:
 
     config = checked(compose(overrides))
     experiment = Experiment.prepare(config)
-    experiment.read_prefixes(precision_of(experiment), training=True)
+    experiment.plan_prefix_cache(precision_of(experiment), training=True)
     if not experiment.extractors:
         said = [f"{name}: {words}" for name, words in experiment.prefixes.said.items()]
         raise ConfigError(
             "no encoder of this experiment is frozen, or nothing of it is stored: "
             f"{'; '.join(said) or ', '.join(experiment.prototypes)}",
             expected="one whose output can be stored",
-            remedy="choose one such as encoder=egemaps or encoder=hubert_frozen; the others "
+            hint="choose one such as encoder=egemaps or encoder=hubert_frozen; the others "
             "need no store",
         )
     for name in experiment.extractors:
@@ -143,7 +143,9 @@ def _fill_store(overrides: Sequence[str]) -> int:
 def _embed(experiment: "Experiment", name: str) -> str:
     began_s = time.monotonic()
     workers = experiment.config["data"]["extract_workers"]
-    seen, pace = fill_shown(name, lambda progress: experiment.survey(name, progress), workers)
+    seen, pace = fill_shown(
+        name, lambda progress: experiment.look_up_features(name, progress), workers
+    )
     stored, wall_s = seen.features(), time.monotonic() - began_s
     return (
         f"{name}: {len(stored):,} utterances, {stored.num_bytes / 1e6:,.1f} MB in "
@@ -151,7 +153,7 @@ def _embed(experiment: "Experiment", name: str) -> str:
     )
 
 
-def fill_shown(title: str, look: Look, num_workers: int) -> "tuple[Survey, Pace]":
+def fill_shown(title: str, look: Look, num_workers: int) -> "tuple[StoreLookup, Throughput]":
     """Compute what the store lacks, and show how far it is.
 
     Args:
@@ -170,15 +172,15 @@ def fill_shown(title: str, look: Look, num_workers: int) -> "tuple[Survey, Pace]
 
     with Display() as display:
         seen = look(lambda words, done, all_: display.show(f"{words} · {done}/{all_}", done / all_))
-        display.say(_plan(title, seen))
+        display.print_line(_plan(title, seen))
     _check_room(seen)
     with Display() as display:
-        pace = Pace(title, seen, display)
+        pace = Throughput(title, seen, display)
         fill(seen, num_workers=num_workers, done=pace.step)
     return seen, pace
 
 
-class Pace:
+class Throughput:
     """Shows how fast a store fills, and how long it will take.
 
     Args:
@@ -187,7 +189,7 @@ class Pace:
         display: Where to say it.
     """
 
-    def __init__(self, name: str, seen: "Survey", display: "Display") -> None:
+    def __init__(self, name: str, seen: "StoreLookup", display: "Display") -> None:
         self.name, self.display = name, display
         self.num_missing, self.num_done = seen.num_missing, 0
         self.amount, self.amount_done = sum(one.amount for one in seen.missing), 0
@@ -195,7 +197,7 @@ class Pace:
         self.rate_hz = seen.extractor.sampling_rate_hz if is_audio else None
         self.began_s = time.monotonic()
 
-    def step(self, one: "Missing") -> None:
+    def step(self, one: "MissingFeature") -> None:
         """Counts what was stored.
 
         Args:
@@ -220,7 +222,7 @@ class Pace:
         return speeds
 
 
-def _plan(name: str, seen: "Survey") -> str:
+def _plan(name: str, seen: "StoreLookup") -> str:
     num_known = len(seen.keys)
     words = f"{name}: {seen.num_missing:,} of {num_known:,} utterances are missing in the store"
     if seen.missing:
@@ -230,7 +232,7 @@ def _plan(name: str, seen: "Survey") -> str:
     return words
 
 
-def _check_room(seen: "Survey") -> None:
+def _check_room(seen: "StoreLookup") -> None:
     import shutil
 
     folder = seen.collection.folder
@@ -240,6 +242,6 @@ def _check_room(seen: "Survey") -> None:
         raise DataError(
             f"about {needed / 1e9:,.1f} GB are to be stored in {folder}, {free / 1e9:,.1f} GB are "
             "free",
-            remedy="free some space (polymodal features --remove --unused 30d), set paths.store "
+            hint="free some space (polymodal features --remove --unused 30d), set paths.store "
             "to another folder, or data.store_dtype=bfloat16 for half of it",
         )

@@ -32,14 +32,14 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
     from polymodal.cli._bootstrap import checked_stored
     from polymodal.features.embedding_files import check_target, write_embeddings
     from polymodal.runs.embed import EmbeddingRequest, RunEmbeddings
-    from polymodal.runs.evaluate import stored
+    from polymodal.runs.evaluate import load_stored_run
 
     given = {name: getattr(arguments, name) for name in ("modality", "pooling", "fold")}
     request = EmbeddingRequest(
         **{name: one for name, one in given.items() if one is not None},
         layer=_layer(arguments.layer),
     )
-    source, composed = stored(run, [*overrides, "part=all"])
+    source, composed = load_stored_run(run, [*overrides, "part=all"])
     out = arguments.out or f"{source.resolve().name}-embeddings.parquet"
     check_target(out)
     plan = RunEmbeddings.prepare(source, checked_stored(composed, source), request)

@@ -20,7 +20,7 @@ from polymodal.cli.runs import console, number_of_bytes, plain, span
 from polymodal.errors import ConfigError
 
 if TYPE_CHECKING:
-    from polymodal.features.inventory import Stored
+    from polymodal.features.inventory import StoredCollection
 
 UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             "--remove without saying what",
             expected="--unused AGE, words of an identity, or both",
-            remedy="polymodal features --remove --unused 30d",
+            hint="polymodal features --remove --unused 30d",
         )
     store = Path(arguments.store).expanduser()
     chosen = [one for one in list_stored(store) if _is_chosen(one, arguments)]
@@ -88,24 +88,24 @@ def _span_s(word: str) -> float:
     return float(found[1]) * UNITS_S[found[2]]
 
 
-def _is_chosen(one: "Stored", arguments: argparse.Namespace) -> bool:
+def _is_chosen(one: "StoredCollection", arguments: argparse.Namespace) -> bool:
     text = f"{one.identity} {one.folder.name}"
     is_old = arguments.unused is None or one.unused_s >= arguments.unused
     return is_old and all(word in text for word in arguments.words)
 
 
-def _is_confirmed(chosen: "Sequence[Stored]", arguments: argparse.Namespace) -> bool:
+def _is_confirmed(chosen: "Sequence[StoredCollection]", arguments: argparse.Namespace) -> bool:
     if arguments.yes:
         return True
     if arguments.json or not sys.stdin.isatty():
         raise ConfigError(
-            "nobody can be asked whether to remove these", remedy="add --yes, where you are sure"
+            "nobody can be asked whether to remove these", hint="add --yes, where you are sure"
         )
     size = number_of_bytes(sum(one.num_bytes for one in chosen))
     return input(f"remove {len(chosen)} of these, {size}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _as_json(one: "Stored") -> dict[str, object]:
+def _as_json(one: "StoredCollection") -> dict[str, object]:
     return {
         "folder": str(one.folder),
         "identity": one.identity,
@@ -118,7 +118,7 @@ def _as_json(one: "Stored") -> dict[str, object]:
     }
 
 
-def _print(chosen: "Sequence[Stored]") -> None:
+def _print(chosen: "Sequence[StoredCollection]") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What is left out first where a terminal is too narrow: the run's id says much of it.
-DISPENSABLE = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age", "name")
+DROP_ORDER = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age", "name")
 CSV_FIELDS = ("run_id", "experiment", "kind", "status", "seed", "parent", "started", "duration_s")
-WORDY = ("key", "run", "name", "experiment", "kind", "status", "folder")
-MOST_SHOWN = 200  # rows in a terminal, the first ones
+LEFT_ALIGNED = ("key", "run", "name", "experiment", "kind", "status", "folder")
+MAX_SHOWN = 200  # rows in a terminal, the first ones
 
 
 def print_table(records: Sequence[RunRecord], further: Mapping[str, list[str]]) -> None:
@@ -37,7 +37,7 @@ def print_table(records: Sequence[RunRecord], further: Mapping[str, list[str]]) 
         further: Heading to cells of further columns.
     """
     in_terminal = sys.stdout.isatty()
-    shown = records[:MOST_SHOWN] if in_terminal else records
+    shown = records[:MAX_SHOWN] if in_terminal else records
     told = {name: [plain(one) for one in cells[: len(shown)]] for name, cells in further.items()}
     columns = {**_columns(shown), **told}
     if in_terminal:
@@ -57,7 +57,7 @@ def _table(columns: Mapping[str, Sequence[str]]) -> "Table":
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     for name in columns:
-        justify: Any = "left" if name in WORDY else "right"
+        justify: Any = "left" if name in LEFT_ALIGNED else "right"
         # Folded where even the id alone is too wide: an id that is cut cannot be copied.
         table.add_column(Text(plain(name)), justify=justify, overflow="fold")
     for row in zip(*columns.values(), strict=True):
@@ -78,7 +78,7 @@ def _text(columns: Mapping[str, Sequence[str]]) -> str:
         widest = max(widths)
         rooms = (" " * (widest - one) for one in widths)
         pairs = zip(words, rooms, strict=True)
-        every.append([one + room if name in WORDY else room + one for one, room in pairs])
+        every.append([one + room if name in LEFT_ALIGNED else room + one for one, room in pairs])
     head, *rows = ("   ".join(row).rstrip() for row in zip(*every, strict=True))
     return "\n".join([head, "─" * _width(head), *rows])
 
@@ -119,7 +119,7 @@ def _fitting(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str
     from rich.cells import cell_len
 
     kept = dict(columns)
-    for name in DISPENSABLE:
+    for name in DROP_ORDER:
         widths = [max(map(cell_len, (title, *cells))) + 3 for title, cells in kept.items()]
         if sum(widths) - 3 <= width:
             break
@@ -158,9 +158,9 @@ def print_differences(folders: Sequence[Path]) -> None:
     Args:
         folders: The run folders, two or more.
     """
-    from polymodal.tracking.config_diff import differing, read_config
+    from polymodal.tracking.config_diff import config_diff, read_config
 
-    found = differing([read_config(one) for one in folders])
+    found = config_diff([read_config(one) for one in folders])
     if not found:
         print("their configurations are the same")
         return

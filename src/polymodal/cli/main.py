@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType, ModuleType
 
 from polymodal import __version__
-from polymodal.errors import RunFailedError, StoppedError, UserError, nearest
+from polymodal.errors import RunFailedError, RunInterruptedError, UserError, nearest
 
 COMMANDS: Mapping[str, str] = {
     "run": "train, test and record one experiment",
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in (*COMMANDS, *HIDDEN):
         _complain(
-            f"there is no command {arguments[0]!r}\n  to do: {nearest(arguments[0], COMMANDS)}"
+            f"there is no command {arguments[0]!r}\n  hint: {nearest(arguments[0], COMMANDS)}"
         )
         return 2
     return _guarded(arguments[0], arguments[1:])
@@ -69,7 +69,7 @@ def _guarded(command: str, rest: Sequence[str]) -> int:
     previous = {one: signal.signal(one, _stop) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         return int(module.main(parsed))
-    except (UserError, RunFailedError, StoppedError) as error:
+    except (UserError, RunFailedError, RunInterruptedError) as error:
         _complain(str(error))
         return error.exit_code
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
@@ -109,4 +109,4 @@ def _complain(message: str) -> None:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    raise StoppedError(signum)
+    raise RunInterruptedError(signum)

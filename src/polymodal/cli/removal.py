@@ -13,14 +13,14 @@ from polymodal.tracking.archive import (
     archive,
     archived,
     delete,
-    needed_by,
-    refuse_living,
+    dependents_of,
+    require_not_running,
     restore,
     size_bytes,
 )
 from polymodal.tracking.index import Listed, roots
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 def remove(chosen: Sequence[Listed], found: Sequence[Listed], arguments: argparse.Namespace) -> int:
@@ -40,19 +40,19 @@ def remove(chosen: Sequence[Listed], found: Sequence[Listed], arguments: argpars
     if not chosen:
         print("no run like that")
         return 0
-    refuse_living(chosen)
+    require_not_running(chosen)
     sizes = {one.path: size_bytes(one.path) for one in chosen}
     for path, size in sizes.items():
         print(f"{plain(path)}  {number_of_bytes(size)}")
-    for name, those in needed_by({path.name for path in sizes}, found).items():
-        more = f" and {len(those) - MOST_NAMED} more" if len(those) > MOST_NAMED else ""
-        print(plain(f"warning: {name} is needed by {', '.join(those[:MOST_NAMED])}{more}"))
+    for name, those in dependents_of({path.name for path in sizes}, found).items():
+        more = f" and {len(those) - MAX_NAMED} more" if len(those) > MAX_NAMED else ""
+        print(plain(f"warning: {name} is needed by {', '.join(those[:MAX_NAMED])}{more}"))
     verb, act = ("archive", archive) if arguments.archive else ("delete", delete)
     total = number_of_bytes(sum(sizes.values()))
     if not _is_confirmed(f"{verb} {len(sizes)} of these, {total}?", arguments):
         return 0
     for one in chosen:
-        refuse_living([one])  # it may have been resumed while the question was read
+        require_not_running([one])  # it may have been resumed while the question was read
         try:
             act(one.path)
         except OSError as error:
@@ -61,7 +61,7 @@ def remove(chosen: Sequence[Listed], found: Sequence[Listed], arguments: argpars
     return 0
 
 
-def refuse_all(arguments: argparse.Namespace) -> None:
+def require_none_running(arguments: argparse.Namespace) -> None:
     """Refuses to remove without a word about what.
 
     Args:
@@ -77,7 +77,7 @@ def refuse_all(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             "nothing says which runs are to go",
             expected="beginnings of ids, filters such as status=failed or until=30d, or both",
-            remedy="polymodal runs status=failed --delete",
+            hint="polymodal runs status=failed --delete",
         )
 
 
@@ -103,7 +103,7 @@ def list_archived(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def bring_back(arguments: argparse.Namespace) -> int:
+def restore_archived(arguments: argparse.Namespace) -> int:
     """Brings packed runs back.
 
     Args:
@@ -121,7 +121,7 @@ def bring_back(arguments: argparse.Namespace) -> int:
         if len(found) != 1:
             known = [_run_id(path) for path in packed]
             told = f"{len(found)} archived runs begin" if found else "no archived run begins"
-            raise RunError(f"{told} with {name!r}", remedy=nearest(name, known))
+            raise RunError(f"{told} with {name!r}", hint=nearest(name, known))
         print(f"restored {restore(found[0])}")
     return 0
 
@@ -134,9 +134,7 @@ def _is_confirmed(question: str, arguments: argparse.Namespace) -> bool:
     if arguments.yes:
         return True
     if not sys.stdin.isatty():
-        raise ConfigError(
-            "nobody can be asked whether to do so", remedy="add --yes, if you are sure"
-        )
+        raise ConfigError("nobody can be asked whether to do so", hint="add --yes, if you are sure")
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

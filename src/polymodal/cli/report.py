@@ -54,12 +54,12 @@ def _study_page(folder: Path, arguments: argparse.Namespace) -> Path:
     from polymodal.cli.study_summary import read_study
 
     prepare(Path.cwd())
-    from polymodal.report.load import study_heard
+    from polymodal.report.load import study_examples
     from polymodal.report.study_page import write_report
 
     study = read_study(folder)
     runs = [root / name for root in _roots(folder, arguments) for name in study.get("runs") or []]
-    heard = study_heard(runs, audio=arguments.audio, warn=_warn)
+    heard = study_examples(runs, audio=arguments.audio, warn=_warn)
     return write_report(study, folder, heard=heard, figures=folder / "figures")
 
 

@@ -55,10 +55,10 @@ def main(arguments: argparse.Namespace) -> int:
             from polymodal.cli._bootstrap import prepare
 
             prepare(Path.cwd())
-            from polymodal.preflight.check import refuse
+            from polymodal.preflight.check import raise_if_errors
             from polymodal.study.check import check_sweep
 
-            refuse(check_sweep(arguments.overrides, fast=True))
+            raise_if_errors(check_sweep(arguments.overrides, fast=True))
         flags = ["--cfg", arguments.cfg] if arguments.cfg else []
         flags += ["--info", "all"] if arguments.info else []
         flags += ["--multirun"] if arguments.multirun else []
@@ -79,31 +79,29 @@ def main(arguments: argparse.Namespace) -> int:
 def _repeat(arguments: argparse.Namespace) -> int:
     """Runs what a recorded run ran, varied or not."""
     if arguments.multirun or arguments.cfg or arguments.info:
-        raise ConfigError(
-            "--again and --from make one run", remedy="leave out -m, --cfg and --info"
-        )
+        raise ConfigError("--again and --from make one run", hint="leave out -m, --cfg and --info")
     if arguments.again and arguments.overrides:
         raise ConfigError(
             f"--again repeats a run as it was, and there is {arguments.overrides[0]}",
-            remedy=f"vary it with --from {arguments.again}",
+            hint=f"vary it with --from {arguments.again}",
         )
     from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
     from polymodal.cli._bootstrap import checked_stored
     from polymodal.cli.summary import print_outcome
-    from polymodal.runs.reproduce import changed_results, changes_since, recorded
+    from polymodal.runs.reproduce import environment_changes, load_run, score_changes
     from polymodal.runs.train import run_experiment
 
-    path, record, composed = recorded(arguments.again or arguments.source, arguments.overrides)
+    path, record, composed = load_run(arguments.again or arguments.source, arguments.overrides)
     config = checked_stored(composed, path)
-    for line in changes_since(record):
+    for line in environment_changes(record):
         print(f"warning: {line}", file=sys.stderr)
     how = "again" if arguments.again else "from"
     outcome = run_experiment(composed, config, notes={how: record.run_id})
     if outcome is not None:
         print_outcome(outcome)
         if arguments.again:
-            other = changed_results(record, outcome[1])
+            other = score_changes(record, outcome[1])
             print("\n".join(other) or f"every score is that of {record.run_id}, to the last bit")
     return 0

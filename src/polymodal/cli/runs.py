@@ -26,9 +26,9 @@ from polymodal.tracking.filters import (
     MISSING,
     WORD,
     Filter,
-    check_known,
     matches,
     parse,
+    validate_keys,
     value_of,
 )
 
@@ -160,20 +160,20 @@ def _special(arguments: argparse.Namespace) -> int | None:
     """Does what needs no list; None where one is needed."""
     if not (arguments.restore or arguments.archived or arguments.delete or arguments.archive):
         return None
-    from polymodal.cli.removal import bring_back, list_archived, refuse_all
+    from polymodal.cli.removal import list_archived, require_none_running, restore_archived
 
     if arguments.restore:
-        return bring_back(arguments)
+        return restore_archived(arguments)
     if arguments.archived:
         return list_archived(arguments)
-    refuse_all(arguments)
+    require_none_running(arguments)
     return None
 
 
 def _parsed(words: Sequence[str]) -> tuple[list[str], list[Filter]]:
     """Ids or their beginnings, and filters."""
     if not all(word.strip() for word in words):  # of a variable that is not set, such as "$RUN"
-        raise ConfigError("an empty word says no run", remedy="leave it out, or name a run")
+        raise ConfigError("an empty word says no run", hint="leave it out, or name a run")
     ids = [word for word in words if not WORD.fullmatch(word)]
     return ids, parse([word for word in words if word not in ids])
 
@@ -185,7 +185,7 @@ def _named(found: Sequence["Listed"], ids: Sequence[str]) -> list["Listed"]:
             raise RunError(
                 f"no run here begins with {word!r}",
                 expected="the beginning of an id, or KEY=VALUE with =, !=, >, >=, < or <=",
-                remedy="such as status=failed, 'test/uar>0.7', since=7d or optimizer.lr=0.001",
+                hint="such as status=failed, 'test/uar>0.7', since=7d or optimizer.lr=0.001",
             )
     return [one for one in found if not ids or one.path.name.startswith(tuple(ids))]
 
@@ -198,7 +198,7 @@ def _matching(
     configs: Sequence[Mapping[str, Any]] = [{}] * len(found)
     if any(Filter(key, "=", "").asks_config for key in keys):
         configs = configs_of(found)
-    check_known(keys, [one.record for one in found], configs)
+    validate_keys(keys, [one.record for one in found], configs)
     pairs = zip(found, configs, strict=True)
     return [(one, config) for one, config in pairs if matches(one.record, filters, config)]
 
@@ -230,9 +230,9 @@ def _further(
     if len({one.path.parent for one, _ in chosen}) > 1:
         columns["folder"] = [str(one.path.parent) for one, _ in chosen]
     if arguments.differ and chosen:
-        from polymodal.tracking.config_diff import differing
+        from polymodal.tracking.config_diff import config_diff
 
-        found = differing(configs_of([one for one, _ in chosen]))
+        found = config_diff(configs_of([one for one, _ in chosen]))
         columns |= {key: [*map(cell, values)] for key, values in found.items()}
     return columns
 
@@ -264,7 +264,7 @@ def _best_first(known: Sequence[Known], score: str) -> list[Known]:
     """Sorts by a score; runs that lack it come last, equal ones stay as they were."""
     names = {name for one, _ in known for name in one.record.scores}
     if score not in names:
-        raise RunError(f"no run here has the score {score!r}", remedy=nearest(score, names))
+        raise RunError(f"no run here has the score {score!r}", hint=nearest(score, names))
     sign = 1 if score.rpartition("/")[2].startswith(LOWER_IS_BETTER) else -1
 
     def place(one: Known) -> tuple[bool, float]:

@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 FIRST_CURVES = ("val/uar", "val/loss")
-WIDEST_CURVE = 60
-MOST_CURVES = 10
-MOST_SCORES = 50
-MOST_CONFIG_LINES = 120
+MAX_CURVE_WIDTH = 60
+MAX_CURVES = 10
+MAX_SCORES = 50
+MAX_CONFIG_LINES = 120
 LABEL_WIDTH = 11
 DIGEST = re.compile(r"[0-9a-f]{40,}")
 DIGITS_SHOWN = 12
-CROWDED = ("folds", "trackers", "wandb")  # folders whose files are counted, not named
-LESS_TOLD = ("hydra", "paths")  # sections of the config that say nothing about the experiment
+COLLAPSED_DIRS = ("folds", "trackers", "wandb")  # folders whose files are counted, not named
+HIDDEN_SECTIONS = ("hydra", "paths")  # sections of the config that say nothing about the experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,12 +68,12 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         RunError: There is no such run, or its record cannot be read.
     """
-    from polymodal.tracking.index import alive_or_killed, find_run, read_record
+    from polymodal.tracking.index import find_run, read_record, with_live_status
 
     folder = find_run(Path(arguments.runs), arguments.run)
     if arguments.others:
         return _show_differences(folder, arguments)
-    record = alive_or_killed(read_record(folder))
+    record = with_live_status(read_record(folder))
     if record.kind == "study":
         return _show_study(folder, record.status, as_json=arguments.json)
     folds = [read_record(path) for path in _fold_folders(folder)]
@@ -93,12 +93,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
     from polymodal.cli.listing import print_differences
-    from polymodal.tracking.config_diff import differing, read_config
+    from polymodal.tracking.config_diff import config_diff, read_config
     from polymodal.tracking.index import find_run
 
     folders = [folder, *(find_run(Path(arguments.runs), name) for name in arguments.others)]
     if arguments.json:
-        found = differing([read_config(one) for one in folders])
+        found = config_diff([read_config(one) for one in folders])
         print(json.dumps({"runs": [one.name for one in folders], "differ": found}, indent=1))
     else:
         print_differences(folders)
@@ -123,7 +123,7 @@ def sparkline(values: Sequence[float]) -> str:
         values: The numbers, at least one.
 
     Returns:
-        At most `WIDEST_CURVE` characters; the last number is always drawn, and what is no finite
+        At most `MAX_CURVE_WIDTH` characters; the last number is always drawn, and what is no finite
         number leaves a gap.
 
     Example:
@@ -132,7 +132,7 @@ def sparkline(values: Sequence[float]) -> str:
         >>> sparkline([3, float("nan"), 3])
         '▁ ▁'
     """
-    step = -(-len(values) // WIDEST_CURVE)
+    step = -(-len(values) // MAX_CURVE_WIDTH)
     shown = list(values)[::-1][::step][::-1]
     finite = [value for value in shown if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
@@ -200,12 +200,12 @@ def _print_scores(page: "Console", record: RunRecord) -> None:
     for part in parts:
         table.add_column(Text(plain(part)), justify="right")
     scores = list(dict.fromkeys(name.partition("/")[2] for name in names))
-    for score in scores[:MOST_SCORES]:
+    for score in scores[:MAX_SCORES]:
         cells = [number(record.scores.get(f"{part}/{score}")) for part in parts]
         table.add_row(Text(plain(score)), *cells)
     page.print(table)
-    if len(scores) > MOST_SCORES:
-        page.print(f"... and {len(scores) - MOST_SCORES:,} more scores: --json has all")
+    if len(scores) > MAX_SCORES:
+        page.print(f"... and {len(scores) - MAX_SCORES:,} more scores: --json has all")
 
 
 def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord]) -> None:
@@ -229,14 +229,14 @@ def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord])
 
 
 def _print_curves(page: "Console", folder: Path) -> None:
-    from polymodal.tracking.metrics_log import read_journal
+    from polymodal.tracking.metrics_log import read_metrics
 
     try:
-        curves = _curves(read_journal(folder / "metrics.jsonl"))
+        curves = _curves(read_metrics(folder / "metrics.jsonl"))
     except RunError as error:
-        page.print(plain(error.found), markup=False)
+        page.print(plain(error.message), markup=False)
         return
-    shown = list(curves.items())[:MOST_CURVES]
+    shown = list(curves.items())[:MAX_CURVES]
     width = max((len(plain(name)) for name, _ in shown), default=0)
     for name, values in shown:
         ends = f"{values[0]:.3f} {sparkline(values)} {values[-1]:.3f}"
@@ -248,7 +248,7 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     names = {name for line in lines for name in line if name.startswith("val/")}
     first = [name for name in FIRST_CURVES if name in names]
     folds = {line["fold"] for line in lines if isinstance(line.get("fold"), int)}
-    shown = [*first, *sorted(names - set(first))][: 1 if folds else MOST_CURVES]
+    shown = [*first, *sorted(names - set(first))][: 1 if folds else MAX_CURVES]
     points: dict[str, dict[Any, float]] = {}
     for name in shown:
         for line in lines:
@@ -265,11 +265,11 @@ def _print_config(page: "Console", folder: Path) -> None:
     lines = _compact(_lines(folder / "config.yaml"), page.width)
     if not lines:
         return
-    shown = "\n".join(map(plain, lines[:MOST_CONFIG_LINES]))
+    shown = "\n".join(map(plain, lines[:MAX_CONFIG_LINES]))
     coloured = Syntax(shown, "yaml", background_color="default", word_wrap=True)
     page.print(coloured if page.is_terminal else shown, markup=False)
-    if len(lines) > MOST_CONFIG_LINES:
-        rest = len(lines) - MOST_CONFIG_LINES
+    if len(lines) > MAX_CONFIG_LINES:
+        rest = len(lines) - MAX_CONFIG_LINES
         page.print(f"... and {rest} more lines in {plain(folder / 'config.yaml')}", markup=False)
 
 
@@ -291,7 +291,7 @@ def _compact(lines: Sequence[str], width: int) -> list[str]:
         return list(lines)
     if not isinstance(config, dict):
         return list(lines)
-    told = {key: value for key, value in config.items() if key not in LESS_TOLD}
+    told = {key: value for key, value in config.items() if key not in HIDDEN_SECTIONS}
     text: str = yaml.dump(told, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width)
     return text.splitlines() if told else []
 
@@ -304,7 +304,9 @@ def _print_files(page: "Console", folder: Path) -> None:
                 sizes[path.relative_to(folder)] = path.stat().st_size
     total = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB"
     page.print(f"{plain(folder)} · {total}", markup=False)
-    shown = {plain(path): size for path, size in sizes.items() if path.parts[0] not in CROWDED}
+    shown = {
+        plain(path): size for path, size in sizes.items() if path.parts[0] not in COLLAPSED_DIRS
+    }
     width = max(map(len, shown), default=0)
     for name, size in shown.items():
         page.print(f"  {name:<{width}} {size / 1e3:>10.1f} kB", markup=False)

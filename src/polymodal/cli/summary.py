@@ -108,7 +108,7 @@ def _print_refused(manifest: Manifest, console: Console) -> None:
     if not manifest.refused:
         console.print("no row was refused")
         return
-    rules = ", ".join(f"{rule}: {n}" for rule, n in manifest.refused_by_rule().items())
+    rules = ", ".join(f"{rule}: {n}" for rule, n in manifest.rejected_by_rule().items())
     console.print(f"{len(manifest.refused)} rows were refused ({rules})")
     for refusal in manifest.refused[:SHOWN_REFUSALS]:
         console.print(f"  row {refusal.row}: {refusal.rule}: {refusal.reason}", markup=False)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from polymodal.config.compose import search_path
-from polymodal.config.run_encoders import addable
+from polymodal.config.run_encoders import addable_overrides
 from polymodal.errors import ConfigError
 from polymodal.tracking.index import roots
 
@@ -46,7 +46,7 @@ def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
     main = hydra_library.main(
         version_base="1.3", config_path="pkg://polymodal.configs", config_name="run"
     )(job)
-    words = [*flags, *_sweep_folder(), *addable(overrides), *search_path(project)]
+    words = [*flags, *_sweep_folder(), *addable_overrides(overrides), *search_path(project)]
     before, sys.argv = sys.argv, ["polymodal", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come to us instead of ending the process
     try:

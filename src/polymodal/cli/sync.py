@@ -78,7 +78,7 @@ def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
     from polymodal.tracking.index import find_run, find_runs
 
     if every and names:
-        raise ConfigError("--all means every run", remedy=f"leave out --all or {names[0]}")
+        raise ConfigError("--all means every run", hint=f"leave out --all or {names[0]}")
     if every:
         return [one.path for one in reversed(find_runs(runs)[0])]
     return [find_run(runs, name) for name in names or ["last"]]
@@ -86,14 +86,14 @@ def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
 
 def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str, Any]]:
     """Syncs one run; what came out, one entry a tracker."""
-    from polymodal.config.compose import change, load, project_packages
+    from polymodal.config.compose import apply_overrides, load_config, project_packages
     from polymodal.preflight.rules.signatures import check_signatures
-    from polymodal.runs.trackers import build_trackers, section_of, told_config
-    from polymodal.tracking.index import alive_or_killed, read_record
+    from polymodal.runs.trackers import build_trackers, loggable_config, tracker_section
+    from polymodal.tracking.index import read_record, with_live_status
 
-    record = alive_or_killed(read_record(folder))
-    composed = change(load(folder / "config.yaml", record.experiment), options)
-    section = section_of(composed)  # maybe of a folder that somebody else has made
+    record = with_live_status(read_record(folder))
+    composed = apply_overrides(load_config(folder / "config.yaml", record.experiment), options)
+    section = tracker_section(composed)  # maybe of a folder that somebody else has made
     check_signatures({"tracker": section}, project_packages(Path.cwd()))
     told = []
     for name, tracker in build_trackers(section).items():
@@ -101,7 +101,7 @@ def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str
         if record.status == "running":
             entry["error"] = "it still runs; its trackers get their lines from it"
         else:
-            entry |= _deliver(tracker, name, record, told_config(composed), folder, quiet=quiet)
+            entry |= _deliver(tracker, name, record, loggable_config(composed), folder, quiet=quiet)
         told.append(entry)
         if not quiet:
             said = entry.get("error") or _words(entry)
@@ -113,11 +113,11 @@ def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str
 def _deliver(
     tracker: Any, name: str, record: RunRecord, config: Any, folder: Path, *, quiet: bool
 ) -> dict[str, Any]:
-    from polymodal.tracking.trackers.sync import deliver
+    from polymodal.tracking.trackers.sync import upload_missing
 
     try:
         with _shown(f"{record.run_id} · {name}", quiet=quiet) as progress:
-            done = deliver(tracker, name, record, config, folder, progress)
+            done = upload_missing(tracker, name, record, config, folder, progress)
     except RunFailedError as error:
         return {"error": str(error)}
     return {"delivered": done.lines, "lines": done.held}

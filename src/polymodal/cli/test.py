@@ -47,9 +47,9 @@ def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
     prepare(Path.cwd())
     from polymodal.cli._bootstrap import checked_stored
     from polymodal.cli.summary import print_outcome
-    from polymodal.runs.evaluate import apply_run, stored
+    from polymodal.runs.evaluate import apply_run, load_stored_run
 
-    source, composed = stored(arguments.run, arguments.overrides)
+    source, composed = load_stored_run(arguments.run, arguments.overrides)
     config = checked_stored(composed, source)
     outcome = apply_run(source, composed, config, kind=kind, out=out)
     if outcome is not None:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from polymodal.cli.runs import add_runs, plain
-from polymodal.errors import RunError, StoppedError
+from polymodal.errors import RunError, RunInterruptedError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.open:
             _open(server.address)
         server.serve_forever(poll_interval=0.2)
-    except StoppedError as stopped:
+    except RunInterruptedError as stopped:
         if stopped.exit_code != 128 + signal.SIGINT:
             raise
         print("ended", file=sys.stderr)
@@ -76,11 +76,11 @@ def _roots(runs: Path) -> list[Path]:
         found.setdefault(path.resolve(), path)
     for path in found.values():
         if path.exists() and not path.is_dir():
-            raise RunError(f"{path} is no folder", remedy="name the folder that holds the runs")
+            raise RunError(f"{path} is no folder", hint="name the folder that holds the runs")
     if not any(path.is_dir() for path in found.values()):
         raise RunError(
             f"there is no folder {', '.join(map(str, found.values()))}",
-            remedy="`polymodal run` makes one; --runs or POLYMODAL_RUNS names another folder",
+            hint="`polymodal run` makes one; --runs or POLYMODAL_RUNS names another folder",
         )
     return [*found.values()]
 

@@ -50,14 +50,14 @@ def main(arguments: argparse.Namespace) -> int:
     Returns:
         0, also where something is left to a person.
     """
-    from polymodal.preflight.rules.signatures import bound
+    from polymodal.preflight.rules.signatures import check_against_signature
     from polymodal.upgrade.proof import prove
     from polymodal.upgrade.report import to_json
     from polymodal.upgrade.tree import upgrade_tree
     from polymodal.upgrade.write import write_tree
 
     tree = upgrade_tree(arguments.paths, arguments.skip)
-    proof = prove(tree, bound)
+    proof = prove(tree, check_against_signature)
     if arguments.json:
         if arguments.write:
             write_tree(tree, arguments.paths, arguments.force)
@@ -124,7 +124,7 @@ def _print_rules(page: "Console", tree: "Tree") -> None:
 
 def _say(page: "Console", found: str, note: str, rule: str) -> None:
     page.print(f"  {found}", markup=False)
-    page.print(f"    to do: {note} ({rule})", style="dim", markup=False)
+    page.print(f"    hint: {note} ({rule})", style="dim", markup=False)
 
 
 def _print_proof(page: "Console", proof: "Proof") -> None:

@@ -14,12 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from polymodal.config.files import Layer, layer_of, watched_merge
+from polymodal.config.files import ConfigFile, capture_defaults_list, config_file_of
 from polymodal.config.nested_overrides import quoted
-from polymodal.config.run_encoders import addable, settle
+from polymodal.config.run_encoders import addable_overrides, settle_encoder_runs
 from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.schemas.run_record import RunRecord
-from polymodal.security.paths import inside
+from polymodal.security.paths import resolve_inside
 
 CONFIG_MODULE = "polymodal.configs"
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -29,7 +29,7 @@ ANCHORED = ("from_run", "name")  # options of encoders
 
 
 @dataclass(frozen=True)
-class Composed:
+class ComposedConfig:
     """A composed configuration.
 
     Args:
@@ -44,7 +44,7 @@ class Composed:
     choices: dict[str, Any]
     overrides: tuple[str, ...]
     name: str
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[ConfigFile, ...] = ()
 
     def resolved(self) -> dict[str, Any]:
         """Returns the tree as plain types, interpolations resolved.
@@ -57,7 +57,7 @@ class Composed:
         except MissingMandatoryValue as error:
             key = error.full_key
             remedy = f"give it on the command line: {key}=…"
-            raise ConfigError(f"{key} has no value", remedy=remedy) from None
+            raise ConfigError(f"{key} has no value", hint=remedy) from None
         except OmegaConfBaseException as error:
             raise ConfigError(_first_words(error)) from None
         assert isinstance(values, dict)
@@ -81,7 +81,7 @@ class Composed:
 
 def compose(
     overrides: Sequence[str], *, config_name: str = "run", project: Path | None = None
-) -> Composed:
+) -> ComposedConfig:
     """Composes a configuration from our tree, the project's `configs/`, and overrides.
 
     Args:
@@ -97,10 +97,10 @@ def compose(
     """
     folder = project or Path.cwd()
     extra = search_path(folder)
-    words = [*(quoted(one) for one in addable(overrides)), *extra]
+    words = [*(quoted(one) for one in addable_overrides(overrides)), *extra]
     GlobalHydra.instance().clear()
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
-        merged = watched_merge()
+        merged = capture_defaults_list()
         try:
             config = hydra_compose(config_name, words, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
@@ -108,15 +108,15 @@ def compose(
         except (YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"a configuration file cannot be read: {_first_words(error)}",
-                remedy="`polymodal check` says where",
+                hint="`polymodal check` says where",
             ) from None
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    layers = tuple(layer_of(one, (CONFIGS, folder / "configs")) for one in merged)
-    settle(config, overrides, layers)
+    layers = tuple(config_file_of(one, (CONFIGS, folder / "configs")) for one in merged)
+    settle_encoder_runs(config, overrides, layers)
     OmegaConf.set_struct(config, True)
-    return Composed(config, choices, tuple(overrides), _name(choices, config_name), layers)
+    return ComposedConfig(config, choices, tuple(overrides), _name(choices, config_name), layers)
 
 
 def search_path(project: Path) -> list[str]:
@@ -149,7 +149,7 @@ def project_packages(project: Path) -> tuple[str, ...]:
     return tuple(sorted({*packages, *modules} - {"tests", "setup", "conftest"}))
 
 
-def options(group: str) -> list[str]:
+def available_choices(group: str) -> list[str]:
     """Returns the options of a group, ours and the project's.
 
     Args:
@@ -163,7 +163,7 @@ def options(group: str) -> list[str]:
     return sorted({file.relative_to(tree).with_suffix("").as_posix() for tree, file in files})
 
 
-def change(composed: Composed, overrides: Sequence[str]) -> Composed:
+def apply_overrides(composed: ComposedConfig, overrides: Sequence[str]) -> ComposedConfig:
     """Applies overrides to a configuration that a run has stored.
 
     A group (`corpus=table`) is composed anew and replaces its section, except for values that must
@@ -182,7 +182,7 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
     config, layers = composed.config.copy(), composed.layers
     choices = dict(composed.choices)
     OmegaConf.set_struct(config, False)
-    for override in addable(overrides):
+    for override in addable_overrides(overrides):
         key, _, option = override.partition("=")
         if key in choices:
             choices[key], chosen = option, compose([override])
@@ -195,12 +195,12 @@ def change(composed: Composed, overrides: Sequence[str]) -> Composed:
             raise _unknown(key, list(_keys(config)))
         else:
             config.merge_with_dotlist([override.lstrip("+")])
-    settle(config, overrides, ())
+    settle_encoder_runs(config, overrides, ())
     OmegaConf.set_struct(config, True)
-    return Composed(config, choices, tuple(overrides), composed.name, layers)
+    return ComposedConfig(config, choices, tuple(overrides), composed.name, layers)
 
 
-def load(path: Path, name: str) -> Composed:
+def load_config(path: Path, name: str) -> ComposedConfig:
     """Reads the configuration that a run has stored.
 
     Args:
@@ -223,7 +223,7 @@ def load(path: Path, name: str) -> Composed:
     _fill(config)
     _anchor(config, path.parent)
     groups = {str(key): None for key in config if (CONFIGS / str(key)).is_dir()}
-    return Composed(config, {**groups, **_chosen(path.parent)}, (), name)
+    return ComposedConfig(config, {**groups, **_chosen(path.parent)}, (), name)
 
 
 def _chosen(folder: Path) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def _anchor(config: DictConfig, folder: Path) -> None:
         for key in ANCHORED if isinstance(section, DictConfig) else ():
             value = section.get(key)
             if isinstance(value, str) and value.startswith(IN_FOLDER):
-                section[key] = str(inside(folder, value.removeprefix(IN_FOLDER)).resolve())
+                section[key] = str(resolve_inside(folder, value.removeprefix(IN_FOLDER)).resolve())
 
 
 def _replaced(before: Any, chosen: Any) -> Any:
@@ -274,7 +274,7 @@ def _name(choices: dict[str, Any], config_name: str) -> str:
 def _choices(overrides: Sequence[str]) -> list[str]:
     """Those of the overrides that choose an option of a group."""
     keys = [one.partition("=")[0].lstrip("+") for one in overrides]
-    return [one for key, one in zip(keys, overrides, strict=True) if key and options(key)]
+    return [one for key, one in zip(keys, overrides, strict=True) if key and available_choices(key)]
 
 
 def _known_keys(config_name: str, chosen: Sequence[str]) -> list[str]:
@@ -296,7 +296,7 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 def _unknown(key: str, known: Sequence[str]) -> ConfigError:
     return ConfigError(
         f"there is no option {key!r}",
-        remedy=f"{nearest(key, known) if len(known) < 20 else _near(key, known)}"
+        hint=f"{nearest(key, known) if len(known) < 20 else _near(key, known)}"
         f"; to add a new key, write +{key}=…",
     )
 
@@ -323,12 +323,13 @@ def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> Confi
     if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = found.group(1).partition("/")
         return ConfigError(
-            f"group {group!r} has no option {option!r}", remedy=nearest(option, options(group))
+            f"group {group!r} has no option {option!r}",
+            hint=nearest(option, available_choices(group)),
         )
     if found := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'", text):
         key, value = found.groups()
         return ConfigError(
             f"'{key}={value}' names several values",
-            remedy=f"add -m for a run of each, or write {key}=[{value}] for a list",
+            hint=f"add -m for a run of each, or write {key}=[{value}] for a list",
         )
     return ConfigError(_first_words(error))

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 
 @dataclass(frozen=True)
-class Layer:
+class ConfigFile:
     """A file of a composition.
 
     Args:
@@ -25,7 +25,7 @@ class Layer:
     parent: str
 
 
-def watched_merge() -> list[Any]:
+def capture_defaults_list() -> list[Any]:
     """Makes a list that Hydra's next composition fills with what it merges.
 
     Hydra computes this list in each composition and keeps it to itself; to ask for it a second
@@ -47,7 +47,7 @@ def watched_merge() -> list[Any]:
     return merged
 
 
-def layer_of(default: Any, places: Sequence[Path]) -> Layer:
+def config_file_of(default: Any, places: Sequence[Path]) -> ConfigFile:
     """Describes one entry of what Hydra merges.
 
     Args:
@@ -60,4 +60,4 @@ def layer_of(default: Any, places: Sequence[Path]) -> Layer:
     name = str(default.config_path)
     files = (place / f"{name}.yaml" for place in places)
     file = next((one for one in files if one.is_file()), None)
-    return Layer(name, str(default.package or ""), file, str(default.parent or ""))
+    return ConfigFile(name, str(default.package or ""), file, str(default.parent or ""))

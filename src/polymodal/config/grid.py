@@ -13,7 +13,7 @@ EXPECTED = "an option of what is trained, with a list of the values to try"
 REMEDY = "write it as 'selection.grid={optimizer.lr:[0.001,0.0003]}'"
 
 
-def grid(options: Any) -> list[dict[str, Any]]:
+def expand_grid(options: Any) -> list[dict[str, Any]]:
     """Returns every combination of options.
 
     Args:
@@ -33,18 +33,18 @@ def grid(options: Any) -> list[dict[str, Any]]:
     if not options:
         return []
     if not isinstance(options, Mapping):
-        raise ConfigError(f"selection.grid={options!r}", expected=EXPECTED, remedy=REMEDY)
+        raise ConfigError(f"selection.grid={options!r}", expected=EXPECTED, hint=REMEDY)
     for key, values in options.items():
         if not isinstance(values, list) or not values or "_target_" in str(key).split("."):
             raise ConfigError(
                 f"selection.grid.{key}={values!r}",
                 expected=EXPECTED,
-                remedy=REMEDY,
+                hint=REMEDY,
             )
     return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
 
 
-def varied(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def with_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a configuration with other options.
 
     Args:
@@ -74,6 +74,6 @@ def varied(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, A
             node = node.get(word) if isinstance(node, dict) else None
         if not isinstance(node, dict) or path[-1] not in node:
             known = node if isinstance(node, dict) else changed[section]
-            raise ConfigError(f"selection.grid names {key!r}", remedy=nearest(path[-1], known))
+            raise ConfigError(f"selection.grid names {key!r}", hint=nearest(path[-1], known))
         node[path[-1]] = value
     return changed

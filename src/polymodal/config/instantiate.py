@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import hydra.utils
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 
 from polymodal.errors import ConfigError, UserError
 
@@ -23,7 +23,7 @@ INJECTED: Mapping[str, frozenset[str]] = {
 }
 
 
-def deferred(section: Mapping[str, Any]) -> Any:
+def instantiate_partial(section: Mapping[str, Any]) -> Any:
     """Binds the options of a section to its `_target_` without calling it.
 
     Args:
@@ -37,7 +37,7 @@ def deferred(section: Mapping[str, Any]) -> Any:
         UserError: A nested target refuses its options.
     """
     try:
-        return instantiate(dict(section), _partial_=True, _convert_="all")
+        return hydra.utils.instantiate(dict(section), _partial_=True, _convert_="all")
     except HydraException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -45,7 +45,7 @@ def deferred(section: Mapping[str, Any]) -> Any:
         raise ConfigError(str(error).strip().splitlines()[0]) from None
 
 
-def build(
+def instantiate(
     section: Mapping[str, Any], key: str, *, optional: Mapping[str, Any] | None = None, **given: Any
 ) -> Any:
     """Builds what a section describes.
@@ -63,7 +63,7 @@ def build(
         ConfigError: The constructor does not take these options.
         UserError: The constructor refuses them.
     """
-    make = deferred(section)
+    make = instantiate_partial(section)
     if optional:
         known = inspect.signature(make).parameters
         given |= {name: value for name, value in optional.items() if name in known}

@@ -6,17 +6,17 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 
-class Unknown:
+class Unresolved:
     """Takes the place of a value that cannot be known: it is missing, or leads nowhere."""
 
     def __repr__(self) -> str:
         return "???"
 
 
-UNKNOWN = Unknown()
+UNRESOLVED = Unresolved()
 
 
-def as_far_as_known(config: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
+def resolve_partially(config: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
     """Returns a configuration as plain types, interpolations resolved.
 
     Args:
@@ -49,11 +49,11 @@ def _plain(node: Any, key: str, reasons: dict[str, str]) -> Any:
 def _value(node: Any, name: Any, key: str, reasons: dict[str, str]) -> Any:
     if OmegaConf.is_missing(node, name):
         reasons[key] = f"{key} has no value"
-        return UNKNOWN
+        return UNRESOLVED
     try:
         return _plain(node[name], key, reasons)
     except InterpolationToMissingValueError:
-        return UNKNOWN
+        return UNRESOLVED
     except OmegaConfBaseException as error:
         reasons[key] = f"{key}: {str(error).strip().splitlines()[0]}"
-        return UNKNOWN
+        return UNRESOLVED

@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 import yaml
 
-from polymodal.config.compose import CONFIGS, Composed
-from polymodal.config.files import Layer
+from polymodal.config.compose import CONFIGS, ComposedConfig
+from polymodal.config.files import ConfigFile
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 INTERPOLATED = re.compile(r"\$\{([A-Za-z_][\w.\[\]]*)\}")
-MOST_ENTRIES = 100_000  # aliases can make a small file endless
+MAX_ENTRIES = 100_000  # aliases can make a small file endless
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceLocation:
     """Where something was written.
 
     Args:
@@ -45,7 +45,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ConfigEntry:
     """A key, a value or an item of a list, as it is written.
 
     Args:
@@ -59,7 +59,7 @@ class Entry:
     """
 
     key: str
-    origin: Origin
+    origin: SourceLocation
     layer: int
     kind: Literal["key", "value", "item"]
     text: str | None = None
@@ -68,7 +68,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Origins:
+class Provenance:
     """Where the values of a configuration were written.
 
     Args:
@@ -78,12 +78,12 @@ class Origins:
         choices: Group to the override that chooses its option.
     """
 
-    layers: tuple[Layer, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    layers: tuple[ConfigFile, ...] = ()
+    entries: tuple[ConfigEntry, ...] = ()
     overrides: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
 
-    def find(self, key: str) -> Origin | None:
+    def find(self, key: str) -> SourceLocation | None:
         """Returns where a value was written last.
 
         Args:
@@ -94,17 +94,17 @@ class Origins:
             from another one (`${task.monitor}`) leads to that one where the user has set it.
         """
         if key in self.choices:
-            return Origin(override=self.choices[key])
+            return SourceLocation(override=self.choices[key])
         for above in _upwards(key):
             if above in self.overrides:
-                return Origin(override=self.overrides[above])
+                return SourceLocation(override=self.overrides[above])
             if above == key and (entry := self._last.get(key)) is not None:
                 return self._followed(entry, {key})
             if entry := self._last.get(f"{above}._target_") or self._last.get(above):
                 return entry.origin
         return None
 
-    def entry(self, key: str) -> Entry | None:
+    def entry(self, key: str) -> ConfigEntry | None:
         """Returns what stands in the last file that sets a value; None for an override.
 
         Args:
@@ -112,7 +112,7 @@ class Origins:
         """
         return None if key in self.overrides else self._last.get(key)
 
-    def all(self, key: str) -> list[Entry]:
+    def all(self, key: str) -> list[ConfigEntry]:
         """Returns every entry of a value, in the order of merging.
 
         Args:
@@ -121,7 +121,7 @@ class Origins:
         return [one for one in self.entries if one.key == key and one.kind != "key"]
 
     @cached_property
-    def _last(self) -> dict[str, Entry]:
+    def _last(self) -> dict[str, ConfigEntry]:
         return {one.key: one for one in self.entries if one.kind != "key"}
 
     @cached_property
@@ -131,12 +131,12 @@ class Origins:
         found = {key for text in texts for key in INTERPOLATED.findall(text)}
         return frozenset(above for key in found for above in _upwards(key))
 
-    def _followed(self, entry: Entry, seen: set[str]) -> Origin:
+    def _followed(self, entry: ConfigEntry, seen: set[str]) -> SourceLocation:
         """Where the value comes from that an entry takes over, if the user has set that."""
         keys = [key for key in INTERPOLATED.findall(entry.text or "") if key not in seen]
         for key in keys:
             if key in self.overrides:
-                return Origin(override=self.overrides[key])
+                return SourceLocation(override=self.overrides[key])
             if (other := self._last.get(key)) is not None:
                 origin = self._followed(other, {*seen, key})
                 if origin.by_user:
@@ -144,7 +144,7 @@ class Origins:
         return entry.origin
 
 
-def origins_of(composed: Composed) -> Origins:
+def provenance_of(composed: ComposedConfig) -> Provenance:
     """Reads the files of a composition again, with their lines.
 
     Args:
@@ -154,14 +154,14 @@ def origins_of(composed: Composed) -> Origins:
         Where its values were written; empty for a configuration that was read from a run.
     """
     layers = tuple(one for one in composed.layers if one.file and one.package != "hydra")
-    entries: list[Entry] = []
+    entries: list[ConfigEntry] = []
     for number, layer in enumerate(layers):
         assert layer.file is not None
         entries += read_entries(layer.file, layer.package, number)
-    return Origins(layers, tuple(entries), *_overridden(composed.overrides))
+    return Provenance(layers, tuple(entries), *_overridden(composed.overrides))
 
 
-def read_entries(file: Path, package: str = "", layer: int = 0) -> list[Entry]:
+def read_entries(file: Path, package: str = "", layer: int = 0) -> list[ConfigEntry]:
     """Reads a file of configuration with the lines of everything in it.
 
     Args:
@@ -177,21 +177,21 @@ def read_entries(file: Path, package: str = "", layer: int = 0) -> list[Entry]:
         UnicodeDecodeError: It is not UTF-8.
     """
     node = yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER)
-    entries: list[Entry] = []
+    entries: list[ConfigEntry] = []
     for entry in _walk(node, package, file, layer, frozenset()):
         if not package and (entry.key == "defaults" or entry.key.startswith("defaults[")):
             continue
         if package and entry.key.startswith(f"{package}.defaults"):
             continue
         entries.append(entry)
-        if len(entries) >= MOST_ENTRIES:
+        if len(entries) >= MAX_ENTRIES:
             break
     return entries
 
 
 def _walk(
     node: yaml.Node | None, key: str, file: Path, layer: int, above: frozenset[int]
-) -> Iterator[Entry]:
+) -> Iterator[ConfigEntry]:
     if node is None or id(node) in above:
         return
     if isinstance(node, yaml.MappingNode):
@@ -201,9 +201,9 @@ def _walk(
             below = key if merged else f"{key}.{word}" if key else word
             if not merged:
                 yield _entry(name, below, file, layer, "key")
-                line = Origin(file, name.start_mark.line + 1)
+                line = SourceLocation(file, name.start_mark.line + 1)
                 if not isinstance(value, yaml.ScalarNode):
-                    yield Entry(below, line, layer, "value")
+                    yield ConfigEntry(below, line, layer, "value")
                 else:
                     yield _entry(value, below, file, layer, "value")
             if not isinstance(value, yaml.ScalarNode):
@@ -218,12 +218,12 @@ def _walk(
 
 def _entry(
     node: yaml.Node, key: str, file: Path, layer: int, kind: Literal["key", "value", "item"]
-) -> Entry:
-    origin = Origin(file, node.start_mark.line + 1)
+) -> ConfigEntry:
+    origin = SourceLocation(file, node.start_mark.line + 1)
     if not isinstance(node, yaml.ScalarNode):
-        return Entry(key, origin, layer, kind)
+        return ConfigEntry(key, origin, layer, kind)
     tag = node.tag.rpartition(":")[2]
-    return Entry(key, origin, layer, kind, str(node.value), not node.style, tag)
+    return ConfigEntry(key, origin, layer, kind, str(node.value), not node.style, tag)
 
 
 def _overridden(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:

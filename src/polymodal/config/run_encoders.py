@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from polymodal.config.files import Layer
+from polymodal.config.files import ConfigFile
 from polymodal.encoders.from_run import EncoderFromRun
 from polymodal.errors import RunError
 from polymodal.tracking.index import find_run, roots
@@ -23,7 +23,7 @@ MEMBER = "member:"
 OPTION = re.compile(r"[+~]*encoder\.([^.=]+)\.([^.=]+)")
 
 
-def addable(overrides: Sequence[str]) -> list[str]:
+def addable_overrides(overrides: Sequence[str]) -> list[str]:
     """Return overrides that Hydra takes for encoders from runs, whatever stood there before.
 
     Args:
@@ -38,7 +38,9 @@ def addable(overrides: Sequence[str]) -> list[str]:
     return [f"++{one.lstrip('+')}" if one in ours and one[0] != "~" else one for one in overrides]
 
 
-def settle(config: DictConfig, overrides: Sequence[str], layers: Sequence[Layer]) -> None:
+def settle_encoder_runs(
+    config: DictConfig, overrides: Sequence[str], layers: Sequence[ConfigFile]
+) -> None:
     """Turn the sections of encoders that name a run into those of `EncoderFromRun`, in place.
 
     Class and options come from the run. What stands beside `from_run`, on the command line or in
@@ -70,13 +72,13 @@ def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:
             yield found[1], found[2], override
 
 
-def _beside(modality: str, overrides: Sequence[str], layers: Sequence[Layer]) -> set[str]:
+def _beside(modality: str, overrides: Sequence[str], layers: Sequence[ConfigFile]) -> set[str]:
     """The options of an encoder that stand beside `from_run`, which is among them."""
     given = {name for one, name, _ in _options(overrides) if one == modality}
     return given if FROM_RUN in given else given | _in_files(modality, layers)
 
 
-def _in_files(modality: str, layers: Sequence[Layer]) -> set[str]:
+def _in_files(modality: str, layers: Sequence[ConfigFile]) -> set[str]:
     from polymodal.config.provenance import read_entries  # which reads what `compose` returns
 
     found: set[str] = set()
@@ -95,12 +97,12 @@ def _full_name(config: DictConfig, modality: str) -> str:
     runs = Path(str(OmegaConf.select(config, "paths.runs")))
     if name.startswith(MEMBER) or any((root / name / "run.json").is_file() for root in roots(runs)):
         return name
-    from polymodal.training.distributed import announced, rank  # which imports Lightning
+    from polymodal.training.distributed import rank, wait_for_run_dir  # which imports Lightning
 
     try:
         # `last` is another run by now, and the record says what it meant: on ranks above 0 that of
         # rank 0, and of a run that goes on its own.
-        begun = announced(roots(runs)[0]) if rank() > 0 else None
+        begun = wait_for_run_dir(roots(runs)[0]) if rank() > 0 else None
         if begun is None and config.get("resume"):
             begun = find_run(runs, str(config.resume))
         if begun is not None:

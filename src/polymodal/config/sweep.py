@@ -14,10 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from polymodal.config.compose import CONFIG_MODULE, search_path
-from polymodal.config.run_encoders import addable
+from polymodal.config.run_encoders import addable_overrides
 from polymodal.errors import ConfigError
 
-MOST_JOBS = 32
+MAX_JOBS = 32
 
 
 def sweep_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], int]:
@@ -27,7 +27,7 @@ def sweep_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], int]:
         overrides: In Hydra's grammar.
 
     Returns:
-        The overrides of each job, at most `MOST_JOBS`, and how many there are beyond them. Ranges
+        The overrides of each job, at most `MAX_JOBS`, and how many there are beyond them. Ranges
         that a sweeper draws from (`interval(0, 1)`) are left out.
 
     Raises:
@@ -41,7 +41,7 @@ def sweep_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], int]:
     plain = [word for word, one in zip(overrides, given, strict=True) if one == [word]]
     in_files = map(_values, _swept_in_files(plain, overrides))
     values = [one for one in (*in_files, *given) if one]
-    jobs = [list(one) for one in islice(product(*values), MOST_JOBS)]
+    jobs = [list(one) for one in islice(product(*values), MAX_JOBS)]
     return jobs, prod(map(len, values)) - len(jobs)
 
 
@@ -50,7 +50,9 @@ def _swept_in_files(plain: Sequence[str], overrides: Sequence[str]) -> list[str]
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         try:
             config = compose(
-                "run", [*addable(plain), *search_path(Path.cwd())], return_hydra_config=True
+                "run",
+                [*addable_overrides(plain), *search_path(Path.cwd())],
+                return_hydra_config=True,
             )
         except (HydraException, OmegaConfBaseException, YAMLError):  # said when a job is composed
             return []

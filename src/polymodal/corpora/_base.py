@@ -14,8 +14,8 @@ import soundfile
 
 from polymodal.corpora.locating import CorpusFolder, find_folder
 from polymodal.errors import DataError, ManifestError, nearest
-from polymodal.schemas.manifest import SCHEMA, Manifest, Refusal
-from polymodal.security.paths import inside
+from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
+from polymodal.security.paths import resolve_inside
 
 SHOWN = 5
 SHORTFALL_S = 0.1  # what a rounded duration may be too long by
@@ -44,7 +44,7 @@ class Rules:
     declared_votes: bool = False
 
 
-def existing(root: str, corpus: str) -> Path:
+def require_dir(root: str, corpus: str) -> Path:
     """Return the folder of a corpus of which nothing else is known.
 
     Args:
@@ -60,11 +60,11 @@ def existing(root: str, corpus: str) -> Path:
     return find_folder(root, CorpusFolder(corpus, (Path(root).name,), any_layout=True))
 
 
-def finish(
+def build_manifest(
     rows: Iterable[tuple[int | str, dict[str, Any]]],
     root: Path,
     rules: Rules,
-    refused: Sequence[Refusal] = (),
+    refused: Sequence[RejectedRow] = (),
     *,
     handled: Mapping[str, int] | None = None,
     signals_root: Path | None = None,
@@ -88,7 +88,7 @@ def finish(
     Raises:
         ManifestError: More rows were refused than allowed, or none is left.
     """
-    refusals: list[Refusal] = []
+    refusals: list[RejectedRow] = []
     places: list[int | str] = []
     frames: list[pl.DataFrame] = []
     with ThreadPoolExecutor(NUM_THREADS) as threads:
@@ -102,7 +102,7 @@ def finish(
                     places.append(place)
                     accepted.append(row)
                 else:
-                    refusals.append(Refusal(place, *fault))
+                    refusals.append(RejectedRow(place, *fault))
             frames.append(_frame(accepted))
     frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
     frame = _unique(frame, places, refusals)
@@ -112,7 +112,7 @@ def finish(
         filters = f" with corpus.where={dict(rules.where)}" if rules.where else ""
         raise ManifestError(
             f"no utterance is left in {root}{filters}, {len(refusals)} rows were refused",
-            remedy="check corpus.root and corpus.where",
+            hint="check corpus.root and corpus.where",
         )
     counts = {rule: count for rule, count in sorted((handled or {}).items()) if count}
     return Manifest(frame, root, tuple(refusals), counts, signals_root)
@@ -128,7 +128,7 @@ def _chunks(
 
 
 def _unique(
-    frame: pl.DataFrame, places: Sequence[int | str], refusals: list[Refusal]
+    frame: pl.DataFrame, places: Sequence[int | str], refusals: list[RejectedRow]
 ) -> pl.DataFrame:
     """Rows in the order of their ids, each id once; the others are refused."""
     if frame.is_empty():
@@ -142,7 +142,7 @@ def _unique(
         equal = all(other == first for other in others)
         shown = " and ".join(f"row {places[row]}" for row in (rows[:1] if equal else rows))
         rule, lost = ("duplicate row", rows[1:]) if equal else ("duplicate id", rows)
-        refusals += [Refusal(places[row], rule, f"{name!r} stands in {shown}") for row in lost]
+        refusals += [RejectedRow(places[row], rule, f"{name!r} stands in {shown}") for row in lost]
         dropped += lost
     kept = numbered.filter(~pl.col("_row").is_in(dropped)) if dropped else numbered
     return kept.drop("_row").sort("utterance_id")
@@ -161,9 +161,9 @@ def _header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
     if not row.get("audio"):
         return None
     try:
-        path = inside(root, row["audio"])
+        path = resolve_inside(root, row["audio"])
     except DataError as error:
-        return "path outside the corpus", error.found
+        return "path outside the corpus", error.message
     if not path.is_file():
         return "missing audio", f"there is no file {row['audio']}"
     try:
@@ -206,7 +206,7 @@ def _wanted(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
         if column not in row and column not in SCHEMA:
             raise ManifestError(
                 f"corpus.where names the column {column!r}",
-                remedy=nearest(column, row),
+                hint=nearest(column, row),
             )
         if str(row.get(column)) not in allowed_values(values):
             return False
@@ -226,7 +226,7 @@ def _fault(row: dict[str, Any], rules: Rules, root: Path) -> tuple[str, str] | N
     label = row.get("label") or None
     row["label"] = label = rules.label_map.get(label, label) if label else None
     if row.get("votes") and rules.label_map:
-        row["votes"] = merged_votes(row["votes"], rules.label_map)
+        row["votes"] = remap_votes(row["votes"], rules.label_map)
     names = [vote["label"] for vote in row.get("votes") or ()] if rules.declared_votes else []
     for name in [label, *names] if label else names:
         if rules.classes and name not in rules.classes:
@@ -234,7 +234,7 @@ def _fault(row: dict[str, Any], rules: Rules, root: Path) -> tuple[str, str] | N
     return _header_fault(row, root)
 
 
-def merged_votes(
+def remap_votes(
     votes: Sequence[Mapping[str, Any]], label_map: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Puts the labels of votes into our words, and adds up those that become one.
@@ -257,7 +257,7 @@ def merged_votes(
     return [{"label": label, "count": count} for label, count in counts.items()]
 
 
-def _check_refusals(refusals: Sequence[Refusal], allowed: int | None) -> None:
+def _check_refusals(refusals: Sequence[RejectedRow], allowed: int | None) -> None:
     if allowed is None or len(refusals) <= allowed:
         return
     shown = [f"  row {one.row}: {one.rule}: {one.reason}" for one in refusals[:SHOWN]]
@@ -265,7 +265,7 @@ def _check_refusals(refusals: Sequence[Refusal], allowed: int | None) -> None:
     raise ManifestError(
         "\n".join([f"{len(refusals)} rows were refused:", *shown, *more]),
         expected=f"at most {allowed} (corpus.max_refused)",
-        remedy=f"mend the rows, or go on without them with corpus.max_refused={len(refusals)}",
+        hint=f"mend the rows, or go on without them with corpus.max_refused={len(refusals)}",
     )
 
 
@@ -282,5 +282,5 @@ def _series(name: str, values: Sequence[Any]) -> pl.Series:
         raise ManifestError(
             f"column {name!r} holds values of another kind: {str(error).splitlines()[0]}",
             expected=f"{SCHEMA.get(name, pl.String)}",
-            remedy="mend the column, or map another one to it with corpus.columns",
+            hint="mend the column, or map another one to it with corpus.columns",
         ) from None

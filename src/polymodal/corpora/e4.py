@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.corpora._base import Rules, finish
+from polymodal.corpora._base import Rules, build_manifest
 from polymodal.corpora.locating import find_folder_of
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
-from polymodal.schemas.manifest import Manifest, Refusal
-from polymodal.security.files import replacing
+from polymodal.schemas.manifest import Manifest, RejectedRow
+from polymodal.security.files import atomic_write
 
 EVENTS = "IBI"
 COLUMNS = ("subject", "start", "end", "label")
@@ -105,7 +105,7 @@ def read_e4(
     people = {path.name for path in folder.iterdir() if (path / f"{signals[0]}.csv").is_file()}
     handled["person without a labelled interval"] = len(people - {one.person for one in windows})
     rows: list[tuple[int | str, dict[str, Any]]] = []
-    refused: list[Refusal] = []
+    refused: list[RejectedRow] = []
     target = Path(prepared).expanduser()
     for window, cut in _cut_all(folder, windows, signals, window_s, target):
         name = f"{window.person}-{window.start_s:.0f}"
@@ -113,9 +113,9 @@ def read_e4(
         if cut:
             rows.append((name, _row(name, window, window_s, cut, corpus or folder.name)))
         else:
-            refused.append(Refusal(name, "window without a signal", f"{window.label}"))
+            refused.append(RejectedRow(name, "window without a signal", f"{window.label}"))
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    return finish(rows, folder, rules, refused, handled=handled, signals_root=target)
+    return build_manifest(rows, folder, rules, refused, handled=handled, signals_root=target)
 
 
 def read_recording(path: Path) -> Recording | None:
@@ -144,7 +144,7 @@ def read_recording(path: Path) -> Recording | None:
             f"{path} is no recording of the E4",
             expected="the start in seconds since 1970, the rate, then one number a line; or the "
             "start and IBI, then offset and interval",
-            remedy="take the file as the device wrote it, or leave its name out of corpus.signals",
+            hint="take the file as the device wrote it, or leave its name out of corpus.signals",
         ) from None
 
 
@@ -152,7 +152,7 @@ def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
     frame = read_cells(table, "utf-8", "corpus.intervals")
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise ManifestError(
-            f"{table} has no column {missing[0]!r}", remedy=nearest(missing[0], frame.columns)
+            f"{table} has no column {missing[0]!r}", hint=nearest(missing[0], frame.columns)
         )
     windows = []
     for number, (person, start, end, label) in enumerate(frame.select(COLUMNS).iter_rows(), 1):
@@ -198,7 +198,7 @@ def _cut(
         path = f"{folder.name}/{signal}-{hashlib.sha256(values.tobytes()).hexdigest()[:12]}.npy"
         (target / folder.name).mkdir(parents=True, exist_ok=True)
         if not (target / path).is_file():
-            with replacing(target / path) as beside:
+            with atomic_write(target / path) as beside:
                 np.save(beside, values)
         start = 0
         for cut, part in zip(cuts, parts, strict=True):

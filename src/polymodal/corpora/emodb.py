@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import Rules, finish
+from polymodal.corpora._base import Rules, build_manifest
 from polymodal.corpora.locating import CorpusFolder, find_folder
-from polymodal.schemas.manifest import Manifest, Refusal
+from polymodal.schemas.manifest import Manifest, RejectedRow
 
 NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<letter>[A-Z])(?P<take>[a-z])")
 LETTERS: Mapping[str, str] = {  # the first letter of the German word
@@ -58,10 +58,13 @@ def read_emodb(
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     strange = [path for path in files if not _known(path)]
     refused = [
-        Refusal(path.name, "unknown file name", "expected such as 03a01Fa.wav") for path in strange
+        RejectedRow(path.name, "unknown file name", "expected such as 03a01Fa.wav")
+        for path in strange
     ]
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    return finish(_rows(folder, [path for path in files if _known(path)]), folder, rules, refused)
+    return build_manifest(
+        _rows(folder, [path for path in files if _known(path)]), folder, rules, refused
+    )
 
 
 def _known(path: Path) -> bool:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import Rules, existing, finish
+from polymodal.corpora._base import Rules, build_manifest, require_dir
 from polymodal.errors import DataError, ManifestError
-from polymodal.schemas.manifest import SCHEMA, Manifest, Refusal
-from polymodal.security.paths import inside
+from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
+from polymodal.security.paths import resolve_inside
 
 OUTSIDE = "path outside the corpus"
 # Columns of ours that a path can say; the others come from the files themselves.
-SAID_BY_PATHS = ("utterance_id", "corpus", "speaker", "dialogue", "label")
+FIELDS_OF_PATHS = ("utterance_id", "corpus", "speaker", "dialogue", "label")
 EXAMPLE = "(?P<speaker>[^/]+)/(?P<label>[^/]+)/[^/]+"
 
 
@@ -69,7 +69,7 @@ def read_folders(
         >>> manifest.frame.select("utterance_id", "speaker", "label").row(0)
         ('s1/joy/a', 's1', 'joy')
     """
-    folder = existing(root, "the corpus")
+    folder = require_dir(root, "the corpus")
     tree = _Tree(folder, _compiled(pattern, speaker), _codec(encoding))
     fixed = {"corpus": corpus or folder.name} | ({"speaker": speaker} if speaker else {})
     endings = tuple(suffix.lower() for suffix in suffixes)
@@ -78,10 +78,10 @@ def read_folders(
         raise ManifestError(
             f"no file below {folder} ends in {', '.join(endings)}",
             expected="audio files",
-            remedy="check corpus.root and corpus.suffixes",
+            hint="check corpus.root and corpus.suffixes",
         )
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    return finish(rows, folder, rules, tree.refused, handled=dict(tree.handled))
+    return build_manifest(rows, folder, rules, tree.refused, handled=dict(tree.handled))
 
 
 def _compiled(pattern: str, speaker: str | None) -> re.Pattern[str]:
@@ -90,26 +90,26 @@ def _compiled(pattern: str, speaker: str | None) -> re.Pattern[str]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ManifestError(
-            f"corpus.pattern={pattern!r} is no regular expression: {error}", remedy=remedy
+            f"corpus.pattern={pattern!r} is no regular expression: {error}", hint=remedy
         ) from None
     groups = compiled.groupindex
     if not groups:
         raise ManifestError(
             f"corpus.pattern={pattern!r} names no group",
             expected="a group for what each part of the path says",
-            remedy=remedy,
+            hint=remedy,
         )
-    if wrong := [name for name in groups if name in SCHEMA and name not in SAID_BY_PATHS]:
+    if wrong := [name for name in groups if name in SCHEMA and name not in FIELDS_OF_PATHS]:
         raise ManifestError(
             f"corpus.pattern has a group {wrong[0]!r}, which a path cannot say",
-            expected=f"{', '.join(SAID_BY_PATHS)}, or a name of your own",
-            remedy="rename the group",
+            expected=f"{', '.join(FIELDS_OF_PATHS)}, or a name of your own",
+            hint="rename the group",
         )
     if "speaker" not in groups and not speaker:
         raise ManifestError(
             f"nothing in corpus.pattern={pattern!r} says who speaks",
             expected="a speaker for every file, as splits are by speaker",
-            remedy=f"{remedy}, or give one speaker to all files with corpus.speaker=NAME",
+            hint=f"{remedy}, or give one speaker to all files with corpus.speaker=NAME",
         )
     return compiled
 
@@ -120,7 +120,7 @@ def _codec(encoding: str) -> str:
     except LookupError as error:
         raise ManifestError(
             f"corpus.encoding={encoding}: {error}",
-            remedy="name the encoding of the texts, such as corpus.encoding=cp949",
+            hint="name the encoding of the texts, such as corpus.encoding=cp949",
         ) from None
     return "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
 
@@ -140,7 +140,7 @@ class _Tree:
     folder: Path
     pattern: re.Pattern[str]
     codec: str
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RejectedRow] = field(default_factory=list)
     handled: Counter[str] = field(default_factory=Counter)
 
     def rows(self, endings: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -155,7 +155,7 @@ class _Tree:
             stem = os.path.splitext(name)[0]
             row, fault = self._row(name, stem, stem in texts)
             if fault:
-                self.refused.append(Refusal(_shown(name), *fault))
+                self.refused.append(RejectedRow(_shown(name), *fault))
             else:
                 yield name, row
 
@@ -171,10 +171,10 @@ class _Tree:
 
     def _linked(self, name: str) -> None:
         try:
-            inside(self.folder, name)
+            resolve_inside(self.folder, name)
             self.handled["link to a folder of the corpus"] += 1
         except DataError as error:
-            self.refused.append(Refusal(_shown(name), OUTSIDE, _shown(error.found)))
+            self.refused.append(RejectedRow(_shown(name), OUTSIDE, _shown(error.message)))
 
     def _row(
         self, name: str, stem: str, has_text: bool
@@ -191,9 +191,9 @@ class _Tree:
         if not has_text:
             return row, None
         try:
-            words = inside(self.folder, f"{stem}.txt").read_bytes().decode(self.codec)
+            words = resolve_inside(self.folder, f"{stem}.txt").read_bytes().decode(self.codec)
         except DataError as error:
-            return {}, (OUTSIDE, error.found)
+            return {}, (OUTSIDE, error.message)
         except (OSError, UnicodeDecodeError) as error:
             return {}, ("unreadable text", f"{stem}.txt: {error}")
         return row | {"text": words.strip()}, None

@@ -14,11 +14,11 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.corpora._base import Rules, existing, finish
+from polymodal.corpora._base import Rules, build_manifest, require_dir
 from polymodal.errors import ManifestError, nearest
 from polymodal.schemas.manifest import SCHEMA, Manifest
-from polymodal.security.files import replacing
-from polymodal.security.paths import inside
+from polymodal.security.files import atomic_write
+from polymodal.security.paths import resolve_inside
 
 DIGITS = 20
 PLAIN_NAME = re.compile(r"\w[\w.-]*")
@@ -80,7 +80,7 @@ def read_dataset(
             audio lies in the dataset and some beside it, or more rows were refused than allowed.
         DataError: A name in the dataset leads out of its folder.
     """
-    folder, target = existing(root, "the corpus"), Path(prepared).expanduser()
+    folder, target = require_dir(root, "the corpus"), Path(prepared).expanduser()
     named = {ours: theirs for ours, theirs in (columns or {}).items() if theirs}
     reading = _Reading(folder, target, named)
     fixed = {"speaker": speaker} if speaker else {}
@@ -93,13 +93,13 @@ def read_dataset(
         raise ManifestError(
             f"{folder} has no column for the speaker",
             expected="a column that says who speaks, as splits are by speaker",
-            remedy="name it with corpus.columns.speaker=COLUMN, or give one speaker to all rows "
+            hint="name it with corpus.columns.speaker=COLUMN, or give one speaker to all rows "
             "with corpus.speaker=NAME",
         )
     rules = Rules(classes, label_map or {}, where or {}, max_refused)
     base = target if reading.kinds == {"bytes"} else folder
     handled = {f"column left out: {name}": 1 for name in sorted(reading.left_out)}
-    return finish(rows, base, rules, handled=handled)
+    return build_manifest(rows, base, rules, handled=handled)
 
 
 def _splits(folder: Path) -> Iterator[tuple[str | None, Path]]:
@@ -116,7 +116,7 @@ def _splits(folder: Path) -> Iterator[tuple[str | None, Path]]:
                 f"{folder / 'dataset_dict.json'} names a split {name!r}",
                 expected="the name of a folder beside it",
             )
-        yield name, inside(folder, name)
+        yield name, resolve_inside(folder, name)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _json(path: Path) -> dict[str, Any]:
     raise ManifestError(
         f"{path} cannot be read: {error}",
         expected="a folder that save_to_disk of the library `datasets` wrote",
-        remedy="write it with dataset.save_to_disk(FOLDER), and name that folder with corpus.root",
+        hint="write it with dataset.save_to_disk(FOLDER), and name that folder with corpus.root",
     )
 
 
@@ -191,7 +191,7 @@ class _Reading:
                     f"{path}: {theirs!r}, which corpus.columns.{ours} names, holds "
                     f"{frame[theirs].dtype}",
                     expected=EXPECTED.get(ours, "plain values"),
-                    remedy="name another column",
+                    hint="name another column",
                 )
             else:
                 self.left_out.add(theirs)
@@ -208,7 +208,7 @@ class _Reading:
             raise ManifestError(
                 f"{self.folder} has some audio in the dataset and some beside it, by path",
                 expected="all audio in the dataset, or all of it as files",
-                remedy="write it with save_to_disk of a newer version of `datasets`, which takes "
+                hint="write it with save_to_disk of a newer version of `datasets`, which takes "
                 "all audio into the dataset",
             )
         if data is not None:
@@ -226,7 +226,7 @@ def _features(part: Path) -> Mapping[str, Any]:
 def _data_files(part: Path, state: Mapping[str, Any]) -> list[Path]:
     files = state.get("_data_files")
     try:
-        return [inside(part, str(one["filename"])) for one in files or ()]
+        return [resolve_inside(part, str(one["filename"])) for one in files or ()]
     except (TypeError, KeyError):
         raise ManifestError(
             f"{part / 'state.json'}: _data_files is {files!r}", expected="a list of files"
@@ -241,7 +241,7 @@ def _arrow(path: Path) -> pl.DataFrame:
         raise ManifestError(
             f"{path} cannot be read: {reason}",
             expected="an Arrow stream",
-            remedy="copy or write the dataset again",
+            hint="copy or write the dataset again",
         ) from None
 
 
@@ -249,11 +249,11 @@ def _check_columns(named: Mapping[str, str], frame: pl.DataFrame, path: Path) ->
     for ours, theirs in named.items():
         if ours not in SCHEMA or ours in NESTED:
             known = [name for name in SCHEMA if name not in NESTED]
-            raise ManifestError(f"corpus.columns.{ours}", remedy=nearest(ours, known))
+            raise ManifestError(f"corpus.columns.{ours}", hint=nearest(ours, known))
         if theirs not in frame.columns:
             raise ManifestError(
                 f"{path} has no column {theirs!r}, which corpus.columns.{ours} names",
-                remedy=nearest(theirs, frame.columns),
+                hint=nearest(theirs, frame.columns),
             )
 
 
@@ -293,6 +293,6 @@ def _written(data: bytes, path: str | None, target: Path, split: str) -> str:
     file = target / name
     if not file.is_file() or file.stat().st_size != len(data):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as beside:  # another process may write it, too
+        with atomic_write(file) as beside:  # another process may write it, too
             beside.write_bytes(data)
     return name

@@ -15,18 +15,18 @@ from typing import Any, Literal
 
 import soundfile
 
-from polymodal.corpora._base import Rules, finish
+from polymodal.corpora._base import Rules, build_manifest
 from polymodal.corpora.kemdy_annotation import (
     TIE,
     Annotation,
-    mend_letters,
+    fix_speaker_letters,
+    parse_votes,
     read_annotations,
-    votes_of,
 )
 from polymodal.corpora.kemdy_signals import cut_signals
 from polymodal.corpora.locating import CorpusFolder, find_folder
 from polymodal.corpora.transcripts import TextPreparation, decode
-from polymodal.schemas.manifest import Manifest, Refusal
+from polymodal.schemas.manifest import Manifest, RejectedRow
 
 SEGMENT_19 = re.compile(r"Sess\d\d_(?:script0[1-6]|impro0[1-4])_[FM]\d{3}")
 SEGMENT_20 = re.compile(r"Sess\d\d_script0[1-6]_User\d{3}[FM]_\d{3}")
@@ -47,7 +47,7 @@ class _Reading:
     segment_id: re.Pattern[str]
     clean: TextPreparation
     handled: Counter[str] = field(default_factory=Counter)
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RejectedRow] = field(default_factory=list)
     files: dict[str, dict[str, Path]] = field(default_factory=dict)
     signals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -155,7 +155,7 @@ def _annotations_19(reading: _Reading, *, own: bool) -> Iterator[Annotation]:
         letter = _letter(table)
         annotations = read_annotations(table, SEGMENT_19, reading.handled, reading.refused)
         duration_s = partial(_duration_s, reading)
-        for one in mend_letters(annotations, letter, duration_s, reading.handled):
+        for one in fix_speaker_letters(annotations, letter, duration_s, reading.handled):
             if (one.segment[-4] == letter) is own:
                 yield one
 
@@ -199,7 +199,7 @@ def _duration_s(reading: _Reading, segment: str) -> float | None:
 def _finish(
     reading: _Reading, rows: Iterable[Annotation], rules: Rules, signals_root: Path, corpus: str
 ) -> Manifest:
-    return finish(
+    return build_manifest(
         _usable(reading, rows, corpus),
         reading.root,
         rules,
@@ -218,7 +218,7 @@ def _usable(
         lacking.discard(one.segment)
         row = _row(one, reading, corpus)
         if row["audio"] is None and one.segment not in reading.files["txt"]:
-            reading.refused.append(Refusal(one.place, "neither wav nor txt", one.segment))
+            reading.refused.append(RejectedRow(one.place, "neither wav nor txt", one.segment))
         else:
             reading.handled.update(_oddities(row))
             yield one.place, row
@@ -241,7 +241,7 @@ def _row(annotation: Annotation, reading: _Reading, corpus: str) -> dict[str, An
         "text_raw": raw,
         "signals": reading.signals.get(segment),
         "label": annotation.label,
-        "votes": votes_of(annotation),
+        "votes": parse_votes(annotation),
         "valence": annotation.valence,
         "arousal": annotation.arousal,
         "label_raw": annotation.emotion or None,

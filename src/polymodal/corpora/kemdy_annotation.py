@@ -10,7 +10,7 @@ from pathlib import Path
 
 from polymodal.corpora.transcripts import decode
 from polymodal.errors import ManifestError
-from polymodal.schemas.manifest import Refusal
+from polymodal.schemas.manifest import RejectedRow
 
 # In the order that the corpus itself uses inside its ties.
 EMOTIONS = ("happy", "surprise", "angry", "neutral", "disgust", "fear", "sad")
@@ -73,7 +73,7 @@ class Columns:
 
 
 def read_annotations(
-    path: Path, segment_id: re.Pattern[str], handled: Counter[str], refused: list[Refusal]
+    path: Path, segment_id: re.Pattern[str], handled: Counter[str], refused: list[RejectedRow]
 ) -> list[Annotation]:
     """Reads one annotation table.
 
@@ -99,7 +99,7 @@ def read_annotations(
         place = f"{path.name}:{number}"
         segment = _at(row, columns.segment)
         if not segment_id.fullmatch(segment):
-            refused.append(Refusal(place, "no segment id", f"{segment!r}"))
+            refused.append(RejectedRow(place, "no segment id", f"{segment!r}"))
             continue
         if session and segment[4:PREFIX] != session.group(1):
             segment = f"Sess{session.group(1)}{segment[PREFIX:]}"
@@ -107,13 +107,13 @@ def read_annotations(
         annotation = _annotation(row, columns, segment, place, handled)
         unknown = {*annotation.emotion.split(TIE), *annotation.votes} - {*EMOTIONS, ""}
         if unknown:
-            refused.append(Refusal(place, "unknown emotion", f"{sorted(unknown)}"))
+            refused.append(RejectedRow(place, "unknown emotion", f"{sorted(unknown)}"))
             continue
         annotations.append(annotation)
     return annotations
 
 
-def votes_of(annotation: Annotation) -> list[dict[str, str | int]] | None:
+def parse_votes(annotation: Annotation) -> list[dict[str, str | int]] | None:
     """Counts the annotators by emotion, in the order of `EMOTIONS`.
 
     Args:
@@ -130,7 +130,7 @@ def votes_of(annotation: Annotation) -> list[dict[str, str | int]] | None:
     return [{"label": e, "count": counts[e]} for e in EMOTIONS if counts[e]] or None
 
 
-def mend_letters(
+def fix_speaker_letters(
     annotations: Sequence[Annotation],
     letter: str,
     duration_s: Callable[[str], float | None],
@@ -180,7 +180,7 @@ def _cells(path: Path) -> list[list[str]]:
         text, _ = decode(path.read_bytes())
     except UnicodeDecodeError as error:
         raise ManifestError(
-            f"{path} is neither UTF-8 nor cp949: {error}", remedy="save it as UTF-8"
+            f"{path} is neither UTF-8 nor cp949: {error}", hint="save it as UTF-8"
         ) from None
     return [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
 
@@ -197,7 +197,7 @@ def _columns(rows: Sequence[Sequence[str]], segment_id: re.Pattern[str], path: P
         raise ManifestError(
             f"{path} holds no segment id",
             expected=f"ids such as {segment_id.pattern}",
-            remedy="check that corpus.root is the folder of this corpus",
+            hint="check that corpus.root is the folder of this corpus",
         )
     first_found, segment = found[0]
     numbered = (place for place, row in enumerate(rows) if _number(_at(row, 0)) is not None)

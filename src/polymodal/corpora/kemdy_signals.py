@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.security.files import replacing, sha256_of
+from polymodal.security.files import atomic_write, sha256_of
 
 # Changing how tables are cut changes this number, so that old cuts are not taken for new ones.
 VERSION = 1
@@ -93,11 +93,11 @@ def _cut_once(
         return known
     values, cut = _cut(table, kind, target.relative_to(signals_root).as_posix(), segment_id)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as beside:
+    with atomic_write(target) as beside:
         np.save(beside, values)
     body = {"path": cut.path, "rate_hz": cut.rate_hz, "segments": cut.segments, "odd": cut.odd}
     text = json.dumps({"source": of_source, "sha256": sha256_of(target), "cut": body})
-    with replacing(index) as beside:
+    with atomic_write(index) as beside:
         beside.write_text(text, encoding="utf-8")
     return cut
 

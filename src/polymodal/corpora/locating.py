@@ -138,7 +138,7 @@ def _newest(above: Path, found: list[tuple[tuple[int, ...], Path]], known: Corpu
         raise ManifestError(
             f"{above} has several folders of {known.corpus}: {_listed(equal, above)}",
             expected="one folder of each version",
-            remedy=f"choose one with corpus.root={equal[0]}",
+            hint=f"choose one with corpus.root={equal[0]}",
         )
     if others:
         ignored = _listed([path for _, path in others], above)
@@ -165,8 +165,7 @@ def _not_found(path: Path, above: Path, known: CorpusFolder) -> ManifestError:
         expected=f"{expected}, or a folder named {names} (a version may follow)"
         if names
         else expected,
-        remedy="give it with corpus.root=FOLDER, or the folder of all corpora with "
-        "paths.data=FOLDER",
+        hint="give it with corpus.root=FOLDER, or the folder of all corpora with paths.data=FOLDER",
     )
 
 

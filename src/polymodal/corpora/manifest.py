@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.corpora._base import NUM_THREADS, allowed_values, merged_votes
+from polymodal.corpora._base import NUM_THREADS, allowed_values, remap_votes
 from polymodal.errors import ManifestError, nearest
 from polymodal.schemas.manifest import Manifest
 from polymodal.security.files import sha256_of
@@ -39,7 +39,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "rows": len(manifest),
         "fingerprint": manifest.fingerprint(),
         "handled": dict(manifest.handled),
-        "refused_by_rule": manifest.refused_by_rule(),
+        "refused_by_rule": manifest.rejected_by_rule(),
         "refused": [vars(one) for one in manifest.refused],
     }
     text = json.dumps(report, indent=1, ensure_ascii=False)
@@ -85,7 +85,7 @@ def read_manifest(
     prepared = prepared_beside(path)
     frame = _filtered(manifest.frame, where or {})
     if label_map:
-        votes = [one and merged_votes(one, label_map) for one in frame["votes"].to_list()]
+        votes = [one and remap_votes(one, label_map) for one in frame["votes"].to_list()]
         frame = frame.with_columns(
             pl.col("label").replace(dict(label_map)),
             pl.Series("votes", votes, dtype=frame.schema["votes"]),
@@ -111,7 +111,7 @@ def _root(path: Path, given: str | None) -> Path:
     if not root.is_dir():
         raise ManifestError(
             f"there is no folder {root}, which {path.name} was read from",
-            remedy="say where the corpus is now with corpus.root=FOLDER",
+            hint="say where the corpus is now with corpus.root=FOLDER",
         )
     return root
 
@@ -120,7 +120,7 @@ def _filtered(frame: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
     for column, values in where.items():
         if column not in frame.columns:
             raise ManifestError(
-                f"corpus.where names the column {column!r}", remedy=nearest(column, frame.columns)
+                f"corpus.where names the column {column!r}", hint=nearest(column, frame.columns)
             )
         if frame.schema[column].is_nested():
             raise ManifestError(f"corpus.where names the column {column!r}, which holds lists")
@@ -128,7 +128,7 @@ def _filtered(frame: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
         if frame.is_empty():
             raise ManifestError(
                 f"no utterance is left with corpus.where={dict(where)}",
-                remedy="check the values of corpus.where",
+                hint="check the values of corpus.where",
             )
     return frame
 
@@ -143,7 +143,7 @@ def _check_labels(frame: pl.DataFrame, classes: Sequence[str] | None) -> None:
             f"{unknown.height} rows have a label that is no declared class, such as {label!r} of "
             f"{name!r}",
             expected=f"one of {list(classes)}",
-            remedy="declare it in corpus.classes, map it with corpus.label_map, or leave it out "
+            hint="declare it in corpus.classes, map it with corpus.label_map, or leave it out "
             "with corpus.where",
         )
 

@@ -26,9 +26,9 @@ import numpy as np
 import polars as pl
 import soundfile
 
-from polymodal.corpora.sample_audio import SAMPLING_RATE_HZ, Voice, say
-from polymodal.corpora.sample_signals import RATE_HZ, Body, feel
-from polymodal.corpora.sample_text import sentence
+from polymodal.corpora.sample_audio import SAMPLING_RATE_HZ, SpeakerSynth, synth_speech
+from polymodal.corpora.sample_signals import RATE_HZ, SignalSynth, synth_signals
+from polymodal.corpora.sample_text import synth_text
 from polymodal.errors import ManifestError
 from polymodal.schemas.manifest import Manifest
 
@@ -42,7 +42,7 @@ SHOWN: Mapping[str, float] = MappingProxyType({"speech": 0.92, "text": 0.92, "ph
 MISSING = 0.04
 
 
-def ceiling(modalities: Sequence[str]) -> float:
+def bayes_accuracy(modalities: Sequence[str]) -> float:
     """Returns the accuracy that the best possible model expects from some modalities.
 
     Of the three, speech and physiology tell the same thing, and speech is right more often, so
@@ -67,7 +67,7 @@ def ceiling(modalities: Sequence[str]) -> float:
 
 
 CEILINGS: Mapping[str, float] = MappingProxyType(
-    {**{name: ceiling([name]) for name in SHOWN}, "all": ceiling(list(SHOWN))}
+    {**{name: bayes_accuracy([name]) for name in SHOWN}, "all": bayes_accuracy(list(SHOWN))}
 )
 
 
@@ -111,7 +111,7 @@ def read_sample(
         except OSError as error:
             raise ManifestError(
                 f"the sample cannot be written to {folder}: {error}",
-                remedy="set paths.cache to a folder that can be written",
+                hint="set paths.cache to a folder that can be written",
             ) from None
     return Manifest.read(folder / "manifest.parquet")
 
@@ -146,7 +146,7 @@ def _utterances(
     starts = dict.fromkeys(values, 0)
     for speaker in range(num_speakers):
         drawn = np.random.default_rng((VERSION, seed, speaker))
-        voice, body = Voice.draw(drawn, woman=speaker % 2 == 0), Body.draw(drawn)
+        voice, body = SpeakerSynth.draw(drawn, woman=speaker % 2 == 0), SignalSynth.draw(drawn)
         for number in range(num_utterances):
             rng = np.random.default_rng((VERSION, seed, speaker, number))
             row, signals = _utterance(
@@ -170,7 +170,12 @@ def _utterances(
 
 
 def _utterance(
-    folder: Path, voice: Voice, body: Body, name: str, number: int, rng: np.random.Generator
+    folder: Path,
+    voice: SpeakerSynth,
+    body: SignalSynth,
+    name: str,
+    number: int,
+    rng: np.random.Generator,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """One row, its audio written, its signals returned; some modality may be missing."""
     label = CLASSES[number % len(CLASSES)]
@@ -188,12 +193,12 @@ def _utterance(
         "shown_valence": str(positive == shown["text"]),
     }
     if absent != "speech":
-        waveform = say(voice, rng, aroused=aroused == shown["speech"])
+        waveform = synth_speech(voice, rng, aroused=aroused == shown["speech"])
         row |= {"audio": f"audio/{name}.flac", "duration_s": len(waveform) / SAMPLING_RATE_HZ}
         soundfile.write(folder / row["audio"], waveform, SAMPLING_RATE_HZ, subtype="PCM_16")
     if absent != "text":
-        row["text"] = sentence(rng, positive=positive == shown["text"])
-    signals = feel(body, rng, aroused=aroused == shown["physiology"])
+        row["text"] = synth_text(rng, positive=positive == shown["text"])
+    signals = synth_signals(body, rng, aroused=aroused == shown["physiology"])
     row |= _opinions(label, rng)
     return row, {} if absent == "physiology" else signals
 

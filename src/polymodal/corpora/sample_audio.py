@@ -18,7 +18,7 @@ BANDWIDTHS_HZ = np.array([90.0, 120.0, 180.0])
 
 
 @dataclass(frozen=True)
-class Voice:
+class SpeakerSynth:
     """How a speaker sounds when calm.
 
     Args:
@@ -34,7 +34,7 @@ class Voice:
     breath: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, *, woman: bool) -> "Voice":
+    def draw(cls, rng: np.random.Generator, *, woman: bool) -> "SpeakerSynth":
         """Draws a speaker.
 
         Args:
@@ -49,7 +49,9 @@ class Voice:
         return cls(pitch_hz, tract, gain=rng.uniform(0.8, 1.25), breath=rng.uniform(0.02, 0.08))
 
 
-def say(voice: Voice, rng: np.random.Generator, *, aroused: bool) -> Float[np.ndarray, " sample"]:
+def synth_speech(
+    voice: SpeakerSynth, rng: np.random.Generator, *, aroused: bool
+) -> Float[np.ndarray, " sample"]:
     """Makes one utterance.
 
     Args:
@@ -75,7 +77,7 @@ def say(voice: Voice, rng: np.random.Generator, *, aroused: bool) -> Float[np.nd
 
 
 def _syllable(
-    voice: Voice, rng: np.random.Generator, place: float, rate_hz: float, aroused: bool
+    voice: SpeakerSynth, rng: np.random.Generator, place: float, rate_hz: float, aroused: bool
 ) -> Float[np.ndarray, " sample"]:
     num_samples = int(SAMPLING_RATE_HZ / rate_hz * rng.uniform(0.8, 1.2))
     raised, liveliness = (1.4, 0.14) if aroused else (1.0, 0.05)

@@ -12,7 +12,7 @@ RATE_HZ: Mapping[str, float | None] = MappingProxyType({"eda": 4.0, "temp": 4.0,
 
 
 @dataclass(frozen=True)
-class Body:
+class SignalSynth:
     """A speaker's body at rest.
 
     Args:
@@ -26,7 +26,7 @@ class Body:
     ibi_s: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Body":
+    def draw(cls, rng: np.random.Generator) -> "SignalSynth":
         """Draws a speaker.
 
         Args:
@@ -38,7 +38,9 @@ class Body:
         return cls(rng.uniform(0.5, 4.0), rng.uniform(31, 34.5), rng.uniform(0.82, 0.95))
 
 
-def feel(body: Body, rng: np.random.Generator, *, aroused: bool) -> dict[str, np.ndarray]:
+def synth_signals(
+    body: SignalSynth, rng: np.random.Generator, *, aroused: bool
+) -> dict[str, np.ndarray]:
     """Makes the signals around one utterance.
 
     Args:

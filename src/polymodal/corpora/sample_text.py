@@ -68,7 +68,7 @@ BAD = [
 ]
 
 
-def sentence(rng: np.random.Generator, *, positive: bool) -> str:
+def synth_text(rng: np.random.Generator, *, positive: bool) -> str:
     """Makes one sentence.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.corpora._base import NUMBERS, Rules, finish
+from polymodal.corpora._base import NUMBERS, Rules, build_manifest
 from polymodal.corpora.locating import find_folder_of
 from polymodal.errors import ManifestError, nearest
 from polymodal.schemas.manifest import SCHEMA, Manifest
@@ -69,12 +69,12 @@ def read_table(
         raise ManifestError(
             f"{path} has no column for the speaker",
             expected="a column that says who speaks, as splits are by speaker",
-            remedy="name it with corpus.columns.speaker=COLUMN, or give one speaker to all rows "
+            hint="name it with corpus.columns.speaker=COLUMN, or give one speaker to all rows "
             "with corpus.speaker=NAME",
         )
     rules = Rules(classes, label_map or {}, where or {}, max_refused, bool(label_separator))
     rows = _rows(frame, corpus or folder.name, label_separator)
-    return finish(rows, folder, rules)
+    return build_manifest(rows, folder, rules)
 
 
 def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> pl.DataFrame:
@@ -101,13 +101,13 @@ def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> pl.DataFr
             return pl.read_ndjson(text.encode(), infer_schema_length=None)
         return pl.read_csv(text.encode(), infer_schema=False)
     except FileNotFoundError:
-        raise ManifestError(f"there is no file {path}", remedy=f"name it with {key}=FILE") from None
+        raise ManifestError(f"there is no file {path}", hint=f"name it with {key}=FILE") from None
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error}") from None
     except (UnicodeDecodeError, LookupError) as error:
         raise ManifestError(
             f"{path} is not {encoding}: {error}",
-            remedy="name its encoding, such as corpus.encoding=cp949",
+            hint="name its encoding, such as corpus.encoding=cp949",
         ) from None
     except pl.exceptions.PolarsError as error:
         raise ManifestError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
@@ -116,11 +116,11 @@ def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> pl.DataFr
 def _renamed(frame: pl.DataFrame, path: Path, columns: Mapping[str, str]) -> pl.DataFrame:
     for ours, theirs in columns.items():
         if ours not in SCHEMA and not ours.startswith(SIGNAL):
-            raise ManifestError(f"corpus.columns.{ours}", remedy=nearest(ours, SCHEMA))
+            raise ManifestError(f"corpus.columns.{ours}", hint=nearest(ours, SCHEMA))
         if theirs not in frame.columns:
             raise ManifestError(
                 f"{path} has no column {theirs!r}, which corpus.columns.{ours} names",
-                remedy=nearest(theirs, frame.columns),
+                hint=nearest(theirs, frame.columns),
             )
     taken = {theirs: ours for ours, theirs in columns.items()}
     hidden = [name for name in frame.columns if name in columns and name not in taken]
@@ -191,5 +191,5 @@ def _number(cell: Any, name: str, number: int) -> float:
         return float(cell)
     except (TypeError, ValueError):
         raise ManifestError(
-            f"row {number}: {name} is {cell!r}", expected="a number", remedy="mend the cell"
+            f"row {number}: {name} is {cell!r}", expected="a number", hint="mend the cell"
         ) from None

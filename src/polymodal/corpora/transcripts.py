@@ -66,7 +66,7 @@ class TextPreparation:
             except re.error as error:
                 raise ConfigError(
                     f"the marker {marker!r} is no regular expression: {error}",
-                    remedy=r"write a backslash before characters such as * or +",
+                    hint=r"write a backslash before characters such as * or +",
                 ) from None
 
     def __call__(self, text: str) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from polymodal.errors import DataError
 from polymodal.schemas.manifest import Utterance
-from polymodal.security.paths import inside
+from polymodal.security.paths import resolve_inside
 
 SHORTFALL_S = 0.1
 
@@ -65,7 +65,7 @@ class AudioReader:
         return waveform
 
     def _decode(self, utterance: Utterance, audio: str) -> Float[np.ndarray, " sample"]:
-        path = inside(self.root, audio)
+        path = resolve_inside(self.root, audio)
         try:
             num_bytes = path.stat().st_size
             if utterance.audio_bytes not in (None, num_bytes):
@@ -111,5 +111,5 @@ def _check(
 def _unusable(utterance: Utterance, path: Path, found: str) -> DataError:
     return DataError(
         f"audio of utterance {utterance.utterance_id!r}: {path} {found}",
-        remedy="mend the file, or take the row out of the manifest",
+        hint="mend the file, or take the row out of the manifest",
     )

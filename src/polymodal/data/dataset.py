@@ -16,7 +16,7 @@ Reader = Callable[[Utterance], np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class Item:
+class Example:
     """One utterance as arrays.
 
     Args:
@@ -30,7 +30,7 @@ class Item:
     target: np.ndarray
 
 
-class Chain:
+class ReadAndTransform:
     """A reader followed by an encoder's transform; worker processes get it pickled.
 
     Args:
@@ -56,7 +56,7 @@ class Chain:
         return None if raw is None else self.transform(raw)
 
 
-class UtteranceDataset(Dataset[Item]):
+class UtteranceDataset(Dataset[Example]):
     """The utterances of one part of a split.
 
     Args:
@@ -73,13 +73,13 @@ class UtteranceDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Example:
         utterance = self.manifest.utterance(index)
         values = {name: read(utterance) for name, read in self.readers.items()}
-        return Item(utterance.utterance_id, values, np.asarray(self.targets[index]))
+        return Example(utterance.utterance_id, values, np.asarray(self.targets[index]))
 
 
-def collate(items: Sequence[Item]) -> batch.Batch:
+def collate(items: Sequence[Example]) -> batch.Batch:
     """Pads the utterances of a batch to the longest of each modality.
 
     Args:
@@ -97,7 +97,7 @@ def collate(items: Sequence[Item]) -> batch.Batch:
     return batch.Batch(modalities, tuple(item.utterance_id for item in items), targets)
 
 
-def pad(arrays: Sequence[np.ndarray | None]) -> sequences.Sequence:
+def pad(arrays: Sequence[np.ndarray | None]) -> sequences.PaddedSequence:
     """Puts arrays of different lengths into one, with zeros behind the shorter ones.
 
     Args:
@@ -118,4 +118,4 @@ def pad(arrays: Sequence[np.ndarray | None]) -> sequences.Sequence:
             values[row, : len(array)] = array
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     tensor = torch.from_numpy(values)
-    return sequences.Sequence(tensor.float() if tensor.is_floating_point() else tensor, mask)
+    return sequences.PaddedSequence(tensor.float() if tensor.is_floating_point() else tensor, mask)

@@ -10,9 +10,9 @@ import polars as pl
 
 from polymodal.errors import SplitError, nearest
 from polymodal.schemas.manifest import Manifest
-from polymodal.security.files import replacing
+from polymodal.security.files import atomic_write
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 FORMAT = 1
 
 
@@ -40,7 +40,7 @@ class Fold:
     assignment: Mapping[str, Mapping[str, str]]
     inner: tuple["Fold", ...] = ()
 
-    def parts(self, frame: pl.DataFrame) -> pl.Series:
+    def split_of_rows(self, frame: pl.DataFrame) -> pl.Series:
         """Returns the part of each row, null for rows that belong to none.
 
         Args:
@@ -70,10 +70,10 @@ class Fold:
         Returns:
             The part's manifest in the order of the ids.
         """
-        rows = manifest.frame.filter(self.parts(manifest.frame) == part)
+        rows = manifest.frame.filter(self.split_of_rows(manifest.frame) == part)
         return None if rows.is_empty() else manifest.take(rows.sort("utterance_id"))
 
-    def used(self, frame: pl.DataFrame) -> pl.Series:
+    def is_assigned(self, frame: pl.DataFrame) -> pl.Series:
         """Tells which rows belong to some part, of this fold or of an inner one.
 
         Args:
@@ -84,17 +84,17 @@ class Fold:
         """
         if not self.assignment:
             return pl.repeat(True, frame.height, eager=True)
-        used = self.parts(frame).is_not_null()
+        used = self.split_of_rows(frame).is_not_null()
         for inner in self.inner:  # with several columns these take rows that this fold leaves out
-            used = used | inner.used(frame)
+            used = used | inner.is_assigned(frame)
         return used
 
-    def left_out(self, manifest: Manifest) -> int:
+    def num_unassigned(self, manifest: Manifest) -> int:
         """Returns how many rows belong to no part."""
-        return int(self.parts(manifest.frame).is_null().sum())
+        return int(self.split_of_rows(manifest.frame).is_null().sum())
 
 
-def shared_values(manifest: Manifest, fold: Fold, column: str) -> dict[str, list[str]]:
+def values_in_several_splits(manifest: Manifest, fold: Fold, column: str) -> dict[str, list[str]]:
     """Finds values of a column that stand in more than one part of a fold.
 
     Args:
@@ -105,7 +105,7 @@ def shared_values(manifest: Manifest, fold: Fold, column: str) -> dict[str, list
     Returns:
         Value to the parts that share it.
     """
-    rows = manifest.frame.select(pl.col(column).alias("value"), fold.parts(manifest.frame))
+    rows = manifest.frame.select(pl.col(column).alias("value"), fold.split_of_rows(manifest.frame))
     shared = (
         rows.drop_nulls()
         .group_by("value")
@@ -116,7 +116,7 @@ def shared_values(manifest: Manifest, fold: Fold, column: str) -> dict[str, list
     return dict(shared.iter_rows())
 
 
-def mentioned(manifest: Manifest, folds: Sequence[Fold]) -> int:
+def num_covered_rows(manifest: Manifest, folds: Sequence[Fold]) -> int:
     """Counts the rows that belong to a part of some fold.
 
     Args:
@@ -129,7 +129,7 @@ def mentioned(manifest: Manifest, folds: Sequence[Fold]) -> int:
     columns = {column for fold in folds for column in fold.assignment}
     if not columns <= {*manifest.frame.columns}:
         return 0
-    parted = pl.any_horizontal(fold.parts(manifest.frame).is_not_null() for fold in folds)
+    parted = pl.any_horizontal(fold.split_of_rows(manifest.frame).is_not_null() for fold in folds)
     return int(manifest.frame.select(parted).to_series().sum())
 
 
@@ -160,10 +160,10 @@ def check_folds(
         if column not in manifest.frame.columns:
             raise SplitError(
                 f"split.disjoint names the column {column!r}",
-                remedy=nearest(column, manifest.frame.columns),
+                hint=nearest(column, manifest.frame.columns),
             )
     if not folds:
-        raise SplitError("there is no fold", expected="at least one", remedy="name another file")
+        raise SplitError("there is no fold", expected="at least one", hint="name another file")
     for fold in folds:
         _check_fold(manifest, fold, f"fold {fold.index}", {"train", "test"}, promised)
         for inner in fold.inner:
@@ -175,18 +175,18 @@ def check_folds(
 def _check_fold(
     manifest: Manifest, fold: Fold, name: str, wanted: set[str], promised: Sequence[str]
 ) -> None:
-    parts = set(fold.parts(manifest.frame).drop_nulls())
+    parts = set(fold.split_of_rows(manifest.frame).drop_nulls())
     if lacking := wanted - parts:
         raise SplitError(
             f"{name} has no rows for {sorted(lacking)}",
-            remedy="use fewer folds, other groups, or more data",
+            hint="use fewer folds, other groups, or more data",
         )
     for column in dict.fromkeys(promised):
         _check_disjoint(manifest, fold, name, column)
 
 
 def _check_disjoint(manifest: Manifest, fold: Fold, name: str, column: str) -> None:
-    shared = shared_values(manifest, fold, column)
+    shared = values_in_several_splits(manifest, fold, column)
     if not shared:
         return
     value, parts = next(iter(shared.items()))
@@ -201,7 +201,7 @@ def _check_disjoint(manifest: Manifest, fold: Fold, name: str, column: str) -> N
     raise SplitError(
         f"{len(shared)} {column}s stand in several parts of {name}, such as {value!r} in {parts}",
         expected=f"each {column} in one part",
-        remedy=remedy,
+        hint=remedy,
     )
 
 
@@ -214,7 +214,7 @@ def write_folds(path: Path, folds: Sequence[Fold], fingerprint: str) -> None:
         fingerprint: Of the manifest that was parted.
     """
     body = {"format": FORMAT, "fingerprint": fingerprint, "folds": [_plain(one) for one in folds]}
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -240,7 +240,7 @@ def read_folds(path: Path) -> tuple[list[Fold], str]:
         raise SplitError(
             f"{file} holds no folds: {error}",
             expected="a folds.json that a run has recorded",
-            remedy="name a run folder or its folds.json with split.file=…",
+            hint="name a run folder or its folds.json with split.file=…",
         ) from None
 
 
@@ -253,7 +253,7 @@ def _fold(plain: Mapping[str, Any]) -> Fold:
     if not plain["assignment"]:
         raise ValueError("a fold parts nothing")
     for parts in plain["assignment"].values():
-        if unknown := set(parts.values()) - {*PARTS}:
+        if unknown := set(parts.values()) - {*SPLITS}:
             raise ValueError(f"it names the part {min(unknown)!r}")
     inner = tuple(_fold(one) for one in plain.get("inner", ()))
     return Fold(int(plain["index"]), plain["assignment"], inner)

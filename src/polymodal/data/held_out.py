@@ -52,7 +52,7 @@ def _divided(frame: pl.DataFrame, fold: Fold, ratio: float) -> tuple[Fold, Fold]
         raise SplitError(
             f"fold {fold.index} has {len(groups)} {column} to train on",
             expected="two at least, to hold some out for the fusion",
-            remedy="use fusion_rows: in_fold, or fewer folds",
+            hint="use fusion_rows: in_fold, or fewer folds",
         )
     num_held = min(max(1, math.floor(ratio * len(groups) + 0.5)), len(groups) - 1)
     drawn = np.random.default_rng([SEED, fold.index]).permutation(len(groups))
@@ -81,5 +81,5 @@ def _column(frame: pl.DataFrame, fold: Fold) -> str:
     raise SplitError(
         f"fold {fold.index} is split by {', '.join(fold.assignment)}, which share speakers",
         expected="groups of whole speakers, so that the held-out ones are new to the encoders",
-        remedy="split by speaker (split.groups=[speaker]), or use fusion_rows: in_fold",
+        hint="split by speaker (split.groups=[speaker]), or use fusion_rows: in_fold",
     )

@@ -22,12 +22,12 @@ GRAM = 3
 NUM_BANDS, ROWS_A_BAND = 8, 4
 LETTERS_AT_ONCE = 1_000_000
 # Of more texts than this only equal ones are grouped: the start of a run should not take minutes.
-MOST_COMPARED = 200_000
+MAX_COMPARED = 200_000
 COLUMN = "transcript"
-USUAL_COLUMNS = ("speaker", "dialogue", "sentence", "session", COLUMN)
+DEFAULT_COLUMNS = ("speaker", "dialogue", "sentence", "session", COLUMN)
 
 
-def with_transcripts(manifest: Manifest) -> Manifest:
+def add_transcript_groups(manifest: Manifest) -> Manifest:
     """Adds the column `transcript`: the same for utterances that say nearly the same.
 
     Args:
@@ -59,11 +59,11 @@ def transcript_groups(texts: pl.Series) -> pl.Series:
 
     Returns:
         A name of the group, made from its texts alone, so that it is the same in another order and
-        on another day; null for short texts. Of more than `MOST_COMPARED` texts only those are
+        on another day; null for short texts. Of more than `MAX_COMPARED` texts only those are
         grouped whose letters are equal.
     """
     distinct = texts.drop_nulls().unique().alias("text")
-    letters = letters_of(distinct)
+    letters = normalise_text(distinct)
     names = letters.filter(letters.str.len_chars() >= MIN_LETTERS).unique().sort().to_list()
     group = _grouped(names)
     hashed = {one: hashlib.sha256(one.encode()).hexdigest()[:12] for one in set(group.values())}
@@ -72,7 +72,7 @@ def transcript_groups(texts: pl.Series) -> pl.Series:
     return texts.replace_strict(distinct, named, default=None, return_dtype=pl.String)
 
 
-def letters_of(texts: pl.Series) -> pl.Series:
+def normalise_text(texts: pl.Series) -> pl.Series:
     """Returns the letters and digits of texts, small, without signs and spaces.
 
     Args:
@@ -88,7 +88,7 @@ def letters_of(texts: pl.Series) -> pl.Series:
     return texts.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\W_]+", "")
 
 
-def leak_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str, float]]:
+def leakage_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str, float]]:
     """Counts what the test part of each fold shares with what it learns from.
 
     Args:
@@ -100,9 +100,9 @@ def leak_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str
         how many values are shared, and the share of its test rows that have one of them).
     """
     frame = manifest.frame
-    parted = [fold.parts(frame) for fold in folds if fold.assignment]
+    parted = [fold.split_of_rows(frame) for fold in folds if fold.assignment]
     split = [name for fold in folds for name in fold.assignment]
-    columns = [name for name in dict.fromkeys([*USUAL_COLUMNS, *split]) if name != "utterance_id"]
+    columns = [name for name in dict.fromkeys([*DEFAULT_COLUMNS, *split]) if name != "utterance_id"]
     report = {}
     for column in columns:
         if column in frame.columns and frame[column].null_count() == 0:
@@ -125,7 +125,7 @@ def _shared(values: pl.Series, parts: pl.Series) -> tuple[int, float]:
 
 def _grouped(names: Sequence[str]) -> dict[str, str]:
     """Each text to the first, in alphabetical order, of those that are nearly equal to it."""
-    if len(names) > MOST_COMPARED:
+    if len(names) > MAX_COMPARED:
         return {name: name for name in names}
     leader = list(range(len(names)))
 

@@ -31,7 +31,7 @@ def lengths_s(manifest: Manifest) -> np.ndarray:
     return lengths.to_numpy()
 
 
-def usual_workers(accelerator: str) -> int:
+def default_num_workers(accelerator: str) -> int:
     """Returns how many processes read ahead where `data.num_workers` is `auto`.
 
     Args:

@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 BUCKET_WIDTH = 1.1
 
 
-def balanced_chances(targets: np.ndarray, num_classes: int) -> np.ndarray:
+def class_balanced_weights(targets: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns chances by which every class is drawn equally often.
 
     With shares of several classes an utterance counts by the mean of theirs, which comes nearer to
@@ -91,22 +91,22 @@ class LengthBucketSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         rank, num_ranks = _world()
-        yield from self.plan()[rank::num_ranks]
+        yield from self.batches_for_epoch()[rank::num_ranks]
 
-    def plan(self) -> list[list[int]]:
+    def batches_for_epoch(self) -> list[list[int]]:
         """Returns the batches of this epoch for all ranks together, in order."""
         generator = np.random.default_rng((self.seed, self.epoch))
-        batches = self._cut(self._order(generator))
+        batches = self._pack(self._order(generator))
         if self.shuffle:
             batches = [batches[position] for position in generator.permutation(len(batches))]
         # Draws with replacement may need more batches than the first epoch's: the rest is let go.
-        return _exactly(batches, self._num_batches(_world()[1]))
+        return _pad_or_trim(batches, self._num_batches(_world()[1]))
 
     def _num_batches(self, num_ranks: int) -> int:
         """Number of batches of all ranks together: that of the first epoch, made divisible."""
         if self.first is None:
             generator = np.random.default_rng((self.seed, 0))
-            self.first = len(self._cut(self._order(generator)))
+            self.first = len(self._pack(self._order(generator)))
         return -(-self.first // num_ranks) * num_ranks
 
     def _order(self, generator: np.random.Generator) -> np.ndarray:
@@ -121,7 +121,7 @@ class LengthBucketSampler(Sampler[list[int]]):
         )
         return start[np.argsort(-self.buckets[start], kind="stable")]
 
-    def _cut(self, order: np.ndarray) -> list[list[int]]:
+    def _pack(self, order: np.ndarray) -> list[list[int]]:
         batches: list[list[int]] = []
         longest = 0.0
         for index in order.tolist():
@@ -144,7 +144,7 @@ def _world() -> tuple[int, int]:
     return 0, 1
 
 
-def _exactly(batches: list[list[int]], wanted: int) -> list[list[int]]:
+def _pad_or_trim(batches: list[list[int]], wanted: int) -> list[list[int]]:
     """Halves the largest batches, or lets the last ones go, until there are as many as wanted."""
     batches = batches[:wanted]
     while len(batches) < wanted:

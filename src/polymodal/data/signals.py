@@ -9,7 +9,7 @@ import numpy as np
 
 from polymodal.errors import DataError
 from polymodal.schemas.manifest import SignalReference, Utterance
-from polymodal.security.paths import inside
+from polymodal.security.paths import resolve_inside
 
 Signals = Mapping[str, tuple[np.ndarray, float | None]]
 
@@ -52,14 +52,14 @@ class SignalReader:
                 f"signal {reference.name!r} of utterance {utterance.utterance_id!r}: "
                 f"{reference.path} ends at sample {len(values)}",
                 expected=f"samples {reference.start} to {reference.start + length}",
-                remedy="write the manifest again from the corpus",
+                hint="write the manifest again from the corpus",
             )
         return np.asarray(part, dtype=np.float32)
 
 
 @lru_cache(maxsize=4096)
 def _file(root: Path, relative: str) -> Path:
-    return inside(root, relative)  # asks the file system for every folder on the way
+    return resolve_inside(root, relative)  # asks the file system for every folder on the way
 
 
 @lru_cache(maxsize=64)
@@ -74,5 +74,5 @@ def _open(path: Path, utterance_id: str) -> Any:
         raise DataError(
             f"signal file {path} of utterance {utterance_id!r} cannot be read: {error}",
             expected="a .npy file of numbers",
-            remedy="mend the file, or take its signals out of the manifest",
+            hint="mend the file, or take its signals out of the manifest",
         ) from None

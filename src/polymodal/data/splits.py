@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from polymodal.data.folds import PARTS, Fold, check_folds, read_folds
+from polymodal.data.folds import SPLITS, Fold, check_folds, read_folds
 from polymodal.errors import SplitError, nearest
 from polymodal.schemas.manifest import Manifest
 
@@ -60,7 +60,7 @@ def holdout(
     return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
-def k_folds(
+def k_fold(
     manifest: Manifest,
     *,
     groups: Sequence[str] = ("speaker",),
@@ -99,7 +99,7 @@ def k_folds(
     )
 
 
-def leave_one_out(
+def leave_one_group_out(
     manifest: Manifest,
     *,
     groups: Sequence[str] = ("speaker",),
@@ -134,7 +134,7 @@ def leave_one_out(
     )
 
 
-def official(
+def predefined(
     manifest: Manifest,
     *,
     column: str = "split",
@@ -165,13 +165,13 @@ def official(
         raise SplitError(
             f"column {column!r} says {unknown[0]!r}",
             expected=f"one of {sorted(known)}",
-            remedy="map the corpus's words with split.names={word: train|val|test}",
+            hint="map the corpus's words with split.names={word: train|val|test}",
         )
     folds = [Fold(0, {column: known})]
     return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
-def nested(
+def nested_k_fold(
     manifest: Manifest,
     *,
     groups: Sequence[str] = ("speaker",),
@@ -182,7 +182,7 @@ def nested(
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Parts a corpus like `k_folds`, and what is left for training once more.
+    """Parts a corpus like `k_fold`, and what is left for training once more.
 
     The inner folds choose between options (`selection` in the configuration); the outer test parts
     then measure the choice, which never saw them (Varma and Simon, 2006).
@@ -206,7 +206,7 @@ def nested(
         SplitError: A column does not exist, has empty values, or has fewer values than folds; or
             the parts share what they must not.
     """
-    outer = k_folds(
+    outer = k_fold(
         manifest,
         groups=groups,
         num_folds=num_folds,
@@ -223,7 +223,7 @@ def nested(
 
 def _inner(manifest: Manifest, fold: Fold, num_inner: int, seed: int) -> list[Fold]:
     """Parts the training and validation rows of a fold; each part is validated on once."""
-    rows = manifest.frame.filter(fold.parts(manifest.frame).is_in(["train", "val"]))
+    rows = manifest.frame.filter(fold.split_of_rows(manifest.frame).is_in(["train", "val"]))
     learning = manifest.take(rows)
     parted = [_rotate(learning, column, num_inner, 0.0, seed) for column in fold.assignment]
     renamed = [
@@ -276,7 +276,7 @@ def from_file(
                 raise SplitError(
                     f"{path} does not say to which part {len(strange)} values of {column!r} "
                     f"belong, such as {strange[0]!r}",
-                    remedy="use the corpus that was parted, or leave them out with "
+                    hint="use the corpus that was parted, or leave them out with "
                     "split.unknown=leave_out",
                 )
     return check_folds(
@@ -298,8 +298,8 @@ def _folds_of_table(path: Path) -> list[Fold]:
             f"{path} has the columns {table.columns}",
             expected="a column of the manifest, `part`, and `fold` where there are several",
         )
-    if unknown := sorted(set(table["part"].drop_nulls()) - {*PARTS}):
-        raise SplitError(f"{path} names the part {unknown[0]!r}", expected=f"one of {PARTS}")
+    if unknown := sorted(set(table["part"].drop_nulls()) - {*SPLITS}):
+        raise SplitError(f"{path} names the part {unknown[0]!r}", expected=f"one of {SPLITS}")
     if "fold" not in table.columns:
         table = table.with_columns(fold=pl.lit("0"))
     table = table.drop_nulls().unique(maintain_order=True)
@@ -316,7 +316,7 @@ def _folds_of_table(path: Path) -> list[Fold]:
     return folds
 
 
-def random(
+def random_utterances(
     manifest: Manifest,
     *,
     test: float = 0.2,
@@ -367,19 +367,19 @@ def _values(manifest: Manifest, column: str, at_least: int) -> list[str]:
     if column not in frame.columns:
         raise SplitError(
             f"the corpus has no column {column!r} to split by",
-            remedy=nearest(column, [n for n in frame.columns if frame[n].dtype == pl.String]),
+            hint=nearest(column, [n for n in frame.columns if frame[n].dtype == pl.String]),
         )
     if empty := frame[column].null_count():
         raise SplitError(
             f"column {column!r} is empty in {empty} of {frame.height} rows",
-            remedy="split by another column, or leave those rows out with corpus.where",
+            hint="split by another column, or leave those rows out with corpus.where",
         )
     values = frame[column].unique().sort().to_list()
     if len(values) < at_least:
         raise SplitError(
             f"column {column!r} has {len(values)} values",
             expected=f"at least {at_least}, one for each part or fold",
-            remedy="use fewer folds or parts, or another column",
+            hint="use fewer folds or parts, or another column",
         )
     return values
 

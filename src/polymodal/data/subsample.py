@@ -8,7 +8,7 @@ import polars as pl
 from polymodal.errors import ConfigError
 
 
-def take_share(frame: pl.DataFrame, share: float) -> pl.DataFrame:
+def subsample_per_label(frame: pl.DataFrame, share: float) -> pl.DataFrame:
     """Takes a share of the rows of each label, chosen by their ids alone.
 
     Args:

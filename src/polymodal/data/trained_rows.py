@@ -54,9 +54,9 @@ def trained_rows(
         raise SplitError(
             f"the weights were trained with a split by {min(missing)!r}, which this corpus lacks",
             expected="the columns by which the training rows of the weights can be known again",
-            remedy="read the corpus as that run did",
+            hint="read the corpus as that run did",
         )
-    trained = weights.parts(frame).eq_missing(pl.Series(["train"]))
+    trained = weights.split_of_rows(frame).eq_missing(pl.Series(["train"]))
     if not speaker_dependent:
         known = weights.assignment.get("speaker", {})
         speakers = {one for one, split in known.items() if split == "train"}
@@ -71,9 +71,9 @@ def trained_rows(
 
 def _judges(frame: pl.DataFrame, fold: Fold) -> pl.Series:
     """Which rows a model is chosen or tested by."""
-    judges = _is_in(fold.parts(frame), JUDGED_BY)
+    judges = _is_in(fold.split_of_rows(frame), JUDGED_BY)
     for inner in fold.inner:
-        judges = judges | _is_in(inner.parts(frame), JUDGED_BY)
+        judges = judges | _is_in(inner.split_of_rows(frame), JUDGED_BY)
     return judges
 
 

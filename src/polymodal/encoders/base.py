@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import nn
 
 from polymodal.encoders.extractor import Prefix
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 Transform = Callable[[Any], npt.NDArray[Any] | None]
 
@@ -60,7 +60,7 @@ class Encoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the encoded batch.
 
         Args:
@@ -100,6 +100,6 @@ class Encoder(nn.Module, ABC):
         """
         return {}
 
-    def forward(self, sequence: Sequence) -> Sequence:
+    def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the encoded batch, as `encode` does."""
         return self.encode(sequence)

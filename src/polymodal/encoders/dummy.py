@@ -8,12 +8,12 @@ from torch import nn
 
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.layers.masks import zero_padding
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 SAMPLES_A_FRAME = 320  # 50 frames a second at 16 kHz
 
 
-class StandIn(Encoder):
+class DummyEncoder(Encoder):
     """Random features of the shape that a pretrained encoder would put out, and a linear layer.
 
     Args:
@@ -34,7 +34,7 @@ class StandIn(Encoder):
         """Returns what makes random features of one utterance."""
         return self._features
 
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the features after the linear layer.
 
         Args:
@@ -44,7 +44,7 @@ class StandIn(Encoder):
             The same shape and mask; zeros under the padding.
         """
         encoded = self.linear(sequence.values)
-        return Sequence(zero_padding(encoded, sequence.valid_mask), sequence.valid_mask)
+        return PaddedSequence(zero_padding(encoded, sequence.valid_mask), sequence.valid_mask)
 
     def _features(self, raw: Any) -> npt.NDArray[np.float32]:
         frames = max(1, len(raw) // (SAMPLES_A_FRAME if self.source == "audio" else 1))

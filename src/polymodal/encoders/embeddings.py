@@ -13,9 +13,9 @@ from jaxtyping import Float32
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.huggingface.batching import (
     CHARACTERS_A_SECOND,
-    extracted_together,
-    most_at_once_s,
-    place,
+    extract_batch,
+    max_batch_s,
+    move_to_device,
 )
 
 # Utterances that an encoder of signals is given at once: their amount counts utterances.
@@ -59,12 +59,12 @@ class EmbeddingExtractor:
         return self.encoder.frame_rate_hz if self.pooling == "none" else None
 
     @property
-    def most_at_once(self) -> int:
+    def max_batch_amount(self) -> int:
         """Greatest padded amount of a batch: number of samples, characters or utterances."""
         if self.source == "signals":
             return MAX_SIGNALS
         a_second = self.sampling_rate_hz if self.source == "audio" else CHARACTERS_A_SECOND
-        return int(most_at_once_s() * a_second)
+        return int(max_batch_s() * a_second)
 
     def __call__(self, raw: Any) -> Float32[np.ndarray, "time feature"]:
         """Encode one utterance.
@@ -75,9 +75,9 @@ class EmbeddingExtractor:
         Returns:
             Float32 `[time, feature]`.
         """
-        return self.many([raw])[0]
+        return self.extract_batch([raw])[0]
 
-    def many(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
+    def extract_batch(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
         """Encode several utterances.
 
         Args:
@@ -86,10 +86,8 @@ class EmbeddingExtractor:
         Returns:
             What each gives alone, but for rounding.
         """
-        place(self.encoder)
-        return extracted_together(
-            self.encoder, raws, pooling=self.pooling, precision=self.precision
-        )
+        move_to_device(self.encoder)
+        return extract_batch(self.encoder, raws, pooling=self.pooling, precision=self.precision)
 
     def release(self) -> None:
         """Move the encoder back to the memory of the processor."""

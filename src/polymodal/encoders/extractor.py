@@ -68,10 +68,10 @@ class BatchedExtractor(Extractor, Protocol):
     """
 
     @property
-    def most_at_once(self) -> int:
+    def max_batch_amount(self) -> int:
         """Greatest padded amount of a batch: number of samples or characters."""
 
-    def many(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
+    def extract_batch(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
         """Extracts the vectors of several utterances.
 
         Args:

@@ -52,16 +52,14 @@ class EncoderFromRun:
             raise ConfigError(
                 f"mode={self.mode!r} of an encoder from a run",
                 expected=" or ".join(MODES),
-                remedy=nearest(self.mode, MODES),
+                hint=nearest(self.mode, MODES),
             )
         if self.pooling not in POOLINGS:
-            raise ConfigError(
-                f"pooling is {self.pooling!r}", remedy=nearest(self.pooling, POOLINGS)
-            )
+            raise ConfigError(f"pooling is {self.pooling!r}", hint=nearest(self.pooling, POOLINGS))
         if not self.is_frozen and (useless := self._for_frozen_only()):
             raise ConfigError(
                 f"{useless} has no effect with mode=trainable",
-                remedy="leave it out, or set mode to frozen",
+                hint="leave it out, or set mode to frozen",
             )
 
     @property

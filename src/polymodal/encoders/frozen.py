@@ -21,7 +21,7 @@ from polymodal.schemas import batch as sequences
 
 NORMALISATIONS = ("none", "corpus", "speaker", "speaker_mean")
 # A feature whose deviation is below this share of its mean is rounding noise of float32.
-SMALLEST_SHARE = 1e-6
+MIN_FRACTION = 1e-6
 # Of features that are looked at together.
 BLOCK_BYTES = 16_000_000
 Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -56,7 +56,7 @@ class FrozenEncoder(Encoder):
         super().__init__()
         if normalise not in NORMALISATIONS:
             raise ConfigError(
-                f"normalise is {normalise!r}", remedy=nearest(normalise, NORMALISATIONS)
+                f"normalise is {normalise!r}", hint=nearest(normalise, NORMALISATIONS)
             )
         if clip is not None and clip <= 0:
             raise ConfigError(f"clip is {clip}", expected="a positive number or null")
@@ -73,29 +73,17 @@ class FrozenEncoder(Encoder):
         self._is_fitted = normalise == "none"
 
     @property
-    def transductive(self) -> bool:
+    def is_transductive(self) -> bool:
         """Whether test clips are normalised with other test clips; the record names it."""
         return self.normalise in ("speaker", "speaker_mean")
 
-    def fit(self, values: Float[np.ndarray, "row feature"]) -> None:
-        """Learns mean and scale; they are buffers, so a checkpoint carries them.
-
-        Args:
-            values: Features of the training rows only, `[row, feature]`, after
-                `normalise_speakers` where that applies.
-
-        Raises:
-            DataError: There is no row, or the width is not `feature_size`.
-        """
-        self.fit_clips({"": values}, [""])
-
-    def fit_clips(
+    def fit(
         self, features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
     ) -> None:
         """Learns mean and scale clip after clip, so that stored features stay in their files.
 
         Args:
-            features: Utterance id to `[time, feature]`, after `normalise_speakers` where that
+            features: Utterance id to `[time, feature]`, after `normalise_by_speaker` where that
                 applies.
             ids: Utterances of the training rows; those without features are passed over.
 
@@ -109,14 +97,14 @@ class FrozenEncoder(Encoder):
             raise DataError(
                 f"features of {num_rows} rows and shape {width} for {self.extractor.identity}",
                 expected=f"[row, {self.feature_size}] with at least one row",
-                remedy="is there a training utterance with this modality?",
+                hint="is there a training utterance with this modality?",
             )
         mean, scale = _moments(features, known)
         self.mean.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(scale))
         self.num_rows.fill_(num_rows)
 
-    def normalise_speakers(
+    def normalise_by_speaker(
         self,
         features: Mapping[str, Num[np.ndarray, "time feature"]],
         speakers: Mapping[str, str],
@@ -136,7 +124,7 @@ class FrozenEncoder(Encoder):
         Raises:
             ManifestError: An utterance has no speaker.
         """
-        if not self.transductive:
+        if not self.is_transductive:
             return features
         clips: dict[str, list[str]] = {}
         for utterance_id in sorted(features):
@@ -154,7 +142,7 @@ class FrozenEncoder(Encoder):
         """
         return as_stored
 
-    def encode(self, sequence: sequences.Sequence) -> sequences.Sequence:
+    def encode(self, sequence: sequences.PaddedSequence) -> sequences.PaddedSequence:
         """Returns the standardised features.
 
         Args:
@@ -172,7 +160,9 @@ class FrozenEncoder(Encoder):
                 values = values.clamp(-self.clip, self.clip)
         else:
             values = torch.where(values.isfinite(), values, 0.0)
-        return sequences.Sequence(zero_padding(values, sequence.valid_mask), sequence.valid_mask)
+        return sequences.PaddedSequence(
+            zero_padding(values, sequence.valid_mask), sequence.valid_mask
+        )
 
     def _check_fitted(self) -> None:
         # Read once: a look at a buffer on a GPU would make every step wait for it.
@@ -228,7 +218,7 @@ def _speaker(utterance_id: str, speakers: Mapping[str, str]) -> str:
         raise ManifestError(
             f"utterance {utterance_id!r} has no speaker",
             expected="a speaker for every utterance",
-            remedy="fill the column `speaker`, or set normalise to corpus",
+            hint="fill the column `speaker`, or set normalise to corpus",
         )
     return speaker
 
@@ -248,7 +238,7 @@ def _moments(
         centred = np.where(np.isfinite(values), values - mean, 0.0)
         squares = squares + np.square(centred).sum(axis=0)
     deviation = np.sqrt(squares / count)
-    smallest = np.maximum(SMALLEST_SHARE * np.abs(mean), np.finfo(np.float32).tiny)
+    smallest = np.maximum(MIN_FRACTION * np.abs(mean), np.finfo(np.float32).tiny)
     return mean, np.where(deviation > smallest, deviation, 1.0)
 
 

@@ -13,7 +13,7 @@ from polymodal.layers.convolution import ConvolutionBlock
 from polymodal.layers.mel import HOP_S, LogMel
 from polymodal.layers.specaugment import SpecAugment
 from polymodal.layers.waveform_augment import waveform_changes
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 SUBSAMPLING = 4
 
@@ -92,7 +92,7 @@ class LogMelEncoder(Encoder):
         """Returns the check of a waveform; the spectrum is computed in `encode`."""
         return usable_waveform
 
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the encoded speech.
 
         Args:
@@ -103,7 +103,7 @@ class LogMelEncoder(Encoder):
             `[batch, time, width]`, 25 frames a second, and their mask; zeros under the padding.
         """
         frames = self.augment(self.log_mel(self.waveform_augment(sequence)))
-        encoded: Sequence = self.transformer(self.convolutions(frames))
+        encoded: PaddedSequence = self.transformer(self.convolutions(frames))
         return encoded
 
 

@@ -18,7 +18,7 @@ from polymodal.errors import ConfigError, nearest
 FEATURE_SIZES = {"eGeMAPSv02": 88, "ComParE_2016": 6373}
 SAMPLING_RATE_HZ = 16_000
 # Shorter audio gives no frame at all, or statistics over none.
-SHORTEST_S = 1.0
+MIN_DURATION_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FunctionalsExtractor:
         if self.feature_set not in FEATURE_SIZES:
             raise ConfigError(
                 f"feature_set is {self.feature_set!r}",
-                remedy=nearest(self.feature_set, FEATURE_SIZES),
+                hint=nearest(self.feature_set, FEATURE_SIZES),
             )
         package_version("opensmile", "opensmile")
 
@@ -58,7 +58,7 @@ class FunctionalsExtractor:
     def identity(self) -> str:
         """Name, version of openSMILE, and options."""
         version = package_version("opensmile", "opensmile")
-        return f"opensmile {version} {self.feature_set} functionals, padded to {SHORTEST_S} s"
+        return f"opensmile {version} {self.feature_set} functionals, padded to {MIN_DURATION_S} s"
 
     def __call__(self, raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "1 feature"]:
         """Extracts the functionals.
@@ -69,7 +69,7 @@ class FunctionalsExtractor:
         Returns:
             One vector, float32 `[1, feature]`.
         """
-        missing = max(0, int(SHORTEST_S * SAMPLING_RATE_HZ) - len(raw))
+        missing = max(0, int(MIN_DURATION_S * SAMPLING_RATE_HZ) - len(raw))
         waveform = np.pad(np.clip(raw, -1.0, 32767 / 32768), (0, missing))
         values = _smile(self.feature_set)(waveform, SAMPLING_RATE_HZ)
         return np.asarray(values[0].T, dtype=np.float32)

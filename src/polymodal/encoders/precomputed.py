@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.errors import ConfigError, DataError
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class PrecomputedEncoder(Encoder):
@@ -40,9 +40,9 @@ class PrecomputedEncoder(Encoder):
 
     def transform(self) -> Transform:
         """Returns what picks the features of one utterance."""
-        return PickedFeatures(self.signal, self.feature_size)
+        return SelectedFeatures(self.signal, self.feature_size)
 
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the features as they came.
 
         Args:
@@ -52,11 +52,11 @@ class PrecomputedEncoder(Encoder):
             The same values and mask; zeros under the padding.
         """
         padding = ~sequence.valid_mask[..., None]
-        return Sequence(sequence.values.masked_fill(padding, 0.0), sequence.valid_mask)
+        return PaddedSequence(sequence.values.masked_fill(padding, 0.0), sequence.valid_mask)
 
 
 @dataclass(frozen=True)
-class PickedFeatures:
+class SelectedFeatures:
     """Picks the features of one utterance from its signals.
 
     Args:
@@ -90,12 +90,12 @@ class PickedFeatures:
             raise DataError(
                 f"features {self.signal!r} have the shape {values.shape}",
                 expected=f"[time, {self.feature_size}], by encoder.<...>.feature_size",
-                remedy="set feature_size of the encoder that reads them to their width, such as "
+                hint="set feature_size of the encoder that reads them to their width, such as "
                 f"encoder.features.feature_size={values.shape[-1]}",
             )
         if not np.isfinite(values).all():
             raise DataError(
                 f"features {self.signal!r} hold values that are no numbers (NaN or infinite)",
-                remedy="compute them again, or take the utterance out of the manifest",
+                hint="compute them again, or take the utterance out of the manifest",
             )
         return values

@@ -15,7 +15,7 @@ from polymodal.encoders.base import Encoder, Transform
 from polymodal.errors import ConfigError, DataError
 from polymodal.layers.attention import Transformer
 from polymodal.layers.convolution import ConvolutionBlock
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 Values = npt.NDArray[np.float64]
 CHANNELS_PER_SIGNAL = 3
@@ -23,7 +23,7 @@ CHANNELS_PER_SIGNAL = 3
 MAX_DURATION_S = 86400.0
 # Usual middle and spread in adults at rest (microsiemens, degrees Celsius, seconds): with them the
 # level of a signal, which differs with arousal, needs no statistics of the corpus.
-USUAL: Mapping[str, tuple[float, float]] = {
+DEFAULT_CHANNELS: Mapping[str, tuple[float, float]] = {
     "eda": (2.0, 3.0),
     "temp": (33.0, 2.0),
     "ibi": (0.8, 0.15),
@@ -68,10 +68,10 @@ class SignalEncoder(Encoder):
         scales: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         super().__init__()
-        names, known = tuple(signals), {**USUAL, **(scales or {})}
+        names, known = tuple(signals), {**DEFAULT_CHANNELS, **(scales or {})}
         pairs = tuple(known.get(name, (0.0, 1.0)) for name in names)
         _check(names, rate_hz, kernel, pairs)
-        self.clock = CommonClock(names, rate_hz, tuple((float(a), float(b)) for a, b in pairs))
+        self.clock = Resampler(names, rate_hz, tuple((float(a), float(b)) for a, b in pairs))
         self.feature_size, self.frame_rate_hz = width, rate_hz
         self.convolutions = nn.Sequential(
             ConvolutionBlock(CHANNELS_PER_SIGNAL * len(names), width, kernel, dropout=dropout),
@@ -83,7 +83,7 @@ class SignalEncoder(Encoder):
         """Returns what puts the signals of one utterance on the common clock."""
         return self.clock
 
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the encoded signals.
 
         Args:
@@ -92,12 +92,12 @@ class SignalEncoder(Encoder):
         Returns:
             `[batch, time, width]` and the mask; zeros under the padding.
         """
-        encoded: Sequence = self.transformer(self.convolutions(sequence))
+        encoded: PaddedSequence = self.transformer(self.convolutions(sequence))
         return encoded
 
 
 @dataclass(frozen=True)
-class CommonClock:
+class Resampler:
     """Puts signals of different rates on one clock, three channels a signal.
 
     The channels are: the level in usual units; the course within the utterance (mean 0, standard
@@ -155,7 +155,7 @@ def _points(name: str, values: Any, rate_hz: float | None) -> tuple[Values, Valu
             raise DataError(
                 f"signal {name!r} has the shape {numbers.shape}",
                 expected="one value a sample",
-                remedy="give each channel a name of its own in the manifest",
+                hint="give each channel a name of its own in the manifest",
             )
         return np.arange(len(numbers)) / rate_hz, numbers.reshape(-1), len(numbers) / rate_hz
     if numbers.ndim == 1:
@@ -169,7 +169,7 @@ def _points(name: str, values: Any, rate_hz: float | None) -> tuple[Values, Valu
         raise DataError(
             f"signal {name!r} has an event at {duration_s:g} s",
             expected="seconds from the beginning of the utterance",
-            remedy="subtract the utterance's beginning, and divide milliseconds by 1000",
+            hint="subtract the utterance's beginning, and divide milliseconds by 1000",
         )
     return numbers[:, 0], numbers[:, 1], duration_s
 
@@ -200,7 +200,7 @@ def _check(
         raise ConfigError(
             f"signals {list(names)}",
             expected="at least one name, each once",
-            remedy="for example encoder.signals.signals=[eda,temp,ibi]",
+            hint="for example encoder.signals.signals=[eda,temp,ibi]",
         )
     if rate_hz <= 0 or kernel % 2 == 0 or min(spread for _, spread in scales) <= 0:
         raise ConfigError(

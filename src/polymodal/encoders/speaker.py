@@ -29,8 +29,8 @@ NUM_BANDS, WIDTH, NUM_LAYERS = 40, 256, 3
 FRAME_SIZE, HOP_SIZE = 400, 160
 WINDOW_FRAMES, STEP_FRAMES = 160, 77
 # The last window is dropped where less than this share of it is audio.
-SMALLEST_COVERAGE = 0.75
-QUIETEST_DBFS = -30.0
+MIN_COVERAGE = 0.75
+MIN_DBFS = -30.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ class SpeakerExtractor:
     @property
     def identity(self) -> str:
         """Name and version of the package that the weights are from, and what is done here."""
-        return (
-            f"{PACKAGE} {package_version(PACKAGE, PACKAGE)} weights, {QUIETEST_DBFS} dBFS, no VAD"
-        )
+        return f"{PACKAGE} {package_version(PACKAGE, PACKAGE)} weights, {MIN_DBFS} dBFS, no VAD"
 
     def __call__(self, raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "1 feature"]:
         """Embeds one waveform.
@@ -135,7 +133,7 @@ def window_starts(num_samples: int) -> list[int]:
     num_frames = num_samples // HOP_SIZE + 1
     starts = list(range(0, max(1, num_frames - WINDOW_FRAMES + STEP_FRAMES + 1), STEP_FRAMES))
     covered = num_samples / HOP_SIZE - starts[-1]
-    if len(starts) > 1 and covered < SMALLEST_COVERAGE * WINDOW_FRAMES:
+    if len(starts) > 1 and covered < MIN_COVERAGE * WINDOW_FRAMES:
         starts.pop()
     return starts
 
@@ -178,7 +176,7 @@ def _filters() -> Float[Tensor, "bin band"]:
 
 def _raised(raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, " sample"]:
     level = float(np.sqrt(np.square(raw, dtype=np.float64).mean())) if len(raw) else 0.0
-    quietest = 10 ** (QUIETEST_DBFS / 20)
+    quietest = 10 ** (MIN_DBFS / 20)
     gain = quietest / level if 0 < level < quietest else 1.0
     return (raw * gain).astype(np.float32)
 
@@ -197,6 +195,6 @@ def _network() -> SpeakerNetwork:
     except (OSError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"the weights {path} cannot be used: {error}",
-            remedy="pip install --no-deps --force-reinstall resemblyzer",
+            hint="pip install --no-deps --force-reinstall resemblyzer",
         ) from None
     return network.eval()

@@ -19,7 +19,7 @@ from polymodal.encoders.base import Encoder, Transform
 from polymodal.errors import ConfigError, nearest
 from polymodal.layers.attention import Transformer
 from polymodal.layers.convolution import ConvolutionBlock
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 Unit = Literal["characters", "jamo", "bytes"]
 UNITS = ("characters", "jamo", "bytes")
@@ -78,7 +78,7 @@ class TextEncoder(Encoder):
         """Returns what turns a text into numbers of units, at most `max_length` of them."""
         return TextUnits(self.unit, self.max_length)
 
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the encoded text.
 
         Args:
@@ -89,11 +89,11 @@ class TextEncoder(Encoder):
         """
         # N-grams look back only, so what stands under the padding behind a text reaches none.
         embedded = self.dropout(self.norm(self._embed(sequence.values)))
-        convolved: Sequence = self.convolution(Sequence(embedded, sequence.valid_mask))
+        convolved: PaddedSequence = self.convolution(PaddedSequence(embedded, sequence.valid_mask))
         # A batch without a unit gets one masked frame from the convolution.
         padded = functional.pad(embedded, (0, 0, 0, convolved.values.shape[1] - embedded.shape[1]))
-        stream = Sequence(convolved.values + padded, convolved.valid_mask)
-        encoded: Sequence = self.transformer(stream)
+        stream = PaddedSequence(convolved.values + padded, convolved.valid_mask)
+        encoded: PaddedSequence = self.transformer(stream)
         return encoded
 
     def _embed(self, units: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time feature"]:
@@ -170,7 +170,7 @@ def _check(unit: str, max_length: int, num_buckets: int, ngram_sizes: Collection
         raise ConfigError(
             f"unit {unit!r} is unknown",
             expected=f"one of {', '.join(UNITS)}",
-            remedy=nearest(unit, UNITS),
+            hint=nearest(unit, UNITS),
         )
     if min(max_length, num_buckets, *ngram_sizes, len(ngram_sizes)) < 1:
         raise ConfigError(

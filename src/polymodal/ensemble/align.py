@@ -15,7 +15,7 @@ NUM_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Joined:
+class AlignedPredictions:
     """The same utterances as several tables see them.
 
     Args:
@@ -32,7 +32,7 @@ class Joined:
     classes: tuple[str, ...]
 
 
-def join(tables: Sequence[PredictionTable]) -> Joined:
+def align(tables: Sequence[PredictionTable]) -> AlignedPredictions:
     """Joins tables by utterance id and split, and by fold and seed where a table has several.
 
     Classes in another order are put in the first table's by name. A label or speaker that only some
@@ -53,7 +53,7 @@ def join(tables: Sequence[PredictionTable]) -> Joined:
         raise PredictionError(
             f"a vote over {len(tables)} prediction table(s)",
             expected="at least two",
-            remedy="name two or more runs",
+            hint="name two or more runs",
         )
     names = [table.run_id or f"table {number}" for number, table in enumerate(tables, start=1)]
     classes = _shared_classes(tables, names)
@@ -71,7 +71,7 @@ def join(tables: Sequence[PredictionTable]) -> Joined:
     frame = frames[0].with_columns(_labels(frames, names)) if classes else frames[0]
     frame = frame.with_columns(_speakers(frames))
     logits, values = (_stacked(frames, each) for each in (columns, outputs))
-    return Joined(frame, logits, values, classes)
+    return AlignedPredictions(frame, logits, values, classes)
 
 
 def _stacked(
@@ -91,7 +91,7 @@ def _shared_classes(tables: Sequence[PredictionTable], names: Sequence[str]) -> 
             raise PredictionError(
                 f"{names[0]} and {name} have different classes: only one has {differing}",
                 expected="the same classes in every table",
-                remedy="vote over runs of the same task",
+                hint="vote over runs of the same task",
             )
     return first
 
@@ -111,7 +111,7 @@ def _check_unique(frame: pl.DataFrame, keys: list[str], name: str) -> None:
         raise PredictionError(
             f"{name} has ids more than once: {_shown(twice)}",
             expected="each id once within split, fold and seed",
-            remedy="predict each utterance once",
+            hint="predict each utterance once",
         )
 
 
@@ -120,7 +120,7 @@ def _check_finite(frame: pl.DataFrame, columns: list[str], name: str) -> None:
     if wrong.height:
         raise PredictionError(
             f"{name} has logits that are not finite: {_shown(wrong)}",
-            remedy="leave that run out, or train it again",
+            hint="leave that run out, or train it again",
         )
 
 
@@ -138,7 +138,7 @@ def _check_same_rows(
         raise PredictionError(
             "; ".join(faults),
             expected=f"the same rows in every table, joined by {', '.join(keys)}",
-            remedy="vote over runs on the same split, folds and data",
+            hint="vote over runs on the same split, folds and data",
         )
 
 
@@ -150,7 +150,7 @@ def _labels(frames: Sequence[pl.DataFrame], names: Sequence[str]) -> pl.Series:
             raise PredictionError(
                 f"{name} has other labels than the tables before it: {_shown(wrong)}",
                 expected="one label an utterance",
-                remedy="vote over runs on the same data",
+                hint="vote over runs on the same data",
             )
         labels = labels.zip_with(labels.is_not_null(), frame["label"])
     return labels
@@ -170,7 +170,9 @@ def _shown(frame: pl.DataFrame) -> str:
     return ", ".join(map(repr, ids[:NUM_SHOWN])) + more
 
 
-def voted_columns(joined: Joined, logits: Float[np.ndarray, "utterance class"]) -> list[pl.Series]:
+def prediction_columns(
+    joined: AlignedPredictions, logits: Float[np.ndarray, "utterance class"]
+) -> list[pl.Series]:
     """Returns what a vote says of each class, as columns of a prediction table.
 
     Args:
@@ -189,7 +191,7 @@ def voted_columns(joined: Joined, logits: Float[np.ndarray, "utterance class"]) 
     return [predicted, *each]
 
 
-def log_of_shares(
+def safe_log(
     shares: Float[np.ndarray, "utterance class"],
 ) -> Float[np.ndarray, "utterance class"]:
     """Returns the logarithms of probabilities, finite where one has vanished.

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int, Shaped
 
-from polymodal.ensemble.align import Joined, join, voted_columns
+from polymodal.ensemble.align import AlignedPredictions, align, prediction_columns
 from polymodal.errors import PredictionError
 from polymodal.schemas.predictions import ID, PredictionTable
 
@@ -24,7 +24,7 @@ SPREAD = 1.5  # of the logarithm of a temperature, as it is thought of beforehan
 
 
 @dataclass(frozen=True)
-class Known:
+class ValidationFold:
     """What a vote may learn from: the labelled validation rows of one fold.
 
     Args:
@@ -41,10 +41,10 @@ class Known:
 
 
 # From what is known: how to combine other log probabilities, and what was found, in words.
-Fit = Callable[[Known], tuple[Combine, list[str]]]
+Fit = Callable[[ValidationFold], tuple[Combine, list[str]]]
 
 
-def vote_by_fold(
+def fit_per_fold(
     tables: Sequence[PredictionTable],
     validation: Sequence[PredictionTable],
     fit: Fit,
@@ -66,12 +66,12 @@ def vote_by_fold(
             has no labelled validation row.
     """
     _check_kinds([*tables, *validation])
-    joined, learnt = join(tables), join(validation)
+    joined, learnt = align(tables), align(validation)
     if joined.classes != learnt.classes:
         raise PredictionError(
             f"the tables have the classes {list(joined.classes)}, those of validation "
             f"{list(learnt.classes)}",
-            remedy="write both again with `polymodal test`",
+            hint="write both again with `polymodal test`",
         )
     logs, known = log_softmax(joined.logits), log_softmax(learnt.logits)
     targets = PredictionTable(learnt.frame, learnt.classes).targets()
@@ -83,14 +83,16 @@ def vote_by_fold(
         if not fitting.any():
             raise PredictionError(
                 f"{where}the members have no labelled validation row to fit a vote on",
-                remedy="train them with split.val above 0, or use voting=soft",
+                hint="train them with split.val above 0, or use voting=soft",
             )
         fitted = PredictionTable(learnt.frame.filter(fitting), learnt.classes)
-        combine, found = fit(Known(known[:, fitting], targets[fitting], _groups(fitted), names))
+        combine, found = fit(
+            ValidationFold(known[:, fitting], targets[fitting], _groups(fitted), names)
+        )
         for words in [*_remarks(fitted, joined.frame.filter(rows)[ID]), *found]:
             say(where + words)
         voted[rows] = combine(logs[:, rows])
-    frame = joined.frame.with_columns(voted_columns(joined, voted))
+    frame = joined.frame.with_columns(prediction_columns(joined, voted))
     return PredictionTable(frame, joined.classes, tables[0].task)
 
 
@@ -100,7 +102,7 @@ def _check_kinds(tables: Sequence[PredictionTable]) -> None:
             raise PredictionError(
                 f"a vote that is fitted cannot be over the task {table.task!r}",
                 expected="one class an utterance, as validation labels are what it is fitted on",
-                remedy="use voting=soft or voting=product",
+                hint="use voting=soft or voting=product",
             )
 
 
@@ -111,14 +113,14 @@ def _groups(table: PredictionTable) -> Groups:
     return speakers
 
 
-def _folds(joined: Joined, learnt: Joined) -> list[int | None]:
+def _folds(joined: AlignedPredictions, learnt: AlignedPredictions) -> list[int | None]:
     """The folds that are voted on; None for all rows where there is but one."""
     folds = joined.frame["fold"].unique().sort().to_list()
     several = {*folds, *learnt.frame["fold"]}
     return folds if len(several) > 1 else [None]
 
 
-def _rows(joined: Joined, fold: int | None) -> Bool[np.ndarray, " utterance"]:
+def _rows(joined: AlignedPredictions, fold: int | None) -> Bool[np.ndarray, " utterance"]:
     if fold is None:
         return np.ones(joined.frame.height, dtype=bool)
     return (joined.frame["fold"] == fold).to_numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from polymodal.ensemble.align import Joined, join, log_of_shares, voted_columns
+from polymodal.ensemble.align import AlignedPredictions, align, prediction_columns, safe_log
 from polymodal.errors import ConfigError, PredictionError, nearest
 from polymodal.schemas.predictions import VALUE, PredictionTable
 
@@ -51,8 +51,8 @@ def soft_vote(
         [[0.65, 0.35]]
     """
     if on not in SCALES:
-        raise ConfigError(f"voting on {on!r}", remedy=nearest(on, SCALES))
-    joined = join(tables)
+        raise ConfigError(f"voting on {on!r}", hint=nearest(on, SCALES))
+    joined = align(tables)
     shares = _shares(weights, len(tables))
     columns = _voted_classes(joined, shares, on) if joined.classes else []
     values = np.tensordot(shares, joined.values, axes=1)
@@ -63,12 +63,14 @@ def soft_vote(
     return replace(tables[0], frame=joined.frame.with_columns(columns), run_id=run_id)
 
 
-def _voted_classes(joined: Joined, shares: Float[np.ndarray, " table"], on: str) -> list[pl.Series]:
+def _voted_classes(
+    joined: AlignedPredictions, shares: Float[np.ndarray, " table"], on: str
+) -> list[pl.Series]:
     if on == "logits":
         logits = np.tensordot(shares, joined.logits, axes=1)
     else:
-        logits = log_of_shares(np.tensordot(shares, _softmax(joined.logits), axes=1))
-    return voted_columns(joined, logits)
+        logits = safe_log(np.tensordot(shares, _softmax(joined.logits), axes=1))
+    return prediction_columns(joined, logits)
 
 
 def _logit(shares: Float[np.ndarray, "utterance label"]) -> Float[np.ndarray, "utterance label"]:
@@ -83,7 +85,7 @@ def _shares(weights: Sequence[float] | None, num_tables: int) -> Float[np.ndarra
         raise PredictionError(
             f"the weights are {values.tolist()} for {num_tables} tables",
             expected="one finite number a table, none negative, not all zero",
-            remedy="give as many weights as runs, or leave them out",
+            hint="give as many weights as runs, or leave them out",
         )
     return np.asarray(values / values.sum())
 

@@ -14,12 +14,12 @@ from jaxtyping import Float, Int
 from polymodal.ensemble.calibration import (
     Combine,
     Groups,
-    Known,
     Logs,
     Targets,
+    ValidationFold,
+    fit_per_fold,
     log_softmax,
     temperature,
-    vote_by_fold,
 )
 from polymodal.schemas.predictions import PredictionTable
 
@@ -69,10 +69,10 @@ def stacked_vote(
         PredictionError: The tables cannot be joined, are not over one class an utterance, or a fold
             has no labelled validation row.
     """
-    return vote_by_fold(tables, validation, _fit_stacked, say)
+    return fit_per_fold(tables, validation, _fit_stacked, say)
 
 
-def _fit_stacked(known: Known) -> tuple[Combine, list[str]]:
+def _fit_stacked(known: ValidationFold) -> tuple[Combine, list[str]]:
     strengths = _chosen(known.logs, known.targets, known.groups)
     members, classes = np.isfinite(strengths)
     found = "nothing is surely better than the product, which is taken"
@@ -138,7 +138,7 @@ def _fits(logs: Logs, targets: Targets, path: Sequence[Strengths]) -> Iterator[C
 
 
 def _weights_of_members(scaled: Logs, targets: Targets, centre: Column, strength: float) -> Column:
-    return _held_back(
+    return _regularised(
         lambda weights: np.tensordot(weights[:, 0], scaled, axes=1),
         lambda errors: (scaled * errors).sum(axis=(1, 2))[:, None],
         np.tensordot(scaled, scaled, axes=((1, 2), (1, 2))),
@@ -177,7 +177,7 @@ def regression(features: Features, targets: Targets, centre: Weights, strength: 
     Returns:
         The weights.
     """
-    return _held_back(
+    return _regularised(
         lambda weights: features @ weights,
         lambda errors: features.T @ errors,
         features.T @ features,
@@ -187,7 +187,7 @@ def regression(features: Features, targets: Targets, centre: Weights, strength: 
     )
 
 
-def _held_back(
+def _regularised(
     said_by: Callable[[Weights], np.ndarray],
     charged: Callable[[np.ndarray], Weights],
     products: Float[np.ndarray, "feature feature"],

@@ -10,26 +10,26 @@ from itertools import chain, combinations
 import numpy as np
 from jaxtyping import Float
 
-from polymodal.ensemble.align import log_of_shares
+from polymodal.ensemble.align import safe_log
 from polymodal.ensemble.calibration import (
     Combine,
-    Known,
     Logs,
     Shares,
     Targets,
+    ValidationFold,
+    fit_per_fold,
     log_softmax,
     loss,
     temperature,
-    vote_by_fold,
 )
 from polymodal.errors import PredictionError
 from polymodal.schemas.predictions import PredictionTable
 
 Each = Float[np.ndarray, " table"]
 NUM_STEPS = 200
-MOST = 8  # members of which all subsets are weighed
-NEXT_TO_NONE = 0.05  # of a vote
-NOTHING = 1e-6  # nats
+MAX_SCALE = 8  # members of which all subsets are weighed
+MIN_WEIGHT = 0.05  # of a vote
+EPS_NATS = 1e-6  # nats
 
 
 def weighted_vote(
@@ -56,7 +56,7 @@ def weighted_vote(
         PredictionError: The tables cannot be joined, are not over one class an utterance, or a fold
             has no labelled validation row.
     """
-    return vote_by_fold(tables, validation, _fit_weights, say)
+    return fit_per_fold(tables, validation, _fit_weights, say)
 
 
 def calibrated_vote(
@@ -87,7 +87,7 @@ def calibrated_vote(
         PredictionError: The tables cannot be joined, are not over one class an utterance, or a fold
             has no labelled validation row.
     """
-    return vote_by_fold(tables, validation, _fit_calibrated, say)
+    return fit_per_fold(tables, validation, _fit_calibrated, say)
 
 
 def greedy_vote(
@@ -117,10 +117,10 @@ def greedy_vote(
     """
     if num_rounds < 1:
         raise PredictionError(f"voting.num_rounds={num_rounds}", expected="at least 1")
-    return vote_by_fold(tables, validation, partial(_fit_greedy, num_rounds=num_rounds), say)
+    return fit_per_fold(tables, validation, partial(_fit_greedy, num_rounds=num_rounds), say)
 
 
-def _fit_weights(known: Known) -> tuple[Combine, list[str]]:
+def _fit_weights(known: ValidationFold) -> tuple[Combine, list[str]]:
     logs, targets = known.logs, known.targets
     weights, step = np.full(len(logs), 1 / len(logs)), 1.0
     lowest = loss(np.tensordot(weights, logs, axes=1), targets)
@@ -128,7 +128,7 @@ def _fit_weights(known: Known) -> tuple[Combine, list[str]]:
         shares = np.exp(log_softmax(np.tensordot(weights, logs, axes=1)))
         said = logs[:, np.arange(len(targets)), targets].mean(axis=1)
         slope = (shares * logs).sum(axis=2).mean(axis=1) - said
-        while step > NOTHING:  # downhill, as far as weights stay positive
+        while step > EPS_NATS:  # downhill, as far as weights stay positive
             tried = np.maximum(weights - step * slope, 0)
             if (reached := loss(np.tensordot(tried, logs, axes=1), targets)) <= lowest:
                 weights, lowest, step = tried, reached, step * 2
@@ -142,25 +142,25 @@ def _fit_weights(known: Known) -> tuple[Combine, list[str]]:
     )
 
 
-def _fit_calibrated(known: Known) -> tuple[Combine, list[str]]:
+def _fit_calibrated(known: ValidationFold) -> tuple[Combine, list[str]]:
     temperatures, gains = _temperatures(known)
-    able = np.argsort(-gains, kind="stable")[:MOST]
-    able = able[gains[able] > NOTHING] if gains.max() > NOTHING else able
+    able = np.argsort(-gains, kind="stable")[:MAX_SCALE]
+    able = able[gains[able] > EPS_NATS] if gains.max() > EPS_NATS else able
     subsets = [list(one) for one in chain(*(combinations(able, k + 1) for k in range(len(able))))]
-    calibrated = _cooled(known.logs, temperatures)
+    calibrated = _apply_temperature(known.logs, temperatures)
     finals, weighed = np.transpose(
         [temperature(calibrated[one].sum(axis=0), known.targets) for one in subsets]
     )
     weighed = weighed - np.array([len(one) for one in subsets]) * np.log(len(known.targets)) / 2
     shares = np.exp(weighed - weighed.max())
-    shares = np.where(shares < NEXT_TO_NONE, 0, shares) / shares[shares >= NEXT_TO_NONE].sum()
+    shares = np.where(shares < MIN_WEIGHT, 0, shares) / shares[shares >= MIN_WEIGHT].sum()
 
     def combine(other: Logs) -> np.ndarray:
-        cooled = _cooled(other, temperatures)
+        cooled = _apply_temperature(other, temperatures)
         each = [
             log_softmax(cooled[s].sum(axis=0) / t) for s, t in zip(subsets, finals, strict=True)
         ]
-        return log_of_shares(np.tensordot(shares, np.exp(each), axes=1))
+        return safe_log(np.tensordot(shares, np.exp(each), axes=1))
 
     votes = np.array([[place in one for place in range(len(gains))] for one in subsets])
     return combine, _found(known.names, gains, shares @ votes)
@@ -168,22 +168,25 @@ def _fit_calibrated(known: Known) -> tuple[Combine, list[str]]:
 
 def _found(names: Sequence[str], gains: Each, helps: Each) -> list[str]:
     """Which members have no vote, or one that is unsure."""
-    found = [] if gains.max() > NOTHING else ["no member is above chance on validation"]
+    found = [] if gains.max() > EPS_NATS else ["no member is above chance on validation"]
     for name, gain, share in zip(names, gains, helps, strict=True):
         if not share:
-            why = "adds nothing to the others" if gain > NOTHING else "is at chance"
+            why = "adds nothing to the others" if gain > EPS_NATS else "is at chance"
             found.append(f"{name} {why} on validation and has no vote")
-        elif share < 1 - NEXT_TO_NONE:
+        elif share < 1 - MIN_WEIGHT:
             found.append(f"{name} helps with a probability of {share:.1f}")
     return found
 
 
-def _fit_greedy(known: Known, *, num_rounds: int) -> tuple[Combine, list[str]]:
+def _fit_greedy(known: ValidationFold, *, num_rounds: int) -> tuple[Combine, list[str]]:
     temperatures, _ = _temperatures(known)
-    shares, ones = np.exp(_cooled(known.logs, temperatures)), np.eye(len(known.logs))
+    shares, ones = np.exp(_apply_temperature(known.logs, temperatures)), np.eye(len(known.logs))
     counts, best, reached = np.zeros(len(ones)), ones[0], (-1.0, 0.0)
     for _ in range(num_rounds):
-        tried = [_worth(np.tensordot(counts + one, shares, axes=1), known.targets) for one in ones]
+        tried = [
+            _selection_objective(np.tensordot(counts + one, shares, axes=1), known.targets)
+            for one in ones
+        ]
         chosen = max(range(len(ones)), key=lambda place: tried[place])
         counts = counts + ones[chosen]
         if tried[chosen] > reached:
@@ -192,24 +195,24 @@ def _fit_greedy(known: Known, *, num_rounds: int) -> tuple[Combine, list[str]]:
     shown = (f"{name} {count:.0f} times" for name, count in zip(known.names, best, strict=True))
 
     def combine(other: Logs) -> np.ndarray:
-        cooled = np.exp(_cooled(other, temperatures))
-        return log_of_shares(np.tensordot(weights, cooled, axes=1))
+        cooled = np.exp(_apply_temperature(other, temperatures))
+        return safe_log(np.tensordot(weights, cooled, axes=1))
 
     return combine, [f"selected {', '.join(shown)}"]
 
 
-def _worth(shares: Shares, targets: Targets) -> tuple[float, float]:
+def _selection_objective(shares: Shares, targets: Targets) -> tuple[float, float]:
     """Mean recall, then likelihood: what a selection is judged by."""
     hits = shares.argmax(axis=1) == targets
     recall = np.mean([hits[targets == one].mean() for one in np.unique(targets)])
-    return float(recall), -loss(log_of_shares(shares), targets)
+    return float(recall), -loss(safe_log(shares), targets)
 
 
-def _temperatures(known: Known) -> tuple[Each, Each]:
+def _temperatures(known: ValidationFold) -> tuple[Each, Each]:
     """The temperature of each member, and what its calibrated probabilities gain on guessing."""
     found = np.array([temperature(one, known.targets) for one in known.logs])
     return found[:, 0], found[:, 1]
 
 
-def _cooled(logs: Logs, temperatures: Each) -> Logs:
+def _apply_temperature(logs: Logs, temperatures: Each) -> Logs:
     return log_softmax(logs / temperatures[:, None, None])

@@ -13,7 +13,7 @@ from polymodal.evaluation.stats.bootstrap import interval
 from polymodal.schemas.predictions import ID, SPEAKER, PredictionTable
 
 
-def of_score(
+def select_score(
     table: PredictionTable, scores: Mapping[str, Score], name: str
 ) -> tuple[PredictionTable, Score]:
     """Returns the score of a name such as `uar` or `ccc_valence`, and the table with what it reads.
@@ -28,7 +28,7 @@ def of_score(
     """
     known = score_names(scores, table.values)
     if name not in known:
-        raise PredictionError(f"there is no score {name!r}", remedy=nearest(name, known))
+        raise PredictionError(f"there is no score {name!r}", hint=nearest(name, known))
     if name in scores:
         return table, scores[name]
     base = next(one for one in scores if name.startswith(f"{one}_"))
@@ -36,7 +36,7 @@ def of_score(
     return replace(table, classes=(), values=(value,)), scores[base]
 
 
-def intervals_of(
+def bootstrap_cis(
     table: PredictionTable, scores: Mapping[str, Score], part: str
 ) -> dict[str, dict[str, float | int]]:
     """Returns every score of a table with its bootstrap interval.
@@ -50,12 +50,12 @@ def intervals_of(
         `<part>/<score>` to `mean`, `low`, `high` and `n`, the number of utterances.
     """
     return {
-        f"{part}/{name}": interval_of(*of_score(table, scores, name))
+        f"{part}/{name}": bootstrap_ci(*select_score(table, scores, name))
         for name in score_names(scores, table.values)
     }
 
 
-def interval_of(table: PredictionTable, score: Score) -> dict[str, float | int]:
+def bootstrap_ci(table: PredictionTable, score: Score) -> dict[str, float | int]:
     """Returns one score with its bootstrap interval.
 
     Args:
@@ -70,7 +70,7 @@ def interval_of(table: PredictionTable, score: Score) -> dict[str, float | int]:
 
 
 @dataclass(frozen=True)
-class OfClass:
+class ClassMetrics:
     """How one class was recognised.
 
     Args:
@@ -88,7 +88,7 @@ class OfClass:
     f1: float
 
 
-def by_class(known: PredictionTable) -> list[OfClass]:
+def per_class_metrics(known: PredictionTable) -> list[ClassMetrics]:
     """Tells how each class was recognised.
 
     Args:
@@ -103,7 +103,7 @@ def by_class(known: PredictionTable) -> list[OfClass]:
     for place, name in enumerate(known.classes):
         hits, num, taken = matrix[place, place], matrix[place].sum(), matrix[:, place].sum()
         told.append(
-            OfClass(
+            ClassMetrics(
                 name,
                 int(num),
                 float(hits / num) if num else None,
@@ -126,7 +126,7 @@ def accuracy_by_speaker(known: PredictionTable) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Bin:
+class ReliabilityBin:
     """Utterances of which a model was about equally sure.
 
     Args:
@@ -140,7 +140,7 @@ class Bin:
     num: int
 
 
-def reliability(known: PredictionTable, num_bins: int = 10) -> list[Bin]:
+def reliability(known: PredictionTable, num_bins: int = 10) -> list[ReliabilityBin]:
     """Parts utterances by how sure the model was of what it said.
 
     Guo et al. 2017 (arXiv 1706.04599), bins of equal width as in the expected calibration error.
@@ -163,10 +163,10 @@ def reliability(known: PredictionTable, num_bins: int = 10) -> list[Bin]:
     bins = frame.group_by("bin").agg(
         pl.col("sure").mean(), pl.col("right").mean(), pl.len().alias("num")
     )
-    return [Bin(sure, right, num) for _, sure, right, num in sorted(bins.iter_rows())]
+    return [ReliabilityBin(sure, right, num) for _, sure, right, num in sorted(bins.iter_rows())]
 
 
-def surest_errors(known: PredictionTable, most: int) -> list[dict[str, object]]:
+def most_confident_errors(known: PredictionTable, most: int) -> list[dict[str, object]]:
     """Returns the wrong rows of which a model was surest.
 
     Args:

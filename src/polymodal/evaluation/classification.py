@@ -213,11 +213,11 @@ def _check(
         raise PredictionError(
             f"the logits of {wrong.size} of {len(logits)} utterances are not finite, "
             f"the first in row {wrong[0]}",
-            remedy="lower the learning rate, or use trainer.precision=32",
+            hint="lower the learning rate, or use trainer.precision=32",
         )
     if not 0 <= targets.min() <= targets.max() < logits.shape[1]:
         raise PredictionError(
             f"a target is {targets.min()} or {targets.max()}",
             expected=f"class indices from 0 to {logits.shape[1] - 1}",
-            remedy="leave unlabelled rows out, and declare every class",
+            hint="leave unlabelled rows out, and declare every class",
         )

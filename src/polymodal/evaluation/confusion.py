@@ -39,7 +39,7 @@ def confusion_matrix(
             raise PredictionError(
                 f"a {name} is {values.min()} or {values.max()}",
                 expected=f"class indices from 0 to {num_classes - 1}",
-                remedy="leave unlabelled rows out, and declare every class",
+                hint="leave unlabelled rows out, and declare every class",
             )
     cells = targets.astype(np.int64) * num_classes + predicted
     counts = np.bincount(cells, minlength=num_classes * num_classes)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from polymodal.evaluation.components import PrincipalComponents, principal_components
 from polymodal.evaluation.confusion import confusion_matrix, recalls
-from polymodal.evaluation.linear_probe import fit_probe
+from polymodal.evaluation.linear_probe import fit_linear_probe
 
 SPLITS = ("train", "val", "test")
 MAX_COMPONENTS = 16  # that distances are measured in
@@ -67,9 +67,9 @@ def describe_embeddings(folds: Sequence[FoldEmbeddings], classes: Sequence[str])
         Plain values, as JSON holds them:
 
         - `num_folds`, `feature_size`, and `rows`: split to the number of rows of all folds.
-        - `probe`: split to the unweighted average recall of a linear probe (`fit_probe`) that is
-          fitted to the train rows of each fold; the predictions of all folds are pooled and scored
-          once. None without classes or labelled train rows.
+        - `probe`: split to the unweighted average recall of a linear probe (`fit_linear_probe`)
+          that is fitted to the train rows of each fold; the predictions of all folds are pooled
+          and scored once. None without classes or labelled train rows.
         - `distance`: split to its distance from the train rows, as `_distances` measures it, the
           mean over folds.
         - `points`: `split`, `label` (None where unknown), `x` and `y` of at most `MAX_POINTS` rows
@@ -187,7 +187,7 @@ def _probe(spaces: Sequence[_Space], num_classes: int) -> dict[str, float] | Non
         rows, targets = _labelled(space, num_classes)
         if not len(targets["train"]):
             continue
-        probe = fit_probe(rows["train"], targets["train"], num_classes, space.components)
+        probe = fit_linear_probe(rows["train"], targets["train"], num_classes, space.components)
         for split, features in rows.items():
             matrix = confusion_matrix(probe.predict(features), targets[split], num_classes)
             matrices[split] = matrices.get(split, 0) + matrix

@@ -37,7 +37,7 @@ class LinearProbe:
         return np.asarray((features @ self.weights + self.bias).argmax(axis=1))
 
 
-def fit_probe(
+def fit_linear_probe(
     features: Float[np.ndarray, "row feature"],
     targets: Int[np.ndarray, " row"],
     num_classes: int,

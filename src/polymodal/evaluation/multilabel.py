@@ -99,5 +99,5 @@ def _check(logits: Logits) -> None:
     if not np.isfinite(logits).all():
         raise PredictionError(
             "a logit is not finite",
-            remedy="lower the learning rate, or use trainer.precision=32",
+            hint="lower the learning rate, or use trainer.precision=32",
         )

@@ -87,5 +87,5 @@ def _check(values: Values, targets: Values) -> None:
     if not (np.isfinite(values).all() and np.isfinite(targets).all()):
         raise PredictionError(
             "a predicted or true value is not finite",
-            remedy="lower the learning rate, or use trainer.precision=32",
+            hint="lower the learning rate, or use trainer.precision=32",
         )

@@ -61,7 +61,7 @@ def score_names(scores: Mapping[str, Score], values: Sequence[str]) -> list[str]
     names = []
     for name, score in scores.items():
         names.append(name)
-        if reads(score) == "values":
+        if input_kind(score) == "values":
             names += [f"{name}_{value}" for value in values]
     return names
 
@@ -82,12 +82,12 @@ def higher_is_better(name: str, scores: Mapping[str, Score]) -> bool:
         False
     """
     for known, score in scores.items():
-        if name == known or (reads(score) == "values" and name.startswith(f"{known}_")):
+        if name == known or (input_kind(score) == "values" and name.startswith(f"{known}_")):
             return score.higher_is_better
     return False
 
 
-def mode_of(monitor: str, scores: Mapping[str, Score]) -> str:
+def monitor_mode(monitor: str, scores: Mapping[str, Score]) -> str:
     """Returns `max` or `min` for a monitor, as callbacks want it.
 
     Args:
@@ -101,18 +101,18 @@ def mode_of(monitor: str, scores: Mapping[str, Score]) -> str:
     return "max" if higher_is_better(monitor.partition("/")[2], scores) else "min"
 
 
-def reads(score: Score) -> str:
+def input_kind(score: Score) -> str:
     """Returns what a score reads: `classes`, `values` or `labels`."""
     return str(getattr(score, "reads", "classes"))
 
 
 def _apply(score: Score, name: str, part: PredictionTable) -> dict[str, float]:
     """A score of one part; nothing where the part has no target for it."""
-    if reads(score) == "classes":
+    if input_kind(score) == "classes":
         known = part.with_frame(part.frame.filter(pl.col("label").is_not_null()))
         return {name: score(known.logits(), known.targets())} if len(known) else {}
     said, true = part.predicted_values(), part.target_values()
-    if reads(score) == "labels":
+    if input_kind(score) == "labels":
         rows = np.isfinite(true).all(axis=1)
         return {name: score(said[rows], true[rows] > 0.5)} if rows.any() else {}
     scored = {}
@@ -140,7 +140,7 @@ def check_table(table: PredictionTable) -> None:
         raise PredictionError(
             f"the table{run} has the labels {unknown[:NUM_SHOWN]}, which are no declared class",
             expected=f"one of {list(table.classes)}",
-            remedy="use data with the classes that the model was trained on",
+            hint="use data with the classes that the model was trained on",
         )
     keys = table.frame.select("utterance_id", "split", "fold", "seed")
     twice = keys.filter(keys.is_duplicated())["utterance_id"].unique().sort()
@@ -149,5 +149,5 @@ def check_table(table: PredictionTable) -> None:
             f"the table{run} has {len(twice)} ids more than once within split, fold and seed: "
             f"{twice[:NUM_SHOWN].to_list()}",
             expected="each id once",
-            remedy="predict each utterance once, or give the tables different folds or seeds",
+            hint="predict each utterance once, or give the tables different folds or seeds",
         )

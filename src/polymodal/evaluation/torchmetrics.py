@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped
 
 from polymodal.errors import ConfigError
 from polymodal.evaluation.classification import Score, log_softmax
-from polymodal.evaluation.score import reads
+from polymodal.evaluation.score import input_kind
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -45,7 +45,7 @@ class TorchmetricsScore:
         if metric.higher_is_better is None:
             raise ConfigError(
                 f"{type(metric).__name__} does not say whether higher is better",
-                remedy="use a metric that gives one comparable number",
+                hint="use a metric that gives one comparable number",
             )
         metric.sync_on_compute = False
         self.metric, self.reads = metric, reads
@@ -81,7 +81,7 @@ class TorchmetricsScore:
             raise ConfigError(
                 f"{type(self.metric).__name__} gives several numbers",
                 expected="one number",
-                remedy="set its average, such as `average: macro`",
+                hint="set its average, such as `average: macro`",
             )
         return float(value)
 
@@ -113,7 +113,7 @@ def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Sco
         built: Any = factory(**_task_arguments(factory, kind, kinds.get(kind, 0)))
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"the score {name} cannot be built: {error}", remedy="correct its arguments"
+            f"the score {name} cannot be built: {error}", hint="correct its arguments"
         ) from error
     if all(hasattr(built, method) for method in ("reset", "update", "compute")):
         built = TorchmetricsScore(built, kind)
@@ -121,14 +121,14 @@ def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Sco
         raise ConfigError(
             f"{name} builds a {type(built).__name__}",
             expected="a torchmetrics metric, or a callable with `higher_is_better`",
-            remedy="see polymodal.evaluation.classification.Score",
+            hint="see polymodal.evaluation.classification.Score",
         )
     score: Score = built
-    if reads(score) not in kinds:
+    if input_kind(score) not in kinds:
         raise ConfigError(
-            f"the score {name} reads {reads(score)}, which this task does not have",
+            f"the score {name} reads {input_kind(score)}, which this task does not have",
             expected=f"a score of {' or '.join(kinds)}",
-            remedy=f"choose the scores of the task: scores={_fitting(kinds)}",
+            hint=f"choose the scores of the task: scores={_fitting(kinds)}",
         )
     return score
 

@@ -12,7 +12,7 @@ from polymodal.data.folds import Fold
 from polymodal.errors import ConfigError
 from polymodal.experiment.experiment import Experiment
 from polymodal.experiment.trainer import precision_of
-from polymodal.training.batch_size import largest_budget
+from polymodal.training.batch_size import find_max_batch
 from polymodal.training.devices import resolve_accelerator
 
 AUTO, FILE = "auto", "budget.json"
@@ -41,7 +41,7 @@ def with_budget(experiment: Experiment, fold: Fold, run: Path) -> Experiment:
         raise ConfigError(
             f"data.batch_s=auto with trainer.devices={config['trainer']['devices']}",
             expected="one device",
-            remedy="find it with trainer.devices=1, and give the number that the record shows",
+            hint="find it with trainer.devices=1, and give the number that the record shows",
         )
     path = run / FILE
     if not path.is_file():
@@ -51,7 +51,7 @@ def with_budget(experiment: Experiment, fold: Fold, run: Path) -> Experiment:
 
 def _found(experiment: Experiment, fold: Fold) -> float:
     room = torch.cuda.get_device_properties(0).total_memory
-    found = largest_budget(partial(_peak_bytes, experiment, fold), room)
+    found = find_max_batch(partial(_peak_bytes, experiment, fold), room)
     _clear()
     return found
 
@@ -61,9 +61,9 @@ def _peak_bytes(experiment: Experiment, fold: Fold, budget_s: float) -> int:
     _clear()
     torch.cuda.reset_peak_memory_stats()
     device = torch.device("cuda", torch.cuda.current_device())
-    module = experiment.module(fold).to(device).train()
+    module = experiment.build_module(fold).to(device).train()
     optimizer = module.optimizer([{"params": [p for p in module.parameters() if p.requires_grad]}])
-    loader = replace(experiment, batch_s=budget_s).loader(fold, "train")
+    loader = replace(experiment, batch_s=budget_s).build_loader(fold, "train")
     assert loader is not None, "an experiment refuses a fold without training rows"
     batch = next(iter(loader)).to(device)
     mixed = str(precision_of(experiment)).startswith("bf16")

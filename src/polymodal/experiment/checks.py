@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from polymodal.config.grid import grid
-from polymodal.config.instantiate import build
+from polymodal.config.grid import expand_grid
+from polymodal.config.instantiate import instantiate
 from polymodal.data.folds import Fold
 from polymodal.errors import ConfigError, ManifestError, nearest
-from polymodal.evaluation.score import mode_of, score_names
+from polymodal.evaluation.score import monitor_mode, score_names
 from polymodal.features.prefix_cache import check_reuse
 
 if TYPE_CHECKING:
@@ -28,24 +28,24 @@ def check(experiment: "Experiment", *, training: bool) -> None:
     """
     sampling = experiment.config["data"]["sampling"]
     if sampling not in SAMPLINGS:
-        raise ConfigError(f"data.sampling={sampling}", remedy=nearest(str(sampling), SAMPLINGS))
+        raise ConfigError(f"data.sampling={sampling}", hint=nearest(str(sampling), SAMPLINGS))
     check_reuse(experiment.config)
-    experiment.model(experiment.prototypes)
-    balance = build(experiment.config["balance"], "balance")
+    experiment.build_model(experiment.prototypes)
+    balance = instantiate(experiment.config["balance"], "balance")
     sizes = {name: encoder.feature_size for name, encoder in experiment.prototypes.items()}
     balance.heads(sizes, experiment.task.num_outputs)
     _check_labels(experiment)
     targets = experiment.task.targets(experiment.manifest.frame)
     if training:
-        experiment.loss(Fold(0, {}))
-        experiment.chances(targets)
+        experiment.build_loss(Fold(0, {}))
+        experiment.sampling_weights(targets)
         for fold in experiment.folds:
-            experiment.training_part(fold)
+            experiment.train_rows(fold)
         _check_monitors(experiment)
         if balance.validates and not _validated(experiment):
             raise ConfigError(
                 f"balance is {type(balance).__name__}, but a fold has no validation part",
-                remedy="set split.val above 0, or use balance=auxiliary",
+                hint="set split.val above 0, or use balance=auxiliary",
             )
         _check_selection(experiment)
 
@@ -60,7 +60,7 @@ def _check_labels(experiment: "Experiment") -> None:
         raise ManifestError(
             f"the corpus has the label {label!r}",
             expected=f"one of the declared classes {sorted(known)}",
-            remedy=f"{nearest(label, known)}; map it with corpus.label_map, leave it out "
+            hint=f"{nearest(label, known)}; map it with corpus.label_map, leave it out "
             "with corpus.where, or declare it in task.classes",
         )
 
@@ -74,27 +74,27 @@ def _check_monitors(experiment: "Experiment") -> None:
         if monitor and monitor not in logged:
             raise ConfigError(
                 f"callbacks.{name}.monitor={monitor} is no score of this task",
-                remedy=nearest(monitor, logged),
+                hint=nearest(monitor, logged),
             )
         if monitor and monitor.startswith("val/") and not validated:
             raise ConfigError(
                 f"callbacks.{name}.monitor={monitor}, but a fold has no validation part, or none "
                 "with a target",
-                remedy="set split.val above 0, or use callbacks=last",
+                hint="set split.val above 0, or use callbacks=last",
             )
-        fitting = mode_of(str(monitor), experiment.scores)
+        fitting = monitor_mode(str(monitor), experiment.scores)
         if monitor and section.get("mode", "auto") not in ("auto", fitting):
             raise ConfigError(
                 f"callbacks.{name}.mode={section['mode']}, but {monitor} is better the other way "
                 "round",
-                remedy=f"use callbacks.{name}.mode={fitting}, or auto",
+                hint=f"use callbacks.{name}.mode={fitting}, or auto",
             )
 
 
 def _validated(experiment: "Experiment") -> bool:
     """Whether every fold has a validation row with a target."""
-    known = experiment.manifest.frame.filter(experiment.known)
-    return all((fold.parts(known) == "val").any() for fold in experiment.folds)
+    known = experiment.manifest.frame.filter(experiment.has_target)
+    return all((fold.split_of_rows(known) == "val").any() for fold in experiment.folds)
 
 
 def _check_selection(experiment: "Experiment") -> None:
@@ -109,7 +109,7 @@ def _check_selection(experiment: "Experiment") -> None:
         raise ConfigError(
             "inner folds (split=nested) are for selection.grid or selection.out_of_fold, and "
             "these for inner folds",
-            remedy=remedy,
+            hint=remedy,
         )
     if not nested:
         return
@@ -117,7 +117,7 @@ def _check_selection(experiment: "Experiment") -> None:
     if section["score"] not in names:
         raise ConfigError(
             f"selection.score={section['score']} is no score of this task",
-            remedy=nearest(str(section["score"]), names),
+            hint=nearest(str(section["score"]), names),
         )
-    for options in grid(section["grid"]):
-        experiment.vary(options).model(experiment.prototypes)
+    for options in expand_grid(section["grid"]):
+        experiment.with_options(options).build_model(experiment.prototypes)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from polymodal.config.instantiate import build, deferred
+from polymodal.config.instantiate import instantiate, instantiate_partial
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.from_run import EncoderFromRun
 from polymodal.encoders.frozen import FrozenEncoder
@@ -18,7 +18,7 @@ from polymodal.errors import ConfigError, UserError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.torchmetrics import build_score
 from polymodal.experiment.trained_encoders import TrainedEncoder, trained_encoder
-from polymodal.experiment.trainer import trainer_of
+from polymodal.experiment.trainer import trainer_from
 from polymodal.training.optimizers import build_optimizer
 from polymodal.training.tasks import Task
 
@@ -48,7 +48,7 @@ def try_task(config: Mapping[str, Any]) -> Task:
     Raises:
         UserError: It refuses its options.
     """
-    task: Task = build(config["task"], "task")
+    task: Task = instantiate(config["task"], "task")
     return task
 
 
@@ -62,7 +62,7 @@ def try_score(section: Mapping[str, Any], task: Task) -> Score:
     Raises:
         UserError: It refuses its options, or reads what the task does not have.
     """
-    return build_score(deferred(section), task.kinds)
+    return build_score(instantiate_partial(section), task.kinds)
 
 
 def try_loss(config: Mapping[str, Any], task: Task) -> None:
@@ -77,12 +77,12 @@ def try_loss(config: Mapping[str, Any], task: Task) -> None:
     """
     names = task.classes or task.values
     given = {"classes": names, "class_counts": [1.0] * len(names), "num_targets": len(names)}
-    loss = build(config["loss"], "loss", optional=given)
+    loss = instantiate(config["loss"], "loss", optional=given)
     tasks = getattr(loss, "tasks", (task.name,))
     if task.name not in tasks:
         raise ConfigError(
             f"the loss {type(loss).__name__} is for {' or '.join(tasks)}, the task is {task.name}",
-            remedy=f"leave the group loss out: it then is loss={task.name}",
+            hint=f"leave the group loss out: it then is loss={task.name}",
         )
 
 
@@ -96,7 +96,7 @@ def try_encoder(section: Mapping[str, Any], key: str) -> Encoder:
     Raises:
         UserError: It refuses its options.
     """
-    encoder: Encoder = _without_numbers(lambda: build(section, key))
+    encoder: Encoder = _without_numbers(lambda: instantiate(section, key))
     return encoder
 
 
@@ -130,7 +130,7 @@ def try_model(config: Mapping[str, Any], feature_sizes: Mapping[str, int], task:
     """
     sizes = dict(feature_sizes)
     given: dict[str, Any] = {"feature_sizes": sizes, "num_outputs": task.num_outputs}
-    _without_numbers(lambda: build(config["model"], "model", **given))
+    _without_numbers(lambda: instantiate(config["model"], "model", **given))
 
 
 def try_balance(config: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task) -> None:
@@ -144,7 +144,7 @@ def try_balance(config: Mapping[str, Any], feature_sizes: Mapping[str, int], tas
     Raises:
         UserError: It refuses its options.
     """
-    balance = build(config["balance"], "balance")
+    balance = instantiate(config["balance"], "balance")
     _without_numbers(lambda: balance.heads(dict(feature_sizes), task.num_outputs))
 
 
@@ -170,12 +170,12 @@ def try_optimizer(config: Mapping[str, Any]) -> torch.optim.Optimizer:
     """
     groups = [{"params": [_one_number()]}]
     try:
-        return build_optimizer(deferred(config["optimizer"]), groups, fused=False)
+        return build_optimizer(instantiate_partial(config["optimizer"]), groups, fused=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer ({config['optimizer']['_target_']}): {error}") from None
 
 
-def usual_optimizer() -> torch.optim.Optimizer:
+def default_optimizer() -> torch.optim.Optimizer:
     """Returns an optimiser for one number, for schedules where the chosen one has a fault."""
     return torch.optim.SGD([_one_number()], lr=0.1)
 
@@ -195,7 +195,7 @@ def try_scheduler(config: Mapping[str, Any], optimizer: torch.optim.Optimizer) -
         UserError: It refuses its options.
     """
     try:
-        deferred(config["scheduler"])(optimizer, NUM_STEPS)
+        instantiate_partial(config["scheduler"])(optimizer, NUM_STEPS)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"scheduler ({config['scheduler']['_target_']}): {error}") from None
 
@@ -213,7 +213,7 @@ def try_seeded(section: Mapping[str, Any], key: str, **given: Any) -> Any:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build(section, key, **given)
+        return instantiate(section, key, **given)
 
 
 def try_rates(config: Mapping[str, Any]) -> list[float]:
@@ -226,7 +226,7 @@ def try_rates(config: Mapping[str, Any]) -> list[float]:
         UserError: The optimiser or the schedule refuses its options.
     """
     optimizer = try_optimizer(config)
-    schedule = deferred(config["scheduler"])(optimizer, NUM_SHOWN)
+    schedule = instantiate_partial(config["scheduler"])(optimizer, NUM_SHOWN)
     rates = []
     for _ in range(NUM_SHOWN):
         rates.append(float(optimizer.param_groups[0]["lr"]))
@@ -246,4 +246,4 @@ def try_trainer(config: Mapping[str, Any], precision: Any) -> None:
         UserError: Lightning refuses an option, or this machine lacks the devices.
     """
     several = len(config["encoder"]) > 1
-    trainer_of(config["trainer"], precision, several=several, callbacks=[], logger=False)
+    trainer_from(config["trainer"], precision, several=several, callbacks=[], logger=False)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from polymodal.data.folds import PARTS
-from polymodal.data.leakage import leak_report
+from polymodal.data.folds import SPLITS
+from polymodal.data.leakage import leakage_report
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.experiment.readers import HAS_SOURCE
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from polymodal.experiment.experiment import Experiment
 
 
-def facts(experiment: "Experiment") -> dict[str, Any]:
+def dataset_summary(experiment: "Experiment") -> dict[str, Any]:
     """Returns what the record says of the data and of how it was parted.
 
     Args:
@@ -31,13 +31,13 @@ def facts(experiment: "Experiment") -> dict[str, Any]:
         "resampled": _resampled(experiment),
         "speakers": frame["speaker"].n_unique(),
         "classes": dict(counts.iter_rows()),
-        "refused": experiment.manifest.refused_by_rule(),
+        "refused": experiment.manifest.rejected_by_rule(),
         "handled": dict(experiment.manifest.handled),
-        "leaks": leak_report(experiment.manifest, experiment.folds),
+        "leaks": leakage_report(experiment.manifest, experiment.folds),
         "absent_classes": _absent_classes(experiment),
         "folds": len(experiment.folds),
         "speaker_dependent": experiment.config["split"].get("speaker_dependent", False),
-        "transductive": [name for name, encoder in frozen.items() if encoder.transductive],
+        "transductive": [name for name, encoder in frozen.items() if encoder.is_transductive],
         "revisions": {
             name: str(encoder.revision)
             for name, encoder in experiment.prototypes.items()
@@ -50,7 +50,7 @@ def facts(experiment: "Experiment") -> dict[str, Any]:
     }
 
 
-def encoder_facts(experiment: "Experiment") -> dict[str, Any]:
+def encoder_summary(experiment: "Experiment") -> dict[str, Any]:
     """Return which encoders come from which run, for `run.json`.
 
     Args:
@@ -80,15 +80,15 @@ def _absent_classes(experiment: "Experiment") -> dict[str, list[str]]:
     """Part to the declared classes that no utterance of it has, in some fold."""
     absent: dict[str, set[str]] = {}
     for fold in experiment.folds if experiment.task.classes else ():
-        parts = fold.parts(experiment.manifest.frame) if fold.assignment else None
-        for part in PARTS if parts is not None else ():
+        parts = fold.split_of_rows(experiment.manifest.frame) if fold.assignment else None
+        for part in SPLITS if parts is not None else ():
             present = set(experiment.manifest.frame.filter(parts == part)["label"].drop_nulls())
             if present:
                 absent.setdefault(part, set()).update({*experiment.task.classes} - present)
     return {part: sorted(classes) for part, classes in absent.items() if classes}
 
 
-def warnings(about: Mapping[str, Any]) -> list[str]:
+def dataset_warnings(about: Mapping[str, Any]) -> list[str]:
     """Returns what the user should know before the run, in words.
 
     Args:

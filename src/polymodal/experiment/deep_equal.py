@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-MOST_DEPTH = 12
+MAX_DEPTH = 12
 
 
-def alike(one: Any, other: Any, depth: int = 0) -> bool:
+def deep_equal(one: Any, other: Any, depth: int = 0) -> bool:
     """Compares two objects by what they hold: numbers, texts, arrays, modules, functions.
 
     Args:
@@ -28,8 +28,8 @@ def alike(one: Any, other: Any, depth: int = 0) -> bool:
     """
     if one is other:
         return True
-    if type(one) is not type(other) or depth > MOST_DEPTH:
-        return depth > MOST_DEPTH
+    if type(one) is not type(other) or depth > MAX_DEPTH:
+        return depth > MAX_DEPTH
     if isinstance(one, torch.Tensor):
         return one.shape == other.shape and one.dtype == other.dtype and _equal(one, other)
     if isinstance(one, np.ndarray):
@@ -38,24 +38,24 @@ def alike(one: Any, other: Any, depth: int = 0) -> bool:
         return _alike_mappings(one, other, depth)
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(
-            alike(a, b, depth + 1) for a, b in zip(one, other, strict=True)
+            deep_equal(a, b, depth + 1) for a, b in zip(one, other, strict=True)
         )
     if isinstance(one, int | float | str | bytes | bool | set | frozenset):
         return bool(one == other)
     if isinstance(one, functools.partial):
         parts = [(one.func, other.func), (one.args, other.args), (one.keywords, other.keywords)]
-        return all(alike(a, b, depth + 1) for a, b in parts)
+        return all(deep_equal(a, b, depth + 1) for a, b in parts)
     return _alike_objects(one, other, depth)
 
 
 def _alike_mappings(one: Mapping[Any, Any], other: Mapping[Any, Any], depth: int) -> bool:
-    return list(one) == list(other) and all(alike(one[k], other[k], depth + 1) for k in one)
+    return list(one) == list(other) and all(deep_equal(one[k], other[k], depth + 1) for k in one)
 
 
 def _alike_objects(one: Any, other: Any, depth: int) -> bool:
     if callable(one) and hasattr(one, "__code__"):
         cells = [[cell.cell_contents for cell in f.__closure__ or ()] for f in (one, other)]
-        return one.__code__ is other.__code__ and alike(cells[0], cells[1], depth + 1)
+        return one.__code__ is other.__code__ and deep_equal(cells[0], cells[1], depth + 1)
     if isinstance(one, nn.Module) and one.extra_repr() != other.extra_repr():
         return False
     mine, its = _held(one), _held(other)

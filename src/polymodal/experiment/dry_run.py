@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass
-class Rehearsed:
+class DryRunResult:
     """What a rehearsal has shown.
 
     Args:
@@ -39,7 +39,7 @@ class Rehearsed:
     num_utterances: int = 0
 
 
-class Rehearsal(Callback):
+class DryRunCallback(Callback):
     """Watches a training of a few batches.
 
     Attributes:
@@ -47,7 +47,7 @@ class Rehearsal(Callback):
     """
 
     def __init__(self) -> None:
-        self.seen = Rehearsed()
+        self.seen = DryRunResult()
         self._saved: dict[int, int] = {}
         self._hooks: Any = None
         self._began = 0.0

@@ -9,13 +9,13 @@ import polars as pl
 import soundfile
 
 from polymodal.data.folds import Fold
-from polymodal.data.leakage import with_transcripts
+from polymodal.data.leakage import add_transcript_groups
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.evaluation.classification import Score
-from polymodal.experiment.dry_run import Rehearsal, Rehearsed
+from polymodal.experiment.dry_run import DryRunCallback, DryRunResult
 from polymodal.experiment.experiment import Experiment
 from polymodal.experiment.readers import build_encoders
-from polymodal.experiment.trainer import trainer_of
+from polymodal.experiment.trainer import trainer_from
 from polymodal.schemas.manifest import Manifest
 from polymodal.training.tasks import Task
 
@@ -26,9 +26,9 @@ DURATIONS_S = (2.0, 1.0, 1.5, 3.0)
 RATES_HZ: Mapping[str, float | None] = {"eda": 4.0, "temp": 4.0, "ibi": None, "ecg": 256.0}
 
 
-def rehearse(
+def dry_run(
     config: Mapping[str, Any], task: Task, scores: Mapping[str, Score], folder: Path
-) -> Rehearsed:
+) -> DryRunResult:
     """Trains and validates two batches of noise on the CPU, with the real parts.
 
     Args:
@@ -43,7 +43,7 @@ def rehearse(
     Raises:
         Exception: What the parts raise.
     """
-    manifest = synthetic_manifest(config, task, folder)
+    manifest = dummy_manifest(config, task, folder)
     ids = manifest.frame["utterance_id"].to_list()
     parts = {one: "val" if place % 3 == 2 else "train" for place, one in enumerate(ids)}
     fold = Fold(0, {"utterance_id": parts})
@@ -52,21 +52,21 @@ def rehearse(
     experiment = Experiment(plain, manifest, [fold], task, dict(scores), encoders, "", [])
     for name, encoder in experiment.frozen.items():
         experiment.features[name] = _features(encoder, ids)
-    rehearsal = Rehearsal()
-    trainer = trainer_of(
+    rehearsal = DryRunCallback()
+    trainer = trainer_from(
         {**_kept(config["trainer"]), **_of_rehearsal()},
         "32-true",
         several=len(encoders) > 1,
         callbacks=[rehearsal],
         logger=False,
     )
-    module = experiment.module(fold)
-    training = experiment.loader(fold, "train", training=True)
-    trainer.fit(module, training, experiment.loader(fold, "val"))
+    module = experiment.build_module(fold)
+    training = experiment.build_loader(fold, "train", training=True)
+    trainer.fit(module, training, experiment.build_loader(fold, "val"))
     return rehearsal.seen
 
 
-def synthetic_manifest(config: Mapping[str, Any], task: Task, folder: Path) -> Manifest:
+def dummy_manifest(config: Mapping[str, Any], task: Task, folder: Path) -> Manifest:
     """Writes noise for every modality, and the table of it.
 
     Of several modalities each is missing once, as it can be in real data.
@@ -82,7 +82,7 @@ def synthetic_manifest(config: Mapping[str, Any], task: Task, folder: Path) -> M
     rng = np.random.default_rng(0)
     rows = [_row(place, task, config["encoder"], folder, rng) for place in range(NUM_ROWS)]
     frame = pl.DataFrame(rows, infer_schema_length=None)
-    return with_transcripts(Manifest(frame, folder))
+    return add_transcript_groups(Manifest(frame, folder))
 
 
 def _row(

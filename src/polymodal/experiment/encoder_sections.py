@@ -17,7 +17,7 @@ from polymodal.security.targets import resolve_target
 SECTION = "encoder.json"  # class and options of an encoder that was itself taken from a run
 
 
-def section_of(
+def encoder_section(
     asked: EncoderFromRun,
     modality: str,
     sections: Mapping[str, Any],
@@ -42,7 +42,7 @@ def section_of(
         raise ConfigError(
             f"{where} has no modality {modality!r}",
             expected=f"one of {', '.join(sections)}",
-            remedy=f"{nearest(modality, list(sections))}; the option modality names it",
+            hint=f"{nearest(modality, list(sections))}; the option modality names it",
         )
     section = dict(sections[modality])
     if section.get(FROM_RUN):
@@ -54,7 +54,7 @@ def section_of(
     if "layer" in options and "layer" not in section:
         raise ConfigError(
             f"{where}: {target.__name__} has no layers to choose from, layer is {asked.layer}",
-            remedy="leave it out",
+            hint="leave it out",
         )
     if "name" in section and description and (description / "config.json").is_file():
         section |= {"name": str(description.resolve()), "revision": None}
@@ -92,11 +92,11 @@ def untrained(section: Mapping[str, Any], modality: str, where: str) -> ConfigEr
         f"{where}: nothing of its encoder {modality} was trained "
         f"({section['_target_'].rpartition('.')[2]})",
         expected="a run that has trained this encoder",
-        remedy="use that encoder itself here; it gives the same features",
+        hint="use that encoder itself here; it gives the same features",
     )
 
 
-def refuse_unfinished(record: RunRecord, option: str = "") -> None:
+def require_finished(record: RunRecord, option: str = "") -> None:
     """Refuse a run that has no encoder to give: not finished, or no run that trains.
 
     Args:
@@ -112,13 +112,13 @@ def refuse_unfinished(record: RunRecord, option: str = "") -> None:
         usual = f"name the run that was trained: {record.parent}" if record.parent else ""
         raise RunError(
             f"{where} is a {record.kind}, which trains no encoder",
-            remedy=kinds.get(record.kind, usual),
+            hint=kinds.get(record.kind, usual),
         )
     if record.status != "finished":
         raise RunError(
             f"{where} is {record.status}",
             expected="a run that has finished",
-            remedy=f"go on with it first: polymodal run resume={record.run_id}",
+            hint=f"go on with it first: polymodal run resume={record.run_id}",
         )
 
 
@@ -130,13 +130,13 @@ def _second_hand(
         raise ConfigError(
             f"{where}: it has not trained its encoder {modality}, but taken it from "
             f"{section[FROM_RUN]}",
-            remedy=f"take it from there: from_run={section[FROM_RUN]}",
+            hint=f"take it from there: from_run={section[FROM_RUN]}",
         )
     file = description / SECTION if description else None
     if file is None or not file.is_file():
         raise ConfigError(
             f"{where}: its encoder {modality} is from another run, and its class is not recorded",
-            remedy=f"name the run that it is from: {section[FROM_RUN]}",
+            hint=f"name the run that it is from: {section[FROM_RUN]}",
         )
     return dict(json.loads(file.read_text(encoding="utf-8")))
 

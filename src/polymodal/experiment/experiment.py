@@ -11,15 +11,15 @@ import polars as pl
 import torch
 from torch.utils.data import DataLoader
 
-from polymodal.config.grid import varied
-from polymodal.config.instantiate import build, deferred
+from polymodal.config.grid import with_options
+from polymodal.config.instantiate import instantiate, instantiate_partial
 from polymodal.corpora.transcripts import TextPreparation, prepare_text
-from polymodal.data.dataset import Chain, Reader, UtteranceDataset
-from polymodal.data.folds import Fold, mentioned
-from polymodal.data.leakage import with_transcripts
-from polymodal.data.loaders import make_loader, usual_workers
-from polymodal.data.samplers import balanced_chances
-from polymodal.data.subsample import take_share
+from polymodal.data.dataset import ReadAndTransform, Reader, UtteranceDataset
+from polymodal.data.folds import Fold, num_covered_rows
+from polymodal.data.leakage import add_transcript_groups
+from polymodal.data.loaders import default_num_workers, make_loader
+from polymodal.data.samplers import class_balanced_weights
+from polymodal.data.subsample import subsample_per_label
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
@@ -27,19 +27,26 @@ from polymodal.errors import ConfigError, ManifestError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.torchmetrics import build_score
 from polymodal.experiment.checks import check
-from polymodal.experiment.readers import HAS_SOURCE, Reading, Stored, build_encoders, reader, usable
+from polymodal.experiment.readers import (
+    HAS_SOURCE,
+    LazyRead,
+    StoredReader,
+    apply_missing_policy,
+    build_encoders,
+    build_reader,
+)
 from polymodal.experiment.trained_encoders import TrainedEncoder, trained_encoders
 from polymodal.features.extract import counting, fill
-from polymodal.features.lookup import Survey, survey
-from polymodal.features.prefix_cache import Prefixes, find_prefixes, lacks_room
+from polymodal.features.lookup import StoreLookup, look_up
+from polymodal.features.prefix_cache import PrefixPlan, exceeds_free_space, plan_prefix_cache
 from polymodal.features.store import FeatureStore
 from polymodal.schemas.manifest import Manifest, Utterance
 from polymodal.training.devices import resolve_accelerator
 from polymodal.training.module import TrainingModule
 from polymodal.training.tasks import Task
 
-USUAL_S = 120.0  # the budget of a batch where `auto` finds no CUDA device
-LOOKED_AT = {
+DEFAULT_BATCH_S = 120.0  # the budget of a batch where `auto` finds no CUDA device
+STAGE_SPLITS = {
     "train": ("train", "train"),
     "fit": ("val", "val"),
     "test": ("test", "test"),
@@ -79,7 +86,7 @@ class Experiment:
     fold_features: dict[str, list[Mapping[str, np.ndarray]]] = field(default_factory=dict)
     trained: dict[str, TrainedEncoder] = field(default_factory=dict)
     batch_s: float | None = None
-    prefixes: Prefixes = field(default_factory=Prefixes)
+    prefixes: PrefixPlan = field(default_factory=PrefixPlan)
 
     @classmethod
     def prepare(
@@ -105,18 +112,20 @@ class Experiment:
         Raises:
             UserError: Rows, folds or options cannot be used.
         """
-        preparation: TextPreparation = build(config["text"], "text")
-        corpus = prepare_text(build(config["corpus"], "corpus"), preparation)
+        preparation: TextPreparation = instantiate(config["text"], "text")
+        corpus = prepare_text(instantiate(config["corpus"], "corpus"), preparation)
         trained = trained_encoders(config, planned)
         prototypes = build_encoders(
             config["encoder"], {name: one.prototype for name, one in trained.items()}
         )
-        manifest = with_transcripts(usable(corpus, prototypes, config["data"]["missing"]))
-        task: Task = build(config["task"], "task")
+        manifest = add_transcript_groups(
+            apply_missing_policy(corpus, prototypes, config["data"]["missing"])
+        )
+        task: Task = instantiate(config["task"], "task")
         fingerprint, remarks = corpus.fingerprint(), []
         if num_trained is not None:
             folds = [Fold(index, {}) for index in range(num_trained)]
-        elif stored is not None and (known := mentioned(manifest, stored[0])):
+        elif stored is not None and (known := num_covered_rows(manifest, stored[0])):
             folds = [*stored[0]]
             if fingerprint != stored[1]:
                 remarks.append(
@@ -124,9 +133,9 @@ class Experiment:
                     f"{known} of {len(manifest)} rows belong to its folds, the others are left out"
                 )
         else:
-            folds = build(config["split"], "split", manifest=manifest)
+            folds = instantiate(config["split"], "split", manifest=manifest)
         scores = {
-            name: build_score(deferred(section), task.kinds)
+            name: build_score(instantiate_partial(section), task.kinds)
             for name, section in config["scores"].items()
         }
         for one in trained.values():
@@ -139,7 +148,7 @@ class Experiment:
         check(experiment, training=num_trained is None)
         return experiment
 
-    def vary(self, options: Mapping[str, Any]) -> "Experiment":
+    def with_options(self, options: Mapping[str, Any]) -> "Experiment":
         """Returns the experiment with other options of what is trained.
 
         Args:
@@ -151,7 +160,7 @@ class Experiment:
         Raises:
             ConfigError: A key does not exist, or is none of what is trained.
         """
-        return replace(self, config=varied(self.config, options))
+        return replace(self, config=with_options(self.config, options))
 
     @property
     def seed(self) -> int:
@@ -159,12 +168,12 @@ class Experiment:
         return int(self.config["seed"])
 
     @property
-    def parts(self) -> list[tuple[str, str]]:
+    def stage_splits(self) -> list[tuple[str, str]]:
         """Which part each stage looks at when the training is done, and the name of its table."""
         stages = self.config["stages"]
-        return [parts for stage, parts in LOOKED_AT.items() if stage in stages]
+        return [parts for stage, parts in STAGE_SPLITS.items() if stage in stages]
 
-    def model(self, encoders: Mapping[str, Encoder]) -> torch.nn.Module:
+    def build_model(self, encoders: Mapping[str, Encoder]) -> torch.nn.Module:
         """Builds the model for the outputs of the encoders.
 
         Args:
@@ -174,7 +183,7 @@ class Experiment:
             The model.
         """
         sizes = {name: encoder.feature_size for name, encoder in encoders.items()}
-        model: torch.nn.Module = build(
+        model: torch.nn.Module = instantiate(
             self.config["model"], "model", feature_sizes=sizes, num_outputs=self.task.num_outputs
         )
         return model
@@ -190,7 +199,7 @@ class Experiment:
         whole = {name: encoder.extractor for name, encoder in self.frozen.items()}
         return {**whole, **self.prefixes.extractors}
 
-    def read_prefixes(self, precision: Any, *, training: bool) -> None:
+    def plan_prefix_cache(self, precision: Any, *, training: bool) -> None:
         """Decides which frozen beginnings of encoders are stored and read; `extract` computes them.
 
         Args:
@@ -204,7 +213,7 @@ class Experiment:
             if name not in self.trained
             and getattr(getattr(one, "checkpoint", None), "has_weights", True)
         }
-        self.prefixes = find_prefixes(readable, self.config, precision, training=training)
+        self.prefixes = plan_prefix_cache(readable, self.config, precision, training=training)
 
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
         """Computes what frozen parts put out, once for all folds; kept from run to run.
@@ -218,17 +227,17 @@ class Experiment:
         for name in self.extractors:
             if name in self.trained and self.trained[name].per_fold:
                 self.fold_features[name] = [
-                    self._extracted(name, self.survey(name, progress, fold), progress)
+                    self._extracted(name, self.look_up_features(name, progress, fold), progress)
                     for fold in self.folds
                 ]
                 continue
-            seen = self.survey(name, progress)
+            seen = self.look_up_features(name, progress)
             if name in self.prefixes.extractors and self._leaves_out(name, seen):
                 continue
             self.features[name] = self._extracted(name, seen, progress)
 
     def _extracted(
-        self, name: str, seen: Survey, progress: Callable[[str, int, int], None]
+        self, name: str, seen: StoreLookup, progress: Callable[[str, int, int], None]
     ) -> Mapping[str, np.ndarray]:
         """Computes what is missing, and returns all; of frozen encoders normalised by speaker."""
         fill(
@@ -238,10 +247,10 @@ class Experiment:
         )
         if name not in self.frozen:
             return seen.features()
-        speakers = {one.utterance_id: one.speaker for one in self._used}
-        return self.frozen[name].normalise_speakers(seen.features(), speakers)
+        speakers = {one.utterance_id: one.speaker for one in self.used_utterances}
+        return self.frozen[name].normalise_by_speaker(seen.features(), speakers)
 
-    def stored(self, name: str, fold: Fold) -> Mapping[str, np.ndarray]:
+    def stored_features(self, name: str, fold: Fold) -> Mapping[str, np.ndarray]:
         """Returns the stored features of a modality that a fold uses.
 
         Args:
@@ -252,18 +261,18 @@ class Experiment:
             return self.fold_features[name][fold.index]
         return self.features[name]
 
-    def _leaves_out(self, name: str, seen: Survey) -> bool:
-        reason = lacks_room(seen) if self.config["data"]["reuse_prefix"] == "auto" else None
+    def _leaves_out(self, name: str, seen: StoreLookup) -> bool:
+        reason = exceeds_free_space(seen) if self.config["data"]["reuse_prefix"] == "auto" else None
         if reason is not None:
-            self.prefixes.drop(name, reason)
+            self.prefixes.disable(name, reason)
         return reason is not None
 
-    def survey(
+    def look_up_features(
         self,
         name: str,
         progress: Callable[[str, int, int], None],
         fold: Fold | None = None,
-    ) -> Survey:
+    ) -> StoreLookup:
         """Looks up which features of a frozen encoder, or frozen beginning, the store has.
 
         Args:
@@ -279,19 +288,19 @@ class Experiment:
         """
         data, source = self.config["data"], self._source(self.prototypes[name], cache_mb=0)
         folder = Path(self.config["paths"]["store"]).expanduser()
-        extractor, used, words = self.extractors[name], self._used, name
+        extractor, used, words = self.extractors[name], self.used_utterances, name
         if fold is not None:
             extractor, used = self.trained[name].extractor(fold.index), self._used_in([fold])
             words = f"{name} of fold {fold.index + 1}/{len(self.folds)}"
-        return survey(
-            [(one.utterance_id, Reading(source, one)) for one in used],
+        return look_up(
+            [(one.utterance_id, LazyRead(source, one)) for one in used],
             extractor,
             FeatureStore(folder, data["store_dtype"]),
             num_threads=data["extract_workers"],
             progress=partial(progress, f"reading for {words}"),
         )
 
-    def module(self, fold: Fold, run_id: str = "") -> TrainingModule:
+    def build_module(self, fold: Fold, run_id: str = "") -> TrainingModule:
         """Builds what is trained in a fold, from the same seed in every fold.
 
         Args:
@@ -312,20 +321,20 @@ class Experiment:
             self._fit(encoders, fold)
         return TrainingModule(
             encoders,
-            self.model(encoders),
-            self.loss(fold),
+            self.build_model(encoders),
+            self.build_loss(fold),
             task=self.task,
             scores=self.scores,
-            optimizer=deferred(self.config["optimizer"]),
-            scheduler=deferred(self.config["scheduler"]),
-            balance=build(self.config["balance"], "balance"),
+            optimizer=instantiate_partial(self.config["optimizer"]),
+            scheduler=instantiate_partial(self.config["scheduler"]),
+            balance=instantiate(self.config["balance"], "balance"),
             seed=self.seed,
             fold=fold.index,
             run_id=run_id,
             speakers=self.manifest.frame.select("utterance_id", "speaker"),
         )
 
-    def loss(self, fold: Fold) -> torch.nn.Module:
+    def build_loss(self, fold: Fold) -> torch.nn.Module:
         """Builds the loss for the classes of a fold's training part.
 
         Args:
@@ -340,9 +349,9 @@ class Experiment:
         names = self.task.classes or self.task.values
         counts, num_targets = [0.0] * len(names), 0
         if fold.assignment:
-            targets = self.task.targets(self.training_part(fold).frame)
+            targets = self.task.targets(self.train_rows(fold).frame)
             counts, num_targets = self.task.class_counts(targets) or counts, len(targets)
-        loss: torch.nn.Module = build(
+        loss: torch.nn.Module = instantiate(
             self.config["loss"],
             "loss",
             optional={"classes": names, "class_counts": counts, "num_targets": num_targets},
@@ -352,11 +361,13 @@ class Experiment:
             raise ConfigError(
                 f"the loss {type(loss).__name__} is for {' or '.join(tasks)}, the task is "
                 f"{self.task.name}",
-                remedy=f"leave the group loss out: it then is loss={self.task.name}",
+                hint=f"leave the group loss out: it then is loss={self.task.name}",
             )
         return loss
 
-    def loader(self, fold: Fold, part: str, *, training: bool = False) -> DataLoader[Any] | None:
+    def build_loader(
+        self, fold: Fold, part: str, *, training: bool = False
+    ) -> DataLoader[Any] | None:
         """Makes the loader of a part of a fold.
 
         Args:
@@ -375,8 +386,9 @@ class Experiment:
         return make_loader(
             UtteranceDataset(rows, self._readers(fold), targets),
             shuffle=training,
-            chances=self.chances(targets) if training else None,
-            batch_s=self.batch_s or (USUAL_S if data["batch_s"] == "auto" else data["batch_s"]),
+            chances=self.sampling_weights(targets) if training else None,
+            batch_s=self.batch_s
+            or (DEFAULT_BATCH_S if data["batch_s"] == "auto" else data["batch_s"]),
             max_utterances=data["max_utterances"],
             num_workers=self.num_workers,
             timeout_s=data["timeout_s"],
@@ -390,9 +402,9 @@ class Experiment:
         given = self.config["data"]["num_workers"]
         if given != "auto":
             return int(given)
-        return usual_workers(resolve_accelerator(self.config["trainer"]["accelerator"]))
+        return default_num_workers(resolve_accelerator(self.config["trainer"]["accelerator"]))
 
-    def chances(self, targets: np.ndarray) -> np.ndarray | None:
+    def sampling_weights(self, targets: np.ndarray) -> np.ndarray | None:
         """Returns how often each utterance is to be drawn in training, as `data.sampling` says.
 
         Args:
@@ -411,9 +423,9 @@ class Experiment:
             raise ConfigError(
                 f"data.sampling=balanced, but task {self.task.name} has no single class an "
                 "utterance",
-                remedy="use data.sampling=natural, and weights in the loss",
+                hint="use data.sampling=natural, and weights in the loss",
             )
-        return balanced_chances(targets, len(self.task.classes))
+        return class_balanced_weights(targets, len(self.task.classes))
 
     def _from_run(self, name: str, fold: Fold) -> Encoder:
         """An encoder that comes from a run, as a fold begins with it."""
@@ -425,30 +437,31 @@ class Experiment:
 
     def _fit(self, encoders: Mapping[str, Encoder], fold: Fold) -> None:
         """Standardises frozen features by the training rows."""
-        ids = self.training_part(fold).frame["utterance_id"].to_list()
+        ids = self.train_rows(fold).frame["utterance_id"].to_list()
         for name, encoder in encoders.items():
             if isinstance(encoder, FrozenEncoder):
-                encoder.fit_clips(self.stored(name, fold), ids)
+                encoder.fit(self.stored_features(name, fold), ids)
 
     @cached_property
-    def _used(self) -> list[Utterance]:
+    def used_utterances(self) -> list[Utterance]:
+        """Those that belong to a split of some fold."""
         return self._used_in(self.folds)
 
     def _used_in(self, folds: Sequence[Fold]) -> list[Utterance]:
         """Those that belong to a part of some fold; no file of the others is read."""
         frame = self.manifest.frame
-        wanted = frame.select(pl.any_horizontal(fold.used(frame) for fold in folds))
+        wanted = frame.select(pl.any_horizontal(fold.is_assigned(frame) for fold in folds))
         used = self.manifest.take(frame.filter(wanted.to_series()))
         return [used.utterance(row) for row in range(len(used))]
 
     def _rows(self, fold: Fold, part: str) -> Manifest | None:
         if part == "train":
-            return self.training_part(fold)
+            return self.train_rows(fold)
         if part == "all":
             return self.manifest.take(self.manifest.frame.sort("utterance_id"))
         return fold.select(self.manifest, part)
 
-    def training_part(self, fold: Fold) -> Manifest:
+    def train_rows(self, fold: Fold) -> Manifest:
         """Returns the training rows that have a target and something to read, or a share of them.
 
         Args:
@@ -458,20 +471,22 @@ class Experiment:
             ManifestError: There is none.
         """
         frame = self.manifest.frame
-        learnt = frame.filter((fold.parts(frame) == "train") & self._readable & self.known)
+        learnt = frame.filter(
+            (fold.split_of_rows(frame) == "train") & self._readable & self.has_target
+        )
         if learnt.is_empty():
             raise ManifestError(
                 f"no training row of fold {fold.index} has a target for task={self.task.name}",
                 expected="labels, votes or values, as the task reads them",
-                remedy="check corpus.columns and corpus.label_map, or choose another task",
+                hint="check corpus.columns and corpus.label_map, or choose another task",
             )
         share = float(self.config["data"]["train_share"])
-        return self.manifest.take(take_share(learnt, share).sort("utterance_id"))
+        return self.manifest.take(subsample_per_label(learnt, share).sort("utterance_id"))
 
     @cached_property
-    def known(self) -> pl.Series:
+    def has_target(self) -> pl.Series:
         """Which rows have a target, in the order of the manifest."""
-        return pl.Series(self.task.known(self.task.targets(self.manifest.frame)))
+        return pl.Series(self.task.has_target(self.task.targets(self.manifest.frame)))
 
     @cached_property
     def _readable(self) -> pl.Series:
@@ -482,12 +497,12 @@ class Experiment:
     def _readers(self, fold: Fold) -> dict[str, Reader]:
         kept_mb = self.config["data"]["cache_mb"] / max(1, self.num_workers)
         return {
-            name: Stored(self.stored(name, fold))
+            name: StoredReader(self.stored_features(name, fold))
             if name in self.extractors
-            else Chain(self._source(encoder, kept_mb), encoder.transform())
+            else ReadAndTransform(self._source(encoder, kept_mb), encoder.transform())
             for name, encoder in self.prototypes.items()
         }
 
     def _source(self, encoder: Encoder, cache_mb: float) -> Callable[[Utterance], Any]:
         channels = self.config["data"]["channels"]
-        return reader(encoder, self.manifest, channels=channels, cache_mb=cache_mb)
+        return build_reader(encoder, self.manifest, channels=channels, cache_mb=cache_mb)

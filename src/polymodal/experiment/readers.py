@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from polymodal.config.instantiate import build
+from polymodal.config.instantiate import instantiate
 from polymodal.data.audio import AudioReader
 from polymodal.data.signals import SignalReader
 from polymodal.data.text import read_text
@@ -23,7 +23,7 @@ HAS_SOURCE: Mapping[str, pl.Expr] = {
 }
 
 
-class Stored:
+class StoredReader:
     """Reads the features of an utterance that were computed before.
 
     Args:
@@ -38,7 +38,7 @@ class Stored:
         return self.features.get(utterance.utterance_id)
 
 
-class Reading:
+class LazyRead:
     """A read that waits: worker processes of the extraction get it pickled.
 
     Args:
@@ -54,7 +54,7 @@ class Reading:
         return self.source(self.utterance)
 
 
-def reader(
+def build_reader(
     encoder: Encoder | Extractor,
     manifest: Manifest,
     *,
@@ -100,15 +100,17 @@ def build_encoders(
         ConfigError: There is none, or one refuses its options.
     """
     if not sections:
-        raise ConfigError("encoder names no modality", remedy="choose one, such as logmel")
+        raise ConfigError("encoder names no modality", hint="choose one, such as logmel")
     given = trained or {}
     return {
-        name: given[name]() if name in given else build(section, f"encoder.{name}")
+        name: given[name]() if name in given else instantiate(section, f"encoder.{name}")
         for name, section in sections.items()
     }
 
 
-def usable(manifest: Manifest, encoders: Mapping[str, Encoder], policy: str) -> Manifest:
+def apply_missing_policy(
+    manifest: Manifest, encoders: Mapping[str, Encoder], policy: str
+) -> Manifest:
     """Drops or refuses utterances that lack a modality, as `data.missing` says.
 
     Args:
@@ -124,13 +126,13 @@ def usable(manifest: Manifest, encoders: Mapping[str, Encoder], policy: str) -> 
         ManifestError: No utterance has a modality, or some lack one and none may.
     """
     if policy not in POLICIES:
-        raise ConfigError(f"data.missing={policy}", remedy=nearest(policy, POLICIES))
+        raise ConfigError(f"data.missing={policy}", hint=nearest(policy, POLICIES))
     frame = manifest.frame
     for name, encoder in encoders.items():
         if not frame.select(HAS_SOURCE[encoder.source]).to_series().any():
             raise ManifestError(
                 f"no utterance of the corpus has {encoder.source}, which encoder.{name} reads",
-                remedy="choose another encoder or corpus",
+                hint="choose another encoder or corpus",
             )
     sources = sorted({encoder.source for encoder in encoders.values()})
     whole = frame.select(pl.all_horizontal(HAS_SOURCE[one] for one in sources)).to_series()
@@ -142,6 +144,6 @@ def usable(manifest: Manifest, encoders: Mapping[str, Encoder], policy: str) -> 
             f"{lacking.height} of {frame.height} utterances lack a modality, such as "
             f"{lacking['utterance_id'][0]!r}",
             expected=f"{', '.join(sources)} in every row (data.missing={policy})",
-            remedy="use data.missing=drop to leave them out, or absent to let the model cope",
+            hint="use data.missing=drop to leave them out, or absent to let the model cope",
         )
     return manifest.take(frame.filter(whole))

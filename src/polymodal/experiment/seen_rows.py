@@ -7,13 +7,13 @@ from pathlib import Path
 
 import polars as pl
 
-from polymodal.data.folds import Fold, mentioned, read_folds, write_folds
+from polymodal.data.folds import Fold, num_covered_rows, read_folds, write_folds
 from polymodal.data.trained_rows import TrainedRows, trained_rows
 from polymodal.errors import SplitError
 from polymodal.schemas.manifest import Manifest
 from polymodal.schemas.predictions import ID, SPEAKER, PredictionTable
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.layout import Place
+from polymodal.tracking.layout import FoldDir
 
 ORIGINS = "origins"  # folder of a description: the runs that weights were warm-started from
 FOLDS, ABOUT = "folds.json", "about.json"
@@ -39,7 +39,7 @@ class SeenRows:
     rows: pl.DataFrame | None = None
 
     @classmethod
-    def of_run(cls, run: Path, record: RunRecord, places: Sequence[Place]) -> "SeenRows | None":
+    def of_run(cls, run: Path, record: RunRecord, places: Sequence[FoldDir]) -> "SeenRows | None":
         """Read what a run has been trained on; None where it has recorded no folds.
 
         Args:
@@ -93,7 +93,7 @@ class SeenRows:
         """
         if self.fingerprint == fingerprint:
             return True
-        if not mentioned(manifest, self.folds):
+        if not num_covered_rows(manifest, self.folds):
             return False
         if self.rows is None:  # the folds name speakers that are here; only the name can differ
             return self.corpus in {*manifest.frame["corpus"]}
@@ -115,7 +115,7 @@ class SeenRows:
         return trained_rows(frame, fold, weights, speaker_dependent=speaker_dependent)
 
 
-def refuse_seen(
+def require_unseen(
     where: str,
     seen: Sequence[SeenRows],
     manifest: Manifest,
@@ -151,12 +151,12 @@ def refuse_seen(
                     f"{found.example!r}",
                     expected="weights that have seen nothing of what a fold is validated or "
                     "tested on",
-                    remedy="use the folds of that run: split=file split.file=FOLDER/folds.json, "
+                    hint="use the folds of that run: split=file split.file=FOLDER/folds.json, "
                     "with its folder",
                 )
 
 
-def _predicted(run: Path, places: Sequence[Place]) -> pl.DataFrame | None:
+def _predicted(run: Path, places: Sequence[FoldDir]) -> pl.DataFrame | None:
     """Ids and speakers of the rows that a run has predicted; None where it has predicted none."""
     folders = [run / "predictions", *(place.predictions for place in places)]
     files = sorted({file for one in folders for file in one.glob("*.parquet")})

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from polymodal.config.compose import load
-from polymodal.config.instantiate import build
+from polymodal.config.compose import load_config
+from polymodal.config.instantiate import instantiate
 from polymodal.config.run_encoders import FROM_RUN, MEMBER
 from polymodal.data.folds import Fold
 from polymodal.encoders.base import Encoder
@@ -23,16 +23,16 @@ from polymodal.errors import CheckpointError, SplitError
 from polymodal.experiment.encoder_sections import (
     SECTION,
     encoder_class,
-    refuse_unfinished,
-    section_of,
+    encoder_section,
+    require_finished,
     untrained,
 )
-from polymodal.experiment.seen_rows import SeenRows, refuse_seen
+from polymodal.experiment.seen_rows import SeenRows, require_unseen
 from polymodal.schemas.manifest import Manifest
 from polymodal.schemas.run_record import RunRecord
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 from polymodal.tracking.index import find_run, read_record
-from polymodal.tracking.layout import Place, stored_places
+from polymodal.tracking.layout import FoldDir, find_fold_dirs
 from polymodal.tracking.run_folder import ENCODERS
 from polymodal.training.checkpoints import read_checkpoint, verified_digest
 
@@ -61,7 +61,7 @@ class TrainedEncoder:
     asked: EncoderFromRun
     section: Mapping[str, Any]
     run: Path | None = None
-    places: Sequence[Place] = ()
+    places: Sequence[FoldDir] = ()
     seen: Sequence[SeenRows] = ()
     record: RunRecord | None = None
     classes: Sequence[str] = ()
@@ -106,7 +106,7 @@ class TrainedEncoder:
         Raises:
             CheckpointError: One is missing, or does not match the digest in its record.
         """
-        return [verified_digest(place.trained) for place in self.places]
+        return [verified_digest(place.best_or_last_checkpoint) for place in self.places]
 
     def encoder(self, fold: int) -> Encoder:
         """Build the encoder with the weights that a fold of the run has trained.
@@ -122,12 +122,12 @@ class TrainedEncoder:
             ConfigError: The class refuses its options, or nothing of it was trained.
         """
         if self.run is None:
-            planned: Encoder = build(self.section, self.key)
+            planned: Encoder = instantiate(self.section, self.key)
             return planned
-        path = self.places[self.index(fold)].trained
+        path = self.places[self.index(fold)].best_or_last_checkpoint
         state = _state_of(path, self.modality)
         with without_weights():
-            encoder: Encoder = build(self.section, self.key)
+            encoder: Encoder = instantiate(self.section, self.key)
         is_trained = any(one.requires_grad for one in encoder.parameters())
         if not is_trained and self.asked.is_frozen and not self.by_command:
             raise untrained(self.section, self.modality, self.where)
@@ -247,8 +247,7 @@ class TrainedEncoder:
                 f"{self.key}.from_run={self.name} has {len(self.places)} folds, this experiment "
                 f"has {len(folds)}",
                 expected="weights for each fold, trained on its own training rows",
-                remedy="use the same split in both: split=file "
-                f"split.file={self.run / 'folds.json'}"
+                hint=f"use the same split in both: split=file split.file={self.run / 'folds.json'}"
                 if self.folds
                 else "use part=all to apply every fold's model to the whole corpus",
             )
@@ -259,10 +258,10 @@ class TrainedEncoder:
                 f"{self.key}: {self.run} has no folds.json (a pushed run has none), so the "
                 "training rows of its weights are not known",
                 expected="the folds that the weights were trained with",
-                remedy="train the encoder again",
+                hint="train the encoder again",
             )
         judged = [fold for fold in folds if fold.assignment]
-        refuse_seen(
+        require_unseen(
             self.where,
             self.seen,
             manifest,
@@ -274,7 +273,7 @@ class TrainedEncoder:
             raise SplitError(
                 f"{self.where} has {len(self.places)} folds, and here each fold has inner ones",
                 expected="a run with one fold, whose weights serve all of them",
-                remedy="train it with split=holdout, or use split=k_folds here",
+                hint="train it with split=holdout, or use split=k_folds here",
             )
 
     @property
@@ -305,7 +304,7 @@ class TrainedEncoder:
             f"{self.where}: the weights of {path} do not fit the encoder"
             f"{f' with {given}' if given else ''}: {reason}",
             expected="options that go with what the run has trained",
-            remedy="leave out layer and options, or choose a layer that the run has",
+            hint="leave out layer and options, or choose a layer that the run has",
         )
 
 
@@ -354,27 +353,27 @@ def trained_encoder(
         UserError: As of `trained_encoders`.
     """
     key = f"encoder.{name}"
-    asked: EncoderFromRun = build(section, key)
+    asked: EncoderFromRun = instantiate(section, key)
     found = TrainedEncoder(key, asked, {}, by_command=by_command)
     if asked.from_run.startswith(MEMBER):
         config = (planned or {}).get(asked.from_run.removeprefix(MEMBER))
         if config is None:
             return found
-        section = section_of(asked, found.modality, config["encoder"], None, found.where)
+        section = encoder_section(asked, found.modality, config["encoder"], None, found.where)
         return replace(found, section=section)
     run = find_run(runs, asked.from_run)
     record = read_record(run)
-    refuse_unfinished(record, "" if by_command else f"{key}.from_run=")
-    config = load(run / "config.yaml", record.experiment).resolved()
-    places = stored_places(run)
+    require_finished(record, "" if by_command else f"{key}.from_run=")
+    config = load_config(run / "config.yaml", record.experiment).resolved()
+    places = find_fold_dirs(run)
     for place in places:
-        assert place.trained  # raises where a checkpoint is missing
+        assert place.best_or_last_checkpoint  # raises where a checkpoint is missing
     found = replace(found, run=run, record=record, places=places)
     description, task = run / ENCODERS / found.modality, config["task"]
     own = SeenRows.of_run(run, record, places)
     return replace(
         found,
-        section=section_of(asked, found.modality, config["encoder"], description, found.where),
+        section=encoder_section(asked, found.modality, config["encoder"], description, found.where),
         seen=[own, *SeenRows.before(description)] if own else [],
         classes=[*(task.get("classes") or ()), *(task.get("values") or ())],
     )
@@ -397,7 +396,7 @@ def check_same_weights(record: RunRecord, trained: Mapping[str, TrainedEncoder])
                 f"{record.run_id} was trained on embeddings of other weights than "
                 f"{one.run} has now",
                 expected="the checkpoints whose digests stand in its run.json",
-                remedy=f"name a copy of the run as it was: {one.key}.from_run=FOLDER",
+                hint=f"name a copy of the run as it was: {one.key}.from_run=FOLDER",
             )
 
 
@@ -418,7 +417,7 @@ def describe_encoders(
         encoder.write_description(folder)
         if name in trained:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / SECTION, json.dumps(trained[name].section, default=str))
+            atomic_write_text(folder / SECTION, json.dumps(trained[name].section, default=str))
             for seen in trained[name].seen:
                 seen.write(folder)
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from polymodal.config.instantiate import build
+from polymodal.config.instantiate import instantiate
 from polymodal.data.folds import Fold
 from polymodal.encoders.frozen import FrozenEncoder
-from polymodal.evaluation.score import mode_of
+from polymodal.evaluation.score import monitor_mode
 from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import Place
+from polymodal.tracking.layout import FoldDir
 from polymodal.training.checkpoints import VerifiedCheckpointIO
 from polymodal.training.devices import (
     resolve_accelerator,
@@ -23,7 +23,7 @@ from polymodal.training.module import TrainingModule
 from polymodal.training.profiler import NoProfiler
 
 
-def make_trainer(
+def build_trainer(
     experiment: Experiment, *, callbacks: Sequence[pl.Callback], logger: Any
 ) -> pl.Trainer:
     """Builds Lightning's trainer from its section, with our record, checkpoints and samplers.
@@ -39,7 +39,7 @@ def make_trainer(
     Raises:
         ConfigError: Lightning refuses an option, or the strategy no longer exists.
     """
-    return trainer_of(
+    return trainer_from(
         experiment.config["trainer"],
         precision_of(experiment),
         several=len(experiment.prototypes) > 1,
@@ -48,7 +48,7 @@ def make_trainer(
     )
 
 
-def trainer_of(
+def trainer_from(
     section: Mapping[str, Any],
     precision: Any,
     *,
@@ -81,7 +81,7 @@ def trainer_of(
         devices=options["devices"],
         num_nodes=int(options.get("num_nodes", 1)),
     )
-    trainer: pl.Trainer = build(
+    trainer: pl.Trainer = instantiate(
         {
             "use_distributed_sampler": False,
             "enable_progress_bar": False,
@@ -117,8 +117,8 @@ def precision_of(experiment: Experiment) -> Any:
     return resolve_precision(options.get("precision"), accelerator, small=small)
 
 
-def fit(
-    experiment: Experiment, fold: Fold, place: Place, module: TrainingModule, trainer: pl.Trainer
+def fit_fold(
+    experiment: Experiment, fold: Fold, place: FoldDir, module: TrainingModule, trainer: pl.Trainer
 ) -> None:
     """Trains a fold, or goes on where its training was stopped.
 
@@ -129,16 +129,16 @@ def fit(
         module: What is trained.
         trainer: The trainer.
     """
-    training = experiment.loader(fold, "train", training=True)
-    validation = experiment.loader(fold, "val")
-    going_on = place.last if place.last.is_file() else None
+    training = experiment.build_loader(fold, "train", training=True)
+    validation = experiment.build_loader(fold, "val")
+    going_on = place.last_checkpoint if place.last_checkpoint.is_file() else None
     trainer.fit(module, training, validation, ckpt_path=going_on)
     if trainer.is_global_zero:
-        place.mark_fitted(trainer.current_epoch)
+        place.mark_done(trainer.current_epoch)
     trainer.strategy.barrier("fitted")
 
 
-def apply(
+def predict_split(
     trainer: pl.Trainer, module: TrainingModule, loader: DataLoader[Any] | None, part: str
 ) -> None:
     """Writes the prediction table of a part with the weights that the module has.
@@ -154,7 +154,7 @@ def apply(
         trainer.test(module, loader, verbose=False)
 
 
-def build_callbacks(experiment: Experiment, place: Place) -> list[pl.Callback]:
+def build_callbacks(experiment: Experiment, place: FoldDir) -> list[pl.Callback]:
     """Builds the callbacks of a fold; checkpoints go to its folder.
 
     Args:
@@ -166,7 +166,7 @@ def build_callbacks(experiment: Experiment, place: Place) -> list[pl.Callback]:
     """
     sections = experiment.config["callbacks"] or {}
     return [
-        build(
+        instantiate(
             _with_mode(section, experiment),
             f"callbacks.{name}",
             optional={"dirpath": place.checkpoints} if _keeps_checkpoints(section) else None,
@@ -180,7 +180,7 @@ def _with_mode(section: Mapping[str, Any], experiment: Experiment) -> dict[str, 
     """The options with `mode: auto` as what the monitored score asks for."""
     if section.get("mode") != "auto":
         return dict(section)
-    return {**section, "mode": mode_of(str(section.get("monitor")), experiment.scores)}
+    return {**section, "mode": monitor_mode(str(section.get("monitor")), experiment.scores)}
 
 
 def _keeps_checkpoints(section: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from polymodal.config.compose import IN_FOLDER, Composed, load
+from polymodal.config.compose import IN_FOLDER, ComposedConfig, load_config
 from polymodal.config.run_encoders import FROM_RUN
 from polymodal.experiment.encoder_sections import SECTION
 from polymodal.experiment.trained_encoders import (
@@ -49,7 +49,7 @@ class PushedEncoders:
     sections: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def of(cls, run: Path, record: RunRecord, composed: Composed) -> "PushedEncoders":
+    def of(cls, run: Path, record: RunRecord, composed: ComposedConfig) -> "PushedEncoders":
         """Find the encoders of a run, and the runs that they come from.
 
         Args:
@@ -144,14 +144,14 @@ def _write_source(
     for index, place in enumerate(source.places):
         folder = target / "folds" / str(index) if source.per_fold else target
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = read_checkpoint(place.trained)
+        checkpoint = read_checkpoint(place.best_or_last_checkpoint)
         state = {k: one for k, one in checkpoint["state_dict"].items() if k.startswith(prefix)}
         write_weights({**checkpoint, "state_dict": state}, folder / WEIGHTS)
         digests.append(sha256_of(folder / WEIGHTS))
     section = dict(source.section)
     if _point_to_description(section, source.run, modality):
         _copy_description(source.run / ENCODERS / modality, target / ENCODERS / modality)
-    task = load(source.run / "config.yaml", "").resolved()["task"]
+    task = load_config(source.run / "config.yaml", "").resolved()["task"]
     config = {
         "encoder": {modality: without_paths(section, f"encoder.{modality}", [])},
         "task": without_paths(task, "task", []),

@@ -14,16 +14,16 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from polymodal.config.compose import compose, load
+from polymodal.config.compose import compose, load_config
 from polymodal.errors import ConfigError, RunError
 from polymodal.export.encoders import SOURCES, PushedEncoders
 from polymodal.export.portable_config import portable
 from polymodal.report.cards import About, data_card, model_card
 from polymodal.report.load import run_page
-from polymodal.runs.nested_cv import chosen
+from polymodal.runs.nested_cv import chosen_options
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index import read_record
-from polymodal.tracking.layout import WEIGHTS, stored_places
+from polymodal.tracking.layout import WEIGHTS, find_fold_dirs
 from polymodal.tracking.run_folder import ENCODERS, write_record
 from polymodal.training.checkpoints import read_checkpoint, write_weights
 
@@ -75,10 +75,10 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> P
     _refuse_occupied(target)
     target = target.resolve()
     if run.resolve() == target:
-        raise ConfigError(f"{target} is what is to be pushed", remedy="name a new folder")
-    places = stored_places(run)
-    weights = [read_checkpoint(place.trained) for place in places]
-    composed = load(run / "config.yaml", record.experiment)
+        raise ConfigError(f"{target} is what is to be pushed", hint="name a new folder")
+    places = find_fold_dirs(run)
+    weights = [read_checkpoint(place.best_or_last_checkpoint) for place in places]
+    composed = load_config(run / "config.yaml", record.experiment)
     config, asked = portable(composed.text())
     encoders = PushedEncoders.of(run, record, composed)
     asked = _without_fold_file(config, encoders.change(config, asked))
@@ -91,7 +91,7 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> P
                 where = beside if len(places) == 1 else beside / "folds" / str(index)
                 where.mkdir(parents=True)
                 write_weights(checkpoint, where / WEIGHTS)
-                if options := chosen(places[index]):
+                if options := chosen_options(places[index]):
                     (where / "selection.json").write_text(json.dumps({"chosen": options}))
             _write(
                 beside, "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
@@ -168,12 +168,12 @@ def _refuse_occupied(target: Path) -> None:
     except (OSError, ValueError, TypeError):
         ours = False
     if not ours:
-        raise ConfigError(f"{target} holds something else", remedy="name a new folder")
+        raise ConfigError(f"{target} holds something else", hint="name a new folder")
     others = sorted({one.name for one in target.iterdir()} - WRITTEN)
     if others:
         raise ConfigError(
             f"{target} holds {others[0]}, which push did not write",
-            remedy="name a new folder, and take over what you have added",
+            hint="name a new folder, and take over what you have added",
         )
 
 

@@ -15,17 +15,17 @@ import numpy.typing as npt
 
 from polymodal.encoders.extractor import BatchedExtractor
 from polymodal.errors import DataError
-from polymodal.features.lookup import Missing
+from polymodal.features.lookup import MissingFeature
 from polymodal.features.validate import checked, unusable
 
 BATCHES_AHEAD = 2
 # What could be computed of a batch, and the first failure.
-Computed = tuple[list[tuple[Missing, npt.NDArray[np.float32]]], DataError | None]
+Computed = tuple[list[tuple[MissingFeature, npt.NDArray[np.float32]]], DataError | None]
 
 
 def in_batches(
-    missing: Iterable[Missing], extractor: BatchedExtractor, *, num_threads: int
-) -> Iterator[tuple[Missing, npt.NDArray[np.float32]]]:
+    missing: Iterable[MissingFeature], extractor: BatchedExtractor, *, num_threads: int
+) -> Iterator[tuple[MissingFeature, npt.NDArray[np.float32]]]:
     """Computes what is missing, the longest first: what is too much for the memory shows at once.
 
     Args:
@@ -42,7 +42,7 @@ def in_batches(
     waiting: deque[Future[Computed]] = deque()
     readers, computer = ThreadPoolExecutor(num_threads), ThreadPoolExecutor(1)
     try:
-        for batch in grouped(missing, extractor.most_at_once):
+        for batch in grouped(missing, extractor.max_batch_amount):
             reads = [readers.submit(one.raw) for one in batch]
             waiting.append(computer.submit(_computed, batch, reads, extractor))
             if len(waiting) > BATCHES_AHEAD:
@@ -54,7 +54,7 @@ def in_batches(
         computer.shutdown(cancel_futures=True)
 
 
-def grouped(missing: Iterable[Missing], most_at_once: int) -> list[list[Missing]]:
+def grouped(missing: Iterable[MissingFeature], most_at_once: int) -> list[list[MissingFeature]]:
     """Parts utterances into batches of like length.
 
     Args:
@@ -69,7 +69,7 @@ def grouped(missing: Iterable[Missing], most_at_once: int) -> list[list[Missing]
         >>> [[one.amount for one in batch] for batch in grouped(rows, 8)]
         [[9], [4, 4], [3]]
     """
-    batches: list[list[Missing]] = []
+    batches: list[list[MissingFeature]] = []
     for one in sorted(missing, key=lambda one: -one.amount):
         # The first of a batch is its longest, to which the others are padded.
         if batches and batches[-1][0].amount * (len(batches[-1]) + 1) <= most_at_once:
@@ -79,7 +79,7 @@ def grouped(missing: Iterable[Missing], most_at_once: int) -> list[list[Missing]
     return batches
 
 
-def _given(computed: Future[Computed]) -> Iterator[tuple[Missing, npt.NDArray[np.float32]]]:
+def _given(computed: Future[Computed]) -> Iterator[tuple[MissingFeature, npt.NDArray[np.float32]]]:
     """What could be computed of a batch, then the first failure if there is one."""
     rows, failure = computed.result()
     yield from rows
@@ -88,7 +88,7 @@ def _given(computed: Future[Computed]) -> Iterator[tuple[Missing, npt.NDArray[np
 
 
 def _computed(
-    batch: list[Missing], reads: Sequence[Future[Any]], extractor: BatchedExtractor
+    batch: list[MissingFeature], reads: Sequence[Future[Any]], extractor: BatchedExtractor
 ) -> Computed:
     there = [(one, read) for one, read in zip(batch, reads, strict=True) if not read.exception()]
     unread = [fault for read in reads if (fault := read.exception()) is not None]
@@ -97,7 +97,7 @@ def _computed(
         raise next(fault for fault in unread if not isinstance(fault, DataError))
     batch, raws = [one for one, _ in there], [read.result() for _, read in there]
     try:
-        arrays = [checked(one, extractor) for one in extractor.many(raws)] if batch else []
+        arrays = [checked(one, extractor) for one in extractor.extract_batch(raws)] if batch else []
     except Exception as error:
         if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
             raise

@@ -33,7 +33,7 @@ def stored_type(dtype: str) -> np.dtype[Any]:
         ConfigError: The name is unknown.
     """
     if dtype not in ON_DISK:
-        raise ConfigError(f"data.store_dtype={dtype}", remedy=nearest(dtype, ON_DISK))
+        raise ConfigError(f"data.store_dtype={dtype}", hint=nearest(dtype, ON_DISK))
     return ON_DISK[dtype]
 
 
@@ -64,7 +64,7 @@ def encoded(values: Float32[np.ndarray, "time feature"], dtype: str) -> npt.NDAr
         largest = float(np.abs(values[np.isfinite(values)]).max())
         raise DataError(
             f"a feature of {largest:g} is beyond {dtype}",
-            remedy="use data.store_dtype=float32, or bfloat16 for its range at less precision",
+            hint="use data.store_dtype=float32, or bfloat16 for its range at less precision",
         )
     return numbers
 

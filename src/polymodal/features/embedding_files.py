@@ -11,7 +11,7 @@ import polars as pl
 
 from polymodal.errors import ConfigError, MissingExtraError
 from polymodal.schemas.embeddings import Embeddings
-from polymodal.security.files import replacing
+from polymodal.security.files import atomic_write
 
 NPZ, PARQUET = ".npz", ".parquet"
 DATASET_FILES = ("dataset_info.json", "state.json")
@@ -34,15 +34,15 @@ def check_target(out: str) -> None:
             raise ConfigError(
                 f"--out {out}: no format has the suffix {path.suffix!r}",
                 expected=f"{NPZ}, {PARQUET}, or a folder without suffix for a dataset",
-                remedy=f"--out {path.with_suffix(PARQUET)}",
+                hint=f"--out {path.with_suffix(PARQUET)}",
             )
         if path.is_dir():
-            raise ConfigError(f"--out {out} is a folder", remedy="name a file")
+            raise ConfigError(f"--out {out} is a folder", hint="name a file")
         return
     _datasets()
     is_ours = all((path / name).is_file() for name in DATASET_FILES)
     if path.exists() and not is_ours and not (path.is_dir() and not any(path.iterdir())):
-        raise ConfigError(f"--out {out} holds something else", remedy="name a new folder")
+        raise ConfigError(f"--out {out} holds something else", hint="name a new folder")
 
 
 def is_dataset(out: str) -> bool:
@@ -77,7 +77,7 @@ def write_embeddings(tables: Sequence[Embeddings], out: str) -> None:
         if is_dataset(out):
             _datasets().Dataset.from_polars(as_frame(tables)).save_to_disk(out)
         else:
-            with replacing(path) as beside:
+            with atomic_write(path) as beside:
                 if path.suffix == NPZ:
                     _write_npz(tables, beside)
                 else:

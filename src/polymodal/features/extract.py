@@ -17,12 +17,12 @@ import numpy.typing as npt
 from polymodal.encoders.extractor import BatchedExtractor, Extractor
 from polymodal.errors import DataError
 from polymodal.features.batches import in_batches
-from polymodal.features.lookup import Missing, Reading, Survey, survey
-from polymodal.features.reader import StoredFeatures
+from polymodal.features.lookup import MissingFeature, Reading, StoreLookup, look_up
+from polymodal.features.reader import FeatureReader
 from polymodal.features.store import FeatureStore
 from polymodal.features.validate import checked, unusable
 
-Computed = tuple[Missing, npt.NDArray[np.float32]]
+Computed = tuple[MissingFeature, npt.NDArray[np.float32]]
 # Enough to keep the processes busy, few enough that the waveforms in flight stay small.
 WAITING_PER_WORKER = 4
 
@@ -34,7 +34,7 @@ def extract_all(
     *,
     num_workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> StoredFeatures:
+) -> FeatureReader:
     """Extracts the features of all utterances; what the store has is not computed again.
 
     Args:
@@ -53,12 +53,14 @@ def extract_all(
         DataError: An utterance cannot be read or computed, a process died, or the store cannot be
             written.
     """
-    seen = survey(utterances, extractor, store, num_threads=num_workers)
+    seen = look_up(utterances, extractor, store, num_threads=num_workers)
     fill(seen, num_workers=num_workers, done=counting(seen, progress) if progress else None)
     return seen.features()
 
 
-def counting(seen: Survey, progress: Callable[[int, int], None]) -> Callable[[Missing], None]:
+def counting(
+    seen: StoreLookup, progress: Callable[[int, int], None]
+) -> Callable[[MissingFeature], None]:
     """Returns what tells the progress of `fill`, and tells how far it is already.
 
     Args:
@@ -70,7 +72,7 @@ def counting(seen: Survey, progress: Callable[[int, int], None]) -> Callable[[Mi
     """
     num_done = seen.num_utterances - seen.num_missing
 
-    def count(one: Missing) -> None:
+    def count(one: MissingFeature) -> None:
         nonlocal num_done
         num_done += len(one.ids)
         progress(num_done, seen.num_utterances)
@@ -81,7 +83,7 @@ def counting(seen: Survey, progress: Callable[[int, int], None]) -> Callable[[Mi
 
 
 def fill(
-    seen: Survey, *, num_workers: int = 0, done: Callable[[Missing], None] | None = None
+    seen: StoreLookup, *, num_workers: int = 0, done: Callable[[MissingFeature], None] | None = None
 ) -> None:
     """Computes what is missing, and stores each as soon as it is there.
 
@@ -111,7 +113,7 @@ def fill(
     seen.missing = []
 
 
-def _computed(seen: Survey, num_workers: int) -> Generator[Computed]:
+def _computed(seen: StoreLookup, num_workers: int) -> Generator[Computed]:
     if isinstance(seen.extractor, BatchedExtractor):
         yield from in_batches(seen.missing, seen.extractor, num_threads=max(1, num_workers))
     elif num_workers > 0:
@@ -122,12 +124,12 @@ def _computed(seen: Survey, num_workers: int) -> Generator[Computed]:
 
 
 def _in_processes(
-    missing: Iterable[Missing], extractor: Extractor, num_workers: int
+    missing: Iterable[MissingFeature], extractor: Extractor, num_workers: int
 ) -> Iterator[Computed]:
     # Not forked: a copy of a process in which torch has started threads can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_use_one_thread)
-    running: dict[Future[npt.NDArray[np.float32]], Missing] = {}
+    running: dict[Future[npt.NDArray[np.float32]], MissingFeature] = {}
     try:
         for one in missing:
             running[pool.submit(_compute, extractor, one.ids[0], one.raw())] = one
@@ -139,13 +141,13 @@ def _in_processes(
         ids = ", ".join(sorted(repr(one.ids[0]) for one in running.values()))
         raise DataError(
             f"a process died while it computed {extractor.identity} of one of {ids}",
-            remedy="is there enough memory? try data.extract_workers=0",
+            hint="is there enough memory? try data.extract_workers=0",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _finished(running: dict[Future[npt.NDArray[np.float32]], Missing]) -> Iterator[Computed]:
+def _finished(running: dict[Future[npt.NDArray[np.float32]], MissingFeature]) -> Iterator[Computed]:
     done, _ = wait(running, return_when=FIRST_COMPLETED)
     # Failures last, so that what was computed beside them is kept.
     for future in sorted(done, key=lambda one: one.exception() is not None):

@@ -16,7 +16,7 @@ REMOVED = ".removed-"
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredCollection:
     """The features of one extractor.
 
     Args:
@@ -43,7 +43,7 @@ class Stored:
         return self.version == FORMAT_VERSION
 
 
-def list_stored(store: Path) -> list[Stored]:
+def list_stored(store: Path) -> list[StoredCollection]:
     """Lists a store.
 
     Args:
@@ -61,7 +61,7 @@ def list_stored(store: Path) -> list[Stored]:
     return sorted((_stored(folder) for folder in folders), key=lambda one: one.unused_s)
 
 
-def remove(stored: Stored) -> None:
+def remove(stored: StoredCollection) -> None:
     """Removes the features of one extractor; a process that reads them goes on reading.
 
     Args:
@@ -79,7 +79,7 @@ def remove(stored: Stored) -> None:
     except OSError as error:
         raise DataError(
             f"{stored.folder} cannot be removed: {error.strerror}",
-            remedy="remove the folder as its owner",
+            hint="remove the folder as its owner",
         ) from None
 
 
@@ -89,19 +89,19 @@ def _contents(store: Path) -> list[Path]:
     except OSError as error:
         raise DataError(
             f"the feature store {store} cannot be read: {error.strerror}",
-            remedy="name its folder with --store",
+            hint="name its folder with --store",
         ) from None
     others = [one.name for one in found if not one.name.startswith(("v", REMOVED))]
     if others:
         raise DataError(
             f"{store} holds {others[0]!r}",
             expected="a feature store, which holds folders such as v1-0123456789abcdef",
-            remedy="name its folder with --store (paths.store in the configuration)",
+            hint="name its folder with --store (paths.store in the configuration)",
         )
     return found
 
 
-def _stored(folder: Path) -> Stored:
+def _stored(folder: Path) -> StoredCollection:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         identity, dtype, version = str(meta["identity"]), str(meta["dtype"]), int(meta["format"])
@@ -110,7 +110,7 @@ def _stored(folder: Path) -> Stored:
     sizes = {path: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     records = sum(size for path, size in sizes.items() if path.suffix == INDEX)
     times = [path.stat().st_mtime for path in sizes if path.name == USED or path.suffix == DATA]
-    return Stored(
+    return StoredCollection(
         folder,
         identity,
         dtype,

@@ -8,15 +8,15 @@ from typing import Any
 from polymodal.encoders.extractor import Extractor
 from polymodal.errors import DataError
 from polymodal.features.keys import amount_of, content_key
-from polymodal.features.reader import StoredFeatures
-from polymodal.features.shards import Entry
-from polymodal.features.store import Collection, FeatureStore
+from polymodal.features.reader import FeatureReader
+from polymodal.features.shards import StoreEntry
+from polymodal.features.store import FeatureCollection, FeatureStore
 
 Reading = tuple[str, Callable[[], Any]]
 
 
 @dataclass
-class Missing:
+class MissingFeature:
     """Content that the store lacks.
 
     Args:
@@ -41,13 +41,13 @@ class Missing:
         if raw is None or content_key(raw) != self.key:
             raise DataError(
                 f"utterance {self.ids[0]!r} changed while features were extracted",
-                remedy="run again when nobody writes to the corpus",
+                hint="run again when nobody writes to the corpus",
             )
         return raw
 
 
 @dataclass
-class Survey:
+class StoreLookup:
     """What a store has of a corpus.
 
     Args:
@@ -60,11 +60,11 @@ class Survey:
     """
 
     extractor: Extractor
-    collection: Collection
+    collection: FeatureCollection
     num_utterances: int
     keys: dict[str, bytes] = field(default_factory=dict)
-    found: dict[bytes, Entry] = field(default_factory=dict)
-    missing: list[Missing] = field(default_factory=list)
+    found: dict[bytes, StoreEntry] = field(default_factory=dict)
+    missing: list[MissingFeature] = field(default_factory=list)
 
     @property
     def num_missing(self) -> int:
@@ -85,19 +85,19 @@ class Survey:
         num_vectors = sum(max(1.0, vectors_a_unit * one.amount) for one in self.missing)
         return round(num_vectors * self.collection.bytes_a_row)
 
-    def features(self) -> StoredFeatures:
+    def features(self) -> FeatureReader:
         """Returns what reads the features, once nothing is missing any more."""
         return self.collection.features({one: self.found[key] for one, key in self.keys.items()})
 
 
-def survey(
+def look_up(
     utterances: Iterable[Reading],
     extractor: Extractor,
     store: FeatureStore,
     *,
     num_threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Survey:
+) -> StoreLookup:
     """Reads every utterance, and looks up which features the store has.
 
     Args:
@@ -115,8 +115,8 @@ def survey(
         DataError: An utterance cannot be read, or the store is damaged.
     """
     rows = list(utterances)
-    seen = Survey(extractor, store.open(extractor), len(rows))
-    missing: dict[bytes, Missing] = {}
+    seen = StoreLookup(extractor, store.open(extractor), len(rows))
+    missing: dict[bytes, MissingFeature] = {}
     is_slow = extractor.source == "audio" and num_threads > 0
     contents = _in_threads(rows, num_threads) if is_slow else (_content(read) for _, read in rows)
     for num_read, ((utterance_id, read), content) in enumerate(
@@ -126,14 +126,14 @@ def survey(
             key, amount = content
             seen.keys[utterance_id] = key
             if not _is_found(seen, key):
-                missing.setdefault(key, Missing(key, amount, read)).ids.append(utterance_id)
+                missing.setdefault(key, MissingFeature(key, amount, read)).ids.append(utterance_id)
         if progress is not None:
             progress(num_read, len(rows))
     seen.missing = list(missing.values())
     return seen
 
 
-def _is_found(seen: Survey, key: bytes) -> bool:
+def _is_found(seen: StoreLookup, key: bytes) -> bool:
     if key not in seen.found and (entry := seen.collection.find(key)) is not None:
         seen.found[key] = entry
     return key in seen.found

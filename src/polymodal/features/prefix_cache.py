@@ -8,7 +8,7 @@ from typing import Any
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Prefix
 from polymodal.errors import ConfigError, nearest
-from polymodal.features.lookup import Survey
+from polymodal.features.lookup import StoreLookup
 
 REUSE = ("auto", True, False)
 PRECISIONS: Mapping[str, str] = {
@@ -18,11 +18,11 @@ PRECISIONS: Mapping[str, str] = {
     "bf16-mixed": "bfloat16",
 }
 # Nobody asked for the store to be filled, so much of the disk is left alone.
-GREATEST_SHARE = 0.5
+MAX_FRACTION = 0.5
 
 
 @dataclass
-class Prefixes:
+class PrefixPlan:
     """The frozen beginnings of the encoders of a run.
 
     Args:
@@ -33,7 +33,7 @@ class Prefixes:
     extractors: dict[str, Prefix] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
 
-    def drop(self, name: str, reason: str) -> None:
+    def disable(self, name: str, reason: str) -> None:
         """Has a beginning computed after all.
 
         Args:
@@ -44,9 +44,9 @@ class Prefixes:
         self.said[name] = f"computed ({reason})"
 
 
-def find_prefixes(
+def plan_prefix_cache(
     encoders: Mapping[str, Encoder], config: Mapping[str, Any], precision: Any, *, training: bool
-) -> Prefixes:
+) -> PrefixPlan:
     """Decides what is read from the store, as `data.reuse_prefix` says.
 
     Args:
@@ -58,7 +58,7 @@ def find_prefixes(
     Returns:
         What is read, and why the rest is computed.
     """
-    found, reuse = Prefixes(), config["data"]["reuse_prefix"]
+    found, reuse = PrefixPlan(), config["data"]["reuse_prefix"]
     words = PRECISIONS.get(str(precision))
     against = _against(config, reuse, training=training)
     if words is None:
@@ -66,9 +66,9 @@ def find_prefixes(
     for name, encoder in encoders.items():
         prefix = encoder.prefix(words or "float32")
         if isinstance(prefix, str):
-            found.drop(name, prefix)
+            found.disable(name, prefix)
         elif prefix is not None and against is not None:
-            found.drop(name, against)
+            found.disable(name, against)
         elif prefix is not None:
             found.extractors[name] = prefix
             found.said[name] = f"read from the store ({prefix.ends})"
@@ -89,11 +89,11 @@ def check_reuse(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"data.reuse_prefix={reuse}",
             expected="auto, true or false",
-            remedy=nearest(str(reuse), ["auto", "true", "false"]),
+            hint=nearest(str(reuse), ["auto", "true", "false"]),
         )
 
 
-def lacks_room(seen: Survey) -> str | None:
+def exceeds_free_space(seen: StoreLookup) -> str | None:
     """Returns why a beginning should not be stored unasked, or None.
 
     Args:
@@ -105,7 +105,7 @@ def lacks_room(seen: Survey) -> str | None:
     folder = seen.collection.folder
     existing = next(one for one in (folder, *folder.parents) if one.is_dir())
     free = shutil.disk_usage(existing).free
-    if seen.expected_bytes <= GREATEST_SHARE * free:
+    if seen.expected_bytes <= MAX_FRACTION * free:
         return None
     return (
         f"about {seen.expected_bytes / 1e9:,.1f} GB would go to {folder.parent}, where "

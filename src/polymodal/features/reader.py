@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from polymodal.errors import DataError
 from polymodal.features.dtypes import decoded, stored_type
-from polymodal.features.shards import Entry
+from polymodal.features.shards import StoreEntry
 
 # Each open map holds a file handle, of which a process may have about a thousand.
-MOST_MAPS = 64
+MAX_MAPS = 64
 
 
-class StoredFeatures(Mapping[str, npt.NDArray[Any]]):
+class FeatureReader(Mapping[str, npt.NDArray[Any]]):
     """Utterance id to its features, read from their file when they are asked for.
 
     It can be pickled, and is then small: a worker process opens the files itself.
@@ -33,7 +33,7 @@ class StoredFeatures(Mapping[str, npt.NDArray[Any]]):
     """
 
     def __init__(
-        self, places: Mapping[str, Entry], shards: list[Path], dtype: str, feature_size: int
+        self, places: Mapping[str, StoreEntry], shards: list[Path], dtype: str, feature_size: int
     ) -> None:
         self._rows = {utterance_id: row for row, utterance_id in enumerate(places)}
         self._places = np.array(list(places.values()), dtype=np.int64).reshape(-1, 3)
@@ -84,12 +84,12 @@ def read_values(path: Path, offset: int, shape: tuple[int, int], *, dtype: str) 
     except (OSError, ValueError) as error:
         raise DataError(
             f"stored features in {path} cannot be read: {error}",
-            remedy="run again: features that are gone are computed anew",
+            hint="run again: features that are gone are computed anew",
         ) from error
     return decoded(numbers.reshape(shape), dtype)
 
 
-@functools.lru_cache(maxsize=MOST_MAPS)
+@functools.lru_cache(maxsize=MAX_MAPS)
 def _map(path: str) -> mmap.mmap:
     # Arrays keep their map alive when it leaves this cache.
     with open(path, "rb") as file:

@@ -26,7 +26,7 @@ RECORD: np.dtype[Any] = np.dtype(
 CHECK = 0x706F6C796D6F6461
 
 
-class Entry(NamedTuple):
+class StoreEntry(NamedTuple):
     """Where the values of an utterance are.
 
     Args:
@@ -154,7 +154,7 @@ def not_writable(folder: Path, error: OSError, num_needed: int = 0) -> DataError
     return DataError(
         f"the feature store {folder} cannot be written: {error.strerror}{needed}, "
         f"{free:,} bytes are free",
-        remedy="free some space (polymodal features --remove --unused 30d), or set paths.store to "
+        hint="free some space (polymodal features --remove --unused 30d), or set paths.store to "
         "another folder; what was stored is kept",
     )
 

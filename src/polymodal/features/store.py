@@ -23,18 +23,18 @@ from jaxtyping import Float32
 from polymodal.encoders.extractor import Extractor
 from polymodal.errors import DataError
 from polymodal.features.dtypes import encoded, stored_type
-from polymodal.features.reader import StoredFeatures, read_values
+from polymodal.features.reader import FeatureReader, read_values
 from polymodal.features.shards import (
     DATA,
     INDEX,
     RECORD,
-    Entry,
     ShardWriter,
+    StoreEntry,
     is_intact,
     not_writable,
     read_index,
 )
-from polymodal.security.files import replacing
+from polymodal.security.files import atomic_write
 
 # Part of the folder's name: stores of other versions lie beside, and are never read.
 FORMAT_VERSION = 1
@@ -56,7 +56,7 @@ class FeatureStore:
         stored_type(dtype)
         self.folder, self.dtype = folder, dtype
 
-    def open(self, extractor: Extractor) -> "Collection":
+    def open(self, extractor: Extractor) -> "FeatureCollection":
         """Opens what one extractor has made so far, by any process.
 
         Args:
@@ -68,10 +68,12 @@ class FeatureStore:
         Raises:
             DataError: The folder is damaged, or of another extractor or version.
         """
-        return Collection(self.folder, extractor.identity, extractor.feature_size, self.dtype)
+        return FeatureCollection(
+            self.folder, extractor.identity, extractor.feature_size, self.dtype
+        )
 
 
-class Collection:
+class FeatureCollection:
     """The features that one extractor has made; see `FeatureStore.open`.
 
     Args:
@@ -95,7 +97,7 @@ class Collection:
         self.dtype, self.feature_size = dtype, feature_size
         self.bytes_a_row = feature_size * stored_type(dtype).itemsize
         self._writer: ShardWriter | None = None
-        self._own: dict[bytes, Entry] = {}
+        self._own: dict[bytes, StoreEntry] = {}
         self._verified: set[int] = set()
         self._check_meta()
         self._read()
@@ -103,7 +105,7 @@ class Collection:
     def __len__(self) -> int:
         return len(self._records) + len(self._own)
 
-    def find(self, key: bytes) -> Entry | None:
+    def find(self, key: bytes) -> StoreEntry | None:
         """Finds features; at their first use in a process their checksum is compared.
 
         Args:
@@ -119,7 +121,9 @@ class Collection:
         while place < len(self._prefixes) and self._prefixes[place] == words[0]:
             record = self._records[self._order[place]]
             if (record["key"] == words).all() and self._is_intact(place, record):
-                return Entry(self._shard(place), int(record["offset"]), int(record["num_rows"]))
+                return StoreEntry(
+                    self._shard(place), int(record["offset"]), int(record["num_rows"])
+                )
             place += 1
         return None
 
@@ -138,7 +142,7 @@ class Collection:
         shape = (entry.num_rows, self.feature_size)
         return read_values(self._shards[entry.shard], entry.offset, shape, dtype=self.dtype)
 
-    def put(self, key: bytes, values: Float32[np.ndarray, "time feature"]) -> Entry:
+    def put(self, key: bytes, values: Float32[np.ndarray, "time feature"]) -> StoreEntry:
         """Stores features, in a shard of this process.
 
         Args:
@@ -156,11 +160,11 @@ class Collection:
         writer = self._own_writer()
         content = numbers.reshape(-1).view(np.uint8).data
         offset = writer.append(key, content, len(numbers))
-        entry = Entry(len(self._shards) - 1, offset, len(numbers))
+        entry = StoreEntry(len(self._shards) - 1, offset, len(numbers))
         self._own[key] = entry
         return entry
 
-    def features(self, entries: Mapping[str, Entry]) -> StoredFeatures:
+    def features(self, entries: Mapping[str, StoreEntry]) -> FeatureReader:
         """Returns what reads the features of a corpus.
 
         Args:
@@ -169,7 +173,7 @@ class Collection:
         Returns:
             Utterance id to features.
         """
-        return StoredFeatures(entries, list(self._shards), self.dtype, self.feature_size)
+        return FeatureReader(entries, list(self._shards), self.dtype, self.feature_size)
 
     def close(self) -> None:
         """Ends the shard of this process."""
@@ -190,7 +194,7 @@ class Collection:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / META).exists():
                 made = {**self.meta, "made": datetime.now(UTC).isoformat(timespec="seconds")}
-                with replacing(self.folder / META) as beside:
+                with atomic_write(self.folder / META) as beside:
                     beside.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
             (self.folder / USED).touch()
         except OSError as error:
@@ -207,13 +211,13 @@ class Collection:
             raise DataError(
                 f"{path} cannot be read: {error!r}",
                 expected="what polymodal writes beside stored features",
-                remedy=f"delete {self.folder}, or set paths.store to another folder",
+                hint=f"delete {self.folder}, or set paths.store to another folder",
             ) from None
         if known != self.meta:
             raise DataError(
                 f"{path} says {known}",
                 expected=str(self.meta),
-                remedy=f"delete {self.folder}, or set paths.store to another folder",
+                hint=f"delete {self.folder}, or set paths.store to another folder",
             )
 
     def _read(self) -> None:

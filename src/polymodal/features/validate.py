@@ -30,7 +30,7 @@ def checked(values: Any, extractor: Extractor) -> Float32[np.ndarray, "time feat
         raise DataError(
             f"{extractor.identity} gave features of shape {array.shape}",
             expected=f"[time, {extractor.feature_size}] with at least one vector",
-            remedy="mend the extractor, or leave out the utterance",
+            hint="mend the extractor, or leave out the utterance",
         )
     return array
 
@@ -46,9 +46,9 @@ def unusable(utterance_id: str, extractor: Extractor, error: Exception) -> DataE
     Returns:
         The error.
     """
-    reason = error.found if isinstance(error, UserError) else repr(error)
+    reason = error.message if isinstance(error, UserError) else repr(error)
     return DataError(
         f"utterance {utterance_id!r}: {reason}",
         expected=f"something that {extractor.identity} can read",
-        remedy="listen to the file or read the text; leave it out if it is damaged",
+        hint="listen to the file or read the text; leave it out if it is damaged",
     )

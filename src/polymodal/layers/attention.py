@@ -14,7 +14,7 @@ from polymodal.errors import ConfigError
 from polymodal.layers.feedforward import FeedForward
 from polymodal.layers.masks import attention_mask, zero_padding
 from polymodal.layers.rotary import frame_positions, relative_positions, rotate
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class MultiHeadAttention(nn.Module):
@@ -34,7 +34,7 @@ class MultiHeadAttention(nn.Module):
             raise ConfigError(
                 f"width {width} cannot be parted into {num_heads} heads",
                 expected="width / num_heads whole and even (positions turn pairs of coordinates)",
-                remedy=f"set width to a multiple of {2 * max(num_heads, 1)}",
+                hint=f"set width to a multiple of {2 * max(num_heads, 1)}",
             )
         self.num_heads = num_heads
         self.query = nn.Linear(width, width)
@@ -145,7 +145,7 @@ class Transformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, sequence: Sequence) -> Sequence:
+    def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the sequence after all blocks.
 
         Args:
@@ -157,7 +157,9 @@ class Transformer(nn.Module):
         stream = zero_padding(sequence.values, sequence.valid_mask)
         for block in self.blocks:
             stream = block(stream, sequence.valid_mask)
-        return Sequence(zero_padding(self.norm(stream), sequence.valid_mask), sequence.valid_mask)
+        return PaddedSequence(
+            zero_padding(self.norm(stream), sequence.valid_mask), sequence.valid_mask
+        )
 
 
 class CrossAttentionBlock(nn.Module):
@@ -193,7 +195,7 @@ class CrossAttentionBlock(nn.Module):
         self,
         stream: Float[Tensor, "batch time feature"],
         valid_mask: Bool[Tensor, "batch time"],
-        sources: Mapping[str, Sequence],
+        sources: Mapping[str, PaddedSequence],
     ) -> Float[Tensor, "batch time feature"]:
         """Returns the stream with what it read added.
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polymodal.layers.masks import strided_mask, zero_padding
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class ConvolutionBlock(nn.Module):
@@ -39,7 +39,7 @@ class ConvolutionBlock(nn.Module):
         self.norm = nn.LayerNorm(output_size)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, sequence: Sequence) -> Sequence:
+    def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the convolved frames.
 
         Args:
@@ -55,4 +55,4 @@ class ConvolutionBlock(nn.Module):
         frames = functional.pad(values.transpose(1, 2), (0, missing))
         convolved: Tensor = self.convolution(frames).transpose(1, 2)
         output = self.dropout(functional.gelu(self.norm(convolved)))
-        return Sequence(zero_padding(output, valid_mask), valid_mask)
+        return PaddedSequence(zero_padding(output, valid_mask), valid_mask)

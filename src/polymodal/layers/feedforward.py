@@ -84,7 +84,7 @@ def perceptron(
         raise ConfigError(
             f"activation {activation!r} is unknown",
             expected=f"one of {sorted(ACTIVATIONS)}",
-            remedy=nearest(activation, ACTIVATIONS),
+            hint=nearest(activation, ACTIVATIONS),
         )
     if min(sizes) < 1:
         raise ConfigError(f"layer widths {list(sizes)}", expected="whole numbers above 0")

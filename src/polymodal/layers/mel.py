@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask, mask_to_lengths
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 WINDOW_S, HOP_S = 0.025, 0.010
-LOWEST_HZ = 20.0
+MIN_HZ = 20.0
 # Added before the logarithm: about the power of 16-bit rounding noise in a band.
 FLOOR = 1e-6
 # Where the log energies of speech in [-1, 1] usually lie; brings them to about unit scale.
@@ -47,14 +47,14 @@ def mel_filter_bank(
     """
     nyquist_hz = sampling_rate_hz / 2
     bins = _mel(torch.linspace(0.0, nyquist_hz, num_bins, dtype=torch.float64))
-    low, high = _mel(torch.tensor([LOWEST_HZ, nyquist_hz], dtype=torch.float64)).tolist()
+    low, high = _mel(torch.tensor([MIN_HZ, nyquist_hz], dtype=torch.float64)).tolist()
     edges = torch.linspace(low, high, num_mels + 2, dtype=torch.float64)
     distance = (bins[:, None] - edges[1:-1]).abs() / (edges[1] - edges[0])
     bank = (1 - distance).clamp(min=0).float()
     if (bank.sum(dim=0) == 0).any():
         raise ConfigError(
             f"num_mels={num_mels} at {sampling_rate_hz} Hz leaves a band without a frequency",
-            remedy="choose fewer bands (64 or 80 at 16000 Hz)",
+            hint="choose fewer bands (64 or 80 at 16000 Hz)",
         )
     return bank
 
@@ -94,7 +94,7 @@ class LogMel(nn.Module):
         self.bank: Tensor
         self.window: Tensor
 
-    def forward(self, sequence: Sequence) -> Sequence:
+    def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the log-mel frames.
 
         Args:
@@ -108,7 +108,7 @@ class LogMel(nn.Module):
             waveform = sequence.values.float().masked_fill(~sequence.valid_mask, 0.0)
             energies = self._log_energies(waveform, valid_mask.shape[1])
             values = self._normalised(energies, valid_mask)
-        return Sequence(values.masked_fill(~valid_mask[..., None], 0.0), valid_mask)
+        return PaddedSequence(values.masked_fill(~valid_mask[..., None], 0.0), valid_mask)
 
     def _frame_mask(self, valid_mask: Bool[Tensor, "batch sample"]) -> Bool[Tensor, "batch time"]:
         lengths = mask_to_lengths(valid_mask)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from polymodal.errors import ConfigError, nearest
 from polymodal.layers.masks import zero_padding
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 PoolingName = Literal["attention", "mean", "first"]
 
@@ -25,7 +25,7 @@ class MeanPooling(nn.Module):
         [[2.0]]
     """
 
-    def forward(self, sequence: Sequence) -> Float[Tensor, "batch feature"]:
+    def forward(self, sequence: PaddedSequence) -> Float[Tensor, "batch feature"]:
         """Returns one vector an utterance.
 
         Args:
@@ -41,7 +41,7 @@ class MeanPooling(nn.Module):
 class FirstPooling(nn.Module):
     """The first real frame."""
 
-    def forward(self, sequence: Sequence) -> Float[Tensor, "batch feature"]:
+    def forward(self, sequence: PaddedSequence) -> Float[Tensor, "batch feature"]:
         """Returns one vector an utterance.
 
         Args:
@@ -69,7 +69,7 @@ class AttentionPooling(nn.Module):
         # Without a bias: the softmax would cancel it, and its gradient would always be zero.
         self.score = nn.Linear(feature_size, 1, bias=False)
 
-    def forward(self, sequence: Sequence) -> Float[Tensor, "batch feature"]:
+    def forward(self, sequence: PaddedSequence) -> Float[Tensor, "batch feature"]:
         """Returns one vector an utterance.
 
         Args:
@@ -108,5 +108,5 @@ def build_pooling(name: str, feature_size: int) -> nn.Module:
             return FirstPooling()
     known = ["attention", "mean", "first"]
     raise ConfigError(
-        f"pooling {name!r} is unknown", expected=f"one of {known}", remedy=nearest(name, known)
+        f"pooling {name!r} is unknown", expected=f"one of {known}", hint=nearest(name, known)
     )

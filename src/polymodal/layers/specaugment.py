@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import mask_to_lengths
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class SpecAugment(nn.Module):
@@ -45,7 +45,7 @@ class SpecAugment(nn.Module):
         self.num_frequency_masks, self.max_bands = num_frequency_masks, max_bands
         self.num_time_masks, self.max_time_share = num_time_masks, max_time_share
 
-    def forward(self, sequence: Sequence) -> Sequence:
+    def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the sequence with stretches of zeros (itself outside training).
 
         Args:
@@ -65,7 +65,7 @@ class SpecAugment(nn.Module):
         for _ in range(self.num_time_masks):
             widths = (lengths * self.max_time_share).long()
             hidden |= _stretch(lengths, widths, values.shape[1])[:, :, None]
-        return Sequence(values.masked_fill(hidden, 0.0), sequence.valid_mask)
+        return PaddedSequence(values.masked_fill(hidden, 0.0), sequence.valid_mask)
 
 
 def _stretch(totals: Tensor, max_widths: Tensor, size: int) -> Bool[Tensor, "batch size"]:

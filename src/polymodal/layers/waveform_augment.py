@@ -69,7 +69,7 @@ class WaveformAugment(nn.Module):
         super().__init__()
         if noise_colour not in COLOURS:
             raise ConfigError(
-                f"noise_colour is {noise_colour!r}", remedy=nearest(noise_colour, COLOURS)
+                f"noise_colour is {noise_colour!r}", hint=nearest(noise_colour, COLOURS)
             )
         if not 0 <= share <= 1:
             raise ConfigError(
@@ -86,7 +86,7 @@ class WaveformAugment(nn.Module):
         changes = (self.speed, self.noise_snr_db, self.gain_db)
         return self.share > 0 and any(one is not None for one in changes)
 
-    def forward(self, sequence: sequences.Sequence) -> sequences.Sequence:
+    def forward(self, sequence: sequences.PaddedSequence) -> sequences.PaddedSequence:
         """Returns the changed waveforms (the same ones outside training).
 
         Args:
@@ -106,7 +106,7 @@ class WaveformAugment(nn.Module):
         if self.gain_db is not None:
             decibels = self._draw(samples, self.gain_db) * self._chosen(samples)
             samples = samples * _ratio(decibels)[:, None]
-        return sequences.Sequence(samples, mask)
+        return sequences.PaddedSequence(samples, mask)
 
     def _faster(
         self,
@@ -158,12 +158,12 @@ def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> 
     known = inspect.signature(WaveformAugment).parameters
     for name in options or {}:
         if name not in known:
-            raise ConfigError(f"waveform_augment.{name} is unknown", remedy=nearest(name, known))
+            raise ConfigError(f"waveform_augment.{name} is unknown", hint=nearest(name, known))
     augment = WaveformAugment(**(options or {}))
     if normalised and augment.gain_db is not None:
         raise ConfigError(
             "waveform_augment.gain_db changes the level, which the encoder takes out again",
-            remedy="set gain_db to null, or keep the level (encoder=logmel: normalise=none; "
+            hint="set gain_db to null, or keep the level (encoder=logmel: normalise=none; "
             "pretrained: normalise_waveform=false)",
         )
     return augment

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.errors import ConfigError
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class Model(nn.Module, ABC):
@@ -33,7 +33,7 @@ class Model(nn.Module, ABC):
             raise ConfigError(
                 f"a model with the modalities {dict(feature_sizes)} and {num_outputs} outputs",
                 expected="at least one modality, and sizes above 0",
-                remedy="name at least one encoder, and check the classes of the task",
+                hint="name at least one encoder, and check the classes of the task",
             )
         for name in feature_sizes:
             # torch.nn.ModuleDict, which holds the parts of a modality, refuses such names.
@@ -41,13 +41,13 @@ class Model(nn.Module, ABC):
                 raise ConfigError(
                     f"a modality cannot be called {name!r}",
                     expected="a name without a dot that is no method of a Python mapping",
-                    remedy="rename the encoder's key, for example to speech, text or signals",
+                    hint="rename the encoder's key, for example to speech, text or signals",
                 )
         self.feature_sizes = dict(sorted(feature_sizes.items()))
         self.num_outputs = num_outputs
 
     @abstractmethod
-    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+    def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Returns the logits.
 
         Args:

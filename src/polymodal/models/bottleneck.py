@@ -13,7 +13,7 @@ from polymodal.errors import ConfigError
 from polymodal.layers.attention import SelfAttentionBlock
 from polymodal.layers.masks import zero_padding
 from polymodal.models.fusion import Fusion, mean_of_present
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class BottleneckFusion(Fusion):
@@ -66,7 +66,7 @@ class BottleneckFusion(Fusion):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
-    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+    def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Returns the logits.
 
         Args:
@@ -92,7 +92,7 @@ class BottleneckFusion(Fusion):
         return logits
 
     def _through(
-        self, block: nn.Module, stream: Tensor, one: Sequence, tokens: Tensor
+        self, block: nn.Module, stream: Tensor, one: PaddedSequence, tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One modality's frames and its version of the tokens, after one layer."""
         num = tokens.shape[1]

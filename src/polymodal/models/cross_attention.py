@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from polymodal.layers.attention import CrossAttentionBlock, SelfAttentionBlock
 from polymodal.layers.pooling import build_pooling
 from polymodal.models.fusion import Fusion, mean_of_present
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class CrossAttentionFusion(Fusion):
@@ -72,7 +72,7 @@ class CrossAttentionFusion(Fusion):
         )
         self.head = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
-    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+    def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Returns the logits.
 
         Args:
@@ -89,7 +89,7 @@ class CrossAttentionFusion(Fusion):
         summaries, present = [], []
         for name, stream in streams.items():
             mask = inputs[name].valid_mask
-            pooled = self.poolings[name](Sequence(self.norms[name](stream), mask))
+            pooled = self.poolings[name](PaddedSequence(self.norms[name](stream), mask))
             summaries.append(self.summaries[name](pooled))
             present.append(mask.any(dim=1))
         fused = mean_of_present(torch.stack(summaries, dim=1), torch.stack(present, dim=1))
@@ -113,7 +113,7 @@ class _FusionLayer(nn.Module):
         )
 
     def forward(
-        self, streams: Mapping[str, Tensor], inputs: Mapping[str, Sequence]
+        self, streams: Mapping[str, Tensor], inputs: Mapping[str, PaddedSequence]
     ) -> dict[str, Tensor]:
         updated = {}
         for name, stream in streams.items():

@@ -15,7 +15,7 @@ from polymodal.errors import ConfigError
 from polymodal.layers.masks import zero_padding
 from polymodal.layers.pooling import build_pooling
 from polymodal.models.base import Model
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class Fusion(Model):
@@ -48,7 +48,7 @@ class Fusion(Model):
             {name: _projection(size, width) for name, size in self.feature_sizes.items()}
         )
 
-    def projected(self, modalities: Mapping[str, Sequence]) -> dict[str, Sequence]:
+    def projected(self, modalities: Mapping[str, PaddedSequence]) -> dict[str, PaddedSequence]:
         """Returns all modalities of the model on one width, absent ones with an empty mask.
 
         Every parameter takes part in every step, as DDP expects it.
@@ -66,7 +66,7 @@ class Fusion(Model):
         for name, size in self.feature_sizes.items():
             if name not in given:
                 values = some.values.new_zeros(len(some.values), 1, size)
-                given[name] = Sequence(values, some.valid_mask.new_zeros(len(values), 1))
+                given[name] = PaddedSequence(values, some.valid_mask.new_zeros(len(values), 1))
         names = list(self.feature_sizes)
         kept = torch.stack([given[name].present for name in names], dim=1)
         if self.training and self.modality_dropout:
@@ -75,7 +75,7 @@ class Fusion(Model):
         for index, name in enumerate(names):
             mask = given[name].valid_mask & kept[:, index, None]
             values = self.projections[name](zero_padding(given[name].values, mask))
-            projected[name] = Sequence(values, mask)
+            projected[name] = PaddedSequence(values, mask)
         return projected
 
 
@@ -112,7 +112,7 @@ class PooledFusion(Fusion):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
-    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+    def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Returns the logits.
 
         Args:

@@ -14,7 +14,7 @@ from polymodal.layers.attention import MultiHeadAttention, SelfAttentionBlock
 from polymodal.layers.masks import zero_padding
 from polymodal.layers.rotary import relative_positions
 from polymodal.models.fusion import Fusion
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class PerceiverFusion(Fusion):
@@ -71,7 +71,7 @@ class PerceiverFusion(Fusion):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
-    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+    def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Returns the logits.
 
         Args:

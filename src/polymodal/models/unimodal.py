@@ -13,7 +13,7 @@ from polymodal.errors import ConfigError
 from polymodal.layers.feedforward import perceptron
 from polymodal.layers.pooling import build_pooling
 from polymodal.models.base import Model
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 
 class UnimodalClassifier(Model):
@@ -60,7 +60,7 @@ class UnimodalClassifier(Model):
             raise ConfigError(
                 f"a unimodal model was given the modalities {list(self.feature_sizes)}",
                 expected="exactly one",
-                remedy="choose one encoder, or model=fusion/cross_attention",
+                hint="choose one encoder, or model=fusion/cross_attention",
             )
         ((self.modality, size),) = feature_sizes.items()
         self.pooling = build_pooling(pooling, size)
@@ -72,7 +72,7 @@ class UnimodalClassifier(Model):
             dropout=dropout,
         )
 
-    def forward(self, modalities: Mapping[str, Sequence]) -> Float[Tensor, "batch output"]:
+    def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Returns the logits; those of the zero vector where the modality is absent.
 
         Args:

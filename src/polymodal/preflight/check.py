@@ -8,21 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polymodal.config.compose import Composed, project_packages
-from polymodal.config.partial_resolve import as_far_as_known
-from polymodal.config.provenance import Origins, origins_of
-from polymodal.diagnostics import Finding, located
+from polymodal.config.compose import ComposedConfig, project_packages
+from polymodal.config.partial_resolve import resolve_partially
+from polymodal.config.provenance import Provenance, provenance_of
+from polymodal.diagnostics import Diagnostic, with_location
 from polymodal.errors import ConfigError
 from polymodal.preflight.compose_all import compose_all
 from polymodal.preflight.context import Context
-from polymodal.preflight.dry_run import rehearsal
+from polymodal.preflight.dry_run import check_dry_run
 from polymodal.preflight.rules import keys
-from polymodal.preflight.rules.components import construction
-from polymodal.preflight.rules.consistency import cross_field
-from polymodal.preflight.rules.data import data
-from polymodal.preflight.rules.no_op import effects
-from polymodal.preflight.rules.signatures import signature_findings, takes_boolean
-from polymodal.preflight.rules.yaml_pitfalls import changed_values
+from polymodal.preflight.rules.components import check_components
+from polymodal.preflight.rules.consistency import check_consistency
+from polymodal.preflight.rules.data import check_data
+from polymodal.preflight.rules.no_op import check_no_op_options
+from polymodal.preflight.rules.signatures import expects_bool, signature_findings
+from polymodal.preflight.rules.yaml_pitfalls import reinterpreted_values
 
 
 @dataclass
@@ -37,30 +37,30 @@ class Report:
         parts: Of several runs that were checked together, the report of each.
     """
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     estimates: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, "Report"] = field(default_factory=dict)
 
     @property
-    def fatal(self) -> list[Finding]:
+    def fatal(self) -> list[Diagnostic]:
         """The findings with which nothing should be started."""
-        return [one for one in self.findings if one.is_fatal]
+        return [one for one in self.findings if one.is_error]
 
-    def add(self, findings: Iterable[Finding], origins: Origins) -> None:
+    def add(self, findings: Iterable[Diagnostic], origins: Provenance) -> None:
         """Adds findings with where they were written, each once, the fatal ones first.
 
         Args:
             findings: The findings.
             origins: Where the values of the configuration were written.
         """
-        known = {(one.key, one.found) for one in self.findings}
-        for one in located(findings, origins):
-            if (one.key, one.found) not in known:
-                known.add((one.key, one.found))
+        known = {(one.key, one.message) for one in self.findings}
+        for one in with_location(findings, origins):
+            if (one.key, one.message) not in known:
+                known.add((one.key, one.message))
                 self.findings.append(one)
-        self.findings.sort(key=lambda one: not one.is_fatal)
+        self.findings.sort(key=lambda one: not one.is_error)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the report as plain values."""
@@ -92,7 +92,7 @@ class Report:
             self.seconds[part] = self.seconds.get(part, 0.0) + spent
 
 
-def check_fast(composed: Composed, report: Report) -> Context:
+def check_fast(composed: ComposedConfig, report: Report) -> Context:
     """Checks all that needs no data: keys, values, targets, and what must fit together.
 
     Args:
@@ -102,8 +102,8 @@ def check_fast(composed: Composed, report: Report) -> Context:
     Returns:
         The experiment, its parts built as far as possible.
     """
-    origins = origins_of(composed)
-    config, reasons = as_far_as_known(composed.config)
+    origins = provenance_of(composed)
+    config, reasons = resolve_partially(composed.config)
     context = Context(config, origins, project_packages(Path.cwd()))
     with report.timed("keys"):
         report.add(keys.missing_values(reasons), origins)
@@ -112,12 +112,12 @@ def check_fast(composed: Composed, report: Report) -> Context:
         mixed = tuple(f"{one.key}." for one in report.findings if one.rule == keys.MIXED)
         found = signature_findings(config, context.projects)
         report.add((one for one in found if not one.key.startswith(mixed)), origins)
-        is_boolean = partial(takes_boolean, config, projects=context.projects)
-        report.add(changed_values(origins.entries, is_boolean), origins)
+        is_boolean = partial(expects_bool, config, projects=context.projects)
+        report.add(reinterpreted_values(origins.entries, is_boolean), origins)
     context.broken |= {_section(one.key) for one in report.fatal}
     with report.timed("fields"):
-        report.add(construction(context), origins)
-        report.add(cross_field(context), origins)
+        report.add(check_components(context), origins)
+        report.add(check_consistency(context), origins)
     context.broken |= {_section(one.key) for one in report.fatal}
     return context
 
@@ -144,7 +144,7 @@ def check_all(
 
 def compose_into(
     report: Report, overrides: Sequence[str], *, config_name: str = "run"
-) -> Composed | None:
+) -> ComposedConfig | None:
     """Composes a configuration, leaving out overrides that cannot be used.
 
     Args:
@@ -157,14 +157,14 @@ def compose_into(
     """
     with report.timed("compose"):
         composed, faults = compose_all(overrides, config_name=config_name)
-    report.add(faults, Origins())
+    report.add(faults, Provenance())
     if composed is None:
         report.notes.append("nothing else was checked: the configuration cannot be composed")
     return composed
 
 
 def check_whole(
-    composed: Composed, report: Report, *, full: bool = False, with_effects: bool = False
+    composed: ComposedConfig, report: Report, *, full: bool = False, with_effects: bool = False
 ) -> Context:
     """Checks a configuration, its data, and a batch of noise through its model.
 
@@ -179,18 +179,18 @@ def check_whole(
     """
     context = check_fast(composed, report)
     with report.timed("data"):
-        report.add(data(context, full=full), context.origins)
+        report.add(check_data(context, full=full), context.origins)
     with report.timed("rehearsal"):
-        findings, report.estimates = rehearsal(context)
+        findings, report.estimates = check_dry_run(context)
         report.add(findings, context.origins)
     if with_effects:
         with report.timed("effects"):
-            report.add(effects(context), context.origins)
+            report.add(check_no_op_options(context), context.origins)
     report.notes += context.notes
     return context
 
 
-def refuse(report: Report) -> None:
+def raise_if_errors(report: Report) -> None:
     """Ends a command that would start something, where something fatal was found.
 
     Args:
@@ -203,13 +203,13 @@ def refuse(report: Report) -> None:
         raise ConfigError("\n".join(one.text() for one in report.fatal))
 
 
-def _key_checks(config: dict[str, Any], origins: Origins) -> Iterator[Finding]:
+def _key_checks(config: dict[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     yield from keys.unread_keys(config, origins)
     yield from keys.sections_without_target(config, origins)
     yield from keys.unread_headers(origins)
-    yield from keys.keys_of_two_files(origins)
-    yield from keys.hidden_files(origins, Path.cwd())
-    yield from keys.lost_values(origins)
+    yield from keys.conflicting_keys(origins)
+    yield from keys.shadowed_files(origins, Path.cwd())
+    yield from keys.overridden_values(origins)
 
 
 def _section(key: str) -> str:

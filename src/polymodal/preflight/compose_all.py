@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from polymodal.config.compose import CONFIGS, Composed, compose
-from polymodal.config.provenance import Origin
-from polymodal.diagnostics import Finding, from_error
+from polymodal.config.compose import CONFIGS, ComposedConfig, compose
+from polymodal.config.provenance import SourceLocation
+from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError
 from polymodal.preflight.rules.yaml_pitfalls import unreadable
 from polymodal.upgrade.removed import removed_from
@@ -15,7 +15,7 @@ from polymodal.upgrade.removed import removed_from
 
 def compose_all(
     overrides: Sequence[str], *, config_name: str = "run", project: Path | None = None
-) -> tuple[Composed | None, list[Finding]]:
+) -> tuple[ComposedConfig | None, list[Diagnostic]]:
     """Composes a configuration, leaving out overrides that cannot be used.
 
     Args:
@@ -26,7 +26,7 @@ def compose_all(
     Returns:
         The configuration, None where it cannot be composed at all; and what was wrong.
     """
-    findings: list[Finding] = []
+    findings: list[Diagnostic] = []
     remaining = list(overrides)
     while True:
         try:
@@ -36,13 +36,13 @@ def compose_all(
             if place is None:
                 return None, [*findings, *_in_files(error, project or Path.cwd())]
             key = remaining[place].partition("=")[0].lstrip("+~")
-            origin = Origin(override=remaining.pop(place))
+            origin = SourceLocation(override=remaining.pop(place))
             findings.append(from_error(error, "unusable override", key, origin))
         else:
             return composed, [_removed(one, composed) for one in findings]
 
 
-def _removed(finding: Finding, composed: Composed) -> Finding:
+def _removed(finding: Diagnostic, composed: ComposedConfig) -> Diagnostic:
     """The finding; of an option that a library has taken away with what to write instead."""
     section, _, name = finding.key.rpartition(".")
     target = str(composed.value(f"{section}._target_")) if section else ""
@@ -67,7 +67,7 @@ def _culprit(
         try:
             compose(others, config_name=config_name, project=project)
         except ConfigError as other:
-            if other.found != error.found and not _is_of_files(other):
+            if other.message != error.message and not _is_of_files(other):
                 return place
             continue
         return place
@@ -76,26 +76,26 @@ def _culprit(
 
 def _named(override: str, error: ConfigError) -> bool:
     key, _, value = override.partition("=")
-    return key.lstrip("+~") in error.found or bool(value and value in error.found)
+    return key.lstrip("+~") in error.message or bool(value and value in error.message)
 
 
 def _is_of_files(error: ConfigError) -> bool:
-    return error.found.startswith("a configuration file cannot be read")
+    return error.message.startswith("a configuration file cannot be read")
 
 
 def _quoted(error: ConfigError) -> list[str]:
     """What an error quotes."""
-    return re.findall(r"'([^']+)'", error.found)
+    return re.findall(r"'([^']+)'", error.message)
 
 
-def _in_files(error: ConfigError, project: Path) -> list[Finding]:
+def _in_files(error: ConfigError, project: Path) -> list[Diagnostic]:
     """A fault of a file: all files of the project that cannot be read, or the line of a default."""
     files = sorted((project / "configs").rglob("*.yaml"))
     findings = list(unreadable(files)) if _is_of_files(error) else []
     return findings or [from_error(error, "composition", "defaults", _line_of(error, files))]
 
 
-def _line_of(error: ConfigError, files: Sequence[Path]) -> Origin | None:
+def _line_of(error: ConfigError, files: Sequence[Path]) -> SourceLocation | None:
     """The line of a defaults list that has all that an error of Hydra quotes."""
     every = (*files, *sorted(CONFIGS.rglob("*.yaml")))
     names = {file.relative_to(file.parents[1]).with_suffix("").as_posix() for file in every}
@@ -104,5 +104,5 @@ def _line_of(error: ConfigError, files: Sequence[Path]) -> Origin | None:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, start=1):
             if parts and all(part in line for part in parts):
-                return Origin(file, number)
+                return SourceLocation(file, number)
     return None

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from polymodal.config.partial_resolve import UNKNOWN
-from polymodal.config.provenance import Origins
-from polymodal.diagnostics import Finding, from_error
+from polymodal.config.partial_resolve import UNRESOLVED
+from polymodal.config.provenance import Provenance
+from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import UserError
 
 
@@ -25,7 +25,7 @@ class Context:
     """
 
     config: Mapping[str, Any]
-    origins: Origins = field(default_factory=Origins)
+    origins: Provenance = field(default_factory=Provenance)
     projects: tuple[str, ...] = ()
     broken: set[str] = field(default_factory=set)
     built: dict[str, Any] = field(default_factory=dict)
@@ -42,13 +42,13 @@ class Context:
             for one in sections
         )
 
-    def refused(self, error: UserError, section: str, rule: str = "refused option") -> Finding:
+    def refused(self, error: UserError, section: str, rule: str = "refused option") -> Diagnostic:
         """Returns what a part said when it was built, with the option that it speaks of.
 
         Args:
             error: What it said.
             section: Dotted key of its section.
-            rule: As in `Finding`.
+            rule: As in `Diagnostic`.
         """
         return from_error(error, rule, self._blamed(section, str(error)))
 
@@ -112,4 +112,4 @@ def has_unknown(node: Any) -> bool:
         return any(has_unknown(one) for one in node.values())
     if isinstance(node, list):
         return any(has_unknown(one) for one in node)
-    return node is UNKNOWN
+    return node is UNRESOLVED

@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.config.run_encoders import FROM_RUN
-from polymodal.diagnostics import Finding
+from polymodal.diagnostics import Diagnostic
 from polymodal.errors import MissingExtraError, UserError
 from polymodal.preflight.context import Context
 from polymodal.preflight.rules.data import num_batches
 from polymodal.security.targets import resolve_target
 
 SHOWN = 5
-LARGEST_MB = 400.0  # of a pretrained model that is built for a rehearsal
+MAX_MB = 400.0  # of a pretrained model that is built for a rehearsal
 NEEDED = (
     *("seed", "encoder", "model", "task", "loss", "scores", "optimizer", "scheduler", "balance"),
     *("trainer", "data"),
 )
 
 
-def rehearsal(context: Context) -> tuple[list[Finding], dict[str, Any]]:
+def check_dry_run(context: Context) -> tuple[list[Diagnostic], dict[str, Any]]:
     """Trains and validates a few utterances of noise with the real parts, on the CPU.
 
     Args:
@@ -33,16 +33,16 @@ def rehearsal(context: Context) -> tuple[list[Finding], dict[str, Any]]:
     if broken or "task" not in context.built:
         context.notes.append(f"nothing was rehearsed: {', '.join(broken or ['task'])} has a fault")
         return [], {}
-    from polymodal.experiment.dummy_data import rehearse
+    from polymodal.experiment.dummy_data import dry_run
 
     config = {**context.config, "encoder": _encoders(context)}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            seen = rehearse(config, context.built["task"], context.built["scores"], Path(folder))
+            seen = dry_run(config, context.built["task"], context.built["scores"], Path(folder))
     except MissingExtraError as error:
         return [context.refused(error, _lacking(error, context), "missing package")], {}
     except UserError as error:
-        return [context.refused(error, _section(error.found, context), "rehearsal")], {}
+        return [context.refused(error, _section(error.message, context), "rehearsal")], {}
     except Exception as error:  # whatever the parts raise
         return [_failed(error, context)], {}
     return list(_findings(seen, context)), _estimates(seen, context)
@@ -62,7 +62,7 @@ def _encoders(context: Context) -> dict[str, Any]:
                 "took its place"
             )
             section = {
-                "_target_": "polymodal.encoders.dummy.StandIn",
+                "_target_": "polymodal.encoders.dummy.DummyEncoder",
                 "source": getattr(target, "source", "audio"),
             }
             section["source"] = context.built.get("sources", {}).get(name) or _source(target)
@@ -77,7 +77,7 @@ def _of_run(name: str, context: Context) -> Mapping[str, Any]:
         section: Mapping[str, Any] = trained.section
         return section
     return {
-        "_target_": "polymodal.encoders.dummy.StandIn",
+        "_target_": "polymodal.encoders.dummy.DummyEncoder",
         "source": context.built.get("sources", {}).get(name) or "audio",
         "feature_size": context.built["widths"][name],
     }
@@ -93,15 +93,15 @@ def _too_large(name: str) -> str:
     if not folder.is_dir():
         return "its weights are not a folder here"
     size_mb = sum(one.stat().st_size for one in folder.glob("*.safetensors")) / 1e6
-    return f"its weights are {size_mb:.0f} MB" if size_mb > LARGEST_MB else ""
+    return f"its weights are {size_mb:.0f} MB" if size_mb > MAX_MB else ""
 
 
-def _findings(seen: Any, context: Context) -> Iterator[Finding]:
+def _findings(seen: Any, context: Context) -> Iterator[Diagnostic]:
     if seen.loss != seen.loss or abs(seen.loss) == float("inf"):
-        yield Finding("loss", "loss", f"the loss of noise is {seen.loss}", "a finite number")
+        yield Diagnostic("loss", "loss", f"the loss of noise is {seen.loss}", "a finite number")
     for section, names in _by_section(seen.unreached, context).items():
         some = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-        yield Finding(
+        yield Diagnostic(
             "no gradient",
             section,
             f"{len(names)} trainable parameters get no gradient: {some}",
@@ -111,18 +111,20 @@ def _findings(seen: Any, context: Context) -> Iterator[Finding]:
         )
     if seen.infinite:
         some = ", ".join(seen.infinite[:SHOWN])
-        yield Finding("gradient", "model", f"the gradient of {some} is no finite number")
+        yield Diagnostic("gradient", "model", f"the gradient of {some} is no finite number")
     yield from _unlogged(seen.logged, context)
 
 
-def _unlogged(logged: list[str], context: Context) -> Iterator[Finding]:
+def _unlogged(logged: list[str], context: Context) -> Iterator[Diagnostic]:
     """Monitors of which nothing was logged, although nothing was wrong with their names."""
     for name, section in (context.config.get("callbacks") or {}).items():
         monitor = section.get("monitor") if isinstance(section, Mapping) else None
         if isinstance(monitor, str) and monitor not in logged and "val/" in monitor:
             key = f"callbacks.{name}.monitor"
             shown = ", ".join(one for one in logged if one.startswith("val/"))
-            yield Finding("not logged", key, f"{key}={monitor} was not logged", f"one of {shown}")
+            yield Diagnostic(
+                "not logged", key, f"{key}={monitor} was not logged", f"one of {shown}"
+            )
 
 
 def _by_section(names: list[str], context: Context) -> dict[str, list[str]]:
@@ -148,7 +150,7 @@ def _lacking(error: MissingExtraError, context: Context) -> str:
     return some[0] if some else f"encoder.{next(iter(names))}"
 
 
-def _failed(error: Exception, context: Context) -> Finding:
+def _failed(error: Exception, context: Context) -> Diagnostic:
     """What failed, by the innermost part of ours or the user's that the traceback names."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
     modules, frame = [], error.__traceback__
@@ -161,7 +163,7 @@ def _failed(error: Exception, context: Context) -> Finding:
     }
     key = next((targets[one] for one in reversed(modules) if one in targets), "model")
     found = f"a batch of noise cannot be trained: {type(error).__name__}: {first}"
-    return Finding("rehearsal", key, found, remedy=f"mend what {key} names")
+    return Diagnostic("rehearsal", key, found, hint=f"mend what {key} names")
 
 
 def _targets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

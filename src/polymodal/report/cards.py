@@ -10,8 +10,15 @@ from typing import Any
 import yaml
 
 from polymodal.report.encoder_origins import origin_rows
-from polymodal.report.format import NONE, interval, markdown, number, printable, value
-from polymodal.report.run_page import PARTS, RunPage
+from polymodal.report.format import (
+    NONE,
+    format_score,
+    interval,
+    markdown,
+    strip_control_chars,
+    value,
+)
+from polymodal.report.run_page import SPLITS, RunPage
 from polymodal.report.sections import leak_rows
 
 # What the Hub calls our scores; the others keep their names.
@@ -197,7 +204,7 @@ def _limits(page: RunPage, about: About) -> str:
     ]
     worst = min((one for one in _recalls(page)), key=lambda one: one[1], default=None)
     if worst is not None:
-        lines.append(f"It recognises {_text(worst[0])} worst: recall {number(worst[1])}.")
+        lines.append(f"It recognises {_text(worst[0])} worst: recall {format_score(worst[1])}.")
     if page.record.status != "finished":
         lines.append(f"**The run is {page.record.status}**: it did not come to its end.")
     return "\n".join(f"- {line}" for line in lines if line)
@@ -233,9 +240,9 @@ def _made(page: RunPage, config: Mapping[str, Any]) -> str:
 
 
 def _recalls(page: RunPage) -> list[tuple[str, float]]:
-    from polymodal.evaluation.breakdown import by_class
+    from polymodal.evaluation.breakdown import per_class_metrics
 
-    found = by_class(page.first) if page.first is not None else []
+    found = per_class_metrics(page.first) if page.first is not None else []
     return [(one.name, one.recall) for one in found if one.recall is not None]
 
 
@@ -247,8 +254,8 @@ def _facts(page: RunPage, *names: str) -> str:
 
 def _part(page: RunPage) -> str:
     """The part that is told of: test, else validation."""
-    found = (part for part in PARTS if any(key.startswith(f"{part}/") for key in page.intervals))
-    return next(found, PARTS[0])
+    found = (part for part in SPLITS if any(key.startswith(f"{part}/") for key in page.intervals))
+    return next(found, SPLITS[0])
 
 
 def _shown(page: RunPage) -> dict[str, dict[str, float | int]]:
@@ -261,7 +268,7 @@ def _name(key: str) -> str:
 
 
 def _told(key: str, one: Mapping[str, Any]) -> str:
-    return f"{key} [95 % interval {number(one['low'])}, {number(one['high'])}]"
+    return f"{key} [95 % interval {format_score(one['low'])}, {format_score(one['high'])}]"
 
 
 def _corpus(page: RunPage) -> str:
@@ -282,7 +289,9 @@ def _size(num: int) -> str:
 
 def _text(words: object) -> str:
     """Text that is no Markdown: a name may come from somebody else."""
-    return "".join(f"\\{one}" if one in r"\`*_[]<>#|" else one for one in printable(words))
+    return "".join(
+        f"\\{one}" if one in r"\`*_[]<>#|" else one for one in strip_control_chars(words)
+    )
 
 
 def _front(values: Mapping[str, Any]) -> str:

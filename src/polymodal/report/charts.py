@@ -18,16 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.report.format import MINUS, number, printable, shortened
-from polymodal.security.files import replacing
+from polymodal.report.format import MINUS, format_score, shorten_names, strip_control_chars
+from polymodal.security.files import atomic_write
 from polymodal.tracking.run_folder import slug
 
 # Readable on white and on near-black; after Okabe and Ito, who made them for colour-blind readers.
 COLOURS = ("#0f7fc2", "#e08a00", "#129a72", "#cc6ba3", "#d1551b", "#8a6fd1")
 SHAPES = ("o", "D", "s", "^", "v", "P")
 # Stand-ins for what the reader's browser decides.
-STAND_INS = {"#010203": "currentColor", "#010204": "var(--faint)", "#010205": "var(--card)"}
-INK, FAINT, PAPER = STAND_INS
+CSS_COLOUR_PLACEHOLDERS = {
+    "#010203": "currentColor",
+    "#010204": "var(--faint)",
+    "#010205": "var(--card)",
+}
+INK, FAINT, PAPER = CSS_COLOUR_PLACEHOLDERS
 Picture = tuple[Callable[[Any], None], str, tuple[float, float]]  # paint, title, inches
 _kept: ContextVar[list[Picture] | None] = ContextVar("kept", default=None)
 ROW_INCHES = 0.25
@@ -74,7 +78,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Gap:
+class TrainTestGap:
     """A score on the training part and on another one.
 
     Args:
@@ -90,7 +94,7 @@ class Gap:
     against: str = "val"
 
 
-def forest(estimates: Sequence[Estimate], label: str, *, chance: float | None = None) -> str:
+def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | None = None) -> str:
     """Draws a row an estimate: mean, interval, and both in figures.
 
     Args:
@@ -123,15 +127,15 @@ def forest(estimates: Sequence[Estimate], label: str, *, chance: float | None = 
         ]
         if chance is not None:
             handles.append(
-                handle(0, f"chance {number(chance)}", marker="", color=INK, linestyle=":")
+                handle(0, f"chance {format_score(chance)}", marker="", color=INK, linestyle=":")
             )
         legend(axes, handles)
         axes.set_xlabel(label)
 
-    return drawn(paint, f"{label} with intervals", rows=len(estimates))
+    return render_svg(paint, f"{label} with intervals", rows=len(estimates))
 
 
-def dumbbell(gaps: Sequence[Gap], label: str) -> str:
+def dumbbell_plot(gaps: Sequence[TrainTestGap], label: str) -> str:
     """Draws a row a member: its score where it learnt and where it did not, and their distance.
 
     Args:
@@ -147,14 +151,14 @@ def dumbbell(gaps: Sequence[Gap], label: str) -> str:
             axes.plot([one.train, one.other], [place] * 2, color=COLOURS[0], linewidth=2.5)
             axes.plot(one.train, place, "s", color=COLOURS[0], markerfacecolor=PAPER, markersize=7)
             axes.plot(one.other, place, "o", color=COLOURS[0], markersize=7)
-            _figures(axes, place, number(one.train - one.other, signed=True))
+            _figures(axes, place, format_score(one.train - one.other, signed=True))
         _rows(axes, [one.name for one in gaps])
         others = "/".join(dict.fromkeys(one.against for one in gaps))
         hollow = handle(0, "train", marker="s", markerfacecolor=PAPER, linestyle="")
-        legend(axes, [hollow, handle(0, shortened([others])[others], linestyle="")])
+        legend(axes, [hollow, handle(0, shorten_names([others])[others], linestyle="")])
         axes.set_xlabel(label)
 
-    return drawn(paint, f"{label}: train and validation", rows=len(gaps))
+    return render_svg(paint, f"{label}: train and validation", rows=len(gaps))
 
 
 def curves(
@@ -174,7 +178,7 @@ def curves(
         SVG.
     """
     shares = sorted({share for points in lines.values() for share, _ in points})
-    names = shortened(lines)
+    names = shorten_names(lines)
 
     def paint(axes: Any) -> None:
         handles = []
@@ -197,7 +201,7 @@ def curves(
         legend(axes, handles)
 
     title = f"{label} by share of the training data: {', '.join(lines)}"
-    return drawn(paint, title, rows=12, width=NARROW)
+    return render_svg(paint, title, rows=12, width=NARROW)
 
 
 def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], label: str) -> str:
@@ -231,7 +235,7 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
         short_ticks(axes.yaxis)
         legend(axes, handles)
 
-    return drawn(paint, f"{label} by epoch: {', '.join(lines)}", rows=10, width=NARROW)
+    return render_svg(paint, f"{label} by epoch: {', '.join(lines)}", rows=10, width=NARROW)
 
 
 def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> str:
@@ -261,10 +265,10 @@ def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> s
         legend(axes, [dot, line])
 
     title = f"accuracy by confidence {name}".strip()
-    return drawn(paint, title, rows=12, width=NARROW)
+    return render_svg(paint, title, rows=12, width=NARROW)
 
 
-def span(estimates: Sequence[Estimate]) -> tuple[float, float]:
+def axis_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
     """Returns limits of an axis that hold all intervals, with room at both ends.
 
     Args:
@@ -279,7 +283,7 @@ def span(estimates: Sequence[Estimate]) -> tuple[float, float]:
     return min(ends) - room, max(ends) + room
 
 
-def strip(points: Mapping[str, Sequence[float]], label: str) -> str:
+def strip_plot(points: Mapping[str, Sequence[float]], label: str) -> str:
     """Draws a row a member: a dot a speaker, and a line at their mean.
 
     Args:
@@ -303,10 +307,12 @@ def strip(points: Mapping[str, Sequence[float]], label: str) -> str:
         legend(axes, [handle(0, "a speaker", linestyle="", markersize=4), line])
         axes.set_xlabel(label)
 
-    return drawn(paint, f"{label} of each speaker", rows=1.5 * len(points))
+    return render_svg(paint, f"{label} of each speaker", rows=1.5 * len(points))
 
 
-def drawn(paint: Callable[[Any], None], title: str, *, rows: float, width: float = WIDE) -> str:
+def render_svg(
+    paint: Callable[[Any], None], title: str, *, rows: float, width: float = WIDE
+) -> str:
     """Draws one picture.
 
     Args:
@@ -321,11 +327,11 @@ def drawn(paint: Callable[[Any], None], title: str, *, rows: float, width: float
     text = _render(paint, title, (width, 0.95 + ROW_INCHES * rows), "svg")
     if (told := _kept.get()) is not None:
         told.append((paint, title, (width, 0.95 + ROW_INCHES * rows)))
-    return inline(text.decode(), title)
+    return inline_svg(text.decode(), title)
 
 
 @contextmanager
-def also_written(folder: Path) -> Generator[None]:
+def export_figures(folder: Path) -> Generator[None]:
     """Writes every picture that is drawn meanwhile as SVG and PDF, too, in the colours of print.
 
     Args:
@@ -352,7 +358,7 @@ def also_written(folder: Path) -> Generator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with _print_colours():
             for kind in ("svg", "pdf"):
-                with replacing(folder / f"{name}.{kind}") as beside:
+                with atomic_write(folder / f"{name}.{kind}") as beside:
                     beside.write_bytes(_render(paint, title, size, kind))
 
 
@@ -363,10 +369,10 @@ def _render(
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    colours = dict(zip(STAND_INS, (INK, FAINT, PAPER), strict=True))
+    colours = dict(zip(CSS_COLOUR_PLACEHOLDERS, (INK, FAINT, PAPER), strict=True))
     settings = {key: colours.get(one, one) for key, one in SETTINGS.items()}
     undated = dict.fromkeys(("Creator", "Date", "Format") if kind == "svg" else ("CreationDate",))
-    with matplotlib.rc_context({**settings, "svg.hashsalt": title}), quiet():
+    with matplotlib.rc_context({**settings, "svg.hashsalt": title}), suppress_font_warnings():
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure.subplots())
@@ -387,7 +393,7 @@ def _print_colours() -> Generator[None]:
         INK, FAINT, PAPER = before
 
 
-def inline(text: str, title: str) -> str:
+def inline_svg(text: str, title: str) -> str:
     """Makes a picture part of a page: sized by it, in its colours, without ids of its own.
 
     Args:
@@ -401,14 +407,14 @@ def inline(text: str, title: str) -> str:
     (size,) = re.findall(r'viewBox="([^"]*)"', head)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r'<g id="[\w.]+"', "<g", body)
-    for stand_in, colour in STAND_INS.items():
+    for stand_in, colour in CSS_COLOUR_PLACEHOLDERS.items():
         body = re.sub(rf"((?:fill|stroke): ){stand_in}\b", rf"\g<1>{colour}", body)
-    label = escape(printable(title))
+    label = escape(strip_control_chars(title))
     return f'<svg viewBox="{size}" role="img" aria-label="{label}">{body.strip()}'
 
 
 @contextmanager
-def quiet() -> Generator[None]:
+def suppress_font_warnings() -> Generator[None]:
     """Keeps Matplotlib from warning of its own font, which lacks Korean: the browser's draws it."""
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
@@ -468,13 +474,15 @@ def _line(one: Estimate, place: float) -> tuple[list[float], list[float]]:
 
 def _told(one: Estimate) -> str:
     ends = (
-        "" if one.low is None or one.high is None else f"  [{number(one.low)}, {number(one.high)}]"
+        ""
+        if one.low is None or one.high is None
+        else f"  [{format_score(one.low)}, {format_score(one.high)}]"
     )
-    return number(one.mean) + ends
+    return format_score(one.mean) + ends
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [*shortened(names).values()])
+    axes.set_yticks(range(len(names)), [*shorten_names(names).values()])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

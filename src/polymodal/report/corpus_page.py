@@ -17,10 +17,10 @@ from polymodal.corpora.validation.class_table import (
     ClassTable,
     class_table,
 )
-from polymodal.corpora.validation.issues import Finding, Inspection
+from polymodal.corpora.validation.issues import DataIssue, Inspection
 from polymodal.errors import MissingExtraError
 from polymodal.report import charts, html
-from polymodal.report.format import printable
+from polymodal.report.format import strip_control_chars
 from polymodal.schemas.manifest import Manifest
 
 SHOWN_EXAMPLES = 20
@@ -29,7 +29,7 @@ BINS = 40
 NAMED_COLOURS = 8
 LISTED_CLASSES = 30
 OPEN_SPEAKERS = 40
-LONGEST_NAME = 24
+MAX_NAME = 24
 # Readable on white and on near-black; after Okabe and Ito, who made them for colour-blind readers.
 COLOURS = (
     "#0f7fc2",
@@ -110,7 +110,7 @@ def write_page(
     classes = class_table(manifest, split)
     title = f"Corpus check: {_corpus_name(manifest)}"
     body = [
-        f"<h1>{html.safe(title)}</h1>",
+        f"<h1>{html.escape_html(title)}</h1>",
         _verdict(inspection),
         _figures(inspection, classes),
         "<h2>Findings</h2>",
@@ -125,7 +125,7 @@ def write_page(
     head = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.safe(title)}</title><style>{STYLE}</style></head><body>"
+        f"<title>{html.escape_html(title)}</title><style>{STYLE}</style></head><body>"
     )
     path.write_text("\n".join([head, *body, "</body></html>\n"]), encoding="utf-8")
 
@@ -136,7 +136,7 @@ def _corpus_name(manifest: Manifest) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
 
 
 def _verdict(inspection: Inspection) -> str:
@@ -144,7 +144,7 @@ def _verdict(inspection: Inspection) -> str:
     sentence = inspection.summary[:1].upper() + inspection.summary[1:]
     return (
         f'<div class="verdict {kinds[inspection.verdict]}"><strong>Verdict: {inspection.verdict}'
-        f"</strong><p>{html.safe(sentence)}.</p></div>"
+        f"</strong><p>{html.escape_html(sentence)}.</p></div>"
     )
 
 
@@ -167,16 +167,17 @@ def _findings(inspection: Inspection) -> list[str]:
     return [_rule(rule, found) for rule, found in inspection.by_rule().items()]
 
 
-def _rule(rule: str, found: Sequence[Finding]) -> str:
+def _rule(rule: str, found: Sequence[DataIssue]) -> str:
     rows = "".join(
-        f"<tr><td><code>{html.safe(one.utterance_id)}</code></td><td>{html.safe(one.detail)}</td></tr>"
+        f"<tr><td><code>{html.escape_html(one.utterance_id)}</code></td><td>{html.escape_html(one.detail)}</td></tr>"
         for one in found[:SHOWN_EXAMPLES]
     )
     left = len(found) - SHOWN_EXAMPLES
     more = f"<p>and {left:,} more; check.json has the first hundred</p>" if left > 0 else ""
     kind = "bad" if found[0].severity == "fault" else "fair"
     return (
-        f'<details><summary><strong class="{kind}">{found[0].severity}</strong> {html.safe(rule)} '
+        f'<details><summary><strong class="{kind}">{found[0].severity}</strong> '
+        f"{html.escape_html(rule)} "
         f'<span class="count">{len(found):,}</span></summary><div class="scroll">'
         f'<table class="examples">{rows}</table></div>{more}</details>'
     )
@@ -186,7 +187,8 @@ def _classes(classes: ClassTable) -> list[str]:
     lines = []
     if classes.absent:
         pairs = ", ".join(
-            f"{html.safe(label)} in {html.safe(split)}" for label, split in classes.absent
+            f"{html.escape_html(label)} in {html.escape_html(split)}"
+            for label, split in classes.absent
         )
         lines.append(f'<p><strong class="fair">Absent classes:</strong> {pairs}</p>')
     num_speakers = classes.counts["speaker"].n_unique()
@@ -204,7 +206,7 @@ def _class_rows(classes: ClassTable) -> list[str]:
     labels, cells = classes.labels[:LISTED_CLASSES], classes.totals("split", "speaker", "label")
     totals, sums = classes.totals("split", "label"), classes.totals("split")
     speakers = classes.totals("split", "speaker")
-    heads = "".join(f"<th>{html.safe(label)}</th>" for label in labels)
+    heads = "".join(f"<th>{html.escape_html(label)}</th>" for label in labels)
     lines = [
         f'<table><thead><tr><th>split</th><th class="name">speaker</th>{heads}<th>total</th></tr>'
         "</thead><tbody>"
@@ -226,7 +228,7 @@ def _class_rows(classes: ClassTable) -> list[str]:
 
 def _row(split: str, speaker: str, counts: Sequence[int], total: int, hottest: int) -> str:
     cells = "".join(_cell(count, hottest) for count in counts)
-    names = f'<td>{html.safe(split)}</td><td class="name">{html.safe(speaker)}</td>'
+    names = f'<td>{html.escape_html(split)}</td><td class="name">{html.escape_html(speaker)}</td>'
     return f"<tr>{names}{cells}<td>{total:,}</td></tr>"
 
 
@@ -247,7 +249,7 @@ def _plots(manifest: Manifest, inspection: Inspection, classes: ClassTable) -> l
     )
     clipped = [one.utterance_id for one in inspection.by_rule().get("clipped audio", [])]
     drawn: list[str] = []
-    with matplotlib.rc_context(SETTINGS), charts.quiet():
+    with matplotlib.rc_context(SETTINGS), charts.suppress_font_warnings():
         if measures["seconds"].drop_nulls().len():
             drawn.append(_histogram(measures, "seconds", "Durations by class", "seconds (s)"))
         if measures["rms_db"].drop_nulls().len():
@@ -271,8 +273,8 @@ def _draw(height: float, paint: Callable[[Any], str]) -> str:
     caption = paint(axes)
     buffer = StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format")))
-    svg = charts.inline(buffer.getvalue(), axes.get_title(loc="left"))
-    note = f"<figcaption>{html.safe(caption)}</figcaption>" if caption else ""
+    svg = charts.inline_svg(buffer.getvalue(), axes.get_title(loc="left"))
+    note = f"<figcaption>{html.escape_html(caption)}</figcaption>" if caption else ""
     return f"<figure>{svg}{note}</figure>"
 
 
@@ -435,7 +437,7 @@ def _colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    return _short(printable(name))
+    return _short(strip_control_chars(name))
 
 
 def _whole_numbers(axis: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.report import html
-from polymodal.report.format import NONE, finite, number
+from polymodal.report.format import NONE, as_finite, format_score
 from polymodal.report.scatter import Point, scatter
 
 SPLITS = ("train", "val", "test")
@@ -49,11 +49,11 @@ class EmbeddingEntry:
 
     def probe(self, split: str) -> float | None:
         """Return the recall of the linear probe on a split, or None."""
-        return finite(_mapping(self.description.get("probe")).get(split))
+        return as_finite(_mapping(self.description.get("probe")).get(split))
 
     def distance(self, split: str) -> float | None:
         """Return the distance of a split from the train rows, or None."""
-        return finite(_mapping(self.description.get("distance")).get(split))
+        return as_finite(_mapping(self.description.get("distance")).get(split))
 
     @property
     def tested_on(self) -> str:
@@ -105,7 +105,7 @@ def embeddings_section(
     """
     if not entries:
         return ""
-    findings = "".join(f"<p>{html.safe(line)}</p>" for line in embedding_findings(entries))
+    findings = "".join(f"<p>{html.escape_html(line)}</p>" for line in embedding_findings(entries))
     rows = embedding_rows(entries)
     words = [column for column, name in enumerate(rows[0]) if name in WORDS]
     table = html.table(rows, words=words)
@@ -121,9 +121,9 @@ def embedding_rows(entries: Iterable[EmbeddingEntry]) -> list[list[str]]:
     rows = [
         [
             *(entry.member, entry.modality, entry.encoders),
-            *(number(entry.probe(split)) for split in SPLITS),
-            number(entry.gap, signed=True),
-            *(number(entry.distance(split)) for split in SPLITS[1:]),
+            *(format_score(entry.probe(split)) for split in SPLITS),
+            format_score(entry.gap, signed=True),
+            *(format_score(entry.distance(split)) for split in SPLITS[1:]),
             fusion_rows_text(entry.fusion_rows),
         ]
         for entry in entries
@@ -146,7 +146,7 @@ def fusion_rows_text(fusion_rows: object) -> str:
         return "the rows that the encoders were fitted to"
     if not _held_out(fusion_rows):
         return ""
-    fraction = finite(_mapping(fusion_rows).get("held_out"))
+    fraction = as_finite(_mapping(fusion_rows).get("held_out"))
     shown = "some" if fraction is None else f"{100 * fraction:.3g} %"
     return f"{shown} of the training speakers, unseen by the encoders"
 
@@ -180,8 +180,8 @@ def _finding(group: Sequence[EmbeddingEntry]) -> str:
     largest = f" (the largest gap of {len(group)})" if len(group) > 1 else ""
     return (
         f"{start} linear probe on the embeddings of {_name(entry)} reaches "
-        f"{number(entry.probe('train'))} on the training rows and "
-        f"{number(entry.probe(entry.tested_on))} on the {split} rows{largest}: {end}."
+        f"{format_score(entry.probe('train'))} on the training rows and "
+        f"{format_score(entry.probe(entry.tested_on))} on the {split} rows{largest}: {end}."
     )
 
 
@@ -192,7 +192,7 @@ def _name(entry: EmbeddingEntry) -> str:
 def _figures(entries: Sequence[EmbeddingEntry], classes: Sequence[str]) -> str:
     figures = [figure for entry in entries if (figure := _figure(entry, classes))]
     more = "".join(figures[MAX_OPEN:])
-    folded = html.folded(f"{len(figures) - MAX_OPEN} more", more) if more else ""
+    folded = html.collapsible(f"{len(figures) - MAX_OPEN} more", more) if more else ""
     return "".join(figures[:MAX_OPEN]) + folded
 
 
@@ -210,7 +210,7 @@ def _figure(entry: EmbeddingEntry, classes: Sequence[str]) -> str:
 def _points(entry: EmbeddingEntry, split: str) -> list[Point]:
     points = []
     for point in map(_mapping, _sequence(entry.description.get("points"))):
-        x, y, label = finite(point.get("x")), finite(point.get("y")), point.get("label")
+        x, y, label = as_finite(point.get("x")), as_finite(point.get("y")), point.get("label")
         if x is None or y is None or max(abs(x), abs(y)) > MAX_COORDINATE:
             continue
         if point.get("split") == split:
@@ -219,7 +219,7 @@ def _points(entry: EmbeddingEntry, split: str) -> list[Point]:
 
 
 def _axis_labels(entry: EmbeddingEntry) -> tuple[str, str]:
-    ratios = [*map(finite, _sequence(entry.description.get("explained"))), None, None]
+    ratios = [*map(as_finite, _sequence(entry.description.get("explained"))), None, None]
     return _axis_label("first", ratios[0]), _axis_label("second", ratios[1])
 
 

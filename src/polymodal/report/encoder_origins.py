@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from polymodal.report import html
-from polymodal.report.format import NONE, count, printable, value
+from polymodal.report.format import NONE, pluralise, strip_control_chars, value
 from polymodal.schemas.run_record import RunRecord
 
 DIGITS_SHOWN = 12  # of a SHA-256
@@ -65,7 +65,7 @@ def origins(record: RunRecord) -> str:
     for row in rows[1:]:
         digests = _digests(record.encoders[row[0]])
         row[-1] = " ".join(
-            f'<code title="{html.safe(one)}">{html.safe(one[:DIGITS_SHOWN])}</code>'
+            f'<code title="{html.escape_html(one)}">{html.escape_html(one[:DIGITS_SHOWN])}</code>'
             for one in digests
         )
     table = html.table(rows, words=range(len(HEADING)), raw=True)
@@ -73,13 +73,13 @@ def origins(record: RunRecord) -> str:
 
 
 def _sentence(one: Mapping[str, Any], record: RunRecord) -> str:
-    phrases = [printable(one.get("run")), printable(one.get("mode"))]
+    phrases = [strip_control_chars(one.get("run")), strip_control_chars(one.get("mode"))]
     if one.get("layer") is not None:
-        phrases.append(f"layer {printable(one['layer'])}")
+        phrases.append(f"layer {strip_control_chars(one['layer'])}")
     corpus = one.get("corpus")
     if corpus and corpus != record.data.get("corpus", corpus):
-        phrases.append(f"trained on another corpus: {printable(corpus)}")
-    phrases.append(count(len(_digests(one)), "checkpoint"))
+        phrases.append(f"trained on another corpus: {strip_control_chars(corpus)}")
+    phrases.append(pluralise(len(_digests(one)), "checkpoint"))
     return ", ".join(phrases)
 
 

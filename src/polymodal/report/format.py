@@ -13,8 +13,8 @@ Rows = Sequence[Sequence[str]]
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-MOST_NAMED = 5
-LONGEST_NAME = 30
+MAX_NAMED = 5
+MAX_NAME = 30
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # The brackets and the star would be read as the option of the row's end before them.
 LATEX = {
@@ -40,7 +40,7 @@ class Bold(str):
     __slots__ = ()
 
 
-def finite(value: object) -> float | None:
+def as_finite(value: object) -> float | None:
     """Returns a number, and None for what is none: NaN, infinity, text, None itself.
 
     Args:
@@ -55,7 +55,7 @@ def finite(value: object) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def number(value: object, *, signed: bool = False) -> str:
+def format_score(value: object, *, signed: bool = False) -> str:
     """Returns three decimals without the zero before the point, as papers print scores.
 
     Args:
@@ -66,7 +66,7 @@ def number(value: object, *, signed: bool = False) -> str:
         >>> number(0.4404), number(12.5), number(0.13, signed=True)
         ('.440', '12.500', '+.130')
     """
-    if (found := finite(value)) is None:
+    if (found := as_finite(value)) is None:
         return NONE
     shown = f"{abs(found):.3f}"
     sign = "" if float(shown) == 0 else MINUS if found < 0 else "+" if signed else ""
@@ -83,11 +83,11 @@ def interval(score: Mapping[str, Any]) -> str:
         >>> interval({"mean": 0.44, "low": 0.4, "high": 0.49})
         '.440 [.400, .490]'
     """
-    mean, low, high = (number(score.get(name)) for name in ("mean", "low", "high"))
+    mean, low, high = (format_score(score.get(name)) for name in ("mean", "low", "high"))
     return mean if NONE in (mean, low, high) else f"{mean} [{low}, {high}]"
 
 
-def p_value(value: object) -> str:
+def format_p(value: object) -> str:
     """Returns a probability of error; `< .001` for one that three decimals cannot show.
 
     Args:
@@ -97,11 +97,11 @@ def p_value(value: object) -> str:
         >>> p_value(0.00004), p_value(0.0312)
         ('< .001', '.031')
     """
-    found = finite(value)
-    return "< .001" if found is not None and found < 0.001 else number(found)
+    found = as_finite(value)
+    return "< .001" if found is not None and found < 0.001 else format_score(found)
 
 
-def count(num: int, what: str) -> str:
+def pluralise(num: int, what: str) -> str:
     """Returns a number and what it counts.
 
     Args:
@@ -115,14 +115,14 @@ def count(num: int, what: str) -> str:
     return f"{num:,} {what}{'' if num == 1 else 's'}"
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Returns the first names and how many more there are.
 
     Args:
         names: The names.
     """
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def duration(seconds: object) -> str:
@@ -135,7 +135,7 @@ def duration(seconds: object) -> str:
         >>> duration(3.21), duration(200), duration(7300)
         ('3.2 s', '3 min', '2 h 02 min')
     """
-    if (found := finite(seconds)) is None:
+    if (found := as_finite(seconds)) is None:
         return NONE
     if found < 60:
         return f"{found:.1f} s"
@@ -156,7 +156,7 @@ def value(one: object) -> str:
     if isinstance(one, bool):
         return "yes" if one else "no"
     if one is None or isinstance(one, float):
-        return NONE if (found := finite(one)) is None else f"{found:,.6g}"
+        return NONE if (found := as_finite(one)) is None else f"{found:,.6g}"
     return f"{one:,}" if isinstance(one, int) else str(one)
 
 
@@ -229,7 +229,7 @@ def latex(rows: Rows, title: str) -> str:
     heading, *others = (" & ".join(map(_latex_cell, row)) + r" \\" for row in rows)
     return "\n".join(
         [
-            f"% {printable(title).strip()}; needs \\usepackage{{booktabs}}",
+            f"% {strip_control_chars(title).strip()}; needs \\usepackage{{booktabs}}",
             f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
             *(r"\toprule", heading, r"\midrule", *others, r"\bottomrule", r"\end{tabular}"),
             "",
@@ -237,7 +237,7 @@ def latex(rows: Rows, title: str) -> str:
     )
 
 
-def printable(text: object) -> str:
+def strip_control_chars(text: object) -> str:
     r"""Returns text whose control characters, which no table or page may hold, are visible.
 
     Args:
@@ -256,15 +256,17 @@ def _markdown_cell(cell: str) -> str:
 
 
 def _markdown_text(cell: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", printable(cell))
+    return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", strip_control_chars(cell))
 
 
 def _latex_cell(cell: str) -> str:
-    first, space, rest = "".join(LATEX.get(one, one) for one in printable(cell)).partition(" ")
+    first, space, rest = "".join(
+        LATEX.get(one, one) for one in strip_control_chars(cell)
+    ).partition(" ")
     return f"\\textbf{{{first}}}{space}{rest}" if isinstance(cell, Bold) else first + space + rest
 
 
-def shortened(names: Iterable[str]) -> dict[str, str]:
+def shorten_names(names: Iterable[str]) -> dict[str, str]:
     """Shortens names in the middle, as long names often differ at the end; none becomes another.
 
     Args:
@@ -285,7 +287,7 @@ def shortened(names: Iterable[str]) -> dict[str, str]:
 
 
 def _short(name: str) -> str:
-    name = printable(name)
-    if len(name) <= LONGEST_NAME:
+    name = strip_control_chars(name)
+    if len(name) <= MAX_NAME:
         return name
-    return f"{name[: LONGEST_NAME - 13]}…{name[-12:]}"
+    return f"{name[: MAX_NAME - 13]}…{name[-12:]}"

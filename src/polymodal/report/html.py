@@ -6,7 +6,7 @@ Every text is shown as text, whatever it holds.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
-from polymodal.report.format import NONE, Bold, Rows, finite, printable, shortened
+from polymodal.report.format import NONE, Bold, Rows, as_finite, shorten_names, strip_control_chars
 
 LONG_LIST = 20  # rows; longer lists are closed at first
 # Colours by light and dark mode, fonts: what all pages share.
@@ -90,8 +90,8 @@ def document(title: str, about: str, head: str, sections: Sequence[tuple[str, st
         [
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{safe(title)}</title><style>{STYLE}</style></head><body>",
-            f'<h1>{safe(title)} <span class="side">{safe(about)}</span></h1>',
+            f"<title>{escape_html(title)}</title><style>{STYLE}</style></head><body>",
+            f'<h1>{escape_html(title)} <span class="side">{escape_html(about)}</span></h1>',
             head,
             f"<nav>{links}</nav>",
             *(f'<h2 id="{name}">{heading}</h2>\n{body}' for name, heading, body in shown),
@@ -100,13 +100,13 @@ def document(title: str, about: str, head: str, sections: Sequence[tuple[str, st
     )
 
 
-def safe(text: object) -> str:
+def escape_html(text: object) -> str:
     """Returns text as HTML that shows it.
 
     Args:
         text: Any value.
     """
-    return escape(printable(text))
+    return escape(strip_control_chars(text))
 
 
 def figure(svg: str, caption: str = "", *, kind: str = "wide") -> str:
@@ -117,11 +117,11 @@ def figure(svg: str, caption: str = "", *, kind: str = "wide") -> str:
         caption: Text.
         kind: `wide` or `narrow`.
     """
-    note = f"<figcaption>{safe(caption)}</figcaption>" if caption else ""
+    note = f"<figcaption>{escape_html(caption)}</figcaption>" if caption else ""
     return f'<figure class="{kind}">{svg}{note}</figure>'
 
 
-def folded(heading: str, body: str, num_rows: int = LONG_LIST + 1) -> str:
+def collapsible(heading: str, body: str, num_rows: int = LONG_LIST + 1) -> str:
     """Returns something that can be closed, and is at first if it is long.
 
     Args:
@@ -130,7 +130,7 @@ def folded(heading: str, body: str, num_rows: int = LONG_LIST + 1) -> str:
         num_rows: How long it is.
     """
     shown = "" if num_rows > LONG_LIST else " open"
-    return f"<details{shown}><summary>{safe(heading)}</summary>{body}</details>"
+    return f"<details{shown}><summary>{escape_html(heading)}</summary>{body}</details>"
 
 
 def grid(drawn: Sequence[str], most: int, kind: str) -> str:
@@ -144,10 +144,10 @@ def grid(drawn: Sequence[str], most: int, kind: str) -> str:
     first, rest = (
         f'<div class="{kind}">{"".join(part)}</div>' for part in (drawn[:most], drawn[most:])
     )
-    return first + (folded(f"{len(drawn) - most} more", rest) if drawn[most:] else "")
+    return first + (collapsible(f"{len(drawn) - most} more", rest) if drawn[most:] else "")
 
 
-def listing(lines: Iterable[str], most: int) -> str:
+def bullet_list(lines: Iterable[str], most: int) -> str:
     """Returns a list, the first lines open.
 
     Args:
@@ -156,7 +156,7 @@ def listing(lines: Iterable[str], most: int) -> str:
     """
     items = [f"<li>{one}</li>" for one in lines]
     rest = "".join(items[most:])
-    more = folded(f"{len(items) - most} more", f"<ul>{rest}</ul>") if rest else ""
+    more = collapsible(f"{len(items) - most} more", f"<ul>{rest}</ul>") if rest else ""
     return f"<ul>{''.join(items[:most])}</ul>{more}" if items else NONE
 
 
@@ -175,7 +175,7 @@ def table(rows: Rows, *, words: Iterable[int], raw: bool = False) -> str:
 
     def line(row: Sequence[str], tag: str) -> str:
         cells = [
-            f'<{tag} class="text">{one if raw and place == last else safe(one)}</{tag}>'
+            f'<{tag} class="text">{one if raw and place == last else escape_html(one)}</{tag}>'
             if place in wordy
             else f"<{tag}>{_figures(one)}</{tag}>"
             for place, one in enumerate(row)
@@ -191,11 +191,11 @@ def table(rows: Rows, *, words: Iterable[int], raw: bool = False) -> str:
 def _figures(text: str) -> str:
     """A number and what follows it: its interval stands back."""
     first, _, rest = text.partition(" [")
-    shown = f"<b>{safe(first)}</b>" if isinstance(text, Bold) else safe(first)
-    return shown + (f' <span class="side">[{safe(rest)}</span>' if rest else "")
+    shown = f"<b>{escape_html(first)}</b>" if isinstance(text, Bold) else escape_html(first)
+    return shown + (f' <span class="side">[{escape_html(rest)}</span>' if rest else "")
 
 
-def heated(
+def heatmap_table(
     corner: str,
     columns: Sequence[str],
     body: Mapping[str, Sequence[str]],
@@ -216,19 +216,19 @@ def heated(
         HTML.
     """
     kind = ' class="upright"' if upright else ""
-    names = shortened(columns)
+    names = shorten_names(columns)
     head = "".join(
-        f'<th class="head" title="{safe(name)}"><span{kind}>{safe(shown)}</span></th>'
+        f'<th class="head" title="{escape_html(name)}"><span{kind}>{escape_html(shown)}</span></th>'
         for name, shown in names.items()
     )
     rows = "".join(
-        f'<tr><th class="text">{safe(name)}</th>{"".join(cells)}</tr>'
+        f'<tr><th class="text">{escape_html(name)}</th>{"".join(cells)}</tr>'
         for name, cells in body.items()
     )
-    title = f"<caption>{safe(caption)}</caption>" if caption else ""
+    title = f"<caption>{escape_html(caption)}</caption>" if caption else ""
     return (
         f'<div class="scroll"><table class="heat">{title}<thead><tr><th class="text">'
-        f"{safe(corner)}</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"{escape_html(corner)}</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -238,12 +238,12 @@ def heat(values: Iterable[object]) -> Callable[[object], float]:
     Args:
         values: Of which those that are numbers count.
     """
-    known = [one for one in map(finite, values) if one is not None] or [0.0]
+    known = [one for one in map(as_finite, values) if one is not None] or [0.0]
     low, width = min(known), (max(known) - min(known)) or 1.0
-    return lambda value: 0.0 if (found := finite(value)) is None else (found - low) / width
+    return lambda value: 0.0 if (found := as_finite(value)) is None else (found - low) / width
 
 
-def heat_cell(share: float, text: str, small: str = "") -> str:
+def heatmap_cell(share: float, text: str, small: str = "") -> str:
     """Returns a shaded cell of a table.
 
     Args:
@@ -252,5 +252,5 @@ def heat_cell(share: float, text: str, small: str = "") -> str:
         small: What stands below that.
     """
     style = f' style="background: rgb(var(--heat) / {0.55 * share:.2f})"' if share > 0 else ""
-    below = f"<small>{safe(small)}</small>" if small else ""
+    below = f"<small>{escape_html(small)}</small>" if small else ""
     return f"<td{style}>{_figures(text)}{below}</td>"

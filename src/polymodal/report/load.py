@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.config.compose import compose, load
-from polymodal.config.instantiate import build, deferred
+from polymodal.config.compose import compose, load_config
+from polymodal.config.instantiate import instantiate, instantiate_partial
 from polymodal.data.audio import AudioReader
 from polymodal.errors import UserError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.torchmetrics import build_score
-from polymodal.report.run_page import PARTS, RunPage
-from polymodal.report.sections import Heard
+from polymodal.report.run_page import SPLITS, RunPage
+from polymodal.report.sections import PlayableExample
 from polymodal.runs.modality_ablation import subsets_file
 from polymodal.schemas.manifest import Manifest, Utterance
 from polymodal.schemas.predictions import PredictionTable
-from polymodal.tracking.index import alive_or_killed, read_record
-from polymodal.tracking.metrics_log import read_journal
+from polymodal.tracking.index import read_record, with_live_status
+from polymodal.tracking.metrics_log import read_metrics
 from polymodal.tracking.run_folder import EMBEDDINGS
 
 RATE_HZ, LONGEST_S = 16_000, 20.0
@@ -45,19 +45,19 @@ def run_page(
     Raises:
         UserError: The folder has no record, or a table or the configuration is broken.
     """
-    record = alive_or_killed(read_record(folder))
-    tables = {part: path for part in PARTS if (path := _table(folder, part)).is_file()}
+    record = with_live_status(read_record(folder))
+    tables = {part: path for part in SPLITS if (path := _table(folder, part)).is_file()}
     read = {part: PredictionTable.read(path) for part, path in tables.items()}
-    config = load(folder / "config.yaml", record.experiment).resolved() if read else {}
+    config = load_config(folder / "config.yaml", record.experiment).resolved() if read else {}
     overrides, text = folder / "overrides.txt", folder / "config.yaml"
     known = next(iter(read.values()), None)
-    subsets = subsets_file(folder / "predictions", PARTS[0])
+    subsets = subsets_file(folder / "predictions", SPLITS[0])
     return RunPage(
         record,
         read,
         _scores(config, known) if known else {},
         _monitor(config, known),
-        read_journal(folder / "metrics.jsonl"),
+        read_metrics(folder / "metrics.jsonl"),
         text.read_text(encoding="utf-8") if text.is_file() else "",
         overrides.read_text(encoding="utf-8").splitlines() if overrides.is_file() else [],
         _Corpus(config, audio, warn) if "corpus" in config else lambda ids: {},
@@ -66,9 +66,9 @@ def run_page(
     )
 
 
-def study_heard(
+def study_examples(
     runs: Sequence[Path], *, audio: bool, warn: Callable[[str], None]
-) -> Callable[[Sequence[str]], Mapping[str, Heard]]:
+) -> Callable[[Sequence[str]], Mapping[str, PlayableExample]]:
     """Returns what reads the utterances of a study, from the corpus of its first run that is there.
 
     Args:
@@ -78,7 +78,7 @@ def study_heard(
     """
     for folder in runs:
         if (folder / "config.yaml").is_file():
-            return _Corpus(load(folder / "config.yaml", "").resolved(), audio, warn)
+            return _Corpus(load_config(folder / "config.yaml", "").resolved(), audio, warn)
     warn("no transcripts, as none of the study's runs is here")
     return lambda ids: {}
 
@@ -99,7 +99,10 @@ def _embeddings(path: Path, warn: Callable[[str], None]) -> object:
 def _scores(config: Mapping[str, Any], table: PredictionTable) -> dict[str, Score]:
     """The scores of the run's configuration, or the usual ones of its task."""
     sections = config.get("scores") or _usual(table)["scores"]
-    return {name: build_score(deferred(section), table.kinds) for name, section in sections.items()}
+    return {
+        name: build_score(instantiate_partial(section), table.kinds)
+        for name, section in sections.items()
+    }
 
 
 def _monitor(config: Mapping[str, Any], table: PredictionTable | None) -> str:
@@ -117,15 +120,17 @@ class _Corpus:
     def __init__(self, config: Mapping[str, Any], audio: bool, warn: Callable[[str], None]) -> None:
         self.config, self.audio, self.warn = config, audio, warn
 
-    def __call__(self, ids: Sequence[str]) -> dict[str, Heard]:
+    def __call__(self, ids: Sequence[str]) -> dict[str, PlayableExample]:
         try:
-            manifest: Manifest = build(self.config["corpus"], "corpus")
+            manifest: Manifest = instantiate(self.config["corpus"], "corpus")
         except (UserError, OSError) as error:
             self.warn(f"no transcripts, as the corpus cannot be read: {str(error).splitlines()[0]}")
             return {}
         wanted = manifest.take(manifest.frame.filter(pl.col("utterance_id").is_in(list(ids))))
         rows = [wanted.utterance(row) for row in range(len(wanted))]
-        return {one.utterance_id: Heard(one.text, self._sound(wanted, one)) for one in rows}
+        return {
+            one.utterance_id: PlayableExample(one.text, self._sound(wanted, one)) for one in rows
+        }
 
     def _sound(self, manifest: Manifest, one: Utterance) -> str | None:
         if not self.audio or one.audio is None:

@@ -14,28 +14,34 @@ import polars as pl
 
 from polymodal.evaluation.breakdown import (
     accuracy_by_speaker,
-    by_class,
-    intervals_of,
+    bootstrap_cis,
+    most_confident_errors,
+    per_class_metrics,
     reliability,
-    surest_errors,
 )
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.confusion import confusion_matrix
 from polymodal.report import charts, format, html
 from polymodal.report.embeddings import embedding_entries, embedding_rows, embeddings_section
 from polymodal.report.encoder_origins import origins
-from polymodal.report.format import NONE, finite, interval, number
-from polymodal.report.sections import Heard, contribution_rows, contributions, errors, leaks
+from polymodal.report.format import NONE, as_finite, format_score, interval
+from polymodal.report.sections import (
+    PlayableExample,
+    contribution_rows,
+    contributions,
+    errors,
+    leaks,
+)
 from polymodal.schemas.predictions import SPEAKER, PredictionTable
 from polymodal.schemas.run_record import RunRecord
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 
-PARTS = ("test", "val", "train")
+SPLITS = ("test", "val", "train")
 STEPS = ("epoch", "step", "fold")  # of a line of the journal
-MOST_CURVES = 12
-MOST_ERRORS = 20
-MOST_SPEAKERS = 100
-UNTOLD = ("classes", "leaks")  # of the data: shown by themselves
+MAX_CURVES = 12
+MAX_ERRORS = 20
+MAX_SPEAKERS = 100
+UNREPORTED = ("classes", "leaks")  # of the data: shown by themselves
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class RunPage:
     lines: Sequence[Mapping[str, Any]] = ()
     config: str = ""
     overrides: Sequence[str] = ()
-    heard: Callable[[Sequence[str]], Mapping[str, Heard]] = field(default=lambda ids: {})
+    heard: Callable[[Sequence[str]], Mapping[str, PlayableExample]] = field(default=lambda ids: {})
     subsets: PredictionTable | None = None
     embeddings: object = None
 
@@ -70,9 +76,9 @@ class RunPage:
     def intervals(self) -> dict[str, dict[str, float | int]]:
         """Each score with its interval, of the parts that are there."""
         found: dict[str, dict[str, float | int]] = {}
-        for part in PARTS:
+        for part in SPLITS:
             if (known := self.known(part)) is not None:
-                found |= intervals_of(known, self.scores, part)
+                found |= bootstrap_cis(known, self.scores, part)
         return found
 
     def known(self, part: str) -> PredictionTable | None:
@@ -86,7 +92,7 @@ class RunPage:
     @property
     def first(self) -> PredictionTable | None:
         """The rows that details are shown of: of test, else of validation."""
-        found = (self.known(part) for part in PARTS[:2])
+        found = (self.known(part) for part in SPLITS[:2])
         return next((one for one in found if one is not None and one.classes), None)
 
 
@@ -114,22 +120,22 @@ def write_page(page: RunPage, folder: Path) -> Path:
         ("embeddings", _embedding_rows(page), _embedding_rows(page)),
     ):
         if len(rows) > 1:
-            write_whole(folder / "tables" / f"{name}.csv", format.csv_text(exact))
-            write_whole(folder / "tables" / f"{name}.md", format.markdown(rows))
-            write_whole(folder / "tables" / f"{name}.tex", format.latex(rows, title))
+            atomic_write_text(folder / "tables" / f"{name}.csv", format.csv_text(exact))
+            atomic_write_text(folder / "tables" / f"{name}.md", format.markdown(rows))
+            atomic_write_text(folder / "tables" / f"{name}.tex", format.latex(rows, title))
     path = folder / "report.html"
-    with charts.also_written(folder / "figures"):
+    with charts.export_figures(folder / "figures"):
         sections = [(name, title, section(page)) for name, title, section in SECTIONS]
     about = f"{page.record.run_id}, {page.record.status}"
     title = f"Run: {page.record.name}"
-    write_whole(path, html.document(title, about, _answer(page), sections))
+    atomic_write_text(path, html.document(title, about, _headline(page), sections))
     return path
 
 
-def _answer(page: RunPage) -> str:
+def _headline(page: RunPage) -> str:
     """How it ended, and the main score."""
     record, lines = page.record, []
-    key = next((f"{part}/{page.monitor}" for part in PARTS if _has(page, part)), None)
+    key = next((f"{part}/{page.monitor}" for part in SPLITS if _has(page, part)), None)
     headline = f"The run is {record.status}: nothing was scored."
     if key is not None:
         headline = f"{key} {interval(page.intervals[key])}"
@@ -140,8 +146,9 @@ def _answer(page: RunPage) -> str:
         lines.append(record.error)
     colour = {"finished": "good", "failed": "bad"}.get(record.status, "fair")
     return (
-        f'<div class="verdict {colour if key else "fair"}"><strong>{html.safe(headline)}</strong>'
-        f"<p>{html.safe(' '.join(lines))}</p></div>"
+        f'<div class="verdict {colour if key else "fair"}">'
+        f"<strong>{html.escape_html(headline)}</strong>"
+        f"<p>{html.escape_html(' '.join(lines))}</p></div>"
     )
 
 
@@ -153,15 +160,17 @@ def _unit(page: RunPage, key: str) -> str:
     table = page.known(key.partition("/")[0])
     speakers = table.speakers() if table is not None else None
     num = int(page.intervals[key]["n"])
-    told = format.count(num, "utterance")
-    return told if speakers is None else f"{told} of {format.count(len({*speakers}), 'speaker')}"
+    told = format.pluralise(num, "utterance")
+    return (
+        told if speakers is None else f"{told} of {format.pluralise(len({*speakers}), 'speaker')}"
+    )
 
 
 def _score_rows(page: RunPage) -> list[list[str]]:
     names = list(dict.fromkeys(key.partition("/")[2] for key in page.intervals))
     names.sort(key=lambda name: name != page.monitor)
     rows = [["part", *names]]
-    for part in PARTS:
+    for part in SPLITS:
         if page.known(part) is not None:
             shown = (page.intervals.get(f"{part}/{name}") for name in names)
             rows.append([part, *(interval(one) if one else NONE for one in shown)])
@@ -194,9 +203,9 @@ def _progress(page: RunPage) -> str:
     """Losses in one picture, the validation scores in others."""
     found: dict[str, dict[str, dict[float, list[float]]]] = {}
     for line in page.lines:
-        epoch = finite(line.get("epoch"))
+        epoch = as_finite(line.get("epoch"))
         for name, value in line.items():
-            if name not in STEPS and epoch is not None and (shown := finite(value)) is not None:
+            if name not in STEPS and epoch is not None and (shown := as_finite(value)) is not None:
                 folds = found.setdefault(name, {}).setdefault(str(line.get("fold", "")), {})
                 folds.setdefault(epoch + 1, []).append(shown)
     lines = {
@@ -210,7 +219,7 @@ def _progress(page: RunPage) -> str:
     losses = [one for one in ("train/loss", "val/loss") if one in moving]
     scores = sorted(one for one in moving if one.startswith("val/") and one not in losses)
     scores.sort(key=lambda name: name != f"val/{page.monitor}")
-    scores, more = scores[:MOST_CURVES], len(scores) - MOST_CURVES
+    scores, more = scores[:MAX_CURVES], len(scores) - MAX_CURVES
     pictures = [charts.progress({one: lines[one] for one in losses}, "loss")] if losses else []
     pictures += [charts.progress({one: lines[one]}, one.partition("/")[2]) for one in scores]
     if "train/lr" in moving:
@@ -237,24 +246,24 @@ def _confusion(page: RunPage) -> str:
         row = [int(one) for one in counts]
         shares = [one / (sum(row) or 1) for one in row]
         body[name] = [
-            html.heat_cell(share, number(share), f"{num:,}")
+            html.heatmap_cell(share, format_score(share), f"{num:,}")
             for share, num in zip(shares, row, strict=True)
         ]
     note = "<p>Rows are true, columns were said: the share of the row, and the count below it.</p>"
-    return note + html.heated("true / said", table.classes, body)
+    return note + html.heatmap_table("true / said", table.classes, body)
 
 
 def _exact_classes(page: RunPage) -> list[list[object]]:
     """A row a class, for programs."""
     rows: list[list[object]] = [["class", "utterances", "recall", "precision", "f1"]]
     if (table := page.first) is not None:
-        rows += [[*astuple(one)] for one in by_class(table)]
+        rows += [[*astuple(one)] for one in per_class_metrics(table)]
     return rows
 
 
 def _class_rows(page: RunPage) -> list[list[str]]:
     heading, *rows = _exact_classes(page)
-    shown = [[str(name), f"{num:,}", *map(number, shares)] for name, num, *shares in rows]
+    shown = [[str(name), f"{num:,}", *map(format_score, shares)] for name, num, *shares in rows]
     return [[*map(str, heading)], *shown]
 
 
@@ -285,7 +294,7 @@ def _exact_speakers(page: RunPage) -> list[list[object]]:
 
 def _speaker_rows(page: RunPage) -> list[list[str]]:
     heading, *rows = _exact_speakers(page) or [[]]
-    shown = [[str(name), f"{num:,}", number(share)] for name, num, share in rows]
+    shown = [[str(name), f"{num:,}", format_score(share)] for name, num, share in rows]
     return [[*map(str, heading)], *shown]
 
 
@@ -294,20 +303,20 @@ def _speakers(page: RunPage) -> str:
     if not rows:
         return ""
     shares = sorted(accuracy_by_speaker(page.first).values()) if page.first else []
-    drawn = charts.strip({"accuracy": shares}, "accuracy")
-    title = f"{format.count(len(rows), 'speaker')}, the hardest first"
-    table = html.table([heading, *rows[:MOST_SPEAKERS]], words=(0,))
-    return html.figure(drawn) + html.folded(title, table, len(rows))
+    drawn = charts.strip_plot({"accuracy": shares}, "accuracy")
+    title = f"{format.pluralise(len(rows), 'speaker')}, the hardest first"
+    table = html.table([heading, *rows[:MAX_SPEAKERS]], words=(0,))
+    return html.figure(drawn) + html.collapsible(title, table, len(rows))
 
 
 def _subset_scores(page: RunPage) -> tuple[str, dict[str, dict[str, float | int]]]:
     """The main score of a subset of the modalities, by their names."""
-    key = f"{PARTS[0]}/{page.monitor}"
+    key = f"{SPLITS[0]}/{page.monitor}"
     if page.subsets is None or key not in page.intervals:
         return key, {}
     found = {}
     for (split,), frame in page.subsets.frame.group_by(["split"], maintain_order=True):
-        scored = intervals_of(page.subsets.with_frame(frame), page.scores, PARTS[0])
+        scored = bootstrap_cis(page.subsets.with_frame(frame), page.scores, SPLITS[0])
         found[str(split).partition("@")[2]] = scored[key]
     return key, found
 
@@ -336,14 +345,14 @@ def _errors(page: RunPage) -> str:
     """The utterances of which the model was surest, and wrong."""
     if (table := page.first) is None:
         return ""
-    worst = surest_errors(table, MOST_ERRORS)
+    worst = most_confident_errors(table, MAX_ERRORS)
     wrong = table.frame.filter(pl.col("predicted") != pl.col("label")).height
     note = f"<p>{wrong:,} of {len(table):,} are wrong; those of which the model was surest:</p>"
     return note * bool(worst) + errors(worst, page.heard)
 
 
 def _data(page: RunPage) -> str:
-    data = {name: one for name, one in page.record.data.items() if name not in UNTOLD}
+    data = {name: one for name, one in page.record.data.items() if name not in UNREPORTED}
     rows = [[name.replace("_", " "), format.value(one) or NONE] for name, one in data.items()]
     rows += [["classes", format.value(page.record.data.get("classes"))]]
     shared = leaks(page.record.data.get("leaks"))
@@ -368,16 +377,18 @@ def _resources(page: RunPage) -> str:
 
 def _repeat(page: RunPage) -> str:
     record = page.record
-    given = f"<pre><code>{html.safe(format.command(record.command))}</code></pre>"
-    again = f"<pre><code>polymodal run --again {html.safe(record.run_id)}</code></pre>"
-    code = f"<p>Code: {html.safe(format.value(record.code))}</p>"
-    versions = html.folded(
+    given = f"<pre><code>{html.escape_html(format.command(record.command))}</code></pre>"
+    again = f"<pre><code>polymodal run --again {html.escape_html(record.run_id)}</code></pre>"
+    code = f"<p>Code: {html.escape_html(format.value(record.code))}</p>"
+    versions = html.collapsible(
         "versions",
         html.table(
             [["", ""], *([name, one] for name, one in record.versions.items())], words=(0, 1)
         ),
     )
-    config = html.folded("configuration", f"<pre><code>{html.safe(page.config)}</code></pre>")
+    config = html.collapsible(
+        "configuration", f"<pre><code>{html.escape_html(page.config)}</code></pre>"
+    )
     return given + (again if record.kind == "run" else "") + code + versions + config
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.report import charts
-from polymodal.report.format import printable, shortened
+from polymodal.report.format import shorten_names, strip_control_chars
 
 UNLABELLED = "without a label"
 MIN_ROWS = 13
@@ -60,15 +60,15 @@ def scatter(
         axes.remove()
         plots = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for plot, (panel, points) in zip(plots, panels.items(), strict=True):
-            plot.set_title(printable(panel), fontsize=9)
+            plot.set_title(strip_control_chars(panel), fontsize=9)
             _draw(plot, points, entries)
             charts.short_ticks(plot.xaxis)
             charts.short_ticks(plot.yaxis)
-            plot.set_xlabel(printable(axis_labels[0]))
-        plots[0].set_ylabel(printable(axis_labels[1]))
+            plot.set_xlabel(strip_control_chars(axis_labels[0]))
+        plots[0].set_ylabel(strip_control_chars(axis_labels[1]))
         _add_legend(plots[0], entries, unlabelled=None in labels)
 
-    return charts.drawn(paint, title, rows=MIN_ROWS + len(order) / MAX_COLUMNS)
+    return charts.render_svg(paint, title, rows=MIN_ROWS + len(order) / MAX_COLUMNS)
 
 
 def _draw(plot: Any, points: Sequence[Point], entries: Mapping[str, int]) -> None:
@@ -79,7 +79,7 @@ def _draw(plot: Any, points: Sequence[Point], entries: Mapping[str, int]) -> Non
 
 
 def _add_legend(plot: Any, entries: Mapping[str, int], *, unlabelled: bool) -> None:
-    names = shortened(entries)
+    names = shorten_names(entries)
     handles = [
         charts.handle(0, names[name], linestyle="", **_looks(place))
         for name, place in entries.items()

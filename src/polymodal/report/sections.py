@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.report import charts, html
-from polymodal.report.format import MINUS, NONE, finite, interval, number
+from polymodal.report.format import MINUS, NONE, as_finite, format_score, interval
 
 
 @dataclass(frozen=True)
-class Heard:
+class PlayableExample:
     """What an utterance was.
 
     Args:
@@ -21,7 +21,7 @@ class Heard:
     audio: str | None = None
 
 
-Hearing = Callable[[Sequence[str]], Mapping[str, Heard]]
+ExampleLoader = Callable[[Sequence[str]], Mapping[str, PlayableExample]]
 Scores = Mapping[str, Mapping[str, Any]]  # name to mean, low and high
 
 
@@ -53,7 +53,7 @@ def leak_rows(found: Mapping[str, Any] | None) -> list[list[str]]:
     for column, told in (found or {}).items():
         one = told if isinstance(told, Mapping) else {"values": told}  # of an early version
         counts = [str(one.get(name, NONE)) for name in ("folds", "values")]
-        share = finite(one.get("test_share"))
+        share = as_finite(one.get("test_share"))
         rows.append([str(column), *counts, NONE if share is None else f"{100 * share:.1f} %"])
     return rows
 
@@ -69,10 +69,10 @@ def contribution_rows(whole: Mapping[str, Any], subsets: Scores) -> list[list[st
         A heading, then a row a subset, with what it lacks of the whole.
     """
     rows = [["given", "score", f"{MINUS} with all"], ["all", interval(whole), NONE]]
-    every = finite(whole.get("mean"))
+    every = as_finite(whole.get("mean"))
     for name, score in sorted(subsets.items(), key=lambda one: (one[0].count("+"), one[0])):
-        mean = finite(score.get("mean"))
-        lacks = NONE if mean is None or every is None else number(mean - every, signed=True)
+        mean = as_finite(score.get("mean"))
+        lacks = NONE if mean is None or every is None else format_score(mean - every, signed=True)
         rows.append([name.replace("+", " + "), interval(score), lacks])
     return rows
 
@@ -89,18 +89,20 @@ def contributions(whole: Mapping[str, Any], subsets: Scores, label: str) -> str:
         HTML.
     """
     estimates: Sequence[charts.Estimate] = [
-        charts.Estimate(name.replace("+", " + "), mean, finite(one.get("low")), finite(one["high"]))
+        charts.Estimate(
+            name.replace("+", " + "), mean, as_finite(one.get("low")), as_finite(one["high"])
+        )
         for name, one in {"all": whole, **subsets}.items()
-        if (mean := finite(one.get("mean"))) is not None
+        if (mean := as_finite(one.get("mean"))) is not None
     ]
     if len(estimates) < 2:
         return ""
     note = "One model, trained on all; it is given these modalities only. Mean and 95 % interval."
-    drawn = html.figure(charts.forest(estimates, f"{label} by modalities"), note)
+    drawn = html.figure(charts.forest_plot(estimates, f"{label} by modalities"), note)
     return drawn + html.table(contribution_rows(whole, subsets), words=(0,))
 
 
-def nothing_heard(ids: Sequence[str]) -> Mapping[str, Heard]:
+def no_examples(ids: Sequence[str]) -> Mapping[str, PlayableExample]:
     """Knows of no utterance what it was.
 
     Args:
@@ -109,7 +111,7 @@ def nothing_heard(ids: Sequence[str]) -> Mapping[str, Heard]:
     return {}
 
 
-def errors(worst: Sequence[Mapping[str, Any]], heard: Hearing) -> str:
+def errors(worst: Sequence[Mapping[str, Any]], heard: ExampleLoader) -> str:
     """Returns what was said of utterances that were not recognised, with their words and sound.
 
     Args:
@@ -124,9 +126,9 @@ def errors(worst: Sequence[Mapping[str, Any]], heard: Hearing) -> str:
     known = heard([str(row["utterance_id"]) for row in worst])
     rows = [["utterance", "speaker", "true", "said", "sure", ""]]
     for row in worst:
-        one = known.get(str(row["utterance_id"]), Heard())
-        player = f'<audio controls preload="none" src="{html.safe(one.audio)}"></audio>'
-        told = html.safe(one.words or "") + (f"<br>{player}" if one.audio else "")
+        one = known.get(str(row["utterance_id"]), PlayableExample())
+        player = f'<audio controls preload="none" src="{html.escape_html(one.audio)}"></audio>'
+        told = html.escape_html(one.words or "") + (f"<br>{player}" if one.audio else "")
         cells = [row["utterance_id"], row.get("speaker") or NONE, row["label"], row["predicted"]]
-        rows.append([*map(str, cells), number(row["sure"]), told])
+        rows.append([*map(str, cells), format_score(row["sure"]), told])
     return html.table(rows, words=(0, 1, 2, 3, 5), raw=True)

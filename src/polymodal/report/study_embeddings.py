@@ -5,7 +5,7 @@ from typing import Any
 
 from polymodal.report import format, html
 from polymodal.report.embeddings import EmbeddingEntry, embedding_entries, embeddings_section
-from polymodal.report.format import finite, number
+from polymodal.report.format import as_finite, format_score
 from polymodal.report.study_tables import kind_of
 
 Members = Mapping[str, Mapping[str, Any]]
@@ -27,8 +27,8 @@ def fusion_section(members: Members, classes: Sequence[str], gaps_anchor: str) -
     if not entries:
         return ""
     fusions = [*dict.fromkeys(entry.member for entry in entries)]
-    sentence = html.safe(_gap_sentence(members, fusions))
-    link = f'<a href="#{html.safe(gaps_anchor)}">All gaps</a>.'
+    sentence = html.escape_html(_gap_sentence(members, fusions))
+    link = f'<a href="#{html.escape_html(gaps_anchor)}">All gaps</a>.'
     return embeddings_section(entries, classes, f"<p>{sentence} {link}</p>" if sentence else "")
 
 
@@ -50,7 +50,8 @@ def _gap_sentence(members: Members, fusions: Sequence[str]) -> str:
     meaning = of_fusions[0][0]
     votes = [gaps[name] for name in gaps if kind_of(members[name]) == "vote"]
     parts = [
-        f"{number(sum(values) / len(values), signed=True)} for {format.count(len(values), kind)}"
+        f"{format_score(sum(values) / len(values), signed=True)} for "
+        f"{format.pluralise(len(values), kind)}"
         for kind, pairs in (("fusion member", of_fusions), ("vote", votes))
         if (values := [value for other, value in pairs if other == meaning])
     ]
@@ -62,7 +63,7 @@ def _gap(member: Mapping[str, Any]) -> tuple[str, float] | None:
     gap = member.get("gap")
     if not isinstance(gap, Mapping):
         return None
-    train, other = finite(gap.get("train")), finite(gap.get("other"))
+    train, other = as_finite(gap.get("train")), as_finite(gap.get("other"))
     if train is None or other is None:
         return None
     score, against = str(gap.get("score") or "score"), str(gap.get("against") or "val")

@@ -13,8 +13,8 @@ from typing import Any
 
 from polymodal.errors import RunError
 from polymodal.report import charts, format, html
-from polymodal.report.format import MINUS, NONE, Bold, finite, interval, number, p_value
-from polymodal.report.sections import Hearing, errors, leaks, nothing_heard
+from polymodal.report.format import MINUS, NONE, Bold, as_finite, format_p, format_score, interval
+from polymodal.report.sections import ExampleLoader, errors, leaks, no_examples
 from polymodal.report.study_embeddings import fusion_section
 from polymodal.report.study_tables import (
     Summary,
@@ -30,20 +30,24 @@ from polymodal.report.study_tables import (
     tail,
     write_tables,
 )
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 
 REQUIRED = ("study", "name", "status", "members")
 ALPHA = 0.05  # of all claims together, where the summary names no other
 MOST_MATRICES, MOST_CURVES = 6, 2  # side by side; further ones are closed at first
-MOST_COMPARED = 30
-MOST_SPEAKERS = 100
-MOST_SAID = 3
+MAX_COMPARED = 30
+MAX_SPEAKERS = 100
+MAX_LOG_LINES = 3
 KNOWN = ("corpus", "rows", "speakers", "folds", "seeds", "fingerprint", "code")
 WHERE = re.compile(r"((?:(?:seed|share|fold|run)\s+[^\s:,]+[,:]\s*)+)(.+)", re.DOTALL)
 
 
 def write_report(
-    summary: Summary, folder: Path, *, heard: Hearing = nothing_heard, figures: Path | None = None
+    summary: Summary,
+    folder: Path,
+    *,
+    heard: ExampleLoader = no_examples,
+    figures: Path | None = None,
 ) -> Path:
     """Writes `report.html`, and the tables as `tables/*.{csv,md,tex}`.
 
@@ -67,17 +71,17 @@ def write_report(
         raise RunError(
             f"the summary of a study lacks {', '.join(missing)}",
             expected=", ".join(REQUIRED),
-            remedy="make the report from the study.json that a study wrote",
+            hint="make the report from the study.json that a study wrote",
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_tables(summary, folder / "tables")
     path = folder / "report.html"
-    with charts.also_written(figures) if figures else nullcontext():
-        write_whole(path, page(summary, heard))
+    with charts.export_figures(figures) if figures else nullcontext():
+        atomic_write_text(path, page(summary, heard))
     return path
 
 
-def page(summary: Summary, heard: Hearing = nothing_heard) -> str:
+def page(summary: Summary, heard: ExampleLoader = no_examples) -> str:
     """Returns the page.
 
     Args:
@@ -90,14 +94,14 @@ def page(summary: Summary, heard: Hearing = nothing_heard) -> str:
     study = _Study(summary, heard)
     sections = [(name, title, section(study)) for name, title, section in SECTIONS]
     about = f"{summary['study']}, {summary['status']}"
-    head = _answer(study) + "\n" + _notes(study)
+    head = _headline(study) + "\n" + _notes(study)
     return html.document(f"Study: {summary['name']}", about, head, sections)
 
 
 class _Study:
     """A summary with its holes filled, and its members from the best to the worst."""
 
-    def __init__(self, summary: Summary, heard: Hearing) -> None:
+    def __init__(self, summary: Summary, heard: ExampleLoader) -> None:
         self.summary, self.members, self.heard = summary, members(summary), heard
         self.about: Mapping[str, Any] = summary.get("about") or {}
         self.cells: Sequence[Mapping[str, Any]] = summary.get("cells") or []
@@ -117,17 +121,17 @@ class _Study:
             and {one.get("a"), one.get("b")} <= {*self.names}
         ]
 
-    def having(self, part: str) -> dict[str, Any]:
+    def with_section(self, part: str) -> dict[str, Any]:
         """Those members, from the best to the worst, that have a part."""
         return {name: found for name in self.names if (found := self.members[name].get(part))}
 
-    def scored(self, name: str) -> str:
+    def describe(self, name: str) -> str:
         return f"{name}, {self.score} {interval(score_of(self.members[name], self.key))}"
 
-    def claimed(self, one: Mapping[str, Any]) -> bool:
+    def is_significant(self, one: Mapping[str, Any]) -> bool:
         """Whether a difference is claimed: p is small enough and the interval leaves 0 out."""
-        error, alpha = _error(one), finite(self.about.get("alpha")) or ALPHA
-        low, high = finite(one.get("low")), finite(one.get("high"))
+        error, alpha = _error(one), as_finite(self.about.get("alpha")) or ALPHA
+        low, high = as_finite(one.get("low")), as_finite(one.get("high"))
         inside = low is not None and high is not None and low <= 0 <= high
         return error is not None and error < alpha and not inside
 
@@ -135,7 +139,7 @@ class _Study:
 # --- the answer -----------------------------------------------------------------------------------
 
 
-def _answer(study: _Study) -> str:
+def _headline(study: _Study) -> str:
     """Best member against best vote; the best two where there is only one kind."""
     kinds = {kind: ranked(study.summary, study.key, kind) for kind in ("member", "vote")}
     firsts = [names[0] for names in kinds.values() if names]
@@ -146,12 +150,12 @@ def _answer(study: _Study) -> str:
     if not rivals:
         headline = f"Nothing can be said yet: nobody has the score {study.score}."
     elif len(rivals) == 1:
-        only = study.scored(rivals[0])
+        only = study.describe(rivals[0])
         headline = f"Only {only}, has been scored: there is nothing to compare it with."
     else:
-        colour, headline = _duel(study, *rivals)
+        colour, headline = _pairwise_comparison(study, *rivals)
         lines = [
-            f"Best of {format.count(len(names), kind)}: {study.scored(names[0])}."
+            f"Best of {format.pluralise(len(names), kind)}: {study.describe(names[0])}."
             for kind, names in sorted(kinds.items(), key=lambda one: rivals[0] not in one[1])
             if names
         ]
@@ -159,15 +163,16 @@ def _answer(study: _Study) -> str:
     label = "" if not lines else "Best member against best vote" if both else "The best two"
     return (
         f'<div class="verdict {colour}"><p class="side">{label}</p>'
-        f"<strong>{html.safe(headline)}</strong><p>{html.safe(' '.join(lines))}</p></div>"
+        f"<strong>{html.escape_html(headline)}</strong>"
+        f"<p>{html.escape_html(' '.join(lines))}</p></div>"
     )
 
 
-def _duel(study: _Study, first: str, second: str) -> tuple[str, str]:
+def _pairwise_comparison(study: _Study, first: str, second: str) -> tuple[str, str]:
     """Colour and sentence about two names, the better mean first."""
     for one in study.duels:
         if {one["a"], one["b"]} == {first, second}:
-            claimed = study.claimed(one)
+            claimed = study.is_significant(one)
             usual = (
                 f"{first} is better than {second}" if claimed else "no difference can be claimed"
             )
@@ -182,9 +187,9 @@ def _duel(study: _Study, first: str, second: str) -> tuple[str, str]:
 
 def _unproven(study: _Study, best: str) -> list[str]:
     """Whom the best of all is not proven to beat."""
-    pairs = [(one["a"], one["b"]) for one in study.duels if not study.claimed(one)]
+    pairs = [(one["a"], one["b"]) for one in study.duels if not study.is_significant(one)]
     tied = {name for pair in pairs if best in pair for name in pair if name != best}
-    listed = format.listed(sorted(tied, key=study.names.index))
+    listed = format.join_names(sorted(tied, key=study.names.index))
     return [f"Not proven to be worse than {best}: {listed}."] if tied else []
 
 
@@ -193,20 +198,24 @@ def _notes(study: _Study) -> str:
     status, lines = study.summary["status"], []
     if status != "finished":
         done = sum(one.get("status") == "finished" for one in study.cells)
-        of = f", {done} of {format.count(len(study.cells), 'cell')} finished" if study.cells else ""
+        of = (
+            f", {done} of {format.pluralise(len(study.cells), 'cell')} finished"
+            if study.cells
+            else ""
+        )
         lines.append(f"The study is {status}{of}: every figure is of what is there.")
-    lines += _mixed(study.cells)
+    lines += _mixed_versions(study.cells)
     counts = Counter(map(str, study.summary.get("warnings") or []))
     lines += [
         words if times == 1 else f"{words} ({times} times)" for words, times in counts.items()
     ]
     if not lines:
         return ""
-    listed = html.listing(map(html.safe, lines), format.MOST_NAMED)
+    listed = html.bullet_list(map(html.escape_html, lines), format.MAX_NAMED)
     return f'<div class="verdict fair"><p>Worth knowing</p>{listed}</div>'
 
 
-def _mixed(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+def _mixed_versions(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which members have cells of which version, where there are several."""
     made: dict[str, Counter[str]] = {}
     for one in cells:
@@ -219,7 +228,7 @@ def _mixed(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         told = " and ".join(f"{times} of version {one}" for one, times in sorted(counts.items()))
         told = told if len(counts) > 1 else f"all of version {next(iter(counts))}"
         groups.setdefault(told, []).append(name)
-    told = "; ".join(f"{format.listed(names)}: {words}" for words, names in groups.items())
+    told = "; ".join(f"{format.join_names(names)}: {words}" for words, names in groups.items())
     return [f"The study was changed between its cells. {told}."]
 
 
@@ -231,7 +240,7 @@ def _forest(study: _Study) -> str:
     drawn = [
         charts.Estimate(name, mean, *_ends(one), kind_of(study.members[name]))
         for name, one in found.items()
-        if (mean := finite(one.get("mean"))) is not None
+        if (mean := as_finite(one.get("mean"))) is not None
     ]
     if study.key is None or not drawn:
         return ""
@@ -240,7 +249,7 @@ def _forest(study: _Study) -> str:
     better = "smaller" if study.lower else "larger"
     note = f"Mean and 95 % interval, the best on top; {better} is better."
     note += f" Without this score: {', '.join(left)}." if left else ""
-    return html.figure(charts.forest(drawn, study.key, chance=chance), note)
+    return html.figure(charts.forest_plot(drawn, study.key, chance=chance), note)
 
 
 def _scores(study: _Study) -> str:
@@ -267,13 +276,14 @@ def _comparisons(study: _Study) -> str:
     rows = comparison_table(study.summary)
     rows[0].insert(6, "over")
     for row, one in zip(rows[1:], study.compared, strict=True):
-        units = finite(one.get("num_units"))
+        units = as_finite(one.get("num_units"))
         row.insert(
-            6, NONE if units is None else format.count(int(units), str(one.get("unit") or "unit"))
+            6,
+            NONE if units is None else format.pluralise(int(units), str(one.get("unit") or "unit")),
         )
-        row[3] = Bold(row[3]) if study.claimed(one) else row[3]
-    heading = format.count(len(study.compared), "comparison")
-    table = html.folded(heading, html.table(rows, words=(0, 1, 2, 7)), len(rows))
+        row[3] = Bold(row[3]) if study.is_significant(one) else row[3]
+    heading = format.pluralise(len(study.compared), "comparison")
+    table = html.collapsible(heading, html.table(rows, words=(0, 1, 2, 7)), len(rows))
     return _matrix(study) + table if study.compared else ""
 
 
@@ -281,43 +291,46 @@ def _matrix(study: _Study) -> str:
     """Row minus column of the main score, from the best to the worst."""
     found: dict[tuple[str, str], tuple[float, Mapping[str, Any]]] = {}
     for one in study.duels:
-        if (difference := finite(one.get("difference"))) is not None:
+        if (difference := as_finite(one.get("difference"))) is not None:
             found[one["a"], one["b"]] = difference, one
             found[one["b"], one["a"]] = -difference, one
     names = [name for name in study.names if any(name in pair for pair in found)]
-    if not 3 <= len(names) <= MOST_COMPARED:
+    if not 3 <= len(names) <= MAX_COMPARED:
         return ""
 
     def cell(row: str, column: str) -> str:
         if (row, column) not in found:
             return f'<td class="faint">{"·" if row == column else ""}</td>'
         difference, one = found[row, column]
-        shown, error = number(difference, signed=True), html.safe(p_value(_error(one)))
+        shown, error = (
+            format_score(difference, signed=True),
+            html.escape_html(format_p(_error(one))),
+        )
         told = f'<span class="faint">{shown}</span>'
-        if study.claimed(one):
+        if study.is_significant(one):
             kind, mark = ("good", "▲") if (difference > 0) != study.lower else ("bad", "▼")
             told = f'<b class="{kind}">{mark} {shown}</b>'
         return f"<td>{told}<small>{error}</small></td>"
 
-    score = html.safe(study.score)
+    score = html.escape_html(study.score)
     note = f"{score} of the row {MINUS} {score} of the column, below it the corrected p. ▲ the row "
     note += "is better, ▼ it is worse; without a mark no difference can be claimed."
     body = {name: [cell(name, other) for other in names] for name in names}
-    return f"<p>{note}</p>{html.heated('', names, body)}"
+    return f"<p>{note}</p>{html.heatmap_table('', names, body)}"
 
 
 def _gaps(study: _Study) -> str:
     found = []
-    for name, gap in study.having("gap").items():
-        train, other = finite(gap.get("train")), finite(gap.get("other"))
+    for name, gap in study.with_section("gap").items():
+        train, other = as_finite(gap.get("train")), as_finite(gap.get("other"))
         if train is not None and other is not None:
-            found.append(charts.Gap(name, train, other, str(gap.get("against") or "val")))
+            found.append(charts.TrainTestGap(name, train, other, str(gap.get("against") or "val")))
     if not found:
         return ""
     found.sort(key=lambda one: -abs(one.train - one.other))
-    named = {str(gap.get("score") or study.score) for gap in study.having("gap").values()}
+    named = {str(gap.get("score") or study.score) for gap in study.with_section("gap").values()}
     note = "How much of what was learnt does not carry over; the largest gap on top."
-    return html.figure(charts.dumbbell(found, ", ".join(sorted(named))), note)
+    return html.figure(charts.dumbbell_plot(found, ", ".join(sorted(named))), note)
 
 
 def _embeddings(study: _Study) -> str:
@@ -326,11 +339,13 @@ def _embeddings(study: _Study) -> str:
 
 
 def _curves(study: _Study) -> str:
-    found = {name: _points(curve) for name, curve in study.having("curve").items()}
+    found = {name: _points(curve) for name, curve in study.with_section("curve").items()}
     lines = [(name, points) for name, points in found.items() if len(points) > 1]
     size = len(charts.COLOURS)
     every = [one for _, points in lines for _, one in points]
-    span = charts.span(every) if every else (0.0, 1.0)  # of all, so that pictures can be compared
+    span = (
+        charts.axis_limits(every) if every else (0.0, 1.0)
+    )  # of all, so that pictures can be compared
     drawn = [
         charts.curves(dict(lines[start : start + size]), study.score, span)
         for start in range(0, len(lines), size)
@@ -343,14 +358,14 @@ def _curves(study: _Study) -> str:
 def _points(curve: Sequence[Mapping[str, Any]]) -> list[tuple[float, charts.Estimate]]:
     points = []
     for one in curve:
-        share, mean = finite(one.get("share")), finite(one.get("mean"))
+        share, mean = as_finite(one.get("share")), as_finite(one.get("mean"))
         if share is not None and share > 0 and mean is not None:
             points.append((share, charts.Estimate("", mean, *_ends(one))))
     return sorted(points, key=lambda point: point[0])
 
 
 def _subsets(study: _Study) -> str:
-    found = study.having("subsets")
+    found = study.with_section("subsets")
     parts = {subset: subset.split("+") for one in found.values() for subset in one}
     if not parts:
         return ""
@@ -365,41 +380,41 @@ def _subsets(study: _Study) -> str:
     heat = html.heat(score.get("mean") for row in scores.values() for score in row)
     body = {
         "".join(initials[part] for part in parts[one]) if brief else " + ".join(parts[one]): [
-            html.heat_cell(heat(score.get("mean")), interval(score)) for score in row
+            html.heatmap_cell(heat(score.get("mean")), interval(score)) for score in row
         ]
         for one, row in scores.items()
     }
     meant = f": {', '.join(f'{initials[part]} {part}' for part in every)}" if brief else ""
     note = f"{study.score} of each member when it gets these modalities only{meant}."
-    return f"<p>{html.safe(note)}</p>{html.heated('', [*found], body, upright=False)}"
+    return f"<p>{html.escape_html(note)}</p>{html.heatmap_table('', [*found], body, upright=False)}"
 
 
 def _confusions(study: _Study) -> str:
-    drawn = [_confusion(study, *one) for one in study.having("confusion").items()]
+    drawn = [_confusion(study, *one) for one in study.with_section("confusion").items()]
     note = "<p>Rows are true, columns were said: the share of the row, and the count below it.</p>"
     return note + html.grid(drawn, MOST_MATRICES, "grid") if drawn else ""
 
 
 def _confusion(study: _Study, name: str, matrix: Sequence[Sequence[object]]) -> str:
-    counts = [[finite(cell) or 0.0 for cell in row] for row in matrix]
+    counts = [[as_finite(cell) or 0.0 for cell in row] for row in matrix]
     fits = len(study.classes) == len(counts)
     labels = study.classes if fits else [f"class {place}" for place in range(len(counts))]
     body = {}
     for label, row in zip(labels, counts, strict=True):
         shares = [one / (sum(row) or 1.0) for one in row]
         body[label] = [
-            html.heat_cell(share, number(share), f"{count:,.0f}")
+            html.heatmap_cell(share, format_score(share), f"{count:,.0f}")
             for share, count in zip(shares, row, strict=True)
         ]
-    return html.heated("true / said", labels, body, caption=name)
+    return html.heatmap_table("true / said", labels, body, caption=name)
 
 
 def _speakers(study: _Study) -> str:
     found: dict[str, dict[str, float]] = {}
     every: dict[str, list[float]] = {}
-    for name, values in study.having("per_speaker").items():
+    for name, values in study.with_section("per_speaker").items():
         for speaker, value in values.items():
-            if (share := finite(value)) is not None:
+            if (share := as_finite(value)) is not None:
                 found.setdefault(name, {})[speaker] = share
                 every.setdefault(speaker, []).append(share)
     if not found:
@@ -408,16 +423,20 @@ def _speakers(study: _Study) -> str:
     heat = html.heat(share for shares in every.values() for share in shares)
     body = {
         speaker: [
-            html.heat_cell(heat(one.get(speaker)), number(one.get(speaker)))
+            html.heatmap_cell(heat(one.get(speaker)), format_score(one.get(speaker)))
             for one in found.values()
         ]
-        for speaker in hardest[:MOST_SPEAKERS]
+        for speaker in hardest[:MAX_SPEAKERS]
     }
-    drawn = charts.strip({name: sorted(one.values()) for name, one in found.items()}, "accuracy")
+    drawn = charts.strip_plot(
+        {name: sorted(one.values()) for name, one in found.items()}, "accuracy"
+    )
     note = f"The hardest for all together: {', '.join(hardest[:3])}." if len(hardest) > 3 else ""
-    shown = f", {MOST_SPEAKERS} shown" if len(hardest) > MOST_SPEAKERS else ""
-    heading = f"{format.count(len(hardest), 'speaker')}, the hardest first{shown}"
-    return html.figure(drawn, note) + html.folded(heading, html.heated("speaker", [*found], body))
+    shown = f", {MAX_SPEAKERS} shown" if len(hardest) > MAX_SPEAKERS else ""
+    heading = f"{format.pluralise(len(hardest), 'speaker')}, the hardest first{shown}"
+    return html.figure(drawn, note) + html.collapsible(
+        heading, html.heatmap_table("speaker", [*found], body)
+    )
 
 
 def _classes(study: _Study) -> str:
@@ -430,10 +449,10 @@ def _classes(study: _Study) -> str:
 
 def _calibration(study: _Study) -> str:
     drawn = []
-    for name, bins in study.having("reliability").items():
+    for name, bins in study.with_section("reliability").items():
         points = [
             (sure, right, int(num))
-            for sure, right, num in (map(finite, one) for one in bins)
+            for sure, right, num in (map(as_finite, one) for one in bins)
             if sure is not None and right is not None and num
         ]
         if points:
@@ -444,25 +463,33 @@ def _calibration(study: _Study) -> str:
 
 def _errors(study: _Study) -> str:
     """Of the best, as a list a member would be long."""
-    for name, worst in study.having("errors").items():
-        note = f"<p>Of which {html.safe(name)}, the best, was surest, and wrong:</p>"
+    for name, worst in study.with_section("errors").items():
+        note = f"<p>Of which {html.escape_html(name)}, the best, was surest, and wrong:</p>"
         return note + errors(worst, study.heard)
     return ""
 
 
-def _said(study: _Study) -> str:
-    total = int(finite(study.about.get("folds")) or 0) * len(study.about.get("seeds") or [0])
+def _log_excerpt(study: _Study) -> str:
+    total = int(as_finite(study.about.get("folds")) or 0) * len(study.about.get("seeds") or [0])
     rows = [["vote", "of", "voting", "what it said"]]
     for name, member in study.members.items():
         if kind_of(member) == "vote":
-            of, words = format.value(member.get("of")), _collapsed(member.get("said") or [], total)
+            of, words = (
+                format.value(member.get("of")),
+                _group_identical(member.get("said") or [], total),
+            )
             rows.append(
-                [name, of, format.value(member.get("voting")), html.listing(words, MOST_SAID)]
+                [
+                    name,
+                    of,
+                    format.value(member.get("voting")),
+                    html.bullet_list(words, MAX_LOG_LINES),
+                ]
             )
     return html.table(rows, words=range(4), raw=True) if len(rows) > 1 else ""
 
 
-def _collapsed(said: Sequence[object], total: int) -> list[str]:
+def _group_identical(said: Sequence[object], total: int) -> list[str]:
     """Identical words once, with the folds that said them, as HTML."""
     groups: dict[str, list[str]] = {}
     for one in map(str, said):
@@ -476,7 +503,9 @@ def _collapsed(said: Sequence[object], total: int) -> list[str]:
         if any(places):
             head = f"in {times} of {total} folds: " if times <= total else f"in {times} folds: "
         told = f" ({'; '.join(places)})" if any(places) and times < min(total, 4) else ""
-        lines.append(f'{head}{html.safe(words)}<span class="side">{html.safe(told)}</span>')
+        lines.append(
+            f'{head}{html.escape_html(words)}<span class="side">{html.escape_html(told)}</span>'
+        )
     return lines
 
 
@@ -494,13 +523,13 @@ def _cells(study: _Study) -> str:
     ]
     states = Counter(row[1] for row in rows)
     new = [one for one in study.cells if not one.get("reused")]
-    spent = sum(finite(one.get("duration_s")) or 0.0 for one in new)
+    spent = sum(as_finite(one.get("duration_s")) or 0.0 for one in new)
     told = ", ".join(f"{times} {status}" for status, times in states.items())
-    told = f"{format.count(len(rows), 'cell')}: {told}; {len(rows) - len(new)} reused"
+    told = f"{format.pluralise(len(rows), 'cell')}: {told}; {len(rows) - len(new)} reused"
     heading, words = [*columns, "time", "run"], (0, 1, 7)
     failed = [row for row in rows if row[1] != "finished"]
     first = html.table([heading, *failed], words=words) if 0 < len(failed) < len(rows) else ""
-    table = html.folded(
+    table = html.collapsible(
         f"{told}; {format.duration(spent)} in all",
         html.table([heading, *rows], words=words),
         len(rows),
@@ -529,9 +558,9 @@ def _data(study: _Study) -> str:
 
 def _repeat(study: _Study) -> str:
     command, runs = study.about.get("command"), study.summary.get("runs") or []
-    told = f"<pre><code>{html.safe(command)}</code></pre>" if command else ""
-    listed = html.listing((f"<code>{html.safe(one)}</code>" for one in runs), len(runs))
-    return told + (html.folded(format.count(len(runs), "run"), listed) if runs else "")
+    told = f"<pre><code>{html.escape_html(command)}</code></pre>" if command else ""
+    listed = html.bullet_list((f"<code>{html.escape_html(one)}</code>" for one in runs), len(runs))
+    return told + (html.collapsible(format.pluralise(len(runs), "run"), listed) if runs else "")
 
 
 SECTIONS: tuple[tuple[str, str, Callable[[_Study], str]], ...] = (
@@ -547,7 +576,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[_Study], str]], ...] = (
     ("calibration", "Calibration", _calibration),
     ("speakers", "Speakers", _speakers),
     ("errors", "Worst errors", _errors),
-    ("votes", "What the votes said", _said),
+    ("votes", "What the votes said", _log_excerpt),
     ("data", "Data and leaks", _data),
     ("cells", "Cells", _cells),
     ("repeat", "Repeat it", _repeat),
@@ -558,9 +587,9 @@ SECTIONS: tuple[tuple[str, str, Callable[[_Study], str]], ...] = (
 
 
 def _ends(one: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    return finite(one.get("low")), finite(one.get("high"))
+    return as_finite(one.get("low")), as_finite(one.get("high"))
 
 
 def _error(one: Mapping[str, Any]) -> float | None:
-    corrected = finite(one.get("p_corrected"))
-    return finite(one.get("p")) if corrected is None else corrected
+    corrected = as_finite(one.get("p_corrected"))
+    return as_finite(one.get("p")) if corrected is None else corrected

@@ -12,15 +12,15 @@ from polymodal.report.format import (
     MINUS,
     NONE,
     Bold,
+    as_finite,
     csv_text,
-    finite,
+    format_p,
+    format_score,
     interval,
     latex,
     markdown,
-    number,
-    p_value,
 )
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 
 Summary = Mapping[str, Any]
 
@@ -64,7 +64,7 @@ def write_tables(summary: Summary, folder: Path) -> None:
             "classes.tex": latex(classes, title),
         }
     for name, text in texts.items():
-        write_whole(folder / name, text)
+        atomic_write_text(folder / name, text)
 
 
 def members(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
@@ -137,7 +137,9 @@ def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[s
     Returns:
         The names.
     """
-    means = {name: finite(score_of(one, key).get("mean")) for name, one in members(summary).items()}
+    means = {
+        name: as_finite(score_of(one, key).get("mean")) for name, one in members(summary).items()
+    }
     sign = 1 if lower_is_better(key or "", summary) else -1
     names = sorted(means, key=lambda name: (means[name] is None, sign * (means[name] or 0.0)))
     if kind is None:
@@ -222,11 +224,11 @@ def class_table(summary: Summary) -> list[list[str]]:
     for name in ranked(summary, next(iter(score_keys(summary)), None)):
         matrix = members(summary)[name].get("confusion") or []
         if classes and len(matrix) == len(classes):
-            counts = [[finite(one) or 0.0 for one in row] for row in matrix]
+            counts = [[as_finite(one) or 0.0 for one in row] for row in matrix]
             shares = [
                 row[place] / sum(row) if sum(row) else None for place, row in enumerate(counts)
             ]
-            rows.append([name, *map(number, shares)])
+            rows.append([name, *map(format_score, shares)])
     return rows
 
 
@@ -236,11 +238,11 @@ def comparison_table(summary: Summary) -> list[list[str]]:
     for one in summary.get("comparisons") or []:
         names = [str(one.get(name) or NONE) for name in ("a", "b", "score")]
         difference = interval({**one, "mean": one.get("difference")})
-        errors = [p_value(one.get(name)) for name in ("p", "p_corrected")]
+        errors = [format_p(one.get(name)) for name in ("p", "p_corrected")]
         rows.append([*names, difference, *errors, str(one.get("verdict") or NONE)])
     return rows
 
 
 def _clean(value: object) -> object:
     """A cell of CSV: NaN and infinity are as empty as None."""
-    return finite(value) if isinstance(value, float) else value
+    return as_finite(value) if isinstance(value, float) else value

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.config.instantiate import build
-from polymodal.experiment.encoder_sections import refuse_unfinished
+from polymodal.config.instantiate import instantiate
+from polymodal.experiment.encoder_sections import require_finished
 from polymodal.config.run_encoders import DEFAULTS, FROM_RUN, TARGET
-from polymodal.experiment.readers import HAS_SOURCE, Reading, reader
+from polymodal.experiment.readers import HAS_SOURCE, LazyRead, build_reader
 from polymodal.experiment.trained_encoders import (
     TrainedEncoder,
     check_same_weights,
@@ -21,13 +21,13 @@ from polymodal.experiment.trained_encoders import (
 from polymodal.schemas.embeddings import Embeddings
 from polymodal.schemas.manifest import Manifest
 from polymodal.corpora.transcripts import TextPreparation, prepare_text
-from polymodal.data.folds import mentioned
-from polymodal.data.leakage import with_transcripts
+from polymodal.data.folds import num_covered_rows
+from polymodal.data.leakage import add_transcript_groups
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, ManifestError, SplitError, nearest
 from polymodal.features.store import FeatureStore
-from polymodal.features.lookup import Survey, survey
+from polymodal.features.lookup import StoreLookup, look_up
 from polymodal.tracking.index import read_record
 from polymodal.security.targets import resolve_target
 
@@ -64,7 +64,7 @@ class EmbeddingRequest:
             raise ConfigError(
                 f"--fold {self.fold}",
                 expected=f"{HELD_OUT}, {ALL}, or the number of a fold",
-                remedy=nearest(self.fold, (HELD_OUT, ALL)),
+                hint=nearest(self.fold, (HELD_OUT, ALL)),
             )
 
     @property
@@ -124,14 +124,14 @@ class RunEmbeddings:
                 row has no embedding that its fold has not been trained on.
         """
         record = read_record(run)
-        refuse_unfinished(record)
+        require_finished(record)
         encoders = _encoders(run, config, request)
         taken = {name: one for name, one in encoders.items() if isinstance(one, TrainedEncoder)}
         check_same_weights(record, {n: one for n, one in taken.items() if not one.by_command})
         for one in taken.values():
             assert one.digests  # raises where a checkpoint is missing or damaged
-        preparation: TextPreparation = build(config["text"], "text")
-        manifest = with_transcripts(prepare_text(build(config["corpus"], "corpus"), preparation))
+        preparation: TextPreparation = instantiate(config["text"], "text")
+        manifest = add_transcript_groups(prepare_text(instantiate(config["corpus"], "corpus"), preparation))
         jobs = [
             job
             for name, one in encoders.items()
@@ -139,7 +139,7 @@ class RunEmbeddings:
         ]
         return cls(config, manifest, request, jobs, [*_remarks(manifest, taken)])
 
-    def survey(self, job: Job, progress: Progress) -> Survey:
+    def survey(self, job: Job, progress: Progress) -> StoreLookup:
         """Look up which of the features that a job needs the store has.
 
         Args:
@@ -153,11 +153,11 @@ class RunEmbeddings:
         data, extractor = self.config["data"], job.extractor()
         frame = self.manifest.frame.join(job.rows, on="utterance_id", how="semi")
         manifest = self.manifest.take(frame)
-        source = reader(extractor, manifest, channels=data["channels"])
+        source = build_reader(extractor, manifest, channels=data["channels"])
         used = [manifest.utterance(row) for row in range(len(manifest))]
         folder = Path(self.config["paths"]["store"]).expanduser()
-        return survey(
-            [(one.utterance_id, Reading(source, one)) for one in used],
+        return look_up(
+            [(one.utterance_id, LazyRead(source, one)) for one in used],
             extractor,
             FeatureStore(folder, data["store_dtype"]),
             num_threads=data["extract_workers"],
@@ -188,7 +188,7 @@ def _encoders(
         raise ConfigError(
             f"{run.name} has no modality {wanted!r}",
             expected=f"one of {', '.join(sections)}",
-            remedy=nearest(wanted, list(sections)),
+            hint=nearest(wanted, list(sections)),
         )
     names = [wanted] if wanted is not None else [*sections]
     return {name: _encoder(run, name, config, request) for name in names}
@@ -206,10 +206,10 @@ def _encoder(
         if request.layer is not None and "layer" not in section:
             raise ConfigError(
                 f"--layer {request.layer}: the encoder {name} has no layers to choose from",
-                remedy="leave it out, or choose another encoder with --modality",
+                hint="leave it out, or choose another encoder with --modality",
             )
         known = {key: one for key, one in asked.items() if key in section}
-        frozen: FrozenEncoder = build({**section, **known}, f"encoder.{name}")
+        frozen: FrozenEncoder = instantiate({**section, **known}, f"encoder.{name}")
         return frozen
     trained = {**DEFAULTS, "_target_": TARGET, FROM_RUN: str(run.resolve()), "modality": name}
     return trained_encoder(name, {**trained, **asked}, runs, by_command=True)
@@ -231,7 +231,7 @@ def _readable(
     if frame.is_empty():
         raise ManifestError(
             f"no utterance of the corpus has {source}, which the encoder {name} reads",
-            remedy="choose another corpus, or an encoder with --modality",
+            hint="choose another corpus, or an encoder with --modality",
         )
     return frame
 
@@ -280,7 +280,7 @@ def _rows(encoder: TrainedEncoder, fold: int, frame: pl.DataFrame) -> pl.DataFra
     """The rows of a fold of the weights, and in which split of it each was."""
     split = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
     if fold < len(encoder.folds) and {*encoder.folds[fold].assignment} <= {*frame.columns}:
-        split = encoder.folds[fold].parts(frame)
+        split = encoder.folds[fold].split_of_rows(frame)
     return frame.select("utterance_id", pl.lit(fold, pl.Int64).alias("fold"), split.alias("split"))
 
 
@@ -293,7 +293,7 @@ def _held_out(
         raise SplitError(
             f"which rows the folds of {encoder.name} were tested on is not known: it has no "
             "folds.json (a pushed run has none)",
-            remedy=remedy,
+            hint=remedy,
         )
     ids = next(iter(tables.values()))["utterance_id"]
     tested = pl.concat([one.filter(split="test") for one in tables.values()])
@@ -304,7 +304,7 @@ def _held_out(
             f"{len(never)} of {len(ids)} rows are in the test split of no fold of {encoder.name}, "
             f"such as {never[0]!r}",
             expected="rows that the run has tested, of which one fold each knows nothing",
-            remedy=remedy,
+            hint=remedy,
         )
     held_out = {fold: first.filter(fold=fold).sort("utterance_id") for fold in tables}
     return {fold: rows for fold, rows in held_out.items() if rows.height}
@@ -312,7 +312,7 @@ def _held_out(
 
 def _remarks(manifest: Manifest, encoders: Mapping[str, TrainedEncoder]) -> Iterator[str]:
     for name, one in encoders.items():
-        known = mentioned(manifest, one.folds) if one.folds else 0
+        known = num_covered_rows(manifest, one.folds) if one.folds else 0
         if not one.folds:
             yield f"{name}: the training rows of {one.name} are not known"
         elif known < len(manifest):

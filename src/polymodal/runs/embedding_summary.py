@@ -11,7 +11,7 @@ import polars as pl
 from polymodal.experiment.experiment import Experiment
 from polymodal.data.folds import Fold
 from polymodal.evaluation.embeddings import FoldEmbeddings, describe_embeddings
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 from polymodal.tracking.run_folder import EMBEDDINGS
 
 
@@ -25,7 +25,7 @@ def write_descriptions(experiment: Experiment, run: Path) -> None:
     names = [name for name in experiment.trained if name in experiment.frozen]
     found = {name: _described(experiment, name) for name in names}
     if found:
-        write_whole(run / EMBEDDINGS, json.dumps(found) + "\n")
+        atomic_write_text(run / EMBEDDINGS, json.dumps(found) + "\n")
 
 
 def read_descriptions(run: Path) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def _described(experiment: Experiment, name: str) -> dict[str, Any]:
 
 
 def _of_fold(experiment: Experiment, name: str, fold: Fold) -> FoldEmbeddings:
-    frame, stored = experiment.manifest.frame, experiment.stored(name, fold)
-    trained = {*experiment.training_part(fold).frame["utterance_id"]}
+    frame, stored = experiment.manifest.frame, experiment.stored_features(name, fold)
+    trained = {*experiment.train_rows(fold).frame["utterance_id"]}
     splits = [
         (utterance, split)
-        for utterance, split in zip(frame["utterance_id"], fold.parts(frame), strict=True)
+        for utterance, split in zip(frame["utterance_id"], fold.split_of_rows(frame), strict=True)
         if utterance in stored and (utterance in trained or split in ("val", "test"))
     ]
     values = [stored[utterance].astype(np.float32).mean(axis=0) for utterance, _ in splits]

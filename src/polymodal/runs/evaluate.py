@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polymodal.config.compose import Composed, change, load
+from polymodal.config.compose import ComposedConfig, apply_overrides, load_config
 from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.data_summary import encoder_facts, facts
-from polymodal.tracking.layout import Place, places, stored_places
-from polymodal.training.distributed import leave, rank
-from polymodal.runs.train import Outcome, extract, outcome
-from polymodal.runs.nested_cv import chosen
+from polymodal.experiment.data_summary import encoder_summary, dataset_summary
+from polymodal.tracking.layout import FoldDir, fold_dirs, find_fold_dirs
+from polymodal.training.distributed import destroy_process_group, rank
+from polymodal.runs.train import RunResult, extract, run_result
+from polymodal.runs.nested_cv import chosen_options
 from polymodal.runs.recorder import Session, recording, stage_time
 from polymodal.experiment.trained_encoders import check_same_weights
-from polymodal.experiment.trainer import apply, make_trainer
+from polymodal.experiment.trainer import predict_split, build_trainer
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.schemas.run_record import RunRecord
 from polymodal.data.folds import Fold, read_folds
@@ -26,7 +26,7 @@ from polymodal.training.progress import Display
 from polymodal.ensemble.soft import soft_vote
 
 
-def stored(name: str, overrides: Sequence[str]) -> tuple[Path, Composed]:
+def load_stored_run(name: str, overrides: Sequence[str]) -> tuple[Path, ComposedConfig]:
     """Finds a run and its configuration.
 
     Args:
@@ -43,18 +43,18 @@ def stored(name: str, overrides: Sequence[str]) -> tuple[Path, Composed]:
 
     path = find_run(Path(compose([]).resolved()["paths"]["runs"]), name)
     record = RunRecord.read(path / "run.json")
-    return path, change(load(path / "config.yaml", record.experiment), overrides)
+    return path, apply_overrides(load_config(path / "config.yaml", record.experiment), overrides)
 
 
 def apply_run(
     source: Path,
-    composed: Composed,
+    composed: ComposedConfig,
     config: Mapping[str, Any],
     *,
     kind: str,
     out: str | None = None,
     notes: Mapping[str, Any] | None = None,
-) -> Outcome | None:
+) -> RunResult | None:
     """Writes the prediction table of a stored run for a part, and scores it where it has labels.
 
     Part `all` is the whole corpus: every fold's model predicts it, and their probabilities are
@@ -75,7 +75,7 @@ def apply_run(
     Raises:
         UserError: The run has no checkpoint, or the data cannot be used.
     """
-    trained = stored_places(source)
+    trained = find_fold_dirs(source)
     whole = config["part"] == "all"
     stored_folds = None if whole else _stored_folds(source, config)
     with weights_may_follow():
@@ -84,13 +84,13 @@ def apply_run(
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "
             f"{len(experiment.folds)}",
-            remedy="use part=all to apply every fold's model to the whole corpus",
+            hint="use part=all to apply every fold's model to the whole corpus",
         )
     check_same_weights(RunRecord.read(source / "run.json"), experiment.trained)
     for place in trained:
-        assert place.trained  # says now, before anything is made, that a checkpoint is missing
+        assert place.best_or_last_checkpoint  # says now, before anything is made, that a checkpoint is missing
     part = "predict" if kind == "predict" else config["part"]
-    data = {**facts(experiment), "part": config["part"]}
+    data = {**dataset_summary(experiment), "part": config["part"]}
     with (
         recording(
             composed,
@@ -98,7 +98,7 @@ def apply_run(
             kind=kind,
             parent=source.name,
             data=data,
-            encoders=encoder_facts(experiment),
+            encoders=encoder_summary(experiment),
             notes=notes,
         ) as session,
         Display() as display,
@@ -108,41 +108,41 @@ def apply_run(
         _apply_folds(experiment, trained, session, part)
         if rank() == 0:
             session.scores |= _collect(experiment, session.path, part, whole=whole, out=out)
-    leave()
-    return outcome(session.path)
+    destroy_process_group()
+    return run_result(session.path)
 
 
 def _stored_folds(source: Path, config: Mapping[str, Any]) -> tuple[list[Fold], str] | None:
     """The folds that the run was trained with, unless another split is asked for."""
-    before = load(source / "config.yaml", "").resolved()
+    before = load_config(source / "config.yaml", "").resolved()
     file = source / "folds.json"
     same = before.get("split") == config["split"]
     return read_folds(file) if same and file.is_file() else None
 
 
 def _apply_folds(
-    experiment: Experiment, trained: Sequence[Place], session: Session, part: str
+    experiment: Experiment, trained: Sequence[FoldDir], session: Session, part: str
 ) -> None:
-    targets = places(session.path, len(trained))
-    trainer = make_trainer(experiment, callbacks=[], logger=False)
+    targets = fold_dirs(session.path, len(trained))
+    trainer = build_trainer(experiment, callbacks=[], logger=False)
     for fold, place, target in zip(experiment.folds, trained, targets, strict=True):
-        varied = experiment.vary(chosen(place))  # what the inner folds have chosen
+        varied = experiment.with_options(chosen_options(place))  # what the inner folds have chosen
         with weights_may_follow():
-            module = varied.module(Fold(fold.index, {}), session.run_id)
-        module.load_weights(read_checkpoint(place.trained))
+            module = varied.build_module(Fold(fold.index, {}), session.run_id)
+        module.load_weights(read_checkpoint(place.best_or_last_checkpoint))
         module.predictions = target.predictions
         with stage_time(session, "test"):
-            apply(trainer, module, experiment.loader(fold, experiment.config["part"]), part)
+            predict_split(trainer, module, experiment.build_loader(fold, experiment.config["part"]), part)
 
 
 def _collect(
     experiment: Experiment, run: Path, part: str, *, whole: bool, out: str | None
 ) -> dict[str, float]:
-    at = places(run, len(experiment.folds))
+    at = fold_dirs(run, len(experiment.folds))
     files = [place.predictions / f"{part}.parquet" for place in at]
     tables = [PredictionTable.read(file) for file in files if file.is_file()]
     if not tables:
-        raise RunError(f"part {part!r} has no utterance", remedy="choose another part")
+        raise RunError(f"part {part!r} has no utterance", hint="choose another part")
     table = soft_vote(tables) if whole and len(tables) > 1 else concatenate(tables)
     (run / "predictions").mkdir(exist_ok=True)
     table.write(run / "predictions" / f"{part}.parquet")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from polymodal.config.instantiate import deferred
-from polymodal.config.compose import load
+from polymodal.config.instantiate import instantiate_partial
+from polymodal.config.compose import load_config
 from polymodal.schemas.predictions import PredictionTable
 from polymodal.errors import PredictionError
 from polymodal.evaluation.torchmetrics import build_score
@@ -27,7 +27,7 @@ def stored_table(run: Path, part: str) -> PredictionTable:
     if not path.is_file():
         raise PredictionError(
             f"run {run.name} has no predictions for part {part!r}",
-            remedy=f"write them with `polymodal test {run.name} part={part}`",
+            hint=f"write them with `polymodal test {run.name} part={part}`",
         )
     return PredictionTable.read(path)
 
@@ -45,7 +45,7 @@ def stored_scores(run: Path, table: PredictionTable) -> tuple[dict[str, Score], 
     Raises:
         ConfigError: Its configuration cannot be read.
     """
-    config = load(run / "config.yaml", "").resolved()
-    scores = {k: build_score(deferred(one), table.kinds) for k, one in config["scores"].items()}
+    config = load_config(run / "config.yaml", "").resolved()
+    scores = {k: build_score(instantiate_partial(one), table.kinds) for k, one in config["scores"].items()}
     monitor = str(config["task"]["monitor"])
     return scores, monitor if monitor in scores else next(iter(scores))

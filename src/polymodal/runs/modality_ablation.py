@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader
 
 from polymodal.schemas.batch import Batch
 from polymodal.schemas.predictions import concatenate
-from polymodal.training.prediction_writer import Collector
+from polymodal.training.prediction_writer import PredictionCollector
 from polymodal.training.module import TrainingModule
 
 
-def subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
+def modality_subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
     """Returns every choice of modalities but none and all: singles first, then pairs, and so on.
 
     Args:
@@ -32,7 +32,7 @@ def subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
     return [some for size in range(1, len(names)) for some in combinations(names, size)]
 
 
-def subset_part(part: str, modalities: Iterable[str]) -> str:
+def subset_split(part: str, modalities: Iterable[str]) -> str:
     """Returns the name of a part of the data of which only some modalities are given.
 
     Args:
@@ -59,7 +59,7 @@ def subsets_file(folder: Path, part: str) -> Path:
     return folder / f"{part}@subsets.parquet"
 
 
-def apply_subsets(
+def predict_subsets(
     trainer: pl.Trainer,
     module: TrainingModule,
     loader: DataLoader[Any] | None,
@@ -69,7 +69,7 @@ def apply_subsets(
     """Writes what the module says of a part from every proper subset of its modalities.
 
     One table, `<part>@subsets.parquet`, holds all of them; its column `split` tells the subset, as
-    `subset_part` names it. An utterance that has none of a subset's modalities is left out there.
+    `subset_split` names it. An utterance that has none of a subset's modalities is left out there.
     Every batch is encoded once.
 
     Args:
@@ -79,7 +79,7 @@ def apply_subsets(
         part: Name of the part.
         folder: Folder of the prediction tables.
     """
-    if loader is not None and subsets(module.encoders):
+    if loader is not None and modality_subsets(module.encoders):
         trainer.test(_Subsets(module, part, folder), loader, verbose=False)
 
 
@@ -89,7 +89,7 @@ class _Subsets(pl.LightningModule):
     def __init__(self, module: TrainingModule, part: str, folder: Path) -> None:
         super().__init__()
         self.module, self.part, self.folder = module, part, folder
-        self.collectors = {some: Collector() for some in subsets(module.encoders)}
+        self.collectors = {some: PredictionCollector() for some in modality_subsets(module.encoders)}
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -109,7 +109,7 @@ class _Subsets(pl.LightningModule):
         """Writes the table from the process of rank zero."""
         gathered = [(some, collector.gather()) for some, collector in self.collectors.items()]
         tables = [
-            self.module.table(outputs, subset_part(self.part, some))
+            self.module.table(outputs, subset_split(self.part, some))
             for some, outputs in gathered
             if outputs is not None
         ]

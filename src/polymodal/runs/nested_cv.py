@@ -8,21 +8,21 @@ from typing import Any
 import polars as pl
 
 from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import Place
+from polymodal.tracking.layout import FoldDir
 from polymodal.training.distributed import rank
 from polymodal.runs.recorder import Session, stage_time
-from polymodal.experiment.trainer import apply, build_callbacks, fit, make_trainer
-from polymodal.config.grid import grid
+from polymodal.experiment.trainer import predict_split, build_callbacks, fit_fold, build_trainer
+from polymodal.config.grid import expand_grid
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.data.folds import Fold
 from polymodal.evaluation.score import higher_is_better, score_table
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.progress import Display
 
 
-def select(
-    experiment: Experiment, fold: Fold, place: Place, session: Session, display: Display
+def select_options(
+    experiment: Experiment, fold: Fold, place: FoldDir, session: Session, display: Display
 ) -> Experiment:
     """Chooses options by the inner folds of a fold, whose test rows play no part.
 
@@ -43,14 +43,14 @@ def select(
     section = experiment.config["selection"]
     note = place.path / "selection.json"
     tried = json.loads(note.read_text(encoding="utf-8"))["tried"] if note.is_file() else []
-    candidates = grid(section["grid"]) or [{}]
+    candidates = expand_grid(section["grid"]) or [{}]
     for number, options in enumerate(candidates[len(tried) :], start=len(tried)):
-        varied = experiment.vary(options)
+        varied = experiment.with_options(options)
         tables = []
         for inner in fold.inner:
             where = f"select · {number + 1}/{len(candidates)} · inner {inner.index + 1}"
             display.show(f"{where}/{len(fold.inner)} · {options}", number / len(candidates))
-            inside = Place(place.path / "inner" / f"{number}-{inner.index}")
+            inside = FoldDir(place.path / "inner" / f"{number}-{inner.index}")
             tables.append(_validated(varied, inner, inside, session))
         pooled = concatenate(tables)
         tried.append({"options": options, "scores": score_table(pooled, experiment.scores)})
@@ -59,24 +59,24 @@ def select(
             if section["out_of_fold"]:
                 outer = pooled.frame.with_columns(fold=pl.lit(fold.index, pl.Int64))
                 pooled.with_frame(outer).write(_told(place, number))
-            write_whole(note, json.dumps({"tried": tried}, indent=1))
+            atomic_write_text(note, json.dumps({"tried": tried}, indent=1))
     name = f"val/{section['score']}"
     sign = 1 if higher_is_better(section["score"], experiment.scores) else -1
     best = max(tried, key=lambda one: sign * one["scores"][name])
     if rank() == 0:
-        write_whole(note, json.dumps({"tried": tried, "chosen": best["options"]}, indent=1))
+        atomic_write_text(note, json.dumps({"tried": tried, "chosen": best["options"]}, indent=1))
         if section["out_of_fold"]:
             shutil.copyfile(_told(place, tried.index(best)), place.predictions / "val.parquet")
     if not section["grid"]:
         return experiment
     session.notes.setdefault("selected", {})[str(fold.index)] = best["options"]
-    display.say(
+    display.print_line(
         f"fold {fold.index}: chose {best['options']} with {name} {best['scores'][name]:.3f}"
     )
-    return experiment.vary(best["options"])
+    return experiment.with_options(best["options"])
 
 
-def chosen(place: Place) -> dict[str, Any]:
+def chosen_options(place: FoldDir) -> dict[str, Any]:
     """Returns the options that a fold was trained with after its selection.
 
     Args:
@@ -91,22 +91,22 @@ def chosen(place: Place) -> dict[str, Any]:
     return dict(json.loads(note.read_text(encoding="utf-8")).get("chosen", {}))
 
 
-def _told(place: Place, number: int) -> Path:
+def _told(place: FoldDir, number: int) -> Path:
     """Where it is kept what the inner folds say with a number of options."""
     return place.predictions / f"inner-{number}.parquet"
 
 
 def _validated(
-    experiment: Experiment, inner: Fold, place: Place, session: Session
+    experiment: Experiment, inner: Fold, place: FoldDir, session: Session
 ) -> PredictionTable:
     """Trains an inner fold and returns what it says of its validation part."""
-    module = experiment.module(inner, session.run_id)
+    module = experiment.build_module(inner, session.run_id)
     module.predictions = place.predictions
-    trainer = make_trainer(experiment, callbacks=build_callbacks(experiment, place), logger=False)
+    trainer = build_trainer(experiment, callbacks=build_callbacks(experiment, place), logger=False)
     with stage_time(session, "select"):
-        fit(experiment, inner, place, module, trainer)
-        module.load_weights(read_checkpoint(place.trained))
-        apply(trainer, module, experiment.loader(inner, "val"), "val")
+        fit_fold(experiment, inner, place, module, trainer)
+        module.load_weights(read_checkpoint(place.best_or_last_checkpoint))
+        predict_split(trainer, module, experiment.build_loader(inner, "val"), "val")
     trainer.strategy.barrier("validated")
     table = PredictionTable.read(place.predictions / "val.parquet")
     trainer.strategy.barrier("read")

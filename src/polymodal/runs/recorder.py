@@ -12,22 +12,22 @@ from typing import Any
 
 import torch
 
-from polymodal.config.instantiate import build
-from polymodal.config.compose import Composed
+from polymodal.config.instantiate import instantiate
+from polymodal.config.compose import ComposedConfig
 from polymodal.training.oom_advice import memory_advice
-from polymodal.training.distributed import announce, announced, rank, retract
-from polymodal.runs.trackers import called, mirrors
+from polymodal.training.distributed import publish_run_dir, wait_for_run_dir, rank, clear_run_dir
+from polymodal.runs.trackers import run_name, start_trackers
 from polymodal.schemas.run_record import RunRecord
-from polymodal.errors import RunFailedError, StoppedError
-from polymodal.tracking.alerts import Alerts, Nobody
+from polymodal.errors import RunFailedError, RunInterruptedError
+from polymodal.tracking.alerts import Alerts, NullChannel
 from polymodal.tracking.environment import code_state, environment_text, host, versions
 from polymodal.tracking.run_folder import RunFolder
 from polymodal.tracking.index import roots
-from polymodal.tracking.metrics_log import Journal, num_lines
+from polymodal.tracking.metrics_log import MetricsLog, num_steps
 from polymodal.tracking.redaction import redact, redact_text
-from polymodal.tracking.warning_log import WarningsKept
+from polymodal.tracking.warning_log import WarningLog
 from polymodal.tracking.trackers.base import start_of
-from polymodal.tracking.trackers.background import Mirrors
+from polymodal.tracking.trackers.background import TrackerGroup
 from polymodal.tracking.run_writer import NullWriter, RunWriter
 from polymodal.training.progress import Display
 
@@ -60,13 +60,13 @@ class Session:
             warnings: One sentence each.
         """
         for warning in warnings:
-            display.say(f"warning: {warning}")
+            display.print_line(f"warning: {warning}")
             self.warned(warning)
 
 
 @contextmanager
 def recording(
-    composed: Composed,
+    composed: ComposedConfig,
     config: Mapping[str, Any],
     *,
     kind: str = "run",
@@ -96,27 +96,27 @@ def recording(
     """
     runs = roots(Path(config["paths"]["runs"]))[0]
     if rank() > 0:
-        path = announced(runs)
+        path = wait_for_run_dir(runs)
         yield Session(path, NullWriter(), path.name)
         return
-    mirror = mirrors(config.get("tracker"))
+    mirror = start_trackers(config.get("tracker"))
     alerts = _alerts(composed.name, config.get("alert"))
     folder = (
         RunFolder.open(resume)
         if resume
         else _new(composed, config, kind, parent, data, encoders, runs, notes)
     )
-    announce(folder.path, runs)
-    told = start_of(folder.record, redact(dict(config)), folder.path, num_lines(folder.metrics))
-    with WarningsKept(folder.log) as kept:
+    publish_run_dir(folder.path, runs)
+    told = start_of(folder.record, redact(dict(config)), folder.path, num_steps(folder.metrics))
+    with WarningLog(folder.log) as kept:
         mirror.start(told)
-        writer = RunWriter(Journal(folder.metrics), mirror, alerts)
+        writer = RunWriter(MetricsLog(folder.metrics), mirror, alerts)
         session = Session(folder.path, writer, folder.record.run_id, warned=kept.keep)
         status, error = "failed", None
         try:
             yield session
             status = "finished"
-        except (KeyboardInterrupt, StoppedError):
+        except (KeyboardInterrupt, RunInterruptedError):
             status = "interrupted"
             raise
         except Exception as failure:
@@ -124,7 +124,7 @@ def recording(
             raise RunFailedError(f"{error}\n  the traceback is in {folder.log}") from None
         finally:
             with ExitStack() as whatever_happens:
-                whatever_happens.callback(retract, runs)
+                whatever_happens.callback(clear_run_dir, runs)
                 whatever_happens.callback(writer.close)
                 whatever_happens.callback(alerts.end, status, session.scores, error)
                 whatever_happens.callback(_last_notes, folder, mirror, kept)
@@ -140,7 +140,7 @@ def _notes(folder: RunFolder, session: Session) -> dict[str, Any]:
     return {**before, **session.notes, **peak_mb}
 
 
-def _last_notes(folder: RunFolder, mirror: Mirrors, kept: WarningsKept) -> None:
+def _last_notes(folder: RunFolder, mirror: TrackerGroup, kept: WarningLog) -> None:
     """Notes what is known only when the trackers have ended."""
     lacking = mirror.lacking()
     notes: dict[str, Any] = {"trackers_lack": lacking} if lacking else {}
@@ -174,12 +174,12 @@ def stage_time(session: Session, stage: str) -> Generator[None]:
 
 def _alerts(name: str, section: Mapping[str, Any] | None) -> Alerts:
     options = dict(section or {})
-    channel = build(options.pop("channel"), "alert.channel") if section else Nobody()
+    channel = instantiate(options.pop("channel"), "alert.channel") if section else NullChannel()
     return Alerts(channel, name, **options)
 
 
 def _new(
-    composed: Composed,
+    composed: ComposedConfig,
     config: Mapping[str, Any],
     kind: str,
     parent: str | None,
@@ -189,7 +189,7 @@ def _new(
     notes: Mapping[str, Any] | None,
 ) -> RunFolder:
     code, difference = code_state(Path.cwd())
-    name, chosen = called(composed, config, kind, notes or {}, runs)
+    name, chosen = run_name(composed, config, kind, notes or {}, runs)
     record = RunRecord(
         run_id="",
         name=name,

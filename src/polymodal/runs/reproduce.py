@@ -6,15 +6,15 @@ from pathlib import Path
 
 from omegaconf import open_dict
 
-from polymodal.config.compose import Composed
-from polymodal.runs.evaluate import stored
+from polymodal.config.compose import ComposedConfig
+from polymodal.runs.evaluate import load_stored_run
 from polymodal.schemas.run_record import RunRecord
 from polymodal.errors import RunError
 from polymodal.tracking.environment import code_state, versions
 from polymodal.tracking.index import read_record
 
 
-def recorded(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, Composed]:
+def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, ComposedConfig]:
     """Returns a run and the configuration that begins it anew.
 
     Args:
@@ -28,13 +28,13 @@ def recorded(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, Comp
         UserError: There is no such run, it is a test, a vote or a study, or an override cannot be
             used.
     """
-    path, composed = stored(name, overrides)
+    path, composed = load_stored_run(name, overrides)
     record = read_record(path)
     if record.kind != "run":
         raise RunError(
             f"{record.run_id} is a {record.kind}, which cannot be repeated as a run",
             expected="a run that was trained",
-            remedy="give the command again that made it: `polymodal show` prints it",
+            hint="give the command again that made it: `polymodal show` prints it",
         )
     with open_dict(composed.config):
         composed.config["resume"] = None
@@ -47,7 +47,7 @@ def _overridden(path: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
-def changes_since(record: RunRecord) -> list[str]:
+def environment_changes(record: RunRecord) -> list[str]:
     """Tells what of the code and of the libraries is no longer as a run had it.
 
     Args:
@@ -70,7 +70,7 @@ def changes_since(record: RunRecord) -> list[str]:
     return told
 
 
-def changed_results(before: RunRecord, after: RunRecord) -> list[str]:
+def score_changes(before: RunRecord, after: RunRecord) -> list[str]:
     """Tells in which scores a repeated run differs from the first one.
 
     Args:

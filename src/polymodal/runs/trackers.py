@@ -7,14 +7,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from polymodal.config.instantiate import build
-from polymodal.config.compose import Composed
+from polymodal.config.instantiate import instantiate
+from polymodal.config.compose import ComposedConfig
 from polymodal.errors import ConfigError
-from polymodal.tracking.run_folder import CELL
-from polymodal.tracking.run_naming import in_words, own_name, project_of
+from polymodal.tracking.run_folder import JOB
+from polymodal.tracking.run_naming import describe_overrides, unique_run_name, project_name
 from polymodal.tracking.redaction import redact
 from polymodal.tracking.trackers.base import NoTracker, Tracker
-from polymodal.tracking.trackers.background import Mirror, Mirrors
+from polymodal.tracking.trackers.background import BackgroundTracker, TrackerGroup
 
 GROUPS = ("model", "corpus")
 
@@ -33,7 +33,7 @@ def build_trackers(section: Mapping[str, Any] | None) -> dict[str, Tracker]:
     """
     if section and "_target_" in section:
         section = {str(section["_target_"]).rpartition(".")[2]: section}
-    built = {name: build(one, f"tracker.{name}") for name, one in (section or {}).items() if one}
+    built = {name: instantiate(one, f"tracker.{name}") for name, one in (section or {}).items() if one}
     for name, one in built.items():
         if not isinstance(one, Tracker):
             raise ConfigError(
@@ -43,7 +43,7 @@ def build_trackers(section: Mapping[str, Any] | None) -> dict[str, Tracker]:
     return {name: one for name, one in built.items() if not isinstance(one, NoTracker)}
 
 
-def section_of(composed: Composed) -> dict[str, Any] | None:
+def tracker_section(composed: ComposedConfig) -> dict[str, Any] | None:
     """Returns the trackers of a stored configuration, resolved.
 
     Args:
@@ -57,7 +57,7 @@ def section_of(composed: Composed) -> dict[str, Any] | None:
     return alone.resolved()["tracker"]  # type: ignore[no-any-return]
 
 
-def told_config(composed: Composed) -> dict[str, Any]:
+def loggable_config(composed: ComposedConfig) -> dict[str, Any]:
     """Returns what trackers are told of a stored configuration.
 
     Args:
@@ -74,7 +74,7 @@ def told_config(composed: Composed) -> dict[str, Any]:
     return told
 
 
-def mirrors(section: Mapping[str, Any] | None) -> Mirrors:
+def start_trackers(section: Mapping[str, Any] | None) -> TrackerGroup:
     """Returns the trackers of a configuration, each behind what keeps its faults from the run.
 
     Args:
@@ -83,11 +83,11 @@ def mirrors(section: Mapping[str, Any] | None) -> Mirrors:
     Raises:
         ConfigError: One cannot be built.
     """
-    return Mirrors([Mirror(one, name) for name, one in build_trackers(section).items()])
+    return TrackerGroup([BackgroundTracker(one, name) for name, one in build_trackers(section).items()])
 
 
-def called(
-    composed: Composed, config: Mapping[str, Any], kind: str, notes: Mapping[str, Any], runs: Path
+def run_name(
+    composed: ComposedConfig, config: Mapping[str, Any], kind: str, notes: Mapping[str, Any], runs: Path
 ) -> tuple[str, dict[str, Any]]:
     """Returns what a new run is called.
 
@@ -105,17 +105,17 @@ def called(
         group: _choice(composed, config[group], group) for group in GROUPS if config.get(group)
     }
     whole = len(choices) == len(GROUPS)
-    project = project_of(choices) if whole else composed.name.partition("/")[0]
+    project = project_name(choices) if whole else composed.name.partition("/")[0]
     name = _words(composed, kind, notes)
     kept = {"project": project, **({"choices": choices} if choices else {})}
-    return own_name(runs, project, name), kept
+    return unique_run_name(runs, project, name), kept
 
 
-def _words(composed: Composed, kind: str, notes: Mapping[str, Any]) -> str:
+def _words(composed: ComposedConfig, kind: str, notes: Mapping[str, Any]) -> str:
     """The wished name: what differs, or what is always the same where nothing does."""
     experiment = any(one.partition("=")[0] == "experiment" for one in composed.overrides)
-    words = in_words(composed.overrides, () if experiment else GROUPS)
-    if CELL in notes:
+    words = describe_overrides(composed.overrides, () if experiment else GROUPS)
+    if JOB in notes:
         seed = composed.config.get("seed")
         share = float(notes.get("share", 1.0))
         words = f"{notes.get('member')} seed={seed}" + (f" share={share:g}" if share < 1 else "")
@@ -124,7 +124,7 @@ def _words(composed: Composed, kind: str, notes: Mapping[str, Any]) -> str:
     return words or composed.name
 
 
-def _choice(composed: Composed, section: Mapping[str, Any], group: str) -> str:
+def _choice(composed: ComposedConfig, section: Mapping[str, Any], group: str) -> str:
     """The chosen option of a group; of a configuration without it what it builds."""
     if chosen := composed.choices.get(group):
         return str(chosen)

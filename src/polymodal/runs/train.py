@@ -8,23 +8,23 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from polymodal.runs.vectorized.staging import Staged, adopt, objection, stage
+from polymodal.runs.vectorized.staging import TrainedFolds, commit_trained_folds, why_not_vectorized, train_folds
 from polymodal.experiment.batch_size import with_budget
-from polymodal.config.compose import Composed, load
+from polymodal.config.compose import ComposedConfig, load_config
 from polymodal.runs.embedding_summary import write_descriptions
 from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.data_summary import encoder_facts, facts, warnings
-from polymodal.tracking.layout import Place, places
-from polymodal.training.distributed import leave, rank
-from polymodal.runs.nested_cv import select
+from polymodal.experiment.data_summary import encoder_summary, dataset_summary, dataset_warnings
+from polymodal.tracking.layout import FoldDir, fold_dirs
+from polymodal.training.distributed import destroy_process_group, rank
+from polymodal.runs.nested_cv import select_options
 from polymodal.runs.recorder import Session, recording, stage_time
-from polymodal.runs.modality_ablation import apply_subsets
+from polymodal.runs.modality_ablation import predict_subsets
 from polymodal.experiment.trained_encoders import describe_encoders
 from polymodal.experiment.trainer import (
-    apply,
+    predict_split,
     build_callbacks,
-    fit,
-    make_trainer,
+    fit_fold,
+    build_trainer,
     precision_of,
 )
 from polymodal.schemas.predictions import PredictionTable, concatenate
@@ -41,19 +41,19 @@ from polymodal.training.progress import Display, ProgressCallback
 CHANGEABLE = ("resume", "tracker", "alert", "paths", "stages")
 # How fast data are read, not which data.
 CHANGEABLE_DATA = ("num_workers", "timeout_s", "cache_mb", "extract_workers", "reuse_prefix")
-Outcome = tuple[Path, RunRecord]
+RunResult = tuple[Path, RunRecord]
 
 
 def run_experiment(
-    composed: Composed,
+    composed: ComposedConfig,
     config: Mapping[str, Any],
     *,
     display: Display | None = None,
     parent: str | None = None,
     notes: Mapping[str, Any] | None = None,
     experiment: Experiment | None = None,
-    staged: Staged | None = None,
-) -> Outcome | None:
+    staged: TrainedFolds | None = None,
+) -> RunResult | None:
     """Trains, tests and records one experiment.
 
     Args:
@@ -75,8 +75,8 @@ def run_experiment(
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     resume = _resumed(composed, config)
     experiment = experiment or Experiment.prepare(config)
-    make_trainer(experiment, callbacks=[], logger=False)
-    about, origins = facts(experiment), encoder_facts(experiment)
+    build_trainer(experiment, callbacks=[], logger=False)
+    about, origins = dataset_summary(experiment), encoder_summary(experiment)
     with (
         recording(
             composed,
@@ -92,7 +92,7 @@ def run_experiment(
         _record_folds(experiment, session.path)
         if rank() == 0:
             describe_encoders(session.path, experiment.prototypes, experiment.trained)
-            session.warn(shown, [*warnings(about), *experiment.remarks])
+            session.warn(shown, [*dataset_warnings(about), *experiment.remarks])
         if not (experiment.features or experiment.fold_features):
             extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)
@@ -100,14 +100,14 @@ def run_experiment(
             if "fit" in config["stages"]:
                 with stage_time(session, "describe"):
                     write_descriptions(experiment, session.path)
-            session.scores |= pool(
-                experiment, places(session.path, len(experiment.folds)), session.path
+            session.scores |= pool_and_score(
+                experiment, fold_dirs(session.path, len(experiment.folds)), session.path
             )
-    leave()
-    return outcome(session.path)
+    destroy_process_group()
+    return run_result(session.path)
 
 
-def outcome(path: Path) -> Outcome | None:
+def run_result(path: Path) -> RunResult | None:
     """Returns the folder and the record of a run that has ended; None on other ranks than zero.
 
     Args:
@@ -125,7 +125,7 @@ def extract(experiment: Experiment, session: Session, display: Display, *, train
         display: Where to say how far it is.
         training: Whether the run trains.
     """
-    experiment.read_prefixes(precision_of(experiment), training=training)
+    experiment.plan_prefix_cache(precision_of(experiment), training=training)
     with stage_time(session, "extract"):
         experiment.extract(
             lambda name, done, total: display.show(
@@ -134,15 +134,15 @@ def extract(experiment: Experiment, session: Session, display: Display, *, train
         )
     for name, words in experiment.prefixes.said.items():
         session.notes.setdefault("frozen_prefix", {})[name] = words
-        display.say(f"frozen prefix of {name}: {words}")
+        display.print_line(f"frozen prefix of {name}: {words}")
 
 
 def _run_folds(
-    experiment: Experiment, session: Session, display: Display, staged: Staged | None
+    experiment: Experiment, session: Session, display: Display, staged: TrainedFolds | None
 ) -> None:
     """Trains and tests every fold: small heads on stored features at once, others in turn."""
-    folds, at = experiment.folds, places(session.path, len(experiment.folds))
-    if staged is None and objection(experiment, session.path) is not None:
+    folds, at = experiment.folds, fold_dirs(session.path, len(experiment.folds))
+    if staged is None and why_not_vectorized(experiment, session.path) is not None:
         for fold, place in zip(folds, at, strict=True):
             run_fold(experiment, fold, place, session, display)
         return
@@ -151,14 +151,14 @@ def _run_folds(
     with TemporaryDirectory(dir=session.path, prefix=".staged-") as folder:
         if staged is None:
             with stage_time(session, "fit"):
-                (staged,) = stage([experiment], Path(folder), together_shown(display))
+                (staged,) = train_folds([experiment], Path(folder), vectorized_progress(display))
         with stage_time(session, "test"):
-            adopt(experiment, staged, session)
+            commit_trained_folds(experiment, staged, session)
     for fold, place in zip(folds, at, strict=True) if len(folds) > 1 else ():
         _record_fold(experiment, fold, place, session)
 
 
-def together_shown(display: Display) -> Callable[[int, int], None]:
+def vectorized_progress(display: Display) -> Callable[[int, int], None]:
     """Returns what shows how far heads are that are trained together.
 
     Args:
@@ -170,7 +170,7 @@ def together_shown(display: Display) -> Callable[[int, int], None]:
 
 
 def run_fold(
-    experiment: Experiment, fold: Fold, place: Place, session: Session, display: Display
+    experiment: Experiment, fold: Fold, place: FoldDir, session: Session, display: Display
 ) -> None:
     """Trains and tests one fold.
 
@@ -187,30 +187,30 @@ def run_fold(
         experiment = with_budget(experiment, fold, session.path)
         session.notes |= {"batch_s": experiment.batch_s} if experiment.batch_s else {}
     if fold.inner and "fit" in stages:
-        experiment = select(experiment, fold, place, session, display)
-    module = experiment.module(fold, session.run_id)
+        experiment = select_options(experiment, fold, place, session, display)
+    module = experiment.build_module(fold, session.run_id)
     module.predictions = place.predictions
     callbacks = [
         *build_callbacks(experiment, place),
         ProgressCallback(display, fold.index, len(experiment.folds)),
     ]
     logger = RecordLogger(session.writer, fold.index if several else None)
-    trainer = make_trainer(experiment, callbacks=callbacks, logger=logger)
-    if "fit" in stages and not place.fitted:
+    trainer = build_trainer(experiment, callbacks=callbacks, logger=logger)
+    if "fit" in stages and not place.is_done:
         with stage_time(session, "fit"):
-            fit(experiment, fold, place, module, trainer)
+            fit_fold(experiment, fold, place, module, trainer)
         _note_throughput(session, module.num_trained * trainer.world_size)
     session.notes["num_parameters"] = sum(p.numel() for p in module.parameters())
-    module.load_weights(read_checkpoint(place.trained))
+    module.load_weights(read_checkpoint(place.best_or_last_checkpoint))
     with stage_time(session, "test"):
         told = fold.inner and experiment.config["selection"]["out_of_fold"]
-        for part, file in experiment.parts:
+        for part, file in experiment.stage_splits:
             if part == "val" and told:  # the inner folds have said it of more rows
                 continue
-            apply(trainer, module, experiment.loader(fold, part), file)
+            predict_split(trainer, module, experiment.build_loader(fold, part), file)
         if experiment.config["test_subsets"] and "test" in stages:
-            loader = experiment.loader(fold, "test")
-            apply_subsets(trainer, module, loader, "test", place.predictions)
+            loader = experiment.build_loader(fold, "test")
+            predict_subsets(trainer, module, loader, "test", place.predictions)
     if several and rank() == 0:
         _record_fold(experiment, fold, place, session)
 
@@ -223,7 +223,7 @@ def _note_throughput(session: Session, num_trained: int) -> None:
     told["utterances_per_s"] = round(told["utterances"] / max(seconds, 1e-3), 1)
 
 
-def pool(experiment: Experiment, at: Sequence[Place], run: Path) -> dict[str, float]:
+def pool_and_score(experiment: Experiment, at: Sequence[FoldDir], run: Path) -> dict[str, float]:
     """Puts the predictions of all folds together and scores them once.
 
     Args:
@@ -255,14 +255,14 @@ def _record_folds(experiment: Experiment, run: Path) -> None:
     if path.is_file() and read_folds(path)[0] != experiment.folds:
         raise RunError(
             f"{run.name} was begun with other folds: the corpus has changed since",
-            remedy="start a new run, with the old folds if you want them: "
+            hint="start a new run, with the old folds if you want them: "
             f"split=file split.file={path}",
         )
     if rank() == 0 and not path.is_file():
         write_folds(path, experiment.folds, experiment.fingerprint)
 
 
-def _record_fold(experiment: Experiment, fold: Fold, place: Place, session: Session) -> None:
+def _record_fold(experiment: Experiment, fold: Fold, place: FoldDir, session: Session) -> None:
     record = RunRecord(
         run_id=f"{session.run_id}/folds/{fold.index}",
         name=f"fold {fold.index}",
@@ -271,7 +271,7 @@ def _record_fold(experiment: Experiment, fold: Fold, place: Place, session: Sess
         parent=session.run_id,
         seed=experiment.seed,
         fold=fold.index,
-        scores=dict(pool(experiment, [place], place.path)),
+        scores=dict(pool_and_score(experiment, [place], place.path)),
         notes={"assignment": _held_out(fold)},
     )
     write_record(place.path / "run.json", record)
@@ -286,19 +286,19 @@ def _held_out(fold: Fold) -> dict[str, list[str]]:
     }
 
 
-def _resumed(composed: Composed, config: Mapping[str, Any]) -> Path | None:
+def _resumed(composed: ComposedConfig, config: Mapping[str, Any]) -> Path | None:
     """Finds the run to go on with, and refuses if it had another configuration."""
     if not config["resume"]:
         return None
     path = find_run(Path(config["paths"]["runs"]), config["resume"])
-    before = _fixed(load(path / "config.yaml", composed.name).resolved())
+    before = _fixed(load_config(path / "config.yaml", composed.name).resolved())
     now = _fixed(config)
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     if changed:
         shown = "; ".join(f"{key}: {before.get(key)} became {now.get(key)}" for key in changed)
         raise RunError(
             f"the run {path.name} cannot go on with another configuration: {shown}",
-            remedy="give the command that began it, plus resume=…, or start a new run",
+            hint="give the command that began it, plus resume=…, or start a new run",
         )
     return path
 

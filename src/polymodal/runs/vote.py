@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from polymodal.config.instantiate import build, deferred
-from polymodal.config.compose import Composed, load
-from polymodal.runs.train import Outcome
+from polymodal.config.instantiate import instantiate, instantiate_partial
+from polymodal.config.compose import ComposedConfig, load_config
+from polymodal.runs.train import RunResult
 from polymodal.runs.recorder import recording
 from polymodal.runs.load_predictions import stored_table
 from polymodal.schemas.predictions import PredictionTable
@@ -21,7 +21,7 @@ from polymodal.evaluation.torchmetrics import build_score
 from polymodal.tracking.index import find_run
 
 
-def vote(names: Sequence[str], composed: Composed, config: Mapping[str, Any]) -> Outcome:
+def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, Any]) -> RunResult:
     """Joins the prediction tables of runs and votes.
 
     Args:
@@ -42,7 +42,7 @@ def vote(names: Sequence[str], composed: Composed, config: Mapping[str, Any]) ->
     said: list[str] = []
     voted = vote_tables(config["voting"], tables, validation, said.append)
     scores = {
-        name: build_score(deferred(section), voted.kinds)
+        name: build_score(instantiate_partial(section), voted.kinds)
         for name, section in config["scores"].items()
     }
     facts = {"members": [member.name for member in members], "rows": len(voted)}
@@ -80,10 +80,10 @@ def vote_tables(
         raise PredictionError(
             f"{len(validation)} of {len(tables)} members have a validation table",
             expected="one each, as the vote is fitted on them",
-            remedy="train them with split.val above 0, or use voting=soft",
+            hint="train them with split.val above 0, or use voting=soft",
         )
     given = {"validation": validation, "say": say}
-    voted: PredictionTable = build(section, "voting", optional=given, tables=tables)
+    voted: PredictionTable = instantiate(section, "voting", optional=given, tables=tables)
     return voted
 
 
@@ -93,10 +93,10 @@ def is_fitted(section: Mapping[str, Any]) -> bool:
     Args:
         section: The configuration of the vote.
     """
-    return "validation" in inspect.signature(deferred(section)).parameters
+    return "validation" in inspect.signature(instantiate_partial(section)).parameters
 
 
-def with_scores_of(names: Sequence[str], composed: Composed) -> Composed:
+def with_scores_of(names: Sequence[str], composed: ComposedConfig) -> ComposedConfig:
     """Returns the configuration of a vote with the scores of its first member.
 
     So a vote over values is scored as values, and has every score that its members have.
@@ -113,7 +113,7 @@ def with_scores_of(names: Sequence[str], composed: Composed) -> Composed:
     """
     first = _members(names, Path(composed.config.paths.runs))[0]
     config = composed.config.copy()
-    scores = load(first / "config.yaml", "").resolved()["scores"]
+    scores = load_config(first / "config.yaml", "").resolved()["scores"]
     OmegaConf.update(config, "scores", scores, merge=False, force_add=True)
     return replace(composed, config=config)
 
@@ -125,6 +125,6 @@ def _members(names: Sequence[str], runs: Path) -> list[Path]:
     if twice or len(members) < 2:
         found = f"run {twice[0]} is named twice" if twice else f"a vote over {len(members)} run(s)"
         raise PredictionError(
-            found, expected="at least two different runs", remedy="`polymodal runs` lists them"
+            found, expected="at least two different runs", hint="`polymodal runs` lists them"
         )
     return members

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass
-class Sequence:
+class PaddedSequence:
     """Values padded to one length, and the mask that tells real frames from padding.
 
     Legend: batch = utterances, time = frames (waveform samples, characters, ...), feature = width.
@@ -22,7 +22,7 @@ class Sequence:
     values: Float[Tensor, "batch time *feature"] | torch.Tensor
     valid_mask: Bool[Tensor, "batch time"]
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> "Sequence":
+    def to(self, device: torch.device, non_blocking: bool = False) -> "PaddedSequence":
         """Returns the sequence on another device.
 
         Args:
@@ -32,14 +32,14 @@ class Sequence:
         Returns:
             The moved sequence.
         """
-        return Sequence(
+        return PaddedSequence(
             self.values.to(device, non_blocking=non_blocking),
             self.valid_mask.to(device, non_blocking=non_blocking),
         )
 
-    def pin_memory(self) -> "Sequence":
+    def pin_memory(self) -> "PaddedSequence":
         """Returns the sequence in page-locked memory."""
-        return Sequence(self.values.pin_memory(), self.valid_mask.pin_memory())
+        return PaddedSequence(self.values.pin_memory(), self.valid_mask.pin_memory())
 
     @property
     def num_valid(self) -> Tensor:
@@ -64,7 +64,7 @@ class Batch:
             unknown) or numbers (float32, NaN where unknown).
     """
 
-    modalities: Mapping[str, Sequence]
+    modalities: Mapping[str, PaddedSequence]
     utterance_ids: tuple[str, ...]
     targets: Shaped[Tensor, "batch ..."]
 

@@ -91,7 +91,7 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RejectedRow:
     """A row of a raw corpus that did not become an utterance, and why.
 
     Args:
@@ -131,7 +131,7 @@ class Manifest:
 
     frame: pl.DataFrame
     root: Path
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[RejectedRow, ...] = ()
     handled: Mapping[str, int] = field(default_factory=dict)
     signals_root: Path | None = None
 
@@ -183,7 +183,7 @@ class Manifest:
             digest.update(rows.write_ndjson().encode())
         return digest.hexdigest()
 
-    def refused_by_rule(self) -> dict[str, int]:
+    def rejected_by_rule(self) -> dict[str, int]:
         """Returns how many rows each rule refused."""
         return dict(Counter(refusal.rule for refusal in self.refused))
 
@@ -228,7 +228,7 @@ class Manifest:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ManifestError(
                 f"manifest {path} cannot be read: {error}",
-                remedy="write it with `polymodal corpus NAME ROOT --out FILE`",
+                hint="write it with `polymodal corpus NAME ROOT --out FILE`",
             ) from None
         return cls(frame, root or path.parent)
 
@@ -245,7 +245,7 @@ def _conform(frame: pl.DataFrame) -> pl.DataFrame:
         raise ManifestError(
             f"a column holds values of another kind: {str(error).splitlines()[0]}",
             expected=f"text, or for {', '.join(SCHEMA)} what the manifest declares",
-            remedy="mend the column, or map another one to it with corpus.columns",
+            hint="mend the column, or map another one to it with corpus.columns",
         ) from None
 
 
@@ -253,7 +253,7 @@ def _check(frame: pl.DataFrame) -> None:
     if frame.is_empty():
         raise ManifestError(
             "the manifest has no utterance",
-            remedy="check corpus.root, the filters, and which rows were refused",
+            hint="check corpus.root, the filters, and which rows were refused",
         )
     for column in ("utterance_id", "speaker"):
         empty = frame[column].is_null() | (frame[column] == "")
@@ -261,7 +261,7 @@ def _check(frame: pl.DataFrame) -> None:
             raise ManifestError(
                 f"row {empty.arg_true()[0] + 1} has no {column}",
                 expected=f"a {column} in every row",
-                remedy="fill the column, or map another one to it with corpus.columns",
+                hint="fill the column, or map another one to it with corpus.columns",
             )
     repeated = frame["utterance_id"].is_duplicated()
     if repeated.any():
@@ -270,7 +270,7 @@ def _check(frame: pl.DataFrame) -> None:
         raise ManifestError(
             f"id {name!r} stands in rows {rows}",
             expected="each utterance_id once",
-            remedy="rename or remove one of the rows",
+            hint="rename or remove one of the rows",
         )
 
 

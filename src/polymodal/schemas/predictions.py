@@ -51,7 +51,7 @@ class PredictionTable:
             raise PredictionError(
                 f"the prediction table lacks the columns {missing}",
                 expected=f"the columns {wanted}",
-                remedy="write it with `polymodal test` or `polymodal predict`",
+                hint="write it with `polymodal test` or `polymodal predict`",
             )
         known = [SPEAKER] if SPEAKER in self.frame.columns else []
         object.__setattr__(self, "frame", self.frame.select(*wanted[:4], *known, *wanted[4:]))
@@ -243,7 +243,7 @@ class PredictionTable:
         except (OSError, KeyError, pl.exceptions.PolarsError) as error:
             raise PredictionError(
                 f"{path} is no prediction table: {error}",
-                remedy="write it with `polymodal test` or `polymodal predict`",
+                hint="write it with `polymodal test` or `polymodal predict`",
             ) from None
 
 
@@ -286,7 +286,7 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
             raise PredictionError(
                 f"class orders differ: {first.classes + first.values} and "
                 f"{table.classes + table.values}",
-                remedy="use runs of the same task",
+                hint="use runs of the same task",
             )
     frames = [table.frame for table in tables]
     if any(SPEAKER not in frame.columns for frame in frames):

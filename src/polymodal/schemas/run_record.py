@@ -116,22 +116,22 @@ class RunRecord:
         try:
             return cls.from_dict(values)
         except RunError as error:
-            raise RunError(f"{path}: {error.found}", remedy=error.remedy) from None
+            raise RunError(f"{path}: {error.message}", hint=error.hint) from None
 
 
 def _check(values: Any) -> None:
     """Raises RunError unless a record can be built from the values."""
     if not isinstance(values, dict) or "run_id" not in values:
-        raise RunError("the record has no run_id", remedy=REMEDY)
+        raise RunError("the record has no run_id", hint=REMEDY)
     for name, types in TYPES.items():
         if name in values and not isinstance(values[name], types):
-            raise RunError(f"{name} is {values[name]!r}", remedy=REMEDY)
+            raise RunError(f"{name} is {values[name]!r}", hint=REMEDY)
     for name, score in values.get("scores", {}).items():
         if not isinstance(score, int | float | None):
-            raise RunError(f"score {name} is {score!r}", remedy=REMEDY)
+            raise RunError(f"score {name} is {score!r}", hint=REMEDY)
     version = values.get("record_version", RECORD_VERSION)
     if version > RECORD_VERSION:
         raise RunError(
             f"the record has version {version}, this program knows {RECORD_VERSION}",
-            remedy="update polymodal",
+            hint="update polymodal",
         )

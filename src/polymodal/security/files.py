@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Generator[Path]:
+def atomic_write(path: Path) -> Generator[Path]:
     """Gives a place beside a file to write to, which takes the file's place at the end.
 
     So nobody ever reads half of it: not another process, and nobody after a kill. If the body
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Generator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def atomic_write_text(path: Path, text: str) -> None:
     """Writes a text file beside its target, then renames it, so that a kill leaves the old one.
 
     Args:
@@ -50,7 +50,7 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: The file cannot be written; what stood there before still does.
     """
-    with replacing(path) as beside, beside.open("x", encoding="utf-8") as file:
+    with atomic_write(path) as beside, beside.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

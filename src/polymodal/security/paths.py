@@ -5,7 +5,7 @@ from pathlib import Path
 from polymodal.errors import DataError
 
 
-def inside(root: Path, relative: str) -> Path:
+def resolve_inside(root: Path, relative: str) -> Path:
     """Joins a path from a manifest to its root and refuses one that leaves it.
 
     Args:
@@ -28,5 +28,5 @@ def inside(root: Path, relative: str) -> Path:
     raise DataError(
         f"path {relative!r} leaves the corpus folder {root}",
         expected="a relative path below the corpus folder",
-        remedy="move the file into the corpus folder, or set corpus.root to a folder above both",
+        hint="move the file into the corpus folder, or set corpus.root to a folder above both",
     )

@@ -58,7 +58,7 @@ def _find(name: str, key: str) -> Any:
     if not hasattr(module, attribute):
         raise ConfigError(
             f"{key}._target_: {module_name} has no {attribute!r}",
-            remedy=nearest(attribute, [n for n in vars(module) if not n.startswith("_")]),
+            hint=nearest(attribute, [n for n in vars(module) if not n.startswith("_")]),
         )
     return getattr(module, attribute)
 
@@ -67,5 +67,5 @@ def _forbidden(name: str, key: str, ours: Iterable[str]) -> ConfigError:
     return ConfigError(
         f"{key}._target_: {name} is not allowed",
         expected=f"something defined in {', '.join(ours)}, or a class of {', '.join(LIBRARIES)}",
-        remedy="wrap it in a class of your own project (a folder with configs/ and a package)",
+        hint="wrap it in a class of your own project (a folder with configs/ and a package)",
     )

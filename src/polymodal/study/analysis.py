@@ -10,28 +10,28 @@ import polars as pl
 from polymodal.errors import PredictionError
 from polymodal.evaluation.breakdown import (
     accuracy_by_speaker,
-    interval_of,
-    intervals_of,
-    of_score,
+    bootstrap_ci,
+    bootstrap_cis,
+    most_confident_errors,
     reliability,
-    surest_errors,
+    select_score,
 )
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.confusion import confusion_matrix
 from polymodal.evaluation.score import higher_is_better, score_names
 from polymodal.evaluation.stats.bootstrap import interval
-from polymodal.evaluation.stats.multiple import compare, overfitting_gap
+from polymodal.evaluation.stats.multiple import compare, generalisation_gap
 from polymodal.schemas.predictions import ID, PredictionTable, concatenate
-from polymodal.study.config import Plan
+from polymodal.study.config import StudyConfig
 
-MOST_ERRORS = 20  # of a member
+MAX_ERRORS = 20  # of a member
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 SUBSETS = "test@subsets"
 
 
 @dataclass(frozen=True)
-class Told:
+class MemberResult:
     """What one cell or vote said.
 
     Args:
@@ -49,7 +49,7 @@ class Told:
     said: tuple[str, ...] = ()
 
 
-def read_told(run: Path, seed: int, share: float) -> Told:
+def load_member_result(run: Path, seed: int, share: float) -> MemberResult:
     """Reads the prediction tables of a run.
 
     Args:
@@ -60,12 +60,12 @@ def read_told(run: Path, seed: int, share: float) -> Told:
     Returns:
         What it said; with the tables of subsets of its modalities, if it was asked for them.
     """
-    files = {part: run / "predictions" / f"{part}.parquet" for part in (*PARTS, SUBSETS)}
+    files = {part: run / "predictions" / f"{part}.parquet" for part in (*SPLITS, SUBSETS)}
     tables = {k: PredictionTable.read(file) for k, file in files.items() if file.is_file()}
-    return Told(run.name, seed, share, tables)
+    return MemberResult(run.name, seed, share, tables)
 
 
-def spread(own: Told, predicted: Path, like: Told) -> Told:
+def assign_to_folds(own: MemberResult, predicted: Path, like: MemberResult) -> MemberResult:
     """Parts the predictions of a member that was trained elsewhere as the study's folds do.
 
     Every fold gets the same prediction of an utterance, as no fold was trained on.
@@ -92,14 +92,17 @@ def spread(own: Told, predicted: Path, like: Told) -> Told:
             raise PredictionError(
                 f"{predicted.name} says nothing of {lacking.height} utterances of the study, such "
                 f"as {lacking[ID][0]!r}",
-                remedy="leave them out of the study's corpus with corpus.where, or this member",
+                hint="leave them out of the study's corpus with corpus.where, or this member",
             )
         tables[part] = whole.with_frame(rows.join(said, on=ID, maintain_order="left"))
-    return Told(own.run, own.seed, own.share, tables)
+    return MemberResult(own.run, own.seed, own.share, tables)
 
 
 def summarise(
-    plan: Plan, told: Mapping[str, Sequence[Told]], scores: Mapping[str, Score], monitor: str
+    plan: StudyConfig,
+    told: Mapping[str, Sequence[MemberResult]],
+    scores: Mapping[str, Score],
+    monitor: str,
 ) -> dict[str, Any]:
     """Scores and compares the members and votes of a study.
 
@@ -119,7 +122,7 @@ def summarise(
     whole = {key: [one for one in entries if one.share == 1] for key, entries in told.items()}
     tests = {key: _pooled(entries, "test") for key, entries in whole.items()}
     values = next(iter(tests.values())).values
-    scored = {key: of_score(test, scores, name) for key, test in tests.items()}
+    scored = {key: select_score(test, scores, name) for key, test in tests.items()}
     score = next(iter(scored.values()))[1]
     tables = {key: table for key, (table, _) in scored.items()}
     every = [one.tables for entries in whole.values() for one in entries]
@@ -141,9 +144,9 @@ def summarise(
 
 
 def _about(
-    plan: Plan,
+    plan: StudyConfig,
     key: str,
-    entries: Sequence[Told],
+    entries: Sequence[MemberResult],
     test: PredictionTable,
     scores: Mapping[str, Score],
     name: str,
@@ -151,7 +154,7 @@ def _about(
 ) -> dict[str, Any]:
     """All that is told of one member or vote."""
     whole = [one for one in entries if one.share == 1]
-    about: dict[str, Any] = {"kind": "member", "scores": intervals_of(test, scores, "test")}
+    about: dict[str, Any] = {"kind": "member", "scores": bootstrap_cis(test, scores, "test")}
     for vote in plan.votes:
         if vote.name == key:
             about |= {"kind": "vote", "of": [*vote.of], "voting": " ".join(vote.voting)}
@@ -167,36 +170,41 @@ def _about(
         said = known.logits().argmax(axis=1)
         about["confusion"] = confusion_matrix(said, known.targets(), len(test.classes)).tolist()
         about["reliability"] = [[*astuple(one)] for one in reliability(known)]
-        about["errors"] = surest_errors(known, MOST_ERRORS)
+        about["errors"] = most_confident_errors(known, MAX_ERRORS)
         if test.speakers() is not None:
             about["per_speaker"] = accuracy_by_speaker(known)
     return about
 
 
-def _pooled(entries: Sequence[Told], part: str) -> PredictionTable:
+def _pooled(entries: Sequence[MemberResult], part: str) -> PredictionTable:
     return concatenate([one.tables[part] for one in entries])
 
 
 def _gap(
-    whole: Sequence[Told], scores: Mapping[str, Score], name: str, against: str
+    whole: Sequence[MemberResult], scores: Mapping[str, Score], name: str, against: str
 ) -> dict[str, Any] | None:
     """How much better the rows that were trained on are scored than others."""
     if not all({"train", against} <= {*one.tables} for one in whole):
         return None
-    tables = [of_score(_pooled(whole, part), scores, name) for part in ("train", against)]
+    tables = [select_score(_pooled(whole, part), scores, name) for part in ("train", against)]
     (seen, score), (unseen, _) = tables
     told = {
         key: interval(one, score, num_resamples=1).value
         for key, one in (("train", seen), ("other", unseen))
     }
-    return {"score": name, "against": against, **told, "gap": overfitting_gap(seen, unseen, score)}
+    return {
+        "score": name,
+        "against": against,
+        **told,
+        "gap": generalisation_gap(seen, unseen, score),
+    }
 
 
 def _at_share(
-    entries: Sequence[Told], share: float, scores: Mapping[str, Score], name: str
+    entries: Sequence[MemberResult], share: float, scores: Mapping[str, Score], name: str
 ) -> dict[str, Any]:
     table = _pooled([one for one in entries if one.share == share], "test")
-    return {"share": share, **interval_of(*of_score(table, scores, name))}
+    return {"share": share, **bootstrap_ci(*select_score(table, scores, name))}
 
 
 def _subsets(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, Any]:
@@ -204,5 +212,5 @@ def _subsets(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, A
     found = {}
     for (split,), frame in table.frame.group_by(["split"], maintain_order=True):
         part = str(split).partition("@")[2]
-        found[part] = intervals_of(table.with_frame(frame), scores, "test")
+        found[part] = bootstrap_cis(table.with_frame(frame), scores, "test")
     return found

@@ -4,15 +4,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from polymodal.config.compose import Composed
-from polymodal.config.provenance import Origins, origins_of
+from polymodal.config.compose import ComposedConfig
+from polymodal.config.provenance import Provenance, provenance_of
 from polymodal.config.sweep import sweep_jobs
-from polymodal.diagnostics import Finding, from_error
+from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, nearest
 from polymodal.evaluation.score import score_names
 from polymodal.preflight.check import Report, check_fast, check_whole, compose_into
 from polymodal.preflight.context import Context
-from polymodal.study.config import Plan
+from polymodal.study.config import StudyConfig
 from polymodal.study.members import compose_members
 
 
@@ -56,7 +56,7 @@ def check_sweep(
             check_whole(composed, report, full=full, with_effects=with_effects)
         elif composed is not None:
             check_fast(composed, report)
-    whole = joined(parts)
+    whole = merge_reports(parts)
     whole.notes.append(f"{len(jobs)} jobs; data and rehearsal are those of the first")
     if left_out:
         whole.notes.append(f"{left_out} further jobs were not looked at")
@@ -80,10 +80,10 @@ def check_study(
     study = compose_into(whole, overrides, config_name="study")
     if study is None:
         return whole
-    origins = origins_of(study)
+    origins = provenance_of(study)
     check_fast(study, whole)
     try:
-        plan = Plan.read(study.resolved()["study"])
+        plan = StudyConfig.read(study.resolved()["study"])
     except ConfigError as error:
         whole.add([from_error(error, "study", _key_in(error) or "study")], origins)
         return whole
@@ -98,12 +98,12 @@ def check_study(
         parts[vote.name] = _vote(vote.voting)
         _move(parts[vote.name], dict.fromkeys(vote.voting, f"study.votes.{vote.name}"), origins)
     whole.add(_score(plan, contexts), origins)
-    return joined(parts, whole)
+    return merge_reports(parts, whole)
 
 
 def _members(
-    plan: Plan, study: Composed, whole: Report, origins: Origins
-) -> Mapping[str, Composed]:
+    plan: StudyConfig, study: ComposedConfig, whole: Report, origins: Provenance
+) -> Mapping[str, ComposedConfig]:
     """The members as they would run; none, and what is wrong, where one cannot be composed."""
     for member in plan.members:
         report = Report()
@@ -120,7 +120,9 @@ def _members(
         return {}
 
 
-def _encoders(plan: Plan, name: str, members: Mapping[str, Composed]) -> Iterator[Finding]:
+def _encoders(
+    plan: StudyConfig, name: str, members: Mapping[str, ComposedConfig]
+) -> Iterator[Diagnostic]:
     """Encoders that a member cannot take from the members that it names."""
     from polymodal.experiment.components import try_trained
 
@@ -141,7 +143,7 @@ def _vote(voting: Sequence[str]) -> Report:
     return report
 
 
-def _score(plan: Plan, contexts: Mapping[str, Context]) -> Iterator[Finding]:
+def _score(plan: StudyConfig, contexts: Mapping[str, Context]) -> Iterator[Diagnostic]:
     """A score to compare that no member has."""
     built = next((one.built for one in contexts.values() if "scores" in one.built), None)
     if plan.score is None or built is None:
@@ -149,10 +151,10 @@ def _score(plan: Plan, contexts: Mapping[str, Context]) -> Iterator[Finding]:
     names = score_names(built["scores"], built["task"].values)
     if plan.score not in names:
         found = f"study.score={plan.score} is no score of this task"
-        yield Finding("unknown score", "study.score", found, remedy=nearest(plan.score, names))
+        yield Diagnostic("unknown score", "study.score", found, hint=nearest(plan.score, names))
 
 
-def _written(plan: Plan, member: str) -> dict[str, str]:
+def _written(plan: StudyConfig, member: str) -> dict[str, str]:
     """The overrides of a member, each with the key of the study's file where it stands."""
     own = next(one.run for one in plan.members if one.name == member)
     return {
@@ -163,7 +165,7 @@ def _written(plan: Plan, member: str) -> dict[str, str]:
     }
 
 
-def _move(report: Report, written: Mapping[str, str], origins: Origins) -> None:
+def _move(report: Report, written: Mapping[str, str], origins: Provenance) -> None:
     """Says of what overrides set that it stands in the study's file, not on the command line."""
     for place, one in enumerate(report.findings):
         key = written.get(one.origin.override or "") if one.origin else None
@@ -172,11 +174,11 @@ def _move(report: Report, written: Mapping[str, str], origins: Origins) -> None:
 
 
 def _key_in(error: ConfigError) -> str | None:
-    found = re.search(r"study\.\w+(\.\w+)*", error.found)
+    found = re.search(r"study\.\w+(\.\w+)*", error.message)
     return found.group() if found else None
 
 
-def joined(parts: Mapping[str, Report], whole: Report | None = None) -> Report:
+def merge_reports(parts: Mapping[str, Report], whole: Report | None = None) -> Report:
     """Joins reports; what all have found is said once, and what some have, with their names.
 
     Args:
@@ -188,11 +190,11 @@ def joined(parts: Mapping[str, Report], whole: Report | None = None) -> Report:
     """
     whole = whole or Report()
     where: dict[tuple[str, str], list[str]] = {}
-    firsts: dict[tuple[str, str], Finding] = {}
+    firsts: dict[tuple[str, str], Diagnostic] = {}
     for name, part in parts.items():
         for one in part.findings:
-            where.setdefault((one.key, one.found), []).append(name)
-            firsts.setdefault((one.key, one.found), one)
+            where.setdefault((one.key, one.message), []).append(name)
+            firsts.setdefault((one.key, one.message), one)
         for stage, seconds in part.seconds.items():
             whole.seconds[stage] = whole.seconds.get(stage, 0.0) + seconds
     for note in dict.fromkeys(note for part in parts.values() for note in part.notes):
@@ -203,6 +205,6 @@ def joined(parts: Mapping[str, Report], whole: Report | None = None) -> Report:
         replace(one, of=() if len(where[place]) == len(parts) else tuple(where[place]))
         for place, one in firsts.items()
     )
-    whole.findings = sorted([*whole.findings, *shown], key=lambda one: not one.is_fatal)
+    whole.findings = sorted([*whole.findings, *shown], key=lambda one: not one.is_error)
     whole.parts = dict(parts)
     return whole

@@ -10,7 +10,7 @@ from polymodal.errors import ConfigError, nearest
 
 MEMBER_KEYS = ("run", "applied", "root", "encoders", "fusion_rows")
 IN_FOLD, HELD_OUT = "in_fold", "held_out"
-MOST_PARALLEL = 4  # processes on a CPU unless more are asked for: each holds its own libraries
+MAX_PARALLEL = 4  # processes on a CPU unless more are asked for: each holds its own libraries
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyConfig:
     """A study as its configuration describes it.
 
     Args:
@@ -66,7 +66,7 @@ class Plan:
         pairs: Pairs of names to compare; None for every pair.
         alpha: Error probability of all claims together.
         parallel: Processes side by side; `auto` for one a device, or one a core up to
-            `MOST_PARALLEL`.
+            `MAX_PARALLEL`.
         together: Whether small heads on stored features are trained at once in one process.
         options: Member to further overrides of its own, the key `with`; they come last.
     """
@@ -86,7 +86,7 @@ class Plan:
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, section: Mapping[str, Any], *, num_devices: int = 0) -> "Plan":
+    def read(cls, section: Mapping[str, Any], *, num_devices: int = 0) -> "StudyConfig":
         """Reads the section `study` of a configuration.
 
         Args:
@@ -186,7 +186,7 @@ class Plan:
             if source not in known:
                 raise ConfigError(
                     f"{key}.encoders.{modality} names {source!r}",
-                    remedy=nearest(source, [*known]),
+                    hint=nearest(source, [*known]),
                 )
             if member.held_out and known[source].held_out:
                 raise ConfigError(
@@ -246,7 +246,7 @@ def _options(value: Any, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
         raise ConfigError(
             f"study.with.{unknown[0]} is for no member of the study",
             expected=f"one of {', '.join(members)}",
-            remedy=nearest(unknown[0], members),
+            hint=nearest(unknown[0], members),
         )
     return {name: _words(words, f"study.with.{name}") for name, words in given.items()}
 
@@ -260,7 +260,7 @@ def _check_packages(section: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"study.{key} is a study within the study",
                 expected="a study that is extended to land at the key `study`",
-                remedy="begin the extended file with the line `# @package _global_.study`",
+                hint="begin the extended file with the line `# @package _global_.study`",
             )
 
 
@@ -271,7 +271,7 @@ def _vote(name: str, value: Any, members: Sequence[str]) -> Vote:
     _known(value, ["of", "voting"], key)
     of = tuple(value.get("of") or members)
     if unknown := [one for one in of if one not in members]:
-        raise ConfigError(f"{key}.of names {unknown[0]!r}", remedy=nearest(unknown[0], members))
+        raise ConfigError(f"{key}.of names {unknown[0]!r}", hint=nearest(unknown[0], members))
     if len(set(of)) < max(2, len(of)):
         raise ConfigError(
             f"{key} is a vote over {', '.join(of) or 'nobody'}",
@@ -313,16 +313,14 @@ def _pairs(value: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...] | No
                 f"study.pairs has {one!r}", expected="two names, such as [fusion, soft]"
             )
         if unknown := [name for name in one if name not in names]:
-            raise ConfigError(
-                f"study.pairs names {unknown[0]!r}", remedy=nearest(unknown[0], names)
-            )
+            raise ConfigError(f"study.pairs names {unknown[0]!r}", hint=nearest(unknown[0], names))
         pairs.append((str(one[0]), str(one[1])))
     return tuple(pairs)
 
 
 def _parallel(value: Any, num_devices: int) -> int:
     if value == "auto":
-        return num_devices or min(num_cores(), MOST_PARALLEL)
+        return num_devices or min(num_cores(), MAX_PARALLEL)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"study.parallel={value!r}", expected="auto, or a number from 1")
     return value
@@ -330,6 +328,4 @@ def _parallel(value: Any, num_devices: int) -> int:
 
 def _known(section: Mapping[str, Any], names: Sequence[str], key: str) -> None:
     if unknown := [str(one) for one in section if one not in names]:
-        raise ConfigError(
-            f"there is no option {key}.{unknown[0]}", remedy=nearest(unknown[0], names)
-        )
+        raise ConfigError(f"there is no option {key}.{unknown[0]}", hint=nearest(unknown[0], names))

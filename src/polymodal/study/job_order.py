@@ -6,21 +6,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from polymodal.config.compose import Composed
+from polymodal.config.compose import ComposedConfig
 from polymodal.data.folds import Fold, write_folds
 from polymodal.data.held_out import hold_out
 from polymodal.experiment.experiment import Experiment
-from polymodal.runs.vectorized.staging import small
+from polymodal.runs.vectorized.staging import is_small_head
 from polymodal.security.files import sha256_of
-from polymodal.study.config import Member, Plan
-from polymodal.study.jobs import Cell, Check, cell_key
+from polymodal.study.config import Member, StudyConfig
+from polymodal.study.jobs import Check, StudyJob, job_key
 from polymodal.study.members import with_folds, with_options
 from polymodal.tracking.index import roots
 
 FOLDS = ".folds"  # in the folder of runs: folds by their content, which studies share
 
 
-class PlannedCells:
+class PlannedJobs:
     """Every cell of a study with its key; each configuration is built once to fail early.
 
     Args:
@@ -35,8 +35,8 @@ class PlannedCells:
 
     def __init__(
         self,
-        plan: Plan,
-        members: Mapping[str, Composed],
+        plan: StudyConfig,
+        members: Mapping[str, ComposedConfig],
         configs: Mapping[str, Mapping[str, Any]],
         first: Experiment,
         check: Check,
@@ -46,10 +46,10 @@ class PlannedCells:
         self.plan, self.members, self.configs, self.first = plan, members, configs, first
         self.check, self.runs, self.code = check, runs, code
         self._by_name = {one.name: one for one in plan.members}
-        self._cells: dict[tuple[str, int, float, float], Cell] = {}
-        self._built: dict[tuple[str, float], tuple[Composed, Experiment]] = {}
+        self._cells: dict[tuple[str, int, float, float], StudyJob] = {}
+        self._built: dict[tuple[str, float], tuple[ComposedConfig, Experiment]] = {}
 
-    def all(self) -> list[Cell]:
+    def all(self) -> list[StudyJob]:
         """Return the cells; each stands behind those whose encoders it takes.
 
         Raises:
@@ -61,7 +61,7 @@ class PlannedCells:
                     self._cell(member, seed, share, 0.0)
         return [*self._cells.values()]
 
-    def _cell(self, member: Member, seed: int, share: float, fitted: float) -> Cell:
+    def _cell(self, member: Member, seed: int, share: float, fitted: float) -> StudyJob:
         """A cell; with `fitted`, one that leaves that fraction of the training speakers out."""
         fitted = 0.0 if member.applied else fitted  # it has seen nothing of this corpus
         name = (member.name, seed, share, fitted)
@@ -74,27 +74,32 @@ class PlannedCells:
         return self._cells[name]
 
     def _made(
-        self, member: Member, seed: int, share: float, fitted: float, encoders: Mapping[str, Cell]
-    ) -> Cell:
+        self,
+        member: Member,
+        seed: int,
+        share: float,
+        fitted: float,
+        encoders: Mapping[str, StudyJob],
+    ) -> StudyJob:
         composed, experiment = self._experiment(member, fitted)
         varied = with_options(composed, {"seed": seed, "data.train_share": share})
         keyed = with_options(
             varied, {f"encoder.{modality}.from_run": one.key for modality, one in encoders.items()}
         )
-        return Cell(
+        return StudyJob(
             member.name,
             seed,
             share,
             varied,
-            cell_key(keyed.resolved(), experiment.fingerprint, self.code),
+            job_key(keyed.resolved(), experiment.fingerprint, self.code),
             applied=self.first.config["corpus"] if member.applied else None,
             # Seeds that take encoders of their own share no features.
-            at_once=self.plan.together and small(experiment) and not encoders,
+            at_once=self.plan.together and is_small_head(experiment) and not encoders,
             encoders=dict(encoders),
             left_out=fitted,
         )
 
-    def _experiment(self, member: Member, fitted: float) -> tuple[Composed, Experiment]:
+    def _experiment(self, member: Member, fitted: float) -> tuple[ComposedConfig, Experiment]:
         """Configuration and experiment of a member, with the folds that it is trained on."""
         if (member.name, fitted) not in self._built:
             composed = self.members[member.name]

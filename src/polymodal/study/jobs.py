@@ -10,32 +10,32 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from polymodal.config.compose import Composed, load
+from polymodal.config.compose import ComposedConfig, load_config
 from polymodal.experiment.experiment import Experiment
 from polymodal.runs.evaluate import apply_run
 from polymodal.runs.trackers import GROUPS
-from polymodal.runs.train import run_experiment, together_shown
-from polymodal.runs.vectorized.staging import Staged, objection, stage
+from polymodal.runs.train import run_experiment, vectorized_progress
+from polymodal.runs.vectorized.staging import TrainedFolds, train_folds, why_not_vectorized
 from polymodal.schemas.run_record import RunRecord
 from polymodal.study.members import with_options
 from polymodal.tracking.index import find_runs
-from polymodal.tracking.run_folder import CELL
+from polymodal.tracking.run_folder import JOB
 from polymodal.training.progress import Display
 
-Check = Callable[[Composed], dict[str, Any]]
+Check = Callable[[ComposedConfig], dict[str, Any]]
 PACKAGE = Path(__file__).parents[1]
 # The rooms whose code decides what a cell computes.
-DECIDING = (
+HASHED_PACKAGES = (
     *("schemas", "corpora", "data", "encoders", "features", "layers", "models"),
     *("training", "evaluation", "config", "experiment", "runs"),
 )
 # What changes nothing in a result.
-INDIFFERENT = ("paths", "tracker", "alert", "resume", "hydra")
-HOW_READ = ("num_workers", "timeout_s", "cache_mb", "extract_workers")
+KEY_IGNORED_SECTIONS = ("paths", "tracker", "alert", "resume", "hydra")
+KEY_IGNORED_DATA_OPTIONS = ("num_workers", "timeout_s", "cache_mb", "extract_workers")
 
 
 @dataclass
-class Cell:
+class StudyJob:
     """One run of a study.
 
     Args:
@@ -59,11 +59,11 @@ class Cell:
     member: str
     seed: int
     share: float
-    composed: Composed
+    composed: ComposedConfig
     key: str
     applied: Any = None
     at_once: bool = False
-    encoders: Mapping[str, "Cell"] = field(default_factory=dict)
+    encoders: Mapping[str, "StudyJob"] = field(default_factory=dict)
     left_out: float = 0.0
     run: Path | None = None
     predicted: Path | None = None
@@ -89,7 +89,7 @@ class Cell:
         """Whether all that it has to do is done."""
         return self.status == "finished" and (self.applied is None or self.predicted is not None)
 
-    def look(self, known: Mapping[str, tuple[Path, RunRecord]]) -> None:
+    def update_from_record(self, known: Mapping[str, tuple[Path, RunRecord]]) -> None:
         """Takes over what the run folders say of it.
 
         Args:
@@ -105,7 +105,7 @@ class Cell:
     @property
     def applied_key(self) -> str:
         """The key of the run that applies it to the study's corpus."""
-        return digest([self.key, self.applied])
+        return short_hash([self.key, self.applied])
 
     def write(self, folder: Path, study: str) -> Path:
         """Writes what the process of the cell needs, for the user's eyes only.
@@ -128,7 +128,7 @@ class Cell:
             "choices": {key: str(composed.choices.get(key) or "") for key in GROUPS},
             "study": study,
             "notes": {
-                CELL: self.key,
+                JOB: self.key,
                 "member": self.member,
                 "share": self.share,
                 **({"left_out": self.left_out} if self.left_out else {}),
@@ -145,7 +145,7 @@ class Cell:
         return path
 
 
-def cell_key(config: Mapping[str, Any], fingerprint: str, code: str) -> str:
+def job_key(config: Mapping[str, Any], fingerprint: str, code: str) -> str:
     """Returns what names a cell by all that its result depends on.
 
     Args:
@@ -156,15 +156,15 @@ def cell_key(config: Mapping[str, Any], fingerprint: str, code: str) -> str:
     Returns:
         Hexadecimal digits.
     """
-    kept = {name: value for name, value in config.items() if name not in INDIFFERENT}
-    kept["data"] = {k: v for k, v in kept["data"].items() if k not in HOW_READ}
+    kept = {name: value for name, value in config.items() if name not in KEY_IGNORED_SECTIONS}
+    kept["data"] = {k: v for k, v in kept["data"].items() if k not in KEY_IGNORED_DATA_OPTIONS}
     if file := kept["split"].get("file"):  # named by its content
         kept["split"] = {**kept["split"], "file": Path(file).name}
     kept["corpus"] = {k: v for k, v in kept["corpus"].items() if k not in ("root", "prepared")}
-    return digest([kept, fingerprint, code])
+    return short_hash([kept, fingerprint, code])
 
 
-def digest(value: Any) -> str:
+def short_hash(value: Any) -> str:
     """Returns a short hash of plain values.
 
     Args:
@@ -174,7 +174,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def code_version(projects: Sequence[Path]) -> str:
+def code_hash(projects: Sequence[Path]) -> str:
     """Returns a hash of the code that decides results: ours, and the project's own.
 
     Args:
@@ -183,7 +183,7 @@ def code_version(projects: Sequence[Path]) -> str:
     Returns:
         Hexadecimal digits.
     """
-    ours = [file for room in DECIDING for file in (PACKAGE / room).rglob("*.py")]
+    ours = [file for room in HASHED_PACKAGES for file in (PACKAGE / room).rglob("*.py")]
     theirs = [
         file
         for one in projects
@@ -192,10 +192,10 @@ def code_version(projects: Sequence[Path]) -> str:
     ]
     files = sorted({*ours, *theirs})
     sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    return digest(sums)
+    return short_hash(sums)
 
 
-def recorded(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
+def finished_jobs(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
     """Finds the cells that have been run: of several of one key the finished or newest one.
 
     Args:
@@ -206,13 +206,13 @@ def recorded(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
     """
     found: dict[str, tuple[Path, RunRecord]] = {}
     for one in reversed(find_runs(runs)[0]):  # the oldest first
-        key = one.record.notes.get(CELL)
+        key = one.record.notes.get(JOB)
         if key and (key not in found or found[key][1].status != "finished"):
             found[str(key)] = (one.path, one.record)
     return found
 
 
-def run_cells(files: Sequence[Path], check: Check) -> list[str]:
+def run_jobs(files: Sequence[Path], check: Check) -> list[str]:
     """Runs cells that differ in their seed alone, or what is left of them.
 
     Args:
@@ -226,7 +226,7 @@ def run_cells(files: Sequence[Path], check: Check) -> list[str]:
         UserError: The configuration or the data cannot be used.
         RunFailedError: A run died.
     """
-    works = [_Work.read(file, check) for file in files]
+    works = [JobWorker.read(file, check) for file in files]
     with TemporaryDirectory(dir=files[0].parent) as folder, Display() as display:
         _stage([work for work in works if not work.run], Path(folder), display)
         told = [work.do(check, display) for work in works]
@@ -234,21 +234,22 @@ def run_cells(files: Sequence[Path], check: Check) -> list[str]:
 
 
 @dataclass
-class _Work:
+class JobWorker:
     """What the process of a cell has to do."""
 
     body: Mapping[str, Any]
-    composed: Composed
+    composed: ComposedConfig
     config: Mapping[str, Any]
     run: Path | None
     experiment: Experiment | None = None
-    staged: Staged | None = None
+    staged: TrainedFolds | None = None
 
     @classmethod
-    def read(cls, file: Path, check: Check) -> "_Work":
+    def read(cls, file: Path, check: Check) -> "JobWorker":
+        """Read what a study wrote for this process."""
         body = json.loads(file.read_text(encoding="utf-8"))
         config, words = OmegaConf.create(body["config"]), tuple(body["overrides"])
-        composed = Composed(config, body["choices"], words, body["name"])
+        composed = ComposedConfig(config, body["choices"], words, body["name"])
         run = Path(body["run"]) if body["run"] else None
         if run and not body["finished"]:
             composed = with_options(composed, {"resume": str(run)})
@@ -279,26 +280,26 @@ class _Work:
         return f"{shown} in {record.duration_s or 0:.0f} s ({record.run_id})"
 
 
-def _stage(works: Sequence[_Work], folder: Path, display: Display) -> None:
+def _stage(works: Sequence[JobWorker], folder: Path, display: Display) -> None:
     """Trains new cells at once where that is possible."""
     if len(works) < 2:
         return
     first = Experiment.prepare(works[0].config)
     first.extract(lambda name, done, total: display.show(f"extract · {name} · {done}/{total}", 0))
     experiments = [replace(first, config=work.config) for work in works]
-    if objection(first) is not None:
+    if why_not_vectorized(first) is not None:
         return
-    staged = stage(experiments, folder, together_shown(display))
+    staged = train_folds(experiments, folder, vectorized_progress(display))
     for work, experiment, one in zip(works, experiments, staged, strict=True):
         work.experiment, work.staged = experiment, one
 
 
 def _apply(run: Path, body: Mapping[str, Any], check: Check) -> None:
     """Predicts the study's corpus with a model that was trained on its own."""
-    stored = load(run / "config.yaml", body["name"])
+    stored = load_config(run / "config.yaml", body["name"])
     classes = stored.resolved()["task"]
     changed = with_options(
         stored, {"task": classes, "corpus": body["applied"], "part": "all", "resume": None}
     )
-    notes = {**body["notes"], CELL: body["applied_key"]}
+    notes = {**body["notes"], JOB: body["applied_key"]}
     apply_run(run, changed, check(changed), kind="predict", notes=notes)

@@ -20,7 +20,7 @@ LAST_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Job:
+class LaunchSpec:
     """One process.
 
     Args:
@@ -37,11 +37,11 @@ class Job:
 
 
 def launch(
-    jobs: Sequence[Job],
+    jobs: Sequence[LaunchSpec],
     *,
     parallel: int,
     num_devices: int,
-    show: Callable[[Sequence[Job], Sequence[Job]], None],
+    show: Callable[[Sequence[LaunchSpec], Sequence[LaunchSpec]], None],
 ) -> dict[str, int]:
     """Runs processes, so many at a time.
 
@@ -56,10 +56,10 @@ def launch(
         wait for has failed. If this process is asked to stop, the others are asked as well, and
         waited for.
     """
-    waiting: list[Job] = list(jobs)
-    ended: list[Job] = []
+    waiting: list[LaunchSpec] = list(jobs)
+    ended: list[LaunchSpec] = []
     codes: dict[str, int] = {}
-    running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
+    running: dict[int, tuple[LaunchSpec, subprocess.Popen[bytes]]] = {}
     try:
         while waiting or running:
             for slot in set(range(parallel)) - set(running):
@@ -80,11 +80,11 @@ def launch(
     return codes
 
 
-def _may_start(job: Job, codes: Mapping[str, int]) -> bool:
+def _may_start(job: LaunchSpec, codes: Mapping[str, int]) -> bool:
     return all(codes.get(one) == 0 for one in job.after)
 
 
-def _is_hopeless(job: Job, codes: Mapping[str, int], jobs: Sequence[Job]) -> bool:
+def _is_hopeless(job: LaunchSpec, codes: Mapping[str, int], jobs: Sequence[LaunchSpec]) -> bool:
     """Whether a job that it waits for has failed, or waits for one that has."""
     others = [one for one in jobs if one.words in job.after]
     return any(codes.get(one.words, 0) != 0 or _is_hopeless(one, codes, jobs) for one in others)
@@ -139,7 +139,7 @@ def _devices(environ: Mapping[str, str], num_devices: int) -> list[str]:
     return names or [str(number) for number in range(num_devices)]
 
 
-def _start(job: Job, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(job: LaunchSpec, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         return subprocess.Popen(

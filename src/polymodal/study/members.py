@@ -5,10 +5,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from polymodal.config.compose import Composed, change, compose
+from polymodal.config.compose import ComposedConfig, apply_overrides, compose
 from polymodal.config.run_encoders import MEMBER
 from polymodal.errors import ConfigError
-from polymodal.study.config import Member, Plan
+from polymodal.study.config import Member, StudyConfig
 
 # What must be the same in all members that are trained on the study's corpus.
 COMMON = ("corpus", "split")
@@ -19,7 +19,7 @@ STAGES = ["fit", "train", "test"]
 PROMISES = ("speaker_dependent", "disjoint")
 
 
-def compose_members(plan: Plan, study: Composed) -> dict[str, Composed]:
+def compose_members(plan: StudyConfig, study: ComposedConfig) -> dict[str, ComposedConfig]:
     """Composes every member as the study changes it.
 
     Args:
@@ -45,13 +45,13 @@ def compose_members(plan: Plan, study: Composed) -> dict[str, Composed]:
                     f"{key}.{differing[0]} is {its.get(differing[0])!r} and "
                     f"{mine.get(differing[0])!r}",
                     expected="the same utterances and folds, so that members can be compared",
-                    remedy=f"name the {key} in study.protocol, such as [{key}=…], or mark a member "
+                    hint=f"name the {key} in study.protocol, such as [{key}=…], or mark a member "
                     "that is trained elsewhere with applied: true",
                 )
     return composed
 
 
-def reference(plan: Plan) -> str:
+def reference(plan: StudyConfig) -> str:
     """Returns the member whose corpus and folds are the study's.
 
     Args:
@@ -61,7 +61,7 @@ def reference(plan: Plan) -> str:
     return next((one.name for one in trained if not one.encoders), trained[0].name)
 
 
-def with_folds(composed: Composed, file: str, *, whole: bool = True) -> Composed:
+def with_folds(composed: ComposedConfig, file: str, *, whole: bool = True) -> ComposedConfig:
     """Returns a member's configuration that takes its folds from a file.
 
     Args:
@@ -72,11 +72,11 @@ def with_folds(composed: Composed, file: str, *, whole: bool = True) -> Composed
     before = composed.resolved()["split"]
     kept = {name: before[name] for name in PROMISES if name in before}
     kept |= {} if whole else {"unknown": "leave_out"}
-    fresh = change(composed, ["split=file", f"split.file={file}", "split.inner=true"])
+    fresh = apply_overrides(composed, ["split=file", f"split.file={file}", "split.inner=true"])
     return _named(with_options(fresh, {f"split.{k}": v for k, v in kept.items()}), composed)
 
 
-def with_options(composed: Composed, options: dict[str, Any]) -> Composed:
+def with_options(composed: ComposedConfig, options: dict[str, Any]) -> ComposedConfig:
     """Returns a configuration with other values.
 
     Args:
@@ -92,32 +92,32 @@ def with_options(composed: Composed, options: dict[str, Any]) -> Composed:
     return replace(composed, config=config, overrides=(*composed.overrides, *words))
 
 
-def _composed(plan: Plan, member: Member, study: Composed) -> Composed:
+def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> ComposedConfig:
     taken = [f"encoder.{name}.from_run={MEMBER}{one}" for name, one in member.encoders.items()]
     composed = compose([*member.run, *taken])
     words = [*([] if member.applied else plan.protocol), *plan.shared]
     root = member.root or (None if member.applied else plan.root)
     words += [f"corpus.root={root}"] if root else []
-    composed = _named(change(composed, words), composed)
+    composed = _named(apply_overrides(composed, words), composed)
     composed = _with_own(plan, member, composed)
     sections = {name: study.config.get(name) for name in SHARED}
     changed = with_options(composed, {**sections, "stages": STAGES})
     return _named(changed, composed)
 
 
-def _with_own(plan: Plan, member: Member, composed: Composed) -> Composed:
+def _with_own(plan: StudyConfig, member: Member, composed: ComposedConfig) -> ComposedConfig:
     """A member with its overrides of `study.with`, which come last."""
     try:
-        return _named(change(composed, plan.options.get(member.name, ())), composed)
+        return _named(apply_overrides(composed, plan.options.get(member.name, ())), composed)
     except ConfigError as error:
         raise ConfigError(
-            f"study.with.{member.name}: {error.found}",
+            f"study.with.{member.name}: {error.message}",
             expected=error.expected,
-            remedy=error.remedy,
+            hint=error.hint,
         ) from None
 
 
-def _named(changed: Composed, before: Composed) -> Composed:
+def _named(changed: ComposedConfig, before: ComposedConfig) -> ComposedConfig:
     """The changed configuration, its overrides with those that it was composed with."""
     words = (*before.overrides, *(one for one in changed.overrides if one not in before.overrides))
     return replace(changed, choices=before.choices, overrides=words, name=before.name)

@@ -12,25 +12,31 @@ from typing import Any
 
 import torch
 
-from polymodal.config.compose import Composed, compose, project_packages
+from polymodal.config.compose import ComposedConfig, compose, project_packages
 from polymodal.data.folds import write_folds
 from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.evaluation.score import score_names
-from polymodal.experiment.data_summary import facts
+from polymodal.experiment.data_summary import dataset_summary
 from polymodal.experiment.experiment import Experiment
 from polymodal.report.study_page import write_report
 from polymodal.runs.embedding_summary import mean_description, read_descriptions
 from polymodal.runs.recorder import Session, recording, stage_time
-from polymodal.runs.train import Outcome
+from polymodal.runs.train import RunResult
 from polymodal.runs.vote import is_fitted, vote_tables
 from polymodal.schemas.predictions import ID, PredictionTable
 from polymodal.schemas.run_record import RunRecord
-from polymodal.security.files import write_whole
-from polymodal.study.analysis import PARTS, Told, read_told, spread, summarise
-from polymodal.study.config import HELD_OUT, IN_FOLD, Plan, Vote
-from polymodal.study.job_order import PlannedCells
-from polymodal.study.jobs import Cell, Check, code_version, digest, recorded
-from polymodal.study.launcher import Job, last_line, launch
+from polymodal.security.files import atomic_write_text
+from polymodal.study.analysis import (
+    SPLITS,
+    MemberResult,
+    assign_to_folds,
+    load_member_result,
+    summarise,
+)
+from polymodal.study.config import HELD_OUT, IN_FOLD, StudyConfig, Vote
+from polymodal.study.job_order import PlannedJobs
+from polymodal.study.jobs import Check, StudyJob, code_hash, finished_jobs, short_hash
+from polymodal.study.launcher import LaunchSpec, last_line, launch
 from polymodal.study.members import compose_members, reference
 from polymodal.tracking.index import find_runs
 from polymodal.tracking.redaction import redact_words
@@ -40,7 +46,7 @@ STUDY = "study.json"
 LINE_EVERY_S = 60.0
 
 
-def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Outcome:
+def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check) -> RunResult:
     """Runs what is missing of a study, votes, compares, and writes its report.
 
     A study of this name that was stopped is continued in its folder. Cells that have finished, in
@@ -58,7 +64,7 @@ def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Ou
         UserError: Something is wrong with a member or a vote; nothing was started.
         RunFailedError: A cell failed; the others have run, and are kept.
     """
-    plan = Plan.read(config["study"], num_devices=torch.cuda.device_count())
+    plan = StudyConfig.read(config["study"], num_devices=torch.cuda.device_count())
     runs = Path(config["paths"]["runs"])
     members = compose_members(plan, composed)
     configs = {name: check(composed) for name, composed in members.items()}
@@ -66,21 +72,21 @@ def run_study(composed: Composed, config: Mapping[str, Any], check: Check) -> Ou
     _check_score(plan, first)
     votes = _check_votes(plan, first, check)
     code = _code()
-    cells = PlannedCells(plan, members, configs, first, check, runs, code).all()
-    about = facts(first)
+    cells = PlannedJobs(plan, members, configs, first, check, runs, code).all()
+    about = dataset_summary(first)
     with (
         recording(
             composed, config, kind="study", data=about, resume=_stopped(runs, composed.name)
         ) as session,
         Display(line_every_s=LINE_EVERY_S) as display,
     ):
-        book = _Book(session, plan, first, about, composed, code)
+        book = StudyRecord(session, plan, first, about, composed, code)
         write_folds(session.path / "folds.json", first.folds, first.fingerprint)
         with stage_time(session, "cells"):
             _run_cells(cells, plan, runs, book, display)
         display.show("comparing", 0.99, important=True)
         with stage_time(session, "compare"):
-            told = _vote(plan, votes, _told(plan, cells, first), display)
+            told = _vote(plan, votes, _collect_results(plan, cells, first), display)
             book.close(cells, summarise(plan, told, first.scores, first.task.monitor))
             write_report(book.summary(cells), session.path)
     return session.path, RunRecord.read(session.path / "run.json")
@@ -90,23 +96,23 @@ def _code() -> str:
     """A hash of the code that decides results: ours, and that of the project we are in."""
     project = Path.cwd()
     packages = [project / name for name in project_packages(project)]
-    return code_version([one if one.is_dir() else one.with_suffix(".py") for one in packages])
+    return code_hash([one if one.is_dir() else one.with_suffix(".py") for one in packages])
 
 
-def _check_score(plan: Plan, first: Experiment) -> None:
+def _check_score(plan: StudyConfig, first: Experiment) -> None:
     names = score_names(first.scores, first.task.values)
     if plan.score and plan.score not in names:
         raise ConfigError(
             f"study.score={plan.score} is no score of this task",
-            remedy=nearest(plan.score, names),
+            hint=nearest(plan.score, names),
         )
 
 
-def _check_votes(plan: Plan, first: Experiment, check: Check) -> dict[str, dict[str, Any]]:
+def _check_votes(plan: StudyConfig, first: Experiment, check: Check) -> dict[str, dict[str, Any]]:
     """The configuration of each vote; one that is fitted needs validation rows in every fold."""
     frame = first.manifest.frame
     validated = first.config["selection"]["out_of_fold"] or all(
-        (fold.parts(frame) == "val").any() for fold in first.folds
+        (fold.split_of_rows(frame) == "val").any() for fold in first.folds
     )
     configs = {}
     for vote in plan.votes:
@@ -114,7 +120,7 @@ def _check_votes(plan: Plan, first: Experiment, check: Check) -> dict[str, dict[
         if is_fitted(config["voting"]) and not validated:
             raise ConfigError(
                 f"study.votes.{vote.name} is fitted on validation rows, but a fold has none",
-                remedy="set split.val above 0 or, with split=nested, "
+                hint="set split.val above 0 or, with split=nested, "
                 "selection.out_of_fold=true in study.protocol",
             )
         configs[vote.name] = config["voting"]
@@ -122,36 +128,36 @@ def _check_votes(plan: Plan, first: Experiment, check: Check) -> dict[str, dict[
 
 
 def _run_cells(
-    cells: Sequence[Cell], plan: Plan, runs: Path, book: "_Book", display: Display
+    cells: Sequence[StudyJob], plan: StudyConfig, runs: Path, book: "StudyRecord", display: Display
 ) -> None:
     """Runs the cells that have not finished.
 
     Raises:
         RunError: Some failed; the others have run.
     """
-    known = recorded(runs)
+    known = finished_jobs(runs)
     for cell in cells:
-        cell.look(known)
+        cell.update_from_record(known)
         cell.reused = cell.done
     missing = [cell for cell in cells if not cell.done]
     if len(missing) < len(cells):
-        display.say(f"{len(cells) - len(missing)} of {len(cells)} cells have run before")
+        display.print_line(f"{len(cells) - len(missing)} of {len(cells)} cells have run before")
     book.note(cells)
     jobs = _jobs(_grouped(missing), book)
     told: set[str] = set()
 
-    def show(ended: Sequence[Job], running: Sequence[Job]) -> None:
+    def show(ended: Sequence[LaunchSpec], running: Sequence[LaunchSpec]) -> None:
         for job in ended:
             if job.words not in told:
                 told.add(job.words)
-                display.say(f"{job.words}: {last_line(job.log)}")
+                display.print_line(f"{job.words}: {last_line(job.log)}")
         doing = " | ".join(f"{job.words}: {last_line(job.log)}"[:70] for job in running)
         display.show(f"{len(ended)}/{len(jobs)} · {doing}", len(ended) / max(1, len(jobs)))
 
     codes = launch(jobs, parallel=plan.parallel, num_devices=torch.cuda.device_count(), show=show)
-    known = recorded(runs)
+    known = finished_jobs(runs)
     for cell in cells:
-        cell.look(known)
+        cell.update_from_record(known)
     book.note(cells)
     failed = [job for job in jobs if codes.get(job.words)]
     if failed:
@@ -159,23 +165,23 @@ def _run_cells(
         lines += [f"{job.words}: not started" for job in jobs if job.words not in codes]
         raise RunError(
             f"{len(failed)} of {len(cells)} cells failed\n  " + "\n  ".join(lines),
-            remedy="mend it and give the same command again: the other cells are kept",
+            hint="mend it and give the same command again: the other cells are kept",
         )
 
 
-def _grouped(cells: Sequence[Cell]) -> list[list[Cell]]:
+def _grouped(cells: Sequence[StudyJob]) -> list[list[StudyJob]]:
     """Cells that one process runs: the seeds of a small head, any other cell by itself.
 
     Those with most modalities come first, as they take longest and nothing should wait for them.
     """
-    groups: dict[Any, list[Cell]] = {}
+    groups: dict[Any, list[StudyJob]] = {}
     for cell in cells:
         name = (cell.member, cell.share, cell.left_out) if cell.at_once else cell.key
         groups.setdefault(name, []).append(cell)
     return sorted(groups.values(), key=lambda one: -len(one[0].composed.config.encoder))
 
 
-def _jobs(groups: Sequence[Sequence[Cell]], book: "_Book") -> list[Job]:
+def _jobs(groups: Sequence[Sequence[StudyJob]], book: "StudyRecord") -> list[LaunchSpec]:
     """A process for each group, behind those whose encoders it takes; the awaited ones first."""
     words = {cell.key: " & ".join(one.words for one in group) for group in groups for cell in group}
     jobs = [book.job(group, words) for group in groups]
@@ -183,28 +189,32 @@ def _jobs(groups: Sequence[Sequence[Cell]], book: "_Book") -> list[Job]:
     return sorted(jobs, key=lambda job: job.words not in awaited)
 
 
-def _told(plan: Plan, cells: Sequence[Cell], first: Experiment) -> dict[str, list[Told]]:
+def _collect_results(
+    plan: StudyConfig, cells: Sequence[StudyJob], first: Experiment
+) -> dict[str, list[MemberResult]]:
     """What each member said, one entry a cell; of applied ones in the folds of the study."""
-    told: dict[str, list[Told]] = {}
+    told: dict[str, list[MemberResult]] = {}
     applied = {member.name for member in plan.members if member.applied}
     for cell in cells:
         if cell.member not in applied and cell.run and not cell.left_out:
-            told.setdefault(cell.member, []).append(read_told(cell.run, cell.seed, cell.share))
+            told.setdefault(cell.member, []).append(
+                load_member_result(cell.run, cell.seed, cell.share)
+            )
     whole = {one.seed: one for one in told[reference(plan)] if one.share == 1}
     for cell in cells:
         if cell.predicted and cell.run:
-            own = read_told(cell.run, cell.seed, cell.share)
+            own = load_member_result(cell.run, cell.seed, cell.share)
             like = whole[cell.seed]
-            told.setdefault(cell.member, []).append(spread(own, cell.predicted, like))
+            told.setdefault(cell.member, []).append(assign_to_folds(own, cell.predicted, like))
     return told
 
 
 def _vote(
-    plan: Plan,
+    plan: StudyConfig,
     configs: Mapping[str, Mapping[str, Any]],
-    told: dict[str, list[Told]],
+    told: dict[str, list[MemberResult]],
     display: Display,
-) -> dict[str, list[Told]]:
+) -> dict[str, list[MemberResult]]:
     """Adds what the votes say, seed by seed."""
     for vote in plan.votes:
         display.show(f"vote · {vote.name}", 0.99, important=True)
@@ -213,8 +223,8 @@ def _vote(
 
 
 def _one_vote(
-    vote: Vote, config: Mapping[str, Any], told: Mapping[str, Sequence[Told]], seed: int
-) -> Told:
+    vote: Vote, config: Mapping[str, Any], told: Mapping[str, Sequence[MemberResult]], seed: int
+) -> MemberResult:
     members = [next(t for t in told[name] if t.seed == seed and t.share == 1) for name in vote.of]
     tables = {
         part: [
@@ -222,13 +232,13 @@ def _one_vote(
             for one, name in zip(members, vote.of, strict=True)
             if part in one.tables
         ]
-        for part in PARTS
+        for part in SPLITS
     }
     said: list[str] = []
     voted = {"test": vote_tables(config, tables["test"], tables["val"], said.append)}
     if len(tables["train"]) == len(members):  # for the generalisation gap
         voted["train"] = vote_tables(config, _shared(tables["train"]), tables["val"])
-    return Told("", seed, 1.0, voted, tuple(said))
+    return MemberResult("", seed, 1.0, voted, tuple(said))
 
 
 def _shared(tables: Sequence[PredictionTable]) -> list[PredictionTable]:
@@ -248,7 +258,7 @@ def _stopped(runs: Path, name: str) -> Path | None:
     return None
 
 
-class _Book:
+class StudyRecord:
     """What stands in `study.json` while the study goes on.
 
     Args:
@@ -263,10 +273,10 @@ class _Book:
     def __init__(
         self,
         session: Session,
-        plan: Plan,
+        plan: StudyConfig,
         first: Experiment,
         about: Mapping[str, Any],
-        composed: Composed,
+        composed: ComposedConfig,
         code: str,
     ) -> None:
         self.session, self.plan, self.first = session, plan, first
@@ -279,19 +289,19 @@ class _Book:
         words = redact_words(composed.overrides or (f"study={composed.name}",))
         self.command = f"polymodal study {shlex.join(words)}"
         text = composed.text()
-        version = {"config": digest(text), "code": code}
+        version = {"config": short_hash(text), "code": code}
         last = self.versions[-1] if self.versions else {}
         if {k: last.get(k) for k in version} != version:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             self.versions.append({"version": len(self.versions) + 1, "started": now, **version})
-            write_whole(session.path / f"config.{len(self.versions)}.yaml", text)
+            atomic_write_text(session.path / f"config.{len(self.versions)}.yaml", text)
 
-    def job(self, cells: Sequence[Cell], words: Mapping[str, str]) -> Job:
+    def job(self, cells: Sequence[StudyJob], words: Mapping[str, str]) -> LaunchSpec:
         """The process of some cells; `words` names that of each cell that is still to be run."""
         first = cells[0]
         fitted = f"-without-{first.left_out:g}" if first.left_out else ""
         name = f"{first.member}-{first.seed}-{first.share:g}{fitted}.txt"
-        return Job(
+        return LaunchSpec(
             words[first.key],
             partial(self._arguments, cells),
             self.session.path / "logs" / name,
@@ -303,24 +313,24 @@ class _Book:
             ),
         )
 
-    def _arguments(self, cells: Sequence[Cell]) -> tuple[str, ...]:
+    def _arguments(self, cells: Sequence[StudyJob]) -> tuple[str, ...]:
         """Writes what the process of some cells needs, when the encoders that they take are there.
 
         Their runs are looked up now: a run is recorded while the study goes on.
         """
         sources = [one for cell in cells for one in cell.encoders.values()]
-        known = recorded(self.session.path.parent) if sources else {}
+        known = finished_jobs(self.session.path.parent) if sources else {}
         for one in sources:
-            one.look(known)
+            one.update_from_record(known)
         files = [cell.write(self.session.path / "cells", self.session.run_id) for cell in cells]
         return ("_study_worker", *map(str, files))
 
-    def note(self, cells: Sequence[Cell]) -> None:
+    def note(self, cells: Sequence[StudyJob]) -> None:
         """Writes where the cells stand."""
         text = json.dumps(self.summary(cells), indent=1, ensure_ascii=False, default=str)
-        write_whole(self.path, text + "\n")
+        atomic_write_text(self.path, text + "\n")
 
-    def close(self, cells: Sequence[Cell], results: Mapping[str, Any]) -> None:
+    def close(self, cells: Sequence[StudyJob], results: Mapping[str, Any]) -> None:
         """Writes the results; what the cells' processes needed is no longer."""
         self.results = dict(results)
         for name, one in self.results["members"].items():
@@ -331,7 +341,7 @@ class _Book:
         shutil.rmtree(self.session.path / "cells", ignore_errors=True)
         self.note(cells)
 
-    def _encoders(self, name: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    def _encoders(self, name: str, cells: Sequence[StudyJob]) -> dict[str, Any]:
         """Of a member that takes its encoders from others: from which, and their embeddings."""
         member = next((one for one in self.plan.members if one.name == name), None)
         if member is None or not member.encoders:
@@ -351,7 +361,7 @@ class _Book:
             },
         }
 
-    def summary(self, cells: Sequence[Cell]) -> dict[str, Any]:
+    def summary(self, cells: Sequence[StudyJob]) -> dict[str, Any]:
         """Returns what stands in the file."""
         lines = [self._line(cell) for cell in cells]
         known = {line["key"] for line in lines}
@@ -384,7 +394,7 @@ class _Book:
             "runs": [line["run"] for line in lines if line["run"]],
         }
 
-    def _line(self, cell: Cell) -> dict[str, Any]:
+    def _line(self, cell: StudyJob) -> dict[str, Any]:
         before = self.earlier.get(cell.key)
         return {
             "member": cell.member,

@@ -25,7 +25,7 @@ class Channel(Protocol):
         """Sends a message."""
 
 
-class Nobody:
+class NullChannel:
     """Tells nobody."""
 
     def send(self, title: str, text: str) -> None:
@@ -93,7 +93,7 @@ class Email:
         if encryption not in ("starttls", "tls", "none"):
             raise ConfigError(f"alert.encryption={encryption}", expected="starttls, tls or none")
         if user and encryption == "none":
-            raise ConfigError("alert.user without encryption", remedy="set alert.encryption=tls")
+            raise ConfigError("alert.user without encryption", hint="set alert.encryption=tls")
         self.sender, self.recipients, self.host, self.port = sender, [*recipients], host, port
         self.user, self.password, self.encryption = user, password, encryption
 
@@ -181,7 +181,7 @@ class Alerts:
         self.threads: list[threading.Thread] = []
         self.failed = False
 
-    def look(self, scores: Mapping[str, float | None]) -> None:
+    def check(self, scores: Mapping[str, float | None]) -> None:
         """Tells of a score that has reached its bound, the first time that it does.
 
         Args:
@@ -201,7 +201,7 @@ class Alerts:
             scores: What it ended with.
             error: What it died of, or None.
         """
-        self.look(scores)
+        self.check(scores)
         if status in self.ends:
             told = [
                 f"{name} {value:.4g}" for name, value in sorted(scores.items()) if value is not None

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from polymodal.errors import RunError
-from polymodal.security.files import replacing, sha256_of, write_whole
-from polymodal.tracking.index import Listed, alive_or_killed, read_record
+from polymodal.security.files import atomic_write, atomic_write_text, sha256_of
+from polymodal.tracking.index import Listed, read_record, with_live_status
 
 ARCHIVE = "archive"  # beside the run folders
 PACKED = ".tar.gz"
@@ -34,7 +34,7 @@ def size_bytes(folder: Path) -> int:
     return total
 
 
-def needed_by(going: Set[str], found: Sequence[Listed]) -> dict[str, list[str]]:
+def dependents_of(going: Set[str], found: Sequence[Listed]) -> dict[str, list[str]]:
     """Finds the runs that stay and rest on runs that go.
 
     Args:
@@ -48,12 +48,12 @@ def needed_by(going: Set[str], found: Sequence[Listed]) -> dict[str, list[str]]:
     for one in found:
         record = one.record
         if one.path.name not in going:
-            for name in sorted(going & _rests_on(one)):
+            for name in sorted(going & _depends_on(one)):
                 needed.setdefault(name, []).append(f"{record.run_id} ({record.kind})")
     return needed
 
 
-def refuse_living(chosen: Sequence[Listed]) -> None:
+def require_not_running(chosen: Sequence[Listed]) -> None:
     """Refuses runs that go on, or may go on elsewhere, and folders that are links.
 
     Args:
@@ -64,12 +64,12 @@ def refuse_living(chosen: Sequence[Listed]) -> None:
     """
     for one in chosen:
         if one.path.is_symlink():
-            raise RunError(f"{one.path} is a link", remedy="remove the link by hand")
-        if alive_or_killed(read_record(one.path)).status == "running":
+            raise RunError(f"{one.path} is a link", hint="remove the link by hand")
+        if with_live_status(read_record(one.path)).status == "running":
             host = one.record.host.get("name", "a machine that is not named")
             raise RunError(
                 f"{one.path.name} is running on {host}",
-                remedy="end it first; if it died there, remove its folder by hand",
+                hint="end it first; if it died there, remove its folder by hand",
             )
 
 
@@ -104,13 +104,13 @@ def archive(folder: Path) -> Path:
     """
     packed = folder.parent / ARCHIVE / f"{folder.name}{PACKED}"
     if packed.exists():
-        raise RunError(f"there is {packed} already", remedy="restore or remove that one first")
+        raise RunError(f"there is {packed} already", hint="restore or remove that one first")
     packed.parent.mkdir(exist_ok=True)
-    with replacing(packed) as beside:
+    with atomic_write(packed) as beside:
         with tarfile.open(beside, "x:gz", compresslevel=3) as file:  # links stay links
             file.add(folder, folder.name)
         _check_packed(beside, folder)
-        write_whole(_digest(packed), f"{sha256_of(beside)}  {packed.name}\n")
+        atomic_write_text(_digest(packed), f"{sha256_of(beside)}  {packed.name}\n")
     delete(folder)
     return packed
 
@@ -140,7 +140,7 @@ def restore(packed: Path) -> Path:
     name = packed.name.removesuffix(PACKED)
     target = packed.parents[1] / name
     if os.path.lexists(target):
-        raise RunError(f"there is a run {target} already", remedy="rename one of them")
+        raise RunError(f"there is a run {target} already", hint="rename one of them")
     with _unpacked(packed, name) as folder:
         read_record(folder)
         _check_packed(packed, folder)  # before the only other copy goes
@@ -154,7 +154,7 @@ def restore(packed: Path) -> Path:
 def _unpacked(packed: Path, name: str) -> Generator[Path]:
     stated = _digest(packed)
     if stated.is_file() and stated.read_text(encoding="utf-8").split()[:1] != [sha256_of(packed)]:
-        raise RunError(f"{packed} does not match its SHA-256", remedy="use another copy of it")
+        raise RunError(f"{packed} does not match its SHA-256", hint="use another copy of it")
     beside = packed.parents[1] / f"{COMING}{secrets.token_hex(4)}"
     beside.mkdir()
     try:
@@ -195,7 +195,7 @@ def _digest(packed: Path) -> Path:
     return packed.with_name(f"{packed.name}.sha256")
 
 
-def _rests_on(one: Listed) -> set[str]:
+def _depends_on(one: Listed) -> set[str]:
     """Ids of the runs that a run names: its parent, what it repeats, members of its vote."""
     notes, data = one.record.notes, one.record.data
     named = [

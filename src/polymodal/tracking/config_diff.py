@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from polymodal.tracking.index_cache import Kept, Values
+from polymodal.tracking.index_cache import IndexCache, Values
 
 FILE = ".configs.json"  # in the folder of runs
 LAYOUT = "configurations 1"
@@ -23,7 +23,7 @@ def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any
         Name to plain values; empty where there is none, or it is broken. They share parts: change
         none in place.
     """
-    kept = Kept(runs / FILE, "config.yaml", LAYOUT, shares=lambda key: True)
+    kept = IndexCache(runs / FILE, "config.yaml", LAYOUT, shares=lambda key: True)
     return {name: one or {} for name, one in kept.read(names, _read).items()}
 
 
@@ -39,7 +39,7 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     return _read(folder) or {}
 
 
-def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Finds in which keys configurations differ.
 
     Args:
@@ -60,7 +60,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         parts = [one.get(section) for one in configs]
         if all(part is parts[0] or part == parts[0] for part in parts):
             continue
-        flat = [dict(leaves(part, section)) for part in parts]
+        flat = [dict(flatten(part, section)) for part in parts]
         for key in dict.fromkeys(key for one in flat for key in one):
             values = [one.get(key) for one in flat]
             if any(value != values[0] for value in values):
@@ -68,7 +68,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return found
 
 
-def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yields every dotted key below a value, with what stands there.
 
     Args:
@@ -80,7 +80,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """
     if isinstance(value, Mapping) and value:
         for name, one in value.items():
-            yield from leaves(one, f"{key}.{name}" if key else str(name))
+            yield from flatten(one, f"{key}.{name}" if key else str(name))
     elif key:
         yield key, value
 

@@ -30,7 +30,7 @@ SHOWN = [
 ]
 NVIDIA = Path("/proc/driver/nvidia")
 SOURCES = ("*.py", "*.yaml", "*.yml", "*.toml")
-LONGEST_DIFF = 1_000_000
+MAX_DIFF = 1_000_000
 # Nothing of the user's own git settings may run a program, colour the text or take a lock.
 PLAIN = ("-c", "core.fsmonitor=false", "-c", "color.ui=false")
 PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--full-index")
@@ -97,8 +97,8 @@ def code_state(folder: Path) -> tuple[dict[str, Any], str]:
         "dirty": bool(difference),
         "diff_sha256": hashlib.sha256(difference.encode(errors="replace")).hexdigest(),
     }
-    if len(difference) > LONGEST_DIFF:
-        shown = difference[: difference.rfind("\n", 0, LONGEST_DIFF) + 1]  # whole lines
+    if len(difference) > MAX_DIFF:
+        shown = difference[: difference.rfind("\n", 0, MAX_DIFF) + 1]  # whole lines
         rest = len(difference) - len(shown)
         difference = f"{shown}... {rest} more characters, in the hash only\n"
     return state, difference

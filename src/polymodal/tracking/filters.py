@@ -109,7 +109,7 @@ def value_of(record: RunRecord, key: str, config: Mapping[str, Any]) -> Any:
     return value
 
 
-def check_known(
+def validate_keys(
     keys: Sequence[str], records: Sequence[RunRecord], configs: Sequence[Mapping[str, Any]]
 ) -> None:
     """Refuses a key that no run has, as it is misspelt more often than meant.
@@ -130,7 +130,7 @@ def check_known(
             scores = {name for one in records for name in one.scores}
             known = {name for config in configs for name in _flat(config)}
             known = scores if "/" in key else {*PLAIN, *TIMES, "corpus", *known}
-            raise RunError(f"no run here has {key!r}", remedy=nearest(key, known))
+            raise RunError(f"no run here has {key!r}", hint=nearest(key, known))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -146,7 +146,7 @@ def _parse(word: str, now: datetime) -> Filter:
         raise ConfigError(
             f"{word!r} is no filter",
             expected="KEY=VALUE, or !=, >, >=, <, <= between them",
-            remedy="such as status=failed, 'test/uar>0.7', since=7d or optimizer.lr=0.001",
+            hint="such as status=failed, 'test/uar>0.7', since=7d or optimizer.lr=0.001",
         )
     key, sign, value = found["key"].strip(), found["sign"], found["value"].strip()
     if key in TIMES:
@@ -157,7 +157,7 @@ def _parse(word: str, now: datetime) -> Filter:
             )
         return Filter(key, ">=" if key == "since" else "<", _time(value, now).isoformat())
     if key == "status" and value not in STATUSES:
-        raise ConfigError(f"there is no status {value!r}", remedy=nearest(value, STATUSES))
+        raise ConfigError(f"there is no status {value!r}", hint=nearest(value, STATUSES))
     if sign not in ("=", "!=") and _number(value) is None:
         raise ConfigError(f"{word!r} compares with what is no number")
     misspelt = key not in PLAIN and key != "corpus" and "/" not in key and "." not in key

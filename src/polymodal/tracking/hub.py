@@ -31,7 +31,7 @@ def connect(name: str) -> Any:
     if not (token := get_token()):
         raise ConfigError(
             "there is no token of the Hugging Face Hub here",
-            remedy="`hf auth login`, or set HF_TOKEN; without --upload the folder is written alone",
+            hint="`hf auth login`, or set HF_TOKEN; without --upload the folder is written alone",
         )
     return HfApi(token=token)
 
@@ -60,6 +60,6 @@ def upload(hub: Any, folder: Path, name: str, *, public: bool = False) -> str:
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
             f"{folder} could not be uploaded to {name}: {words}",
-            remedy="the folder is whole: upload it later with `hf upload`",
+            hint="the folder is whole: upload it later with `hf upload`",
         ) from None
     return str(address)

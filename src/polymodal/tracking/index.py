@@ -8,8 +8,8 @@ from typing import Any
 
 from polymodal.errors import RunError, nearest
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.index_cache import Kept
-from polymodal.tracking.processes import has_ended
+from polymodal.tracking.index_cache import IndexCache
+from polymodal.tracking.processes import has_exited
 from polymodal.tracking.run_folder import LAST
 
 NUM_COMPARED = 500  # a misspelt id is compared with the newest ones of its day, else of all
@@ -63,10 +63,10 @@ def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
     found, broken = [], []
     for root in roots(runs):
         names = sorted(_folders(root), reverse=True)
-        kept = Kept(root / INDEX, "run.json", LAYOUT, shares=SHARED.__contains__)
+        kept = IndexCache(root / INDEX, "run.json", LAYOUT, shares=SHARED.__contains__)
         for name, values in kept.read(names, _values).items():
             if values is not None:
-                found.append(Listed(root / name, alive_or_killed(RunRecord(**values))))
+                found.append(Listed(root / name, with_live_status(RunRecord(**values))))
             elif reason := _broken(root / name):
                 broken.append(f"{name}: {reason}")
     found.sort(key=lambda one: (one.record.started, one.record.run_id), reverse=True)
@@ -134,13 +134,13 @@ def find_run(runs: Path, name: str) -> Path:
         more = "" if len(found) <= 5 else f", the newest of them: {shown}"
         raise RunError(
             f"{len(found)} runs begin with {name!r}{more or ': ' + shown}",
-            remedy="give more of the id",
+            hint="give more of the id",
         )
     remedy = _hint(name, [path.name for path in ids])
-    raise RunError(f"there is no run {name!r} in {runs}", remedy=remedy)
+    raise RunError(f"there is no run {name!r} in {runs}", hint=remedy)
 
 
-def alive_or_killed(record: RunRecord) -> RunRecord:
+def with_live_status(record: RunRecord) -> RunRecord:
     """Returns a record whose status says `killed` if its process on this host is gone.
 
     Args:
@@ -149,7 +149,7 @@ def alive_or_killed(record: RunRecord) -> RunRecord:
     Returns:
         The record, changed or not; nothing is written.
     """
-    if record.status == "running" and has_ended(record.host):
+    if record.status == "running" and has_exited(record.host):
         return dataclasses.replace(record, status="killed")
     return record
 
@@ -177,7 +177,7 @@ def _broken(folder: Path) -> str | None:
         try:
             read_record(folder)
         except RunError as error:
-            return error.found
+            return error.message
     elif any((folder / part).exists() for part in PARTS):
         return "a run folder without its run.json"
     return None
@@ -212,5 +212,5 @@ def _last(runs: Path) -> Path:
     if found:
         return found[max(found)]
     raise RunError(
-        f"there is no last run in {runs}", remedy="run one, or name a run by its id or path"
+        f"there is no last run in {runs}", hint="run one, or name a run by its id or path"
     )

@@ -18,17 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 
-WORTH = 50  # folders; fewer are read as fast one by one
+MIN_FOLDERS_TO_INDEX = 50  # folders; fewer are read as fast one by one
 # Some file systems count in steps of so long: what was written that recently may change unseen.
-COARSEST_NS = 2_000_000_000
+FS_TIMESTAMP_RESOLUTION_NS = 2_000_000_000
 Stamp = list[int]
 Values = Mapping[str, Any]
 
 
 @dataclass
-class _Content:
+class IndexContent:
     """What stands in the file.
 
     Args:
@@ -40,12 +40,13 @@ class _Content:
     entries: dict[str, list[Any]] = field(default_factory=dict)
 
     def values(self, name: str) -> dict[str, Any]:
+        """Return what the index holds of a folder."""
         _, own, places = self.entries[name]
         return {**own, **{key: self.shared[place] for key, place in places.items()}}
 
 
 @dataclass(frozen=True)
-class Kept:
+class IndexCache:
     """The file that keeps what stands in one file of each folder.
 
     Args:
@@ -83,48 +84,48 @@ class Kept:
             else:
                 found[name] = None
                 unknown.append(name)
-        now_ns = _now_ns(root) if unknown and len(stamps) >= WORTH else 0
+        now_ns = _now_ns(root) if unknown and len(stamps) >= MIN_FOLDERS_TO_INDEX else 0
         found.update((name, read(root / name)) for name in unknown)
         settled = {
             name: (stamp, values)
             for name in unknown
             if (values := found[name]) is not None
             and (stamp := stamps[name])
-            and max(stamp[:2]) < now_ns - COARSEST_NS
+            and max(stamp[:2]) < now_ns - FS_TIMESTAMP_RESOLUTION_NS
         }
         if settled:
             here = {name for name in kept.entries if name in stamps or (root / name).is_dir()}
             self._save(_merged(kept, here - {*unknown}, settled, self.shares))
         return found
 
-    def _load(self) -> _Content:
+    def _load(self) -> IndexContent:
         try:
             head, _, body = self.path.read_bytes().partition(b"\n")
             if json.loads(head) != self._head(body):
-                return _Content()
+                return IndexContent()
             with _no_collection():
-                return _Content(**json.loads(body))
+                return IndexContent(**json.loads(body))
         except (OSError, ValueError, TypeError, RecursionError):
-            return _Content()
+            return IndexContent()
 
-    def _save(self, content: _Content) -> None:
+    def _save(self, content: IndexContent) -> None:
         body = json.dumps(vars(content), separators=(",", ":"))
         head = json.dumps(self._head(body.encode()))
         with contextlib.suppress(OSError):  # such as a disk that is full or cannot be written
-            write_whole(self.path, f"{head}\n{body}")
+            atomic_write_text(self.path, f"{head}\n{body}")
 
     def _head(self, body: bytes) -> dict[str, Any]:
         return {"layout": self.layout, "crc32": zlib.crc32(body)}
 
 
 def _merged(
-    kept: _Content,
+    kept: IndexContent,
     staying: Collection[str],
     settled: Mapping[str, tuple[Stamp, Values]],
     shares: Callable[[str], bool],
-) -> _Content:
+) -> IndexContent:
     """What is kept from now on, each shared value once."""
-    content, places = _Content(), dict[str, int]()
+    content, places = IndexContent(), dict[str, int]()
 
     def place(value: Any) -> int:
         text = json.dumps(value)

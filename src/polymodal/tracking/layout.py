@@ -10,7 +10,7 @@ WEIGHTS = "model.safetensors"  # of a run that was pushed
 
 
 @dataclass(frozen=True)
-class Place:
+class FoldDir:
     """The folder of one fold: the run's own where there is one fold, `folds/<k>` otherwise.
 
     Args:
@@ -30,12 +30,12 @@ class Place:
         return self.path / "predictions"
 
     @property
-    def last(self) -> Path:
+    def last_checkpoint(self) -> Path:
         """The checkpoint of the last epoch."""
         return self.checkpoints / "last.ckpt"
 
     @property
-    def trained(self) -> Path:
+    def best_or_last_checkpoint(self) -> Path:
         """The checkpoint to test: the best one, or the last where none is kept as the best.
 
         Of a folder that was pushed, its weights.
@@ -44,20 +44,20 @@ class Place:
             CheckpointError: There is neither.
         """
         published = self.path / WEIGHTS
-        for path in (self.checkpoints / "best.ckpt", self.last, published):
+        for path in (self.checkpoints / "best.ckpt", self.last_checkpoint, published):
             if path.is_file():
                 return path
         raise CheckpointError(
             f"there is no checkpoint in {self.checkpoints}",
-            remedy="name a run whose training has finished",
+            hint="name a run whose training has finished",
         )
 
     @property
-    def fitted(self) -> bool:
+    def is_done(self) -> bool:
         """Whether training has come to its end here, so that a resumed run leaves it alone."""
         return self._mark.is_file()
 
-    def mark_fitted(self, epochs: int) -> None:
+    def mark_done(self, epochs: int) -> None:
         """Notes that training has come to its end.
 
         Args:
@@ -70,7 +70,7 @@ class Place:
         return self.checkpoints / "fitted.json"
 
 
-def places(run: Path, num_folds: int) -> list[Place]:
+def fold_dirs(run: Path, num_folds: int) -> list[FoldDir]:
     """Returns the folder of each fold of a run.
 
     Args:
@@ -81,11 +81,11 @@ def places(run: Path, num_folds: int) -> list[Place]:
         One place a fold.
     """
     if num_folds == 1:
-        return [Place(run)]
-    return [Place(run / "folds" / str(index)) for index in range(num_folds)]
+        return [FoldDir(run)]
+    return [FoldDir(run / "folds" / str(index)) for index in range(num_folds)]
 
 
-def stored_places(run: Path) -> list[Place]:
+def find_fold_dirs(run: Path) -> list[FoldDir]:
     """Returns the folders of the folds that a stored run has.
 
     Args:
@@ -95,4 +95,4 @@ def stored_places(run: Path) -> list[Place]:
         One place a fold.
     """
     folder = run / "folds"
-    return places(run, len(list(folder.iterdir())) if folder.is_dir() else 1)
+    return fold_dirs(run, len(list(folder.iterdir())) if folder.is_dir() else 1)

@@ -12,7 +12,7 @@ _encode = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps make
 WHERE = ("fold", "epoch", "step")  # keys of a line that are no scores
 
 
-class Journal:
+class MetricsLog:
     """Appends scores to a file, a line at a time, so that a kill loses no line.
 
     Args:
@@ -69,7 +69,7 @@ class Journal:
         return {"path": self.path, "file": None}
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Reads all whole lines.
 
     Args:
@@ -90,7 +90,7 @@ def _whole_lines(path: Path) -> list[tuple[int, bytes]]:
     return [(row, line) for row, line in enumerate(whole, start=1) if line.strip()]
 
 
-def num_lines(path: Path) -> int:
+def num_steps(path: Path) -> int:
     """Returns how many whole lines a journal has.
 
     Args:
@@ -112,7 +112,7 @@ def logged_lines(path: Path, first: int = 0) -> Iterator[tuple[dict[str, float],
     Raises:
         RunError: A whole line is no JSON mapping.
     """
-    for line in read_journal(path)[first:]:
+    for line in read_metrics(path)[first:]:
         scores = {
             name: math.nan if value is None else float(value)
             for name, value in line.items()
@@ -143,7 +143,7 @@ def _parse(path: Path, row: int, line: bytes) -> dict[str, Any]:
         values = None
     if not isinstance(values, dict):
         raise RunError(
-            f"{path} line {row} is no JSON mapping: {line[:40]!r}", remedy="delete that line"
+            f"{path} line {row} is no JSON mapping: {line[:40]!r}", hint="delete that line"
         )
     return values
 

@@ -31,7 +31,7 @@ def process_started(pid: int) -> str | None:
     return None if fields[0] == "Z" else f"{boot}:{fields[19]}"
 
 
-def has_ended(host: Mapping[str, Any]) -> bool:
+def has_exited(host: Mapping[str, Any]) -> bool:
     """Returns whether the process of a record is known to have ended.
 
     Args:
@@ -47,7 +47,7 @@ def has_ended(host: Mapping[str, Any]) -> bool:
     return not _hidden(known[0]) if started is None else started != known[1]
 
 
-def goes_on(host: Mapping[str, Any]) -> bool:
+def is_running(host: Mapping[str, Any]) -> bool:
     """Returns whether the process of a record is known to go on, and is not this one.
 
     Args:

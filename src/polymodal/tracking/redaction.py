@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 HIDDEN = "***"
-SHORTEST = 6
-SHORTEST_REMEMBERED = 8
+MIN_SECRET_LENGTH = 6
+MIN_REMEMBERED_LENGTH = 8
 LONG_LINE = 16
 # Words that make a key secret wherever they stand in it.
 ANYWHERE = (
@@ -195,7 +195,7 @@ def _harmless(value: Any) -> bool:
 def _hidden(value: Any) -> str:
     """Remembers a secret, unless it is a plain word that would be missed elsewhere."""
     bare = str(value).strip("\"' \t")
-    if len(bare) >= SHORTEST_REMEMBERED and not re.fullmatch(r"[A-Z]?[a-z]+", bare):
+    if len(bare) >= MIN_REMEMBERED_LENGTH and not re.fullmatch(r"[A-Z]?[a-z]+", bare):
         _remembered.add(bare)
     return HIDDEN
 
@@ -216,5 +216,5 @@ def _known_secrets() -> list[str]:
 
 def _is_secret(name: str, value: str) -> bool:
     if SECRET_KEY.search(name):
-        return len(value) >= SHORTEST
+        return len(value) >= MIN_SECRET_LENGTH
     return bool(LOOSE_NAME.search(name) and RANDOM.fullmatch(value))

@@ -14,14 +14,14 @@ from typing import Any
 
 from polymodal.errors import RunError
 from polymodal.schemas.run_record import STATUSES, RunRecord
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 from polymodal.tracking.environment import host
-from polymodal.tracking.processes import goes_on
+from polymodal.tracking.processes import is_running
 from polymodal.tracking.redaction import redact, redact_words, redact_yaml
 
 NUM_TRIES = 100
 LAST = "last"  # beside the run folders: the id of the run that the last command made
-CELL = "cell"  # a note that makes a run part of a study: `last` is then the study
+JOB = "cell"  # a note that makes a run part of a study: `last` is then the study
 EMBEDDINGS = "embeddings.json"  # modality to what describes the embeddings that a fusion reads
 ENCODERS = "encoders"  # folder of a run: what its encoders need beside their weights
 # What the index and the commands rely on; a secret that happens to read `finished` changes none.
@@ -64,8 +64,8 @@ class RunFolder:
             for part in (folder.predictions, folder.checkpoints, folder.figures):
                 part.mkdir()
             folder.save()
-            if record.fold is None and CELL not in record.notes:
-                write_whole(runs / LAST, path.name)
+            if record.fold is None and JOB not in record.notes:
+                atomic_write_text(runs / LAST, path.name)
         except OSError as error:  # such as a full disk: nothing has started, nothing is left
             shutil.rmtree(path, ignore_errors=True)
             raise _unwritable(runs, error) from None
@@ -86,10 +86,10 @@ class RunFolder:
                 or it cannot be written.
         """
         record = RunRecord.read(path / "run.json")
-        if record.status == "running" and goes_on(record.host):
+        if record.status == "running" and is_running(record.host):
             raise RunError(
                 f"{path} is still being written by process {record.host['pid']}",
-                remedy="wait for it or end it first",
+                hint="wait for it or end it first",
             )
         folder = cls(path, record)
         try:
@@ -137,7 +137,7 @@ class RunFolder:
         Args:
             text: YAML, interpolations of the environment unresolved.
         """
-        write_whole(self.config, redact_yaml(text))
+        atomic_write_text(self.config, redact_yaml(text))
 
     def write_overrides(self, overrides: Sequence[str]) -> None:
         """Writes what was overridden, one a line, secrets redacted.
@@ -145,7 +145,7 @@ class RunFolder:
         Args:
             overrides: Words of the command line.
         """
-        write_whole(self.overrides, "".join(f"{word}\n" for word in redact_words(overrides)))
+        atomic_write_text(self.overrides, "".join(f"{word}\n" for word in redact_words(overrides)))
 
     def fold(self, index: int) -> Path:
         """Returns the folder of one fold.
@@ -216,7 +216,7 @@ def write_record(path: Path, record: RunRecord) -> None:
     values = record.to_dict()
     clean = _finite(redact(values)) | {name: values[name] for name in NEVER_REDACTED}
     text = json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False, default=str)
-    write_whole(path, text + "\n")
+    atomic_write_text(path, text + "\n")
 
 
 def slug(name: str) -> str:
@@ -254,7 +254,7 @@ def _seconds_between(started: str, now: datetime) -> float | None:
 def _unwritable(runs: Path, error: OSError) -> RunError:
     return RunError(
         f"no run folder can be made in {runs}: {error}",
-        remedy="set paths.runs to a folder that can be written",
+        hint="set paths.runs to a folder that can be written",
     )
 
 

@@ -20,7 +20,7 @@ KEYS = (
 )
 
 
-def project_of(choices: Mapping[str, str]) -> str:
+def project_name(choices: Mapping[str, str]) -> str:
     """Returns what trackers file a run under: its model and corpus.
 
     Args:
@@ -36,7 +36,7 @@ def project_of(choices: Mapping[str, str]) -> str:
     return slug("-".join(choices[group].rpartition("/")[2] for group in ("model", "corpus")))
 
 
-def in_words(overrides: Sequence[str], said: Sequence[str] = ()) -> str:
+def describe_overrides(overrides: Sequence[str], said: Sequence[str] = ()) -> str:
     """Returns what differs from an experiment's defaults, in words.
 
     Args:
@@ -67,7 +67,7 @@ def in_words(overrides: Sequence[str], said: Sequence[str] = ()) -> str:
     return _printable(" ".join(words))[:LONGEST_NAME].rstrip()
 
 
-def own_name(runs: Path, project: str, name: str) -> str:
+def unique_run_name(runs: Path, project: str, name: str) -> str:
     """Returns a name that no other run of the project has, here; it is taken from now on.
 
     Args:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from polymodal.tracking.alerts import Alerts
-from polymodal.tracking.metrics_log import Journal, of_fold
-from polymodal.tracking.trackers.background import Mirror, Mirrors
+from polymodal.tracking.metrics_log import MetricsLog, of_fold
+from polymodal.tracking.trackers.background import BackgroundTracker, TrackerGroup
 
 
 class RunWriter:
@@ -17,7 +17,10 @@ class RunWriter:
     """
 
     def __init__(
-        self, journal: Journal, mirror: Mirror | Mirrors, alerts: Alerts | None = None
+        self,
+        journal: MetricsLog,
+        mirror: BackgroundTracker | TrackerGroup,
+        alerts: Alerts | None = None,
     ) -> None:
         self.journal, self.mirror, self.alerts = journal, mirror, alerts
 
@@ -38,7 +41,7 @@ class RunWriter:
         """
         self.journal.log(scores, step=step, epoch=epoch, fold=fold)
         if self.alerts is not None:
-            self.alerts.look(scores)
+            self.alerts.check(scores)
         self.mirror.log(of_fold(scores, fold), step)
 
     def close(self) -> None:

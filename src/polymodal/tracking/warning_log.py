@@ -9,7 +9,7 @@ from typing import Any, TextIO, cast
 from polymodal.tracking.redaction import redact_text
 
 
-class WarningsKept:
+class WarningLog:
     """Writes every warning that is shown while a run goes on to its log, too.
 
     Args:
@@ -33,7 +33,7 @@ class WarningsKept:
         with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
             file.write(f"warning: {redact_text(text)}\n")
 
-    def __enter__(self) -> "WarningsKept":
+    def __enter__(self) -> "WarningLog":
         self.before, show = warnings.showwarning, cast(Any, self._show)
         warnings.showwarning = show
         return self

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import torch
 
 FIRST_S, MOST_S = 15.0, 3600.0
-SHARE = 0.85  # of the memory; allocators leave holes, and lengths vary
+MEMORY_FRACTION = 0.85  # of the memory; allocators leave holes, and lengths vary
 SHRINK = 0.8
 
 
-def largest_budget(peak_bytes: Callable[[float], int], room_bytes: int) -> float:
+def find_max_batch(peak_bytes: Callable[[float], int], room_bytes: int) -> float:
     """Finds how many seconds of padded audio fit into a batch.
 
     Two small batches tell what a second costs; the budget that follows is tried, and made smaller
@@ -35,10 +35,10 @@ def largest_budget(peak_bytes: Callable[[float], int], room_bytes: int) -> float
     if large is None:
         return small_s
     slope = max((large - small) / small_s, 1.0)
-    budget_s = min(MOST_S, small_s + (SHARE * room_bytes - small) / slope)
+    budget_s = min(MOST_S, small_s + (MEMORY_FRACTION * room_bytes - small) / slope)
     while budget_s > small_s:
         used = _tried(peak_bytes, _rounded(budget_s))
-        if used is not None and used <= SHARE * room_bytes * 1.05:
+        if used is not None and used <= MEMORY_FRACTION * room_bytes * 1.05:
             return _rounded(budget_s)
         budget_s *= SHRINK
     return small_s

@@ -43,7 +43,7 @@ def _read_weights(path: Path) -> dict[str, Any]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             classes = json.loads((file.metadata() or {}).get(CLASSES, "[]"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}", remedy="copy it again") from None
+        raise CheckpointError(f"{path} cannot be read: {error}", hint="copy it again") from None
     return {"state_dict": state, CLASSES: classes}
 
 
@@ -68,7 +68,7 @@ def verified_digest(path: Path) -> str:
     if stated.is_file() and stated.read_text(encoding="utf-8").split()[0] != digest:
         raise CheckpointError(
             f"checkpoint {path} does not match its SHA-256",
-            remedy="copy it again, or use another checkpoint",
+            hint="copy it again, or use another checkpoint",
         )
     return digest
 
@@ -144,7 +144,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"there is no checkpoint {path}", remedy="name a run that has finished an epoch"
+            f"there is no checkpoint {path}", hint="name a run that has finished an epoch"
         )
     if digest_path(path).is_file():
         verified_digest(path)
@@ -157,6 +157,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {type(error).__name__} {reason}",
             expected="tensors and plain types",
-            remedy="use another checkpoint",
+            hint="use another checkpoint",
         ) from None
     return dict(checkpoint)

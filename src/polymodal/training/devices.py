@@ -96,7 +96,7 @@ def resolve_strategy(
     if strategy in ("dp", "ddp2"):
         raise ConfigError(
             f"trainer.strategy={strategy} no longer exists in Lightning",
-            remedy="use trainer.strategy=ddp",
+            hint="use trainer.strategy=ddp",
         )
     # Lightning's own choice would not know of parameters without a gradient, and wait for ever.
     if strategy == "auto" and (num_nodes > 1 or _num_devices(devices) > 1):

@@ -18,7 +18,7 @@ def rank() -> int:
     return int(getattr(rank_zero_only, "rank", 0) or 0)
 
 
-def announce(folder: Path, runs: Path) -> None:
+def publish_run_dir(folder: Path, runs: Path) -> None:
     """Tells the other processes of this run which folder it has, from rank zero.
 
     Args:
@@ -33,7 +33,7 @@ def announce(folder: Path, runs: Path) -> None:
         beside.replace(note)
 
 
-def retract(runs: Path) -> None:
+def clear_run_dir(runs: Path) -> None:
     """Takes the announcement back when the run has ended.
 
     Args:
@@ -44,7 +44,7 @@ def retract(runs: Path) -> None:
         note.unlink(missing_ok=True)
 
 
-def announced(runs: Path) -> Path:
+def wait_for_run_dir(runs: Path) -> Path:
     """Returns the folder that rank zero has made, waiting for it under torchrun or SLURM.
 
     Args:
@@ -66,7 +66,7 @@ def announced(runs: Path) -> Path:
         time.sleep(0.1)
     raise RunError(
         f"rank {rank()} was not told the run folder of rank 0",
-        remedy="let all ranks share the folder of runs (paths.runs)",
+        hint="let all ranks share the folder of runs (paths.runs)",
     )
 
 
@@ -83,7 +83,7 @@ def _note(runs: Path) -> Path | None:
     return None
 
 
-def leave() -> None:
+def destroy_process_group() -> None:
     """Takes this process out of the group of all ranks, when its work is done.
 
     A group that is left to the end of the interpreter now and then aborts the process there.

@@ -361,7 +361,7 @@ def _weights(
     for name in wanted:
         if name not in classes:
             raise ConfigError(
-                f"loss.class_weights names {name!r}", remedy=nearest(str(name), classes)
+                f"loss.class_weights names {name!r}", hint=nearest(str(name), classes)
             )
     if lacking := [name for name in classes if name not in wanted]:
         raise ConfigError(f"loss.class_weights lacks {lacking}", expected="a weight a class")

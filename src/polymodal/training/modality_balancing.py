@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.errors import ConfigError
-from polymodal.training.unimodal import Measured, unimodal_heads
+from polymodal.training.unimodal import UnimodalOutput, unimodal_heads
 
 FUSED = "fused"
-SMALLEST_GAP = 0.05  # change of a gap between mean losses that is told from noise
+MIN_GAP = 0.05  # change of a gap between mean losses that is told from noise
 
 
-class Balance:
+class ModalityBalancing:
     """What the losses of the single modalities do to the training of the fused model.
 
     A balance of one's own is a subclass; it never sees the fused outputs, nor changes them.
@@ -59,11 +59,11 @@ class Balance:
             raise ConfigError(
                 f"balance: {type(self).__name__} is given the modalities {sorted(feature_sizes)}",
                 expected=f"at least two, none of them called {FUSED!r}",
-                remedy="use balance=none, or name more encoders",
+                hint="use balance=none, or name more encoders",
             )
         return unimodal_heads(feature_sizes, num_outputs, self.pooling)
 
-    def loss(self, fused: Tensor, measured: Mapping[str, Measured]) -> Tensor:
+    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
         """Returns what is minimised.
 
         Args:
@@ -75,7 +75,7 @@ class Balance:
         """
         raise NotImplementedError
 
-    def modulate(
+    def scale_gradients(
         self,
         own: Mapping[str, Several[nn.Parameter]],
         confidences: Mapping[str, float],
@@ -89,7 +89,7 @@ class Balance:
             seed: Of random numbers, the same on every rank.
         """
 
-    def learn(self, trained: Mapping[str, float], validated: Mapping[str, float]) -> None:
+    def on_epoch_end(self, trained: Mapping[str, float], validated: Mapping[str, float]) -> None:
         """Draws conclusions at the end of an epoch.
 
         Args:
@@ -97,15 +97,15 @@ class Balance:
             validated: The same for the validation part at the end of the epoch.
         """
 
-    def shown(self) -> dict[str, float]:
+    def log_dict(self) -> dict[str, float]:
         """Returns what the record should show of the epoch; called once at its end."""
         return {}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint must hold beside the heads, as plain types."""
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state` gave.
 
         Args:
@@ -113,7 +113,7 @@ class Balance:
         """
 
 
-class NoBalance(Balance):
+class NoBalance(ModalityBalancing):
     """The fused loss alone: no heads, no other parameters, no other random numbers."""
 
     def __init__(self) -> None:
@@ -123,17 +123,17 @@ class NoBalance(Balance):
         """Returns no heads."""
         return nn.ModuleDict()
 
-    def loss(self, fused: Tensor, measured: Mapping[str, Measured]) -> Tensor:
+    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
         """Returns the fused loss."""
         return fused
 
 
-class AuxiliaryLosses(Balance):
+class AuxiliaryLosses(ModalityBalancing):
     """Adds the mean of the unimodal losses to the fused one.
 
     Args:
         weight: Of that mean; the fused loss has 1.
-        pooling: As in `Balance`.
+        pooling: As in `ModalityBalancing`.
 
     Raises:
         ConfigError: The weight is not above 0.
@@ -148,14 +148,14 @@ class AuxiliaryLosses(Balance):
         super().__init__(pooling=pooling)
         self.weight = _above_0("weight", weight)
 
-    def loss(self, fused: Tensor, measured: Mapping[str, Measured]) -> Tensor:
+    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
         """Adds the mean over the modalities that the batch has; absent ones count as 0."""
         num = sum(one.num > 0 for one in measured.values())
         alone = torch.stack([one.loss for one in measured.values()]).sum()
         return fused + self.weight * alone / max(1, num)
 
 
-class GradientBlending(Balance):
+class GradientBlending(ModalityBalancing):
     """Weighs the fused and the unimodal losses by how well each generalises.
 
     Gradient-Blending (Wang et al., CVPR 2020, arXiv 1905.12681): between two epochs a loss has
@@ -165,13 +165,13 @@ class GradientBlending(Balance):
     The paper trains each head apart to estimate G and O; here both are read off the training that
     takes place anyway, so nothing is computed twice: training losses as they were met in an epoch,
     validation losses at its end. Three guards make up for the noise of that: G below 0 counts as
-    0; O counts as at least `SMALLEST_GAP`; and a share of the weight is spread evenly, so that no
+    0; O counts as at least `MIN_GAP`; and a share of the weight is spread evenly, so that no
     loss is given up for good. Where nothing has generalised, the weights stay.
 
     Args:
         every_epochs: Epochs between two estimates; until the first one all weights are equal.
         even_share: Share of the weight that is spread evenly, from 0 to 1.
-        pooling: As in `Balance`.
+        pooling: As in `ModalityBalancing`.
 
     Raises:
         ConfigError: An option is out of its range.
@@ -193,14 +193,14 @@ class GradientBlending(Balance):
         self.before: dict[str, list[float]] = {}
         self.epochs = 0
 
-    def loss(self, fused: Tensor, measured: Mapping[str, Measured]) -> Tensor:
+    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
         """Adds all losses up by their weights."""
         losses = {FUSED: fused, **{name: one.loss for name, one in measured.items()}}
         if not self.weights:
             self.weights = dict.fromkeys(losses, 1 / len(losses))
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
-    def learn(self, trained: Mapping[str, float], validated: Mapping[str, float]) -> None:
+    def on_epoch_end(self, trained: Mapping[str, float], validated: Mapping[str, float]) -> None:
         """Compares the losses with those of the last estimate, when it is time."""
         now = {name: [trained[name], validated[name]] for name in trained if name in validated}
         if not now:  # an epoch without validation
@@ -213,7 +213,9 @@ class GradientBlending(Balance):
 
     def _estimate(self, now: Mapping[str, Several[float]]) -> None:
         values = {
-            name: worth(self.before[name], now[name]) if name in now and name in self.before else 0
+            name: generalisation_ratio(self.before[name], now[name])
+            if name in now and name in self.before
+            else 0
             for name in self.weights
         }
         total = sum(values.values())
@@ -222,21 +224,21 @@ class GradientBlending(Balance):
             rest = 1 - self.even_share
             self.weights = {name: even + rest * one / total for name, one in values.items()}
 
-    def shown(self) -> dict[str, float]:
+    def log_dict(self) -> dict[str, float]:
         """Returns the weights."""
         return {f"weight_{name}": weight for name, weight in self.weights.items()}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns the weights and what the next estimate is compared with."""
         return {"weights": self.weights, "before": self.before, "epochs": self.epochs}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state` gave."""
         self.weights, self.before = dict(state["weights"]), dict(state["before"])
         self.epochs = state["epochs"]
 
 
-def worth(before: Several[float], now: Several[float]) -> float:
+def generalisation_ratio(before: Several[float], now: Several[float]) -> float:
     """Returns `G / O²`: what a loss has generalised, over the square of what it has overfitted.
 
     Args:
@@ -254,10 +256,10 @@ def worth(before: Several[float], now: Several[float]) -> float:
     """
     generalised = max(0.0, before[1] - now[1])
     overfitted = (now[1] - now[0]) - (before[1] - before[0])
-    return generalised / max(abs(overfitted), SMALLEST_GAP) ** 2
+    return generalised / max(abs(overfitted), MIN_GAP) ** 2
 
 
-class GradientModulation(Balance):
+class OGMGE(ModalityBalancing):
     """Slows a modality down while its head is surer of what is true than the others are.
 
     OGM-GE (Peng et al., CVPR 2022, arXiv 2203.15332), for any number of modalities: before each
@@ -275,7 +277,7 @@ class GradientModulation(Balance):
         alpha: How strongly.
         noise: Whether to add Gaussian noise, as wide as the gradients of each parameter spread,
             to the modalities' own gradients (the GE of the name).
-        pooling: As in `Balance`.
+        pooling: As in `ModalityBalancing`.
 
     Raises:
         ConfigError: `alpha` is not above 0.
@@ -290,11 +292,11 @@ class GradientModulation(Balance):
         self.alpha, self.noise = _above_0("alpha", alpha), noise
         self.scales: list[dict[str, float]] = []
 
-    def loss(self, fused: Tensor, measured: Mapping[str, Measured]) -> Tensor:
+    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
         """Adds the losses of the heads, which nothing but the heads learns from."""
         return fused + torch.stack([one.loss for one in measured.values()]).sum()
 
-    def modulate(
+    def scale_gradients(
         self,
         own: Mapping[str, Several[nn.Parameter]],
         confidences: Mapping[str, float],
@@ -315,7 +317,7 @@ class GradientModulation(Balance):
         for (gradient, scale), added in zip(scaled, noise, strict=False):
             gradient.mul_(scale).add_(added)
 
-    def shown(self) -> dict[str, float]:
+    def log_dict(self) -> dict[str, float]:
         """Returns the mean scale of each modality over the steps of the epoch."""
         steps, self.scales = self.scales, []
         names = dict.fromkeys(name for scales in steps for name in scales)

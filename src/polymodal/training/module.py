@@ -18,14 +18,14 @@ from polymodal.encoders.base import Encoder
 from polymodal.errors import CheckpointError, ConfigError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.score import score_table
-from polymodal.schemas.batch import Batch, Sequence
+from polymodal.schemas.batch import Batch, PaddedSequence
 from polymodal.schemas.predictions import PredictionTable
-from polymodal.training.modality_balancing import FUSED, Balance, NoBalance
-from polymodal.training.nan_guard import Guard, parameters_of, whole_norm
+from polymodal.training.modality_balancing import FUSED, ModalityBalancing, NoBalance
+from polymodal.training.nan_guard import NonFiniteGuard, parameters_of, total_norm
 from polymodal.training.optimizers import build_optimizer, parameter_groups
-from polymodal.training.prediction_writer import Collector, Outputs
+from polymodal.training.prediction_writer import Outputs, PredictionCollector
 from polymodal.training.tasks import Task
-from polymodal.training.unimodal import Totals, measure, own_parameters, unimodal_outputs
+from polymodal.training.unimodal import WeightedMean, measure, own_parameters, unimodal_outputs
 
 
 class TrainingModule(pl.LightningModule):
@@ -64,7 +64,7 @@ class TrainingModule(pl.LightningModule):
         scores: Mapping[str, Score],
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[[Optimizer, int], Any],
-        balance: Balance | None = None,
+        balance: ModalityBalancing | None = None,
         seed: int = 0,
         fold: int = 0,
         run_id: str = "",
@@ -77,18 +77,18 @@ class TrainingModule(pl.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.seed, self.fold, self.run_id = seed, fold, run_id
         self.speakers = speakers
-        self.collector = Collector()
+        self.collector = PredictionCollector()
         self.part, self.predictions = "test", Path()
         self.withheld: frozenset[str] = frozenset()
         self.balance = balance or NoBalance()
         self.heads = self.balance.heads(self.widths, task.num_outputs)
         self.own: dict[str, list[nn.Parameter]] = {}
-        self.trained, self.confidences = Totals(), Totals()
+        self.trained, self.confidences = WeightedMean(), WeightedMean()
         self.validated: dict[str, float] = {}
         self.frames = {"valid": 0, "padded": 0}
         self.num_trained = 0
         self.latest: dict[str, float] = {}
-        self.guard = Guard(self.named_parameters)
+        self.guard = NonFiniteGuard(self.named_parameters)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute."""
@@ -109,7 +109,7 @@ class TrainingModule(pl.LightningModule):
         """
         return self.fuse(self.encode(batch))
 
-    def encode(self, batch: Batch) -> dict[str, Sequence]:
+    def encode(self, batch: Batch) -> dict[str, PaddedSequence]:
         """Encodes the modalities of a batch; those it lacks, or that are withheld, are absent.
 
         Args:
@@ -126,7 +126,7 @@ class TrainingModule(pl.LightningModule):
         }
 
     def fuse(
-        self, encoded: Mapping[str, Sequence], withheld: Collection[str] = ()
+        self, encoded: Mapping[str, PaddedSequence], withheld: Collection[str] = ()
     ) -> Float[Tensor, "batch output"]:
         """Computes the outputs for what `encode` has returned.
 
@@ -144,10 +144,10 @@ class TrainingModule(pl.LightningModule):
         logits: Tensor = self.model(shown)
         return logits.float()  # also under bfloat16, for the loss and the prediction tables
 
-    def _absent(self, num_utterances: int, width: int) -> Sequence:
+    def _absent(self, num_utterances: int, width: int) -> PaddedSequence:
         """What an encoder would put out for a batch that lacks its modality."""
         values = torch.zeros(num_utterances, 1, width, device=self.device)
-        return Sequence(values, values[..., 0] > 0)
+        return PaddedSequence(values, values[..., 0] > 0)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -170,14 +170,14 @@ class TrainingModule(pl.LightningModule):
             raise ConfigError(
                 f"balance: {type(self.balance).__name__} weighs losses by validation, of which "
                 "there is none",
-                remedy="set split.val above 0, or use balance=auxiliary",
+                hint="set split.val above 0, or use balance=auxiliary",
             )
         self.own = own_parameters(self.encoders, self.model)
 
     def on_train_epoch_start(self) -> None:
         """Begins to count padding and losses anew."""
         self.frames = {"valid": 0, "padded": 0}
-        self.trained, self.confidences, self.validated = Totals(), Totals(), {}
+        self.trained, self.confidences, self.validated = WeightedMean(), WeightedMean(), {}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds each epoch by its number, so that a resumed run draws what it would have drawn."""
@@ -198,7 +198,7 @@ class TrainingModule(pl.LightningModule):
         fused: Tensor = self.loss(self.fuse(encoded), batch.targets)
         loss = self._balanced(fused, encoded, batch)
         where = f"epoch {self.current_epoch}, batch {batch_idx}"
-        self.guard.note(loss, batch.utterance_ids, where)
+        self.guard.record(loss, batch.utterance_ids, where)
         self._log_step(fused, batch_idx)
         return loss
 
@@ -229,23 +229,25 @@ class TrainingModule(pl.LightningModule):
         lowest = {"train/lr_lowest": rates[-1]} if rates[-1] != rates[0] else {}
         return {"train/lr": rates[0], **lowest}  # the groups are sorted by their rate
 
-    def _balanced(self, fused: Tensor, encoded: Mapping[str, Sequence], batch: Batch) -> Tensor:
+    def _balanced(
+        self, fused: Tensor, encoded: Mapping[str, PaddedSequence], batch: Batch
+    ) -> Tensor:
         """What is minimised, as the balance puts it together."""
         measured = measure(
             self.heads, encoded, batch.targets, self.loss, detached=self.balance.modulates
         )
         for name, one in measured.items():
-            self.trained.add(name, one.loss, one.num)
-            self.confidences.add(name, one.confidence, one.num)
+            self.trained.update(name, one.loss, one.num)
+            self.confidences.update(name, one.confidence, one.num)
         if measured:
-            self.trained.add(FUSED, fused, len(batch))
+            self.trained.update(FUSED, fused, len(batch))
         return self.balance.loss(fused, measured)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Lets the balance change the gradients, which are equal on all ranks by now."""
         if self.balance.modulates:
             seed = self.seed * 1_000_003 + self.global_step
-            self.balance.modulate(self.own, self.confidences.take(self._over_ranks), seed)
+            self.balance.scale_gradients(self.own, self.confidences.compute(self._over_ranks), seed)
 
     def configure_gradient_clipping(
         self,
@@ -258,7 +260,7 @@ class TrainingModule(pl.LightningModule):
         Raises:
             FloatingPointError: One of them is no number; nothing was updated with it.
         """
-        norm = whole_norm(self.trainer, optimizer)
+        norm = total_norm(self.trainer, optimizer)
         self.guard.check(norm)
         if norm is not None and (self.trainer.is_last_batch or self._is_due()):
             self._write({"train/grad_norm": norm.item()})
@@ -275,10 +277,10 @@ class TrainingModule(pl.LightningModule):
         """Logs the share of frames that were padding, and how the modalities do alone."""
         share = 1 - self.frames["valid"] / max(1, self.frames["padded"])
         self.log("train/padding_share", share, sync_dist=True)
-        trained = self.trained.take(self._over_ranks)
-        self.balance.learn(trained, self.validated)
+        trained = self.trained.compute(self._over_ranks)
+        self.balance.on_epoch_end(trained, self.validated)
         alone = {f"loss_{name}": loss for name, loss in trained.items() if name != FUSED}
-        shown = {**alone, **self.balance.shown()}
+        shown = {**alone, **self.balance.log_dict()}
         self.log_dict({f"train/{name}": one for name, one in shown.items()}, sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
@@ -310,7 +312,7 @@ class TrainingModule(pl.LightningModule):
     def _validate_each(self, said: Mapping[str, np.ndarray], targets: np.ndarray) -> None:
         """Keeps the loss of the fused model and of each head, over the rows that it has seen."""
         for name, logits in said.items():
-            rows = self.task.known(targets) & ~np.isnan(logits).any(axis=1)
+            rows = self.task.has_target(targets) & ~np.isnan(logits).any(axis=1)
             if rows.any():
                 self.validated[name] = float(self._loss_of(logits[rows], targets[rows]))
         alone = {name: self.validated[name] for name in self.heads if name in self.validated}
@@ -352,14 +354,14 @@ class TrainingModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the order of the classes and the state of the balance beside the weights."""
         checkpoint["polymodal_classes"] = self.declared
-        if state := self.balance.state():
+        if state := self.balance.state_dict():
             checkpoint["polymodal_balance"] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses weights that were trained for other classes or another order of them."""
         self.check_classes(checkpoint)
         if state := checkpoint.get("polymodal_balance"):
-            self.balance.restore(state)
+            self.balance.load_state_dict(state)
 
     def load_weights(self, checkpoint: dict[str, Any]) -> None:
         """Takes over the weights of a checkpoint.
@@ -376,7 +378,7 @@ class TrainingModule(pl.LightningModule):
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(
                 f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}",
-                remedy="use the config that the checkpoint was trained with",
+                hint="use the config that the checkpoint was trained with",
             ) from None
 
     def check_classes(self, checkpoint: dict[str, Any]) -> None:
@@ -393,7 +395,7 @@ class TrainingModule(pl.LightningModule):
             raise CheckpointError(
                 f"the checkpoint was trained for the classes {theirs}",
                 expected=f"{self.declared}, in this order",
-                remedy="set task.classes to the checkpoint's classes",
+                hint="set task.classes to the checkpoint's classes",
             )
 
     @property
@@ -423,7 +425,9 @@ class TrainingModule(pl.LightningModule):
         return table if self.speakers is None else table.with_speakers(self.speakers)
 
     def _log_scores(self, outputs: Outputs, part: str) -> None:
-        known = self.task.known(outputs.targets)  # a library's loss does not know ours for unknown
+        known = self.task.has_target(
+            outputs.targets
+        )  # a library's loss does not know ours for unknown
         loss = self._loss_of(outputs.logits[known], outputs.targets[known])
         scores = score_table(self.table(outputs, part), self.scores)
         self.log_dict({f"{part}/loss": loss, **scores}, batch_size=1, rank_zero_only=False)

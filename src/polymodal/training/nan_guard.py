@@ -12,7 +12,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 
-class Noted(NamedTuple):
+class LossTrace(NamedTuple):
     """The loss of a batch, which has not been looked at yet.
 
     Args:
@@ -26,7 +26,7 @@ class Noted(NamedTuple):
     where: str
 
 
-class Guard:
+class NonFiniteGuard:
     """Looks at the losses and the gradient of an update at once, when both are there.
 
     A look makes the processor wait for a GPU, so there is one an update, and none between the
@@ -38,9 +38,9 @@ class Guard:
 
     def __init__(self, named_parameters: Callable[[], Iterable[tuple[str, nn.Parameter]]]) -> None:
         self.named_parameters = named_parameters
-        self.noted: list[Noted] = []
+        self.noted: list[LossTrace] = []
 
-    def note(self, loss: Tensor, utterance_ids: Sequence[str], where: str) -> None:
+    def record(self, loss: Tensor, utterance_ids: Sequence[str], where: str) -> None:
         """Keeps the loss of a batch until the update.
 
         Args:
@@ -48,7 +48,7 @@ class Guard:
             utterance_ids: The batch.
             where: Its epoch and number, in words.
         """
-        self.noted.append(Noted(loss.detach(), utterance_ids, where))
+        self.noted.append(LossTrace(loss.detach(), utterance_ids, where))
 
     def check(self, norm: Tensor | None) -> None:
         """Looks at what goes into an update.
@@ -65,7 +65,7 @@ class Guard:
         if parts and not math.isfinite(sum(parts[1:], parts[0]).item()):
             self._stop(noted)
 
-    def _stop(self, noted: Sequence[Noted]) -> NoReturn:
+    def _stop(self, noted: Sequence[LossTrace]) -> NoReturn:
         broken = next((one for one in noted if not torch.isfinite(one.loss)), None)
         of = broken or noted[-1]
         found = f"the loss is {of.loss.item()}"
@@ -81,7 +81,7 @@ class Guard:
         )
 
 
-def whole_norm(trainer: pl.Trainer, optimizer: Optimizer) -> Tensor | None:
+def total_norm(trainer: pl.Trainer, optimizer: Optimizer) -> Tensor | None:
     """Computes the norm of the gradient, as clipping does.
 
     Args:

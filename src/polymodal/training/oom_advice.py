@@ -22,14 +22,14 @@ def memory_advice(failure: Exception, config: Mapping[str, Any]) -> str:
     Example:
         >>> config = {"data": {"batch_s": 120}}
         >>> print(memory_advice(torch.OutOfMemoryError(), config).strip())
-        to do: start a new run with data.batch_s=60 (it was 120)
+        hint: start a new run with data.batch_s=60 (it was 120)
     """
     if not isinstance(failure, torch.OutOfMemoryError):
         return ""
     ways = [*_smaller_batches(config), *_recomputation(config), *_halved_precision(config)]
     if not ways:
-        return "\n  to do: use smaller batches, a smaller model, or a device with more memory"
-    return f"\n  to do: start a new run with {', or '.join(ways)}"
+        return "\n  hint: use smaller batches, a smaller model, or a device with more memory"
+    return f"\n  hint: start a new run with {', or '.join(ways)}"
 
 
 def _smaller_batches(config: Mapping[str, Any]) -> list[str]:

@@ -101,7 +101,7 @@ def build_optimizer(
     return optimizer
 
 
-def warmup_cosine(
+def cosine_with_warmup(
     optimizer: Optimizer, total_steps: int, *, warmup: float = 0.1, floor: float = 0.0
 ) -> LambdaLR:
     """Raises the learning rate linearly, then lowers it along half a cosine, step by step.

@@ -28,7 +28,7 @@ class Outputs:
 
 
 @dataclass
-class Collector:
+class PredictionCollector:
     """Keeps the logits of every batch until the epoch ends."""
 
     ids: list[str] = field(default_factory=list)

@@ -68,7 +68,7 @@ class Display(AbstractContextManager["Display"]):
             line = f"{words} · {share:.0%} {left}".rstrip()
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def say(self, words: str) -> None:
+    def print_line(self, words: str) -> None:
         """Says something that the user should know, once.
 
         Args:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Shaped
 from polymodal.errors import ConfigError, ManifestError, nearest
 from polymodal.schemas.predictions import PredictionTable, kinds_of
 
-UNKNOWN = -1
+IGNORE_INDEX = -1
 VALUES = ("valence", "arousal")
 
 
@@ -75,7 +75,7 @@ class Task(ABC):
             The table.
         """
 
-    def known(self, targets: Shaped[np.ndarray, "utterance ..."]) -> np.ndarray:
+    def has_target(self, targets: Shaped[np.ndarray, "utterance ..."]) -> np.ndarray:
         """Tells which utterances have something to learn from.
 
         Args:
@@ -196,7 +196,7 @@ class SoftLabels(Task):
         """Fills a table of classes; its label is the majority, null for a tie."""
         most = targets.max(axis=1, keepdims=True)
         single = (targets == most).sum(axis=1) == 1
-        majority = np.where(single, targets.argmax(axis=1), UNKNOWN)
+        majority = np.where(single, targets.argmax(axis=1), IGNORE_INDEX)
         return PredictionTable.from_logits(
             utterance_ids, outputs, majority, self.classes, task=self.name, **where
         )
@@ -294,7 +294,7 @@ class Regression(Task):
             if name not in frame.columns:
                 raise ManifestError(
                     f"the corpus has no column {name!r}, which task.values names",
-                    remedy=nearest(name, frame.columns),
+                    hint=nearest(name, frame.columns),
                 )
             try:
                 columns.append(frame[name].cast(pl.Float64).to_numpy())
@@ -376,7 +376,7 @@ class Joint(Task):
     ) -> PredictionTable:
         """Fills a table of classes and values."""
         num_classes = len(self.classes)
-        index = np.nan_to_num(targets[:, 0], nan=UNKNOWN).astype(np.int64)
+        index = np.nan_to_num(targets[:, 0], nan=IGNORE_INDEX).astype(np.int64)
         table = self.classification.table(utterance_ids, outputs[:, :num_classes], index, **where)
         values = self.regression.table(
             utterance_ids, outputs[:, num_classes:], targets[:, 1:], **where
@@ -385,7 +385,7 @@ class Joint(Task):
 
     def class_counts(self, targets: Shaped[np.ndarray, "utterance ..."]) -> list[float]:
         """Counts the utterances of each class."""
-        index = np.nan_to_num(targets[:, 0], nan=UNKNOWN).astype(np.int64)
+        index = np.nan_to_num(targets[:, 0], nan=IGNORE_INDEX).astype(np.int64)
         return self.classification.class_counts(index)
 
 
@@ -396,7 +396,7 @@ def _declared(names: Sequence[str], at_least: int) -> tuple[str, ...]:
         raise ConfigError(
             f"the task declares {list(names)}",
             expected=f"at least {words}, each once",
-            remedy="declare them in task.classes or task.values, or in the corpus's YAML",
+            hint="declare them in task.classes or task.values, or in the corpus's YAML",
         )
     return tuple(names)
 
@@ -404,8 +404,10 @@ def _declared(names: Sequence[str], at_least: int) -> tuple[str, ...]:
 def _indices(labels: pl.Series, classes: Sequence[str]) -> Int[np.ndarray, " utterance"]:
     """Index of each label, `[utterance]`; -1 for none and for those that are no class."""
     index = {name: place for place, name in enumerate(classes)}
-    found = labels.cast(pl.String).replace_strict(index, default=UNKNOWN, return_dtype=pl.Int64)
-    return found.fill_null(UNKNOWN).to_numpy()
+    found = labels.cast(pl.String).replace_strict(
+        index, default=IGNORE_INDEX, return_dtype=pl.Int64
+    )
+    return found.fill_null(IGNORE_INDEX).to_numpy()
 
 
 def _vote_counts(votes: pl.Series, classes: Sequence[str]) -> Float[np.ndarray, "utterance class"]:

@@ -11,13 +11,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from polymodal.models.unimodal import UnimodalClassifier
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Measured:
+class UnimodalOutput:
     """What one modality said of those utterances of a batch that have it.
 
     Args:
@@ -61,12 +61,12 @@ def unimodal_heads(
 
 def measure(
     heads: nn.ModuleDict,
-    encoded: Mapping[str, Sequence],
+    encoded: Mapping[str, PaddedSequence],
     targets: Shaped[Tensor, "batch ..."],
     loss: Loss,
     *,
     detached: bool,
-) -> dict[str, Measured]:
+) -> dict[str, UnimodalOutput]:
     """Computes the loss of each modality alone, over the utterances that have it.
 
     Every head takes part in every step, as DDP expects it, and an empty one gives no NaN.
@@ -84,13 +84,13 @@ def measure(
     measured = {}
     for name, head in heads.items():
         one = encoded[name]
-        seen = Sequence(one.values.detach(), one.valid_mask) if detached else one
+        seen = PaddedSequence(one.values.detach(), one.valid_mask) if detached else one
         outputs = head({name: seen}).float()
         rows = one.present
         num = int(rows.sum())
         mean = loss(outputs[rows], targets[rows]) if num else outputs.sum() * 0
         sure = confidence(outputs[rows], targets[rows], mean) if num else mean
-        measured[name] = Measured(mean, sure.detach(), num)
+        measured[name] = UnimodalOutput(mean, sure.detach(), num)
     return measured
 
 
@@ -122,7 +122,7 @@ def confidence(
 
 
 def unimodal_outputs(
-    heads: nn.ModuleDict, encoded: Mapping[str, Sequence]
+    heads: nn.ModuleDict, encoded: Mapping[str, PaddedSequence]
 ) -> list[Float[Tensor, "batch output"]]:
     """Returns what each head says, NaN in the rows of utterances that lack the modality.
 
@@ -175,12 +175,12 @@ def own_parameters(encoders: nn.ModuleDict, model: nn.Module) -> dict[str, list[
 
 
 @dataclass
-class Totals:
+class WeightedMean:
     """Sums of named means, weighted by the utterances behind them, until they are read."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, name: str, mean: Tensor, num: int) -> None:
+    def update(self, name: str, mean: Tensor, num: int) -> None:
         """Adds the mean of some utterances.
 
         Args:
@@ -192,7 +192,7 @@ class Totals:
         pair = torch.stack([value * num, torch.full_like(value, num)])
         self.sums[name] = self.sums[name] + pair if name in self.sums else pair
 
-    def take(self, add_up: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    def compute(self, add_up: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Returns the means over all utterances of all ranks, and begins anew.
 
         Args:

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from polymodal.errors import UserError
-from polymodal.report.format import finite
-from polymodal.security.paths import inside
-from polymodal.tracking.config_diff import leaves, read_config
-from polymodal.ui.run_index import Collection, Run
+from polymodal.report.format import as_finite
+from polymodal.security.paths import resolve_inside
+from polymodal.tracking.config_diff import flatten, read_config
+from polymodal.ui.run_index import Run, RunIndex
 
-LESS_TOLD = ("hydra", "paths")  # they say nothing about the experiment
+HIDDEN_SECTIONS = ("hydra", "paths")  # they say nothing about the experiment
 SECTION = re.compile(r"^(?=[\w\"'.-]+:)(?!-)", re.MULTILINE)
-LONGEST_VALUE = 200  # characters
-MOST_BYTES = 2_000_000  # of a configuration
+MAX_VALUE = 200  # characters
+MAX_BYTES = 2_000_000  # of a configuration
 
 
 class Section(NamedTuple):
@@ -33,14 +33,14 @@ class Section(NamedTuple):
     flat: Mapping[str, Any]
 
 
-class Options:
+class ConfigIndex:
     """The options of the runs of a collection.
 
     Args:
         collection: The runs; configurations are read when they are first asked for.
     """
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: RunIndex) -> None:
         self.collection = collection
         # A run whose record was written anew is another one: its configuration may be, too.
         self.known: dict[str, tuple[Run, dict[str, Section]]] = {}
@@ -62,7 +62,7 @@ class Options:
         if (reader := self._reader) is not None:
             reader.join()
 
-    def survey(self) -> dict[str, Any]:
+    def list_options(self) -> dict[str, Any]:
         """Tells what there is.
 
         Returns:
@@ -143,8 +143,8 @@ class Options:
     def _read(self, run: Run) -> dict[str, Section]:
         folder = self.collection.folder(run)
         try:
-            path = inside(folder, "config.yaml")
-            if path.stat().st_size > MOST_BYTES:
+            path = resolve_inside(folder, "config.yaml")
+            if path.stat().st_size > MAX_BYTES:
                 return {}
             text = path.read_text(encoding="utf-8")
         except (OSError, ValueError, UserError):
@@ -152,7 +152,7 @@ class Options:
         sections: dict[str, Section] = {}
         for part in _parts(text):
             name = part.partition(":")[0].strip("\"'")
-            if name in LESS_TOLD:
+            if name in HIDDEN_SECTIONS:
                 continue
             if part not in self._sections:
                 self._sections[part] = _parsed(name, part)
@@ -187,11 +187,11 @@ def _parsed(name: str, part: str) -> Section | None:
 
 
 def _section(name: str, nested: Any) -> Section:
-    return Section(nested, {key: _shown(one) for key, one in leaves(nested, name)})
+    return Section(nested, {key: _shown(one) for key, one in flatten(nested, name)})
 
 
 def _shown(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int) or finite(value) is not None:
+    if value is None or isinstance(value, bool | int) or as_finite(value) is not None:
         return value
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text[:LONGEST_VALUE]
+    return text[:MAX_VALUE]

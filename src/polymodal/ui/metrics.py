@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from polymodal.report.format import finite
+from polymodal.report.format import as_finite
 
 PLACES = ("fold", "epoch", "step")  # of a line; the rest are scores
-MOST_BYTES = 8_000_000  # of one answer
+MAX_BYTES = 8_000_000  # of one answer
 TAIL_BYTES = 64_000
-MOST_NAMES = 2_000
+MAX_NAMES = 2_000
 
 
 def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
@@ -38,15 +38,15 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
             skipped += 1
             continue
         found |= dict.fromkeys(values)
-        place = [finite(values.get(one)) for one in PLACES]
+        place = [as_finite(values.get(one)) for one in PLACES]
         for name in names:
-            if (value := finite(values.get(name))) is not None:
+            if (value := as_finite(values.get(name))) is not None:
                 points[name].append([*place, value])
     return {
         "start": start,
         "next": end,
         "more": end > start and end < size,
-        "names": [one for one in found if one not in PLACES][:MOST_NAMES],
+        "names": [one for one in found if one not in PLACES][:MAX_NAMES],
         "points": points,
         "skipped": skipped,
     }
@@ -70,7 +70,7 @@ def last_values(path: Path, known: int) -> tuple[int, dict[str, float] | None]:
     values: dict[str, float] = {}
     for line in lines:
         for name, value in (_parsed(line) or {}).items():
-            if (shown := finite(value)) is not None:
+            if (shown := as_finite(value)) is not None:
                 values[name] = shown
     return size, values
 
@@ -87,11 +87,11 @@ def _whole_lines(path: Path, start: int) -> tuple[Iterator[bytes], int]:
     try:
         with path.open("rb") as file:
             file.seek(start)
-            data = file.read(MOST_BYTES)
+            data = file.read(MAX_BYTES)
     except OSError:
         return iter(()), start
     end = data.rfind(b"\n") + 1
-    if end == 0 and len(data) == MOST_BYTES:  # a line beyond all measure is stepped over
+    if end == 0 and len(data) == MAX_BYTES:  # a line beyond all measure is stepped over
         return iter(()), start + len(data)
     return (line for line in data[:end].split(b"\n") if line.strip()), start + end
 

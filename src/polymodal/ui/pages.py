@@ -4,7 +4,7 @@ import hashlib
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from polymodal.ui.responses import Answer
+from polymodal.ui.responses import Response
 
 KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -21,9 +21,9 @@ class Pages:
     def __init__(self) -> None:
         root = resources.files("polymodal.ui") / "static"
         self.files = dict(_below(root, ""))
-        self._packed: dict[str, Answer] = {}
+        self._packed: dict[str, Response] = {}
 
-    def get(self, name: str) -> Answer | None:
+    def get(self, name: str) -> Response | None:
         """Returns a file.
 
         Args:
@@ -40,7 +40,7 @@ class Pages:
             etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
             headers = {"ETag": etag, "Cache-Control": "no-cache"}
             kind = KINDS.get(name[name.rfind(".") :], "text/plain; charset=utf-8")
-            self._packed[name] = Answer(body, kind, headers=headers)
+            self._packed[name] = Response(body, kind, headers=headers)
         return self._packed[name]
 
 

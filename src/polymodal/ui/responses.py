@@ -12,7 +12,7 @@ WORTH_PACKING = 20_000  # bytes
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One answer.
 
     Args:
@@ -28,15 +28,15 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def packed(self) -> "Answer":
+    def packed(self) -> "Response":
         """The same, compressed where that is worth it."""
         if len(self.body) < WORTH_PACKING:
             return self
         headers = {**self.headers, "Content-Encoding": "gzip"}
-        return Answer(gzip.compress(self.body, 1, mtime=0), self.kind, self.status, headers)
+        return Response(gzip.compress(self.body, 1, mtime=0), self.kind, self.status, headers)
 
 
-def as_json(value: Any, status: int = 200) -> Answer:
+def as_json(value: Any, status: int = 200) -> Response:
     """Returns an answer in JSON.
 
     Args:
@@ -44,7 +44,7 @@ def as_json(value: Any, status: int = 200) -> Answer:
         status: HTTP's number.
     """
     text = value if isinstance(value, str) else to_json(value)
-    return Answer(text.encode(), status=status)
+    return Response(text.encode(), status=status)
 
 
 def to_json(value: Any) -> str:

@@ -8,16 +8,16 @@ from urllib.parse import quote
 from polymodal import __version__
 from polymodal.errors import RunError, UserError
 from polymodal.report import html
-from polymodal.tracking.filters import check_known, matches, parse
-from polymodal.ui.config_index import Options
+from polymodal.tracking.filters import matches, parse, validate_keys
+from polymodal.ui.config_index import ConfigIndex
 from polymodal.ui.metrics import read_points
-from polymodal.ui.responses import Answer, as_json
-from polymodal.ui.run_index import Collection, Run
-from polymodal.ui.subprocesses import Programs
+from polymodal.ui.responses import Response, as_json
+from polymodal.ui.run_index import Run, RunIndex
+from polymodal.ui.subprocesses import Subprocesses
 
 Query = Mapping[str, Sequence[str]]
-MOST_KEYS = 100  # columns, scores or runs of one question
-MOST_COMPARED = 12
+MAX_KEYS = 100  # columns, scores or runs of one question
+MAX_COMPARED = 12
 REPORT_FILES = {
     ".html": "text/html; charset=utf-8",
     ".csv": "text/csv; charset=utf-8",
@@ -46,14 +46,14 @@ class Routes:
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self.collection = Collection(roots)
-        self.options = Options(self.collection)
-        self.programs = Programs()
-        self.questions: Mapping[str, Callable[[Query], Answer]] = {
+        self.collection = RunIndex(roots)
+        self.options = ConfigIndex(self.collection)
+        self.programs = Subprocesses()
+        self.questions: Mapping[str, Callable[[Query], Response]] = {
             "/api/about": self.about,
             "/api/runs": self.runs,
             "/api/filter": self.filter,
-            "/api/options": lambda query: as_json(self.options.survey()),
+            "/api/options": lambda query: as_json(self.options.list_options()),
             "/api/columns": self.columns,
             "/api/run": self.run,
             "/api/points": self.points,
@@ -61,7 +61,7 @@ class Routes:
             "/trackio": self.trackio,
         }
 
-    def answer(self, path: str, query: Query) -> Answer | None:
+    def answer(self, path: str, query: Query) -> Response | None:
         """Answers one question.
 
         Args:
@@ -79,7 +79,7 @@ class Routes:
         question = self.questions.get(path)
         return None if question is None else question(query)
 
-    def about(self, query: Query) -> Answer:
+    def about(self, query: Query) -> Response:
         """Which folders, which version, and whose database trackio could show."""
         roots = self.collection.roots
         return as_json(
@@ -90,21 +90,21 @@ class Routes:
             }
         )
 
-    def runs(self, query: Query) -> Answer:
+    def runs(self, query: Query) -> Response:
         """What has changed since a version."""
         since, most = _whole_number(query, "since"), _whole_number(query, "most")
-        return as_json(self.collection.since(since, _first(query, "instance") or "", most))
+        return as_json(self.collection.changes_since(since, _first(query, "instance") or "", most))
 
-    def filter(self, query: Query) -> Answer:
+    def filter(self, query: Query) -> Response:
         """Keys of the runs that words such as `status=failed` mean."""
-        filters = parse(list(query.get("word", ()))[:MOST_KEYS])
+        filters = parse(list(query.get("word", ()))[:MAX_KEYS])
         asks_config = any(one.asks_config for one in filters)
         if asks_config:
             self.options.wait()
         runs = [*self.collection.runs.values()]
         records = [one.record for one in runs]
         configs = [self.options.config(one) if asks_config else {} for one in runs]
-        check_known([one.key for one in filters], records, configs)
+        validate_keys([one.key for one in filters], records, configs)
         kept = [
             run.key
             for run, config in zip(runs, configs, strict=True)
@@ -112,11 +112,11 @@ class Routes:
         ]
         return as_json({"keys": kept})
 
-    def columns(self, query: Query) -> Answer:
+    def columns(self, query: Query) -> Response:
         """Values of some options for all runs."""
-        return as_json(self.options.columns(list(query.get("key", ()))[:MOST_KEYS]))
+        return as_json(self.options.columns(list(query.get("key", ()))[:MAX_KEYS]))
 
-    def run(self, query: Query) -> Answer:
+    def run(self, query: Query) -> Response:
         """All that is known of one run."""
         run = self._run(query)
         overrides = self.collection.file(run, "overrides.txt")
@@ -129,37 +129,37 @@ class Routes:
                 "key": run.key,
                 "record": run.record.to_dict(),
                 "options": self.options.of(run),
-                "overrides": words[:MOST_KEYS],
+                "overrides": words[:MAX_KEYS],
                 "folder": str(self.collection.folder(run)),
                 "report": f"/report/{run.root}/{quote(run.folder)}/report.html",
             }
         )
 
-    def points(self, query: Query) -> Answer:
+    def points(self, query: Query) -> Response:
         """New points of some scores of one run."""
         path = self.collection.file(self._run(query), "metrics.jsonl")
-        names = list(query.get("name", ()))[:MOST_KEYS]
+        names = list(query.get("name", ()))[:MAX_KEYS]
         return as_json(read_points(path, _whole_number(query, "from"), names))
 
-    def compare(self, query: Query) -> Answer:
+    def compare(self, query: Query) -> Response:
         """Whether the difference of some runs is more than chance."""
         keys = list(dict.fromkeys(query.get("key", ())))
-        if not 2 <= len(keys) <= MOST_COMPARED:
-            raise RunError(f"{len(keys)} runs", expected=f"2 to {MOST_COMPARED} of them")
+        if not 2 <= len(keys) <= MAX_COMPARED:
+            raise RunError(f"{len(keys)} runs", expected=f"2 to {MAX_COMPARED} of them")
         folders = [self.collection.folder(self.collection.find(key)).resolve() for key in keys]
         return as_json({"comparisons": self.programs.compare(folders, _first(query, "score"))})
 
-    def trackio(self, query: Query) -> Answer:
+    def trackio(self, query: Query) -> Response:
         """Sends the browser to trackio's own page."""
         place = _whole_number(query, "root")
         roots = self.collection.roots
         database = _database(roots[place]) if place < len(roots) else Path()
         if place >= len(roots) or not database.is_dir():
-            raise RunError("trackio has no database here", remedy="run with tracker=trackio")
+            raise RunError("trackio has no database here", hint="run with tracker=trackio")
         address = self.programs.trackio(database)
-        return Answer(b"", "text/plain", 303, {"Location": address})
+        return Response(b"", "text/plain", 303, {"Location": address})
 
-    def report(self, rest: str) -> Answer | None:
+    def report(self, rest: str) -> Response | None:
         """A file of a run's report: `ROOT/FOLDER/report.html` or `ROOT/FOLDER/tables/...`."""
         root, _, rest = rest.partition("/")
         folder, _, name = rest.partition("/")
@@ -178,7 +178,7 @@ class Routes:
             except RunError as error:
                 return _failed(run, error, headers)
         try:
-            return Answer(path.read_bytes(), kind, headers=headers)
+            return Response(path.read_bytes(), kind, headers=headers)
         except OSError:
             return None
 
@@ -190,36 +190,36 @@ class Routes:
         return self.collection.find(_first(query, "key") or "")
 
 
-def refused(error: UserError) -> Answer:
+def refused(error: UserError) -> Response:
     """Returns what a question that cannot be answered gets.
 
     Args:
         error: Why.
     """
-    told = {"error": error.found, "expected": error.expected, "remedy": error.remedy}
+    told = {"error": error.message, "expected": error.expected, "remedy": error.hint}
     return as_json(told, status=400)
 
 
-def _waiting(run: Run, headers: Mapping[str, str]) -> Answer:
+def _waiting(run: Run, headers: Mapping[str, str]) -> Response:
     body = (
-        f"<p>The report of <b>{html.safe(run.record.name)}</b> is being made. "
+        f"<p>The report of <b>{html.escape_html(run.record.name)}</b> is being made. "
         "It takes some seconds, and then appears here.</p>"
     )
     return _small_page("Report", body, headers, 200)
 
 
-def _failed(run: Run, error: RunError, headers: Mapping[str, str]) -> Answer:
+def _failed(run: Run, error: RunError, headers: Mapping[str, str]) -> Response:
     body = (
-        f"<p>The report of <b>{html.safe(run.record.name)}</b> could not be made:</p>"
-        f"<pre>{html.safe(error.found)}</pre><p>Load this page anew to try again.</p>"
+        f"<p>The report of <b>{html.escape_html(run.record.name)}</b> could not be made:</p>"
+        f"<pre>{html.escape_html(error.message)}</pre><p>Load this page anew to try again.</p>"
     )
     return _small_page("No report", body, headers, 500)
 
 
-def _small_page(title: str, body: str, headers: Mapping[str, str], status: int) -> Answer:
+def _small_page(title: str, body: str, headers: Mapping[str, str], status: int) -> Response:
     head = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
     text = f"{head}{WAIT_STYLE}<body>{body}</body></html>"
-    return Answer(text.encode(), REPORT_FILES[".html"], status, headers)
+    return Response(text.encode(), REPORT_FILES[".html"], status, headers)
 
 
 def _database(root: Path) -> Path:

@@ -10,19 +10,19 @@ from typing import Any
 
 from polymodal.errors import DataError, RunError
 from polymodal.schemas.run_record import RunRecord
-from polymodal.security.paths import inside
-from polymodal.tracking.index import PARTS, alive_or_killed, find_runs, read_record
+from polymodal.security.paths import resolve_inside
+from polymodal.tracking.index import PARTS, find_runs, read_record, with_live_status
 from polymodal.ui.metrics import last_values
 from polymodal.ui.responses import to_json
 
 Signature = tuple[int, int, int]  # of run.json: time of its last change in ns, size, file number
 
 NO_RECORD: Signature = (0, 0, 0)
-REST = 10.0  # between two looks at the folders: that many times as long as a look takes
-SHORTEST_REST_S = 0.5
-LONGEST_TEXT = 300  # of a cell
-MOST_SCORES = 200  # of a row
-MOST_WATCHED = 50  # runs that go on and whose journals are read for the table
+RESCAN_FACTOR = 10.0  # between two looks at the folders: that many times as long as a look takes
+MIN_RESCAN_S = 0.5
+MAX_TEXT = 300  # of a cell
+MAX_SCORES = 200  # of a row
+MAX_WATCHED = 50  # runs that go on and whose journals are read for the table
 
 
 @dataclass
@@ -59,13 +59,13 @@ class Run:
         told: dict[str, Any] = {name: _short(getattr(record, name)) for name in texts}
         told |= {"key": self.key, "run": _short(record.run_id)}
         told |= {"seed": record.seed, "duration_s": record.duration_s}
-        told |= {"scores": dict(list(record.scores.items())[:MOST_SCORES])}
+        told |= {"scores": dict(list(record.scores.items())[:MAX_SCORES])}
         if self.values:
-            told |= {"values": dict(list(self.values.items())[:MOST_SCORES])}
+            told |= {"values": dict(list(self.values.items())[:MAX_SCORES])}
         return {name: one for name, one in told.items() if one is not None}
 
 
-class Collection:
+class RunIndex:
     """The runs below some folders.
 
     Args:
@@ -121,9 +121,9 @@ class Collection:
         Raises:
             DataError: It lies, or a link points, outside of that folder.
         """
-        return inside(self.folder(run), relative)
+        return resolve_inside(self.folder(run), relative)
 
-    def since(self, version: int, instance: str, most: int = 0) -> str:
+    def changes_since(self, version: int, instance: str, most: int = 0) -> str:
         """Tells what has changed.
 
         Args:
@@ -136,7 +136,7 @@ class Collection:
             are gone, and what cannot be read.
         """
         if not most:  # the first rows come as they are known: nobody waits for a look
-            self.refresh()
+            self.rescan()
         with self._lock:
             whole = instance != self.instance or version > self.version
             changed = [one for one in self.runs.values() if whole or one.version > version]
@@ -154,7 +154,7 @@ class Collection:
             }
         return f'{to_json(head)[:-1]}, "rows": [{rows}]}}'
 
-    def refresh(self) -> None:
+    def rescan(self) -> None:
         """Looks for runs that are new, changed or gone, unless it was done a moment ago."""
         with self._lock:
             began = time.monotonic()
@@ -165,7 +165,7 @@ class Collection:
             if self._watch(version) or any(changed):
                 self.version = version
             took = time.monotonic() - began
-            self._rested = time.monotonic() + max(SHORTEST_REST_S, REST * took)
+            self._rested = time.monotonic() + max(MIN_RESCAN_S, RESCAN_FACTOR * took)
 
     def _first_look(self, place: int) -> None:
         """Takes the records from the list of runs, which is quicker than the folders."""
@@ -201,13 +201,13 @@ class Collection:
         try:
             if signature == NO_RECORD:
                 raise RunError(f"{folder}: a run folder without its run.json")
-            record = alive_or_killed(read_record(self.roots[place] / folder))
+            record = with_live_status(read_record(self.roots[place] / folder))
         except RunError as error:
             known = self.broken.get(key)
-            self.broken[key] = (signature, error.found)
+            self.broken[key] = (signature, error.message)
             if self.runs.pop(key, None) is not None:
                 self.gone[key] = version
-            return known is None or known[1] != error.found
+            return known is None or known[1] != error.message
         self.broken.pop(key, None)
         self.gone.pop(key, None)
         self.runs[key] = Run(place, folder, record, signature, version)
@@ -217,8 +217,8 @@ class Collection:
         """Runs that go on: does their process still, and what does their journal say?"""
         on = [one for one in self.runs.values() if one.record.status == "running"]
         changed = False
-        for run in newest_first(on)[:MOST_WATCHED]:
-            record = alive_or_killed(run.record)
+        for run in newest_first(on)[:MAX_WATCHED]:
+            record = with_live_status(run.record)
             try:
                 size, values = last_values(self.file(run, "metrics.jsonl"), run.written)
             except DataError:  # a link that leads out of the folder
@@ -281,4 +281,4 @@ def _is_unicode(name: str) -> bool:
 
 
 def _short(text: Any) -> Any:
-    return text[:LONGEST_TEXT] if isinstance(text, str) else text
+    return text[:MAX_TEXT] if isinstance(text, str) else text

@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from polymodal.errors import RunError, UserError
 from polymodal.ui.auth import Access
 from polymodal.ui.pages import Pages
-from polymodal.ui.responses import Answer, as_json
+from polymodal.ui.responses import Response, as_json
 from polymodal.ui.routes import Routes, refused
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT, NUM_PORTS = 8642, 20
-MOST_FIELDS = 500  # of a query
+MAX_FIELDS = 500  # of a query
 IDLE_S = 60.0
 # Scripts, styles, pictures and questions: all from here.
 POLICY = (
@@ -110,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True  # a body may follow, which nobody reads
         if code == HTTPStatus.NOT_IMPLEMENTED:
             told = as_json({"error": "this server only reads: GET and HEAD"})
-            self._say(Answer(told.body, told.kind, 405, {"Allow": "GET, HEAD"}))
+            self._say(Response(told.body, told.kind, 405, {"Allow": "GET, HEAD"}))
         else:
             self._say(as_json({"error": message or "no HTTP"}, status=code))
 
@@ -119,17 +119,17 @@ class Handler(BaseHTTPRequestHandler):
         assert isinstance(self.server, Server)
         return self.server
 
-    def _answer(self) -> Answer:
+    def _answer(self) -> Response:
         try:
             parts = urlsplit(self.path)
             path = unquote(parts.path, errors="strict")
-            query = parse_qs(parts.query, max_num_fields=MOST_FIELDS, errors="strict")
+            query = parse_qs(parts.query, max_num_fields=MAX_FIELDS, errors="strict")
         except ValueError:
             return as_json({"error": "this address cannot be read"}, status=400)
         token = next(iter(query.get("token", ())), None)
         refusal = self._page.access.refusal(self.headers, token)
         if refusal is not None:
-            return Answer(refusal.encode(), "text/plain; charset=utf-8", 403)
+            return Response(refusal.encode(), "text/plain; charset=utf-8", 403)
         try:
             found = self._static(path) or self._page.routes.answer(path, query)
         except UserError as error:
@@ -141,18 +141,18 @@ class Handler(BaseHTTPRequestHandler):
             return as_json({"error": "the server made a mistake: see its terminal"}, status=500)
         return found or as_json({"error": "there is nothing here"}, status=404)
 
-    def _static(self, path: str) -> Answer | None:
+    def _static(self, path: str) -> Response | None:
         if path == "/":
             page = self._page.pages.get("index.html")
             assert page is not None
             cookie = {"Set-Cookie": self._page.access.cookie, "Cache-Control": "no-store"}
-            return Answer(page.body, page.kind, headers=cookie)
+            return Response(page.body, page.kind, headers=cookie)
         found = self._page.pages.get(path.removeprefix("/static/")) if "/static/" in path else None
         if found is not None and self.headers.get("If-None-Match") == found.headers["ETag"]:
-            return Answer(b"", found.kind, 304, found.headers)
+            return Response(b"", found.kind, 304, found.headers)
         return found
 
-    def _say(self, answer: Answer, *, body: bool = True) -> None:
+    def _say(self, answer: Response, *, body: bool = True) -> None:
         headers = getattr(self, "headers", {})  # none before they are read
         if "gzip" in headers.get("Accept-Encoding", ""):
             answer = answer.packed
@@ -178,9 +178,9 @@ def _taken(ports: list[int], error: OSError) -> RunError:
     if len(ports) == 1:
         return RunError(
             f"port {ports[0]} cannot be used: {error.strerror}",
-            remedy="name another with --port, or leave it out: the next free one is taken",
+            hint="name another with --port, or leave it out: the next free one is taken",
         )
     return RunError(
         f"no port from {ports[0]} to {ports[-1]} can be used: {error.strerror}",
-        remedy="name one with --port, or 0 for any",
+        hint="name one with --port, or 0 for any",
     )

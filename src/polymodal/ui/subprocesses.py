@@ -24,7 +24,7 @@ SHOW_TRACKIO = (
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID")
 
 
-class Programs:
+class Subprocesses:
     """Processes that serve the page; all of them end with it."""
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class Programs:
         try:
             self._polymodal(["report", str(folder)])
         except RunError as error:
-            self._failed[folder] = error.found
+            self._failed[folder] = error.message
 
     def _polymodal(self, words: Sequence[str]) -> str:
         process = self._start([sys.executable, "-m", "polymodal", *words], os.environ)

@@ -69,7 +69,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Rewritten:
+class Rewrite:
     """A file after its upgrade.
 
     Args:

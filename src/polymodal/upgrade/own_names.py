@@ -29,6 +29,18 @@ MOVED_MODULES: Mapping[str, str] = {
     "voting.stacking": "ensemble.stacking",
 }
 
+# Of classes and functions that have another name now, where their module is today.
+RENAMED: Mapping[str, str] = {
+    "data.splits.k_folds": "data.splits.k_fold",
+    "data.splits.leave_one_out": "data.splits.leave_one_group_out",
+    "data.splits.nested": "data.splits.nested_k_fold",
+    "data.splits.official": "data.splits.predefined",
+    "data.splits.random": "data.splits.random_utterances",
+    "tracking.alerts.Nobody": "tracking.alerts.NullChannel",
+    "training.modality_balancing.GradientModulation": "training.modality_balancing.OGMGE",
+    "training.optimizers.warmup_cosine": "training.optimizers.cosine_with_warmup",
+}
+
 
 def current_target(target: str) -> str:
     """Return the name that a class or function of polymodal has now.
@@ -44,6 +56,7 @@ def current_target(target: str) -> str:
     """
     module, _, name = target.rpartition(".")
     package, _, rest = module.partition(".")
-    if package != "polymodal" or rest not in MOVED_MODULES:
+    if package != "polymodal":
         return target
-    return f"{package}.{MOVED_MODULES[rest]}.{name}"
+    moved = f"{MOVED_MODULES.get(rest, rest)}.{name}"
+    return f"{package}.{RENAMED.get(moved, moved)}"

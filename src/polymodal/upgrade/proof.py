@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.config.partial_resolve import UNKNOWN
-from polymodal.config.provenance import Origin
-from polymodal.diagnostics import Finding, from_error
+from polymodal.config.partial_resolve import UNRESOLVED
+from polymodal.config.provenance import SourceLocation
+from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError
 from polymodal.security.targets import resolve_target
 from polymodal.upgrade.rules import PACKAGES
@@ -16,7 +16,7 @@ from polymodal.upgrade.tree import YAML, Tree
 from polymodal.upgrade.yaml_sections import Section, sections
 from polymodal.upgrade.yaml_text import Document, entries, is_mapping, is_sequence, plain
 
-Bind = Callable[[Mapping[str, Any], str, Callable[..., Any]], Iterator[Finding]]
+Bind = Callable[[Mapping[str, Any], str, Callable[..., Any]], Iterator[Diagnostic]]
 KNOWN = tuple(name for names in PACKAGES.values() for name in names)
 
 
@@ -31,7 +31,7 @@ class Proof:
     """
 
     count: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Diagnostic, ...]
 
     num_bound: int
 
@@ -46,7 +46,7 @@ def prove(tree: Tree, bind: Bind) -> Proof:
     Returns:
         How many sections there are, and what does not bind.
     """
-    findings: list[Finding] = []
+    findings: list[Diagnostic] = []
     count = num_bound = 0
     for one in tree.changed:
         if one.path.suffix in YAML:
@@ -60,7 +60,7 @@ def prove(tree: Tree, bind: Bind) -> Proof:
     return Proof(count, tuple(findings), num_bound)
 
 
-def _bind(bind: Bind, document: Document, section: Section, path: Path) -> Iterator[Finding]:
+def _bind(bind: Bind, document: Document, section: Section, path: Path) -> Iterator[Diagnostic]:
     key = ".".join(section.path) or path.stem
     values = {"_target_": section.target, **_values(section.options)}
     values.pop("defaults", None)
@@ -71,7 +71,7 @@ def _bind(bind: Bind, document: Document, section: Section, path: Path) -> Itera
         findings = [from_error(error, "target", f"{key}._target_")]
     for one in findings:
         if section.is_whole or one.rule not in ("unknown option", "missing option"):
-            yield replace(one, origin=Origin(path, _line(document, section, one.key)))
+            yield replace(one, origin=SourceLocation(path, _line(document, section, one.key)))
 
 
 def _resolved(name: str, key: str) -> Callable[..., Any]:
@@ -95,7 +95,7 @@ def _value(node: Any) -> Any:
     if is_sequence(node):
         return [_value(one) for one in node.value]
     value = plain(node)
-    return UNKNOWN if isinstance(value, str) and ("${" in value or value == "???") else value
+    return UNRESOLVED if isinstance(value, str) and ("${" in value or value == "???") else value
 
 
 def _line(document: Document, section: Section, key: str) -> int:

@@ -7,7 +7,7 @@ import libcst as cst
 from libcst.codemod import CodemodContext
 from libcst.codemod.visitors import AddImportsVisitor
 
-from polymodal.upgrade.changes import Facts, Rewritten
+from polymodal.upgrade.changes import Facts, Rewrite
 from polymodal.upgrade.python_calls import rewrite_call
 from polymodal.upgrade.python_classes import lightning_classes, outlines
 from polymodal.upgrade.python_hooks import rewrite_class
@@ -58,7 +58,7 @@ def gather_python(text: str, facts: Facts, path: Path = Path("file.py")) -> None
         gather_hydra(source)
 
 
-def rewrite_python(text: str, path: Path, facts: Facts) -> Rewritten:
+def rewrite_python(text: str, path: Path, facts: Facts) -> Rewrite:
     """Rewrites a file of Python for the installed releases.
 
     Args:
@@ -75,7 +75,7 @@ def rewrite_python(text: str, path: Path, facts: Facts) -> Rewritten:
     words = {*LIBRARIES, *lightning_classes(facts), *facts.renamed_scores}
     if not any(word in text for word in words):
         parse(text, path)
-        return Rewritten(text)
+        return Rewrite(text)
     source = Source(text, path, facts)
     module = source.module.visit(_Upgrade(source))
     assert isinstance(module, cst.Module)
@@ -86,7 +86,7 @@ def rewrite_python(text: str, path: Path, facts: Facts) -> Rewritten:
     new = module.code
     if new != text:
         new = break_long_lines(text, new, width_of(path))
-    return Rewritten(new, tuple(sorted(source.changes, key=lambda one: one.line)))
+    return Rewrite(new, tuple(sorted(source.changes, key=lambda one: one.line)))
 
 
 def _with_imports(module: cst.Module, wanted: list[str]) -> cst.Module:

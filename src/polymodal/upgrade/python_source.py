@@ -52,7 +52,7 @@ def _no_python(text: str, path: Path, error: cst.ParserSyntaxError) -> ConfigErr
         return ConfigError(
             f"{path}, line {line}: the marks of a merge that was not finished",
             expected="Python that parses",
-            remedy="resolve the conflict, then upgrade",
+            hint="resolve the conflict, then upgrade",
         )
     place, words = error.raw_line, str(error.message).strip().splitlines()[0]
     try:
@@ -62,7 +62,7 @@ def _no_python(text: str, path: Path, error: cst.ParserSyntaxError) -> ConfigErr
     return ConfigError(
         f"{path}, line {place}: {words}",
         expected="Python 3 that parses",
-        remedy="mend the file, then upgrade",
+        hint="mend the file, then upgrade",
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from polymodal.upgrade.changes import Change, Rewritten
+from polymodal.upgrade.changes import Change, Rewrite
 from polymodal.upgrade.own_names import current_target
 from polymodal.upgrade.yaml_text import (
     Document,
@@ -34,11 +34,11 @@ class Migration:
 
     version: str
     note: str
-    step: Callable[[Document], "Found | None"]
+    step: Callable[[Document], "ConfigChange | None"]
 
 
 @dataclass(frozen=True)
-class Found:
+class ConfigChange:
     """A change of a recorded configuration.
 
     Args:
@@ -73,7 +73,7 @@ def is_outdated(folder: Path) -> bool:
     return bool(rewrite_run(path.read_text(encoding="utf-8"), path).changes)
 
 
-def rewrite_run(text: str, path: Path) -> Rewritten:
+def rewrite_run(text: str, path: Path) -> Rewrite:
     """Carries a file of a run folder forward.
 
     The record itself has had one layout so far, `record_version` 1; its configuration has not.
@@ -98,10 +98,10 @@ def rewrite_run(text: str, path: Path) -> Rewritten:
                 note = f"{migration.note} ({migration.version})"
                 changes.append(Change(RULE, line, found.found, found.written, note))
                 text, _ = changed(text, found.edits)
-    return Rewritten(text, tuple(changes))
+    return Rewrite(text, tuple(changes))
 
 
-def _task_monitor(document: Document) -> Found | None:
+def _task_monitor(document: Document) -> ConfigChange | None:
     """The first configurations named the leading score in each callback, not once in the task."""
     root = document.roots[0] if document.roots else None
     task, callbacks = entry(root, "task"), entry(root, "callbacks")
@@ -118,10 +118,10 @@ def _task_monitor(document: Document) -> Found | None:
     change = MappingChange(behind={last.place: [("monitor", monitor)]})
     at = task.key.start_mark.index
     edits = tuple(edits_of(document, task.value, change))
-    return Found(at, "no task.monitor", f"task.monitor: {monitor}", edits)
+    return ConfigChange(at, "no task.monitor", f"task.monitor: {monitor}", edits)
 
 
-def _moved_targets(document: Document) -> Found | None:
+def _moved_targets(document: Document) -> ConfigChange | None:
     """The packages of polymodal have got other names."""
     targets = [
         node
@@ -137,7 +137,7 @@ def _moved_targets(document: Document) -> Found | None:
     others = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
     first = moved[0]
     written = renamed[id(first)] + others
-    return Found(first.start_mark.index, first.value + others, written, edits)
+    return ConfigChange(first.start_mark.index, first.value + others, written, edits)
 
 
 MIGRATIONS: tuple[Migration, ...] = (

@@ -13,7 +13,7 @@ from typing import TypeVar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from polymodal.errors import ConfigError
-from polymodal.upgrade.changes import Change, Facts, Rewritten
+from polymodal.upgrade.changes import Change, Facts, Rewrite
 from polymodal.upgrade.python_files import gather_python, rewrite_python
 from polymodal.upgrade.run_folders import is_run, rewrite_run
 from polymodal.upgrade.yaml_files import gather_yaml, rewrite_yaml
@@ -67,7 +67,7 @@ class Upgraded:
     path: Path
     old: bytes
     text: str
-    rewritten: Rewritten = field(default_factory=lambda: Rewritten(""))
+    rewritten: Rewrite = field(default_factory=lambda: Rewrite(""))
     bom: bool = False
 
     @property
@@ -132,7 +132,7 @@ def upgrade_tree(paths: Sequence[Path], skip: Sequence[str] = ()) -> Tree:
 
 def _files(path: Path, skip: Sequence[str]) -> Iterator[Path]:
     if not path.exists():
-        raise ConfigError(f"there is no {path}", remedy="name files or folders to upgrade")
+        raise ConfigError(f"there is no {path}", hint="name files or folders to upgrade")
     if path.is_file():
         yield path.resolve() if path.is_symlink() else path
         return
@@ -192,7 +192,7 @@ def _gather(one: Upgraded, facts: Facts) -> None:
         gather_yaml(one.text, facts)
 
 
-def _rewrite(one: Upgraded, facts: Facts) -> Rewritten:
+def _rewrite(one: Upgraded, facts: Facts) -> Rewrite:
     if one.path.suffix in PYTHON:
         return rewrite_python(one.text, one.path, facts)
     if is_run(one.path.parent):
@@ -217,7 +217,7 @@ def _worked(
         except SyntaxError as error:
             faults.append(Fault(one.path, f"is no Python: {error.msg}", error.lineno))
         except ConfigError as error:
-            faults.append(Fault(one.path, error.found))
+            faults.append(Fault(one.path, error.message))
         except (RecursionError, MemoryError, ValueError) as error:
             words = str(error) or "it is nested too deeply"
             faults.append(Fault(one.path, f"cannot be read: {words}"))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from polymodal.errors import ConfigError
-from polymodal.security.files import replacing
+from polymodal.security.files import atomic_write
 from polymodal.upgrade.run_folders import is_run
 from polymodal.upgrade.tree import Tree, Upgraded
 
@@ -31,7 +31,7 @@ def write_tree(tree: Tree, paths: Sequence[Path], force: bool = False) -> None:
     if tree.faults:
         raise ConfigError(
             "nothing is written: " + "; ".join(map(str, tree.faults)),
-            remedy="mend these files, or leave them out with --skip",
+            hint="mend these files, or leave them out with --skip",
         )
     if not tree.changed:
         return
@@ -40,13 +40,13 @@ def write_tree(tree: Tree, paths: Sequence[Path], force: bool = False) -> None:
     for one in tree.changed:
         if not (os.access(one.path, os.W_OK) and os.access(one.path.parent, os.W_OK)):
             raise ConfigError(
-                f"{one.path} cannot be written; nothing is written", remedy="make it writable"
+                f"{one.path} cannot be written; nothing is written", hint="make it writable"
             )
     written: list[Upgraded] = []
     try:
         for one in tree.changed:
             if one.path.read_bytes() != one.old:
-                raise ConfigError(f"{one.path} has changed meanwhile", remedy="start again")
+                raise ConfigError(f"{one.path} has changed meanwhile", hint="start again")
             _write(one.path, one.new)
             written.append(one)
     except BaseException as error:
@@ -62,7 +62,7 @@ def write_tree(tree: Tree, paths: Sequence[Path], force: bool = False) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     mode = path.stat().st_mode
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(content)
         beside.chmod(mode)
 
@@ -85,7 +85,7 @@ def _refuse_uncommitted(tree: Tree, paths: Sequence[Path]) -> None:
         shown = ", ".join(open_files[:5]) + (", …" if len(open_files) > 5 else "")
         raise ConfigError(
             f"{len(open_files)} files have changes that are in no commit: {shown}",
-            remedy="commit them, so that the upgrade can be seen and taken back; or add --force",
+            hint="commit them, so that the upgrade can be seen and taken back; or add --force",
         )
 
 
@@ -119,6 +119,6 @@ def _git(root: Path, *words: str) -> list[str]:
         reason = getattr(error, "stderr", b"") or str(error).encode()
         raise ConfigError(
             f"git cannot tell what is uncommitted in {root}: {os.fsdecode(reason).strip()}",
-            remedy="see to it that `git status` works there, or add --force",
+            hint="see to it that `git status` works there, or add --force",
         ) from None
     return [line for line in os.fsdecode(done.stdout).split("\0") if line]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from polymodal.upgrade.changes import Change, Facts, Rewritten
+from polymodal.upgrade.changes import Change, Facts, Rewrite
 from polymodal.upgrade.yaml_arguments import Step, argument_step, class_step
 from polymodal.upgrade.yaml_hydra import gather_hydra, has_header, hydra_steps
 from polymodal.upgrade.yaml_scores import gather_scores, score_steps
@@ -26,7 +26,7 @@ def gather_yaml(text: str, facts: Facts) -> None:
     gather_hydra(document, facts)
 
 
-def rewrite_yaml(text: str, path: Path, facts: Facts) -> Rewritten:
+def rewrite_yaml(text: str, path: Path, facts: Facts) -> Rewrite:
     r"""Rewrites a YAML file.
 
     Only what has changed is written anew; comments, order, quotes and blanks stay.
@@ -63,7 +63,7 @@ def rewrite_yaml(text: str, path: Path, facts: Facts) -> Rewritten:
             break
         text, lines = changed(text, edits)
         origin = [origin[line - 1] for line in lines]
-    return Rewritten(text, tuple(sorted((*done, *left), key=lambda one: one.line)))
+    return Rewrite(text, tuple(sorted((*done, *left), key=lambda one: one.line)))
 
 
 def _one_pass(steps: Iterable[Step]) -> tuple[list[Edit], list[Change], list[Change]]:

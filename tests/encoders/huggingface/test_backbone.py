@@ -37,7 +37,7 @@ def test_what_is_neither_a_folder_nor_on_the_hub_is_named(name, tmp_path, monkey
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ConfigError, match=r"is no folder here(.|\n)*set name to the folder") as one:
         locate(name)
-    assert name in one.value.found
+    assert name in one.value.message
 
 
 def test_an_unreachable_hub_is_told_with_its_revision(tmp_path, monkeypatch):

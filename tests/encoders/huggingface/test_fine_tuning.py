@@ -14,7 +14,7 @@ from polymodal.encoders.huggingface.speech import PretrainedSpeechEncoder
 from polymodal.encoders.logmel import LogMelEncoder
 from polymodal.errors import ConfigError
 from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.trainer import make_trainer
+from polymodal.experiment.trainer import build_trainer
 from polymodal.training.optimizers import build_optimizer, parameter_groups
 
 transformers = pytest.importorskip("transformers")
@@ -202,7 +202,7 @@ class StopAfterOne(pl.Callback):
 def fit(experiment, *, callbacks=(), checkpoint=None):
     fold = experiment.folds[0]
     module = experiment.module(fold)
-    trainer = make_trainer(experiment, callbacks=list(callbacks), logger=False)
+    trainer = build_trainer(experiment, callbacks=list(callbacks), logger=False)
     training = experiment.loader(fold, "train", training=True)
     trainer.fit(module, training, experiment.loader(fold, "val"), ckpt_path=checkpoint)
     return module, trainer
@@ -241,7 +241,7 @@ def test_they_are_trained_in_bfloat16_too(workplace, speech, options, learns):
     name = f"encoder.speech.name={speech['base']}"
     chosen = [*SMALL, name, "trainer.precision=bf16-mixed", "+trainer.limit_train_batches=2"]
     experiment = Experiment.prepare(compose([*chosen, *options]).resolved())
-    before = experiment.module(experiment.folds[0]).encoders.state_dict()
+    before = experiment.build_module(experiment.folds[0]).encoders.state_dict()
     before = {name: value.clone() for name, value in before.items()}
     module, _ = fit(experiment)
     after = module.encoders.state_dict()

@@ -10,7 +10,7 @@ from polymodal.data.dataset import pad
 from polymodal.encoders.extractor import BatchedExtractor, Prefix
 from polymodal.encoders.huggingface.speech import PretrainedSpeechEncoder
 from polymodal.encoders.huggingface.text import PretrainedTextEncoder
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 transformers = pytest.importorskip("transformers")
 
@@ -110,14 +110,14 @@ def waveforms() -> list[np.ndarray | None]:
     ]
 
 
-def both_ways(build, raws: list) -> list[tuple[Sequence, dict[str, torch.Tensor]]]:
+def both_ways(build, raws: list) -> list[tuple[PaddedSequence, dict[str, torch.Tensor]]]:
     """A step that computes everything, and one that reads what was stored of its beginning."""
     computing, reading = build(), build()
     extractor = build().prefix("float32")
     assert isinstance(extractor, Prefix)
     assert isinstance(extractor, BatchedExtractor)
     reading.reads_prefix = True
-    stored = iter(extractor.many([raw for raw in raws if raw is not None]))
+    stored = iter(extractor.extract_batch([raw for raw in raws if raw is not None]))
     transform = computing.transform()
     given = {
         computing: pad([None if raw is None else transform(raw) for raw in raws]),
@@ -126,7 +126,7 @@ def both_ways(build, raws: list) -> list[tuple[Sequence, dict[str, torch.Tensor]
     return [step(encoder, inputs) for encoder, inputs in given.items()]
 
 
-def step(encoder, inputs: Sequence) -> tuple[Sequence, dict[str, torch.Tensor]]:
+def step(encoder, inputs: PaddedSequence) -> tuple[PaddedSequence, dict[str, torch.Tensor]]:
     torch.manual_seed(1)
     output = encoder.train()(inputs)
     if output.values.requires_grad:
@@ -224,7 +224,7 @@ def test_a_batch_without_anything_is_absent(folders, name, options):
     encoder = (text if name == "roberta" else speech)(folders[name], **options)
     encoder.reads_prefix = True
     nothing = torch.zeros(2, 0, encoder.prefix_size)
-    output = encoder(Sequence(nothing, torch.zeros(2, 0, dtype=torch.bool)))
+    output = encoder(PaddedSequence(nothing, torch.zeros(2, 0, dtype=torch.bool)))
     assert output.values.shape == (2, 1, 16)
     assert not output.valid_mask.any()
 

@@ -14,10 +14,10 @@ from polymodal.encoders.huggingface.speech import (
     PretrainedSpeechEmbeddings,
     PretrainedSpeechEncoder,
     PretrainedSpeechExtractor,
-    hidden_stretches,
+    sample_mask_spans,
 )
 from polymodal.errors import CheckpointError, ConfigError, DataError
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 transformers = pytest.importorskip("transformers")
 
@@ -80,7 +80,7 @@ def build(folder: Path, **options) -> PretrainedSpeechEncoder:
     return PretrainedSpeechEncoder(str(folder), max_length_s=None, **options)
 
 
-def batch(encoder, *lengths: int) -> Sequence:
+def batch(encoder, *lengths: int) -> PaddedSequence:
     arrays = [encoder.transform()(noise(one, seed)) for seed, one in enumerate(lengths)]
     return pad(arrays)
 
@@ -98,7 +98,7 @@ def test_alone_in_a_batch_and_beside_garbage_are_the_same(folders, name, garbage
     assert torch.isfinite(output.values).all()
     for row, length in enumerate(together.num_valid.tolist()):
         cut = slice(row, row + 1), slice(0, length)
-        alone = encoder(Sequence(together.values[cut], together.valid_mask[cut]))
+        alone = encoder(PaddedSequence(together.values[cut], together.valid_mask[cut]))
         torch.testing.assert_close(
             output.values[row][output.valid_mask[row]],
             alone.values[0][alone.valid_mask[0]],
@@ -295,14 +295,14 @@ def test_windows_are_the_stretches_encoded_one_by_one(folders):
     torch.testing.assert_close(
         output.values[0][output.valid_mask[0]], torch.cat(parts), atol=1e-4, rtol=1e-4
     )
-    nobody = Sequence(together.values, torch.zeros_like(together.valid_mask))
+    nobody = PaddedSequence(together.values, torch.zeros_like(together.valid_mask))
     assert not encoder(nobody).valid_mask.any()
 
 
 @pytest.mark.parametrize("name", ["hubert", "data2vec", "whisper"])
 def test_a_batch_without_a_sample_is_absent(folders, name):
     encoder = build(folders[name]).eval()
-    output = encoder(Sequence(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool)))
+    output = encoder(PaddedSequence(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool)))
     assert not output.valid_mask.any()
     assert output.values.shape == (2, 1, 16)
 
@@ -354,10 +354,10 @@ def test_hidden_stretches_have_their_length_and_share():
     torch.manual_seed(0)
     real = torch.ones(50, 400, dtype=torch.bool)
     real[:, 300:] = False
-    hidden = hidden_stretches(real, 0.2, 10)
+    hidden = sample_mask_spans(real, 0.2, 10)
     assert not hidden[:, 300:].any()
     assert hidden[:, :300].float().mean() == pytest.approx(1 - (1 - 0.02) ** 10, abs=0.03)
-    assert not hidden_stretches(real, 0.0, 10).any()
+    assert not sample_mask_spans(real, 0.0, 10).any()
 
 
 def test_the_group_norm_sees_real_frames_only():
@@ -477,7 +477,7 @@ def test_several_at_once_are_each_as_alone(folders, name, pooling):
     extractor = PretrainedSpeechExtractor(str(folders[name]), pooling=pooling, max_length_s=None)
     assert isinstance(extractor, BatchedExtractor)
     raws = [noise(num, seed) for seed, num in enumerate((3000, 0, 1203, 300, 3000))]
-    together, alone = extractor.many(raws), [extractor(raw) for raw in raws]
+    together, alone = extractor.extract_batch(raws), [extractor(raw) for raw in raws]
     assert (len({one.shape for one in together}) > 2) == (pooling == "none")
     for ours, expected in zip(together, alone, strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
@@ -526,7 +526,7 @@ def test_weights_that_were_written_anew_are_read_anew(tmp_path):
 
 def test_stored_vectors_are_standardised_like_others(folders):
     encoder = PretrainedSpeechEmbeddings(str(folders["hubert"]), normalise="speaker")
-    assert (encoder.feature_size, encoder.transductive, encoder.source) == (16, True, "audio")
+    assert (encoder.feature_size, encoder.is_transductive, encoder.source) == (16, True, "audio")
     for layer, message in (("weighted", "freeze=all"), (3, "from 1 to 2"), (0, "the input")):
         for name in ("hubert", "whisper"):
             with pytest.raises(ConfigError, match=message):

@@ -20,7 +20,7 @@ from polymodal.encoders.huggingface.text import (
     load_tokenizer,
 )
 from polymodal.errors import CheckpointError, ConfigError, DataError
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 from polymodal.training.optimizers import parameter_groups
 
 transformers = pytest.importorskip("transformers")
@@ -85,7 +85,7 @@ def build(folder: Path, **options) -> PretrainedTextEncoder:
     return PretrainedTextEncoder(str(folder), **options)
 
 
-def batch(encoder: PretrainedTextEncoder, *texts: str) -> Sequence:
+def batch(encoder: PretrainedTextEncoder, *texts: str) -> PaddedSequence:
     return pad([encoder.transform()(text) for text in texts])
 
 
@@ -102,7 +102,7 @@ def test_alone_in_a_batch_and_beside_garbage_are_the_same(folders, name, garbage
     assert torch.isfinite(output.values).all()
     for row, length in enumerate(together.num_valid.tolist()):
         cut = slice(row, row + 1), slice(0, length)
-        alone = encoder(Sequence(together.values[cut], together.valid_mask[cut]))
+        alone = encoder(PaddedSequence(together.values[cut], together.valid_mask[cut]))
         torch.testing.assert_close(
             output.values[row][output.valid_mask[row]],
             alone.values[0][alone.valid_mask[0]],
@@ -117,7 +117,7 @@ def test_attention_always_has_something_to_see(folders):
         lambda module, inputs, options: seen.append(options["attention_mask"]), with_kwargs=True
     )
     encoder(batch(encoder, TEXT, ""))
-    empty = encoder(Sequence(torch.zeros(2, 0).long(), torch.zeros(2, 0, dtype=torch.bool)))
+    empty = encoder(PaddedSequence(torch.zeros(2, 0).long(), torch.zeros(2, 0, dtype=torch.bool)))
     assert [one.sum(dim=1).tolist() for one in seen] == [[9, 1], [1, 1]]
     assert empty.values.shape == (2, 1, 16)
     assert not empty.valid_mask.any()
@@ -257,7 +257,7 @@ def test_windows_of_a_long_text_are_read_one_by_one_and_joined(folders, name):
         torch.testing.assert_close(output.values[row, : len(fits)], fits, atol=1e-4, rtol=1e-4)
     tokens = together.values[0]
     first = torch.cat([tokens[:5], tokens[8:9]])[None]  # its beginning, and the end of the text
-    head = plain(Sequence(first, torch.ones_like(first, dtype=torch.bool))).values[0]
+    head = plain(PaddedSequence(first, torch.ones_like(first, dtype=torch.bool))).values[0]
     torch.testing.assert_close(output.values[0, :4], head[:4], atol=1e-4, rtol=1e-4)
     alone = encoder(batch(encoder, TEXT))
     torch.testing.assert_close(output.values[0, :9], alone.values[0], atol=1e-4, rtol=1e-4)
@@ -337,7 +337,7 @@ def test_several_at_once_are_each_as_alone(folders, name, pooling):
     extractor = PretrainedTextExtractor(str(folders[name]), pooling=pooling)
     assert isinstance(extractor, BatchedExtractor)
     texts = [TEXT, " ", "슬퍼요", f"{TEXT} {TEXT} {TEXT}", "the day"]
-    for ours, text in zip(extractor.many(texts), texts, strict=True):
+    for ours, text in zip(extractor.extract_batch(texts), texts, strict=True):
         np.testing.assert_allclose(ours, extractor(text), atol=1e-4)
 
 

@@ -17,7 +17,7 @@ from polymodal.encoders.physiology.features import NAMES, PhysiologyEncoder, Phy
 from polymodal.errors import ConfigError, DataError, MissingExtraError
 from polymodal.features.extract import extract_all
 from polymodal.features.store import FeatureStore
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("neurokit2") is None, reason="neurokit2 is not installed"
@@ -259,14 +259,14 @@ def test_a_missing_package_names_its_extra(monkeypatch):
 
 
 def test_only_normalisation_by_person_is_transductive():
-    assert PhysiologyEncoder(normalise="speaker").transductive
-    assert not PhysiologyEncoder().transductive
+    assert PhysiologyEncoder(normalise="speaker").is_transductive
+    assert not PhysiologyEncoder().is_transductive
     encoder = PhysiologyEncoder(["temp"], normalise="speaker")
     levels = {f"u{n}": named({"temp": (np.full(8, 30.0 + n), 4.0)}) for n in range(6)}
     features = {one: np.array([[*v.values()]], dtype=np.float32) for one, v in levels.items()}
     people = {f"u{n}": "warm" if n > 2 else "cold" for n in range(6)}
     place = PhysiologyExtractor(("temp",)).feature_names.index("temp_mean_celsius")
-    normalised = encoder.normalise_speakers(features, people)
+    normalised = encoder.normalise_by_speaker(features, people)
     course = [normalised[f"u{n}"][0, place] for n in range(6)]
     assert course[:3] == pytest.approx(course[3:], abs=1e-4)
     assert course[1] == pytest.approx(0, abs=1e-4)
@@ -281,12 +281,12 @@ def test_a_batch_holds_those_with_and_without_signals(normalise):
         "none": {"acc": (np.ones(4), 4.0)},
     }
     vectors = {one: encoder.extractor(raw) for one, raw in raws.items()}
-    features = encoder.normalise_speakers(vectors, dict.fromkeys(vectors, "person"))
+    features = encoder.normalise_by_speaker(vectors, dict.fromkeys(vectors, "person"))
     assert list(features) == ["both", "one"]
-    encoder.fit(np.concatenate([*features.values()]))
+    encoder.fit({"": np.concatenate([*features.values()])}, [""])
     absent = np.full_like(features["one"], np.nan)
     values = torch.from_numpy(np.stack([*features.values(), absent]))
-    output = encoder(Sequence(values, torch.tensor([[True], [True], [False]])))
+    output = encoder(PaddedSequence(values, torch.tensor([[True], [True], [False]])))
     assert output.present.tolist() == [True, True, False]
     assert output.values.isfinite().all()
     assert output.values[:2].abs().sum(dim=(1, 2)).min() > 0

@@ -16,7 +16,12 @@ from polymodal.evaluation.classification import (
 from polymodal.evaluation.multilabel import LabelF1
 from polymodal.evaluation.regression import ConcordanceCorrelation
 from polymodal.evaluation.score import score_table
-from polymodal.evaluation.stats.bootstrap import clusters_of, draws, ends, interval
+from polymodal.evaluation.stats.bootstrap import (
+    bootstrap_counts,
+    clusters_of,
+    interval,
+    percentile_ci,
+)
 from polymodal.schemas.predictions import PredictionTable, concatenate
 
 UAR = UnweightedAverageRecall()
@@ -44,7 +49,7 @@ def values_table(num_rows=60, task="regression"):
 def test_sums_of_confusion_matrices_score_as_the_rows_do(score, known):
     design = Design(speakers=3, each=6, seeds=2)  # so small that draws lack classes
     clusters = clusters_of(table(design), score, "speaker" if known else "utterance")
-    counts = next(draws(clusters.num_clusters, 300, np.random.default_rng(0)))
+    counts = next(bootstrap_counts(clusters.num_clusters, 300, np.random.default_rng(0)))
     np.testing.assert_allclose(clusters.scores(counts), clusters.scores_of_rows(counts), atol=1e-12)
     present = (counts @ np.eye(clusters.num_clusters)).astype(bool)
     assert any(set(clusters.true[one[clusters.cluster]]) != {0, 1, 2, 3} for one in present)
@@ -95,7 +100,7 @@ def test_the_seed_decides_the_draws():
 
 def test_draws_in_blocks_are_of_full_size(monkeypatch):
     monkeypatch.setattr("polymodal.evaluation.stats.bootstrap.CELLS_AT_ONCE", 25)
-    blocks = list(draws(10, 7, np.random.default_rng(0)))
+    blocks = list(bootstrap_counts(10, 7, np.random.default_rng(0)))
     assert [len(block) for block in blocks] == [2, 2, 2, 1]
     assert np.all(np.concatenate(blocks).sum(axis=1) == 10)
 
@@ -121,12 +126,12 @@ def test_the_tails_are_widened_as_t_is_wider_than_normal():
     drawn = np.linspace(0, 1, 10_001)
     for num, quantile in ((5, 2.7764), (10, 2.2622), (30, 2.0452)):  # of t, from its tables
         tail = NormalDist().cdf(-quantile * np.sqrt(num / (num - 1)))
-        assert ends(drawn, num, 0.95) == pytest.approx((tail, 1 - tail), abs=1e-4)
+        assert percentile_ci(drawn, num, 0.95) == pytest.approx((tail, 1 - tail), abs=1e-4)
 
 
 def test_a_draw_without_a_score_is_left_out():
     drawn = np.append(np.linspace(0, 1, 1001), np.nan)
-    assert ends(drawn, 1000, 0.95) == pytest.approx((0.025, 0.975), abs=1e-3)
+    assert percentile_ci(drawn, 1000, 0.95) == pytest.approx((0.025, 0.975), abs=1e-3)
 
 
 @pytest.mark.parametrize("num_speakers", [5, 10])

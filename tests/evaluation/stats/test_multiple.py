@@ -9,7 +9,7 @@ from benchmarks.verdict import DESIGNS, EQUAL, LARGE, Design, claimed, simulated
 from polymodal.errors import PredictionError
 from polymodal.evaluation.classification import Accuracy, MacroF1, UnweightedAverageRecall
 from polymodal.evaluation.regression import RootMeanSquaredError
-from polymodal.evaluation.stats.multiple import compare, holm, overfitting_gap
+from polymodal.evaluation.stats.multiple import compare, generalisation_gap, holm
 from polymodal.schemas.predictions import PredictionTable
 
 UAR = UnweightedAverageRecall()
@@ -169,6 +169,6 @@ def test_the_gap_is_positive_where_training_rows_score_better():
     seen, unseen = members((0.9, 0.6)).values()
     as_train = seen.with_frame(seen.frame.with_columns(split=pl.lit("train")))
     gap = UAR(seen.logits(), seen.targets()) - UAR(unseen.logits(), unseen.targets())
-    assert overfitting_gap(as_train, unseen, UAR) == pytest.approx(gap)
+    assert generalisation_gap(as_train, unseen, UAR) == pytest.approx(gap)
     near, far = values(1.0, 2.0)
-    assert overfitting_gap(near, far, RootMeanSquaredError()) > 0
+    assert generalisation_gap(near, far, RootMeanSquaredError()) > 0

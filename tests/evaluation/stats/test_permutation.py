@@ -15,7 +15,7 @@ from polymodal.evaluation.stats.permutation import (
     paired,
     paired_interval,
     paired_test,
-    swapped_unit,
+    permutation_unit,
 )
 from polymodal.schemas.predictions import PredictionTable, concatenate
 
@@ -61,7 +61,7 @@ def test_p_of_three_speakers_is_what_swapping_their_rows_by_hand_gives(score):
 def test_random_swaps_come_near_all_of_them_and_never_to_zero(monkeypatch):
     pair = paired(*members(Design(each=30), (0.7, 0.76)))
     exact = paired_test(pair, Accuracy(), "speaker")
-    monkeypatch.setattr("polymodal.evaluation.stats.permutation.MOST_ENUMERATED", 0)
+    monkeypatch.setattr("polymodal.evaluation.stats.permutation.MAX_ENUMERATED", 0)
     drawn = paired_test(pair, Accuracy(), "speaker", num_swaps=20_000)
     assert exact.exact
     assert not drawn.exact
@@ -180,11 +180,11 @@ def test_mcnemar_counts_an_utterance_of_several_seeds_once():
 
 
 def test_speakers_are_swapped_only_where_that_can_find_something():
-    assert swapped_unit(7) == "utterance"
-    assert swapped_unit(8) == "speaker"
-    assert swapped_unit(8, num_tests=6) == "speaker"
-    assert swapped_unit(8, num_tests=7) == "utterance"
-    assert swapped_unit(10, num_tests=25) == "speaker"
+    assert permutation_unit(7) == "utterance"
+    assert permutation_unit(8) == "speaker"
+    assert permutation_unit(8, num_tests=6) == "speaker"
+    assert permutation_unit(8, num_tests=7) == "utterance"
+    assert permutation_unit(10, num_tests=25) == "speaker"
 
 
 def test_both_members_see_the_same_draws():

@@ -9,7 +9,7 @@ import pytest
 import polymodal.configs
 from polymodal.config.compose import compose
 from polymodal.errors import ConfigError
-from polymodal.preflight.rules.signatures import check_signatures, fits
+from polymodal.preflight.rules.signatures import check_signatures, matches_type
 
 CONFIGS = Path(polymodal.configs.__file__).parent
 
@@ -37,7 +37,7 @@ CONFIGS = Path(polymodal.configs.__file__).parent
     ],
 )
 def test_types(value, hint, wanted):
-    assert fits(value, hint) is wanted
+    assert matches_type(value, hint) is wanted
 
 
 @pytest.mark.parametrize(

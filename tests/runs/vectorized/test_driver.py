@@ -11,9 +11,9 @@ import torch
 
 from polymodal.config.compose import compose
 from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import Place
-from polymodal.runs.vectorized.driver import Job, applies, apply_together, fit_together
-from polymodal.experiment.trainer import apply, build_callbacks, fit, make_trainer
+from polymodal.tracking.layout import FoldDir
+from polymodal.runs.vectorized.driver import HeadJob, why_not_vectorizable, predict_vectorized, fit_vectorized
+from polymodal.experiment.trainer import predict_split, build_callbacks, fit_fold, build_trainer
 from polymodal.schemas.predictions import PredictionTable
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.text import TextEncoder
@@ -116,12 +116,12 @@ def by_lightning(job, place):
     writer, module = Lines(), job.experiment.module(job.fold, job.run_id)
     module.predictions = place.predictions
     callbacks = build_callbacks(job.experiment, place)
-    trainer = make_trainer(job.experiment, callbacks=callbacks, logger=RecordLogger(writer))
-    fit(job.experiment, job.fold, place, module, trainer)
+    trainer = build_trainer(job.experiment, callbacks=callbacks, logger=RecordLogger(writer))
+    fit_fold(job.experiment, job.fold, place, module, trainer)
     last = {name: one.clone() for name, one in module.state_dict().items()}
     module.load_weights(read_checkpoint(place.trained))
     for part in ("val", "test", "train"):
-        apply(trainer, module, job.loader(part), part)
+        predict_split(trainer, module, job.loader(part), part)
     return writer.lines, last
 
 
@@ -129,7 +129,7 @@ def seeded(experiment, root, num_seeds=2):
     config = experiment.config
     several = [replace(experiment, config={**config, "seed": one}) for one in range(num_seeds)]
     return [
-        Job(one, fold, Place(root / f"together/{one.seed}-{fold.index}"), "run")
+        HeadJob(one, fold, FoldDir(root / f"together/{one.seed}-{fold.index}"), "run")
         for one in several
         for fold in one.folds
     ]
@@ -143,18 +143,18 @@ def close(ours, theirs):
 
 def check(jobs, root):
     """Trains the jobs both ways and compares all that is left behind; their numbers of epochs."""
-    trained = fit_together(jobs)
+    trained = fit_vectorized(jobs)
     for part in ("val", "test", "train"):
-        apply_together(jobs, part)
+        predict_vectorized(jobs, part)
     for job, ours in zip(jobs, trained, strict=True):
-        place = Place(root / f"alone/{job.experiment.seed}-{job.fold.index}")
+        place = FoldDir(root / f"alone/{job.experiment.seed}-{job.fold.index}")
         lines, last = by_lightning(job, place)
-        checkpoint, theirs = read_checkpoint(job.place.trained), read_checkpoint(place.trained)
+        checkpoint, theirs = read_checkpoint(job.place.trained), read_checkpoint(place.best_or_last_checkpoint)
         close(checkpoint["state_dict"], theirs["state_dict"])
         for key in ("global_step", "polymodal_classes", "pytorch-lightning_version"):
             assert checkpoint[key] == theirs[key], key
         close(read_checkpoint(job.place.last)["state_dict"], last)
-        assert job.place.trained.name == place.trained.name
+        assert job.place.trained.name == place.best_or_last_checkpoint.name
         assert [line[1:] for line in ours.lines] == [line[1:] for line in lines]
         for (scores, *_), (wanted, *_) in zip(ours.lines, lines, strict=True):
             assert scores == pytest.approx(wanted, abs=1e-5)
@@ -182,7 +182,7 @@ def check(jobs, root):
 )
 def test_each_head_becomes_what_it_becomes_alone(prepare, workplace, options, more):
     experiment = prepare(*options, "callbacks.early_stopping.patience=2", **more)
-    assert applies(experiment) is None
+    assert why_not_vectorizable(experiment) is None
     jobs = seeded(experiment, workplace)
     num_batches = {len(job.head().training) for job in jobs}
     epochs = check(jobs, workplace)
@@ -208,7 +208,7 @@ def test_each_head_becomes_what_it_becomes_alone(prepare, workplace, options, mo
 )
 def test_callbacks_clipping_and_tasks_are_followed(prepare, workplace, options):
     experiment = prepare(*MLP, *options, longest=1)
-    assert applies(experiment) is None
+    assert why_not_vectorizable(experiment) is None
     check(seeded(experiment, workplace, num_seeds=1), workplace)
 
 
@@ -216,8 +216,8 @@ def test_the_whole_corpus_is_predicted_under_the_name_of_the_stage(prepare, work
     experiment = prepare(*MLP, "trainer.max_epochs=1", longest=1)
     jobs = seeded(experiment, workplace, num_seeds=1)
     told = []
-    fit_together(jobs, progress=lambda done, total: told.append((done, total)))
-    apply_together(jobs, "all", "predict")
+    fit_vectorized(jobs, progress=lambda done, total: told.append((done, total)))
+    predict_vectorized(jobs, "all", "predict")
     table = PredictionTable.read(jobs[0].place.predictions / "predict.parquet")
     assert len(table) == 66
     assert set(table.frame["split"]) == {"predict"}
@@ -229,8 +229,8 @@ def test_a_loss_that_is_no_number_stops_before_the_update(prepare, workplace):
     with torch.no_grad():
         next(jobs[1].module.model.parameters()).fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"nan in fold 1, seed 0, epoch 0, batch 0, .* u"):
-        fit_together(jobs)
-    assert not jobs[0].place.fitted
+        fit_vectorized(jobs)
+    assert not jobs[0].place.is_done
 
 
 @pytest.mark.parametrize(
@@ -250,25 +250,25 @@ def test_a_loss_that_is_no_number_stops_before_the_update(prepare, workplace):
     ],
 )
 def test_what_is_not_followed_is_named(prepare, options, reason):
-    assert reason in (applies(prepare(*MLP, *options, longest=1)) or "")
+    assert reason in (why_not_vectorizable(prepare(*MLP, *options, longest=1)) or "")
 
 
 def test_models_that_draw_by_themselves_are_trained_alone(prepare):
     experiment = prepare(*FUSION, "model.modality_dropout=0.2", encoders="frozen")
-    assert "vmap" in (applies(experiment) or "")
+    assert "vmap" in (why_not_vectorizable(experiment) or "")
 
 
 def test_encoders_that_learn_and_balances_are_trained_alone(prepare):
     experiment = prepare(*FUSION, encoders="frozen")
     balanced = {**experiment.config, "balance": {"_target_": "a.AuxiliaryLosses"}}
-    assert applies(replace(experiment, config=balanced)) == "balance is AuxiliaryLosses"
+    assert why_not_vectorizable(replace(experiment, config=balanced)) == "balance is AuxiliaryLosses"
     learning = {"face": TextEncoder(width=8, num_heads=2)}
-    assert applies(replace(experiment, prototypes=learning)) == "encoder.face is trained"
+    assert why_not_vectorizable(replace(experiment, prototypes=learning)) == "encoder.face is trained"
 
 
 def test_more_features_than_memory_are_trained_alone(prepare, monkeypatch):
     from polymodal.runs.vectorized import driver
 
     monkeypatch.setattr(driver, "LARGEST_GB", 1e-6)
-    assert "GB" in (applies(prepare(*FUSION, encoders="frozen")) or "")
-    assert "GB" in (applies(prepare(*MLP, longest=1)) or "")
+    assert "GB" in (why_not_vectorizable(prepare(*FUSION, encoders="frozen")) or "")
+    assert "GB" in (why_not_vectorizable(prepare(*MLP, longest=1)) or "")

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from polymodal.schemas.manifest import Manifest
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 from polymodal.data.dataset import UtteranceDataset, pad
 from polymodal.encoders.base import Encoder
 from polymodal.models.cross_attention import CrossAttentionFusion
 from polymodal.models.concat import EarlyFusion
 from polymodal.models.unimodal import UnimodalClassifier
 from polymodal.runs.vectorized import frames as vectorized_frames
-from polymodal.runs.vectorized.frames import NOBODY, Frames
-from polymodal.runs.vectorized.head import Watch
-from polymodal.runs.vectorized.stack import Stack, cannot_stack
+from polymodal.runs.vectorized.frames import PADDING_ROW, PackedFrames
+from polymodal.runs.vectorized.head import MonitorSpec
+from polymodal.runs.vectorized.stack import StackedModels, why_not_stackable
 
 WIDTHS = {"face": 4, "voice": 6}
 # What each of three batches measures: utterances, frames of the face, frames of the voice.
@@ -31,7 +31,7 @@ def batch(sizes, seed):
         values = torch.randn(sizes[0], frames, width, generator=generator)
         mask = torch.ones(sizes[0], frames, dtype=torch.bool)
         mask[0, frames // 2 :] = False
-        made[name] = Sequence(values, mask)
+        made[name] = PaddedSequence(values, mask)
     return made
 
 
@@ -60,7 +60,7 @@ def models(request):
 
 def test_outputs_and_gradients_with_dropout_are_those_of_each_model_alone(models):
     batches = [batch(sizes, seed) for seed, sizes in enumerate(SIZES)]
-    stack = Stack(models, WIDTHS)
+    stack = StackedModels(models, WIDTHS)
     states = [stack.random_state(seed) for seed in (7, 8, 9)]
     for _ in range(2):  # the second step goes on with the random numbers of the first
         outputs = stack([0, 1, 2], stacked(batches), stack.draw(states, SIZES))
@@ -80,7 +80,7 @@ def test_outputs_and_gradients_with_dropout_are_those_of_each_model_alone(models
 
 def test_some_models_of_a_stack_run_without_dropout(models):
     batches = [batch(sizes, seed) for seed, sizes in enumerate(SIZES)]
-    stack = Stack(models, WIDTHS)
+    stack = StackedModels(models, WIDTHS)
     whole = stacked(batches)
     some = {name: (values[[0, 2]], mask[[0, 2]]) for name, (values, mask) in whole.items()}
     outputs = stack([0, 2], some)
@@ -114,7 +114,7 @@ class Drawing(torch.nn.Module):
     [("noise", "vmap"), ("branch", "vmap"), ("batch", "in another batch"), ("none", None)],
 )
 def test_models_that_cannot_share_a_pass_are_told(kind, words):
-    reason = cannot_stack(Drawing(kind), {"face": 4})
+    reason = why_not_stackable(Drawing(kind), {"face": 4})
     assert reason is None if words is None else words in (reason or "")
 
 
@@ -131,7 +131,7 @@ class Shift(Encoder):
         return None
 
     def encode(self, sequence):
-        return Sequence(sequence.values + self.by, sequence.valid_mask)
+        return PaddedSequence(sequence.values + self.by, sequence.valid_mask)
 
 
 def test_frames_are_gathered_as_batches_are_collated(monkeypatch):
@@ -145,10 +145,10 @@ def test_frames_are_gathered_as_batches_are_collated(monkeypatch):
     readers = {"face": lambda one: arrays[one.utterance_id]}
     dataset = UtteranceDataset(Manifest(rows, Path()), readers, np.zeros(4))
     shifts = (0, 10, 0)
-    frames = Frames([dataset, dataset], [{"face": Shift(by)} for by in shifts], torch.device("cpu"))
+    frames = PackedFrames([dataset, dataset], [{"face": Shift(by)} for by in shifts], torch.device("cpu"))
     wanted = [["d", "c"], ["c", "a"], ["b"]]
     numbers = [[frames.rows[name] for name in names] for names in wanted]
-    numbers[2].append(NOBODY)
+    numbers[2].append(PADDING_ROW)
     values, mask = frames.gather(np.array(numbers), np.arange(3))["face"]
     assert values.shape == (3, 2, 5, 2)
     for place, (names, by) in enumerate(zip(wanted, shifts, strict=True)):
@@ -169,12 +169,12 @@ def test_frames_are_gathered_as_batches_are_collated(monkeypatch):
 @pytest.mark.parametrize(
     ("watch", "scores", "better"),
     [
-        (Watch("val/uar", "max"), (0.5, 0.5), False),
-        (Watch("val/uar", "max"), (0.51, 0.5), True),
-        (Watch("val/uar", "max", min_delta=0.1), (0.55, 0.5), False),
-        (Watch("val/loss", "min"), (0.4, 0.5), True),
-        (Watch("val/loss", "min"), (float("nan"), 0.5), False),
-        (Watch("val/loss", "min"), (9.0, None), True),
+        (MonitorSpec("val/uar", "max"), (0.5, 0.5), False),
+        (MonitorSpec("val/uar", "max"), (0.51, 0.5), True),
+        (MonitorSpec("val/uar", "max", min_delta=0.1), (0.55, 0.5), False),
+        (MonitorSpec("val/loss", "min"), (0.4, 0.5), True),
+        (MonitorSpec("val/loss", "min"), (float("nan"), 0.5), False),
+        (MonitorSpec("val/loss", "min"), (9.0, None), True),
     ],
 )
 def test_an_epoch_is_better_only_by_more_than_the_least_difference(watch, scores, better):

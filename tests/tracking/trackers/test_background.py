@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.tracking.metrics_log import Journal, num_lines, read_journal
+from polymodal.tracking.metrics_log import MetricsLog, num_steps, read_metrics
 from polymodal.tracking.run_writer import NullWriter, RunWriter
-from polymodal.tracking.trackers.background import Mirror, Mirrors
+from polymodal.tracking.trackers.background import BackgroundTracker, TrackerGroup
 from polymodal.tracking.trackers.base import NoTracker, Start, Tracker
 from polymodal.tracking.trackers.mlflow import MlflowTracker
 from polymodal.tracking.trackers.tensorboard import TensorBoardTracker
@@ -59,8 +59,8 @@ def start(tmp_path):
 @pytest.mark.parametrize("error", [ConnectionError("down"), SystemExit(1), MemoryError()])
 def test_a_tracker_that_raises_is_left_out_after_one_warning(tmp_path, start, where, calls, error):
     tracker = Broken(*where, error=error)
-    mirror = Mirror(tracker)
-    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), mirror)
+    mirror = BackgroundTracker(tracker)
+    writer = RunWriter(MetricsLog(tmp_path / "metrics.jsonl"), mirror)
 
     def run():
         mirror.start(start)
@@ -74,7 +74,7 @@ def test_a_tracker_that_raises_is_left_out_after_one_warning(tmp_path, start, wh
         run()
     assert len(caught) == 1
     assert tracker.calls == calls
-    assert [line["x"] for line in read_journal(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
+    assert [line["x"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
 
 
 class Held(Broken):
@@ -93,7 +93,7 @@ class Held(Broken):
 @pytest.mark.parametrize("where", ["start", "log"])
 def test_no_step_waits_for_a_tracker_and_all_is_told_in_the_end(start, where):
     tracker = Held(where, remote=True)
-    mirror = Mirror(tracker)
+    mirror = BackgroundTracker(tracker)
     mirror.start(start)
     for step in range(100):
         mirror.log({"x": 1.0}, step)
@@ -123,7 +123,7 @@ def test_a_resumed_run_tells_a_remote_tracker_what_it_lacks_before_what_comes(tm
         def finish(self, status, scores):
             ended.append(status)
 
-    mirror = Mirror(Server())
+    mirror = BackgroundTracker(Server())
     mirror.start(replace(start, num_lines=6))
     for step in (6, 7, 8):
         mirror.log({"x": 1.0}, step)
@@ -132,7 +132,9 @@ def test_a_resumed_run_tells_a_remote_tracker_what_it_lacks_before_what_comes(tm
 
 
 def test_a_password_in_an_address_is_not_in_the_warning(start):
-    mirror = Mirror(Broken("start", error=ConnectionError("http://me:secretpw99@host/api is down")))
+    mirror = BackgroundTracker(
+        Broken("start", error=ConnectionError("http://me:secretpw99@host/api is down"))
+    )
     with pytest.warns(UserWarning, match="failed") as caught:
         mirror.start(start)
     assert "secretpw99" not in str(caught[0].message)
@@ -141,7 +143,7 @@ def test_a_password_in_an_address_is_not_in_the_warning(start):
 @pytest.mark.parametrize("remote", [True, False])
 def test_a_tracker_that_falls_behind_gets_the_beginning_and_its_end(start, remote):
     tracker = Held("log", remote=remote)
-    mirror = Mirror(tracker, longest_queue=3)
+    mirror = BackgroundTracker(tracker, longest_queue=3)
     mirror.start(start)
     for step in range(50):
         mirror.log({"x": 1.0}, step)
@@ -155,7 +157,7 @@ def test_a_tracker_that_falls_behind_gets_the_beginning_and_its_end(start, remot
 
 def test_a_tracker_that_hangs_does_not_keep_the_run_from_its_end(start):
     tracker = Held("log", remote=True)
-    mirror = Mirror(tracker, last_words_s=0.05)
+    mirror = BackgroundTracker(tracker, last_words_s=0.05)
     mirror.start(start)
     mirror.log({"x": 1.0}, 0)
     with pytest.warns(UserWarning, match=r"hung for 0\.05 s at the end\) and lacks 1 lines"):
@@ -165,43 +167,43 @@ def test_a_tracker_that_hangs_does_not_keep_the_run_from_its_end(start):
 
 def test_the_warning_is_one_line_and_never_an_error(start):
     with pytest.warns(UserWarning, match="no route; to host.*run folder has everything"):
-        Mirror(Broken("start")).start(start)
+        BackgroundTracker(Broken("start")).start(start)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Mirror(Broken("start")).start(start)
+        BackgroundTracker(Broken("start")).start(start)
 
 
 def test_an_interrupt_is_not_swallowed(start):
     with pytest.raises(KeyboardInterrupt):
-        Mirror(Broken("start", error=KeyboardInterrupt())).start(start)
+        BackgroundTracker(Broken("start", error=KeyboardInterrupt())).start(start)
 
 
 def test_the_journal_has_what_the_mirror_is_given_and_folds_stay_apart(tmp_path, start):
     given = []
     tracker = Broken()
     tracker.log = lambda scores, step: given.append((dict(scores), step))
-    mirror = Mirror(tracker)
-    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), mirror)
+    mirror = BackgroundTracker(tracker)
+    writer = RunWriter(MetricsLog(tmp_path / "metrics.jsonl"), mirror)
     writer.log({"val/uar": 0.5}, 10, epoch=1, fold=2)
     writer.log({"val/uar": 0.6}, 20)
     writer.close()
     mirror.finish("finished", {})
     assert given == [({"fold2/val/uar": 0.5}, 10), ({"val/uar": 0.6}, 20)]
     lines = [{"fold": 2, "epoch": 1, "step": 10, "val/uar": 0.5}, {"step": 20, "val/uar": 0.6}]
-    assert read_journal(tmp_path / "metrics.jsonl") == lines
+    assert read_metrics(tmp_path / "metrics.jsonl") == lines
 
 
 def test_a_writer_travels_to_a_spawned_process_without_its_tracker(tmp_path, start):
     tracker = Broken()
     tracker.lock = threading.Lock()  # cannot be pickled
-    mirror = Mirror(tracker)
-    writer = RunWriter(Journal(tmp_path / "metrics.jsonl"), mirror)
+    mirror = BackgroundTracker(tracker)
+    writer = RunWriter(MetricsLog(tmp_path / "metrics.jsonl"), mirror)
     writer.log({"x": 1.0}, 0)
     other = pickle.loads(pickle.dumps(writer))
     other.log({"x": 2.0}, 1)
     other.close()
     writer.close()
-    assert [line["x"] for line in read_journal(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
+    assert [line["x"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1.0, 2.0]
     mirror.finish("finished", {})
     assert tracker.calls == ["log", "finish finished"]
     NullWriter().log({"x": 3.0}, 2)
@@ -232,7 +234,7 @@ def test_a_tracker_that_is_not_installed_names_its_extra(start, monkeypatch, mis
         "tensorboard": TensorBoardTracker,
         "mlflow": MlflowTracker,
     }[missing]()
-    mirror = Mirror(tracker)
+    mirror = BackgroundTracker(tracker)
 
     def run():
         mirror.start(start)
@@ -263,7 +265,7 @@ def note(folder: Path, name: str = "tracker") -> dict:
 
 def test_the_run_folder_says_how_far_a_tracker_is(tmp_path, start):
     tracker = Gathering()
-    mirror = Mirror(tracker, gather_s=0)
+    mirror = BackgroundTracker(tracker, gather_s=0)
     mirror.start(start)
     mirror.log({"x": 1.0}, 0)
     mirror.log({"x": 2.0}, 1)
@@ -272,42 +274,42 @@ def test_the_run_folder_says_how_far_a_tracker_is(tmp_path, start):
 
 
 def test_lines_that_were_not_flushed_count_as_missing(tmp_path, start):
-    mirror = Mirror(Gathering("flush"))
+    mirror = BackgroundTracker(Gathering("flush"))
     mirror.start(start)
     mirror.log({"x": 1.0}, 0)
     with pytest.warns(UserWarning, match="lacks 1 lines.*`polymodal sync r1` delivers it"):
         mirror.finish("finished", {})
-    assert Mirrors([mirror]).lacking() == {"tracker": 1}
+    assert TrackerGroup([mirror]).lacking() == {"tracker": 1}
     assert not (tmp_path / "trackers").exists()
 
 
 def test_a_run_that_goes_on_delivers_first_what_is_missing(tmp_path, start):
     """The first process was killed when its tracker had one of three lines."""
     journal = tmp_path / "metrics.jsonl"
-    first = Mirror(Gathering())
+    first = BackgroundTracker(Gathering())
     first.start(start)
-    writer = RunWriter(Journal(journal), first)
+    writer = RunWriter(MetricsLog(journal), first)
     writer.log({"x": 1.0}, 0, fold=0)
     first.finish("failed", {})
     for step in (1, 2):
-        RunWriter(Journal(journal), Mirrors([])).log({"x": float("nan")}, step, fold=0)
+        RunWriter(MetricsLog(journal), TrackerGroup([])).log({"x": float("nan")}, step, fold=0)
     tracker = Gathering()
-    second = Mirror(tracker)
-    second.start(Start("r1", "p", "g", {}, tmp_path, num_lines=num_lines(journal)))
-    RunWriter(Journal(journal), second).log({"x": 4.0}, 3)
+    second = BackgroundTracker(tracker)
+    second.start(Start("r1", "p", "g", {}, tmp_path, num_lines=num_steps(journal)))
+    RunWriter(MetricsLog(journal), second).log({"x": 4.0}, 3)
     second.finish("finished", {})
     assert [(list(scores), step) for scores, step in tracker.rows] == [
         *((["fold0/x"], 1), (["fold0/x"], 2), (["x"], 3))
     ]
-    assert note(tmp_path)["lines"] == num_lines(journal) == 4
+    assert note(tmp_path)["lines"] == num_steps(journal) == 4
 
 
 def test_a_tracker_that_knows_how_much_it_has_is_believed(tmp_path):
     for step in range(5):
-        Journal(tmp_path / "metrics.jsonl").log({"x": 1.0}, step=step)
+        MetricsLog(tmp_path / "metrics.jsonl").log({"x": 1.0}, step=step)
     tracker = Gathering()
     tracker.start = lambda start: 3
-    mirror = Mirror(tracker)
+    mirror = BackgroundTracker(tracker)
     mirror.start(Start("r1", "p", "g", {}, tmp_path, num_lines=5))
     mirror.finish("finished", {})
     assert [step for _, step in tracker.rows] == [3, 4]
@@ -315,7 +317,7 @@ def test_a_tracker_that_knows_how_much_it_has_is_believed(tmp_path):
 
 def test_of_several_trackers_each_fails_alone(tmp_path, start):
     good, bad = Gathering(), Broken("log")
-    mirrors = Mirrors([Mirror(bad, "bad"), Mirror(good, "good")])
+    mirrors = TrackerGroup([BackgroundTracker(bad, "bad"), BackgroundTracker(good, "good")])
     mirrors.start(start)
     mirrors.log({"x": 1.0}, 0)
     with pytest.warns(UserWarning, match="Broken failed") as caught:
@@ -327,7 +329,7 @@ def test_of_several_trackers_each_fails_alone(tmp_path, start):
 
 def test_several_that_hang_have_together_as_long_as_one(start):
     held = [Held("log", remote=True) for _ in range(3)]
-    mirrors = Mirrors([Mirror(one, last_words_s=0.2) for one in held])
+    mirrors = TrackerGroup([BackgroundTracker(one, last_words_s=0.2) for one in held])
     mirrors.start(start)
     mirrors.log({"x": 1.0}, 0)
     with pytest.warns(UserWarning, match="hung") as caught:
@@ -338,9 +340,9 @@ def test_several_that_hang_have_together_as_long_as_one(start):
 
 
 def test_long_lines_do_not_fill_the_memory(start, monkeypatch):
-    monkeypatch.setattr("polymodal.tracking.trackers.background.MOST_VALUES", 1000)
+    monkeypatch.setattr("polymodal.tracking.trackers.background.MAX_VALUES", 1000)
     tracker = Held("start", remote=True)
-    mirror = Mirror(tracker)
+    mirror = BackgroundTracker(tracker)
     mirror.start(start)
     for step in range(50):
         mirror.log({f"x{number}": 1.0 for number in range(100)}, step)

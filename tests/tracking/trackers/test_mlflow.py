@@ -14,12 +14,12 @@ import pytest
 
 from polymodal.errors import RunFailedError
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.metrics_log import Journal, num_lines
+from polymodal.tracking.metrics_log import MetricsLog, num_steps
 from polymodal.tracking.run_writer import RunWriter
-from polymodal.tracking.trackers.background import Mirror
+from polymodal.tracking.trackers.background import BackgroundTracker
 from polymodal.tracking.trackers.base import Start
 from polymodal.tracking.trackers.mlflow import MlflowTracker
-from polymodal.tracking.trackers.sync import deliver
+from polymodal.tracking.trackers.sync import upload_missing
 
 pytest.importorskip("mlflow")
 STARTED_S = 120
@@ -101,9 +101,9 @@ def record_a_run(uri: str, folder: Path, run_id: str, status: str, steps: range)
     """One process of a run: some lines, then its end."""
     folder.mkdir(exist_ok=True)
     journal = folder / "metrics.jsonl"
-    mirror = Mirror(MlflowTracker(uri), "mlflow", last_words_s=120)
-    mirror.start(start(folder, run_id, num_lines(journal)))
-    writer = RunWriter(Journal(journal), mirror)
+    mirror = BackgroundTracker(MlflowTracker(uri), "mlflow", last_words_s=120)
+    mirror.start(start(folder, run_id, num_steps(journal)))
+    writer = RunWriter(MetricsLog(journal), mirror)
     for step in steps:
         scores = {"val/uar": step / 10, "test@speech+text/uar": float("nan"), "x": float("inf")}
         writer.log(scores, step)
@@ -142,13 +142,13 @@ class TestOneRun:
         record_a_run(uri, folder, "r3", "interrupted", range(5))
         (folder / "trackers" / "mlflow.json").unlink()
         for step in range(5, 2000):
-            RunWriter(Journal(folder / "metrics.jsonl"), Mirror(MlflowTracker(uri))).journal.log(
-                {"val/uar": step / 10}, step=step
-            )
+            RunWriter(
+                MetricsLog(folder / "metrics.jsonl"), BackgroundTracker(MlflowTracker(uri))
+            ).journal.log({"val/uar": step / 10}, step=step)
         record = RunRecord("r3", "x", "killed", notes={"project": "mlp-emodb"})
-        done = deliver(MlflowTracker(uri), "mlflow", record, {}, folder)
+        done = upload_missing(MlflowTracker(uri), "mlflow", record, {}, folder)
         assert (done.lines, done.held) == (1995, 2000)
-        again = deliver(MlflowTracker(uri), "mlflow", record, {}, folder)
+        again = upload_missing(MlflowTracker(uri), "mlflow", record, {}, folder)
         assert (again.lines, again.held) == (0, 2000)
         run, history = found(uri, "r3")
         assert history == [(step, step / 10) for step in range(2000)]
@@ -175,7 +175,7 @@ def test_a_server_that_is_down_is_one_warning_and_sync_says_so(tmp_path):
         assert len([one for one in caught if one.category is UserWarning]) == 1
         record = RunRecord("r5", "x", "finished")
         with pytest.raises(RunFailedError, match="lacks 3 lines of it"):
-            deliver(MlflowTracker(uri), "mlflow", record, {}, folder)
+            upload_missing(MlflowTracker(uri), "mlflow", record, {}, folder)
 
 
 PROCESS = """

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from polymodal.schemas.predictions import PredictionTable
-from polymodal.tracking.metrics_log import read_journal
+from polymodal.tracking.metrics_log import read_metrics
 
 # One process: a run for each word `id:status`, one after the other. Nothing may connect.
 MIRRORED = """
@@ -133,7 +133,7 @@ def test_eight_processes_in_a_fresh_store_lose_nothing(workplace, mirrored):
         held = trackio_rows(database)
         for process in range(8):
             run = f"{number}-{process}"
-            journal = read_journal(workplace / "runs" / run / "metrics.jsonl")
+            journal = read_metrics(workplace / "runs" / run / "metrics.jsonl")
             assert len(journal) == 20
             assert [row.get("val/uar") for _, row in held[run]] == [
                 *(line["val/uar"] for line in journal),

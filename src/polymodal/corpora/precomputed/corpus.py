@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import Rules, existing, finish
+from polymodal.corpora._base import Rules, build_manifest, require_dir
 from polymodal.corpora.precomputed.files import ID, feature_source
-from polymodal.corpora.precomputed.packing import PlacedFeatures, packed, placed
+from polymodal.corpora.precomputed.packing import PackedFeatures, packed, placed
 from polymodal.corpora.table import read_table
 from polymodal.errors import ManifestError, nearest
-from polymodal.schemas.manifest import Manifest, Refusal
+from polymodal.schemas.manifest import Manifest, RejectedRow
 
 MODALITY = re.compile(r"\w[\w.-]*")
 
@@ -69,7 +69,7 @@ def read_features(
             `.npz` is too large, or more rows were refused than allowed.
         DataError: A path leads out of the folder.
     """
-    folder, target = existing(root, "the features"), Path(prepared).expanduser()
+    folder, target = require_dir(root, "the features"), Path(prepared).expanduser()
     _check_names(modalities, rates_hz or {})
     table = read_table(
         root,
@@ -99,11 +99,11 @@ def _check_names(modalities: Mapping[str, str], rates_hz: Mapping[str, float | N
         raise ManifestError(
             f"corpus.modalities={dict(modalities)}",
             expected="names of letters, digits, dots and dashes, each with its folder or file",
-            remedy="for example corpus.modalities.face=face.npz",
+            hint="for example corpus.modalities.face=face.npz",
         )
     for name, rate_hz in rates_hz.items():
         if name not in modalities:
-            raise ManifestError(f"corpus.rates_hz.{name}", remedy=nearest(name, modalities))
+            raise ManifestError(f"corpus.rates_hz.{name}", hint=nearest(name, modalities))
         if rate_hz is not None and not 0 < rate_hz < math.inf:
             raise ManifestError(f"corpus.rates_hz.{name}={rate_hz}", expected="above 0, or null")
 
@@ -113,13 +113,13 @@ def _check_without_signals(table: Manifest) -> None:
         raise ManifestError(
             "the table has signals of its own (columns signal_<name>)",
             expected="features by corpus.modalities only",
-            remedy="leave those columns out, or read all of them with corpus=table",
+            hint="leave those columns out, or read all of them with corpus=table",
         )
 
 
 def _joined(
     table: Manifest,
-    features: Mapping[str, PlacedFeatures],
+    features: Mapping[str, PackedFeatures],
     rates_hz: Mapping[str, float | None],
     max_refused: int | None,
     signals_root: Path | None,
@@ -132,20 +132,22 @@ def _joined(
         faults = [(key, *one.faults[name]) for key, one in features.items() if name in one.faults]
         if faults:
             modality, rule, reason = faults[0]
-            refused.append(Refusal(name, rule, f"{modality}: {reason}"))
+            refused.append(RejectedRow(name, rule, f"{modality}: {reason}"))
             continue
         spans = {key: one.spans[name] for key, one in features.items() if name in one.spans}
         signals = [_reference(key, span, rates_hz.get(key)) for key, span in spans.items()]
         handled.update(f"no {key}" for key in features if key not in spans)
         rows.append((name, {ID: name, "speaker": speaker, "signals": signals}))
     rules = Rules(max_refused=max_refused)
-    kept = finish(rows, table.root, rules, refused, handled=handled, signals_root=signals_root)
+    kept = build_manifest(
+        rows, table.root, rules, refused, handled=handled, signals_root=signals_root
+    )
     signals_of = kept.frame.select(ID, "signals")
     frame = table.frame.drop("signals").join(signals_of, on=ID, how="inner").sort(ID)
     return replace(kept, frame=frame)
 
 
-def _strangers(features: Mapping[str, PlacedFeatures], ids: Collection[str]) -> Counter[str]:
+def _strangers(features: Mapping[str, PackedFeatures], ids: Collection[str]) -> Counter[str]:
     """How many arrays of each modality belong to no utterance of the table."""
     counts: Counter[str] = Counter()
     for name, one in features.items():
@@ -155,7 +157,7 @@ def _strangers(features: Mapping[str, PlacedFeatures], ids: Collection[str]) -> 
                 f"no utterance of the table has {name}: it has {sorted(known)[:3]}, the table "
                 f"{sorted(ids)[:3]}",
                 expected="the ids of the table as names of the arrays",
-                remedy="rename the arrays, or map another column with "
+                hint="rename the arrays, or map another column with "
                 "corpus.columns.utterance_id=COLUMN",
             )
         counts[f"{name} of an utterance that is not in the table"] = len(known.difference(ids))

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from polymodal.errors import DataError, ManifestError
-from polymodal.security.paths import inside
+from polymodal.security.paths import resolve_inside
 
 GIGABYTE = 10**9
 MAX_RATIO = 1000  # an archive of features has about 1, a bomb a thousand and more
@@ -100,7 +100,7 @@ def feature_source(name: str, path: str, folder: Path, max_gb: float) -> Feature
         ManifestError: There is no such file, or it cannot be read as a whole.
         DataError: The path leads out of the folder.
     """
-    place = inside(folder, path)
+    place = resolve_inside(folder, path)
     readers: Mapping[str, Callable[[Path], dict[str, FeatureArray]]] = {
         "folder": partial(_folder_arrays, root=folder),
         ".npz": partial(_archive_arrays, max_gb=max_gb),
@@ -155,7 +155,7 @@ def unreadable(name: str, error: Exception) -> Fault:
     Returns:
         Rule and reason.
     """
-    reason = error.found if isinstance(error, DataError) else str(error)
+    reason = error.message if isinstance(error, DataError) else str(error)
     return "unreadable array", f"{name!r}: {reason}"
 
 
@@ -178,7 +178,7 @@ def _folder_arrays(folder: Path, root: Path) -> dict[str, FeatureArray]:
 
 def _file_array(path: Path, root: Path) -> FeatureArray:
     try:
-        inside(root, path.relative_to(root).as_posix())
+        resolve_inside(root, path.relative_to(root).as_posix())
         with path.open("rb") as file:
             shape = _shape(file, path.stat().st_size)
     except (DataError, *DAMAGED) as error:
@@ -237,7 +237,7 @@ def _check_sizes(path: Path, members: Sequence[zipfile.ZipInfo], max_gb: float) 
         raise ManifestError(
             f"{path} becomes {total / GIGABYTE:.1f} GB in memory",
             expected=f"at most {max_gb:g} GB (corpus.max_gb)",
-            remedy="save a .npy an utterance instead, or raise corpus.max_gb if you trust the file",
+            hint="save a .npy an utterance instead, or raise corpus.max_gb if you trust the file",
         )
     for member in members:
         if member.file_size > MAX_RATIO * max(1, member.compress_size):
@@ -245,7 +245,7 @@ def _check_sizes(path: Path, members: Sequence[zipfile.ZipInfo], max_gb: float) 
                 f"{path}: {member.filename!r} grows from {member.compress_size} to "
                 f"{member.file_size} bytes",
                 expected=f"at most {MAX_RATIO} times as many",
-                remedy="save it with numpy.savez, without compression, if you trust the file",
+                hint="save it with numpy.savez, without compression, if you trust the file",
             )
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from polymodal.corpora.precomputed.files import DAMAGED, Fault, FeatureSource, unreadable
-from polymodal.security.files import replacing, sha256_of
+from polymodal.security.files import atomic_write, sha256_of
 
 # Changing how arrays are packed changes this number, so that old files are not taken for new ones.
 VERSION = 1
@@ -25,7 +25,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class PlacedFeatures:
+class PackedFeatures:
     """Where the arrays of a modality lie that can be used.
 
     Args:
@@ -37,7 +37,7 @@ class PlacedFeatures:
     faults: Mapping[str, Fault]
 
 
-def placed(source: FeatureSource, root: Path, ids: Collection[str]) -> PlacedFeatures:
+def placed(source: FeatureSource, root: Path, ids: Collection[str]) -> PackedFeatures:
     """Takes the arrays of a folder where they lie.
 
     Args:
@@ -56,10 +56,10 @@ def placed(source: FeatureSource, root: Path, ids: Collection[str]) -> PlacedFea
             faults[name] = fault
         else:
             spans[name] = (path.relative_to(root).as_posix(), 0, array.shape[0])
-    return PlacedFeatures(spans, faults)
+    return PackedFeatures(spans, faults)
 
 
-def packed(source: FeatureSource, target: Path) -> PlacedFeatures:
+def packed(source: FeatureSource, target: Path) -> PackedFeatures:
     """Packs a modality, or finds what was packed of the same bytes before.
 
     Args:
@@ -74,16 +74,16 @@ def packed(source: FeatureSource, target: Path) -> PlacedFeatures:
     known = _known(index, target)
     if known is not None:
         return known
-    with replacing(index) as beside:  # another process may pack it, too
+    with atomic_write(index) as beside:  # another process may pack it, too
         name, spans, faults = _pack(source, beside)
         size = beside.stat().st_size
         beside.replace(target / name)
         body = {"path": name, "bytes": size, "spans": spans, "faults": faults}
         beside.write_text(json.dumps(body), encoding="utf-8")
-    return PlacedFeatures({one: (name, *span) for one, span in spans.items()}, faults)
+    return PackedFeatures({one: (name, *span) for one, span in spans.items()}, faults)
 
 
-def _known(index: Path, target: Path) -> PlacedFeatures | None:
+def _known(index: Path, target: Path) -> PackedFeatures | None:
     try:
         body = json.loads(index.read_text(encoding="utf-8"))
         path = str(body["path"])
@@ -91,7 +91,7 @@ def _known(index: Path, target: Path) -> PlacedFeatures | None:
             return None
         spans = {one: (path, int(span[0]), int(span[1])) for one, span in body["spans"].items()}
         faults = {one: (str(rule), str(reason)) for one, (rule, reason) in body["faults"].items()}
-        return PlacedFeatures(spans, faults)
+        return PackedFeatures(spans, faults)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

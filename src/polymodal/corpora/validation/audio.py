@@ -19,10 +19,10 @@ import numpy as np
 import polars as pl
 import soundfile
 
-from polymodal.corpora.validation.issues import Finding, UnusableFileError
+from polymodal.corpora.validation.issues import DataIssue, UnusableFileError
 from polymodal.errors import DataError
 from polymodal.security.files import sha256_of
-from polymodal.security.paths import inside
+from polymodal.security.paths import resolve_inside
 
 MEASURES: Mapping[str, Any] = {
     "seconds": pl.Float64,
@@ -36,10 +36,10 @@ MEASURES: Mapping[str, Any] = {
 }
 BLOCK = 1 << 17  # samples decoded at a time: 8 s at 16 kHz, which the cache of a core holds
 FRAME_S = 0.01  # digital silence is looked for in frames of this length
-SHORTEST_S = 0.025  # 400 samples at 16 kHz: what one frame of most speech encoders takes
+MIN_S = 0.025  # 400 samples at 16 kHz: what one frame of most speech encoders takes
 SHORTFALL_S = 0.1  # as the reader of training allows
-SILENT_SHARE = 0.5
-LOWEST_DB = -120.0
+SILENT_FRACTION = 0.5
+MIN_DB = -120.0
 FULL_SCALE = 32_768
 CLIPPED = 0.999
 # The largest sample of codes that end below full scale.
@@ -127,7 +127,7 @@ class AudioCheck:
         self.silence_db, self.clipping_share = silence_db, clipping_share
         self.local = threading.local()
 
-    def __call__(self, part: pl.DataFrame) -> Iterator[Finding]:
+    def __call__(self, part: pl.DataFrame) -> Iterator[DataIssue]:
         """Decodes and measures every file once.
 
         Args:
@@ -145,7 +145,7 @@ class AudioCheck:
             except Exception as error:  # whatever a file holds, the others are to be seen as well
                 yield from _each(pieces, "unreadable audio", f"{audio}: {error}")
 
-    def _file(self, audio: str, pieces: Sequence[_Piece]) -> Iterator[Finding]:
+    def _file(self, audio: str, pieces: Sequence[_Piece]) -> Iterator[DataIssue]:
         path, num_bytes = _path_and_size(self.root, audio)
         yield from _changed(path, num_bytes, pieces)
         if not num_bytes:
@@ -158,7 +158,7 @@ class AudioCheck:
 
     def _decoded(
         self, file: Any, audio: str, pieces: Sequence[_Piece], lost_bytes: int
-    ) -> Iterator[Finding]:
+    ) -> Iterator[DataIssue]:
         usable = [piece for piece in pieces if piece.usable()]
         for piece in usable:
             piece.place(file.samplerate, file.frames)
@@ -179,7 +179,7 @@ class AudioCheck:
                 values = self.values[piece.row] = _measured(piece, file)
                 details += _content_details(piece, file, lost if piece.stop >= end else "")
                 details += self._level_details(*values[2:6])
-            yield from (Finding(piece.utterance_id, *detail) for detail in details)
+            yield from (DataIssue(piece.utterance_id, *detail) for detail in details)
 
     def _measure(self, file: Any, pieces: Sequence[_Piece]) -> tuple[int, str]:
         """Reads a file once; returns where it ended (its length if all is there) and why."""
@@ -221,22 +221,22 @@ class AudioCheck:
     ) -> Iterator[Detail]:
         if rms_db < self.silence_db:
             yield "silent audio", f"{rms_db:.1f} dBFS, peak {peak:.5f}"
-        elif silent > SILENT_SHARE:
+        elif silent > SILENT_FRACTION:
             yield "mostly silent", f"{silent:.0%} of it is digital silence"
         if clipped >= self.clipping_share and clipped > 0:
             yield "clipped audio", f"{clipped:.2%} of the samples are at the limit"
 
 
-def _each(pieces: Sequence[_Piece], rule: str, detail: str) -> Iterator[Finding]:
-    return (Finding(piece.utterance_id, rule, detail) for piece in pieces)
+def _each(pieces: Sequence[_Piece], rule: str, detail: str) -> Iterator[DataIssue]:
+    return (DataIssue(piece.utterance_id, rule, detail) for piece in pieces)
 
 
 def _path_and_size(root: Path, audio: str) -> tuple[Path, int]:
     try:
-        path = inside(root, audio)
+        path = resolve_inside(root, audio)
         status = path.stat()
     except DataError as error:
-        raise UnusableFileError("path outside the corpus", error.found) from None
+        raise UnusableFileError("path outside the corpus", error.message) from None
     except (FileNotFoundError, NotADirectoryError):
         raise UnusableFileError("missing audio", f"there is no file {audio}") from None
     if not stat.S_ISREG(status.st_mode):
@@ -244,7 +244,7 @@ def _path_and_size(root: Path, audio: str) -> tuple[Path, int]:
     return path, status.st_size
 
 
-def _changed(path: Path, num_bytes: int, pieces: Sequence[_Piece]) -> Iterator[Finding]:
+def _changed(path: Path, num_bytes: int, pieces: Sequence[_Piece]) -> Iterator[DataIssue]:
     """Compares size and hash with those in the manifest; hashes only where one is to compare."""
     digest = ""
     for piece in pieces:
@@ -257,7 +257,7 @@ def _changed(path: Path, num_bytes: int, pieces: Sequence[_Piece]) -> Iterator[F
                 detail = f"its SHA-256 is {digest[:12]}…, not {piece.audio_sha256[:12]}…"
         if detail:
             told = f"the file changed since the manifest was made: {detail}"
-            yield Finding(piece.utterance_id, "audio changed", told)
+            yield DataIssue(piece.utterance_id, "audio changed", told)
 
 
 def _lost_bytes(path: Path, num_bytes: int) -> int:
@@ -300,7 +300,7 @@ def _content_details(piece: _Piece, file: Any, lost: str) -> Iterator[Detail]:
         yield "truncated audio", f"{told}; {lost}" if lost else told
     elif lost:
         yield "truncated audio", lost
-    elif seconds < SHORTEST_S:
+    elif seconds < MIN_S:
         yield "very short audio", f"{piece.count} samples, {seconds * 1000:.1f} ms"
     if piece.bad_at is not None:
         bad_s = piece.bad_at / file.samplerate
@@ -354,6 +354,6 @@ def _measured(piece: _Piece, file: Any) -> tuple[float, ...]:
     levels = (math.nan,) * 4
     if num_samples and piece.bad_at is None:
         power = piece.energy / num_samples
-        rms_db = max(10 * math.log10(power), LOWEST_DB) if power > 0 else LOWEST_DB
+        rms_db = max(10 * math.log10(power), MIN_DB) if power > 0 else MIN_DB
         levels = (rms_db, piece.peak, piece.clipped / num_samples, piece.silent / num_samples)
     return (seconds, difference_s, *levels, file.samplerate, file.channels)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from polymodal.corpora.validation.audio import MEASURES, AudioCheck, audio_rows
-from polymodal.corpora.validation.issues import Finding, Inspection
+from polymodal.corpora.validation.issues import DataIssue, Inspection
 from polymodal.corpora.validation.signals import signal_findings, signal_rows
 from polymodal.errors import DataError
 from polymodal.schemas.manifest import Manifest
@@ -28,7 +28,7 @@ TEXT_RULES = {
     "control characters": "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]",
 }
 
-Job = tuple[Callable[[pl.DataFrame], Iterable[Finding]], pl.DataFrame]
+Job = tuple[Callable[[pl.DataFrame], Iterable[DataIssue]], pl.DataFrame]
 
 
 def inspect_manifest(
@@ -97,7 +97,7 @@ def _run(
     workers: int,
     num_utterances: int,
     progress: Callable[[int, int], None] | None,
-) -> Iterator[list[Finding]]:
+) -> Iterator[list[DataIssue]]:
     """Findings of each job; progress is shared out over the files that utterances name."""
     total, done = sum(part.height for _, part in jobs), 0
     pool = ThreadPoolExecutor(workers) if workers > 1 else None
@@ -115,7 +115,7 @@ def _run(
         progress(num_utterances, num_utterances)
 
 
-def _call(job: Job) -> list[Finding]:
+def _call(job: Job) -> list[DataIssue]:
     check, part = job
     return list(check(part))
 
@@ -128,7 +128,7 @@ def _measures(ids: pl.Series, values: np.ndarray) -> pl.DataFrame:
     return pl.DataFrame([ids, *columns])
 
 
-def _uncommon(measures: pl.DataFrame, column: str, wanted: int | None) -> Iterator[Finding]:
+def _uncommon(measures: pl.DataFrame, column: str, wanted: int | None) -> Iterator[DataIssue]:
     """Rows whose rate, or number of channels, is not the usual or wanted one."""
     counts = measures[column].drop_nulls().value_counts().sort("count", column, descending=True)
     if counts.is_empty():
@@ -140,22 +140,22 @@ def _uncommon(measures: pl.DataFrame, column: str, wanted: int | None) -> Iterat
     unit = "Hz" if rate else "channel(s)"
     chosen = measures.filter(pl.col(column) != usual).select("utterance_id", column)
     for name, value in chosen.iter_rows():
-        yield Finding(name, rule, f"{value} {unit}, {usual} {unit} {why}")
+        yield DataIssue(name, rule, f"{value} {unit}, {usual} {unit} {why}")
 
 
-def _absent(frame: pl.DataFrame, column: str) -> Iterator[Finding]:
+def _absent(frame: pl.DataFrame, column: str) -> Iterator[DataIssue]:
     """Rows without a text or audio that others have; a corpus without any has no fault."""
     lacking = frame[column].is_null() | (frame[column] == "" if column == "audio" else False)
     if not lacking.all():
         for name in frame["utterance_id"].filter(lacking):
-            yield Finding(name, f"no {column}", f"other utterances have {column}")
+            yield DataIssue(name, f"no {column}", f"other utterances have {column}")
 
 
-def _text_findings(frame: pl.DataFrame) -> Iterator[Finding]:
+def _text_findings(frame: pl.DataFrame) -> Iterator[DataIssue]:
     text = pl.col("text")
     for name in frame.filter(text.str.strip_chars() == "")["utterance_id"]:
-        yield Finding(name, "empty text", "the text is blank")
+        yield DataIssue(name, "empty text", "the text is blank")
     for rule, pattern in TEXT_RULES.items():
         matches = frame.select("utterance_id", match=text.str.extract(f"({pattern})"))
         for name, match in matches.drop_nulls().iter_rows():
-            yield Finding(name, rule, f"the text holds {match!r}")
+            yield DataIssue(name, rule, f"the text holds {match!r}")

@@ -35,7 +35,7 @@ Verdict = Literal["usable", "usable with warnings", "not usable"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DataIssue:
     """One thing that is wrong with one utterance.
 
     Args:
@@ -58,8 +58,8 @@ class UnusableFileError(Exception):
     """Nothing of a file can be used.
 
     Args:
-        rule: As in `Finding`.
-        detail: As in `Finding`.
+        rule: As in `Diagnostic`.
+        detail: As in `Diagnostic`.
     """
 
     def __init__(self, rule: str, detail: str) -> None:
@@ -80,13 +80,13 @@ class Inspection:
             `MEASURES`; null where nothing could be measured.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[DataIssue, ...]
     num_utterances: int
     seconds: float
     wall_s: float
     measures: pl.DataFrame = field(repr=False)
 
-    def by_rule(self) -> dict[str, list[Finding]]:
+    def by_rule(self) -> dict[str, list[DataIssue]]:
         """Returns the findings of each rule, faults first."""
         return {rule: list(found) for rule, found in groupby(self.findings, lambda one: one.rule)}
 
@@ -176,7 +176,7 @@ def distribution(values: pl.Series, bins: int = 40) -> dict[str, Any]:
     }
 
 
-def _rule_json(found: Sequence[Finding]) -> dict[str, Any]:
+def _rule_json(found: Sequence[DataIssue]) -> dict[str, Any]:
     return {
         "severity": found[0].severity,
         "count": len(found),

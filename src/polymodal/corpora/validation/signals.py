@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.corpora.validation.issues import Finding, UnusableFileError
+from polymodal.corpora.validation.issues import DataIssue, UnusableFileError
 from polymodal.errors import DataError
-from polymodal.security.paths import inside
+from polymodal.security.paths import resolve_inside
 
 VALUES_AT_ONCE = 1 << 20
 
@@ -28,7 +28,7 @@ def signal_rows(frame: pl.DataFrame) -> pl.DataFrame:
     return signals.drop_nulls("signals").unnest("signals").sort("path", "row", "name")
 
 
-def signal_findings(root: Path, part: pl.DataFrame) -> Iterator[Finding]:
+def signal_findings(root: Path, part: pl.DataFrame) -> Iterator[DataIssue]:
     """Checks the signal files of some rows.
 
     Args:
@@ -54,9 +54,9 @@ def _opened(root: Path, relative: str | None) -> np.ndarray:
     if not relative:
         raise UnusableFileError("missing signal", "no path is given")
     try:
-        path = inside(root, relative)
+        path = resolve_inside(root, relative)
     except DataError as error:
-        raise UnusableFileError("path outside the corpus", error.found) from None
+        raise UnusableFileError("path outside the corpus", error.message) from None
     if not path.is_file():
         raise UnusableFileError("missing signal", f"there is no file {relative}")
     values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -91,5 +91,5 @@ def _value_details(values: np.ndarray, row: Mapping[str, Any]) -> Iterator[tuple
         yield "constant signal", f"every one of {stop - first} samples is the same"
 
 
-def _found(row: Mapping[str, Any], rule: str, detail: str) -> Finding:
-    return Finding(row["utterance_id"], rule, f"{row['name']}: {detail}")
+def _found(row: Mapping[str, Any], rule: str, detail: str) -> DataIssue:
+    return DataIssue(row["utterance_id"], rule, f"{row['name']}: {detail}")

@@ -119,7 +119,7 @@ class Checkpoint:
             return str(config.get("model_type"))
         except (ValueError, AttributeError) as error:
             raise CheckpointError(
-                f"config.json of {self.folder} cannot be read: {error}", remedy="get the files anew"
+                f"config.json of {self.folder} cannot be read: {error}", hint="get the files anew"
             ) from None
 
     @property
@@ -173,7 +173,7 @@ class Checkpoint:
             raise ConfigError(
                 f"{self.folder} holds a model of the type {self.model_type!r}",
                 expected=f"one of {', '.join(families)}",
-                remedy="choose another model, or the encoder of the other modality",
+                hint="choose another model, or the encoder of the other modality",
             )
         return families[self.model_type]
 
@@ -217,7 +217,7 @@ def locate(name: str, revision: str | None = None) -> Checkpoint:
         raise ConfigError(
             f"name={name} is a folder, and revision={revision}",
             expected="a revision for names of the hub only",
-            remedy="leave out revision; the digest of the folder is recorded",
+            hint="leave out revision; the digest of the folder is recorded",
         )
     return _readable(Checkpoint(folder.resolve()), name)
 
@@ -247,7 +247,7 @@ def download(name: str, revision: str | None = None, patterns: Sequence[str] = F
         raise ConfigError(
             f"{name}{at} is no folder here, and the hub did not give it: {first_line(error)}",
             expected="a folder, or a name of the hub that can be reached or is in its cache",
-            remedy="download it where there is a network, and set name to the folder:\n"
+            hint="download it where there is a network, and set name to the folder:\n"
             f"    hf download {name}{option} {wanted} --local-dir FOLDER",
         ) from None
     return Checkpoint(Path(found), commit=Path(found).name)  # the cache names folders by commit
@@ -286,14 +286,14 @@ def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
             )
     except Exception as error:  # transformers and safetensors raise a dozen different ones
         raise CheckpointError(
-            f"{checkpoint.folder} cannot be loaded: {error}", remedy="get the files anew"
+            f"{checkpoint.folder} cannot be loaded: {error}", hint="get the files anew"
         ) from error
     missing = sorted(set(report["missing_keys"]) - {HIDDEN_FRAME})
     if missing:
         raise CheckpointError(
             f"{checkpoint.folder} lacks weights of {len(missing)} parameters, such as {missing[0]}",
             expected=f"all weights of {family.model}",
-            remedy="use the folder or repository of the model that config.json describes",
+            hint="use the folder or repository of the model that config.json describes",
         )
     if report["missing_keys"]:
         nn.init.zeros_(model.masked_spec_embed)
@@ -431,7 +431,7 @@ class Backbone(nn.Module):
             return f"the whole model, layer {layer}"
         return "all before the blocks" + (f" and the first {depth}" if depth else "")
 
-    def until(self, depth: int, **inputs: Any) -> Float[Tensor, "batch time feature"]:
+    def forward_prefix(self, depth: int, **inputs: Any) -> Float[Tensor, "batch time feature"]:
         """Returns what the frozen beginning puts out.
 
         Args:
@@ -443,7 +443,7 @@ class Backbone(nn.Module):
         """
         return run_until(depth, self.model, blocks=self.blocks, stem=self.stem[-1], **inputs)
 
-    def beyond(
+    def forward_suffix(
         self,
         depth: int,
         states: Float[Tensor, "batch time feature"],
@@ -566,10 +566,10 @@ def check_frozen(layer: str | int, pooling: str, num_blocks: int) -> None:
         raise ConfigError(
             "layer=weighted for stored vectors",
             expected="last or a number: the weights of a mean would be learned",
-            remedy="use the encoder that is trained with freeze=all and layer=weighted",
+            hint="use the encoder that is trained with freeze=all and layer=weighted",
         )
     if pooling not in POOLINGS:
-        raise ConfigError(f"pooling is {pooling!r}", remedy=nearest(pooling, POOLINGS))
+        raise ConfigError(f"pooling is {pooling!r}", hint=nearest(pooling, POOLINGS))
 
 
 def first_line(error: Exception) -> str:
@@ -596,14 +596,14 @@ def _readable(checkpoint: Checkpoint, name: str) -> Checkpoint:
         raise CheckpointError(
             f"{name} has no config.json, or is an adapter of another model",
             expected="a whole model, as save_pretrained writes it",
-            remedy="merge an adapter into its model, and name that folder",
+            hint="merge an adapter into its model, and name that folder",
         )
     if not (found(WEIGHTS) or _without_weights.get() or _weights_may_follow.get()):
         pickled = ", ".join(found(PICKLES)) or "none"
         raise CheckpointError(
             f"{name} has no weights as safetensors; others: {pickled}",
             expected="model.safetensors (unpickling weights can run any code)",
-            remedy=f"polymodal encoder convert {name} FOLDER, and set name to FOLDER; many "
+            hint=f"polymodal encoder convert {name} FOLDER, and set name to FOLDER; many "
             "repositories also hold a converted copy as revision=refs/pr/<number>",
         )
     return checkpoint
@@ -644,7 +644,7 @@ def _check_layer(layer: str | int, num_blocks: int) -> None:
         f"layer={layer!r}",
         expected=f"{' or '.join(LAYERS)}, or a number from 1 to {num_blocks} (0 would be the input "
         "of the first block)",
-        remedy="" if _is_number(layer) else nearest(str(layer), LAYERS),
+        hint="" if _is_number(layer) else nearest(str(layer), LAYERS),
     )
 
 
@@ -663,7 +663,7 @@ def _freeze(model: Any, family: Family, norm: str, freeze: str | int, stem: str)
         raise ConfigError(
             f"freeze={freeze!r}",
             expected=f"{', '.join(words)}, or a number of blocks from 0 to {len(blocks) - 1}",
-            remedy="" if _is_number(freeze) else nearest(str(freeze), words),
+            hint="" if _is_number(freeze) else nearest(str(freeze), words),
         )
     if isinstance(freeze, int) or freeze == "all":
         model.requires_grad_(False)
@@ -690,7 +690,7 @@ def _add_adapters(
         raise ConfigError(
             f"freeze={freeze!r} with lora",
             expected="lora alone: it freezes all weights, and trains its adapters",
-            remedy=f"leave out freeze; lora.layers_to_transform chooses the blocks (freeze={stem})",
+            hint=f"leave out freeze; lora.layers_to_transform chooses the blocks (freeze={stem})",
         )
     package_version("peft", EXTRA)
     from peft import LoraConfig, inject_adapter_in_model
@@ -709,7 +709,7 @@ def _add_adapters(
         raise ConfigError(
             f"lora.target_modules={lora['target_modules']}: {family.model} reads the weights of "
             f"{past[0].removesuffix('.lora_A')} past an adapter, which would do nothing",
-            remedy=f"use {', '.join(family.adapted)}",
+            hint=f"use {', '.join(family.adapted)}",
         )
     _freeze_stem(model, family)
 
@@ -719,7 +719,7 @@ def _recompute_activations(model: Any, frozen: bool) -> None:
         raise ConfigError(
             "gradient_checkpointing=true with freeze=all",
             expected="something to train; a frozen model keeps no activations anyway",
-            remedy="leave out gradient_checkpointing",
+            hint="leave out gradient_checkpointing",
         )
     # The older name warns from transformers 5.23 on, which knows the newer one.
     enable = getattr(model, "activation_checkpointing_enable", None)

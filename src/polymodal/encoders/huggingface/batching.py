@@ -45,16 +45,16 @@ def resolve_precision(precision: str | None) -> str:
         on_cuda = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return "bfloat16" if on_cuda else "float32"
     if precision not in PRECISIONS:
-        raise ConfigError(f"precision is {precision!r}", remedy=nearest(precision, PRECISIONS))
+        raise ConfigError(f"precision is {precision!r}", hint=nearest(precision, PRECISIONS))
     return precision
 
 
-def most_at_once_s() -> float:
+def max_batch_s() -> float:
     """Returns the greatest padded length of a batch on this machine, in seconds of speech."""
     return MOST_ON_CUDA_S if torch.cuda.is_available() else MOST_ON_CPU_S
 
 
-def place(encoder: Encoder) -> None:
+def move_to_device(encoder: Encoder) -> None:
     """Moves an encoder to the device that it runs on, in evaluation mode.
 
     Args:
@@ -63,7 +63,7 @@ def place(encoder: Encoder) -> None:
     encoder.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def extracted_together(
+def extract_batch(
     encoder: Encoder, raws: Sequence[Any], *, pooling: str, precision: str
 ) -> list[Float32[np.ndarray, "_time feature"]]:
     """Runs an encoder on several utterances.
@@ -94,7 +94,7 @@ def _vectors(
     mask = (torch.arange(values.shape[1]) < lengths[:, None]).to(device)
     half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
     with torch.inference_mode(), half:
-        encoded = encoder(sequences.Sequence(values, mask))
+        encoded = encoder(sequences.PaddedSequence(values, mask))
     # Copied at once: to take the rows apart on a GPU would wait for it once a row.
     rows = zip(encoded.values.cpu(), encoded.valid_mask.cpu(), strict=True)
     kept = [row[real].float() for row, real in rows]

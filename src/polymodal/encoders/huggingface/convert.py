@@ -103,10 +103,10 @@ def _check_free(out: Path, force: bool) -> None:
     if not (out / CONVERTED).is_file():
         raise ConfigError(
             f"{out} exists, and is nothing that a conversion wrote",
-            remedy="name another folder",
+            hint="name another folder",
         )
     if not force:
-        raise ConfigError(f"{out} exists", remedy="name another folder, or replace it with --force")
+        raise ConfigError(f"{out} exists", hint="name another folder, or replace it with --force")
 
 
 def _source(name: str, revision: str | None) -> Checkpoint:
@@ -131,7 +131,7 @@ def _pickles(source: Checkpoint, name: str) -> list[Path]:
     if found(WEIGHTS):
         raise ConfigError(
             f"{name} has safetensors already: {found(WEIGHTS)[0].name}",
-            remedy=f"use it as it is: encoder.speech.name or encoder.text.name={name}",
+            hint=f"use it as it is: encoder.speech.name or encoder.text.name={name}",
         )
     if not found(["config.json"]):
         raise CheckpointError(
@@ -156,16 +156,16 @@ def _all_parts(folder: Path, pickles: list[Path]) -> list[Path]:
             named = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise CheckpointError(
-                f"{index} cannot be read: {error!r}", remedy="get it anew"
+                f"{index} cannot be read: {error!r}", hint="get it anew"
             ) from None
         missing = [one for one in named if folder / str(one) not in pickles]
         if missing:
             raise CheckpointError(
-                f"{folder} lacks {missing[0]}, which {index.name} names", remedy="get it anew"
+                f"{folder} lacks {missing[0]}, which {index.name} names", hint="get it anew"
             )
         return [folder / one for one in named]
     raise CheckpointError(
-        f"{folder} has parts of the weights, and no {index.name}", remedy="get it anew"
+        f"{folder} has parts of the weights, and no {index.name}", hint="get it anew"
     )
 
 
@@ -187,7 +187,7 @@ def _unpickle(pickles: Sequence[Path], weights: Path) -> dict[str, Any]:
     raise CheckpointError(
         f"the weights of {pickles[0].parent} cannot be converted: {said.get('fault', last)}",
         expected="tensors by name, which torch.load(weights_only=True) can read",
-        remedy="ask its authors for safetensors, or look for another copy of the model",
+        hint="ask its authors for safetensors, or look for another copy of the model",
     )
 
 
@@ -210,5 +210,5 @@ def _replacing(out: Path, needed: int) -> Generator[Path]:
         raise DataError(
             f"{out} cannot be written: {error.strerror or error}",
             expected=f"{needed / 1e6:.0f} MB for the weights; {free / 1e6:.0f} MB are free",
-            remedy="make room, or name a folder on another disk",
+            hint="make room, or name a folder on another disk",
         ) from None

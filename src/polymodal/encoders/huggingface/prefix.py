@@ -148,7 +148,7 @@ class PrefixedEncoder(Encoder):
         """Everything that changes what it puts out, but for the precision."""
 
     @abstractmethod
-    def encode_prefix(self, sequence: sequences.Sequence) -> sequences.Sequence:
+    def encode_prefix(self, sequence: sequences.PaddedSequence) -> sequences.PaddedSequence:
         """Runs the frozen beginning.
 
         Args:
@@ -159,7 +159,7 @@ class PrefixedEncoder(Encoder):
         """
 
 
-class FrozenBeginning(Encoder):
+class FrozenPrefix(Encoder):
     """The frozen beginning of an encoder, as an encoder of its own.
 
     Args:
@@ -176,7 +176,7 @@ class FrozenBeginning(Encoder):
         """Returns the transform of the whole encoder."""
         return self.whole.transform()
 
-    def encode(self, sequence: sequences.Sequence) -> sequences.Sequence:
+    def encode(self, sequence: sequences.PaddedSequence) -> sequences.PaddedSequence:
         """Returns what the frozen beginning puts out.
 
         Args:
@@ -209,7 +209,7 @@ def prefix_extractor(encoder: PrefixedEncoder, precision: str, ends: str) -> Pre
     """
     version = package_version("transformers", "pretrained")
     identity = f"transformers {version} {encoder.prefix_identity} {precision}"
-    return PrefixExtractor(FrozenBeginning(encoder), identity, precision, ends=ends)
+    return PrefixExtractor(FrozenPrefix(encoder), identity, precision, ends=ends)
 
 
 class _ReachedError(Exception):

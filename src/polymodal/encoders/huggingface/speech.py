@@ -33,9 +33,9 @@ from polymodal.encoders.huggingface.backbone import (
     locate,
 )
 from polymodal.encoders.huggingface.batching import (
-    extracted_together,
-    most_at_once_s,
-    place,
+    extract_batch,
+    max_batch_s,
+    move_to_device,
     resolve_precision,
 )
 from polymodal.encoders.huggingface.inputs import WHISPER_STRIDE, WaveformInput, WhisperInput
@@ -43,7 +43,7 @@ from polymodal.encoders.huggingface.prefix import STEM, PrefixedEncoder, prefix_
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import mask_to_lengths, zero_padding
 from polymodal.layers.waveform_augment import waveform_changes
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 # Blocks that are left out at random (layerdrop) would move the numbers of the layers.
 WAV2VEC2 = Family(
@@ -207,7 +207,7 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         """Returns what the learning rate of a parameter is multiplied by: see `Backbone`."""
         return self.backbone.learning_rate_scales()
 
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the encoded speech.
 
         Args:
@@ -218,9 +218,9 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
             `[batch, time, feature_size]` and the mask; zeros under the padding.
         """
         if self.reads_prefix:
-            return self._go_on(sequence)
+            return self._forward_from_prefix(sequence)
         changed = self._augmented(sequence)
-        return by_window(self._hear, changed, self.prepare.window, self.input.shortest)
+        return encode_in_windows(self._encode, changed, self.prepare.window, self.input.shortest)
 
     def prefix(self, precision: str) -> Prefix | str | None:
         """Returns what computes the frozen beginning: see `Encoder.prefix`."""
@@ -247,10 +247,10 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         about += "" if self.pad_to_s is None else f" pad_to_s {self.pad_to_s:g}"
         return f"{about} prefix: {self._prefix_ends}"
 
-    def encode_prefix(self, sequence: Sequence) -> Sequence:
+    def encode_prefix(self, sequence: PaddedSequence) -> PaddedSequence:
         """Runs the frozen beginning: see `PrefixedEncoder`."""
         window, shortest = self.prepare.window, self.input.shortest
-        return by_window(self._hear_prefix, sequence, window, shortest)
+        return encode_in_windows(self._encode_prefix, sequence, window, shortest)
 
     @property
     def _prefix_depth(self) -> int | None:
@@ -262,26 +262,26 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         depth = self._prefix_depth
         return "convolutions" if depth == STEM else self.backbone.prefix_words(depth, self.layer)
 
-    def _hear_prefix(
+    def _encode_prefix(
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
     ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
         assert self._prefix_depth is not None, "nothing is frozen"
         inputs, mask = self.input(samples, lengths)
-        values = self.backbone.until(self._prefix_depth, **inputs)
+        values = self.backbone.forward_prefix(self._prefix_depth, **inputs)
         return values[:, : mask.shape[1]], mask
 
-    def _go_on(self, sequence: Sequence) -> Sequence:
+    def _forward_from_prefix(self, sequence: PaddedSequence) -> PaddedSequence:
         """Encodes what the frozen beginning has put out."""
         missing = max(0, 1 - sequence.valid_mask.shape[1])
         mask = functional.pad(sequence.valid_mask, (0, missing))
         states = functional.pad(sequence.values, (0, 0, 0, missing))
         if self._prefix_depth == len(self.backbone.blocks):
-            return Sequence(zero_padding(states, mask), mask)
+            return PaddedSequence(zero_padding(states, mask), mask)
         assert isinstance(self.input, WaveformInput), "nothing of Whisper's beginning is stored"
         window = self.prepare.window and self.input.num_frames(self.prepare.window)
-        return by_window(self._hear_on, Sequence(states, mask), window, 1)
+        return encode_in_windows(self._encode_suffix, PaddedSequence(states, mask), window, 1)
 
-    def _hear_on(
+    def _encode_suffix(
         self, states: Float[Tensor, "window time prefix"], num_frames: Int[Tensor, " window"]
     ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
         depth, given = self._prefix_depth, self.input
@@ -291,18 +291,18 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         if depth == STEM:
             hidden, features = self._hidden_frames(mask), self._hidden_features(states)
             states = given.project(self.backbone.model, states, hidden, features)
-        return self.backbone.beyond(depth, states, attended), mask
+        return self.backbone.forward_suffix(depth, states, attended), mask
 
-    def _augmented(self, sequence: Sequence) -> Sequence:
+    def _augmented(self, sequence: PaddedSequence) -> PaddedSequence:
         if not (self.training and self.augments_waveform):
             return sequence
-        changed: Sequence = self.waveform_augment(sequence)
+        changed: PaddedSequence = self.waveform_augment(sequence)
         if self.prepare.longer != "windows" and self.prepare.window is not None:
             kept = slice(self.prepare.window)  # what was slowed down may be too long by now
-            changed = Sequence(changed.values[:, kept], changed.valid_mask[:, kept])
+            changed = PaddedSequence(changed.values[:, kept], changed.valid_mask[:, kept])
         return _normalised(changed) if self.prepare.normalise else changed
 
-    def _hear(
+    def _encode(
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
     ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
         inputs, mask = self.input(samples, lengths)
@@ -318,14 +318,14 @@ class PretrainedSpeechEncoder(PrefixedEncoder):
         if not (self._hides and self.mask_time_share > 0):
             return None
         span = max(1, round(self.mask_span_s * self.input.rate_hz))
-        return hidden_stretches(self.input.maskable(mask), self.mask_time_share, span)
+        return sample_mask_spans(self.input.maskable(mask), self.mask_time_share, span)
 
     def _hidden_features(self, windows: Tensor) -> Bool[Tensor, "window feature"] | None:
         if not (self._hides and self.mask_feature_share > 0):
             return None
         shape = (len(windows), self.input.num_features)
         every = torch.ones(shape, dtype=torch.bool, device=windows.device)
-        return hidden_stretches(every, self.mask_feature_share, FEATURE_SPAN)
+        return sample_mask_spans(every, self.mask_feature_share, FEATURE_SPAN)
 
 
 @dataclass(frozen=True)
@@ -367,7 +367,7 @@ class PreparedWaveform:
                     f"an utterance of {len(samples) / self.sampling_rate_hz:.1f} s",
                     expected=f"at most {self.window / self.sampling_rate_hz:g} s "
                     "(the encoder's max_length_s)",
-                    remedy="set longer to windows or truncate, or cut the utterance",
+                    hint="set longer to windows or truncate, or cut the utterance",
                 )
             samples = samples[: self.window]
         if self.normalise and samples.size:
@@ -436,9 +436,9 @@ class PretrainedSpeechExtractor:
         )
 
     @property
-    def most_at_once(self) -> int:
+    def max_batch_amount(self) -> int:
         """Greatest padded length of a batch on this machine, in samples."""
-        return int(most_at_once_s() * self.sampling_rate_hz)
+        return int(max_batch_s() * self.sampling_rate_hz)
 
     def __call__(self, raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "time feature"]:
         """Encodes one waveform.
@@ -449,9 +449,9 @@ class PretrainedSpeechExtractor:
         Returns:
             Float32 `[time, feature]`; one vector of zeros where there is no sample.
         """
-        return self.many([raw])[0]
+        return self.extract_batch([raw])[0]
 
-    def many(
+    def extract_batch(
         self, raws: collections.abc.Sequence[Float32[np.ndarray, " _sample"]]
     ) -> list[Float32[np.ndarray, "_time feature"]]:
         """Encodes several waveforms.
@@ -462,7 +462,7 @@ class PretrainedSpeechExtractor:
         Returns:
             What each gives alone, but for rounding.
         """
-        return extracted_together(
+        return extract_batch(
             _frozen_encoder(self, self._checkpoint.state),
             raws,
             pooling=self.pooling,
@@ -599,7 +599,7 @@ class SpeechSettings:
             ConfigError: `longer` is unknown, or the length is out of its range.
         """
         if longer not in LONGER:
-            raise ConfigError(f"longer is {longer!r}", remedy=nearest(longer, LONGER))
+            raise ConfigError(f"longer is {longer!r}", hint=nearest(longer, LONGER))
         rate = self.sampling_rate_hz
         window = self.longest if max_length_s is None else round(max_length_s * rate)
         if window is not None and not 0.1 * rate <= window <= (self.longest or window):
@@ -612,7 +612,7 @@ class SpeechSettings:
         return PreparedWaveform(window, longer, normalise, rate)
 
 
-def hidden_stretches(
+def sample_mask_spans(
     real: Bool[Tensor, "batch time"], share: float, span: int
 ) -> Bool[Tensor, "batch time"]:
     """Draws which frames are hidden: a stretch begins at each frame with the same probability.
@@ -646,7 +646,7 @@ def _settings(checkpoint: Checkpoint) -> SpeechSettings:
         raise CheckpointError(
             f"{checkpoint.folder} has no preprocessor_config.json",
             expected="the settings of the feature extractor beside the weights",
-            remedy="store them with its save_pretrained, or copy the file from the hub",
+            hint="store them with its save_pretrained, or copy the file from the hub",
         ) from None
     config = transformers.AutoConfig.from_pretrained(
         checkpoint.folder, local_files_only=True, trust_remote_code=False
@@ -674,14 +674,14 @@ def _check_masking(time_share: float, span_s: float, feature_share: float) -> No
         )
 
 
-def _normalised(sequence: Sequence) -> Sequence:
+def _normalised(sequence: PaddedSequence) -> PaddedSequence:
     """Gives each waveform mean 0 and variance 1 again, over its real samples."""
     mask = sequence.valid_mask
     num = mask.sum(dim=1, keepdim=True).clamp(min=1)
     mean = sequence.values.sum(dim=1, keepdim=True) / num
     centred = (sequence.values - mean).masked_fill(~mask, 0.0)
     variance = centred.square().sum(dim=1, keepdim=True) / num
-    return Sequence(centred * (variance + 1e-7).rsqrt(), mask)
+    return PaddedSequence(centred * (variance + 1e-7).rsqrt(), mask)
 
 
 def _hiding(mask_time_share: float) -> dict[str, Any]:
@@ -689,12 +689,12 @@ def _hiding(mask_time_share: float) -> dict[str, Any]:
     return {"mask_time_prob": mask_time_share, "mask_feature_prob": 0.0}
 
 
-def by_window(
+def encode_in_windows(
     run: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    sequence: Sequence,
+    sequence: PaddedSequence,
     window: int | None,
     shortest: int,
-) -> Sequence:
+) -> PaddedSequence:
     """Encodes the stretches of long utterances one by one, and joins what comes out.
 
     Args:
@@ -713,12 +713,12 @@ def by_window(
         values, mask = run(stretches, lengths)
     else:
         heard = run(stretches[kept], lengths[kept])
-        values, mask = (_scattered(one, kept, num_windows) for one in heard)
-    return Sequence(zero_padding(values, mask), mask)
+        values, mask = (_unflatten_windows(one, kept, num_windows) for one in heard)
+    return PaddedSequence(zero_padding(values, mask), mask)
 
 
 def _windows(
-    sequence: Sequence, window: int | None
+    sequence: PaddedSequence, window: int | None
 ) -> tuple[Float[Tensor, "window time *feature"], Int[Tensor, " window"], int]:
     """Returns the stretches of all utterances, their lengths, and how many an utterance has."""
     lengths, width = mask_to_lengths(sequence.valid_mask), sequence.valid_mask.shape[1]
@@ -734,7 +734,7 @@ def _windows(
     return padded.reshape(-1, window, *values.shape[2:]), cut.reshape(-1), num
 
 
-def _scattered(values: Tensor, kept: Tensor, num_windows: int) -> Tensor:
+def _unflatten_windows(values: Tensor, kept: Tensor, num_windows: int) -> Tensor:
     """Puts the windows that were kept in their places, and joins those of an utterance."""
     whole = values.new_zeros(len(kept), *values.shape[1:])
     whole[kept] = values
@@ -756,5 +756,5 @@ def _frozen_encoder(
         normalise_waveform=extractor.normalise_waveform,
         mask_time_share=0.0,
     )
-    place(encoder)
+    move_to_device(encoder)
     return encoder

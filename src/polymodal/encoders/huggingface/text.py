@@ -35,16 +35,16 @@ from polymodal.encoders.huggingface.backbone import (
 )
 from polymodal.encoders.huggingface.batching import (
     CHARACTERS_A_SECOND,
-    extracted_together,
-    most_at_once_s,
-    place,
+    extract_batch,
+    max_batch_s,
+    move_to_device,
     resolve_precision,
 )
 from polymodal.encoders.huggingface.prefix import STEM, PrefixedEncoder, prefix_extractor
 from polymodal.encoders.text_windows import TextWindows
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import mask_to_lengths, zero_padding
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 
 BERT = Family(
     "BertModel",
@@ -151,7 +151,7 @@ class PretrainedTextEncoder(PrefixedEncoder):
         """Returns what the learning rate of a parameter is multiplied by: see `Backbone`."""
         return self.backbone.learning_rate_scales()
 
-    def encode(self, sequence: Sequence) -> Sequence:
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Returns the encoded text.
 
         Args:
@@ -161,15 +161,15 @@ class PretrainedTextEncoder(PrefixedEncoder):
             `[batch, time, feature_size]` and the mask; zeros under the padding.
         """
         if self.reads_prefix:
-            return self._go_on(sequence)
+            return self._forward_from_prefix(sequence)
         tokens, mask = self._padded(sequence)
         size = self.tokenize.max_length
         if mask.shape[1] <= size:
-            values = self._read(tokens, mask)
+            values = self._encode(tokens, mask)
         else:
             windows = TextWindows.of(mask_to_lengths(mask), size)
-            values = windows.join(self._read(*windows.cut(tokens)), mask.shape[1])
-        return Sequence(zero_padding(values, mask), mask)
+            values = windows.join(self._encode(*windows.cut(tokens)), mask.shape[1])
+        return PaddedSequence(zero_padding(values, mask), mask)
 
     def prefix(self, precision: str) -> Prefix | str | None:
         """Returns what computes the frozen beginning: see `Encoder.prefix`."""
@@ -199,38 +199,38 @@ class PretrainedTextEncoder(PrefixedEncoder):
         about = f"{model} {checkpoint.commit} {checkpoint.digest} {tokens}"
         return f"{about} prefix: {self._prefix_ends}"
 
-    def encode_prefix(self, sequence: Sequence) -> Sequence:
+    def encode_prefix(self, sequence: PaddedSequence) -> PaddedSequence:
         """Runs the frozen beginning: see `PrefixedEncoder`."""
         depth = self.backbone.prefix_depth
         if depth is None or depth == len(self.backbone.blocks):
             return self.encode(sequence)
         tokens, mask = self._padded(sequence)
-        values = self.backbone.until(depth, **self._inputs(tokens, mask))
-        return Sequence(zero_padding(values, mask), mask)
+        values = self.backbone.forward_prefix(depth, **self._inputs(tokens, mask))
+        return PaddedSequence(zero_padding(values, mask), mask)
 
     @property
     def _prefix_ends(self) -> str:
         return self.backbone.prefix_words(self.backbone.prefix_depth, self.layer)
 
-    def _go_on(self, sequence: Sequence) -> Sequence:
+    def _forward_from_prefix(self, sequence: PaddedSequence) -> PaddedSequence:
         """Encodes what the frozen beginning has put out."""
         missing = max(0, 1 - sequence.valid_mask.shape[1])
         mask = functional.pad(sequence.valid_mask, (0, missing))
         values = zero_padding(functional.pad(sequence.values, (0, 0, 0, missing)), mask)
         depth = self.backbone.prefix_depth
         if depth is not None and depth != len(self.backbone.blocks):
-            values = self.backbone.beyond(depth, values, _attended(mask))
-        return Sequence(zero_padding(values, mask), mask)
+            values = self.backbone.forward_suffix(depth, values, _attended(mask))
+        return PaddedSequence(zero_padding(values, mask), mask)
 
     def _padded(
-        self, sequence: Sequence
+        self, sequence: PaddedSequence
     ) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
         missing = max(0, 1 - sequence.valid_mask.shape[1])
         mask = functional.pad(sequence.valid_mask, (0, missing))
         tokens: Tensor = functional.pad(sequence.values, (0, missing))
         return tokens.masked_fill(~mask, self.padding_token), mask
 
-    def _read(
+    def _encode(
         self, tokens: Int[Tensor, "text time"], mask: Bool[Tensor, "text time"]
     ) -> Float[Tensor, "text time feature"]:
         values: Tensor = self.backbone(**self._inputs(tokens, mask))
@@ -282,7 +282,7 @@ class Tokens:
             raise DataError(
                 f"a text of {len(tokens)} tokens, {stripped[:40]!r}...",
                 expected=f"at most {self.max_length} (the encoder's max_length)",
-                remedy="set longer to windows or truncate, or cut the text",
+                hint="set longer to windows or truncate, or cut the text",
             )
         return np.array(tokens, dtype=np.int64)
 
@@ -320,12 +320,12 @@ class TextSettings:
             ConfigError: `longer` is unknown, or the length is out of its range.
         """
         if longer not in LONGER:
-            raise ConfigError(f"longer is {longer!r}", remedy=nearest(longer, LONGER))
+            raise ConfigError(f"longer is {longer!r}", hint=nearest(longer, LONGER))
         if longer == "windows" and self.num_ends != 2:
             raise ConfigError(
                 f"longer=windows, and the tokenizer puts {self.num_ends} tokens around a text",
                 expected="one before and one behind, which every window gets",
-                remedy="set longer to truncate",
+                hint="set longer to truncate",
             )
         length = self.longest if max_length is None else max_length
         if not 3 <= length <= self.longest:
@@ -387,9 +387,9 @@ class PretrainedTextExtractor:
         )
 
     @property
-    def most_at_once(self) -> int:
+    def max_batch_amount(self) -> int:
         """Greatest padded length of a batch on this machine, in characters."""
-        return int(most_at_once_s() * CHARACTERS_A_SECOND)
+        return int(max_batch_s() * CHARACTERS_A_SECOND)
 
     def __call__(self, raw: str) -> Float32[np.ndarray, "time feature"]:
         """Encodes one text.
@@ -400,9 +400,9 @@ class PretrainedTextExtractor:
         Returns:
             Float32 `[time, feature]`; one vector of zeros where it is blank.
         """
-        return self.many([raw])[0]
+        return self.extract_batch([raw])[0]
 
-    def many(
+    def extract_batch(
         self, raws: collections.abc.Sequence[str]
     ) -> list[Float32[np.ndarray, "_time feature"]]:
         """Encodes several texts.
@@ -413,7 +413,7 @@ class PretrainedTextExtractor:
         Returns:
             What each gives alone, but for rounding.
         """
-        return extracted_together(
+        return extract_batch(
             _frozen_encoder(self, self._checkpoint.state),
             raws,
             pooling=self.pooling,
@@ -506,7 +506,7 @@ def load_tokenizer(folder: str, state: tuple[tuple[str, int, int], ...]) -> Any:
         raise CheckpointError(
             f"the tokenizer of {folder} cannot be loaded: {first_line(error)}",
             expected="tokenizer.json and tokenizer_config.json beside the weights",
-            remedy="store them with tokenizer.save_pretrained, or copy them from the hub",
+            hint="store them with tokenizer.save_pretrained, or copy them from the hub",
         ) from error
 
 
@@ -522,14 +522,14 @@ def _settings(checkpoint: Checkpoint) -> TextSettings:
         raise CheckpointError(
             f"the tokenizer of {checkpoint.folder} has {len(tokenizer)} tokens",
             expected=f"at most the {config.vocab_size} that the model has vectors for",
-            remedy="use the tokenizer that the model was trained with",
+            hint="use the tokenizer that the model was trained with",
         )
     padding = config.pad_token_id
     if padding is None:
         raise CheckpointError(
             f"config.json of {checkpoint.folder} names no pad_token_id",
             expected="the token that stands under the padding",
-            remedy="add it, as the model was trained",
+            hint="add it, as the model was trained",
         )
     shift = padding + 1 if checkpoint.model_type in SHIFTED else 0
     longest = min(config.max_position_embeddings - shift, tokenizer.model_max_length)
@@ -551,5 +551,5 @@ def _frozen_encoder(
         max_length=extractor.max_length,
         longer=extractor.longer,
     )
-    place(encoder)
+    move_to_device(encoder)
     return encoder

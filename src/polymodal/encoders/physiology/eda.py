@@ -18,11 +18,11 @@ Values = npt.NDArray[np.float64]
 Numbers = dict[str, float]
 TICK_HZ = 4.0
 # The slow part has periods of 20 s and more: in less than half of one it cannot be told apart.
-SHORTEST_PHASIC_S = 10.0
-SMALLEST_RESPONSE_US = 0.01
+MIN_PHASIC_S = 10.0
+MIN_RESPONSE_US = 0.01
 LARGE_RESPONSE_US = 0.05
 # Responses rise for about 1 to 3 s; what takes longer is drift.
-LONGEST_RISE_S = 5.0
+MAX_RISE_S = 5.0
 # Of the steepest step of a rise: what is flatter before it is drift.
 ONSET = 0.1
 # About the resolution of a wristband; below it logarithms would be those of its noise.
@@ -62,7 +62,7 @@ TEMPERATURE_NAMES = (
 )
 
 
-def eda_numbers(values: Values, rate_hz: float, duration_s: float) -> Numbers:
+def eda_features(values: Values, rate_hz: float, duration_s: float) -> Numbers:
     """Describes skin conductance.
 
     Args:
@@ -74,7 +74,7 @@ def eda_numbers(values: Values, rate_hz: float, duration_s: float) -> Numbers:
         Name to number, the names from `EDA_NAMES`; what cannot be computed is left out.
     """
     level = on_ticks(values, rate_hz)
-    numbers = {"observed_share": observed_share(values, rate_hz, duration_s)}
+    numbers = {"observed_share": observed_fraction(values, rate_hz, duration_s)}
     if len(level) < 2:
         return numbers
     mean_us, slope = max(float(level.mean()), RESOLUTION_US), slope_per_min(level)
@@ -88,12 +88,12 @@ def eda_numbers(values: Values, rate_hz: float, duration_s: float) -> Numbers:
         "relative_deviation": float(level.std()) / mean_us,
         "log_change": _log(np.abs(np.diff(level)).mean()),
     }
-    if len(level) >= SHORTEST_PHASIC_S * TICK_HZ:
+    if len(level) >= MIN_PHASIC_S * TICK_HZ:
         numbers |= _parts_of_eda(level, mean_us)
     return numbers
 
 
-def temperature_numbers(values: Values, rate_hz: float, duration_s: float) -> Numbers:
+def temperature_features(values: Values, rate_hz: float, duration_s: float) -> Numbers:
     """Describes skin temperature.
 
     Args:
@@ -110,7 +110,7 @@ def temperature_numbers(values: Values, rate_hz: float, duration_s: float) -> Nu
         1.0
     """
     level = on_ticks(values, rate_hz)
-    numbers = {"observed_share": observed_share(values, rate_hz, duration_s)}
+    numbers = {"observed_share": observed_fraction(values, rate_hz, duration_s)}
     if len(level) < 2:
         return numbers
     return numbers | {
@@ -149,7 +149,7 @@ def on_ticks(values: Values, rate_hz: float) -> Values:
     return np.interp(np.arange(len(counts)), known, means)
 
 
-def observed_share(values: Values, rate_hz: float, duration_s: float) -> float:
+def observed_fraction(values: Values, rate_hz: float, duration_s: float) -> float:
     """Returns the share of a stretch of time that was measured, 0 to 1.
 
     Args:
@@ -196,7 +196,7 @@ def responses(level: Values) -> tuple[Values, Values]:
     for trough, peak in pairwise(turns):
         onset = trough + int(np.argmax(steps[trough:peak] >= ONSET * steps[trough:peak].max()))
         height_us, rise_s = smooth[peak] - smooth[onset], (peak - onset) / TICK_HZ
-        if height_us >= SMALLEST_RESPONSE_US and rise_s <= LONGEST_RISE_S:
+        if height_us >= MIN_RESPONSE_US and rise_s <= MAX_RISE_S:
             found.append((height_us, rise_s))
     heights_us, rises_s = np.array(found, dtype=np.float64).reshape(-1, 2).T
     return heights_us, rises_s
@@ -216,10 +216,10 @@ def _parts_of_eda(level: Values, mean_us: float) -> Numbers:
         "responses_per_min": len(heights) / minutes,
         "large_responses_per_min": int((heights >= LARGE_RESPONSE_US).sum()) / minutes,
         "largest_response_us": largest,
-        "log_largest_response": _log(largest, SMALLEST_RESPONSE_US),
+        "log_largest_response": _log(largest, MIN_RESPONSE_US),
         "response_sum_us_per_min": total,
-        "log_response_sum": _log(total, SMALLEST_RESPONSE_US),
-        "log_relative_response_sum": _log(total / mean_us, SMALLEST_RESPONSE_US),
+        "log_response_sum": _log(total, MIN_RESPONSE_US),
+        "log_relative_response_sum": _log(total / mean_us, MIN_RESPONSE_US),
     }
     if len(heights):
         numbers["response_amplitude_us"] = float(heights.mean())

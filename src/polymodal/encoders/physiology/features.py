@@ -17,10 +17,10 @@ from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.physiology.eda import (
     EDA_NAMES,
     TEMPERATURE_NAMES,
-    eda_numbers,
-    temperature_numbers,
+    eda_features,
+    temperature_features,
 )
-from polymodal.encoders.physiology.heart import BEAT_NAMES, beat_numbers, ecg_numbers
+from polymodal.encoders.physiology.heart import BEAT_NAMES, beat_features, ecg_features
 from polymodal.errors import ConfigError, DataError, nearest
 
 PACKAGE, EXTRA = "neurokit2", "signals"
@@ -33,9 +33,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "temp": TEMPERATURE_NAMES,
 }
 SAMPLED: Mapping[str, Callable[..., dict[str, float]]] = {
-    "eda": eda_numbers,
-    "ecg": ecg_numbers,
-    "temp": temperature_numbers,
+    "eda": eda_features,
+    "ecg": ecg_features,
+    "temp": temperature_features,
 }
 
 
@@ -66,12 +66,12 @@ class PhysiologyExtractor:
             raise ConfigError(
                 f"signals {list(self.signals)}",
                 expected="at least one name, each once",
-                remedy="for example encoder.physiology.signals=[eda,ibi,temp]",
+                hint="for example encoder.physiology.signals=[eda,ibi,temp]",
             )
         if unknown := [name for name in self.signals if name not in NAMES]:
             raise ConfigError(
                 f"there are no features of the signal {unknown[0]!r}",
-                remedy=nearest(unknown[0], NAMES),
+                hint=nearest(unknown[0], NAMES),
             )
         package_version(PACKAGE, EXTRA)
 
@@ -144,7 +144,7 @@ class PhysiologyEncoder(FrozenEncoder):
     ) -> None:
         super().__init__(PhysiologyExtractor(tuple(signals)), normalise=normalise, clip=clip)
 
-    def normalise_speakers(
+    def normalise_by_speaker(
         self,
         features: Mapping[str, Num[np.ndarray, "time feature"]],
         speakers: Mapping[str, str],
@@ -162,7 +162,7 @@ class PhysiologyEncoder(FrozenEncoder):
             ManifestError: An utterance has no speaker.
         """
         usable = {one: values for one, values in features.items() if np.isfinite(values).any()}
-        return super().normalise_speakers(usable, speakers)
+        return super().normalise_by_speaker(usable, speakers)
 
 
 def _numbers(
@@ -174,7 +174,7 @@ def _numbers(
         raise DataError(
             f"the rate of signal {signal!r} is {rate_hz}",
             expected="a rate in Hz" if signal in SAMPLED else "null, as heart beats are events",
-            remedy="mend rate_hz of the signal in the manifest",
+            hint="mend rate_hz of the signal in the manifest",
         )
     if values.ndim > 1 and values.shape[1] == 1:
         values = values[:, 0]
@@ -182,10 +182,10 @@ def _numbers(
         raise DataError(
             f"signal {signal!r} has the shape {values.shape}",
             expected="one value a sample; of a heart beat the interval, or offset and interval",
-            remedy="give each channel a name of its own in the manifest",
+            hint="give each channel a name of its own in the manifest",
         )
     if rate_hz is None:
-        return beat_numbers(values, duration_s)
+        return beat_features(values, duration_s)
     return SAMPLED[signal](values, rate_hz, duration_s)
 
 

@@ -22,13 +22,13 @@ PLAUSIBLE_S = (0.3, 2.0)
 LONGEST_PAUSE_S, LONGEST_S = 30.0, 86_400.0
 # Two beats follow one another if the later one's interval reaches back to the other.
 TOLERANCE_S = 0.05
-FEWEST_BEATS = 3
-SHORTEST_SLOPE_S = 20.0
+MIN_BEATS = 3
+MIN_SLOPE_S = 20.0
 # The sources ask for about one and two minutes; beats begin and end a little within a window.
 BANDS_HZ: Mapping[str, tuple[float, float]] = {"hf": (0.15, 0.4), "lf": (0.04, 0.15)}
-SHORTEST_BAND_S: Mapping[str, float] = {"hf": 55.0, "lf": 115.0}
-SMALLEST_BAND_SHARE = 0.9
-SLOWEST_ECG_HZ = 50.0
+MIN_BAND_S: Mapping[str, float] = {"hf": 55.0, "lf": 115.0}
+MIN_BAND_FRACTION = 0.9
+MIN_ECG_HZ = 50.0
 
 BEAT_NAMES = (
     "beats_share",
@@ -47,7 +47,7 @@ BEAT_NAMES = (
 )
 
 
-def beat_numbers(events: Values, duration_s: float) -> Numbers:
+def beat_features(events: Values, duration_s: float) -> Numbers:
     """Describes heart beats by the intervals between them.
 
     Args:
@@ -69,7 +69,7 @@ def beat_numbers(events: Values, duration_s: float) -> Numbers:
     ends_s, intervals_s = _plausible(events)
     share = min(1.0, float(intervals_s.sum()) / duration_s) if duration_s > 0 else 0.0
     numbers = {"beats_share": share}
-    if len(intervals_s) < FEWEST_BEATS:
+    if len(intervals_s) < MIN_BEATS:
         return numbers
     bpm = 60.0 / intervals_s
     deviation_ms = 1000.0 * float(intervals_s.std(ddof=1))
@@ -80,13 +80,13 @@ def beat_numbers(events: Values, duration_s: float) -> Numbers:
         "sdnn_ms": deviation_ms,
         "log_sdnn": _log(deviation_ms),
     }
-    if np.ptp(ends_s) >= SHORTEST_SLOPE_S:
+    if np.ptp(ends_s) >= MIN_SLOPE_S:
         numbers["slope_bpm_per_min"] = float(np.polyfit(ends_s - ends_s[0], bpm, 1)[0]) * 60.0
     numbers |= _successive(ends_s, intervals_s, deviation_ms)
     return numbers | _powers(ends_s, intervals_s)
 
 
-def ecg_numbers(values: Values, rate_hz: float, duration_s: float) -> Numbers:
+def ecg_features(values: Values, rate_hz: float, duration_s: float) -> Numbers:
     """Describes the heart beats of an electrocardiogram.
 
     Args:
@@ -100,13 +100,13 @@ def ecg_numbers(values: Values, rate_hz: float, duration_s: float) -> Numbers:
     Raises:
         DataError: The rate is too low to find beats.
     """
-    if rate_hz < SLOWEST_ECG_HZ:
+    if rate_hz < MIN_ECG_HZ:
         raise DataError(
-            f"an ECG of {rate_hz:g} samples a second", expected=f"at least {SLOWEST_ECG_HZ:g}"
+            f"an ECG of {rate_hz:g} samples a second", expected=f"at least {MIN_ECG_HZ:g}"
         )
     peaks_s = _r_peaks(values, rate_hz) / rate_hz
     events = np.stack([peaks_s[1:], np.diff(peaks_s)], axis=1)
-    return beat_numbers(events, duration_s)
+    return beat_features(events, duration_s)
 
 
 def _plausible(events: Values) -> tuple[Values, Values]:
@@ -121,7 +121,7 @@ def _plausible(events: Values) -> tuple[Values, Values]:
         raise DataError(
             f"heart beats until {events[:, 0].max():g} s, {np.median(events[:, 1]):g} s apart",
             expected="seconds from the beginning of the utterance",
-            remedy="subtract the utterance's beginning, and divide milliseconds by 1000",
+            hint="subtract the utterance's beginning, and divide milliseconds by 1000",
         )
     shortest_s, longest_s = PLAUSIBLE_S
     events = events[(events[:, 1] >= shortest_s) & (events[:, 1] <= longest_s)]
@@ -133,7 +133,7 @@ def _successive(ends_s: Values, intervals_s: Values, deviation_ms: float) -> Num
     """What beats tell that follow one another; gaps between them are left out."""
     follows = np.abs(np.diff(ends_s) - intervals_s[1:]) <= TOLERANCE_S
     changes_ms = 1000.0 * np.diff(intervals_s)[follows]
-    if len(changes_ms) < FEWEST_BEATS:
+    if len(changes_ms) < MIN_BEATS:
         return {}
     rmssd_ms = float(np.sqrt(np.square(changes_ms).mean()))
     return {
@@ -147,8 +147,8 @@ def _successive(ends_s: Values, intervals_s: Values, deviation_ms: float) -> Num
 def _powers(ends_s: Values, intervals_s: Values) -> Numbers:
     """The power in square milliseconds of each band that the stretch is long enough for."""
     span_s = float(ends_s[-1] - ends_s[0])
-    whole = float(intervals_s[1:].sum()) >= SMALLEST_BAND_SHARE * span_s
-    bands = [name for name, least_s in SHORTEST_BAND_S.items() if whole and span_s >= least_s]
+    whole = float(intervals_s[1:].sum()) >= MIN_BAND_FRACTION * span_s
+    bands = [name for name, least_s in MIN_BAND_S.items() if whole and span_s >= least_s]
     if not bands:
         return {}
     rate_hz = 4.0

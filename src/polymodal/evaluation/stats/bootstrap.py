@@ -39,14 +39,14 @@ from polymodal.evaluation.classification import (
     UnweightedAverageRecall,
     WeightedF1,
 )
-from polymodal.evaluation.score import check_table, reads
+from polymodal.evaluation.score import check_table, input_kind
 from polymodal.schemas.predictions import ID, PredictionTable
 
 Unit = Literal["speaker", "utterance"]
 Matrices = Float[np.ndarray, "draw true said"]
 
 NUM_RESAMPLES = 2000
-LEAST_SPEAKERS = 4  # with fewer, drawing speakers gives a handful of different tables
+MIN_SPEAKERS = 4  # with fewer, drawing speakers gives a handful of different tables
 FEW_SPEAKERS = 8  # with fewer, an interval does not hold what it promises
 CELLS_AT_ONCE = 2**21  # of an array of draws by clusters
 CELLS_OF_MATRICES = 2**25  # of an array of clusters by pairs of classes
@@ -101,7 +101,7 @@ class Clusters:
     cluster: Int[np.ndarray, " row"]
     num_clusters: int
 
-    def whole(self) -> float:
+    def point_estimate(self) -> float:
         """Returns the score of all rows."""
         return self._of(np.arange(len(self.said)))
 
@@ -141,7 +141,7 @@ class Clusters:
 
     def _of(self, rows: Int[np.ndarray, " place"]) -> float:
         said, true = self.said[rows], self.true[rows]
-        if reads(self.score) != "values":
+        if input_kind(self.score) != "values":
             return float(self.score(said, true))
         known = np.isfinite(true)
         places = np.flatnonzero(known.any(axis=0))
@@ -171,7 +171,7 @@ def clusters_of(table: PredictionTable, score: Score, unit: Unit) -> Clusters:
         raise PredictionError(
             f"the table has rows of the parts {parts}",
             expected="one part of the data",
-            remedy="score each part by itself",
+            hint="score each part by itself",
         )
     # The order of score_table, so that both give the same last digit.
     table = table.with_frame(table.frame.sort("split", "fold", "seed", ID))
@@ -181,7 +181,7 @@ def clusters_of(table: PredictionTable, score: Score, unit: Unit) -> Clusters:
     if not np.isfinite(said[rows]).all():
         raise PredictionError(
             "the table has logits or values that are not finite",
-            remedy="leave that run out, or train it again",
+            hint="leave that run out, or train it again",
         )
     names = table.speakers() if unit == "speaker" else None
     names = table.frame[ID].to_numpy() if names is None else names
@@ -195,12 +195,12 @@ def _readable(
     Float[np.ndarray, "row column"], Shaped[np.ndarray, "row ..."], Bool[np.ndarray, " row"]
 ]:
     """What was said, what is true, and of which rows a score can read it."""
-    if reads(score) == "classes":
+    if input_kind(score) == "classes":
         targets = table.targets()
         return table.logits(), targets, targets >= 0
     values = table.target_values()
     known = np.isfinite(values)
-    if reads(score) == "labels":
+    if input_kind(score) == "labels":
         return table.predicted_values(), values > 0.5, np.asarray(known.all(axis=1))
     return table.predicted_values(), values, np.asarray(known.any(axis=1))
 
@@ -246,20 +246,23 @@ def interval(
         '0.80, 0.65 to 0.93, 40 utterances'
     """
     known = num_speakers(table, score)
-    unit = drawn_unit(known)
+    unit = resampling_unit(known)
     clusters = clusters_of(table, score, unit)
     generator = np.random.default_rng(seed)
-    drawn = [clusters.scores(one) for one in draws(clusters.num_clusters, num_resamples, generator)]
-    low, high = ends(np.concatenate(drawn), clusters.num_clusters, confidence)
-    return Interval(clusters.whole(), low, high, unit, clusters.num_clusters, known)
+    drawn = [
+        clusters.scores(one)
+        for one in bootstrap_counts(clusters.num_clusters, num_resamples, generator)
+    ]
+    low, high = percentile_ci(np.concatenate(drawn), clusters.num_clusters, confidence)
+    return Interval(clusters.point_estimate(), low, high, unit, clusters.num_clusters, known)
 
 
-def drawn_unit(num_speakers: int | None) -> Unit:
+def resampling_unit(num_speakers: int | None) -> Unit:
     """Returns what an interval draws, given the number of speakers or None."""
-    return "speaker" if (num_speakers or 0) >= LEAST_SPEAKERS else "utterance"
+    return "speaker" if (num_speakers or 0) >= MIN_SPEAKERS else "utterance"
 
 
-def draws(
+def bootstrap_counts(
     num_clusters: int, num_draws: int, generator: np.random.Generator
 ) -> Iterator[Int[np.ndarray, "draw cluster"]]:
     """Yields how often each cluster is drawn, for so many draws as fit in memory at once."""
@@ -276,7 +279,7 @@ def block_sizes(num_draws: int, width: int) -> list[int]:
     return [end - start for start, end in itertools.pairwise(starts)]
 
 
-def ends(
+def percentile_ci(
     drawn: Float[np.ndarray, " draw"], num_clusters: int, confidence: float
 ) -> tuple[float, float]:
     """Returns the ends of the widened percentile interval of drawn scores.

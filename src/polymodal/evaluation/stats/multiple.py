@@ -32,7 +32,7 @@ from polymodal.evaluation.stats.permutation import (
     paired,
     paired_interval,
     paired_test,
-    swapped_unit,
+    permutation_unit,
 )
 from polymodal.schemas.predictions import PredictionTable
 
@@ -117,13 +117,13 @@ def compare(
     for name in itertools.chain(*pairs):
         if name not in tables:
             raise PredictionError(
-                f"there is no member {name!r} to compare", remedy=nearest(name, tables)
+                f"there is no member {name!r} to compare", hint=nearest(name, tables)
             )
     found, scopes = [], []
     for a, b in pairs:
         pair = paired(tables[a], tables[b])
         known = num_speakers(pair.first, score)
-        unit = swapped_unit(known, num_tests=len(pairs), alpha=alpha)
+        unit = permutation_unit(known, num_tests=len(pairs), alpha=alpha)
         test = paired_test(pair, score, unit, num_swaps=num_swaps, seed=seed)
         low, high = paired_interval(
             pair, score, confidence=1 - alpha, num_resamples=num_resamples, seed=seed
@@ -160,7 +160,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def overfitting_gap(seen: PredictionTable, unseen: PredictionTable, score: Score) -> float:
+def generalisation_gap(seen: PredictionTable, unseen: PredictionTable, score: Score) -> float:
     """Returns how much better a model is on what it was trained on.
 
     Args:
@@ -174,8 +174,8 @@ def overfitting_gap(seen: PredictionTable, unseen: PredictionTable, score: Score
     Raises:
         PredictionError: As `intervals.clusters_of`.
     """
-    gap = clusters_of(seen, score, "utterance").whole()
-    gap -= clusters_of(unseen, score, "utterance").whole()
+    gap = clusters_of(seen, score, "utterance").point_estimate()
+    gap -= clusters_of(unseen, score, "utterance").point_estimate()
     return gap if score.higher_is_better else -gap
 
 

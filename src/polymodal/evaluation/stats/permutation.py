@@ -27,16 +27,16 @@ from polymodal.evaluation.stats.bootstrap import (
     Clusters,
     Unit,
     block_sizes,
+    bootstrap_counts,
     clusters_of,
-    drawn_unit,
-    draws,
-    ends,
     num_speakers,
+    percentile_ci,
+    resampling_unit,
 )
 from polymodal.schemas.predictions import ID, LOGIT, SPEAKER, TARGET, VALUE, PredictionTable
 
 NUM_SWAPS = 10_000
-MOST_ENUMERATED = 12  # clusters of which all ways to swap are gone through
+MAX_ENUMERATED = 12  # clusters of which all ways to swap are gone through
 NUM_SHOWN = 5
 ROUNDING = 1 - 1e-9  # equal differences may come out apart in the last digits
 
@@ -135,7 +135,7 @@ def paired(first: PredictionTable, second: PredictionTable) -> Pair:
     return Pair(first.with_frame(frames[0]), replace(first, frame=frames[1], run_id=second.run_id))
 
 
-def swapped_unit(num_speakers: int | None, *, num_tests: int = 1, alpha: float = 0.05) -> Unit:
+def permutation_unit(num_speakers: int | None, *, num_tests: int = 1, alpha: float = 0.05) -> Unit:
     """Chooses what to swap: speakers, if that can find anything, else utterances.
 
     Of eight speakers there are 128 ways to part a pair's predictions, so p is 1/128 at least; a
@@ -194,7 +194,7 @@ def paired_test(
     clusters = pair.clusters(score, unit)
     num = clusters.num_clusters // 2
     found = _difference(clusters)
-    exact = num <= MOST_ENUMERATED
+    exact = num <= MAX_ENUMERATED
     ways = _all_ways(num) if exact else _random_ways(num, num_swaps, np.random.default_rng(seed))
     num_ways = num_extreme = 0 if exact else 1
     for swapped in ways:
@@ -230,14 +230,14 @@ def paired_interval(
     Raises:
         PredictionError: As `intervals.clusters_of`.
     """
-    clusters = pair.clusters(score, drawn_unit(num_speakers(pair.first, score)))
+    clusters = pair.clusters(score, resampling_unit(num_speakers(pair.first, score)))
     num = clusters.num_clusters // 2
     drawn = []
-    for counts in draws(num, num_resamples, np.random.default_rng(seed)):
+    for counts in bootstrap_counts(num, num_resamples, np.random.default_rng(seed)):
         none = np.zeros_like(counts)
         one, two = np.hstack([counts, none]), np.hstack([none, counts])
         drawn.append(clusters.scores(one) - clusters.scores(two))
-    return ends(np.concatenate(drawn), num, confidence)
+    return percentile_ci(np.concatenate(drawn), num, confidence)
 
 
 def mcnemar(pair: Pair) -> McNemar:
@@ -258,7 +258,7 @@ def mcnemar(pair: Pair) -> McNemar:
     """
     if not pair.first.classes:
         raise PredictionError(
-            "McNemar's test of tables without classes", remedy="test a score of values instead"
+            "McNemar's test of tables without classes", hint="test a score of values instead"
         )
     right = [
         table.frame.select(ID, hit=table.logits().argmax(axis=1) == table.targets())
@@ -304,7 +304,7 @@ def _check_same_names(first: PredictionTable, second: PredictionTable) -> None:
         raise PredictionError(
             f"the tables have different classes: only one has {sorted(names[0] ^ names[1])}",
             expected="the same classes and values in both",
-            remedy="compare runs of the same task",
+            hint="compare runs of the same task",
         )
 
 
@@ -317,7 +317,7 @@ def _check_same_rows(first: pl.DataFrame, second: pl.DataFrame, keys: list[str])
             f"the tables have different rows: the second lacks {lacking.height}, the first "
             f"{surplus.height}: {shown[:NUM_SHOWN]}",
             expected=f"the same rows in both, joined by {', '.join(keys)}",
-            remedy="compare runs on the same split, folds, seeds and data",
+            hint="compare runs on the same split, folds, seeds and data",
         )
 
 
@@ -328,7 +328,7 @@ def _check_same_values(first: pl.DataFrame, second: pl.DataFrame, column: str) -
             f"the tables differ in {column} of {wrong.height} rows: "
             f"{wrong[ID].unique().sort().to_list()[:NUM_SHOWN]}",
             expected="one truth of an utterance",
-            remedy="compare runs on the same data",
+            hint="compare runs on the same data",
         )
 
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from polymodal.diagnostics import Finding
+from polymodal.diagnostics import Diagnostic
 from polymodal.errors import UserError
 from polymodal.preflight.context import Context
 from polymodal.security.targets import resolve_target
 
 
-def construction(context: Context) -> Iterator[Finding]:
+def check_components(context: Context) -> Iterator[Diagnostic]:
     """Builds task, scores, loss, encoders, model, optimiser, schedule and trainer.
 
     Args:
@@ -26,7 +26,7 @@ def construction(context: Context) -> Iterator[Finding]:
     yield from _trainer(context)
 
 
-def _task(context: Context) -> Iterator[Finding]:
+def _task(context: Context) -> Iterator[Diagnostic]:
     from polymodal.experiment.components import try_loss, try_score, try_task
 
     if not context.is_sound("task"):
@@ -48,14 +48,16 @@ def _task(context: Context) -> Iterator[Finding]:
         context.built["scores"] = scores
 
 
-def _encoders(context: Context) -> Iterator[Finding]:
+def _encoders(context: Context) -> Iterator[Diagnostic]:
     from polymodal.config.run_encoders import FROM_RUN
     from polymodal.experiment.components import UNKNOWN_WIDTH, is_light, try_encoder, try_trained
 
     sections = context.config.get("encoder") or {}
     if not sections and "encoder" in context.config:
         found = "encoder names no modality"
-        yield Finding("no encoder", "encoder", found, remedy="choose one, such as encoder=[logmel]")
+        yield Diagnostic(
+            "no encoder", "encoder", found, hint="choose one, such as encoder=[logmel]"
+        )
     context.built["widths"] = dict.fromkeys(sections, UNKNOWN_WIDTH)
     context.built["encoders"], context.built["trained"] = {}, {}
     for name, section in sections.items() if context.is_sound("encoder") else ():
@@ -78,7 +80,7 @@ def _encoders(context: Context) -> Iterator[Finding]:
             context.built["widths"][name] = encoder.feature_size
 
 
-def _model(context: Context) -> Iterator[Finding]:
+def _model(context: Context) -> Iterator[Diagnostic]:
     from polymodal.experiment.components import try_balance, try_model
 
     task, widths = context.built.get("task"), context.built["widths"]
@@ -90,21 +92,21 @@ def _model(context: Context) -> Iterator[Finding]:
         yield from _tried(context, "balance", partial(try_balance, context.config, widths, task))[1]
 
 
-def _optimizer(context: Context) -> Iterator[Finding]:
-    from polymodal.experiment.components import try_optimizer, try_scheduler, usual_optimizer
+def _optimizer(context: Context) -> Iterator[Diagnostic]:
+    from polymodal.experiment.components import default_optimizer, try_optimizer, try_scheduler
 
     optimizer = None
     if context.is_sound("optimizer"):
         optimizer, findings = _tried(context, "optimizer", partial(try_optimizer, context.config))
         yield from findings
     if context.is_sound("scheduler"):
-        optimizer = optimizer or usual_optimizer()
+        optimizer = optimizer or default_optimizer()
         yield from _tried(context, "scheduler", partial(try_scheduler, context.config, optimizer))[
             1
         ]
 
 
-def _trainer(context: Context) -> Iterator[Finding]:
+def _trainer(context: Context) -> Iterator[Diagnostic]:
     from polymodal.experiment.components import try_trainer
 
     if context.is_sound("trainer"):
@@ -112,7 +114,7 @@ def _trainer(context: Context) -> Iterator[Finding]:
         yield from _tried(context, "trainer", partial(try_trainer, context.config, precision))[1]
 
 
-def _tried(context: Context, section: str, make: Callable[[], Any]) -> tuple[Any, list[Finding]]:
+def _tried(context: Context, section: str, make: Callable[[], Any]) -> tuple[Any, list[Diagnostic]]:
     """What a part is built as, or what it says against that."""
     try:
         return make(), []
@@ -121,4 +123,4 @@ def _tried(context: Context, section: str, make: Callable[[], Any]) -> tuple[Any
         return None, [context.refused(error, section)]
     except Exception as error:  # of a class of the user's project, whatever it is
         found = f"{section} cannot be built: {type(error).__name__}: {error}"
-        return None, [Finding("cannot be built", section, found)]
+        return None, [Diagnostic("cannot be built", section, found)]

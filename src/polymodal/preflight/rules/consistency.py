@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
-from polymodal.config.grid import VARIABLE, grid, varied
-from polymodal.diagnostics import Finding, from_error
+from polymodal.config.grid import VARIABLE, expand_grid, with_options
+from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, nearest
 from polymodal.preflight.context import Context, leaves
 from polymodal.preflight.rules.signatures import signature_findings
@@ -18,11 +18,11 @@ HEADS = (
     ("d_model", "nhead"),
     ("d_model", "num_heads"),
 )
-MOST_COMBINATIONS = 16
-Check = Callable[[Context], Iterator[Finding]]
+MAX_COMBINATIONS = 16
+Check = Callable[[Context], Iterator[Diagnostic]]
 
 
-def cross_field(context: Context) -> Iterator[Finding]:
+def check_consistency(context: Context) -> Iterator[Diagnostic]:
     """Compares options with one another.
 
     Args:
@@ -35,9 +35,9 @@ def cross_field(context: Context) -> Iterator[Finding]:
         yield from check(context)
 
 
-def monitors(context: Context) -> Iterator[Finding]:
+def check_monitors(context: Context) -> Iterator[Diagnostic]:
     """Monitors that name no score of the task, or whose direction is the wrong one."""
-    from polymodal.evaluation.score import mode_of, score_names
+    from polymodal.evaluation.score import monitor_mode, score_names
 
     if "task" not in context.built or "scores" not in context.built:
         return
@@ -50,20 +50,20 @@ def monitors(context: Context) -> Iterator[Finding]:
             continue
         if monitor not in logged:
             found = f"{key}={monitor} is no score of this task"
-            yield Finding("unknown monitor", key, found, remedy=nearest(monitor, logged))
+            yield Diagnostic("unknown monitor", key, found, hint=nearest(monitor, logged))
             continue
-        fitting, mode = mode_of(monitor, scores), section.get("mode", "auto")
+        fitting, mode = monitor_mode(monitor, scores), section.get("mode", "auto")
         if mode not in ("auto", fitting):
-            yield Finding(
+            yield Diagnostic(
                 "wrong mode",
                 f"callbacks.{name}.mode",
                 f"callbacks.{name}.mode={mode}, but {monitor} is better the other way round",
-                remedy=f"use callbacks.{name}.mode={fitting}, or auto",
+                hint=f"use callbacks.{name}.mode={fitting}, or auto",
             )
     chosen = (context.config.get("selection") or {}).get("score")
     if isinstance(chosen, str) and chosen not in names and _has_grid(context):
         found = f"selection.score={chosen} is no score of this task"
-        yield Finding("unknown score", "selection.score", found, remedy=nearest(chosen, names))
+        yield Diagnostic("unknown score", "selection.score", found, hint=nearest(chosen, names))
     for above in ("above", "below"):
         alert = (context.config.get("alert") or {}).get(above) or {}
         known = [*logged, *(f"{part}/{one}" for part in ("test", "train") for one in names)]
@@ -71,10 +71,10 @@ def monitors(context: Context) -> Iterator[Finding]:
             if name not in known:
                 key = f"alert.{above}.{name}"
                 found = f"{key}: no score of this task is called {name}"
-                yield Finding("unknown score", key, found, remedy=nearest(str(name), known))
+                yield Diagnostic("unknown score", key, found, hint=nearest(str(name), known))
 
 
-def never_validated(context: Context) -> Iterator[Finding]:
+def check_validation(context: Context) -> Iterator[Diagnostic]:
     """Scores that a callback waits for and that are never computed."""
     trainer = context.config.get("trainer")
     if not isinstance(trainer, Mapping):
@@ -95,14 +95,14 @@ def never_validated(context: Context) -> Iterator[Finding]:
         if is_so and waiting:
             key = f"trainer.{name}"
             found = f"{key}={trainer[name]}: nothing is validated, but {waiting[0]} waits for it"
-            yield Finding("never validated", key, found, remedy="change it, or use callbacks=last")
+            yield Diagnostic("never validated", key, found, hint="change it, or use callbacks=last")
     if reasons_split and waiting:
         found = f"split.val=0: there is no validation part, but {waiting[0]} waits for its score"
         remedy = "set split.val above 0, or use callbacks=last"
-        yield Finding("never validated", "split.val", found, remedy=remedy)
+        yield Diagnostic("never validated", "split.val", found, hint=remedy)
 
 
-def patience(context: Context) -> Iterator[Finding]:
+def check_patience(context: Context) -> Iterator[Diagnostic]:
     """Options of callbacks that the training is too short for."""
     epochs = (context.config.get("trainer") or {}).get("max_epochs")
     if not _is_number(epochs) or epochs < 1:
@@ -117,17 +117,17 @@ def patience(context: Context) -> Iterator[Finding]:
             length = context.origins.find("trainer.max_epochs")
             chosen = any(one is not None and one.by_user for one in (origin, length))
             if _is_number(value) and value >= epochs > 1 and chosen:
-                yield Finding(
+                yield Diagnostic(
                     "no effect",
                     key,
                     f"{key}={value} {words}: the training has {epochs} epochs",
-                    remedy=f"make it less than {epochs}, or trainer.max_epochs more",
+                    hint=f"make it less than {epochs}, or trainer.max_epochs more",
                     severity="warning",
                     origin=origin if origin is not None and origin.by_user else length,
                 )
 
 
-def training_length(context: Context) -> Iterator[Finding]:
+def check_training_length(context: Context) -> Iterator[Diagnostic]:
     """Trainings that end before they begin."""
     trainer = context.config.get("trainer")
     if not isinstance(trainer, Mapping) or "fit" not in (context.config.get("stages") or ()):
@@ -135,19 +135,19 @@ def training_length(context: Context) -> Iterator[Finding]:
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer.get(name) == 0 and trainer.get(name) is not False:
             key = f"trainer.{name}"
-            yield Finding("no training", key, f"{key}=0: nothing is trained", "more than 0")
+            yield Diagnostic("no training", key, f"{key}=0: nothing is trained", "more than 0")
     if trainer.get("fast_dev_run"):
         key = "trainer.fast_dev_run"
         found = f"{key} keeps no checkpoint, and the trained model is read from one"
-        yield Finding("no checkpoint", key, found, remedy="use debug=fast")
+        yield Diagnostic("no checkpoint", key, found, hint="use debug=fast")
     epochs, least = trainer.get("max_epochs"), trainer.get("min_epochs")
     if _is_number(epochs) and _is_number(least) and least > epochs > 0:
         key = "trainer.min_epochs"
         found = f"{key}={least} is more than trainer.max_epochs={epochs}"
-        yield Finding("no effect", key, found, severity="warning")
+        yield Diagnostic("no effect", key, found, severity="warning")
 
 
-def checkpoints(context: Context) -> Iterator[Finding]:
+def check_checkpoints(context: Context) -> Iterator[Diagnostic]:
     """Runs that would end without a checkpoint to test."""
     trainer, stages = context.config.get("trainer"), context.config.get("stages")
     if not isinstance(trainer, Mapping) or not isinstance(stages, list):
@@ -160,23 +160,23 @@ def checkpoints(context: Context) -> Iterator[Finding]:
     if "fit" in stages and not kept:
         found = "no callback keeps a checkpoint, and the trained model is read from one"
         remedy = "use callbacks=default, or callbacks=last for the last epoch"
-        yield Finding("no checkpoint", "callbacks", found, remedy=remedy)
+        yield Diagnostic("no checkpoint", "callbacks", found, hint=remedy)
     if trainer.get("enable_checkpointing") is False and kept:
         key = "trainer.enable_checkpointing"
         found = f"{key}=False, but callbacks.{kept[0]} keeps checkpoints"
-        yield Finding("no checkpoint", key, found, remedy="leave it out")
+        yield Diagnostic("no checkpoint", key, found, hint="leave it out")
     if stages and "fit" not in stages and not context.config.get("resume"):
         found = f"stages={stages}: nothing is trained, and there is no run to go on with"
         remedy = "add fit, or use `polymodal test RUN`"
-        yield Finding("nothing trained", "stages", found, remedy=remedy)
+        yield Diagnostic("nothing trained", "stages", found, hint=remedy)
     for name, section in _callbacks(context):
         key, filename = f"callbacks.{name}.filename", section.get("filename")
         if name in kept and isinstance(filename, str) and filename not in ("best", "last"):
             found = f"{key}={filename}: the run reads best.ckpt or last.ckpt"
-            yield Finding("no effect", key, found, remedy="write best", severity="warning")
+            yield Diagnostic("no effect", key, found, hint="write best", severity="warning")
 
 
-def heads(context: Context) -> Iterator[Finding]:
+def check_num_heads(context: Context) -> Iterator[Diagnostic]:
     """Widths that cannot be parted into the heads."""
     for key, section in _sections(context.config):
         if key.partition(".")[0] in context.broken:  # it has said so itself
@@ -186,7 +186,7 @@ def heads(context: Context) -> Iterator[Finding]:
             if _is_number(a) and _is_number(b) and b > 0 and a % b:
                 origin = context.origins.find(f"{key}.{number}")
                 last = number if origin is not None and origin.by_user else width
-                yield Finding(
+                yield Diagnostic(
                     "heads",
                     f"{key}.{last}",
                     f"{key}.{width}={a} cannot be parted into {b} heads ({key}.{number})",
@@ -195,7 +195,7 @@ def heads(context: Context) -> Iterator[Finding]:
                 )
 
 
-def lora(context: Context) -> Iterator[Finding]:
+def check_lora(context: Context) -> Iterator[Diagnostic]:
     """Encoders that are frozen and adapted at once, or whose options need what is frozen."""
     for name, section in (context.config.get("encoder") or {}).items():
         if not isinstance(section, Mapping):
@@ -204,14 +204,16 @@ def lora(context: Context) -> Iterator[Finding]:
         if section.get("lora") and (frozen == "all" or _is_number(frozen)):
             found = f"{key}.freeze={frozen} together with {key}.lora"
             expected = "one of them: lora freezes all weights by itself, and trains its adapters"
-            yield Finding("frozen and lora", f"{key}.freeze", found, expected, "leave out freeze")
+            yield Diagnostic(
+                "frozen and lora", f"{key}.freeze", found, expected, "leave out freeze"
+            )
         if section.get("layer_decay") is not None and frozen == "all":
             dotted = f"{key}.layer_decay"
             found = f"{dotted} has no effect: {key}.freeze=all leaves nothing to learn there"
-            yield Finding("no effect", dotted, found, severity="warning")
+            yield Diagnostic("no effect", dotted, found, severity="warning")
 
 
-def devices(context: Context) -> Iterator[Finding]:
+def check_devices(context: Context) -> Iterator[Diagnostic]:
     """Strategies that need other devices."""
     trainer = context.config.get("trainer")
     if not isinstance(trainer, Mapping):
@@ -222,22 +224,22 @@ def devices(context: Context) -> Iterator[Finding]:
     words = strategy.split("_")[0]
     if words in ("fsdp", "deepspeed") and trainer.get("accelerator") == "cpu":
         found = f"trainer.strategy={strategy} needs GPUs, and trainer.accelerator=cpu"
-        yield Finding("strategy", "trainer.strategy", found, remedy="use trainer.strategy=ddp")
+        yield Diagnostic("strategy", "trainer.strategy", found, hint="use trainer.strategy=ddp")
     origin = context.origins.find("trainer.strategy")
     if words == "ddp" and number == 1 and origin is not None and origin.by_user:
         found = f"trainer.strategy={strategy} has no effect with trainer.devices=1"
-        yield Finding(
-            "no effect", "trainer.strategy", found, remedy="trainer.devices=-1", severity="warning"
+        yield Diagnostic(
+            "no effect", "trainer.strategy", found, hint="trainer.devices=-1", severity="warning"
         )
 
 
-def sweep_space(context: Context) -> Iterator[Finding]:
+def check_selection_grid(context: Context) -> Iterator[Diagnostic]:
     """Options to choose between that do not exist, or whose values do not fit."""
     options = (context.config.get("selection") or {}).get("grid")
     if not options:
         return
     try:
-        combinations = grid(options)
+        combinations = expand_grid(options)
     except ConfigError as error:
         yield from_error(error, "sweep space", "selection.grid")
         return
@@ -245,19 +247,19 @@ def sweep_space(context: Context) -> Iterator[Finding]:
     unknown = [str(key) for key in options if key not in known]
     for key in unknown:
         found = f"selection.grid names {key!r}, which is no option of what is trained"
-        yield Finding("sweep space", f"selection.grid.{key}", found, remedy=nearest(key, known))
+        yield Diagnostic("sweep space", f"selection.grid.{key}", found, hint=nearest(key, known))
     said = set()
-    for combination in combinations[:MOST_COMBINATIONS] if not unknown else ():
+    for combination in combinations[:MAX_COMBINATIONS] if not unknown else ():
         sections = {key.partition(".")[0] for key in combination}
-        changed = varied(context.config, combination)
+        changed = with_options(context.config, combination)
         for one in signature_findings({key: changed[key] for key in sections}, context.projects):
-            if one.found not in said and one.key in combination:
-                said.add(one.found)
+            if one.message not in said and one.key in combination:
+                said.add(one.message)
                 key = f"selection.grid.{one.key}"
-                yield Finding("sweep space", key, f"selection.grid: {one.found}", one.expected)
+                yield Diagnostic("sweep space", key, f"selection.grid: {one.message}", one.expected)
 
 
-def inner_folds(context: Context) -> Iterator[Finding]:
+def check_inner_folds(context: Context) -> Iterator[Diagnostic]:
     """Options that need inner folds, and inner folds that nothing needs."""
     split = str((context.config.get("split") or {}).get("_target_", ""))
     selection = context.config.get("selection") or {}
@@ -267,22 +269,22 @@ def inner_folds(context: Context) -> Iterator[Finding]:
         if wanted and not nested:
             key = "selection.grid" if selection.get("grid") else "selection.out_of_fold"
             found = f"{key} is for inner folds, which this split does not have"
-            yield Finding("inner folds", key, found, remedy="use split=nested")
+            yield Diagnostic("inner folds", key, found, hint="use split=nested")
         elif nested and not wanted:
-            yield Finding(
+            yield Diagnostic(
                 "inner folds",
                 "split",
                 "split=nested has inner folds, and nothing is chosen on them",
-                remedy="set selection.grid or selection.out_of_fold, or use split=k_folds",
+                hint="set selection.grid or selection.out_of_fold, or use split=k_folds",
             )
 
 
-def idle(context: Context) -> Iterator[Finding]:
+def check_unused_options(context: Context) -> Iterator[Diagnostic]:
     """Options that the user has set and that another option makes useless."""
     sources = set(context.built.get("sources", {}).values())
     for key, is_idle, why in _idle(context, sources):
         if is_idle and _written_by_user(context, key):
-            yield Finding("no effect", key, f"{key} has no effect: {why}", severity="warning")
+            yield Diagnostic("no effect", key, f"{key} has no effect: {why}", severity="warning")
 
 
 def _written_by_user(context: Context, key: str) -> bool:
@@ -299,7 +301,7 @@ def _idle(context: Context, sources: set[Any]) -> Iterator[tuple[str, bool, str]
     for name in ("cache_mb", "channels"):
         yield f"data.{name}", unread, "no encoder reads audio"
     workers = data.get("num_workers")
-    none = workers == 0 or (workers == "auto" and _usual_workers(context) == 0)
+    none = workers == 0 or (workers == "auto" and _default_num_workers(context) == 0)
     yield "data.timeout_s", none, f"data.num_workers={workers} starts no workers here"
     chosen = bool(selection.get("grid") or selection.get("out_of_fold"))
     yield "selection.score", not chosen, "nothing is chosen: there is no selection.grid"
@@ -307,10 +309,10 @@ def _idle(context: Context, sources: set[Any]) -> Iterator[tuple[str, bool, str]
     yield "part", True, "it is for `polymodal test` and `polymodal predict`"
 
 
-def _usual_workers(context: Context) -> int:
-    from polymodal.data.loaders import usual_workers
+def _default_num_workers(context: Context) -> int:
+    from polymodal.data.loaders import default_num_workers
 
-    return usual_workers(str((context.config.get("trainer") or {}).get("accelerator")))
+    return default_num_workers(str((context.config.get("trainer") or {}).get("accelerator")))
 
 
 def _callbacks(context: Context) -> list[tuple[str, Mapping[str, Any]]]:
@@ -335,15 +337,15 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 CHECKS: tuple[Check, ...] = (
-    monitors,
-    never_validated,
-    patience,
-    training_length,
-    checkpoints,
-    heads,
-    lora,
-    devices,
-    sweep_space,
-    inner_folds,
-    idle,
+    check_monitors,
+    check_validation,
+    check_patience,
+    check_training_length,
+    check_checkpoints,
+    check_num_heads,
+    check_lora,
+    check_devices,
+    check_selection_grid,
+    check_inner_folds,
+    check_unused_options,
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.diagnostics import Finding
+from polymodal.diagnostics import Diagnostic
 from polymodal.errors import UserError, nearest
 from polymodal.preflight.context import Context
 
@@ -14,7 +14,7 @@ COMPARED = 2000  # rows up to which transcripts are compared without --full
 STEPS = ("warmup_steps", "num_warmup_steps", "T_max", "total_steps", "step_size", "num_steps")
 
 
-def data(context: Context, *, full: bool = False) -> Iterator[Finding]:
+def check_data(context: Context, *, full: bool = False) -> Iterator[Diagnostic]:
     """Reads the corpus, parts it, and looks at what would spoil the training.
 
     Args:
@@ -42,27 +42,27 @@ def data(context: Context, *, full: bool = False) -> Iterator[Finding]:
     yield from _files(context, full=full)
 
 
-def _manifest(context: Context, *, full: bool) -> tuple[Any, list[Finding]]:
-    from polymodal.config.instantiate import build
+def _manifest(context: Context, *, full: bool) -> tuple[Any, list[Diagnostic]]:
+    from polymodal.config.instantiate import instantiate
     from polymodal.corpora.transcripts import prepare_text
-    from polymodal.data.leakage import COLUMN, with_transcripts
+    from polymodal.data.leakage import COLUMN, add_transcript_groups
 
     try:
-        preparation = build(context.config["text"], "text")
-        corpus = prepare_text(build(context.config["corpus"], "corpus"), preparation)
+        preparation = instantiate(context.config["text"], "text")
+        corpus = prepare_text(instantiate(context.config["corpus"], "corpus"), preparation)
         context.built["fingerprint"] = corpus.fingerprint()
         if full or len(corpus) <= COMPARED or COLUMN in str(context.config.get("split")):
-            return with_transcripts(corpus), []
+            return add_transcript_groups(corpus), []
         context.notes.append("nearly equal transcripts were not looked for; --full does it")
         return corpus, []
     except UserError as error:
         if _is_absent(context, error):
-            context.notes.append(f"the data were not checked: {error.found}; {error.remedy}")
+            context.notes.append(f"the data were not checked: {error.message}; {error.hint}")
             return None, []
         return None, [context.refused(error, "corpus", "data")]
     except Exception as error:  # of a reader of the user's project
         found = f"the corpus cannot be read: {type(error).__name__}: {error}"
-        return None, [Finding("data", "corpus", found)]
+        return None, [Diagnostic("data", "corpus", found)]
 
 
 def _is_absent(context: Context, error: UserError) -> bool:
@@ -70,26 +70,28 @@ def _is_absent(context: Context, error: UserError) -> bool:
     named = ("corpus.root", "paths.data", "corpus.file")
     origins = [context.origins.find(key) for key in named]
     by_user = any(one is not None and one.by_user for one in origins)
-    return error.found.startswith(("there is no folder", "there is no file")) and not by_user
+    return error.message.startswith(("there is no folder", "there is no file")) and not by_user
 
 
-def _sources(context: Context) -> Iterator[Finding]:
+def _sources(context: Context) -> Iterator[Diagnostic]:
     """Encoders that find nothing to read, and rows that lack a modality and must not."""
-    from polymodal.encoders.dummy import StandIn
-    from polymodal.experiment.readers import usable
+    from polymodal.encoders.dummy import DummyEncoder
+    from polymodal.experiment.readers import apply_missing_policy
 
     sources = context.built.get("sources") or {}
     if not sources or not context.is_sound("data") or None in sources.values():
         return
-    readers = {name: StandIn(source, feature_size=1) for name, source in sources.items()}
+    readers = {name: DummyEncoder(source, feature_size=1) for name, source in sources.items()}
     try:
-        manifest = usable(context.built["manifest"], readers, context.config["data"]["missing"])
+        manifest = apply_missing_policy(
+            context.built["manifest"], readers, context.config["data"]["missing"]
+        )
         context.built["manifest"] = manifest
     except UserError as error:
         yield context.refused(error, "encoder", "data")
 
 
-def _labels(context: Context) -> Iterator[Finding]:
+def _labels(context: Context) -> Iterator[Diagnostic]:
     """Labels that are no class, classes that no row has, and tasks without a target."""
     task, frame = context.built.get("task"), context.built["manifest"].frame
     if task is None:
@@ -99,7 +101,7 @@ def _labels(context: Context) -> Iterator[Finding]:
     if task.name != "regression":
         for label, count in labels.iter_rows():
             if label not in names:
-                yield Finding(
+                yield Diagnostic(
                     "unknown label",
                     "task.classes",
                     f"{count} rows have the label {label!r}, which is no class",
@@ -115,23 +117,23 @@ def _labels(context: Context) -> Iterator[Finding]:
     if not task.known(targets).any():
         found = f"no row has a target for task={task.name}"
         remedy = "check corpus.columns and corpus.label_map, or choose another task"
-        yield Finding("no target", "task", found, "labels, votes or values", remedy)
+        yield Diagnostic("no target", "task", found, "labels, votes or values", remedy)
         return
     counts = task.class_counts(targets) if task.classes else []
     for name, count in zip(task.classes, counts, strict=False):
         if not count:
             found = f"no row has the class {name!r}: it is declared, and cannot be learnt"
             remedy = "take it out of task.classes, or check corpus.label_map"
-            yield Finding("empty class", "task.classes", found, remedy=remedy, severity="warning")
+            yield Diagnostic("empty class", "task.classes", found, hint=remedy, severity="warning")
 
 
-def _folds(context: Context) -> Iterator[Finding]:
-    from polymodal.config.instantiate import build
+def _folds(context: Context) -> Iterator[Diagnostic]:
+    from polymodal.config.instantiate import instantiate
 
     if not context.is_sound("split"):
         return
     try:
-        folds = build(context.config["split"], "split", manifest=context.built["manifest"])
+        folds = instantiate(context.config["split"], "split", manifest=context.built["manifest"])
     except UserError as error:
         yield context.refused(error, "split", "data")
         return
@@ -142,7 +144,7 @@ def _folds(context: Context) -> Iterator[Finding]:
     _leaks(context)
 
 
-def _weights(context: Context) -> Iterator[Finding]:
+def _weights(context: Context) -> Iterator[Diagnostic]:
     """Weights from runs that have seen what the experiment is judged by, or are damaged."""
     manifest, task = context.built["manifest"], context.built.get("task")
     fingerprint = context.built["fingerprint"]
@@ -159,7 +161,7 @@ def _weights(context: Context) -> Iterator[Finding]:
         context.notes += trained.remarks(manifest, fingerprint, names)
 
 
-def _classes_by_fold(context: Context) -> Iterator[Finding]:
+def _classes_by_fold(context: Context) -> Iterator[Diagnostic]:
     """Classes that a training part lacks; those that a test part lacks are a note."""
     task, frame = context.built.get("task"), context.built["manifest"].frame
     lacking: dict[str, set[str]] = {}
@@ -177,13 +179,13 @@ def _classes_by_fold(context: Context) -> Iterator[Finding]:
         if some and part == "train":
             found = f"no training row of some fold has the class {', '.join(some)}"
             remedy = "choose another split, other groups or another split.seed"
-            yield Finding("empty class", "split", found, remedy=remedy, severity="warning")
+            yield Diagnostic("empty class", "split", found, hint=remedy, severity="warning")
         elif some:
             names = ", ".join(some)
             context.notes.append(f"no {part} row of some fold has the class {names}: recall 0")
 
 
-def _validation(context: Context) -> Iterator[Finding]:
+def _validation(context: Context) -> Iterator[Diagnostic]:
     """Folds without a validation row that has a target, where a callback waits for its score."""
     task, frame = context.built.get("task"), context.built["manifest"].frame
     sections = (context.config.get("callbacks") or {}).items()
@@ -195,21 +197,21 @@ def _validation(context: Context) -> Iterator[Finding]:
     known = pl.Series(task.known(task.targets(frame)))
     for fold in context.built["folds"]:
         if not ((fold.parts(frame) == "val") & known).any():
-            yield Finding(
+            yield Diagnostic(
                 "never validated",
                 f"callbacks.{waiting[0]}.monitor",
                 f"callbacks.{waiting[0]} waits for a score of the validation part, but fold "
                 f"{fold.index} has no validation row with a target",
-                remedy="set split.val above 0, or use callbacks=last",
+                hint="set split.val above 0, or use callbacks=last",
             )
             return
 
 
 def _leaks(context: Context) -> None:
     """What test and training rows share, in words."""
-    from polymodal.data.leakage import leak_report
+    from polymodal.data.leakage import leakage_report
 
-    report = leak_report(context.built["manifest"], context.built["folds"])
+    report = leakage_report(context.built["manifest"], context.built["folds"])
     for column, found in report.items():
         if found["test_share"] > 0:
             context.notes.append(
@@ -218,7 +220,7 @@ def _leaks(context: Context) -> None:
             )
 
 
-def _rates(context: Context) -> Iterator[Finding]:
+def _rates(context: Context) -> Iterator[Diagnostic]:
     """Audio with fewer samples a second than its encoder wants: the upper band is empty."""
     frame = context.built["manifest"].frame
     rates = frame["sampling_rate_hz"].drop_nulls()
@@ -229,17 +231,17 @@ def _rates(context: Context) -> Iterator[Finding]:
         if len(low):
             key = f"encoder.{name}"
             option = "sampling_rate_hz" in context.config["encoder"][name]
-            yield Finding(
+            yield Diagnostic(
                 "sampling rate",
                 f"{key}.sampling_rate_hz" if option else key,
                 f"{len(low)} of {frame.height} utterances have {low.min()} Hz, and {key} wants "
                 f"{encoder.sampling_rate_hz} Hz: what is above {low.min() // 2} Hz is empty",
-                remedy=f"set {key}.sampling_rate_hz={low.min()} where the encoder has that option",
+                hint=f"set {key}.sampling_rate_hz={low.min()} where the encoder has that option",
                 severity="warning",
             )
 
 
-def _budget(context: Context) -> Iterator[Finding]:
+def _budget(context: Context) -> Iterator[Diagnostic]:
     """A budget of a batch that the longest utterance does not fit into."""
     from polymodal.data.loaders import lengths_s
 
@@ -248,15 +250,15 @@ def _budget(context: Context) -> Iterator[Finding]:
     context.built["longest_s"] = longest
     if isinstance(budget, int | float) and budget <= 0:
         found = f"data.batch_s={budget}: no utterance fits into a batch"
-        yield Finding("budget", "data.batch_s", found, "more than 0")
+        yield Diagnostic("budget", "data.batch_s", found, "more than 0")
     elif isinstance(budget, int | float) and budget < longest:
         found = f"data.batch_s={budget}, but the longest utterance lasts {longest:.1f} s"
         expected = "at least that; longer utterances are a batch of their own"
         remedy = f"set data.batch_s={int(longest) + 1} or more"
-        yield Finding("budget", "data.batch_s", found, expected, remedy, "warning")
+        yield Diagnostic("budget", "data.batch_s", found, expected, remedy, "warning")
 
 
-def _schedule(context: Context) -> Iterator[Finding]:
+def _schedule(context: Context) -> Iterator[Diagnostic]:
     """A schedule with more steps than the training."""
     steps = num_steps(context)
     section = context.config.get("scheduler")
@@ -268,7 +270,7 @@ def _schedule(context: Context) -> Iterator[Finding]:
             key = f"scheduler.{name}"
             found = f"{key}={value}, but the training has about {steps} steps"
             remedy = "make it less, or trainer.max_epochs more"
-            yield Finding("long schedule", key, found, f"at most {steps}", remedy, "warning")
+            yield Diagnostic("long schedule", key, found, f"at most {steps}", remedy, "warning")
 
 
 def num_steps(context: Context) -> int | None:
@@ -313,7 +315,7 @@ def num_batches(context: Context) -> int | None:
     return len(LengthBucketSampler(lengths, budget=budget, max_utterances=most, shuffle=True))
 
 
-def _files(context: Context, *, full: bool) -> Iterator[Finding]:
+def _files(context: Context, *, full: bool) -> Iterator[Diagnostic]:
     """Opens files behind the manifest; of each rule the first example is shown."""
     from polymodal.corpora.validation.inspection import inspect_manifest
 
@@ -325,7 +327,7 @@ def _files(context: Context, *, full: bool) -> Iterator[Finding]:
             first = f"{found[0].utterance_id}: {found[0].detail}"
             remedy = "polymodal corpus check opens every file and lists them"
             words = f"{rule} in {len(found)} of {inspection.num_utterances} utterances: {first}"
-            yield Finding(rule, "corpus", words, remedy=remedy)
+            yield Diagnostic(rule, "corpus", words, hint=remedy)
     if not full and step > 1:
         seen = inspection.num_utterances
         context.notes.append(f"{seen} of {len(manifest)} utterances were opened; --full opens all")

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from polymodal.config.compose import CONFIGS
-from polymodal.config.files import Layer
-from polymodal.config.provenance import LOADER, Entry, Origin, Origins
-from polymodal.diagnostics import Finding
+from polymodal.config.files import ConfigFile
+from polymodal.config.provenance import LOADER, ConfigEntry, Provenance, SourceLocation
+from polymodal.diagnostics import Diagnostic
 from polymodal.errors import nearest
 
 # Sections that the program reads itself, option by option; the others feed what they name.
@@ -40,11 +40,11 @@ WORDS: Mapping[str, Sequence[str | bool]] = {
 NUMBERS = ("data.num_workers",)  # a word stands in our files, a number may
 
 
-def missing_values(reasons: Mapping[str, str]) -> Iterator[Finding]:
+def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
     """Names every value that must be given, and every interpolation that leads nowhere.
 
     Args:
-        reasons: As `as_far_as_known` gives them.
+        reasons: As `resolve_partially` gives them.
 
     Yields:
         A finding for each; those that only pass on the fault of another are left out.
@@ -54,13 +54,13 @@ def missing_values(reasons: Mapping[str, str]) -> Iterator[Finding]:
         problem = reason.removeprefix(key)
         if "has no value" in problem:
             remedy = f"give it on the command line: {key}=…"
-            yield Finding("missing value", key, reason, remedy=remedy)
+            yield Diagnostic("missing value", key, reason, hint=remedy)
         elif problem not in said:
             said.add(problem)
-            yield Finding("broken interpolation", key, reason)
+            yield Diagnostic("broken interpolation", key, reason)
 
 
-def unread_keys(config: Mapping[str, Any], origins: Origins) -> Iterator[Finding]:
+def unread_keys(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     """Finds keys that nothing reads: beside the groups, or within the sections that we read.
 
     Args:
@@ -85,13 +85,13 @@ def unread_keys(config: Mapping[str, Any], origins: Origins) -> Iterator[Finding
             yield from _options(section, config[section], origins)
 
 
-def _is_late(group: str, origins: Origins) -> bool:
+def _is_late(group: str, origins: Provenance) -> bool:
     """Whether a file of a group has a package header that Hydra does not read."""
     files = [one.file for one in origins.layers if one.name.startswith(f"{group}/")]
-    return any(file is not None and late_header(file) is not None for file in files)
+    return any(file is not None and misplaced_package_header(file) is not None for file in files)
 
 
-def _unread(key: str, known: Sequence[str], origins: Origins) -> Finding:
+def _unread(key: str, known: Sequence[str], origins: Provenance) -> Diagnostic:
     """A key beside the groups; of a file with a wrong package header if one puts it there."""
     entry = next(
         (one for one in origins.entries if one.key.split(".")[0].split("[")[0] == key), None
@@ -101,27 +101,27 @@ def _unread(key: str, known: Sequence[str], origins: Origins) -> Finding:
         group = layer.name.split("/")[0]
         if group in ("experiment", "debug"):
             if layer.package:
-                return Finding(
+                return Diagnostic(
                     "wrong package",
                     key,
                     f"{layer.name} lands below `{layer.package}`, where nobody reads it",
                     "a first line `# @package _global_`",
                     "write that line at the top of the file",
-                    origin=Origin(layer.file, 1),
+                    origin=SourceLocation(layer.file, 1),
                 )
         elif layer.name != group and layer.package != group:
-            return Finding(
+            return Diagnostic(
                 "wrong package",
                 key,
                 f"{layer.name} lands in `{layer.package or '_global_'}`, where nobody reads it",
                 f"the options of the group {group} below `{group}`",
                 "take out its line `# @package …`",
-                origin=Origin(layer.file, _header_line(layer.file)),
+                origin=SourceLocation(layer.file, _header_line(layer.file)),
             )
-    return Finding("unread key", key, f"nothing reads the key {key!r}", remedy=nearest(key, known))
+    return Diagnostic("unread key", key, f"nothing reads the key {key!r}", hint=nearest(key, known))
 
 
-def unread_headers(origins: Origins) -> Iterator[Finding]:
+def unread_headers(origins: Provenance) -> Iterator[Diagnostic]:
     """Finds lines `# @package …` that Hydra does not read, as another comment stands before them.
 
     Args:
@@ -131,19 +131,19 @@ def unread_headers(origins: Origins) -> Iterator[Finding]:
         One finding a file.
     """
     for layer in origins.layers:
-        line = None if layer.file is None else late_header(layer.file)
+        line = None if layer.file is None else misplaced_package_header(layer.file)
         if line is not None:
-            yield Finding(
+            yield Diagnostic(
                 "wrong package",
                 layer.package or layer.name,
                 f"{layer.name}: Hydra does not read its line `# @package …`",
                 "it before any other comment",
                 "move it to the top of the file",
-                origin=Origin(layer.file, line),
+                origin=SourceLocation(layer.file, line),
             )
 
 
-def late_header(file: Path) -> int | None:
+def misplaced_package_header(file: Path) -> int | None:
     """Returns the line of a `# @package …` that stands below another comment.
 
     Args:
@@ -162,18 +162,18 @@ def _header_line(file: Path) -> int:
     return next((n for n, line in enumerate(lines, 1) if "@package" in line), 1)
 
 
-def _options(section: str, values: Mapping[str, Any], origins: Origins) -> Iterator[Finding]:
+def _options(section: str, values: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     """Options of a section that the program reads itself, compared with our own files."""
-    usual = usual_values(section)
+    usual = default_values(section)
     for name, value in values.items():
         key = f"{section}.{name}"
         if name not in usual:
             if key not in origins.interpolated:
-                yield Finding(
-                    "unread key", key, f"nothing reads {key}", remedy=nearest(name, usual)
+                yield Diagnostic(
+                    "unread key", key, f"nothing reads {key}", hint=nearest(name, usual)
                 )
         elif (expected := _misfit(key, value, usual[name])) is not None:
-            yield Finding(
+            yield Diagnostic(
                 "wrong type",
                 key,
                 f"{key}={value!r} has the wrong type",
@@ -199,7 +199,7 @@ def _misfit(key: str, value: Any, usual: Any) -> str | None:
     return None
 
 
-def sections_without_target(config: Mapping[str, Any], origins: Origins) -> Iterator[Finding]:
+def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     """Finds sections that do not say what they build.
 
     Args:
@@ -231,10 +231,10 @@ def sections_without_target(config: Mapping[str, Any], origins: Origins) -> Iter
             if near
             else ("choose an option of the group, or give the dotted path of a class as _target_")
         )
-        yield Finding("no target", f"{key}.{near[0]}" if near else key, found, remedy=remedy)
+        yield Diagnostic("no target", f"{key}.{near[0]}" if near else key, found, hint=remedy)
 
 
-def keys_of_two_files(origins: Origins) -> Iterator[Finding]:
+def conflicting_keys(origins: Provenance) -> Iterator[Diagnostic]:
     """Finds options of one list (`encoder: [a, b]`) that set the same key, and so mix.
 
     Args:
@@ -253,26 +253,26 @@ def keys_of_two_files(origins: Origins) -> Iterator[Finding]:
             yield from _shared(group, first, second, origins)
 
 
-def _shared(group: str, first: int, second: int, origins: Origins) -> Iterator[Finding]:
+def _shared(group: str, first: int, second: int, origins: Provenance) -> Iterator[Diagnostic]:
     targets = {one.key: one for one in origins.entries if one.layer == first and _names_target(one)}
     for one in origins.entries:
         if one.layer == second and one.key in targets:
             key = one.key.removesuffix("._target_")
             names = f"{origins.layers[first].name} and {origins.layers[second].name}"
-            yield Finding(
+            yield Diagnostic(
                 MIXED,
                 key,
                 f"{names} both set {key}: the options of both are mixed",
-                remedy=f"choose one of them, or give one another name in its file of {group}/",
+                hint=f"choose one of them, or give one another name in its file of {group}/",
                 origin=one.origin,
             )
 
 
-def _names_target(entry: Entry) -> bool:
+def _names_target(entry: ConfigEntry) -> bool:
     return entry.kind == "value" and entry.key.endswith("._target_")
 
 
-def hidden_files(origins: Origins, project: Path) -> Iterator[Finding]:
+def shadowed_files(origins: Provenance, project: Path) -> Iterator[Diagnostic]:
     """Finds files of the project that are never read, as ours of the same name comes first.
 
     Args:
@@ -287,16 +287,16 @@ def hidden_files(origins: Origins, project: Path) -> Iterator[Finding]:
         if layer.file is not None and layer.file != twin and twin.is_file():
             if layer.file.resolve() == twin.resolve():
                 continue
-            yield Finding(
+            yield Diagnostic(
                 "hidden file",
                 layer.package or layer.name,
                 f"{layer.name}.yaml of the project is not read: polymodal has one of that name",
-                remedy="give it another name",
-                origin=Origin(twin),
+                hint="give it another name",
+                origin=SourceLocation(twin),
             )
 
 
-def lost_values(origins: Origins) -> Iterator[Finding]:
+def overridden_values(origins: Provenance) -> Iterator[Diagnostic]:
     """Finds values of a file that the files it is based on overwrite, as its `_self_` comes first.
 
     Args:
@@ -313,18 +313,20 @@ def lost_values(origins: Origins) -> Iterator[Finding]:
             continue
         mine, its = origins.layers[one.layer], origins.layers[last.layer]
         if _includes(mine.name, its, origins.layers, places) and one.text != last.text:
-            yield Finding(
+            yield Diagnostic(
                 "no effect",
                 one.key,
                 f"{one.key}={one.text} has no effect: {its.name}, which this file is based on, "
                 f"sets it to {last.text} afterwards",
-                remedy="put `_self_` at the end of the defaults list",
+                hint="put `_self_` at the end of the defaults list",
                 severity="warning",
                 origin=one.origin,
             )
 
 
-def _includes(name: str, layer: Layer, layers: Sequence[Layer], places: Mapping[str, int]) -> bool:
+def _includes(
+    name: str, layer: ConfigFile, layers: Sequence[ConfigFile], places: Mapping[str, int]
+) -> bool:
     """Whether a file names another one in its defaults list, itself or through others."""
     parent = layer.parent
     for _ in layers:
@@ -355,7 +357,7 @@ def top_level_keys(root: str) -> tuple[str, ...]:
 
 
 @cache
-def usual_values(section: str) -> Mapping[str, Any]:
+def default_values(section: str) -> Mapping[str, Any]:
     """Returns the options that our own files have in a section, with a value of each.
 
     Args:

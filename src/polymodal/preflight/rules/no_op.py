@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
-from polymodal.diagnostics import Finding
+from polymodal.diagnostics import Diagnostic
 from polymodal.preflight.context import Context, leaves
 from polymodal.preflight.rules.signatures import annotation
 
 Make = Callable[[Mapping[str, Any]], Any]
 
 
-def effects(context: Context) -> Iterator[Finding]:
+def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
     """Changes each option that the user has written, builds its part anew, and compares.
 
     Args:
@@ -21,7 +21,7 @@ def effects(context: Context) -> Iterator[Finding]:
     Yields:
         A finding for each option whose change leaves everything as it was.
     """
-    from polymodal.experiment.deep_equal import alike
+    from polymodal.experiment.deep_equal import deep_equal
 
     for section, make in _makers(context):
         before = _built(make, context.config)
@@ -29,15 +29,15 @@ def effects(context: Context) -> Iterator[Finding]:
             others = _others(context, key, value) if _is_written(context, key) else []
             after = [_built(make, _changed(context.config, key, one)) for one in others]
             built = [one for one in after if one]
-            if built and all(alike(before, one) for one in built):
+            if built and all(deep_equal(before, one) for one in built):
                 tried = " or ".join(
                     str(one) for one, made in zip(others, after, strict=True) if made
                 )
-                yield Finding(
+                yield Diagnostic(
                     "no effect",
                     key,
                     f"{key}={value} has no effect: with {tried} the same is built",
-                    remedy="take it out, or change the option that makes it useless",
+                    hint="take it out, or change the option that makes it useless",
                     severity="warning",
                 )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from polymodal.config.instantiate import INJECTED
-from polymodal.config.partial_resolve import UNKNOWN
-from polymodal.diagnostics import Finding, from_error
+from polymodal.config.partial_resolve import UNRESOLVED
+from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, nearest
 from polymodal.security.targets import resolve_target
 from polymodal.upgrade.removed import removed_from
@@ -45,7 +45,7 @@ def check_signatures(config: Mapping[str, Any], projects: Sequence[str] = ()) ->
 
 def signature_findings(
     config: Mapping[str, Any], projects: Sequence[str] = ()
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """Binds every section to the signature of what it names.
 
     Args:
@@ -60,7 +60,7 @@ def signature_findings(
         yield from _section(section, str(key), INJECTED.get(str(key), frozenset()), projects)
 
 
-def takes_boolean(config: Mapping[str, Any], key: str, *, projects: Sequence[str] = ()) -> bool:
+def expects_bool(config: Mapping[str, Any], key: str, *, projects: Sequence[str] = ()) -> bool:
     """Tells whether an option is meant to be true or false.
 
     Args:
@@ -69,7 +69,7 @@ def takes_boolean(config: Mapping[str, Any], key: str, *, projects: Sequence[str
         projects: Packages of the user's project.
     """
     hint = annotation(config, key, projects)
-    return hint is not Any and hint is not object and fits(True, hint)
+    return hint is not Any and hint is not object and matches_type(True, hint)
 
 
 def annotation(config: Mapping[str, Any], key: str, projects: Sequence[str] = ()) -> Any:
@@ -96,7 +96,7 @@ def annotation(config: Mapping[str, Any], key: str, projects: Sequence[str] = ()
     return _hints(target).get(name, Any)
 
 
-def fits(value: Any, hint: Any) -> bool:
+def matches_type(value: Any, hint: Any) -> bool:
     """Tells whether a value from YAML fits a type annotation, as far as that can be told.
 
     Args:
@@ -111,10 +111,10 @@ def fits(value: Any, hint: Any) -> bool:
         (False, True, False, False)
     """
     origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any or value is UNKNOWN:
+    if hint is Any or value is UNRESOLVED:
         return True
     if origin in (Union, types.UnionType):
-        return any(fits(value, one) for one in arguments)
+        return any(matches_type(value, one) for one in arguments)
     if origin is Literal:
         return value in arguments
     if isinstance(hint, type) and hint in (int, float, bool, str, type(None)):
@@ -122,11 +122,13 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(hint, type) and issubclass(hint, Path):
         return isinstance(value, str)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(fits(one, arguments[1]) for one in value.values())
+        return isinstance(value, Mapping) and all(
+            matches_type(one, arguments[1]) for one in value.values()
+        )
     if isinstance(origin, type) and issubclass(origin, Collection) and origin is not tuple:
-        return isinstance(value, list) and all(fits(one, arguments[0]) for one in value)
+        return isinstance(value, list) and all(matches_type(one, arguments[0]) for one in value)
     if origin is tuple and isinstance(value, list) and Ellipsis not in arguments:
-        return len(value) == len(arguments) and all(map(fits, value, arguments))
+        return len(value) == len(arguments) and all(map(matches_type, value, arguments))
     if isinstance(hint, type) and isinstance(value, str | int | float | bool):
         return hint is object
     return True
@@ -140,15 +142,15 @@ def _plain(value: Any, hint: type) -> bool:
     return isinstance(value, hint)
 
 
-def _top_level(config: Mapping[str, Any]) -> Iterator[Finding]:
+def _top_level(config: Mapping[str, Any]) -> Iterator[Diagnostic]:
     for key, hint in TOP_LEVEL.items():
-        if key in config and not fits(config[key], hint):
+        if key in config and not matches_type(config[key], hint):
             yield _wrong_type(key, config[key], hint)
 
 
 def _section(
     section: Any, key: str, given: frozenset[str], projects: Sequence[str]
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     if isinstance(section, list):
         for place, value in enumerate(section):
             yield from _section(value, f"{key}[{place}]", given, projects)
@@ -160,17 +162,17 @@ def _section(
         except ConfigError as error:
             yield from_error(error, "target", f"{key}._target_")
             return
-        yield from bound(section, key, target, given)
+        yield from check_against_signature(section, key, target, given)
     for name, value in section.items():
         yield from _section(value, f"{key}.{name}", given, projects)
 
 
-def bound(
+def check_against_signature(
     section: Mapping[str, Any],
     key: str,
     target: Callable[..., Any],
     given: frozenset[str] = frozenset(),
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """Binds the options of one section to the signature of what it names.
 
     Args:
@@ -189,7 +191,11 @@ def bound(
     for name, value in options.items():
         if name in given or (name not in parameters and not anything):
             yield _unknown(name, key, section, sorted(set(parameters) - given))
-        elif name in hints and not isinstance(value, Mapping) and not fits(value, hints[name]):
+        elif (
+            name in hints
+            and not isinstance(value, Mapping)
+            and not matches_type(value, hints[name])
+        ):
             yield _wrong_type(f"{key}.{name}", value, hints[name])
     positional = len(section.get("_args_") or ())
     for place, (name, parameter) in enumerate(parameters.items()):
@@ -198,28 +204,32 @@ def bound(
         if required and not variadic and name not in options and name not in given:
             expected = _words(hints.get(name, Any))
             found = f"{key}.{name} is missing"
-            yield Finding("missing option", f"{key}.{name}", found, expected)
+            yield Diagnostic("missing option", f"{key}.{name}", found, expected)
 
 
-def _unknown(name: str, key: str, section: Mapping[str, Any], known: Sequence[str]) -> Finding:
+def _unknown(name: str, key: str, section: Mapping[str, Any], known: Sequence[str]) -> Diagnostic:
     """An option that its target does not take: removed by its library, or never there."""
     target, dotted = str(section["_target_"]), f"{key}.{name}"
     found = f"{dotted} is unknown to {target}"
     if (removed := removed_from(target, name)) is not None:
-        return Finding(
-            "removed option", dotted, f"{found}: {removed.since}", remedy=removed.instead
+        return Diagnostic(
+            "removed option", dotted, f"{found}: {removed.since}", hint=removed.instead
         )
     if name.startswith("_"):
         known = sorted(SPECIAL)
-    return Finding("unknown option", dotted, found, remedy=nearest(name, known))
+    return Diagnostic("unknown option", dotted, found, hint=nearest(name, known))
 
 
-def _wrong_type(key: str, value: Any, hint: Any) -> Finding:
+def _wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:
     found = f"{key}={value!r} has the wrong type"
     remedy = ""
-    if isinstance(value, str) and (number := _number(value)) is not None and fits(number, hint):
+    if (
+        isinstance(value, str)
+        and (number := _number(value)) is not None
+        and matches_type(number, hint)
+    ):
         remedy = f"it is text; write the number {number!r}"
-    return Finding("wrong type", key, found, _words(hint), remedy)
+    return Diagnostic("wrong type", key, found, _words(hint), remedy)
 
 
 def _number(text: str) -> float | int | None:

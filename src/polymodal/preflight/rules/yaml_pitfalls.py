@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from polymodal.config.provenance import Entry, Origin, read_entries
-from polymodal.diagnostics import Finding, Severity
+from polymodal.config.provenance import ConfigEntry, SourceLocation, read_entries
+from polymodal.diagnostics import Diagnostic, Severity
 
 CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)")
 BOOLEANS = frozenset({"yes", "no", "on", "off"})
@@ -16,9 +16,9 @@ OCTAL = re.compile(r"[-+]?0[0-7_]+")
 QUOTED = "put it in quotation marks"
 
 
-def changed_values(
-    entries: Sequence[Entry], is_boolean: Callable[[str], bool]
-) -> Iterator[Finding]:
+def reinterpreted_values(
+    entries: Sequence[ConfigEntry], is_boolean: Callable[[str], bool]
+) -> Iterator[Diagnostic]:
     """Finds what YAML takes for something else than it looks like.
 
     Args:
@@ -46,7 +46,7 @@ def changed_values(
             yield _finding(one, found, f"leave out the zeros, or {QUOTED}")
 
 
-def unreadable(files: Sequence[Path]) -> Iterator[Finding]:
+def unreadable(files: Sequence[Path]) -> Iterator[Diagnostic]:
     """Finds files that YAML cannot read: conflicts of a merge, tabs, doubled keys, other encodings.
 
     Args:
@@ -62,48 +62,57 @@ def unreadable(files: Sequence[Path]) -> Iterator[Finding]:
             line = error.object[: error.start].count(b"\n") + 1
             found = f"{file.name} is not UTF-8"
             remedy = "save it as UTF-8"
-            yield Finding("unreadable file", "", found, "", remedy, origin=Origin(file, line))
+            yield Diagnostic(
+                "unreadable file", "", found, "", remedy, origin=SourceLocation(file, line)
+            )
         except yaml.YAMLError as error:
             yield _broken(file, error)
         except OSError as error:
             found = f"{file.name} cannot be read: {error.strerror}"
-            yield Finding("unreadable file", "", found, origin=Origin(file))
+            yield Diagnostic("unreadable file", "", found, origin=SourceLocation(file))
         else:
             yield from _doubled(entries)
 
 
-def _broken(file: Path, error: yaml.YAMLError) -> Finding:
+def _broken(file: Path, error: yaml.YAMLError) -> Diagnostic:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if CONFLICT.match(line):
             found = f"{file.name} holds a conflict of a merge: {line.strip()[:40]}"
             remedy = "keep one of the two sides, and take out the marks"
-            return Finding("merge conflict", "", found, "", remedy, origin=Origin(file, number))
+            return Diagnostic(
+                "merge conflict", "", found, "", remedy, origin=SourceLocation(file, number)
+            )
     mark = getattr(error, "problem_mark", None)
     place: int | None = None if mark is None else mark.line + 1
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     text = lines[place - 1] if place and place <= len(lines) else ""
     remedy = "indent with spaces" if "\t" in text else "mend the line, or the one above it"
     rule = "tab" if "\t" in text else "broken YAML"
-    return Finding(
-        rule, "", f"{file.name} is no YAML: {problem}", "", remedy, origin=Origin(file, place)
+    return Diagnostic(
+        rule,
+        "",
+        f"{file.name} is no YAML: {problem}",
+        "",
+        remedy,
+        origin=SourceLocation(file, place),
     )
 
 
-def _doubled(entries: Sequence[Entry]) -> Iterator[Finding]:
+def _doubled(entries: Sequence[ConfigEntry]) -> Iterator[Diagnostic]:
     """Keys that stand twice in one mapping of one file."""
-    seen: dict[str, Entry] = {}
+    seen: dict[str, ConfigEntry] = {}
     for one in entries:
         if one.kind != "key":
             continue
         if one.key in seen:
             found = f"the key {one.key} stands twice, first in line {seen[one.key].origin.line}"
             remedy = "take one of them out"
-            yield Finding("key twice", one.key, found, "", remedy, origin=one.origin)
+            yield Diagnostic("key twice", one.key, found, "", remedy, origin=one.origin)
         seen[one.key] = one
 
 
-def _boolean(one: Entry) -> Finding:
+def _boolean(one: ConfigEntry) -> Diagnostic:
     meaning = "true" if (one.text or "").lower() in ("yes", "on") else "false"
     what = "the key" if one.kind == "key" else f"{one.key}="
     found = f"{what} `{one.text}` is {meaning} to YAML"
@@ -111,11 +120,11 @@ def _boolean(one: Entry) -> Finding:
     return _finding(one, found, f"write {meaning}, or {QUOTED} if it is a word", severity)
 
 
-def _finding(one: Entry, found: str, remedy: str, severity: Severity = "fatal") -> Finding:
-    return Finding("changed by YAML", one.key, found, "", remedy, severity, one.origin)
+def _finding(one: ConfigEntry, found: str, remedy: str, severity: Severity = "fatal") -> Diagnostic:
+    return Diagnostic("changed by YAML", one.key, found, "", remedy, severity, one.origin)
 
 
-def _kind(one: Entry) -> str:
+def _kind(one: ConfigEntry) -> str:
     return {"int": "number", "float": "number", "bool": "boolean", "null": "null"}.get(
         one.tag, one.tag
     )

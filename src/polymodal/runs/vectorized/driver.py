@@ -10,25 +10,25 @@ import torch
 from torch.utils.data import DataLoader
 
 from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import Place
+from polymodal.tracking.layout import FoldDir
 from polymodal.experiment.trainer import precision_of
 from polymodal.schemas.manifest import Manifest
 from polymodal.data.folds import Fold
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.precomputed import PrecomputedEncoder
-from polymodal.evaluation.score import mode_of
+from polymodal.evaluation.score import monitor_mode
 from polymodal.training.modality_balancing import NoBalance
 from polymodal.training.checkpoints import VerifiedCheckpointIO, read_checkpoint
 from polymodal.training.devices import resolve_accelerator
 from polymodal.training.module import TrainingModule
-from polymodal.runs.vectorized.loop import ELEMENTWISE, predict_together, train_together
-from polymodal.runs.vectorized.head import Head, Line, Plan, Watch
-from polymodal.runs.vectorized.stack import cannot_stack
+from polymodal.runs.vectorized.loop import ELEMENTWISE, apply_vectorized, train_vectorized
+from polymodal.runs.vectorized.head import HeadSpec, Line, LoopConfig, MonitorSpec
+from polymodal.runs.vectorized.stack import why_not_stackable
 
-LARGEST_GB = 4.0  # of features in memory, which every fold standardises in its own way
-STOPPING = "pytorch_lightning.callbacks.EarlyStopping"
-KEEPING = "pytorch_lightning.callbacks.ModelCheckpoint"
-LAST = "polymodal.training.last_checkpoint.LastCheckpoint"
+MAX_GB = 4.0  # of features in memory, which every fold standardises in its own way
+EARLY_STOPPING = "pytorch_lightning.callbacks.EarlyStopping"
+MODEL_CHECKPOINT = "pytorch_lightning.callbacks.ModelCheckpoint"
+LAST_CHECKPOINT = "polymodal.training.last_checkpoint.LastCheckpoint"
 # Options of Lightning, and those of their values that are followed here; None where it is left out.
 Followed = Mapping[str, Collection[Any] | None]
 ANY = None
@@ -57,7 +57,7 @@ KEEP: Followed = {
 
 
 @dataclass(frozen=True)
-class Job:
+class HeadJob:
     """One head to be trained: a fold of an experiment, with the experiment's seed.
 
     Args:
@@ -69,25 +69,25 @@ class Job:
 
     experiment: Experiment
     fold: Fold
-    place: Place
+    place: FoldDir
     run_id: str = ""
 
     @cached_property
     def module(self) -> TrainingModule:
         """What is trained, built once."""
-        module = self.experiment.module(self.fold, self.run_id)
+        module = self.experiment.build_module(self.fold, self.run_id)
         module.predictions = self.place.predictions
         return module
 
     def loader(self, part: str) -> DataLoader[Any] | None:
         """Makes the loader of a part; None where it is empty."""
-        return self.experiment.loader(self.fold, part)
+        return self.experiment.build_loader(self.fold, part)
 
-    def head(self) -> Head:
+    def head(self) -> HeadSpec:
         """Returns what is to be trained, and on what."""
-        training = self.experiment.loader(self.fold, "train", training=True)
+        training = self.experiment.build_loader(self.fold, "train", training=True)
         assert training, "an experiment refuses a fold without training rows"
-        return Head(self.module, training, self.loader("val"))
+        return HeadSpec(self.module, training, self.loader("val"))
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Trained:
     lines: list[Line] = field(repr=False)
 
 
-def applies(experiment: Experiment) -> str | None:
+def why_not_vectorizable(experiment: Experiment) -> str | None:
     """Tells whether the folds of an experiment can be trained together.
 
     Args:
@@ -115,8 +115,8 @@ def applies(experiment: Experiment) -> str | None:
     return _not_followed(experiment) or _not_stored(experiment) or _not_alike(experiment)
 
 
-def fit_together(
-    jobs: Sequence[Job], progress: Callable[[int, int], None] = lambda done, total: None
+def fit_vectorized(
+    jobs: Sequence[HeadJob], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Trained]:
     """Trains all jobs; each place then holds what `fit` leaves there.
 
@@ -135,21 +135,21 @@ def fit_together(
         FloatingPointError: A loss is no number.
     """
     heads = [job.head() for job in jobs]
-    train_together(heads, _plan(jobs[0].experiment), _device(jobs[0].experiment), progress)
+    train_vectorized(heads, _plan(jobs[0].experiment), _device(jobs[0].experiment), progress)
     files = VerifiedCheckpointIO()
     for job, head in zip(jobs, heads, strict=True):
         if head.best:
             files.save_checkpoint(head.best, job.place.checkpoints / "best.ckpt")
-        files.save_checkpoint(head.last, job.place.last)
-        job.place.mark_fitted(head.epochs)
+        files.save_checkpoint(head.last, job.place.last_checkpoint)
+        job.place.mark_done(head.epochs)
     return [Trained(head.epochs, head.lines) for head in heads]
 
 
-def apply_together(jobs: Sequence[Job], part: str, file: str | None = None) -> None:
+def predict_vectorized(jobs: Sequence[HeadJob], part: str, file: str | None = None) -> None:
     """Writes the prediction tables of a part with the weights that each place holds.
 
     Args:
-        jobs: As `fit_together` takes them, fitted.
+        jobs: As `fit_vectorized` takes them, fitted.
         part: `train`, `val`, `test`, or `all` for the whole corpus.
         file: Name of the part in the table, and of the file; that of the part by default.
     """
@@ -158,19 +158,19 @@ def apply_together(jobs: Sequence[Job], part: str, file: str | None = None) -> N
     if not there:
         return
     for job, _ in there:
-        job.module.load_weights(read_checkpoint(job.place.trained))
+        job.module.load_weights(read_checkpoint(job.place.best_or_last_checkpoint))
     modules = [job.module for job, _ in there]
     device = _device(jobs[0].experiment)
-    outputs = predict_together(modules, [loader for _, loader in there], device)
+    outputs = apply_vectorized(modules, [loader for _, loader in there], device)
     for module, its in zip(modules, outputs, strict=True):
         module.predictions.mkdir(parents=True, exist_ok=True)
         table = module.table(its, file or part)
         table.write(module.predictions / f"{file or part}.parquet")
 
 
-def _plan(experiment: Experiment) -> Plan:
+def _plan(experiment: Experiment) -> LoopConfig:
     trainer, (keep, stop) = experiment.config["trainer"], _callbacks(experiment.config)
-    return Plan(
+    return LoopConfig(
         max_epochs=trainer["max_epochs"],
         max_norm=trainer.get("gradient_clip_val"),
         log_every=trainer.get("log_every_n_steps", 50),
@@ -179,16 +179,16 @@ def _plan(experiment: Experiment) -> Plan:
     )
 
 
-def _watch(section: Mapping[str, Any], experiment: Experiment) -> Watch:
+def _watch(section: Mapping[str, Any], experiment: Experiment) -> MonitorSpec:
     options = {name: section[name] for name in ("min_delta", "patience") if name in section}
-    return Watch(section["monitor"], mode_of(section["monitor"], experiment.scores), **options)
+    return MonitorSpec(section["monitor"], monitor_mode(section["monitor"], experiment.scores), **options)
 
 
 def _callbacks(config: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, ...]:
     """The callback that keeps the best epoch, and the one that stops early."""
     sections = [one for one in (config["callbacks"] or {}).values() if one]
     found = {one["_target_"]: one for one in sections}
-    return found.get(KEEPING), found.get(STOPPING)
+    return found.get(MODEL_CHECKPOINT), found.get(EARLY_STOPPING)
 
 
 def _not_followed(experiment: Experiment) -> str | None:
@@ -196,7 +196,7 @@ def _not_followed(experiment: Experiment) -> str | None:
     config = experiment.config
     keep, stop = _callbacks(config)
     targets = [one["_target_"] for one in (config["callbacks"] or {}).values() if one]
-    if sorted(targets) != sorted([LAST] + [KEEPING] * bool(keep) + [STOPPING] * bool(stop)):
+    if sorted(targets) != sorted([LAST_CHECKPOINT] + [MODEL_CHECKPOINT] * bool(keep) + [EARLY_STOPPING] * bool(stop)):
         return "the callbacks are others than LastCheckpoint, ModelCheckpoint and EarlyStopping"
     for section in filter(None, (stop, keep)):
         if not str(section.get("monitor")).startswith("val/"):
@@ -228,14 +228,14 @@ def _not_stored(experiment: Experiment) -> str | None:
     for name, encoder in experiment.prototypes.items():
         if isinstance(encoder, FrozenEncoder):
             for fold in experiment.folds:
-                stored = experiment.stored(name, fold).values()
+                stored = experiment.stored_features(name, fold).values()
                 num_bytes += (1 + len(fold.inner)) * sum(one.nbytes for one in stored)
         elif isinstance(encoder, PrecomputedEncoder):
             num_bytes += _num_bytes(experiment.manifest, encoder.signal)
         else:
             return f"encoder.{name} is trained"
     size_gb = num_bytes / 1e9
-    return f"the features take {size_gb:.1f} GB" if size_gb > LARGEST_GB else None
+    return f"the features take {size_gb:.1f} GB" if size_gb > MAX_GB else None
 
 
 def _num_bytes(manifest: Manifest, signal: str) -> int:
@@ -255,11 +255,11 @@ def _not_alike(experiment: Experiment) -> str | None:
     optimizer = config["optimizer"]["_target_"]
     if optimizer not in [f"torch.optim.{name}" for name in ELEMENTWISE]:
         return f"the optimiser {optimizer} may see several heads as one"
-    if any(True for _ in experiment.loss(Fold(0, {})).parameters()):
+    if any(True for _ in experiment.build_loss(Fold(0, {})).parameters()):
         return "the loss has parameters"
     with torch.random.fork_rng():
-        model = experiment.model(prototypes)
-    return cannot_stack(model, {name: one.feature_size for name, one in prototypes.items()})
+        model = experiment.build_model(prototypes)
+    return why_not_stackable(model, {name: one.feature_size for name, one in prototypes.items()})
 
 
 def _device(experiment: Experiment) -> torch.device:

@@ -12,16 +12,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 from polymodal.data.dataset import UtteranceDataset
 from polymodal.encoders.base import Encoder
 
 Stacked = tuple[Float[Tensor, "head batch time feature"], Bool[Tensor, "head batch time"]]
-LARGEST_PASS = 2**20  # numbers of a pass: larger ones are slower, as memory then is
-NOBODY = -1  # the row of a place in a batch that no utterance takes
+MAX_PASS = 2**20  # numbers of a pass: larger ones are slower, as memory then is
+PADDING_ROW = -1  # the row of a place in a batch that no utterance takes
 
 
-class Frames:
+class PackedFrames:
     """Frames of all utterances, encoded once for each way of standardising them.
 
     Heads of the same fold share their frames, whatever their seeds are.
@@ -77,7 +77,7 @@ class Frames:
         order = np.argsort(-numbers, kind="stable").tolist()
         passes: list[list[int]] = []
         while order:
-            num = max(1, LARGEST_PASS // max(1, int(numbers[order[0]])))
+            num = max(1, MAX_PASS // max(1, int(numbers[order[0]])))
             passes.append(sorted(order[:num]))
             del order[:num]
         return passes
@@ -139,6 +139,6 @@ def _encoded(
     encoder: Encoder, frames: Float[Tensor, "frame feature"]
 ) -> Float[Tensor, "frame feature"]:
     with torch.no_grad():
-        whole = Sequence(frames[None], torch.ones(1, len(frames), dtype=torch.bool))
-        encoded: Sequence = encoder.cpu()(whole)
+        whole = PaddedSequence(frames[None], torch.ones(1, len(frames), dtype=torch.bool))
+        encoded: PaddedSequence = encoder.cpu()(whole)
         return encoded.values[0]

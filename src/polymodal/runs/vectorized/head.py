@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from polymodal.evaluation.score import reads, score_table
+from polymodal.evaluation.score import input_kind, score_table
 from polymodal.training.prediction_writer import Outputs
 from polymodal.training.module import TrainingModule
-from polymodal.runs.vectorized.frames import Frames
+from polymodal.runs.vectorized.frames import PackedFrames
 
 Line = tuple[dict[str, float], int, int]
 
 
 @dataclass(frozen=True)
-class Watch:
+class MonitorSpec:
     """The score that tells a good epoch.
 
     Args:
@@ -54,7 +54,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoopConfig:
     """How long heads are trained, and which of their epochs are kept.
 
     Args:
@@ -68,12 +68,12 @@ class Plan:
     max_epochs: int
     max_norm: float | None = None
     log_every: int = 10
-    keep: Watch | None = None
-    stop: Watch | None = None
+    keep: MonitorSpec | None = None
+    stop: MonitorSpec | None = None
 
 
 @dataclass
-class Head:
+class HeadSpec:
     """A module to be trained with others, and what became of it.
 
     Args:
@@ -97,7 +97,7 @@ class Head:
     best: dict[str, Any] = field(default_factory=dict)
 
 
-class Part:
+class SplitBatches:
     """A part of a fold: its rows among all frames, its targets, and its batches.
 
     Args:
@@ -106,7 +106,7 @@ class Part:
         device: Where its targets are kept.
     """
 
-    def __init__(self, loader: DataLoader[Any], frames: Frames, device: torch.device) -> None:
+    def __init__(self, loader: DataLoader[Any], frames: PackedFrames, device: torch.device) -> None:
         dataset: Any = loader.dataset
         self.sampler: Any = loader.batch_sampler
         self.ids = np.array(dataset.manifest.frame["utterance_id"].to_list())
@@ -124,7 +124,7 @@ class Part:
         return self.batches(0)
 
 
-class Learner:
+class HeadState:
     """A head while it is trained.
 
     Args:
@@ -134,17 +134,17 @@ class Learner:
         device: Where it is trained.
     """
 
-    def __init__(self, head: Head, place: int, frames: Frames, device: torch.device) -> None:
+    def __init__(self, head: HeadSpec, place: int, frames: PackedFrames, device: torch.device) -> None:
         self.head, self.module, self.place = head, head.module.to(device), place
-        self.training = Part(head.training, frames, device)
-        self.validation = Part(head.validation, frames, device) if head.validation else None
+        self.training = SplitBatches(head.training, frames, device)
+        self.validation = SplitBatches(head.validation, frames, device) if head.validation else None
         self.pace = len(self.training.sampler), self.validation is None
         self.labels: np.ndarray | None = None
         self.best: np.float32 | None = None
         self.best_to_stop: np.float32 | None = None
         self.num_worse, self.padding = 0, 0.0
 
-    def note(self, scores: Mapping[str, Any], step: int, epoch: int) -> None:
+    def record(self, scores: Mapping[str, Any], step: int, epoch: int) -> None:
         """Keeps scores in single precision, as Lightning does."""
         singles = {name: float(np.float32(one)) for name, one in scores.items()}
         self.head.lines.append((singles, step, epoch))
@@ -152,12 +152,12 @@ class Learner:
     def scores(self, outputs: Outputs) -> dict[str, float]:
         """Scores the validation part; its labels are read from a prediction table once."""
         module = self.module
-        known = module.task.known(outputs.targets)
+        known = module.task.has_target(outputs.targets)
         with torch.no_grad():
             logits = torch.from_numpy(outputs.logits[known]).to(module.device)
             targets = torch.from_numpy(outputs.targets[known]).to(module.device)
             scores = {"val/loss": float(module.loss(logits, targets))}
-        if any(reads(score) != "classes" for score in module.scores.values()):
+        if any(input_kind(score) != "classes" for score in module.scores.values()):
             return scores | score_table(module.table(outputs, "val"), module.scores)
         if self.labels is None:
             self.labels = module.table(outputs, "val").targets()
@@ -166,7 +166,7 @@ class Learner:
         named = module.scores.items() if known.any() else ()
         return scores | {f"val/{name}": score(said, self.labels[known]) for name, score in named}
 
-    def is_best(self, scores: Mapping[str, float], watch: Watch) -> bool:
+    def improved(self, scores: Mapping[str, float], watch: MonitorSpec) -> bool:
         """Tells whether this epoch is the best one so far, and remembers it."""
         score = np.float32(scores[watch.monitor])
         if np.isnan(score):
@@ -175,7 +175,7 @@ class Learner:
         self.best = score if better else self.best
         return better
 
-    def is_over(self, scores: Mapping[str, float], watch: Watch) -> bool:
+    def should_stop(self, scores: Mapping[str, float], watch: MonitorSpec) -> bool:
         """Tells whether the score has not become better for too long, or is no number."""
         score = np.float32(scores[watch.monitor])
         if watch.better(score, self.best_to_stop):

@@ -21,17 +21,17 @@ from torch.utils.data import DataLoader
 from polymodal.training.prediction_writer import Outputs
 from polymodal.training.module import TrainingModule
 from polymodal.training.optimizers import parameter_groups
-from polymodal.runs.vectorized.frames import NOBODY, Frames
-from polymodal.runs.vectorized.head import Head, Learner, Part, Plan
-from polymodal.runs.vectorized.stack import Stack
+from polymodal.runs.vectorized.frames import PADDING_ROW, PackedFrames
+from polymodal.runs.vectorized.head import HeadSpec, HeadState, SplitBatches, LoopConfig
+from polymodal.runs.vectorized.stack import StackedModels
 
 # Optimisers of PyTorch that update a number by that number's own gradients alone.
 ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
 
 
-def train_together(
-    heads: Sequence[Head],
-    plan: Plan,
+def train_vectorized(
+    heads: Sequence[HeadSpec],
+    plan: LoopConfig,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
@@ -49,7 +49,7 @@ def train_together(
     """
     loaders = [one for head in heads for one in (head.training, head.validation) if one]
     frames = _frames([head.module for head in heads], loaders, device)
-    learners = [Learner(head, place, frames, device) for place, head in enumerate(heads)]
+    learners = [HeadState(head, place, frames, device) for place, head in enumerate(heads)]
     learners.sort(key=lambda one: one.pace)
     ended, total = 0, len(heads) * plan.max_epochs
     for _, some in groupby(learners, key=lambda one: one.pace):
@@ -57,7 +57,7 @@ def train_together(
         all_of_it = len(group.learners) * plan.max_epochs
         for epoch in range(plan.max_epochs):
             group.train(epoch)
-            group.judge(epoch)
+            group.validate_and_checkpoint(epoch)
             left = len(group.learners) * (plan.max_epochs - 1 - epoch)
             progress(ended + all_of_it - left, total)
             if not group.learners:
@@ -65,7 +65,7 @@ def train_together(
         ended += all_of_it
 
 
-def predict_together(
+def apply_vectorized(
     modules: Sequence[TrainingModule], loaders: Sequence[DataLoader[Any]], device: torch.device
 ) -> list[Outputs]:
     """Computes what modules of one architecture put out for one part each.
@@ -79,18 +79,18 @@ def predict_together(
         The outputs of each part.
     """
     frames = _frames(modules, loaders, device)
-    parts = [Part(loader, frames, device) for loader in loaders]
-    stack = Stack([one.to(device).model for one in modules], modules[0].widths)
+    parts = [SplitBatches(loader, frames, device) for loader in loaders]
+    stack = StackedModels([one.to(device).model for one in modules], modules[0].widths)
     return _outputs(stack, frames, np.arange(len(parts)), parts)
 
 
 class _Group:
     """Learners with equally many batches an epoch, so that one schedule serves them all."""
 
-    def __init__(self, learners: Sequence[Learner], frames: Frames, plan: Plan) -> None:
+    def __init__(self, learners: Sequence[HeadState], frames: PackedFrames, plan: LoopConfig) -> None:
         self.learners, self.frames, self.plan = list(learners), frames, plan
         first = learners[0].module
-        self.stack = Stack([one.module.model for one in learners], first.widths)
+        self.stack = StackedModels([one.module.model for one in learners], first.widths)
         self.num_batches = len(learners[0].training.sampler)
         named = {id(weight): name for name, weight in first.model.named_parameters()}
         groups = [
@@ -112,19 +112,19 @@ class _Group:
         for one, (valid, padded) in zip(self.learners, frames.tolist(), strict=True):
             one.padding = 1 - valid / max(1, padded)
 
-    def judge(self, epoch: int) -> None:
+    def validate_and_checkpoint(self, epoch: int) -> None:
         """Scores the epoch, keeps what is to be kept, and lets those go that have finished."""
         step = (epoch + 1) * self.num_batches - 1
         scores = self._validate()
         left = []
         for place, (one, its) in enumerate(zip(self.learners, scores, strict=True)):
             if its:
-                one.note(its, step, epoch)
-            one.note({"train/padding_share": one.padding}, step, epoch)
+                one.record(its, step, epoch)
+            one.record({"train/padding_share": one.padding}, step, epoch)
             keep, stop = self.plan.keep, self.plan.stop
-            if keep and one.is_best(its, keep):
+            if keep and one.improved(its, keep):
                 one.head.best = self._checkpoint(place, epoch)
-            if (stop and one.is_over(its, stop)) or epoch + 1 == self.plan.max_epochs:
+            if (stop and one.should_stop(its, stop)) or epoch + 1 == self.plan.max_epochs:
                 one.head.last, one.head.epochs = self._checkpoint(place, epoch), epoch + 1
             else:
                 left.append(place)
@@ -181,8 +181,8 @@ class _Group:
         rate = self.optimizer.param_groups[0]["lr"]
         norms = _norms(self._gradients()).tolist()
         for one, loss, norm in zip(self.learners, losses.tolist(), norms, strict=True):
-            one.note({"train/loss": loss, "train/lr": rate}, step, epoch)
-            one.note({"train/grad_norm": norm}, step, epoch)
+            one.record({"train/loss": loss, "train/lr": rate}, step, epoch)
+            one.record({"train/grad_norm": norm}, step, epoch)
 
     def _clip(self, max_norm: float) -> None:
         """Clips the gradient of each learner by its own norm."""
@@ -232,19 +232,19 @@ def _norms(gradients: Sequence[Float[Tensor, "head _"]]) -> Float[Tensor, " head
 
 def _frames(
     modules: Sequence[TrainingModule], loaders: Sequence[DataLoader[Any]], device: torch.device
-) -> Frames:
+) -> PackedFrames:
     encoders: Any = [dict(module.encoders.items()) for module in modules]
     datasets: Any = [loader.dataset for loader in loaders]
-    return Frames(datasets, encoders, device)
+    return PackedFrames(datasets, encoders, device)
 
 
-def _places(learners: Sequence[Learner]) -> Int[np.ndarray, " head"]:
+def _places(learners: Sequence[HeadState]) -> Int[np.ndarray, " head"]:
     """The places of learners among all heads, by which their frames are found."""
     return np.array([one.place for one in learners])
 
 
 def _outputs(
-    stack: Stack, frames: Frames, heads: Int[np.ndarray, " head"], parts: Sequence[Part]
+    stack: StackedModels, frames: PackedFrames, heads: Int[np.ndarray, " head"], parts: Sequence[SplitBatches]
 ) -> list[Outputs]:
     """What the models of a stack put out for one part each, without dropout."""
     said: list[list[np.ndarray]] = [[] for _ in parts]
@@ -261,7 +261,7 @@ def _outputs(
     return [_sorted(part, np.concatenate(its)) for part, its in zip(parts, said, strict=True)]
 
 
-def _sorted(part: Part, said: np.ndarray) -> Outputs:
+def _sorted(part: SplitBatches, said: np.ndarray) -> Outputs:
     """The outputs of a part, which were given batch by batch, in the order of the ids."""
     batched = np.concatenate(part.fixed)
     names, first = np.unique(part.ids[batched], return_index=True)
@@ -271,7 +271,7 @@ def _sorted(part: Part, said: np.ndarray) -> Outputs:
 
 def _level(rows: Sequence[np.ndarray]) -> Int[np.ndarray, "head batch"]:
     """Fills batches of different sizes up with nobody."""
-    level = np.full((len(rows), max(len(one) for one in rows)), NOBODY)
+    level = np.full((len(rows), max(len(one) for one in rows)), PADDING_ROW)
     for whole, one in zip(level, rows, strict=True):
         whole[: len(one)] = one
     return level

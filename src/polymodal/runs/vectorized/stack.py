@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 from polymodal.runs.vectorized.frames import Stacked
 
 Shape = tuple[int, ...]
 PROBE, OTHER_PROBE = 3, 7  # utterances and frames of the batches that ask how dropouts are shaped
 
 
-class Stack:
+class StackedModels:
     """The weights of several models side by side, and one pass through all of them.
 
     PyTorch's vmap draws random numbers for all models at once, so dropout would differ from that of
@@ -35,7 +35,7 @@ class Stack:
     """
 
     def __init__(self, models: Several[nn.Module], widths: Mapping[str, int]) -> None:
-        self.noise = _Noise()
+        self.noise = _SharedNoise()
         self.template = _with_shared_dropout(copy.deepcopy(models[0]), self.noise)
         named = [dict(model.named_parameters()) for model in models]
         self.parameters = {
@@ -46,7 +46,7 @@ class Stack:
         }
         buffers = [dict(model.named_buffers()) for model in models]
         self.buffers = {name: torch.stack([one[name] for one in buffers]) for name in buffers[0]}
-        self.draws = _Draws(lambda sizes: self._asked(sizes, widths), 1 + len(widths))
+        self.draws = _DropoutShapes(lambda sizes: self._asked(sizes, widths), 1 + len(widths))
 
     def __call__(
         self,
@@ -73,7 +73,7 @@ class Stack:
             noise: Several[Tensor],
         ) -> Tensor:
             self.noise.given = iter(noise)
-            batch = {name: Sequence(*stacked) for name, stacked in inputs.items()}
+            batch = {name: PaddedSequence(*stacked) for name, stacked in inputs.items()}
             outputs: Tensor = functional_call(self.template, state, (batch,))
             return outputs.float()
 
@@ -135,7 +135,7 @@ class Stack:
         self.noise.given, self.noise.asked = None, []
         device = self._device
         batch = {
-            name: Sequence(
+            name: PaddedSequence(
                 torch.zeros(sizes[0], frames, width, device=device),
                 torch.ones(sizes[0], frames, dtype=torch.bool, device=device),
             )
@@ -146,7 +146,7 @@ class Stack:
         return self.noise.asked
 
 
-class _Noise:
+class _SharedNoise:
     """What all dropouts of a template share: the noise of this pass, or the wish to know shapes."""
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class _Noise:
 class _SharedDropout(nn.Module):
     """A dropout that is given its noise."""
 
-    def __init__(self, chance: float, noise: _Noise) -> None:
+    def __init__(self, chance: float, noise: _SharedNoise) -> None:
         super().__init__()
         self.chance, self.noise = chance, noise
 
@@ -170,7 +170,7 @@ class _SharedDropout(nn.Module):
         return values * next(self.noise.given)
 
 
-class _Draws:
+class _DropoutShapes:
     """The shapes of all dropouts, which grow evenly with the utterances and frames of a batch."""
 
     def __init__(
@@ -200,7 +200,7 @@ class _Draws:
         ]
 
 
-def cannot_stack(model: nn.Module, widths: Mapping[str, int]) -> str | None:
+def why_not_stackable(model: nn.Module, widths: Mapping[str, int]) -> str | None:
     """Runs two copies of a model together and alone, with batches of different sizes.
 
     Args:
@@ -218,7 +218,7 @@ def cannot_stack(model: nn.Module, widths: Mapping[str, int]) -> str | None:
             states.append(torch.manual_seed(seed).get_state())
             alone.append(model.train()(batch).float())
         try:
-            stack = Stack([model, model], widths)
+            stack = StackedModels([model, model], widths)
             together = stack([0, 1], _padded(batches), stack.draw(states, sizes))
         except (RuntimeError, TypeError, ValueError, IndexError, StopIteration) as error:
             return f"the model cannot be run by vmap: {str(error).strip().partition(chr(10))[0]}"
@@ -229,9 +229,9 @@ def cannot_stack(model: nn.Module, widths: Mapping[str, int]) -> str | None:
     return None if same else "the model gives an utterance other outputs in another batch"
 
 
-def _random_batch(sizes: Several[int], widths: Mapping[str, int]) -> dict[str, Sequence]:
+def _random_batch(sizes: Several[int], widths: Mapping[str, int]) -> dict[str, PaddedSequence]:
     return {
-        name: Sequence(
+        name: PaddedSequence(
             torch.randn(sizes[0], frames, width),
             torch.ones(sizes[0], frames, dtype=torch.bool),
         )
@@ -239,7 +239,7 @@ def _random_batch(sizes: Several[int], widths: Mapping[str, int]) -> dict[str, S
     }
 
 
-def _padded(batches: Several[Mapping[str, Sequence]]) -> dict[str, Stacked]:
+def _padded(batches: Several[Mapping[str, PaddedSequence]]) -> dict[str, Stacked]:
     """The first batch is the largest in every way."""
     padded = {}
     for name, largest in batches[0].items():
@@ -259,7 +259,7 @@ def _corner(shape: Several[int]) -> tuple[slice, ...]:
     return tuple(slice(size) for size in shape)
 
 
-def _with_shared_dropout(model: nn.Module, noise: _Noise) -> nn.Module:
+def _with_shared_dropout(model: nn.Module, noise: _SharedNoise) -> nn.Module:
     """Replaces the dropouts of a model; those of whole channels draw by themselves, and fail."""
     for module in list(model.modules()):
         for name, child in module.named_children():

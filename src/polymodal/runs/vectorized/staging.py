@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import Place, places
+from polymodal.tracking.layout import FoldDir, fold_dirs
 from polymodal.training.distributed import rank
 from polymodal.runs.recorder import Session
-from polymodal.runs.vectorized.driver import Job, Trained, applies, apply_together, fit_together
+from polymodal.runs.vectorized.driver import HeadJob, Trained, why_not_vectorizable, predict_vectorized, fit_vectorized
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.data.folds import Fold
 from polymodal.encoders.frozen import FrozenEncoder
@@ -21,7 +21,7 @@ STORED = (FrozenEncoder, PrecomputedEncoder)
 
 
 @dataclass(frozen=True)
-class Staged:
+class TrainedFolds:
     """The folds of one run, trained in a folder that is not the run's.
 
     Args:
@@ -35,7 +35,7 @@ class Staged:
     num_heads: int
 
 
-def small(experiment: Experiment) -> bool:
+def is_small_head(experiment: Experiment) -> bool:
     """Tells whether nothing but a head on stored features is trained.
 
     Args:
@@ -44,7 +44,7 @@ def small(experiment: Experiment) -> bool:
     return all(isinstance(one, STORED) for one in experiment.prototypes.values())
 
 
-def objection(experiment: Experiment, run: Path | None = None) -> str | None:
+def why_not_vectorized(experiment: Experiment, run: Path | None = None) -> str | None:
     """Tells why the folds of a run are trained one after another.
 
     Args:
@@ -61,16 +61,16 @@ def objection(experiment: Experiment, run: Path | None = None) -> str | None:
         return "options are chosen by inner folds"
     if experiment.config["test_subsets"]:
         return "subsets of the modalities are tested"
-    if run and any(place.last.is_file() for place in places(run, num_folds)):
+    if run and any(place.last_checkpoint.is_file() for place in fold_dirs(run, num_folds)):
         return "the run goes on"
     if num_folds == 1 and not experiment.folds[0].inner:
         return "there is one fold"
-    return applies(experiment)
+    return why_not_vectorizable(experiment)
 
 
-def stage(
+def train_folds(
     experiments: Sequence[Experiment], folder: Path, progress: Callable[[int, int], None]
-) -> list[Staged]:
+) -> list[TrainedFolds]:
     """Trains every fold of several runs, which differ in their seed alone.
 
     Args:
@@ -86,20 +86,20 @@ def stage(
     """
     outer, inner = [], []
     for number, experiment in enumerate(experiments):
-        at = places(folder / str(number), len(experiment.folds))
+        at = fold_dirs(folder / str(number), len(experiment.folds))
         for fold, place in zip(experiment.folds, at, strict=True):
-            outer.append(Job(experiment, fold, place))
-            inner += [Job(experiment, one, _inside(place, one)) for one in fold.inner]
-    trained = fit_together([*outer, *inner], progress)
+            outer.append(HeadJob(experiment, fold, place))
+            inner += [HeadJob(experiment, one, _inside(place, one)) for one in fold.inner]
+    trained = fit_vectorized([*outer, *inner], progress)
     staged, first = [], 0
     for number, experiment in enumerate(experiments):
         last = first + len(experiment.folds)
-        staged.append(Staged(folder / str(number), trained[first:last], len(outer) + len(inner)))
+        staged.append(TrainedFolds(folder / str(number), trained[first:last], len(outer) + len(inner)))
         first = last
     return staged
 
 
-def adopt(experiment: Experiment, staged: Staged, session: Session) -> None:
+def commit_trained_folds(experiment: Experiment, staged: TrainedFolds, session: Session) -> None:
     """Makes what was trained the run's own: checkpoints, journal, prediction tables.
 
     Args:
@@ -108,9 +108,9 @@ def adopt(experiment: Experiment, staged: Staged, session: Session) -> None:
         session: The run.
     """
     folds = experiment.folds
-    at = places(session.path, len(folds))
+    at = fold_dirs(session.path, len(folds))
     for fold, place, one in zip(folds, at, staged.trained, strict=True):
-        source = places(staged.folder, len(folds))[fold.index]
+        source = fold_dirs(staged.folder, len(folds))[fold.index]
         if place.path.exists():
             shutil.copytree(source.path, place.path, dirs_exist_ok=True)
         else:  # whole or not there, also where the process is killed
@@ -119,26 +119,26 @@ def adopt(experiment: Experiment, staged: Staged, session: Session) -> None:
         for scores, step, epoch in one.lines:
             session.writer.log(scores, step, epoch, fold.index if len(folds) > 1 else None)
     jobs = [
-        Job(experiment, fold, place, session.run_id) for fold, place in zip(folds, at, strict=True)
+        HeadJob(experiment, fold, place, session.run_id) for fold, place in zip(folds, at, strict=True)
     ]
     out_of_fold = experiment.config["selection"]["out_of_fold"]
     if out_of_fold:
         _tell_out_of_fold(jobs)
-    for part, file in experiment.parts:
+    for part, file in experiment.stage_splits:
         if part != "val" or not out_of_fold:
-            apply_together(jobs, part, file)
+            predict_vectorized(jobs, part, file)
     session.notes["trained_together"] = staged.num_heads
     session.notes["num_parameters"] = sum(one.numel() for one in jobs[0].module.parameters())
 
 
-def _tell_out_of_fold(jobs: Sequence[Job]) -> None:
+def _tell_out_of_fold(jobs: Sequence[HeadJob]) -> None:
     """Writes what the inner folds say of the training rows of each fold."""
     inner = [
         replace(job, fold=one, place=_inside(job.place, one))
         for job in jobs
         for one in job.fold.inner
     ]
-    apply_together(inner, "val")
+    predict_vectorized(inner, "val")
     for job in jobs:
         files = [_inside(job.place, one).predictions / "val.parquet" for one in job.fold.inner]
         pooled = concatenate([PredictionTable.read(file) for file in files])
@@ -148,5 +148,5 @@ def _tell_out_of_fold(jobs: Sequence[Job]) -> None:
         shutil.rmtree(job.place.path / "inner")
 
 
-def _inside(place: Place, inner: Fold) -> Place:
-    return Place(place.path / "inner" / str(inner.index))
+def _inside(place: FoldDir, inner: Fold) -> FoldDir:
+    return FoldDir(place.path / "inner" / str(inner.index))

@@ -12,16 +12,16 @@ from typing import Any
 from polymodal.tracking.metrics_log import logged_lines
 from polymodal.tracking.redaction import redact_text
 from polymodal.tracking.trackers.base import Start, Tracker
-from polymodal.tracking.trackers.sync_state import Delivered
+from polymodal.tracking.trackers.sync_state import SyncState
 
-LONGEST_QUEUE = 10_000
-MOST_VALUES = 1_000_000  # that wait, however long the lines are
-LAST_WORDS_S = 30.0
-GATHER_S = 5.0
+MAX_QUEUE = 10_000
+MAX_VALUES = 1_000_000  # that wait, however long the lines are
+FLUSH_TIMEOUT_S = 30.0
+FLUSH_INTERVAL_S = 5.0
 Act = Callable[[Tracker], None]
 
 
-class Mirror:
+class BackgroundTracker:
     """A tracker that is told by a thread of its own, and given up at its first error.
 
     What the tracker gets is always the beginning of the journal: the first line that finds no place
@@ -46,9 +46,9 @@ class Mirror:
         tracker: Tracker,
         name: str = "tracker",
         *,
-        longest_queue: int = LONGEST_QUEUE,
-        last_words_s: float = LAST_WORDS_S,
-        gather_s: float = GATHER_S,
+        longest_queue: int = MAX_QUEUE,
+        last_words_s: float = FLUSH_TIMEOUT_S,
+        gather_s: float = FLUSH_INTERVAL_S,
     ) -> None:
         self.tracker: Tracker | None = tracker
         self.name, self.run_id = name, "RUN"
@@ -58,7 +58,7 @@ class Mirror:
         self.acts: queue.SimpleQueue[tuple[Act | None, int]] = queue.SimpleQueue()
         self.hurry = threading.Event()
         self.thread: threading.Thread | None = None
-        self.note: Delivered | None = None
+        self.note: SyncState | None = None
         self.fault: BaseException | None = None
         self.overrun = False
         self.last_words: tuple[str, dict[str, float]] = ("failed", {})
@@ -73,7 +73,7 @@ class Mirror:
         """
         assert self.tracker is not None
         self.run_id, self.num_logged = start.run_id, start.num_lines
-        self.note = Delivered.read(start.folder, self.name, self.tracker)
+        self.note = SyncState.read(start.folder, self.name, self.tracker)
         told = replace(start, num_told=min(self.note.lines, start.num_lines))
         if self.remote:
             self._offer(lambda tracker: self._begin(tracker, told))
@@ -95,7 +95,7 @@ class Mirror:
         self.num_logged += 1
         self._report()
         waiting = [offered - taken for offered, taken in zip(self.offered, self.taken, strict=True)]
-        if waiting[0] >= self.longest_queue or waiting[1] > MOST_VALUES:
+        if waiting[0] >= self.longest_queue or waiting[1] > MAX_VALUES:
             self.overrun = True
         if self.tracker is None or self.overrun:
             return
@@ -238,14 +238,14 @@ class Mirror:
         return {**vars(self), **dict.fromkeys(gone)}
 
 
-class Mirrors:
+class TrackerGroup:
     """Several trackers, each of which may fail alone.
 
     Args:
         mirrors: One a tracker.
     """
 
-    def __init__(self, mirrors: Sequence[Mirror]) -> None:
+    def __init__(self, mirrors: Sequence[BackgroundTracker]) -> None:
         self.mirrors = list(mirrors)
 
     def start(self, start: Start) -> None:

@@ -8,16 +8,16 @@ from typing import Any
 
 from polymodal.errors import MissingExtraError, RunFailedError
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.metrics_log import logged_lines, num_lines
+from polymodal.tracking.metrics_log import logged_lines, num_steps
 from polymodal.tracking.redaction import redact_text
 from polymodal.tracking.trackers.base import Start, Tracker, start_of
-from polymodal.tracking.trackers.sync_state import Delivered
+from polymodal.tracking.trackers.sync_state import SyncState
 
 LINES_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Delivery:
+class SyncResult:
     """What was delivered.
 
     Args:
@@ -29,14 +29,14 @@ class Delivery:
     held: int
 
 
-def deliver(
+def upload_missing(
     tracker: Tracker,
     name: str,
     record: RunRecord,
     config: Mapping[str, Any],
     folder: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Delivery:
+) -> SyncResult:
     """Delivers the lines of a journal that a tracker lacks, and how the run ended.
 
     Args:
@@ -54,9 +54,9 @@ def deliver(
         RunFailedError: The tracker could not be reached, or refused.
         MissingExtraError: Its library is not installed.
     """
-    total, note = num_lines(folder / "metrics.jsonl"), Delivered.read(folder, name, tracker)
+    total, note = num_steps(folder / "metrics.jsonl"), SyncState.read(folder, name, tracker)
     if (note.lines, note.status) == (total, record.status):
-        return Delivery(0, total)
+        return SyncResult(0, total)
     try:
         # What is kept in files until it is sent, of a tracker that has some.
         files = getattr(tracker, "offline", lambda folder: None)(folder)
@@ -65,7 +65,7 @@ def deliver(
             held = _tell(tracker, note, start, record, progress)
         else:
             held = 0
-            deliver(files, name, record, config, folder, progress)
+            upload_missing(files, name, record, config, folder, progress)
             files.send(folder)
     except (MissingExtraError, RunFailedError):
         raise
@@ -73,12 +73,12 @@ def deliver(
         why = " ".join(redact_text(f"{type(error).__name__}: {error}").split())[:300]
         raise RunFailedError(f"lacks {total - note.lines} lines of it ({why})") from None
     note.write(total, record.status)
-    return Delivery(total - held, total)
+    return SyncResult(total - held, total)
 
 
 def _tell(
     tracker: Tracker,
-    note: Delivered,
+    note: SyncState,
     start: Start,
     record: RunRecord,
     progress: Callable[[int, int], None],

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polymodal.security.files import write_whole
+from polymodal.security.files import atomic_write_text
 from polymodal.tracking.redaction import redact_text
 from polymodal.tracking.run_folder import slug
 from polymodal.tracking.trackers.base import BESIDE, Tracker
 
 
 @dataclass
-class Delivered:
+class SyncState:
     """How far one tracker is with one run, in one of the places where it keeps runs.
 
     Args:
@@ -29,7 +29,7 @@ class Delivered:
     status: str | None = None
 
     @classmethod
-    def read(cls, folder: Path, name: str, tracker: Tracker) -> "Delivered":
+    def read(cls, folder: Path, name: str, tracker: Tracker) -> "SyncState":
         """Reads the note on a tracker; without a sound one nothing was delivered.
 
         Args:
@@ -61,7 +61,7 @@ class Delivered:
             self.lines, self.status = lines, status
             told = {**self._all(), self.place: {"lines": lines, "status": status}}
             self.path.parent.mkdir(exist_ok=True)
-            write_whole(self.path, json.dumps(told, indent=1) + "\n")
+            atomic_write_text(self.path, json.dumps(told, indent=1) + "\n")
 
     def _all(self) -> dict[str, Any]:
         try:

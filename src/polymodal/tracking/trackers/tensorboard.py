@@ -15,7 +15,7 @@ from polymodal.tracking.trackers.base import Start
 from polymodal.tracking.trackers.payload import flat
 
 FOLDER = ".tensorboard"
-LONGEST_NAME = 100
+MAX_NAME = 100
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
@@ -116,7 +116,7 @@ class TensorBoardTracker:
     def _of(self, start: Start) -> Path:
         """The folder of a run, which no other one has."""
         parent = Path(self.folder) if self.folder else start.folder.parent / FOLDER
-        name = UNSAFE.sub("_", start.title)[:LONGEST_NAME].strip(" .")
+        name = UNSAFE.sub("_", start.title)[:MAX_NAME].strip(" .")
         if name != start.title:  # another name may read the same
             name += f"-{hashlib.sha256(start.title.encode()).hexdigest()[:6]}"
         if self.folder:  # names are unique among the runs of one folder alone
