@@ -5,11 +5,16 @@ import pytest
 import torch
 
 from polymodal.config.compose import compose
-from polymodal.experiment.experiment import Experiment
-from polymodal.runs.modality_ablation import predict_subsets, subset_split, modality_subsets, subsets_file
-from polymodal.experiment.trainer import predict_split, build_trainer
-from polymodal.schemas.predictions import PredictionTable
 from polymodal.evaluation.score import score_table
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trainer import build_trainer, predict_split
+from polymodal.runs.modality_ablation import (
+    modality_subsets,
+    predict_subsets,
+    subset_split,
+    subsets_file,
+)
+from polymodal.schemas.predictions import PredictionTable
 
 SMALL = ["corpus.num_speakers=3", "corpus.num_utterances=9", "data.max_utterances=4"]
 
@@ -86,6 +91,9 @@ def test_one_modality_has_no_subset_and_leaves_no_table(workplace, tmp_path):
         compose(["experiment=sample/text", *SMALL, "tracker=none"]).resolved()
     )
     (fold,) = experiment.folds
-    module, trainer = experiment.build_module(fold), build_trainer(experiment, callbacks=[], logger=False)
+    module, trainer = (
+        experiment.build_module(fold),
+        build_trainer(experiment, callbacks=[], logger=False),
+    )
     predict_subsets(trainer, module, experiment.build_loader(fold, "test"), "test", tmp_path)
     assert not subsets_file(tmp_path, "test").exists()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from polymodal.config.compose import compose, load_config
+from polymodal.errors import ConfigError
 from polymodal.runs.recorder import recording, stage_time
 from polymodal.runs.trackers import build_trackers
-from polymodal.errors import ConfigError
 from polymodal.tracking.run_folder import JOB
 
 MINE = """

@@ -10,26 +10,26 @@ import numpy as np
 import polars as pl
 
 from polymodal.config.instantiate import instantiate
-from polymodal.experiment.encoder_sections import require_finished
 from polymodal.config.run_encoders import DEFAULTS, FROM_RUN, TARGET
-from polymodal.experiment.readers import HAS_SOURCE, LazyRead, build_reader
-from polymodal.experiment.trained_encoders import (
-    TrainedEncoder,
-    check_same_weights,
-    trained_encoder,
-)
-from polymodal.schemas.embeddings import Embeddings
-from polymodal.schemas.manifest import Manifest
 from polymodal.corpora.transcripts import TextPreparation, prepare_text
 from polymodal.data.folds import num_covered_rows
 from polymodal.data.leakage import add_transcript_groups
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, ManifestError, SplitError, nearest
-from polymodal.features.store import FeatureStore
+from polymodal.experiment.encoder_sections import require_finished
+from polymodal.experiment.readers import HAS_SOURCE, LazyRead, build_reader
+from polymodal.experiment.trained_encoders import (
+    TrainedEncoder,
+    check_same_weights,
+    trained_encoder,
+)
 from polymodal.features.lookup import StoreLookup, look_up
-from polymodal.tracking.index import read_record
+from polymodal.features.store import FeatureStore
+from polymodal.schemas.embeddings import Embeddings
+from polymodal.schemas.manifest import Manifest
 from polymodal.security.targets import resolve_target
+from polymodal.tracking.index import read_record
 
 HELD_OUT, ALL = "held_out", "all"
 Progress = Callable[[str, int, int], None]
@@ -131,7 +131,9 @@ class RunEmbeddings:
         for one in taken.values():
             assert one.digests  # raises where a checkpoint is missing or damaged
         preparation: TextPreparation = instantiate(config["text"], "text")
-        manifest = add_transcript_groups(prepare_text(instantiate(config["corpus"], "corpus"), preparation))
+        manifest = add_transcript_groups(
+            prepare_text(instantiate(config["corpus"], "corpus"), preparation)
+        )
         jobs = [
             job
             for name, one in encoders.items()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.experiment.experiment import Experiment
 from polymodal.data.folds import Fold
 from polymodal.evaluation.embeddings import FoldEmbeddings, describe_embeddings
+from polymodal.experiment.experiment import Experiment
 from polymodal.security.files import atomic_write_text
 from polymodal.tracking.run_folder import EMBEDDINGS
 

@@ -5,25 +5,25 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.config.compose import ComposedConfig, apply_overrides, load_config
-from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.data_summary import encoder_summary, dataset_summary
-from polymodal.tracking.layout import FoldDir, fold_dirs, find_fold_dirs
-from polymodal.training.distributed import destroy_process_group, rank
-from polymodal.runs.train import RunResult, extract, run_result
-from polymodal.runs.nested_cv import chosen_options
-from polymodal.runs.recorder import Session, recording, stage_time
-from polymodal.experiment.trained_encoders import check_same_weights
-from polymodal.experiment.trainer import predict_split, build_trainer
-from polymodal.schemas.predictions import PredictionTable, concatenate
-from polymodal.schemas.run_record import RunRecord
 from polymodal.data.folds import Fold, read_folds
 from polymodal.encoders.huggingface.backbone import weights_may_follow
+from polymodal.ensemble.soft import soft_vote
 from polymodal.errors import RunError
 from polymodal.evaluation.score import score_table
+from polymodal.experiment.data_summary import dataset_summary, encoder_summary
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trained_encoders import check_same_weights
+from polymodal.experiment.trainer import build_trainer, predict_split
+from polymodal.runs.nested_cv import chosen_options
+from polymodal.runs.recorder import Session, recording, stage_time
+from polymodal.runs.train import RunResult, extract, run_result
+from polymodal.schemas.predictions import PredictionTable, concatenate
+from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index import find_run
+from polymodal.tracking.layout import FoldDir, find_fold_dirs, fold_dirs
 from polymodal.training.checkpoints import read_checkpoint
+from polymodal.training.distributed import destroy_process_group, rank
 from polymodal.training.progress import Display
-from polymodal.ensemble.soft import soft_vote
 
 
 def load_stored_run(name: str, overrides: Sequence[str]) -> tuple[Path, ComposedConfig]:
@@ -88,7 +88,9 @@ def apply_run(
         )
     check_same_weights(RunRecord.read(source / "run.json"), experiment.trained)
     for place in trained:
-        assert place.best_or_last_checkpoint  # says now, before anything is made, that a checkpoint is missing
+        assert (
+            place.best_or_last_checkpoint
+        )  # says now, before anything is made, that a checkpoint is missing
     part = "predict" if kind == "predict" else config["part"]
     data = {**dataset_summary(experiment), "part": config["part"]}
     with (
@@ -132,7 +134,9 @@ def _apply_folds(
         module.load_weights(read_checkpoint(place.best_or_last_checkpoint))
         module.predictions = target.predictions
         with stage_time(session, "test"):
-            predict_split(trainer, module, experiment.build_loader(fold, experiment.config["part"]), part)
+            predict_split(
+                trainer, module, experiment.build_loader(fold, experiment.config["part"]), part
+            )
 
 
 def _collect(

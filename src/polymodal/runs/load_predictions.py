@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from polymodal.config.instantiate import instantiate_partial
 from polymodal.config.compose import load_config
-from polymodal.schemas.predictions import PredictionTable
+from polymodal.config.instantiate import instantiate_partial
 from polymodal.errors import PredictionError
-from polymodal.evaluation.torchmetrics import build_score
 from polymodal.evaluation.classification import Score
+from polymodal.evaluation.torchmetrics import build_score
+from polymodal.schemas.predictions import PredictionTable
 
 
 def stored_table(run: Path, part: str) -> PredictionTable:
@@ -46,6 +46,8 @@ def stored_scores(run: Path, table: PredictionTable) -> tuple[dict[str, Score], 
         ConfigError: Its configuration cannot be read.
     """
     config = load_config(run / "config.yaml", "").resolved()
-    scores = {k: build_score(instantiate_partial(one), table.kinds) for k, one in config["scores"].items()}
+    scores = {
+        k: build_score(instantiate_partial(one), table.kinds) for k, one in config["scores"].items()
+    }
     monitor = str(config["task"]["monitor"])
     return scores, monitor if monitor in scores else next(iter(scores))

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from polymodal.schemas.batch import Batch
 from polymodal.schemas.predictions import concatenate
-from polymodal.training.prediction_writer import PredictionCollector
 from polymodal.training.module import TrainingModule
+from polymodal.training.prediction_writer import PredictionCollector
 
 
 def modality_subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
@@ -89,7 +89,9 @@ class _Subsets(pl.LightningModule):
     def __init__(self, module: TrainingModule, part: str, folder: Path) -> None:
         super().__init__()
         self.module, self.part, self.folder = module, part, folder
-        self.collectors = {some: PredictionCollector() for some in modality_subsets(module.encoders)}
+        self.collectors = {
+            some: PredictionCollector() for some in modality_subsets(module.encoders)
+        }
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

@@ -7,17 +7,17 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import FoldDir
-from polymodal.training.distributed import rank
-from polymodal.runs.recorder import Session, stage_time
-from polymodal.experiment.trainer import predict_split, build_callbacks, fit_fold, build_trainer
 from polymodal.config.grid import expand_grid
-from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.data.folds import Fold
 from polymodal.evaluation.score import higher_is_better, score_table
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trainer import build_callbacks, build_trainer, fit_fold, predict_split
+from polymodal.runs.recorder import Session, stage_time
+from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.security.files import atomic_write_text
+from polymodal.tracking.layout import FoldDir
 from polymodal.training.checkpoints import read_checkpoint
+from polymodal.training.distributed import rank
 from polymodal.training.progress import Display
 
 

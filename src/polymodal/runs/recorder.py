@@ -12,23 +12,23 @@ from typing import Any
 
 import torch
 
-from polymodal.config.instantiate import instantiate
 from polymodal.config.compose import ComposedConfig
-from polymodal.training.oom_advice import memory_advice
-from polymodal.training.distributed import publish_run_dir, wait_for_run_dir, rank, clear_run_dir
+from polymodal.config.instantiate import instantiate
+from polymodal.errors import RunFailedError, RunInterruptedError
 from polymodal.runs.trackers import run_name, start_trackers
 from polymodal.schemas.run_record import RunRecord
-from polymodal.errors import RunFailedError, RunInterruptedError
 from polymodal.tracking.alerts import Alerts, NullChannel
 from polymodal.tracking.environment import code_state, environment_text, host, versions
-from polymodal.tracking.run_folder import RunFolder
 from polymodal.tracking.index import roots
 from polymodal.tracking.metrics_log import MetricsLog, num_steps
 from polymodal.tracking.redaction import redact, redact_text
-from polymodal.tracking.warning_log import WarningLog
-from polymodal.tracking.trackers.base import start_of
-from polymodal.tracking.trackers.background import TrackerGroup
+from polymodal.tracking.run_folder import RunFolder
 from polymodal.tracking.run_writer import NullWriter, RunWriter
+from polymodal.tracking.trackers.background import TrackerGroup
+from polymodal.tracking.trackers.base import start_of
+from polymodal.tracking.warning_log import WarningLog
+from polymodal.training.distributed import clear_run_dir, publish_run_dir, rank, wait_for_run_dir
+from polymodal.training.oom_advice import memory_advice
 from polymodal.training.progress import Display
 
 

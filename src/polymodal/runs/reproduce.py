@@ -7,9 +7,9 @@ from pathlib import Path
 from omegaconf import open_dict
 
 from polymodal.config.compose import ComposedConfig
+from polymodal.errors import RunError
 from polymodal.runs.evaluate import load_stored_run
 from polymodal.schemas.run_record import RunRecord
-from polymodal.errors import RunError
 from polymodal.tracking.environment import code_state, versions
 from polymodal.tracking.index import read_record
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from polymodal.config.instantiate import instantiate
 from polymodal.config.compose import ComposedConfig
+from polymodal.config.instantiate import instantiate
 from polymodal.errors import ConfigError
-from polymodal.tracking.run_folder import JOB
-from polymodal.tracking.run_naming import describe_overrides, unique_run_name, project_name
 from polymodal.tracking.redaction import redact
-from polymodal.tracking.trackers.base import NoTracker, Tracker
+from polymodal.tracking.run_folder import JOB
+from polymodal.tracking.run_naming import describe_overrides, project_name, unique_run_name
 from polymodal.tracking.trackers.background import BackgroundTracker, TrackerGroup
+from polymodal.tracking.trackers.base import NoTracker, Tracker
 
 GROUPS = ("model", "corpus")
 
@@ -33,7 +33,9 @@ def build_trackers(section: Mapping[str, Any] | None) -> dict[str, Tracker]:
     """
     if section and "_target_" in section:
         section = {str(section["_target_"]).rpartition(".")[2]: section}
-    built = {name: instantiate(one, f"tracker.{name}") for name, one in (section or {}).items() if one}
+    built = {
+        name: instantiate(one, f"tracker.{name}") for name, one in (section or {}).items() if one
+    }
     for name, one in built.items():
         if not isinstance(one, Tracker):
             raise ConfigError(
@@ -83,11 +85,17 @@ def start_trackers(section: Mapping[str, Any] | None) -> TrackerGroup:
     Raises:
         ConfigError: One cannot be built.
     """
-    return TrackerGroup([BackgroundTracker(one, name) for name, one in build_trackers(section).items()])
+    return TrackerGroup(
+        [BackgroundTracker(one, name) for name, one in build_trackers(section).items()]
+    )
 
 
 def run_name(
-    composed: ComposedConfig, config: Mapping[str, Any], kind: str, notes: Mapping[str, Any], runs: Path
+    composed: ComposedConfig,
+    config: Mapping[str, Any],
+    kind: str,
+    notes: Mapping[str, Any],
+    runs: Path,
 ) -> tuple[str, dict[str, Any]]:
     """Returns what a new run is called.
 

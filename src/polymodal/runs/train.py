@@ -8,33 +8,38 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from polymodal.runs.vectorized.staging import TrainedFolds, commit_trained_folds, why_not_vectorized, train_folds
-from polymodal.experiment.batch_size import with_budget
 from polymodal.config.compose import ComposedConfig, load_config
-from polymodal.runs.embedding_summary import write_descriptions
-from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.data_summary import encoder_summary, dataset_summary, dataset_warnings
-from polymodal.tracking.layout import FoldDir, fold_dirs
-from polymodal.training.distributed import destroy_process_group, rank
-from polymodal.runs.nested_cv import select_options
-from polymodal.runs.recorder import Session, recording, stage_time
-from polymodal.runs.modality_ablation import predict_subsets
-from polymodal.experiment.trained_encoders import describe_encoders
-from polymodal.experiment.trainer import (
-    predict_split,
-    build_callbacks,
-    fit_fold,
-    build_trainer,
-    precision_of,
-)
-from polymodal.schemas.predictions import PredictionTable, concatenate
-from polymodal.schemas.run_record import RunRecord
 from polymodal.data.folds import Fold, read_folds, write_folds
 from polymodal.errors import RunError
 from polymodal.evaluation.score import score_table
-from polymodal.tracking.run_folder import write_record
+from polymodal.experiment.batch_size import with_budget
+from polymodal.experiment.data_summary import dataset_summary, dataset_warnings, encoder_summary
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trained_encoders import describe_encoders
+from polymodal.experiment.trainer import (
+    build_callbacks,
+    build_trainer,
+    fit_fold,
+    precision_of,
+    predict_split,
+)
+from polymodal.runs.embedding_summary import write_descriptions
+from polymodal.runs.modality_ablation import predict_subsets
+from polymodal.runs.nested_cv import select_options
+from polymodal.runs.recorder import Session, recording, stage_time
+from polymodal.runs.vectorized.staging import (
+    TrainedFolds,
+    commit_trained_folds,
+    train_folds,
+    why_not_vectorized,
+)
+from polymodal.schemas.predictions import PredictionTable, concatenate
+from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index import find_run
+from polymodal.tracking.layout import FoldDir, fold_dirs
+from polymodal.tracking.run_folder import write_record
 from polymodal.training.checkpoints import read_checkpoint
+from polymodal.training.distributed import destroy_process_group, rank
 from polymodal.training.logger import RecordLogger
 from polymodal.training.progress import Display, ProgressCallback
 

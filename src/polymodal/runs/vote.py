@@ -8,16 +8,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from polymodal.config.instantiate import instantiate, instantiate_partial
 from polymodal.config.compose import ComposedConfig, load_config
-from polymodal.runs.train import RunResult
-from polymodal.runs.recorder import recording
-from polymodal.runs.load_predictions import stored_table
-from polymodal.schemas.predictions import PredictionTable
-from polymodal.schemas.run_record import RunRecord
+from polymodal.config.instantiate import instantiate, instantiate_partial
 from polymodal.errors import PredictionError
 from polymodal.evaluation.score import score_table
 from polymodal.evaluation.torchmetrics import build_score
+from polymodal.runs.load_predictions import stored_table
+from polymodal.runs.recorder import recording
+from polymodal.runs.train import RunResult
+from polymodal.schemas.predictions import PredictionTable
+from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index import find_run
 
 

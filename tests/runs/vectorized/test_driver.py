@@ -10,14 +10,19 @@ import pytest
 import torch
 
 from polymodal.config.compose import compose
-from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import FoldDir
-from polymodal.runs.vectorized.driver import HeadJob, why_not_vectorizable, predict_vectorized, fit_vectorized
-from polymodal.experiment.trainer import predict_split, build_callbacks, fit_fold, build_trainer
-from polymodal.schemas.predictions import PredictionTable
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.text import TextEncoder
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trainer import build_callbacks, build_trainer, fit_fold, predict_split
 from polymodal.runs.vectorized import frames
+from polymodal.runs.vectorized.driver import (
+    HeadJob,
+    fit_vectorized,
+    predict_vectorized,
+    why_not_vectorizable,
+)
+from polymodal.schemas.predictions import PredictionTable
+from polymodal.tracking.layout import FoldDir
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.logger import RecordLogger
 
@@ -149,7 +154,10 @@ def check(jobs, root):
     for job, ours in zip(jobs, trained, strict=True):
         place = FoldDir(root / f"alone/{job.experiment.seed}-{job.fold.index}")
         lines, last = by_lightning(job, place)
-        checkpoint, theirs = read_checkpoint(job.place.trained), read_checkpoint(place.best_or_last_checkpoint)
+        checkpoint, theirs = (
+            read_checkpoint(job.place.trained),
+            read_checkpoint(place.best_or_last_checkpoint),
+        )
         close(checkpoint["state_dict"], theirs["state_dict"])
         for key in ("global_step", "polymodal_classes", "pytorch-lightning_version"):
             assert checkpoint[key] == theirs[key], key
@@ -261,9 +269,13 @@ def test_models_that_draw_by_themselves_are_trained_alone(prepare):
 def test_encoders_that_learn_and_balances_are_trained_alone(prepare):
     experiment = prepare(*FUSION, encoders="frozen")
     balanced = {**experiment.config, "balance": {"_target_": "a.AuxiliaryLosses"}}
-    assert why_not_vectorizable(replace(experiment, config=balanced)) == "balance is AuxiliaryLosses"
+    assert (
+        why_not_vectorizable(replace(experiment, config=balanced)) == "balance is AuxiliaryLosses"
+    )
     learning = {"face": TextEncoder(width=8, num_heads=2)}
-    assert why_not_vectorizable(replace(experiment, prototypes=learning)) == "encoder.face is trained"
+    assert (
+        why_not_vectorizable(replace(experiment, prototypes=learning)) == "encoder.face is trained"
+    )
 
 
 def test_more_features_than_memory_are_trained_alone(prepare, monkeypatch):

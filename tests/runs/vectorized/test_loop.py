@@ -7,17 +7,17 @@ import polars as pl
 import pytest
 import torch
 
-from polymodal.schemas.manifest import Manifest
-from polymodal.schemas.batch import PaddedSequence
 from polymodal.data.dataset import UtteranceDataset, pad
 from polymodal.encoders.base import Encoder
-from polymodal.models.cross_attention import CrossAttentionFusion
 from polymodal.models.concat import EarlyFusion
+from polymodal.models.cross_attention import CrossAttentionFusion
 from polymodal.models.unimodal import UnimodalClassifier
 from polymodal.runs.vectorized import frames as vectorized_frames
 from polymodal.runs.vectorized.frames import PADDING_ROW, PackedFrames
 from polymodal.runs.vectorized.head import MonitorSpec
 from polymodal.runs.vectorized.stack import StackedModels, why_not_stackable
+from polymodal.schemas.batch import PaddedSequence
+from polymodal.schemas.manifest import Manifest
 
 WIDTHS = {"face": 4, "voice": 6}
 # What each of three batches measures: utterances, frames of the face, frames of the voice.
@@ -145,7 +145,9 @@ def test_frames_are_gathered_as_batches_are_collated(monkeypatch):
     readers = {"face": lambda one: arrays[one.utterance_id]}
     dataset = UtteranceDataset(Manifest(rows, Path()), readers, np.zeros(4))
     shifts = (0, 10, 0)
-    frames = PackedFrames([dataset, dataset], [{"face": Shift(by)} for by in shifts], torch.device("cpu"))
+    frames = PackedFrames(
+        [dataset, dataset], [{"face": Shift(by)} for by in shifts], torch.device("cpu")
+    )
     wanted = [["d", "c"], ["c", "a"], ["b"]]
     numbers = [[frames.rows[name] for name in names] for names in wanted]
     numbers[2].append(PADDING_ROW)

@@ -9,21 +9,21 @@ import polars as pl
 import torch
 from torch.utils.data import DataLoader
 
-from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import FoldDir
-from polymodal.experiment.trainer import precision_of
-from polymodal.schemas.manifest import Manifest
 from polymodal.data.folds import Fold
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.precomputed import PrecomputedEncoder
 from polymodal.evaluation.score import monitor_mode
-from polymodal.training.modality_balancing import NoBalance
+from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.trainer import precision_of
+from polymodal.runs.vectorized.head import HeadSpec, Line, LoopConfig, MonitorSpec
+from polymodal.runs.vectorized.loop import ELEMENTWISE, apply_vectorized, train_vectorized
+from polymodal.runs.vectorized.stack import why_not_stackable
+from polymodal.schemas.manifest import Manifest
+from polymodal.tracking.layout import FoldDir
 from polymodal.training.checkpoints import VerifiedCheckpointIO, read_checkpoint
 from polymodal.training.devices import resolve_accelerator
+from polymodal.training.modality_balancing import NoBalance
 from polymodal.training.module import TrainingModule
-from polymodal.runs.vectorized.loop import ELEMENTWISE, apply_vectorized, train_vectorized
-from polymodal.runs.vectorized.head import HeadSpec, Line, LoopConfig, MonitorSpec
-from polymodal.runs.vectorized.stack import why_not_stackable
 
 MAX_GB = 4.0  # of features in memory, which every fold standardises in its own way
 EARLY_STOPPING = "pytorch_lightning.callbacks.EarlyStopping"
@@ -181,7 +181,9 @@ def _plan(experiment: Experiment) -> LoopConfig:
 
 def _watch(section: Mapping[str, Any], experiment: Experiment) -> MonitorSpec:
     options = {name: section[name] for name in ("min_delta", "patience") if name in section}
-    return MonitorSpec(section["monitor"], monitor_mode(section["monitor"], experiment.scores), **options)
+    return MonitorSpec(
+        section["monitor"], monitor_mode(section["monitor"], experiment.scores), **options
+    )
 
 
 def _callbacks(config: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, ...]:
@@ -196,7 +198,9 @@ def _not_followed(experiment: Experiment) -> str | None:
     config = experiment.config
     keep, stop = _callbacks(config)
     targets = [one["_target_"] for one in (config["callbacks"] or {}).values() if one]
-    if sorted(targets) != sorted([LAST_CHECKPOINT] + [MODEL_CHECKPOINT] * bool(keep) + [EARLY_STOPPING] * bool(stop)):
+    if sorted(targets) != sorted(
+        [LAST_CHECKPOINT] + [MODEL_CHECKPOINT] * bool(keep) + [EARLY_STOPPING] * bool(stop)
+    ):
         return "the callbacks are others than LastCheckpoint, ModelCheckpoint and EarlyStopping"
     for section in filter(None, (stop, keep)):
         if not str(section.get("monitor")).startswith("val/"):

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polymodal.schemas.batch import PaddedSequence
 from polymodal.data.dataset import UtteranceDataset
 from polymodal.encoders.base import Encoder
+from polymodal.schemas.batch import PaddedSequence
 
 Stacked = tuple[Float[Tensor, "head batch time feature"], Bool[Tensor, "head batch time"]]
 MAX_PASS = 2**20  # numbers of a pass: larger ones are slower, as memory then is

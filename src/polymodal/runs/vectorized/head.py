@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from polymodal.evaluation.score import input_kind, score_table
-from polymodal.training.prediction_writer import Outputs
-from polymodal.training.module import TrainingModule
 from polymodal.runs.vectorized.frames import PackedFrames
+from polymodal.training.module import TrainingModule
+from polymodal.training.prediction_writer import Outputs
 
 Line = tuple[dict[str, float], int, int]
 
@@ -134,7 +134,9 @@ class HeadState:
         device: Where it is trained.
     """
 
-    def __init__(self, head: HeadSpec, place: int, frames: PackedFrames, device: torch.device) -> None:
+    def __init__(
+        self, head: HeadSpec, place: int, frames: PackedFrames, device: torch.device
+    ) -> None:
         self.head, self.module, self.place = head, head.module.to(device), place
         self.training = SplitBatches(head.training, frames, device)
         self.validation = SplitBatches(head.validation, frames, device) if head.validation else None

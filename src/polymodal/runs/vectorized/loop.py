@@ -18,12 +18,12 @@ from pytorch_lightning.__version__ import version
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from polymodal.training.prediction_writer import Outputs
+from polymodal.runs.vectorized.frames import PADDING_ROW, PackedFrames
+from polymodal.runs.vectorized.head import HeadSpec, HeadState, LoopConfig, SplitBatches
+from polymodal.runs.vectorized.stack import StackedModels
 from polymodal.training.module import TrainingModule
 from polymodal.training.optimizers import parameter_groups
-from polymodal.runs.vectorized.frames import PADDING_ROW, PackedFrames
-from polymodal.runs.vectorized.head import HeadSpec, HeadState, SplitBatches, LoopConfig
-from polymodal.runs.vectorized.stack import StackedModels
+from polymodal.training.prediction_writer import Outputs
 
 # Optimisers of PyTorch that update a number by that number's own gradients alone.
 ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
@@ -87,7 +87,9 @@ def apply_vectorized(
 class _Group:
     """Learners with equally many batches an epoch, so that one schedule serves them all."""
 
-    def __init__(self, learners: Sequence[HeadState], frames: PackedFrames, plan: LoopConfig) -> None:
+    def __init__(
+        self, learners: Sequence[HeadState], frames: PackedFrames, plan: LoopConfig
+    ) -> None:
         self.learners, self.frames, self.plan = list(learners), frames, plan
         first = learners[0].module
         self.stack = StackedModels([one.module.model for one in learners], first.widths)
@@ -244,7 +246,10 @@ def _places(learners: Sequence[HeadState]) -> Int[np.ndarray, " head"]:
 
 
 def _outputs(
-    stack: StackedModels, frames: PackedFrames, heads: Int[np.ndarray, " head"], parts: Sequence[SplitBatches]
+    stack: StackedModels,
+    frames: PackedFrames,
+    heads: Int[np.ndarray, " head"],
+    parts: Sequence[SplitBatches],
 ) -> list[Outputs]:
     """What the models of a stack put out for one part each, without dropout."""
     said: list[list[np.ndarray]] = [[] for _ in parts]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from polymodal.schemas.batch import PaddedSequence
 from polymodal.runs.vectorized.frames import Stacked
+from polymodal.schemas.batch import PaddedSequence
 
 Shape = tuple[int, ...]
 PROBE, OTHER_PROBE = 3, 7  # utterances and frames of the batches that ask how dropouts are shaped

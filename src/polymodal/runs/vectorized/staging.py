@@ -7,15 +7,21 @@ from pathlib import Path
 
 import polars as pl
 
-from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import FoldDir, fold_dirs
-from polymodal.training.distributed import rank
-from polymodal.runs.recorder import Session
-from polymodal.runs.vectorized.driver import HeadJob, Trained, why_not_vectorizable, predict_vectorized, fit_vectorized
-from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.data.folds import Fold
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.precomputed import PrecomputedEncoder
+from polymodal.experiment.experiment import Experiment
+from polymodal.runs.recorder import Session
+from polymodal.runs.vectorized.driver import (
+    HeadJob,
+    Trained,
+    fit_vectorized,
+    predict_vectorized,
+    why_not_vectorizable,
+)
+from polymodal.schemas.predictions import PredictionTable, concatenate
+from polymodal.tracking.layout import FoldDir, fold_dirs
+from polymodal.training.distributed import rank
 
 STORED = (FrozenEncoder, PrecomputedEncoder)
 
@@ -94,7 +100,9 @@ def train_folds(
     staged, first = [], 0
     for number, experiment in enumerate(experiments):
         last = first + len(experiment.folds)
-        staged.append(TrainedFolds(folder / str(number), trained[first:last], len(outer) + len(inner)))
+        staged.append(
+            TrainedFolds(folder / str(number), trained[first:last], len(outer) + len(inner))
+        )
         first = last
     return staged
 
@@ -119,7 +127,8 @@ def commit_trained_folds(experiment: Experiment, staged: TrainedFolds, session: 
         for scores, step, epoch in one.lines:
             session.writer.log(scores, step, epoch, fold.index if len(folds) > 1 else None)
     jobs = [
-        HeadJob(experiment, fold, place, session.run_id) for fold, place in zip(folds, at, strict=True)
+        HeadJob(experiment, fold, place, session.run_id)
+        for fold, place in zip(folds, at, strict=True)
     ]
     out_of_fold = experiment.config["selection"]["out_of_fold"]
     if out_of_fold:

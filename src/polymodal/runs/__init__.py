@@ -1,0 +1,1 @@
+"""Train, evaluate, reproduce and record runs."""

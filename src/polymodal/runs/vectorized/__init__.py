@@ -1,0 +1,1 @@
+"""Train many small heads on stored features in one pass."""
