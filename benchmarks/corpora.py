@@ -24,10 +24,10 @@ bare_mb = peak_mb()
 SPLIT = """
 began = time.perf_counter()
 from polymodal.corpora.manifest import read_manifest
-from polymodal.data.splits import k_folds
+from polymodal.data.splits import k_fold
 manifest = read_manifest(sys.argv[1], root=".")
-folds = k_folds(manifest, num_folds=5, val=0.0)
-sizes = [int((fold.parts(manifest.frame) == "test").sum()) for fold in folds]
+folds = k_fold(manifest, num_folds=5, val=0.0)
+sizes = [int((fold.split_of_rows(manifest.frame) == "test").sum()) for fold in folds]
 assert sum(sizes) == len(manifest), sizes
 print(time.perf_counter() - began, peak_mb() - bare_mb)
 """

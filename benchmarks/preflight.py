@@ -24,11 +24,11 @@ from polymodal.cli._bootstrap import prepare
 prepare(Path.cwd())
 from polymodal.preflight.check import Report, check_fast
 from polymodal.preflight.compose_all import compose_all
-from polymodal.preflight.rules.data import data
+from polymodal.preflight.rules.data import check_data
 composed, faults = compose_all(["experiment=" + sys.argv[1]])
 report = Report(faults)
 context = check_fast(composed, report)
-report.add(data(context, full=False), context.origins)
+report.add(check_data(context, full=False), context.origins)
 names = [name for name, one in sys.modules.items() if getattr(one, "__spec__", None)]
 ours = ("polymodal", "__main__")
 print(json.dumps([name for name in names if name.partition(".")[0] not in ours]))

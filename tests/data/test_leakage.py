@@ -57,7 +57,7 @@ def test_names_depend_on_the_texts_alone(order):
 
 
 def test_beyond_the_limit_equal_letters_are_still_found(monkeypatch):
-    monkeypatch.setattr(leakage, "MOST_COMPARED", 1)
+    monkeypatch.setattr(leakage, "MAX_COMPARED", 1)
     one, two, near = groups(LONG, LONG.upper() + "…", "그래 " + LONG)
     assert one == two != near
 

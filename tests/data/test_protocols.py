@@ -29,7 +29,9 @@ def corpus(num_speakers=12):
 
 
 def rows(manifest, fold, *parts):
-    return set(manifest.frame.filter(fold.parts(manifest.frame).is_in(parts))["utterance_id"])
+    return set(
+        manifest.frame.filter(fold.split_of_rows(manifest.frame).is_in(parts))["utterance_id"]
+    )
 
 
 def values(manifest, names, column):

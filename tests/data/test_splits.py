@@ -59,7 +59,7 @@ def test_no_group_stands_in_two_parts(split, groups):
     for fold in split(manifest, groups=groups, val=0.2):
         for column in groups:
             assert values_in_several_splits(manifest, fold, column) == {}
-        assert set(fold.parts(manifest.frame).drop_nulls()) == {"train", "val", "test"}
+        assert set(fold.split_of_rows(manifest.frame).drop_nulls()) == {"train", "val", "test"}
 
 
 def test_leave_one_out_tests_every_utterance_once():

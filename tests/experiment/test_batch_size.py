@@ -39,7 +39,7 @@ def test_the_cpu_has_the_usual_one(prepare, workplace):
     fold = experiment.folds[0]
     assert with_budget(experiment, fold, workplace).batch_s is None
     usual = prepare("trainer.accelerator=cpu", "data.batch_s=120")
-    assert len(experiment.loader(fold, "train")) == len(usual.loader(fold, "train"))
+    assert len(experiment.build_loader(fold, "train")) == len(usual.build_loader(fold, "train"))
 
 
 def test_it_is_found_once_and_kept_for_the_run(prepare, gpu, workplace):
@@ -50,7 +50,7 @@ def test_it_is_found_once_and_kept_for_the_run(prepare, gpu, workplace):
         assert found.batch_s == 6.0
     assert len(gpu) == 1
     assert json.loads((workplace / "budget.json").read_text()) == {"batch_s": 6.0}
-    assert len(found.build_loader(fold, "train")) > len(experiment.loader(fold, "train"))
+    assert len(found.build_loader(fold, "train")) > len(experiment.build_loader(fold, "train"))
 
 
 def test_a_number_is_taken_as_it_is(prepare, gpu, workplace):

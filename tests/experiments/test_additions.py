@@ -12,7 +12,7 @@ import torch
 from pathlib import Path
 
 from polymodal.schemas.manifest import Manifest
-from polymodal.schemas.batch import Sequence
+from polymodal.schemas.batch import PaddedSequence
 from polymodal.encoders.base import Encoder
 from polymodal.models.base import Model
 
@@ -37,7 +37,7 @@ class LetterEncoder(Encoder):
         return count_letters
 
     def encode(self, sequence):
-        return Sequence(sequence.values, sequence.valid_mask)
+        return PaddedSequence(sequence.values, sequence.valid_mask)
 
 
 class Linear(Model):

@@ -112,9 +112,9 @@ def test_batches_stay_as_the_audio_makes_them(experiment):
     plans = []
     for reuse in ("auto", "false"):
         one = experiment(f"data.reuse_prefix={reuse}", "data.batch_s=6")
-        one.read_prefixes("32-true", training=True)
+        one.plan_prefix_cache("32-true", training=True)
         one.extract(lambda *_: None)
-        loader = one.loader(one.folds[0], "train", training=True)
+        loader = one.build_loader(one.folds[0], "train", training=True)
         batches = list(loader)
         plans.append([batch.utterance_ids for batch in batches])
         width = batches[0].modalities["speech"].values.shape[-1]
@@ -157,14 +157,14 @@ def test_a_disk_that_it_would_fill_is_left_alone_unless_that_is_asked_for(experi
     usage = SimpleNamespace(free=100_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     one = experiment()
-    one.read_prefixes("32-true", training=True)
+    one.plan_prefix_cache("32-true", training=True)
     assert one.prefixes.said["speech"].startswith("read")
     one.extract(lambda *_: None)
     assert "GB would go to" in one.prefixes.said["speech"]
     assert not one.features
-    assert not one.module(one.folds[0]).encoders["speech"].reads_prefix
+    assert not one.build_module(one.folds[0]).encoders["speech"].reads_prefix
     asked = experiment("data.reuse_prefix=true")
-    asked.read_prefixes("32-true", training=True)
+    asked.plan_prefix_cache("32-true", training=True)
     asked.extract(lambda *_: None)
     assert len(asked.features["speech"]) == 24
     assert asked.module(asked.folds[0]).encoders["speech"].reads_prefix

@@ -620,7 +620,7 @@ FAULTS = [
 def test_it_is_found_with_its_line(checked, shape_checks_off, name, rule, key, file, words):
     _, report = checked(name, PROJECTS[name])
     found = [one for one in report.findings if (one.rule, one.key) == (rule, key)]
-    assert found, [(one.rule, one.key, one.found) for one in report.findings]
+    assert found, [(one.rule, one.key, one.message) for one in report.findings]
     origin = found[0].origin
     assert origin is not None
     if file is None:

@@ -36,11 +36,14 @@ def test_subsets_come_in_one_order_and_none_is_left_out():
 
 def test_each_subset_says_what_the_model_says_with_the_others_withheld(experiment, tmp_path):
     (fold,) = experiment.folds
-    module, trainer = experiment.module(fold), build_trainer(experiment, callbacks=[], logger=False)
+    module, trainer = (
+        experiment.build_module(fold),
+        build_trainer(experiment, callbacks=[], logger=False),
+    )
     calls = []
     for encoder in module.encoders.values():
         encoder.register_forward_hook(lambda *_: calls.append(1))
-    loader = experiment.loader(fold, "test")
+    loader = experiment.build_loader(fold, "test")
     predict_subsets(trainer, module, loader, "test", tmp_path)
     assert len(calls) <= len(loader) * 3  # each batch is encoded once
     table = PredictionTable.read(subsets_file(tmp_path, "test"))
@@ -60,10 +63,13 @@ def test_each_subset_says_what_the_model_says_with_the_others_withheld(experimen
 
 def test_utterances_without_any_modality_of_a_subset_are_left_out_of_it(experiment, tmp_path):
     (fold,) = experiment.folds
-    module, trainer = experiment.module(fold), build_trainer(experiment, callbacks=[], logger=False)
-    predict_subsets(trainer, module, experiment.loader(fold, "train"), "train", tmp_path)
+    module, trainer = (
+        experiment.build_module(fold),
+        build_trainer(experiment, callbacks=[], logger=False),
+    )
+    predict_subsets(trainer, module, experiment.build_loader(fold, "train"), "train", tmp_path)
     rows = PredictionTable.read(subsets_file(tmp_path, "train")).frame
-    corpus = experiment.training_part(fold).frame
+    corpus = experiment.train_rows(fold).frame
     silent = set(corpus.filter(pl.col("audio").is_null())["utterance_id"])
     assert silent
     for some in modality_subsets(module.encoders):
@@ -75,10 +81,10 @@ def test_utterances_without_any_modality_of_a_subset_are_left_out_of_it(experime
 
 
 def test_withheld_encoders_are_not_computed(experiment):
-    module = experiment.module(experiment.folds[0]).eval()
+    module = experiment.build_module(experiment.folds[0]).eval()
     module.encoders["speech"].register_forward_hook(lambda *_: pytest.fail("was computed"))
     module.withheld = frozenset(["speech"])
-    batch = next(iter(experiment.loader(experiment.folds[0], "test")))
+    batch = next(iter(experiment.build_loader(experiment.folds[0], "test")))
     with torch.no_grad():
         logits = module(batch)
         lacking = {name: one for name, one in batch.modalities.items() if name != "speech"}

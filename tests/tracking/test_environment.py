@@ -104,7 +104,7 @@ def test_outside_a_repository_there_is_no_commit(tmp_path, monkeypatch):
 
 
 def test_a_long_difference_is_cut_but_hashed_whole(repository, monkeypatch):
-    monkeypatch.setattr(environment, "LONGEST_DIFF", 200)
+    monkeypatch.setattr(environment, "MAX_DIFF", 200)
     hashes = set()
     for last in "ab":
         (repository / "model.py").write_text("x\n" * 400 + last)

@@ -40,7 +40,7 @@ def put(runs, name, **fields):
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     """Runs in an index; they count as settled at once, as if they had been written an hour ago."""
-    monkeypatch.setattr(index_cache, "COARSEST_NS", -HOUR_NS)
+    monkeypatch.setattr(index_cache, "FS_TIMESTAMP_RESOLUTION_NS", -HOUR_NS)
     for number in range(NUM):
         put(tmp_path / "runs", f"r{number:02}", seed=number)
     list_runs(tmp_path / "runs")
@@ -183,7 +183,7 @@ def test_where_nothing_can_be_written_there_is_none(runs, monkeypatch, fault):
     def refuse(*args, **options):
         raise fault
 
-    monkeypatch.setattr(index_cache, "write_whole", refuse)
+    monkeypatch.setattr(index_cache, "atomic_write_text", refuse)
     assert seeds(runs) == EVERY
     monkeypatch.setattr(index_cache.tempfile, "TemporaryFile", refuse)
     assert seeds(runs) == EVERY
@@ -201,7 +201,7 @@ def test_a_folder_that_cannot_be_written_is_listed(runs):
 
 
 def test_few_runs_need_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(index_cache, "COARSEST_NS", -HOUR_NS)
+    monkeypatch.setattr(index_cache, "FS_TIMESTAMP_RESOLUTION_NS", -HOUR_NS)
     put(tmp_path, "a")
     list_runs(tmp_path)
     assert [one.name for one in tmp_path.iterdir()] == ["a"]

@@ -18,8 +18,8 @@ from polymodal.tracking.metrics_log import MetricsLog, read_metrics
 WRITING = """
 import sys
 from pathlib import Path
-from polymodal.tracking.metrics_log import Journal
-journal = Journal(Path(sys.argv[1]))
+from polymodal.tracking.metrics_log import MetricsLog
+journal = MetricsLog(Path(sys.argv[1]))
 for step in range(300):
     journal.log({"train/loss": step / 7, "long": 0.1}, step=step, epoch=0)
 print("written", flush=True)

@@ -46,8 +46,9 @@ def test_no_two_runs_have_one_name(tmp_path):
 
 def test_no_two_processes_give_one_name(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from polymodal.tracking.run_naming import own_name; "
-        "print('\\n'.join(own_name(Path(sys.argv[1]), 'p', 'x') for _ in range(50)))"
+        "import sys; from pathlib import Path\n"
+        "from polymodal.tracking.run_naming import unique_run_name\n"
+        "print('\\n'.join(unique_run_name(Path(sys.argv[1]), 'p', 'x') for _ in range(50)))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "runs")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

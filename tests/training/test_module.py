@@ -26,12 +26,14 @@ def experiment(workplace):
 
 def fit(experiment, **changes):
     fold = experiment.folds[0]
-    module = experiment.module(fold)
+    module = experiment.build_module(fold)
     for name, value in changes.items():
         setattr(module, name, value)
     trainer = build_trainer(experiment, callbacks=[], logger=False)
     trainer.fit(
-        module, experiment.loader(fold, "train", training=True), experiment.loader(fold, "val")
+        module,
+        experiment.build_loader(fold, "train", training=True),
+        experiment.build_loader(fold, "val"),
     )
     return module, trainer
 
@@ -57,7 +59,7 @@ def test_every_epoch_scores_each_validation_utterance_once(experiment, monkeypat
 def test_weights_are_loaded_for_the_same_classes_and_parameters_only(experiment):
     module, _ = fit(experiment)
     state = {"state_dict": module.state_dict(), "polymodal_classes": module.declared}
-    other = experiment.module(experiment.folds[0])
+    other = experiment.build_module(experiment.folds[0])
     other.load_weights(state)
     for name, value in module.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
@@ -100,12 +102,12 @@ class NoNumber(torch.nn.Module):
 def test_what_is_no_number_stops_before_the_update(experiment, loss, words, clip):
     """Two batches an update: the loss of the first counts, though it is looked at later."""
     experiment = in_pairs(experiment, gradient_clip_val=clip, accumulate_grad_batches=2)
-    module = experiment.module(fold := experiment.folds[0])
+    module = experiment.build_module(fold := experiment.folds[0])
     before = {name: value.clone() for name, value in module.state_dict().items()}
     module.loss, loss.calls = loss, 0
     trainer = build_trainer(experiment, callbacks=[], logger=False)
     with pytest.raises(FloatingPointError, match=words):
-        trainer.fit(module, experiment.loader(fold, "train", training=True), None)
+        trainer.fit(module, experiment.build_loader(fold, "train", training=True), None)
     assert loss.calls == 2
     for name, value in before.items():
         assert torch.equal(module.state_dict()[name], value)
@@ -139,7 +141,7 @@ def test_every_so_many_updates_are_logged_with_the_rate_that_they_used(experimen
 
     writer, fold = Lines(), experiment.folds[0]
     trainer = build_trainer(some, callbacks=[Watch()], logger=RecordLogger(writer))
-    trainer.fit(some.module(fold), some.loader(fold, "train", training=True), None)
+    trainer.fit(some.build_module(fold), some.build_loader(fold, "train", training=True), None)
     assert len(losses) > 8
     lines = [line for line in writer.kept if "train/lr" in line[2]]
     due = list(range(4, len(rates), 5))

@@ -65,7 +65,7 @@ def test_broken_lines_and_what_is_no_number_are_left_out(path):
 
 def test_a_long_journal_comes_in_parts(path, monkeypatch):
     write(path, *({"step": step, "a": step} for step in range(100)))
-    monkeypatch.setattr(metrics, "MOST_BYTES", 300)
+    monkeypatch.setattr(metrics, "MAX_BYTES", 300)
     start, found, rounds = 0, [], 0
     while True:
         told = read_points(path, start, ["a"])
@@ -78,7 +78,7 @@ def test_a_long_journal_comes_in_parts(path, monkeypatch):
 
 
 def test_a_line_beyond_all_measure_is_stepped_over(path, monkeypatch):
-    monkeypatch.setattr(metrics, "MOST_BYTES", 300)
+    monkeypatch.setattr(metrics, "MAX_BYTES", 300)
     path.write_text("x" * 1000 + '\n{"step": 1, "a": 1}\n')
     start, found = 0, []
     for _ in range(10):

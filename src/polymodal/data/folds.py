@@ -32,7 +32,7 @@ class Fold:
 
     Example:
         >>> fold = Fold(0, {"speaker": {"a": "train", "b": "test"}})
-        >>> fold.parts(pl.DataFrame({"speaker": ["b", "a"]})).to_list()
+        >>> fold.split_of_rows(pl.DataFrame({"speaker": ["b", "a"]})).to_list()
         ['test', 'train']
     """
 

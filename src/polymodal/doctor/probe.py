@@ -46,18 +46,18 @@ answer = {
 }
 """
 CONFIGURATIONS = """
-from polymodal.config.compose import compose, options, project_packages
-from polymodal.config.partial_resolve import as_far_as_known
+from polymodal.config.compose import available_choices, compose, project_packages
+from polymodal.config.partial_resolve import resolve_partially
 from polymodal.errors import UserError
 from polymodal.preflight.rules.signatures import signature_findings
-faults, names = [], options("experiment")
+faults, names = [], available_choices("experiment")
 for name in names:
     try:
-        config, _ = as_far_as_known(compose(["experiment=" + name]).config)
+        config, _ = resolve_partially(compose(["experiment=" + name]).config)
         found = signature_findings(config, project_packages(Path.cwd()))
-        texts = [one.found for one in found if one.is_fatal]
+        texts = [one.message for one in found if one.is_error]
     except UserError as error:
-        texts = [error.found]
+        texts = [error.message]
     faults += [{"name": name, "text": text} for text in texts]
 paths = {name: str(value) for name, value in compose([]).resolved()["paths"].items()}
 answer = {"count": len(names), "faults": faults, "paths": paths}

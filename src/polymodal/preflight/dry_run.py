@@ -203,7 +203,7 @@ def _larger(context: Context, batches: int, num_utterances: int) -> float:
     from polymodal.experiment.dummy_data import BATCH_S
 
     manifest, fold = context.built["manifest"], context.built["folds"][0]
-    learnt = manifest.take(manifest.frame.filter(fold.parts(manifest.frame) == "train"))
+    learnt = manifest.take(manifest.frame.filter(fold.split_of_rows(manifest.frame) == "train"))
     if context.built.get("encoders"):
         return float(lengths_s(learnt).sum()) / batches / BATCH_S
     return len(learnt) / batches / max(1, num_utterances)  # one vector an utterance

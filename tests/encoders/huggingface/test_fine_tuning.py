@@ -201,10 +201,10 @@ class StopAfterOne(pl.Callback):
 
 def fit(experiment, *, callbacks=(), checkpoint=None):
     fold = experiment.folds[0]
-    module = experiment.module(fold)
+    module = experiment.build_module(fold)
     trainer = build_trainer(experiment, callbacks=list(callbacks), logger=False)
-    training = experiment.loader(fold, "train", training=True)
-    trainer.fit(module, training, experiment.loader(fold, "val"), ckpt_path=checkpoint)
+    training = experiment.build_loader(fold, "train", training=True)
+    trainer.fit(module, training, experiment.build_loader(fold, "val"), ckpt_path=checkpoint)
     return module, trainer
 
 

@@ -204,7 +204,7 @@ def test_alone_and_in_a_batch_are_the_same(folders, name, options):
     encoder = (text if is_text else speech)(folders[name], **options).eval()
     raws = TEXTS if is_text else [one for one in waveforms() if one is not None]
     extractor = encoder.prefix("float32")
-    many, alone = extractor.many(raws), [extractor(raw) for raw in raws]
+    many, alone = extractor.extract_batch(raws), [extractor(raw) for raw in raws]
     encoder.reads_prefix = True
     together = pad([*many, None])
     together.values.masked_fill_(~together.valid_mask[..., None], float("nan"))
@@ -350,7 +350,7 @@ def test_the_identity_is_all_that_changes_what_is_stored(folders):
 def test_in_bfloat16_it_is_as_close_as_bfloat16_is(folders, name, freeze):
     build, raws = (text, TEXTS) if name == "bert" else (speech, [waveforms()[0], waveforms()[4]])
     computing, reading = (build(folders[name], freeze=freeze).eval() for _ in range(2))
-    stored = reading.prefix("bfloat16").many(raws)
+    stored = reading.prefix("bfloat16").extract_batch(raws)
     reading.reads_prefix = True
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         computed = computing(pad([computing.transform()(raw) for raw in raws])).values

@@ -68,7 +68,7 @@ class Numbers:
 def prepare(workplace, monkeypatch):
     """Overrides to an experiment of 66 utterances of 1 to `longest` frames, by 11 speakers."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    monkeypatch.setattr(frames, "LARGEST_PASS", 1000)  # several passes a step
+    monkeypatch.setattr(frames, "MAX_PASS", 1000)  # several passes a step
 
     def make(*overrides, longest=9, encoders=None):
         rng = np.random.default_rng(3)
@@ -118,7 +118,7 @@ class Lines:
 
 def by_lightning(job, place):
     """Trains and applies a job's fold one by one; its lines and the weights of its last epoch."""
-    writer, module = Lines(), job.experiment.module(job.fold, job.run_id)
+    writer, module = Lines(), job.experiment.build_module(job.fold, job.run_id)
     module.predictions = place.predictions
     callbacks = build_callbacks(job.experiment, place)
     trainer = build_trainer(job.experiment, callbacks=callbacks, logger=RecordLogger(writer))
@@ -281,6 +281,6 @@ def test_encoders_that_learn_and_balances_are_trained_alone(prepare):
 def test_more_features_than_memory_are_trained_alone(prepare, monkeypatch):
     from polymodal.runs.vectorized import driver
 
-    monkeypatch.setattr(driver, "LARGEST_GB", 1e-6)
+    monkeypatch.setattr(driver, "MAX_GB", 1e-6)
     assert "GB" in (why_not_vectorizable(prepare(*FUSION, encoders="frozen")) or "")
     assert "GB" in (why_not_vectorizable(prepare(*MLP, longest=1)) or "")

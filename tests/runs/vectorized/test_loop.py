@@ -163,7 +163,7 @@ def test_frames_are_gathered_as_batches_are_collated(monkeypatch):
     assert frames.sizes(np.array(numbers[0])) == [2, 5]
     assert frames.counts(np.array(numbers[0])) == (5, 10)
     assert frames.counts(np.array(numbers[0][1:])) == (0, 0)
-    monkeypatch.setattr(vectorized_frames, "LARGEST_PASS", 20)
+    monkeypatch.setattr(vectorized_frames, "MAX_PASS", 20)
     each = [np.array(one) for one in ([3], [3, 0], [1], [0])]  # 10, 20, 2 and 6 numbers
     assert frames.passes(each) == [[1], [0, 3], [2]]
 

@@ -21,9 +21,9 @@ from polymodal.tracking.metrics_log import read_metrics
 MIRRORED = """
 import os, socket, sys
 from pathlib import Path
-from polymodal.tracking.metrics_log import Journal, num_lines
+from polymodal.tracking.metrics_log import MetricsLog, num_steps
 from polymodal.tracking.trackers.base import Start
-from polymodal.tracking.trackers.background import Mirror
+from polymodal.tracking.trackers.background import BackgroundTracker
 from polymodal.tracking.trackers.TRACKER import CLASS
 from polymodal.tracking.run_writer import RunWriter
 
@@ -38,13 +38,13 @@ for run_id, status in (word.split(":") for word in sys.argv[3:]):
     folder = runs / run_id
     folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "metrics.jsonl"
-    mirror = Mirror(CLASS(), gather_s=0.05)
+    mirror = BackgroundTracker(CLASS(), gather_s=0.05)
     config = {"lr": 0.1, "token": "***", "model": {"sizes": [1, 2]}}
-    name, kept = f"lr=0.1 {run_id}", num_lines(journal)
+    name, kept = f"lr=0.1 {run_id}", num_steps(journal)
     tags = ("run", "emodb", "speech")
     start = Start(run_id, "mlp-emodb", "emodb/egemaps", config, folder, name, "run", tags, kept)
     mirror.start(start)
-    writer = RunWriter(Journal(journal), mirror)
+    writer = RunWriter(MetricsLog(journal), mirror)
     for step in range(20):
         writer.log({"val/uar": step / 20, "val/loss": float("nan")}, step)
         if status == "killed" and step == 10:
@@ -267,9 +267,9 @@ class TestWandb:
     def test_online_without_an_account_is_one_warning(self, workplace, home):
         code = (
             "from pathlib import Path; from polymodal.tracking.trackers.base import Start; "
-            "from polymodal.tracking.trackers.background import Mirror; "
+            "from polymodal.tracking.trackers.background import BackgroundTracker; "
             "from polymodal.tracking.trackers.wandb import WandbTracker; "
-            "m = Mirror(WandbTracker('online')); Path('r').mkdir(); "
+            "m = BackgroundTracker(WandbTracker('online')); Path('r').mkdir(); "
             "m.start(Start('r', 'p', 'g', {}, Path('r'))); m.log({'x': 1.0}, 0); "
             "m.finish('finished', {})"
         )

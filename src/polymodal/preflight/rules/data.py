@@ -114,7 +114,7 @@ def _labels(context: Context) -> Iterator[Diagnostic]:
     except UserError as error:
         yield context.refused(error, "task", "data")
         return
-    if not task.known(targets).any():
+    if not task.has_target(targets).any():
         found = f"no row has a target for task={task.name}"
         remedy = "check corpus.columns and corpus.label_map, or choose another task"
         yield Diagnostic("no target", "task", found, "labels, votes or values", remedy)
@@ -168,7 +168,7 @@ def _classes_by_fold(context: Context) -> Iterator[Diagnostic]:
     if task is None or not task.classes:
         return
     for fold in context.built["folds"]:
-        parts = fold.parts(frame)
+        parts = fold.split_of_rows(frame)
         for part in ("train", "val", "test"):
             seen = set(frame.filter(parts == part)["label"].drop_nulls())
             if seen:
@@ -194,9 +194,9 @@ def _validation(context: Context) -> Iterator[Diagnostic]:
     ]
     if task is None or not waiting:
         return
-    known = pl.Series(task.known(task.targets(frame)))
+    known = pl.Series(task.has_target(task.targets(frame)))
     for fold in context.built["folds"]:
-        if not ((fold.parts(frame) == "val") & known).any():
+        if not ((fold.split_of_rows(frame) == "val") & known).any():
             yield Diagnostic(
                 "never validated",
                 f"callbacks.{waiting[0]}.monitor",
@@ -308,7 +308,7 @@ def num_batches(context: Context) -> int | None:
     if not folds or not isinstance(budget, int | float) or not isinstance(most, int) or budget <= 0:
         return None
     manifest = context.built["manifest"]
-    learnt = manifest.frame.filter(folds[0].parts(manifest.frame) == "train")
+    learnt = manifest.frame.filter(folds[0].split_of_rows(manifest.frame) == "train")
     if learnt.is_empty() or most < 1:
         return None
     lengths = lengths_s(manifest.take(learnt)).tolist()
