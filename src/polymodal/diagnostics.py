@@ -27,7 +27,7 @@ class Diagnostic:
         of: Of several runs that are checked together, those that have it; empty for all.
 
     Example:
-        >>> print(Finding("wrong type", "seed", "seed='x' has the wrong type", "int").text())
+        >>> print(Diagnostic("wrong type", "seed", "seed='x' has the wrong type", "int").text())
         seed='x' has the wrong type
           expected: int
     """

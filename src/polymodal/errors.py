@@ -14,9 +14,9 @@ class UserError(Exception):
         remedy: What to do about it; may be empty.
 
     Example:
-        >>> print(UserError("row 3: label 'hapy'", remedy="mend the label"))
+        >>> print(UserError("row 3: label 'hapy'", hint="correct the label"))
         row 3: label 'hapy'
-          hint: mend the label
+          hint: correct the label
     """
 
     exit_code = 2
@@ -88,7 +88,7 @@ class RunInterruptedError(BaseException):
         signum: Number of the signal.
 
     Example:
-        >>> StoppedError(15).exit_code
+        >>> RunInterruptedError(15).exit_code
         143
     """
 

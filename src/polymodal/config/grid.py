@@ -27,7 +27,7 @@ def expand_grid(options: Any) -> list[dict[str, Any]]:
             rather than an option.
 
     Example:
-        >>> grid({"optimizer.lr": [0.1, 0.2], "model.dropout": [0]})
+        >>> expand_grid({"optimizer.lr": [0.1, 0.2], "model.dropout": [0]})
         [{'optimizer.lr': 0.1, 'model.dropout': 0}, {'optimizer.lr': 0.2, 'model.dropout': 0}]
     """
     if not options:
@@ -58,7 +58,7 @@ def with_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
         ConfigError: A key does not exist, or is none of what is trained.
 
     Example:
-        >>> varied({"optimizer": {"lr": 0.1}}, {"optimizer.lr": 0.2})
+        >>> with_options({"optimizer": {"lr": 0.1}}, {"optimizer.lr": 0.2})
         {'optimizer': {'lr': 0.2}}
     """
     changed = copy.deepcopy(dict(config))

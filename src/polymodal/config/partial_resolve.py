@@ -28,7 +28,7 @@ def resolve_partially(config: DictConfig) -> tuple[dict[str, Any], dict[str, str
 
     Example:
         >>> tree = OmegaConf.create({"a": {"b": "???", "c": 1}, "d": "${a.b}"})
-        >>> as_far_as_known(tree)
+        >>> resolve_partially(tree)
         ({'a': {'b': ???, 'c': 1}, 'd': ???}, {'a.b': 'a.b has no value'})
     """
     reasons: dict[str, str] = {}

@@ -30,7 +30,7 @@ def addable_overrides(overrides: Sequence[str]) -> list[str]:
         overrides: In Hydra's grammar.
 
     Example:
-        >>> addable(["encoder.speech.layer=3", "encoder.speech.from_run=last", "seed=1"])
+        >>> addable_overrides(["encoder.speech.layer=3", "encoder.speech.from_run=last", "seed=1"])
         ['++encoder.speech.layer=3', '++encoder.speech.from_run=last', 'seed=1']
     """
     taken = {modality for modality, name, _ in _options(overrides) if name == FROM_RUN}

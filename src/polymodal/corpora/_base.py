@@ -247,7 +247,7 @@ def remap_votes(
         The votes, each label once.
 
     Example:
-        >>> merged_votes([{"label": "joy", "count": 2}, {"label": "love", "count": 1}],
+        >>> remap_votes([{"label": "joy", "count": 2}, {"label": "love", "count": 1}],
         ...              {"love": "joy"})
         [{'label': 'joy', 'count': 3}]
     """

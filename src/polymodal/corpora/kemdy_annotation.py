@@ -123,7 +123,7 @@ def parse_votes(annotation: Annotation) -> list[dict[str, str | int]] | None:
         Each emotion that was said, with its `label` and `count`; None if nobody said any.
 
     Example:
-        >>> votes_of(Annotation("a", "", None, "sad", None, None, ("sad", "fear", "sad")))
+        >>> parse_votes(Annotation("a", "", None, "sad", None, None, ("sad", "fear", "sad")))
         [{'label': 'fear', 'count': 1}, {'label': 'sad', 'count': 2}]
     """
     counts = Counter(annotation.votes)

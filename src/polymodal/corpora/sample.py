@@ -55,7 +55,7 @@ def bayes_accuracy(modalities: Sequence[str]) -> float:
         The share of utterances.
 
     Example:
-        >>> round(ceiling(["speech"]), 4), round(ceiling(["speech", "text"]), 4)
+        >>> round(bayes_accuracy(["speech"]), 4), round(bayes_accuracy(["speech", "text"]), 4)
         (0.4516, 0.8155)
     """
     total = 0.0

@@ -40,7 +40,7 @@ def add_transcript_groups(manifest: Manifest) -> Manifest:
         >>> from pathlib import Path
         >>> texts = ["What a lovely day!", "what a lovely day", "Something else altogether."]
         >>> frame = pl.DataFrame({"utterance_id": ["a", "b", "c"], "speaker": "s", "text": texts})
-        >>> with_transcripts(Manifest(frame, Path())).frame["transcript"].n_unique()
+        >>> add_transcript_groups(Manifest(frame, Path())).frame["transcript"].n_unique()
         2
     """
     frame = manifest.frame
@@ -82,7 +82,7 @@ def normalise_text(texts: pl.Series) -> pl.Series:
         What is left of each.
 
     Example:
-        >>> letters_of(pl.Series(["What a DAY, what a day…"]))[0]
+        >>> normalise_text(pl.Series(["What a DAY, what a day…"]))[0]
         'whatadaywhataday'
     """
     return texts.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\W_]+", "")

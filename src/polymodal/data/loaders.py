@@ -41,7 +41,7 @@ def default_num_workers(accelerator: str) -> int:
         At most 4, and one core left for each CUDA device; 0 on the CPU, whose cores compute.
 
     Example:
-        >>> usual_workers("cpu")
+        >>> default_num_workers("cpu")
         0
     """
     if accelerator == "cpu" or not torch.cuda.is_available():

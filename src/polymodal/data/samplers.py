@@ -23,7 +23,7 @@ def class_balanced_weights(targets: np.ndarray, num_classes: int) -> np.ndarray:
         One number an utterance; 0 where the class is unknown.
 
     Example:
-        >>> balanced_chances(np.array([0, 0, 0, 1]), 2).round(3).tolist()
+        >>> class_balanced_weights(np.array([0, 0, 0, 1]), 2).round(3).tolist()
         [0.333, 0.333, 0.333, 1.0]
     """
     # The last row of the unit matrix has no 1: it stands for an unknown class, which is -1.

@@ -23,7 +23,7 @@ def subsample_per_label(frame: pl.DataFrame, share: float) -> pl.DataFrame:
 
     Example:
         >>> rows = pl.DataFrame({"utterance_id": list("abcdef"), "label": ["x", "y"] * 3})
-        >>> take_share(rows, 0.3)["label"].sort().to_list()
+        >>> subsample_per_label(rows, 0.3)["label"].sort().to_list()
         ['x', 'y']
     """
     if not 0 < share <= 1 or math.isnan(share):

@@ -35,7 +35,7 @@ class Encoder(nn.Module, ABC):
         >>> from polymodal.encoders.text import TextEncoder
         >>> encoder = TextEncoder(width=16, num_heads=2)
         >>> indices = torch.from_numpy(encoder.transform()("안녕"))[None]
-        >>> output = encoder(Sequence(indices, torch.ones_like(indices, dtype=torch.bool)))
+        >>> output = encoder(PaddedSequence(indices, torch.ones_like(indices, dtype=torch.bool)))
         >>> output.values.shape[-1] == encoder.feature_size
         True
     """

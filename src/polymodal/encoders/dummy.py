@@ -21,7 +21,7 @@ class DummyEncoder(Encoder):
         feature_size: Width of the output.
 
     Example:
-        >>> StandIn("text", 8).transform()("four").shape
+        >>> DummyEncoder("text", 8).transform()("four").shape
         (4, 8)
     """
 

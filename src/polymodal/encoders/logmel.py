@@ -46,7 +46,7 @@ class LogMelEncoder(Encoder):
     Example:
         >>> import torch
         >>> encoder = LogMelEncoder(width=16, num_layers=1, num_heads=2)
-        >>> second = Sequence(torch.zeros(1, 16000), torch.ones(1, 16000, dtype=torch.bool))
+        >>> second = PaddedSequence(torch.zeros(1, 16000), torch.ones(1, 16000, dtype=torch.bool))
         >>> encoder(second).values.shape
         torch.Size([1, 25, 16])
     """

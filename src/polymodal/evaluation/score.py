@@ -95,7 +95,7 @@ def monitor_mode(monitor: str, scores: Mapping[str, Score]) -> str:
         scores: Name to score.
 
     Example:
-        >>> mode_of("val/loss", {})
+        >>> monitor_mode("val/loss", {})
         'min'
     """
     return "max" if higher_is_better(monitor.partition("/")[2], scores) else "min"

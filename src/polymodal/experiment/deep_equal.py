@@ -23,7 +23,7 @@ def deep_equal(one: Any, other: Any, depth: int = 0) -> bool:
         Whether no difference was found.
 
     Example:
-        >>> alike(nn.Dropout(0.1), nn.Dropout(0.1)), alike(nn.Dropout(0.1), nn.Dropout(0.2))
+        >>> deep_equal(nn.Dropout(0.1), nn.Dropout(0.1)), deep_equal(nn.Dropout(0.1), nn.Dropout(0.2))
         (True, False)
     """
     if one is other:

@@ -65,7 +65,7 @@ def grouped(missing: Iterable[MissingFeature], most_at_once: int) -> list[list[M
         The batches, the longest utterances first.
 
     Example:
-        >>> rows = [Missing(b"", amount, str) for amount in (3, 9, 4, 4)]
+        >>> rows = [MissingFeature(b"", amount, str) for amount in (3, 9, 4, 4)]
         >>> [[one.amount for one in batch] for batch in grouped(rows, 8)]
         [[9], [4, 4], [3]]
     """

@@ -21,7 +21,7 @@ class MeanPooling(nn.Module):
 
     Example:
         >>> mask = torch.tensor([[True, True, False]])
-        >>> MeanPooling()(Sequence(torch.tensor([[[1.0], [3.0], [9.0]]]), mask)).tolist()
+        >>> MeanPooling()(PaddedSequence(torch.tensor([[[1.0], [3.0], [9.0]]]), mask)).tolist()
         [[2.0]]
     """
 

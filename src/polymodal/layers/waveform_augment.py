@@ -53,7 +53,7 @@ class WaveformAugment(nn.Module):
 
     Example:
         >>> augment = WaveformAugment(gain_db=[6.0206, 6.0206]).train()
-        >>> two = sequences.Sequence(torch.tensor([[0.1, -0.2]]), torch.ones(1, 2).bool())
+        >>> two = sequences.PaddedSequence(torch.tensor([[0.1, -0.2]]), torch.ones(1, 2).bool())
         >>> augment(two).values.mul(10).round().tolist()
         [[2.0, -4.0]]
     """

@@ -42,7 +42,7 @@ class CrossAttentionFusion(Fusion):
     Example:
         >>> model = CrossAttentionFusion({"text": 8, "speech": 4}, 3, width=16)
         >>> mask = torch.ones(2, 5, dtype=torch.bool)
-        >>> model({"text": Sequence(torch.zeros(2, 5, 8), mask)}).shape
+        >>> model({"text": PaddedSequence(torch.zeros(2, 5, 8), mask)}).shape
         torch.Size([2, 3])
     """
 

@@ -38,7 +38,7 @@ class UnimodalClassifier(Model):
     Example:
         >>> import torch
         >>> model = UnimodalClassifier({"speech": 8}, 4, hidden_sizes=[16])
-        >>> vectors = Sequence(torch.zeros(2, 1, 8), torch.ones(2, 1, dtype=torch.bool))
+        >>> vectors = PaddedSequence(torch.zeros(2, 1, 8), torch.ones(2, 1, dtype=torch.bool))
         >>> model({"speech": vectors}).shape
         torch.Size([2, 4])
     """

@@ -57,7 +57,7 @@ class Context:
         node: Any = self.config
         for word in section.split("."):
             node = node.get(word, {}) if isinstance(node, Mapping) else {}
-        options = dict(leaves(node, section)) if isinstance(node, Mapping) else {}
+        options = dict(flatten(node, section)) if isinstance(node, Mapping) else {}
         words = set(re.findall(r"\w+", message))
         named = [key for key in options if re.split(r"[.\[]", key)[-1] in words]
         named += [key for key in options if key in message and key not in named]
@@ -81,7 +81,7 @@ def _quotes(message: str, value: Any) -> bool:
     return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", message) is not None
 
 
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Walks the values of a configuration.
 
     Args:
@@ -92,12 +92,12 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         Dotted key and value; lists are values.
 
     Example:
-        >>> dict(leaves({"a": {"b": 1}, "c": [2]}))
+        >>> dict(flatten({"a": {"b": 1}, "c": [2]}))
         {'a.b': 1, 'c': [2]}
     """
     if isinstance(node, Mapping):
         for name, value in node.items():
-            yield from leaves(value, f"{key}.{name}" if key else str(name))
+            yield from flatten(value, f"{key}.{name}" if key else str(name))
     else:
         yield key, node
 

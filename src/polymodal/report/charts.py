@@ -106,7 +106,7 @@ def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | No
         SVG.
 
     Example:
-        >>> forest([Estimate("speech", 0.44, 0.4, 0.49)], "test/uar")[:4]
+        >>> forest_plot([Estimate("speech", 0.44, 0.4, 0.49)], "test/uar")[:4]
         '<svg'
     """
     kinds = list(dict.fromkeys(("member", "vote", *(one.kind for one in estimates))))
@@ -275,7 +275,7 @@ def axis_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
         estimates: At least one.
 
     Example:
-        >>> [round(one, 2) for one in span([Estimate("speech", 0.5, 0.4, 0.6)])]
+        >>> [round(one, 2) for one in axis_limits([Estimate("speech", 0.5, 0.4, 0.6)])]
         [0.39, 0.61]
     """
     ends = [end for one in estimates for end in _line(one, 0)[0]]

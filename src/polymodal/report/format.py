@@ -47,7 +47,7 @@ def as_finite(value: object) -> float | None:
         value: What a summary holds.
 
     Example:
-        >>> finite(1), finite(float("nan")), finite("1")
+        >>> as_finite(1), as_finite(float("nan")), as_finite("1")
         (1.0, None, None)
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -63,7 +63,7 @@ def format_score(value: object, *, signed: bool = False) -> str:
         signed: Whether positive numbers get a plus.
 
     Example:
-        >>> number(0.4404), number(12.5), number(0.13, signed=True)
+        >>> format_score(0.4404), format_score(12.5), format_score(0.13, signed=True)
         ('.440', '12.500', '+.130')
     """
     if (found := as_finite(value)) is None:
@@ -94,7 +94,7 @@ def format_p(value: object) -> str:
         value: The probability; a dash where it is none.
 
     Example:
-        >>> p_value(0.00004), p_value(0.0312)
+        >>> format_p(0.00004), format_p(0.0312)
         ('< .001', '.031')
     """
     found = as_finite(value)
@@ -109,7 +109,7 @@ def pluralise(num: int, what: str) -> str:
         what: One of them.
 
     Example:
-        >>> count(1, "run"), count(2000, "run")
+        >>> pluralise(1, "run"), pluralise(2000, "run")
         ('1 run', '2,000 runs')
     """
     return f"{num:,} {what}{'' if num == 1 else 's'}"
@@ -244,7 +244,7 @@ def strip_control_chars(text: object) -> str:
         text: Any value.
 
     Example:
-        >>> printable("a\x00b")
+        >>> strip_control_chars("a\x00b")
         'a␚b'
     """
     return CONTROLS.sub("\N{SYMBOL FOR SUBSTITUTE}", str(text))
@@ -276,7 +276,7 @@ def shorten_names(names: Iterable[str]) -> dict[str, str]:
         Name to what is shown.
 
     Example:
-        >>> shortened(["speech", "a" * 40])["a" * 40]
+        >>> shorten_names(["speech", "a" * 40])["a" * 40]
         'aaaaaaaaaaaaaaaaa…aaaaaaaaaaaa'
     """
     found: dict[str, str] = {}

@@ -25,7 +25,7 @@ def modality_subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
         Names in alphabetical order, whatever order they were given in; none for one modality.
 
     Example:
-        >>> subsets(["text", "speech", "signals"])[2:4]
+        >>> modality_subsets(["text", "speech", "signals"])[2:4]
         [('text',), ('signals', 'speech')]
     """
     names = sorted(modalities)
@@ -43,7 +43,7 @@ def subset_split(part: str, modalities: Iterable[str]) -> str:
         The `split` of the rows, and so what their scores begin with.
 
     Example:
-        >>> subset_part("test", ["speech", "text"])
+        >>> subset_split("test", ["speech", "text"])
         'test@speech+text'
     """
     return f"{part}@{'+'.join(sorted(modalities))}"

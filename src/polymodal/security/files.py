@@ -27,7 +27,7 @@ def atomic_write(path: Path) -> Generator[Path]:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(Path(folder, "a.txt")) as beside:
+        ...     with atomic_write(Path(folder, "a.txt")) as beside:
         ...         _ = beside.write_text("whole")
         ...     Path(folder, "a.txt").read_text()
         'whole'

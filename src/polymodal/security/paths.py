@@ -19,7 +19,7 @@ def resolve_inside(root: Path, relative: str) -> Path:
         DataError: The path is absolute, climbs out with `..`, or is a link that points outside.
 
     Example:
-        >>> inside(Path("/corpus"), "wav/a.wav").as_posix()
+        >>> resolve_inside(Path("/corpus"), "wav/a.wav").as_posix()
         '/corpus/wav/a.wav'
     """
     joined = root / relative

@@ -103,7 +103,7 @@ class StudyConfig:
         Example:
             >>> members = {"speech": "experiment=sample/speech", "text": "experiment=sample/text"}
             >>> votes = {"soft": {"of": ["speech", "text"]}}
-            >>> Plan.read({"members": members, "votes": votes}).names
+            >>> StudyConfig.read({"members": members, "votes": votes}).names
             ('speech', 'text', 'soft')
         """
         _check_packages(section)

@@ -49,7 +49,7 @@ def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         Dotted key to the value of each, None where one lacks it; without where runs and data lie.
 
     Example:
-        >>> differing([{"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}])
+        >>> config_diff([{"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}])
         {'a.b': [1, 3]}
     """
     if all(one is configs[0] for one in configs):

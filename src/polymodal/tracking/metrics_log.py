@@ -19,10 +19,10 @@ class MetricsLog:
         path: The file; a torn last line of an earlier process is dropped.
 
     Example:
-        >>> journal = Journal(Path(getfixture("tmp_path")) / "metrics.jsonl")
+        >>> journal = MetricsLog(Path(getfixture("tmp_path")) / "metrics.jsonl")
         >>> journal.log({"val/uar": 0.5, "val/loss": float("nan")}, step=10, epoch=1)
         >>> journal.close()
-        >>> read_journal(journal.path)
+        >>> read_metrics(journal.path)
         [{'epoch': 1, 'step': 10, 'val/uar': 0.5, 'val/loss': None}]
     """
 

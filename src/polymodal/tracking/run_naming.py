@@ -30,7 +30,7 @@ def project_name(choices: Mapping[str, str]) -> str:
         A name that is safe in a path.
 
     Example:
-        >>> project_of({"model": "fusion/cross_attention", "corpus": "emodb"})
+        >>> project_name({"model": "fusion/cross_attention", "corpus": "emodb"})
         'cross_attention-emodb'
     """
     return slug("-".join(choices[group].rpartition("/")[2] for group in ("model", "corpus")))
@@ -47,9 +47,9 @@ def describe_overrides(overrides: Sequence[str], said: Sequence[str] = ()) -> st
         The last word of each key and its value, without secrets; empty where nothing differs.
 
     Example:
-        >>> in_words(["experiment=emodb/egemaps", "optimizer.lr=1e-4", "model.num_layers=4"])
+        >>> describe_overrides(["experiment=emodb/egemaps", "optimizer.lr=1e-4", "model.num_layers=4"])
         'lr=1e-4 layers=4'
-        >>> in_words(["encoder=[hubert,bert]", "model.dropout=0", "encoder.text.dropout=0.1"])
+        >>> describe_overrides(["encoder=[hubert,bert]", "model.dropout=0", "encoder.text.dropout=0.1"])
         'encoder=hubert+bert model.dropout=0 text.dropout=0.1'
     """
     pairs: dict[str, str] = {}

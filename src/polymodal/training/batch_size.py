@@ -27,7 +27,7 @@ def find_max_batch(peak_bytes: Callable[[float], int], room_bytes: int) -> float
         torch.OutOfMemoryError: Not even one second fits.
 
     Example:
-        >>> largest_budget(lambda seconds: int(1e9 + 1e8 * seconds), room_bytes=20_000_000_000)
+        >>> find_max_batch(lambda seconds: int(1e9 + 1e8 * seconds), room_bytes=20_000_000_000)
         160.0
     """
     small_s, small = _smallest(peak_bytes)

@@ -139,7 +139,7 @@ class AuxiliaryLosses(ModalityBalancing):
         ConfigError: The weight is not above 0.
 
     Example:
-        >>> measured = {"text": Measured(torch.tensor(3.0), torch.tensor(0.1), 2)}
+        >>> measured = {"text": UnimodalOutput(torch.tensor(3.0), torch.tensor(0.1), 2)}
         >>> AuxiliaryLosses(weight=0.5).loss(torch.tensor(1.0), measured).item()
         2.5
     """
@@ -249,9 +249,9 @@ def generalisation_ratio(before: Several[float], now: Several[float]) -> float:
         At least 0.
 
     Example:
-        >>> round(worth([1.0, 1.0], [0.6, 0.8]), 6)  # G 0.2, O 0.2
+        >>> round(generalisation_ratio([1.0, 1.0], [0.6, 0.8]), 6)  # G 0.2, O 0.2
         5.0
-        >>> worth([1.0, 1.0], [0.6, 1.1])
+        >>> generalisation_ratio([1.0, 1.0], [0.6, 1.1])
         0.0
     """
     generalised = max(0.0, before[1] - now[1])

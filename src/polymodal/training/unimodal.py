@@ -202,10 +202,10 @@ class WeightedMean:
             Name to mean; names without an utterance are left out.
 
         Example:
-            >>> totals = Totals()
-            >>> totals.add("text", torch.tensor(1.0), 3)
-            >>> totals.add("text", torch.tensor(5.0), 1)
-            >>> totals.take(lambda sums: sums)
+            >>> totals = WeightedMean()
+            >>> totals.update("text", torch.tensor(1.0), 3)
+            >>> totals.update("text", torch.tensor(5.0), 1)
+            >>> totals.compute(lambda sums: sums)
             {'text': 2.0}
         """
         if not self.sums:

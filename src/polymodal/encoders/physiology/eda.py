@@ -105,7 +105,7 @@ def temperature_features(values: Values, rate_hz: float, duration_s: float) -> N
         Name to number, the names from `TEMPERATURE_NAMES`; what cannot be computed is left out.
 
     Example:
-        >>> numbers = temperature_numbers(np.linspace(30, 31, 241), 4.0, 60.25)
+        >>> numbers = temperature_features(np.linspace(30, 31, 241), 4.0, 60.25)
         >>> round(numbers["slope_celsius_per_min"], 6)
         1.0
     """

@@ -62,7 +62,7 @@ def beat_features(events: Values, duration_s: float) -> Numbers:
         DataError: The times are no seconds from the beginning of the utterance.
 
     Example:
-        >>> numbers = beat_numbers(np.array([0.8, 0.9, 0.7, 0.8]), 3.2)
+        >>> numbers = beat_features(np.array([0.8, 0.9, 0.7, 0.8]), 3.2)
         >>> round(numbers["mean_bpm"], 6), round(numbers["rmssd_ms"], 1)
         (75.0, 141.4)
     """

@@ -150,7 +150,7 @@ def permutation_unit(num_speakers: int | None, *, num_tests: int = 1, alpha: flo
         The unit.
 
     Example:
-        >>> swapped_unit(10), swapped_unit(4), swapped_unit(None), swapped_unit(8, num_tests=10)
+        >>> permutation_unit(10), permutation_unit(4), permutation_unit(None), permutation_unit(8, num_tests=10)
         ('speaker', 'utterance', 'utterance', 'utterance')
     """
     if num_speakers is None or num_speakers < FEW_SPEAKERS:

@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 from polymodal.config.grid import VARIABLE, expand_grid, with_options
 from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, nearest
-from polymodal.preflight.context import Context, leaves
+from polymodal.preflight.context import Context, flatten
 from polymodal.preflight.rules.signatures import signature_findings
 
 # Width and number of heads, as libraries call them.
@@ -209,7 +209,7 @@ def check_lora(context: Context) -> Iterator[Diagnostic]:
             )
         if section.get("layer_decay") is not None and frozen == "all":
             dotted = f"{key}.layer_decay"
-            found = f"{dotted} has no effect: {key}.freeze=all leaves nothing to learn there"
+            found = f"{dotted} has no effect: {key}.freeze=all flatten nothing to learn there"
             yield Diagnostic("no effect", dotted, found, severity="warning")
 
 
@@ -243,7 +243,7 @@ def check_selection_grid(context: Context) -> Iterator[Diagnostic]:
     except ConfigError as error:
         yield from_error(error, "sweep space", "selection.grid")
         return
-    known = [key for key, _ in leaves({one: context.config.get(one) for one in VARIABLE})]
+    known = [key for key, _ in flatten({one: context.config.get(one) for one in VARIABLE})]
     unknown = [str(key) for key in options if key not in known]
     for key in unknown:
         found = f"selection.grid names {key!r}, which is no option of what is trained"

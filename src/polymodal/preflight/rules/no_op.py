@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 from polymodal.diagnostics import Diagnostic
-from polymodal.preflight.context import Context, leaves
+from polymodal.preflight.context import Context, flatten
 from polymodal.preflight.rules.signatures import annotation
 
 Make = Callable[[Mapping[str, Any]], Any]
@@ -19,13 +19,13 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
         context: The experiment, its parts built as far as possible.
 
     Yields:
-        A finding for each option whose change leaves everything as it was.
+        A finding for each option whose change flatten everything as it was.
     """
     from polymodal.experiment.deep_equal import deep_equal
 
     for section, make in _makers(context):
         before = _built(make, context.config)
-        for key, value in leaves(_at(context.config, section), section) if before else ():
+        for key, value in flatten(_at(context.config, section), section) if before else ():
             others = _others(context, key, value) if _is_written(context, key) else []
             after = [_built(make, _changed(context.config, key, one)) for one in others]
             built = [one for one in after if one]

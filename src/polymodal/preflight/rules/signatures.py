@@ -107,7 +107,7 @@ def matches_type(value: Any, hint: Any) -> bool:
         False only where it surely does not fit.
 
     Example:
-        >>> fits("abc", int | None), fits(3, float), fits(True, int), fits([1], list[str])
+        >>> matches_type("abc", int | None), matches_type(3, float), matches_type(True, int), matches_type([1], list[str])
         (False, True, False, False)
     """
     origin, arguments = get_origin(hint), get_args(hint)
