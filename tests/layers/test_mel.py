@@ -5,7 +5,7 @@ import torch
 
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask
-from polymodal.layers.mel import FLOOR, USUAL_MEAN, USUAL_STD, LogMel, mel_filter_bank
+from polymodal.layers.mel import FLOOR, TYPICAL_MEAN, TYPICAL_STD, LogMel, mel_filter_bank
 from polymodal.layers.specaugment import SpecAugment
 from polymodal.schemas.batch import PaddedSequence
 
@@ -59,7 +59,7 @@ def test_energies_equal_those_of_torch_stft():
     )[0].abs()
     theirs = (spectrum.square().T @ mel_filter_bank(64, 257, 16000) + FLOOR).log()
     shared = min(len(ours), len(theirs))
-    scaled = (theirs - USUAL_MEAN) / USUAL_STD
+    scaled = (theirs - TYPICAL_MEAN) / TYPICAL_STD
     torch.testing.assert_close(ours[:shared], scaled[:shared], atol=1e-3, rtol=1e-3)
 
 

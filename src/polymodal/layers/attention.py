@@ -1,6 +1,7 @@
 """Attention within a modality and between modalities, pre-norm, with masks.
 
-Legend: batch = utterances, time = frames, feature = width, query/key = frames that ask/are asked.
+Legend: batch = utterances, time = frames, feature = width, query = frames that attend, key = frames
+that are attended to.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,15 +26,21 @@ class MultiHeadAttention(nn.Module):
         num_heads: Number of heads; `width / num_heads` is a whole even number.
 
     Raises:
-        ConfigError: `width` cannot be parted into heads of even width.
+        ConfigError: `width` cannot be divided into heads of even width.
+
+    Example:
+        >>> attention = MultiHeadAttention(width=8, num_heads=2)
+        >>> frames, mask = torch.zeros(1, 5, 8), torch.ones(1, 5, dtype=torch.bool)
+        >>> attention(frames[:, :2], frames, mask).shape
+        torch.Size([1, 2, 8])
     """
 
     def __init__(self, width: int, num_heads: int = 4) -> None:
         super().__init__()
         if num_heads < 1 or width % (2 * num_heads):
             raise ConfigError(
-                f"width {width} cannot be parted into {num_heads} heads",
-                expected="width / num_heads whole and even (positions turn pairs of coordinates)",
+                f"width {width} is not divisible by {num_heads} heads",
+                expected="width / num_heads whole and even (rotary positions rotate pairs)",
                 hint=f"set width to a multiple of {2 * max(num_heads, 1)}",
             )
         self.num_heads = num_heads
@@ -50,31 +57,22 @@ class MultiHeadAttention(nn.Module):
         key_positions: Float[Tensor, "batch key"] | None = None,
         base: float = 10000.0,
     ) -> Float[Tensor, "batch query feature"]:
-        """Returns what the queries read from the keys.
+        """Return one vector a query; zeros where an utterance has no real key.
 
-        Args:
-            query: The frames that ask.
-            key: The frames that are asked, for keys and values.
-            key_mask: True = a real frame of `key`.
-            query_positions: Rotary positions of `query`; None for none.
-            key_positions: Rotary positions of `key`, on the same axis; None for none.
-            base: Base of the rotary positions.
-
-        Returns:
-            One vector a query; zeros where an utterance has no real key.
+        Rotary positions, on the same axis for `query` and `key`, are applied where both are given.
         """
-        queries = self._part(self.query(query))
-        keys, values = (self._part(half) for half in self.key_value(key).chunk(2, dim=-1))
+        queries = self._split_heads(self.query(query))
+        keys, values = (self._split_heads(half) for half in self.key_value(key).chunk(2, dim=-1))
         if query_positions is not None and key_positions is not None:
             queries = rotate(queries, query_positions, base)
             keys = rotate(keys, key_positions, base)
-        read = functional.scaled_dot_product_attention(
+        attended = functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=attention_mask(key_mask)
         )
-        output: Tensor = self.output(read.transpose(1, 2).flatten(2))
+        output: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return output.masked_fill(~key_mask.any(dim=1)[:, None, None], 0.0)
 
-    def _part(
+    def _split_heads(
         self, vectors: Float[Tensor, "batch time feature"]
     ) -> Float[Tensor, "batch head time size"]:
         batch, time, width = vectors.shape
@@ -84,15 +82,9 @@ class MultiHeadAttention(nn.Module):
 class SelfAttentionBlock(nn.Module):
     """A pre-norm transformer block: attention, then a feed-forward layer.
 
-    The norm stands before each part and the part's output is added to the stream itself, never to
-    the normalised one (Xiong et al. 2020, arXiv 2002.04745). Positions are numbers of frames.
-
-    Args:
-        width: Width of the stream.
-        num_heads: Number of heads.
-        dropout: Dropout of what both parts add to the stream, and of the feed-forward layer;
-            attention weights are not dropped, as fused kernels then do not apply on the CPU.
-        expansion: Width of the feed-forward layer in multiples of `width`.
+    Each sublayer reads the normalised stream, and its output, after dropout, is added to the stream
+    itself (Xiong et al. 2020, arXiv 2002.04745). Attention weights are not dropped, as fused
+    kernels then do not apply on the CPU. Positions are frame numbers.
     """
 
     def __init__(
@@ -109,32 +101,17 @@ class SelfAttentionBlock(nn.Module):
         stream: Float[Tensor, "batch time feature"],
         valid_mask: Bool[Tensor, "batch time"],
     ) -> Float[Tensor, "batch time feature"]:
-        """Returns the updated stream.
-
-        Args:
-            stream: The frames, finite under the padding too.
-            valid_mask: True = real.
-
-        Returns:
-            The same shape; finite under the padding, to be masked by the caller.
-        """
+        """Return the updated stream; finite under the padding too, if the input is."""
         normed = self.attention_norm(stream)
         positions = frame_positions(valid_mask)
-        read = self.attention(normed, normed, valid_mask, positions, positions)
-        stream = stream + self.dropout(read)
+        attended = self.attention(normed, normed, valid_mask, positions, positions)
+        stream = stream + self.dropout(attended)
         updated: Tensor = stream + self.feedforward(stream)
         return updated
 
 
 class Transformer(nn.Module):
-    """A stack of pre-norm blocks with a norm at the end.
-
-    Args:
-        width: Width of the stream.
-        num_layers: Number of blocks; 0 leaves the norm alone.
-        num_heads: Number of heads.
-        dropout: Dropout within the blocks.
-    """
+    """A stack of pre-norm blocks with a norm at the end; without blocks the norm alone."""
 
     def __init__(
         self, width: int, num_layers: int = 2, num_heads: int = 4, dropout: float = 0.1
@@ -146,14 +123,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the sequence after all blocks.
-
-        Args:
-            sequence: `[batch, time, width]` and its mask.
-
-        Returns:
-            The same shape and mask, zeros under the padding.
-        """
+        """Return the sequence after all blocks: `[batch, time, width]`, zeros under the padding."""
         stream = zero_padding(sequence.values, sequence.valid_mask)
         for block in self.blocks:
             stream = block(stream, sequence.valid_mask)
@@ -163,20 +133,14 @@ class Transformer(nn.Module):
 
 
 class CrossAttentionBlock(nn.Module):
-    """One modality's stream reads from each of the other modalities, pre-norm.
+    """The stream of one modality attends to each of the other modalities, pre-norm.
 
-    What it reads is averaged over the modalities that are present, so their number does not
-    change the scale, and added to the stream itself. Positions are relative to the utterance
+    The results are averaged over the modalities of `sources` that are present, so their number does
+    not change the scale, and added to the stream itself. Positions are relative to the utterance
     (see `relative_positions`), as the modalities differ in frame rate.
-
-    Args:
-        sources: Names of the other modalities; may be none.
-        width: Width of the stream and of the sources.
-        num_heads: Number of heads.
-        dropout: Dropout of what was read.
     """
 
-    # Slowest turning: a fraction of a turn over the whole utterance.
+    # The slowest rotation is a fraction of a turn over the whole utterance.
     ROTARY_BASE = 100.0
 
     def __init__(
@@ -197,26 +161,20 @@ class CrossAttentionBlock(nn.Module):
         valid_mask: Bool[Tensor, "batch time"],
         sources: Mapping[str, PaddedSequence],
     ) -> Float[Tensor, "batch time feature"]:
-        """Returns the stream with what it read added.
+        """Return the stream with the mean of its attention to `sources` added.
 
-        Args:
-            stream: The modality that asks.
-            valid_mask: True = a real frame of the stream.
-            sources: The modalities that are asked; others than this block's are left alone.
-
-        Returns:
-            The same shape.
+        Modalities of `sources` that this block was not built for are ignored.
         """
         normed, positions = self.norm(stream), relative_positions(valid_mask)
-        read = torch.zeros_like(stream)
+        total = torch.zeros_like(stream)
         num_present = valid_mask.new_zeros(len(valid_mask), dtype=torch.long)
         for name, attention in self.attentions.items():
             source = sources[name]
             keys = self.source_norms[name](source.values)
             key_positions = relative_positions(source.valid_mask)
-            read = read + attention(
+            total = total + attention(
                 normed, keys, source.valid_mask, positions, key_positions, self.ROTARY_BASE
             )
             num_present = num_present + source.present
-        updated: Tensor = stream + self.dropout(read / num_present.clamp(min=1)[:, None, None])
+        updated: Tensor = stream + self.dropout(total / num_present.clamp(min=1)[:, None, None])
         return updated

@@ -20,7 +20,7 @@ class ConvolutionBlock(nn.Module):
         input_size: Width of the input.
         output_size: Width of the output.
         kernel: Width of the window in frames, odd.
-        stride: Step of the window in frames; every `stride`-th frame is kept.
+        stride: Step of the window in frames.
         dropout: Dropout of the output.
     """
 
@@ -40,15 +40,7 @@ class ConvolutionBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the convolved frames.
-
-        Args:
-            sequence: `[batch, time, input_size]` and its mask.
-
-        Returns:
-            `[batch, ceil(time / stride), output_size]`, at least one frame, and its mask; zeros
-            under the padding.
-        """
+        """Return `[batch, ceil(time / stride), output_size]`, at least one frame a row."""
         values = zero_padding(sequence.values, sequence.valid_mask)
         valid_mask = strided_mask(sequence.valid_mask, self.kernel, self.stride, self.padding)
         missing = max(0, 1 - values.shape[1])

@@ -5,14 +5,12 @@ Legend: feature = width; leading dimensions are free.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.errors import ConfigError, nearest
 
-Activation = Literal["gelu", "relu", "silu", "tanh"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "relu": nn.ReLU,
@@ -22,13 +20,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class FeedForward(nn.Module):
-    """The pre-norm feed-forward part of a transformer block, without its residual.
-
-    Args:
-        width: Width of the stream.
-        expansion: Hidden width in multiples of `width`.
-        dropout: Dropout of the hidden layer and of the output.
-    """
+    """The pre-norm feed-forward sublayer of a transformer block, without its residual."""
 
     def __init__(self, width: int, expansion: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
@@ -42,14 +34,7 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, values: Float[Tensor, "*other feature"]) -> Float[Tensor, "*other feature"]:
-        """Returns what is to be added to the stream.
-
-        Args:
-            values: The stream.
-
-        Returns:
-            The same shape.
-        """
+        """Return what is added to the stream."""
         output: Tensor = self.layers(values)
         return output
 
@@ -61,7 +46,7 @@ def perceptron(
     layer_norm: bool = False,
     dropout: float = 0.0,
 ) -> nn.Sequential:
-    """Returns linear layers with an activation between them, none after the last.
+    """Return linear layers with an activation between them, none after the last.
 
     Args:
         sizes: Width of the input, of the hidden layers, of the output.
@@ -69,9 +54,6 @@ def perceptron(
         layer_norm: Whether each hidden layer is normalised before its activation. There is no
             batch norm on purpose: a result may not depend on the rest of the batch.
         dropout: Dropout after each activation.
-
-    Returns:
-        The layers.
 
     Raises:
         ConfigError: The activation is unknown, or a width is not positive.

@@ -13,14 +13,7 @@ from torch.nn import functional
 def lengths_to_mask(
     lengths: Int[Tensor, " batch"], num_frames: int | None = None
 ) -> Bool[Tensor, "batch time"]:
-    """Returns the mask of sequences that begin at frame 0.
-
-    Args:
-        lengths: Number of real frames of each utterance, `[batch]`.
-        num_frames: Width of the mask; the greatest length where it is not given.
-
-    Returns:
-        True for the first `lengths[i]` frames of row i.
+    """Return the mask of sequences that begin at frame 0, at most `num_frames` wide.
 
     Example:
         >>> lengths_to_mask(torch.tensor([0, 1, 3])).int().tolist()
@@ -32,13 +25,7 @@ def lengths_to_mask(
 
 
 def mask_to_lengths(valid_mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " batch"]:
-    """Returns where each utterance ends: the position after its last real frame.
-
-    Args:
-        valid_mask: True = real.
-
-    Returns:
-        `[batch]`, int64; 0 for an utterance without a real frame.
+    """Return the position after the last real frame of each utterance, int64; 0 without one.
 
     Example:
         >>> mask_to_lengths(torch.tensor([[False, True, False], [False] * 3])).tolist()
@@ -50,65 +37,45 @@ def mask_to_lengths(valid_mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " bat
 
 
 def key_padding_mask(valid_mask: Bool[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
-    """Returns the mask in the sense of `torch.nn.MultiheadAttention`: True = padding.
-
-    Args:
-        valid_mask: True = real.
-
-    Returns:
-        The inverse.
-    """
+    """Return the mask in the sense of `torch.nn.MultiheadAttention`: True = padding."""
     return ~valid_mask
 
 
 def attention_mask(key_mask: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 key"]:
-    """Returns which keys take part in `scaled_dot_product_attention`, for all heads and queries.
+    """Return which keys take part in `scaled_dot_product_attention`, for all heads and queries.
 
-    A softmax over no key is 0/0; so a row without a real key admits every key here, and the
-    caller sets that row's result to zero.
+    A softmax over no key is 0/0: a row without a real key admits every key here, and the caller
+    sets the result of that row to zero.
 
-    Args:
-        key_mask: True = real.
-
-    Returns:
-        True = takes part; at least one True in every row.
+    Example:
+        >>> attention_mask(torch.tensor([[True, False], [False, False]])).int().tolist()
+        [[[[1, 0]]], [[[1, 1]]]]
     """
-    nothing = ~key_mask.any(dim=1, keepdim=True)
-    return (key_mask | nothing)[:, None, None]
+    is_empty = ~key_mask.any(dim=1, keepdim=True)
+    return (key_mask | is_empty)[:, None, None]
 
 
 def zero_padding(
     values: Float[Tensor, "batch time feature"], valid_mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch time feature"]:
-    """Returns the values with zeros under the padding, whatever stood there (NaN included).
-
-    Args:
-        values: Padded values.
-        valid_mask: True = real.
-
-    Returns:
-        The same shape; no gradient passes to the padding.
-    """
+    """Return the values with zeros under the padding, even over NaN; no gradient passes there."""
     return values.masked_fill(~valid_mask[..., None], 0.0)
 
 
 def strided_mask(
     valid_mask: Bool[Tensor, "batch time"], kernel: int, stride: int = 1, padding: int = 0
 ) -> Bool[Tensor, "batch strided_time"]:
-    """Returns the mask after a convolution whose padding input is zero.
+    """Return the mask after a convolution whose padding input is zero.
 
-    Kept are the frames that the convolution of the utterance alone, cut after its last real
-    frame, would give, as far as their window holds a real frame. So the mask of an utterance does
-    not depend on the batch. An utterance shorter than a window keeps one frame.
+    True are the frames that the convolution of the utterance alone, cut after its last real frame,
+    would give, if their window holds a real frame. So the mask of an utterance does not depend on
+    the batch. An utterance shorter than a window keeps one frame.
 
     Args:
         valid_mask: True = real input.
         kernel: Width of the window in frames.
         stride: Step of the window in frames.
         padding: Zeros added at both ends, fewer than `kernel`.
-
-    Returns:
-        The mask at the convolution's output, at least one frame wide.
 
     Example:
         >>> mask = lengths_to_mask(torch.tensor([0, 1, 4, 5]))

@@ -19,24 +19,21 @@ WINDOW_S, HOP_S = 0.025, 0.010
 MIN_HZ = 20.0
 # Added before the logarithm: about the power of 16-bit rounding noise in a band.
 FLOOR = 1e-6
-# Where the log energies of speech in [-1, 1] usually lie; brings them to about unit scale.
-USUAL_MEAN, USUAL_STD = -4.0, 4.0
+# Where the log energies of speech in [-1, 1] mostly lie; brings them to about unit scale.
+TYPICAL_MEAN, TYPICAL_STD = -4.0, 4.0
 
 
 def mel_filter_bank(
     num_mels: int, num_bins: int, sampling_rate_hz: int
 ) -> Float[Tensor, "bin band"]:
-    """Returns triangular filters that stand at equal distances on the mel scale.
+    """Return triangular filters at equal distances on the mel scale: weights from 0 to 1.
 
     mel = 2595 log10(1 + f / 700 Hz) (O'Shaughnessy 1987); triangles straight on the mel scale.
 
     Args:
         num_mels: Number of bands.
         num_bins: Number of Fourier bins from 0 Hz to half the sampling rate.
-        sampling_rate_hz: Samples a second.
-
-    Returns:
-        The weight of each bin in each band, 0 to 1.
+        sampling_rate_hz: Samples per second.
 
     Raises:
         ConfigError: The bands are so narrow that one holds no bin.
@@ -60,14 +57,14 @@ def mel_filter_bank(
 
 
 class LogMel(nn.Module):
-    """Logarithm of the energy in mel bands, 25 ms windows every 10 ms, in float32 always.
+    """Logarithm of the energy in mel bands, 25 ms windows every 10 ms, always in float32.
 
     The end is padded with silence until each sample lies in a window, so an utterance of one
     sample has one frame.
 
     Args:
         num_mels: Number of bands.
-        sampling_rate_hz: Samples a second.
+        sampling_rate_hz: Samples per second.
         normalise: `utterance`: each band gets mean 0 and standard deviation 1 over the real
             frames of the utterance, which takes out the channel and the level; `none`: a fixed
             shift and scale, the level is kept.
@@ -95,14 +92,7 @@ class LogMel(nn.Module):
         self.window: Tensor
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the log-mel frames.
-
-        Args:
-            sequence: Waveforms `[batch, sample]` in [-1, 1], and their mask.
-
-        Returns:
-            `[batch, time, band]`, float32, and the mask; zeros under the padding.
-        """
+        """Return the frames `[batch, time, band]` of waveforms `[batch, sample]` in [-1, 1]."""
         with torch.autocast(sequence.values.device.type, enabled=False):
             valid_mask = self._frame_mask(sequence.valid_mask)
             waveform = sequence.values.float().masked_fill(~sequence.valid_mask, 0.0)
@@ -112,9 +102,9 @@ class LogMel(nn.Module):
 
     def _frame_mask(self, valid_mask: Bool[Tensor, "batch sample"]) -> Bool[Tensor, "batch time"]:
         lengths = mask_to_lengths(valid_mask)
-        beyond_first = (lengths - self.window_size).clamp(min=0)
-        num_frames = -(-beyond_first // self.hop_size) + 1
-        # A width of at least one frame, also for a batch without a sample.
+        after_first = (lengths - self.window_size).clamp(min=0)
+        num_frames = -(-after_first // self.hop_size) + 1
+        # At least one frame wide, even if the batch has no sample.
         width = max(1, int(num_frames.max())) if len(lengths) else 1
         return lengths_to_mask(num_frames * (lengths > 0), width)
 
@@ -133,7 +123,7 @@ class LogMel(nn.Module):
         self, energies: Float[Tensor, "batch time band"], valid_mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time band"]:
         if self.normalise == "none":
-            return (energies - USUAL_MEAN) / USUAL_STD
+            return (energies - TYPICAL_MEAN) / TYPICAL_STD
         weight = valid_mask[..., None].float()
         count = weight.sum(dim=1, keepdim=True).clamp(min=1)
         centred = energies - (energies * weight).sum(dim=1, keepdim=True) / count

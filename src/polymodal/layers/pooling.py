@@ -3,8 +3,6 @@
 Legend: batch = utterances, time = frames, feature = width.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +11,7 @@ from polymodal.errors import ConfigError, nearest
 from polymodal.layers.masks import zero_padding
 from polymodal.schemas.batch import PaddedSequence
 
-PoolingName = Literal["attention", "mean", "first"]
+POOLINGS = ("attention", "mean", "first")
 
 
 class MeanPooling(nn.Module):
@@ -26,14 +24,7 @@ class MeanPooling(nn.Module):
     """
 
     def forward(self, sequence: PaddedSequence) -> Float[Tensor, "batch feature"]:
-        """Returns one vector an utterance.
-
-        Args:
-            sequence: `[batch, time, feature]` and its mask.
-
-        Returns:
-            `[batch, feature]`, zeros where no frame is real.
-        """
+        """Return one vector an utterance, zeros where no frame is real."""
         values = zero_padding(sequence.values, sequence.valid_mask)
         return values.sum(dim=1) / sequence.num_valid.clamp(min=1)[:, None]
 
@@ -42,14 +33,7 @@ class FirstPooling(nn.Module):
     """The first real frame."""
 
     def forward(self, sequence: PaddedSequence) -> Float[Tensor, "batch feature"]:
-        """Returns one vector an utterance.
-
-        Args:
-            sequence: `[batch, time, feature]` and its mask.
-
-        Returns:
-            `[batch, feature]`, zeros where no frame is real.
-        """
+        """Return one vector an utterance, zeros where no frame is real."""
         first = sequence.valid_mask & (sequence.valid_mask.cumsum(dim=1) == 1)
         return zero_padding(sequence.values, first).sum(dim=1)
 
@@ -58,9 +42,6 @@ class AttentionPooling(nn.Module):
     """A mean whose weights are learned: softmax of `v tanh(W x)` over the real frames.
 
     Bahdanau et al. 2015 (arXiv 1409.0473); for emotion in speech Mirsamadi et al. 2017 (ICASSP).
-
-    Args:
-        feature_size: Width of the frames.
     """
 
     def __init__(self, feature_size: int) -> None:
@@ -70,14 +51,7 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(feature_size, 1, bias=False)
 
     def forward(self, sequence: PaddedSequence) -> Float[Tensor, "batch feature"]:
-        """Returns one vector an utterance.
-
-        Args:
-            sequence: `[batch, time, feature]` and its mask.
-
-        Returns:
-            `[batch, feature]`, zeros where no frame is real.
-        """
+        """Return one vector an utterance, zeros where no frame is real."""
         values = zero_padding(sequence.values, sequence.valid_mask)
         scores = self.score(torch.tanh(self.hidden(values)))[..., 0].float()
         admitted = sequence.valid_mask | ~sequence.present[:, None]
@@ -87,26 +61,21 @@ class AttentionPooling(nn.Module):
 
 
 def build_pooling(name: str, feature_size: int) -> nn.Module:
-    """Returns the pooling of that name.
-
-    Args:
-        name: `attention`, `mean` or `first`.
-        feature_size: Width of the frames.
-
-    Returns:
-        The module.
+    """Return the pooling `attention`, `mean` or `first` for frames of the given width.
 
     Raises:
         ConfigError: The name is unknown.
+
+    Example:
+        >>> build_pooling("mean", 8)
+        MeanPooling()
     """
-    match name:
-        case "attention":
-            return AttentionPooling(feature_size)
-        case "mean":
-            return MeanPooling()
-        case "first":
-            return FirstPooling()
-    known = ["attention", "mean", "first"]
-    raise ConfigError(
-        f"pooling {name!r} is unknown", expected=f"one of {known}", hint=nearest(name, known)
-    )
+    if name == "attention":
+        return AttentionPooling(feature_size)
+    if name not in POOLINGS:
+        raise ConfigError(
+            f"pooling {name!r} is unknown",
+            expected=f"one of {', '.join(POOLINGS)}",
+            hint=nearest(name, POOLINGS),
+        )
+    return MeanPooling() if name == "mean" else FirstPooling()

@@ -11,14 +11,7 @@ from polymodal.layers.masks import mask_to_lengths
 
 
 def frame_positions(valid_mask: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
-    """Returns the number of each frame, for attention within one modality.
-
-    Args:
-        valid_mask: True = real.
-
-    Returns:
-        0, 1, 2, ... in every row.
-    """
+    """Return the number of each frame, 0, 1, 2, ..., for attention within one modality."""
     numbers = torch.arange(valid_mask.shape[1], device=valid_mask.device, dtype=torch.float32)
     return numbers.expand(valid_mask.shape)
 
@@ -26,17 +19,10 @@ def frame_positions(valid_mask: Bool[Tensor, "batch time"]) -> Float[Tensor, "ba
 def relative_positions(
     valid_mask: Bool[Tensor, "batch time"], span: float = 32.0
 ) -> Float[Tensor, "batch time"]:
-    """Returns where each frame stands between the beginning and the end of its utterance.
+    """Return the middle of each frame as a position in its utterance, 0 to `span`.
 
     Modalities differ in frame rate and text has no clock, but all of them cover the same
-    utterance: its beginning and end are the only points they surely share.
-
-    Args:
-        valid_mask: True = real.
-        span: The position of the utterance's end.
-
-    Returns:
-        The middle of each frame, 0 to `span` over the real frames.
+    utterance: its beginning and end are the only points they surely have in common.
 
     Example:
         >>> relative_positions(torch.tensor([[True, True, False]]), span=4.0)[0, :2].tolist()
@@ -51,23 +37,15 @@ def rotate(
     positions: Float[Tensor, "batch time"],
     base: float = 10000.0,
 ) -> Float[Tensor, "batch head time size"]:
-    """Returns the vectors turned by angles that grow with their positions.
+    """Rotate pairs of coordinates by angles that grow with the position; `size` is even.
 
-    Pairs of coordinates are turned as in RoFormer (Su et al. 2021, arXiv 2104.09864); the product
-    of two vectors then depends on their distance alone.
-
-    Args:
-        vectors: Queries or keys; `size` is even.
-        positions: Position of each frame.
-        base: Ratio of the fastest to the slowest turning, roughly.
-
-    Returns:
-        The same shape and type.
+    RoFormer (Su et al. 2021, arXiv 2104.09864): the product of two rotated vectors depends on their
+    distance alone. `base` is roughly the ratio of the fastest to the slowest rotation.
     """
     half = vectors.shape[-1] // 2
     steps = torch.arange(half, device=vectors.device, dtype=torch.float32)
     angles = positions[:, None, :, None] * base ** (-steps / half)
     cosine, sine = angles.cos(), angles.sin()
     left, right = vectors[..., :half].float(), vectors[..., half:].float()
-    turned = torch.cat([left * cosine - right * sine, left * sine + right * cosine], dim=-1)
-    return turned.to(vectors.dtype)
+    rotated = torch.cat([left * cosine - right * sine, left * sine + right * cosine], dim=-1)
+    return rotated.to(vectors.dtype)

@@ -1,4 +1,4 @@
-"""Changes of the input in training.
+"""Mask random spans of a spectrum in training.
 
 Legend: batch = utterances, time = frames, band = mel bands.
 """
@@ -13,19 +13,19 @@ from polymodal.schemas.batch import PaddedSequence
 
 
 class SpecAugment(nn.Module):
-    """Sets random bands and random stretches of time to zero, in training only.
+    """Set random bands and random spans of time to zero, in training only.
 
     Park et al. 2019 (arXiv 1904.08779), without time warping. It draws from torch's default
     generator, so the run's seed fixes it.
 
     Args:
-        num_frequency_masks: Number of stretches of bands.
-        max_bands: Greatest width of one of them.
-        num_time_masks: Number of stretches of time.
-        max_time_share: Greatest length of one of them, as a share of the utterance.
+        num_frequency_masks: Number of spans of bands.
+        max_bands: Maximum width of such a span.
+        num_time_masks: Number of spans of time.
+        max_time_share: Maximum length of such a span, as a fraction of the utterance.
 
     Raises:
-        ConfigError: A number is negative, or the share above 1.
+        ConfigError: A number is negative, or the fraction above 1.
     """
 
     def __init__(
@@ -40,20 +40,13 @@ class SpecAugment(nn.Module):
         if min(counts) < 0 or not 0 <= max_time_share <= 1:
             raise ConfigError(
                 f"SpecAugment with counts {counts} and max_time_share {max_time_share}",
-                expected="counts of 0 or more and a share from 0 to 1",
+                expected="counts of 0 or more and a fraction from 0 to 1",
             )
         self.num_frequency_masks, self.max_bands = num_frequency_masks, max_bands
         self.num_time_masks, self.max_time_share = num_time_masks, max_time_share
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the sequence with stretches of zeros (itself outside training).
-
-        Args:
-            sequence: `[batch, time, band]` and its mask.
-
-        Returns:
-            The same shape and mask.
-        """
+        """Return `[batch, time, band]` with spans of zeros (the same sequence outside training)."""
         if not self.training:
             return sequence
         values, lengths = sequence.values, mask_to_lengths(sequence.valid_mask)
@@ -61,17 +54,17 @@ class SpecAugment(nn.Module):
         hidden = torch.zeros_like(values, dtype=torch.bool)
         for _ in range(self.num_frequency_masks):
             widths = num_bands.clamp(max=self.max_bands)
-            hidden |= _stretch(num_bands, widths, values.shape[2])[:, None, :]
+            hidden |= _sample_span(num_bands, widths, values.shape[2])[:, None, :]
         for _ in range(self.num_time_masks):
             widths = (lengths * self.max_time_share).long()
-            hidden |= _stretch(lengths, widths, values.shape[1])[:, :, None]
+            hidden |= _sample_span(lengths, widths, values.shape[1])[:, :, None]
         return PaddedSequence(values.masked_fill(hidden, 0.0), sequence.valid_mask)
 
 
-def _stretch(totals: Tensor, max_widths: Tensor, size: int) -> Bool[Tensor, "batch size"]:
-    """Returns a random stretch of at most `max_widths` within the first `totals` places."""
-    chance = torch.rand(2, len(totals), device=totals.device)
-    widths: Float[Tensor, " batch"] = (chance[0] * (max_widths + 1)).floor()
-    starts = (chance[1] * (totals - widths + 1)).floor()
-    places = torch.arange(size, device=totals.device)[None]
-    return (places >= starts[:, None]) & (places < (starts + widths)[:, None])
+def _sample_span(totals: Tensor, max_widths: Tensor, size: int) -> Bool[Tensor, "batch size"]:
+    """Draw a span of at most `max_widths` within the first `totals` positions."""
+    draws = torch.rand(2, len(totals), device=totals.device)
+    widths: Float[Tensor, " batch"] = (draws[0] * (max_widths + 1)).floor()
+    starts = (draws[1] * (totals - widths + 1)).floor()
+    positions = torch.arange(size, device=totals.device)[None]
+    return (positions >= starts[:, None]) & (positions < (starts + widths)[:, None])

@@ -1,6 +1,6 @@
-"""Changes of the waveform in training: speed, noise, level.
+"""Augment the waveform in training: speed, noise, level.
 
-Legend: batch = utterances, sample = samples, tap = samples that one resampled value is made of.
+Legend: batch = utterances, sample = samples, tap = input samples of a resampled value.
 """
 
 import inspect
@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from polymodal.errors import ConfigError, nearest
 from polymodal.layers.masks import lengths_to_mask, mask_to_lengths
-from polymodal.schemas import batch as sequences
+from polymodal.schemas.batch import PaddedSequence
 
 # Exponent of the power spectrum, 1/f^exponent.
 COLOURS: Mapping[str, float] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
-# Speeds are whole thousandths, so that positions are exact in whole numbers however long the audio.
+# Speeds are whole thousandths, so that positions are exact integers however long the audio.
 SPEED_STEPS = 1000
 # Zero crossings of the interpolating sinc on each side.
 CROSSINGS = 8
@@ -31,30 +31,31 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 
 
 class WaveformAugment(nn.Module):
-    """Plays utterances faster or slower, adds noise, and changes their level, in training only.
+    """Change the speed, add noise, and change the level of utterances, in training only.
 
-    Each utterance draws its own values, evenly between two bounds. All is computed for the whole
-    batch where the batch is, from torch's default generator, so the run's seed fixes it.
+    Each utterance draws its own values, uniformly between two bounds, from torch's default
+    generator on the device of the batch, so the run's seed fixes them.
 
     Speed changes pitch and length as a tape does (Ko et al. 2015, "Audio augmentation for speech
     recognition", Interspeech). The level of the noise is set against the power of the utterance's
     own samples; digital silence stays silent.
 
     Args:
-        speed: Least and greatest speed, from 0.5 to 2, such as `[0.9, 1.1]`; 2 is twice as fast.
+        speed: Minimum and maximum speed, from 0.5 to 2, such as `[0.9, 1.1]`; 2 is twice as fast.
             None for none.
-        noise_snr_db: Least and greatest ratio of speech to noise, in decibels. None for no noise.
+        noise_snr_db: Minimum and maximum ratio of speech to noise, in decibels. None for no noise.
         noise_colour: `white`; `pink`, whose power falls by 3 dB an octave; `brown`, by 6 dB.
-        gain_db: Least and greatest change of the level, in decibels. None for none.
-        share: Chance of each change to be made to an utterance.
+        gain_db: Minimum and maximum change of the level, in decibels. None for none.
+        share: Probability that each change is made to an utterance.
 
     Raises:
         ConfigError: A bound is out of its range, or the colour is unknown.
 
     Example:
         >>> augment = WaveformAugment(gain_db=[6.0206, 6.0206]).train()
-        >>> two = sequences.PaddedSequence(torch.tensor([[0.1, -0.2]]), torch.ones(1, 2).bool())
-        >>> augment(two).values.mul(10).round().tolist()
+        >>> mask = torch.ones(1, 2, dtype=torch.bool)
+        >>> sequence = PaddedSequence(torch.tensor([[0.1, -0.2]]), mask)
+        >>> augment(sequence).values.mul(10).round().tolist()
         [[2.0, -4.0]]
     """
 
@@ -84,40 +85,33 @@ class WaveformAugment(nn.Module):
     def is_on(self) -> bool:
         """Whether anything is ever changed."""
         changes = (self.speed, self.noise_snr_db, self.gain_db)
-        return self.share > 0 and any(one is not None for one in changes)
+        return self.share > 0 and any(change is not None for change in changes)
 
-    def forward(self, sequence: sequences.PaddedSequence) -> sequences.PaddedSequence:
-        """Returns the changed waveforms (the same ones outside training).
-
-        Args:
-            sequence: Waveforms `[batch, sample]` and their mask.
-
-        Returns:
-            Waveforms as long as the speed made them, zeros under the padding, and their mask.
-        """
+    def forward(self, sequence: PaddedSequence) -> PaddedSequence:
+        """Return the changed waveforms `[batch, sample]` (the same ones outside training)."""
         if not self.training or not self.is_on or not sequence.valid_mask.numel():
             return sequence
         samples = sequence.values.float().masked_fill(~sequence.valid_mask, 0.0)
         mask = sequence.valid_mask
         if self.speed is not None:
-            samples, mask = self._faster(samples, mask_to_lengths(mask), self.speed)
+            samples, mask = self._change_speed(samples, mask_to_lengths(mask), self.speed)
         if self.noise_snr_db is not None:
             samples = samples + self._noise(samples, mask, self.noise_snr_db)
         if self.gain_db is not None:
-            decibels = self._draw(samples, self.gain_db) * self._chosen(samples)
+            decibels = self._draw(samples, self.gain_db) * self._select(samples)
             samples = samples * _ratio(decibels)[:, None]
-        return sequences.PaddedSequence(samples, mask)
+        return PaddedSequence(samples, mask)
 
-    def _faster(
+    def _change_speed(
         self,
         samples: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         bounds: tuple[float, float],
     ) -> tuple[Float[Tensor, "batch new_sample"], Bool[Tensor, "batch new_sample"]]:
         thousandths = (self._draw(samples, bounds) * SPEED_STEPS).round().long()
-        thousandths = torch.where(self._chosen(samples), thousandths, SPEED_STEPS)
+        thousandths = torch.where(self._select(samples), thousandths, SPEED_STEPS)
         changed = -(-lengths * SPEED_STEPS // thousandths)
-        # One look at the device: frames of padding would cost more than waiting for it.
+        # Wait for the device once: computing the padding would cost more.
         mask = lengths_to_mask(changed, max(1, int(changed.max())))
         return resampled(samples, thousandths, mask.shape[1]).masked_fill(~mask, 0.0), mask
 
@@ -128,37 +122,34 @@ class WaveformAugment(nn.Module):
         bounds: tuple[float, float],
     ) -> Float[Tensor, "batch sample"]:
         noise = coloured(torch.randn_like(samples), self.exponent).masked_fill(~mask, 0.0)
-        powers = [one.square().sum(dim=1) for one in (samples, noise)]
+        powers = [wave.square().sum(dim=1) for wave in (samples, noise)]
         level = (powers[0] / powers[1].clamp(min=torch.finfo(noise.dtype).tiny)).sqrt()
-        level = level * _ratio(-self._draw(samples, bounds)) * self._chosen(samples)
+        level = level * _ratio(-self._draw(samples, bounds)) * self._select(samples)
         return noise * level[:, None]
 
     def _draw(self, samples: Tensor, bounds: tuple[float, float]) -> Float[Tensor, " batch"]:
         low, high = bounds
         return low + (high - low) * torch.rand(len(samples), device=samples.device)
 
-    def _chosen(self, samples: Tensor) -> Bool[Tensor, " batch"]:
+    def _select(self, samples: Tensor) -> Bool[Tensor, " batch"]:
         return torch.rand(len(samples), device=samples.device) < self.share
 
 
 def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> WaveformAugment:
-    """Builds the changes that an encoder's options ask for.
+    """Build the augmentation that an encoder's options describe.
 
     Args:
         options: Arguments of `WaveformAugment`; None for none.
         normalised: Whether the encoder takes the level out of each utterance, so that a change of
             it would do nothing.
 
-    Returns:
-        The changes.
-
     Raises:
         ConfigError: An option is unknown, out of its range, or would do nothing.
     """
-    known = inspect.signature(WaveformAugment).parameters
+    parameters = inspect.signature(WaveformAugment).parameters
     for name in options or {}:
-        if name not in known:
-            raise ConfigError(f"waveform_augment.{name} is unknown", hint=nearest(name, known))
+        if name not in parameters:
+            raise ConfigError(f"waveform_augment.{name} is unknown", hint=nearest(name, parameters))
     augment = WaveformAugment(**(options or {}))
     if normalised and augment.gain_db is not None:
         raise ConfigError(
@@ -172,18 +163,10 @@ def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> 
 def resampled(
     samples: Float[Tensor, "batch sample"], thousandths: Int[Tensor, " batch"], width: int
 ) -> Float[Tensor, "batch new_sample"]:
-    """Plays each row at a speed of its own, by a windowed sinc.
+    """Play each row at a speed of its own, in thousandths, by a windowed sinc.
 
-    What would be above half the sampling rate is left out (Smith, "Digital audio resampling",
+    What would be above half the sampling rate is filtered out (Smith, "Digital audio resampling",
     ccrma.stanford.edu/~jos/resample).
-
-    Args:
-        samples: Waveforms, zeros behind them.
-        thousandths: Speed of each row, in thousandths.
-        width: Number of samples to compute.
-
-    Returns:
-        `[batch, width]`.
 
     Example:
         >>> tone = torch.arange(40.0).mul(0.3).sin()[None]
@@ -192,32 +175,25 @@ def resampled(
         True
     """
     positions = torch.arange(width, device=samples.device) * thousandths[:, None]
-    whole, part = positions // SPEED_STEPS, (positions % SPEED_STEPS) / SPEED_STEPS
+    full, fraction = positions // SPEED_STEPS, (positions % SPEED_STEPS) / SPEED_STEPS
     cutoff = (SPEED_STEPS / thousandths.clamp(min=SPEED_STEPS))[:, None]
     half = math.ceil(CROSSINGS * max(1.0, int(thousandths.max()) / SPEED_STEPS))
     padded = functional.pad(samples, (half, half))
-    total, last = torch.zeros_like(part), padded.shape[1] - 1
+    total, last = torch.zeros_like(fraction), padded.shape[1] - 1
     for tap in range(1 - half, half + 1):
-        distance = (tap - part) * cutoff
+        distance = (tap - fraction) * cutoff
         bell = torch.cos(distance * (math.pi / 2 / CROSSINGS)).square()
         weight = cutoff * torch.sinc(distance) * bell * (distance.abs() < CROSSINGS)
-        total = total + weight * padded.gather(1, (whole + tap + half).clamp(max=last))
+        total = total + weight * padded.gather(1, (full + tap + half).clamp(max=last))
     return total
 
 
 def coloured(
     white: Float[Tensor, "batch sample"], exponent: float
 ) -> Float[Tensor, "batch sample"]:
-    """Gives white noise the power spectrum 1/f^exponent, without a mean.
+    """Give white noise the power spectrum 1/f^exponent, without a mean, at any level.
 
     Timmer & König 1995, Astronomy and Astrophysics 300.
-
-    Args:
-        white: White noise.
-        exponent: 0 leaves it as it is.
-
-    Returns:
-        The same shape, at a level of its own.
     """
     if exponent == 0 or white.shape[1] < 2:
         return white
@@ -237,7 +213,7 @@ def _bounds(name: str, bounds: Sequence[float] | None) -> tuple[float, float] | 
         return None
     low, high = LIMITS[name]
     numbers = list(bounds) if isinstance(bounds, list | tuple) else []
-    given = [one for one in numbers if isinstance(one, int | float)]
+    given = [number for number in numbers if isinstance(number, int | float)]
     if len(numbers) != 2 or len(given) != 2 or not low <= given[0] <= given[1] <= high:
         raise ConfigError(
             f"{name}={bounds!r}", expected=f"null, or two numbers from {low:g} to {high:g}"
