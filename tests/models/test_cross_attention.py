@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from polymodal.errors import ConfigError
 from polymodal.models.cross_attention import CrossAttentionFusion
-from polymodal.models.fusion import keep_some
+from polymodal.models.fusion import keep_at_least_one
 from polymodal.schemas.batch import PaddedSequence
 
 
@@ -47,7 +47,7 @@ def test_a_fourth_modality_needs_no_code():
 def test_modality_dropout_keeps_a_part_and_never_nothing(rows, chance, seed):
     torch.manual_seed(seed)
     present = torch.tensor(rows)
-    kept = keep_some(present, chance)
+    kept = keep_at_least_one(present, chance)
     assert not (kept & ~present).any()
     assert torch.equal(kept.any(dim=1), present.any(dim=1))
 
@@ -55,7 +55,7 @@ def test_modality_dropout_keeps_a_part_and_never_nothing(rows, chance, seed):
 def test_modality_dropout_takes_away_about_its_share():
     torch.manual_seed(0)
     present = torch.ones(20000, 3, dtype=torch.bool)
-    share = 1 - keep_some(present, 0.3).float().mean().item()
+    share = 1 - keep_at_least_one(present, 0.3).float().mean().item()
     # 0.3, less the third of 0.3^3 that the last one standing gets back.
     assert share == pytest.approx(0.3 - 0.027 / 3, abs=0.01)
 

@@ -1,4 +1,4 @@
-"""What every model promises: sequences of any modalities in, logits out.
+"""The interface of models: sequences of any modalities in, logits out.
 
 Legend: batch = utterances, output = classes or values to be predicted.
 """
@@ -36,11 +36,11 @@ class Model(nn.Module, ABC):
                 hint="name at least one encoder, and check the classes of the task",
             )
         for name in feature_sizes:
-            # torch.nn.ModuleDict, which holds the parts of a modality, refuses such names.
+            # torch.nn.ModuleDict, which holds the layers of a modality, rejects such names.
             if not name or "." in name or hasattr(nn.ModuleDict, name):
                 raise ConfigError(
                     f"a modality cannot be called {name!r}",
-                    expected="a name without a dot that is no method of a Python mapping",
+                    expected="a name without a dot that is not a method of a Python mapping",
                     hint="rename the encoder's key, for example to speech, text or signals",
                 )
         self.feature_sizes = dict(sorted(feature_sizes.items()))
@@ -48,12 +48,9 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
-        """Returns the logits.
+        """Return the logits, finite also where nothing is present.
 
         Args:
             modalities: Name to sequence, `[batch, time, feature]`. Without a True in its mask a
                 modality is absent and its values do not count.
-
-        Returns:
-            One row an utterance, finite also where nothing is present.
         """

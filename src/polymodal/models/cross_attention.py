@@ -19,22 +19,14 @@ from polymodal.schemas.batch import PaddedSequence
 class CrossAttentionFusion(Fusion):
     """Cross-attention between any number of modalities, one included.
 
-    After MulT (Tsai et al. 2019, arXiv 1906.00295). Each modality has a stream. In every layer it
-    reads from each other modality that is present, then attends to itself. Keys and values are
-    the other modality's projected *input*, in all layers: a stream never reads what was fused
+    After MulT (Tsai et al. 2019, arXiv 1906.00295). In every layer the stream of each modality
+    attends to each other modality that is present, then to itself. Keys and values are the
+    projected *input* of the other modality in all layers: a stream never attends to what is fused
     already, so the order of the modalities has no effect. Each stream is pooled, and the mean over
     the modalities that are present is classified; an absent one has no influence at all.
 
-    Args:
-        feature_sizes: Name of each modality to the width of its vectors.
-        num_outputs: Number of classes or values.
-        width: Width of the streams.
-        num_layers: Number of layers.
-        num_heads: Number of attention heads.
-        dropout: Dropout in all parts.
-        pooling: `attention`, `mean` or `first`, over the real frames.
-        modality_dropout: Chance that a modality of an utterance is taken away in training; the
-            last one that is present stays.
+    The options are those of `PooledFusion`, and `num_layers` and `num_heads`; `dropout` is that of
+    all layers.
 
     Raises:
         ConfigError: A size or an option is out of its range or unknown.
@@ -58,7 +50,7 @@ class CrossAttentionFusion(Fusion):
         pooling: str = "attention",
         modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(feature_sizes, num_outputs, width=width, modality_dropout=modality_dropout)
+        super().__init__(feature_sizes, num_outputs, width, modality_dropout)
         self.layers = nn.ModuleList(
             _FusionLayer(list(self.feature_sizes), width, num_heads, dropout)
             for _ in range(num_layers)
@@ -73,17 +65,9 @@ class CrossAttentionFusion(Fusion):
         self.head = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
-        """Returns the logits.
-
-        Args:
-            modalities: Name to sequence, at least one of this model's; one that is left out is
-                absent from every utterance.
-
-        Returns:
-            One row an utterance; a fixed row where nothing is present.
-        """
+        """Return the logits, `[batch, output]`; a fixed row where nothing is present."""
         inputs = self.projected(modalities)
-        streams = {name: one.values for name, one in inputs.items()}
+        streams = {name: sequence.values for name, sequence in inputs.items()}
         for layer in self.layers:
             streams = layer(streams, inputs)
         summaries, present = [], []
@@ -98,7 +82,7 @@ class CrossAttentionFusion(Fusion):
 
 
 class _FusionLayer(nn.Module):
-    """All streams read from the other modalities' inputs, then each attends to itself."""
+    """All streams attend to the inputs of the other modalities, then each to itself."""
 
     def __init__(self, names: list[str], width: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -118,6 +102,6 @@ class _FusionLayer(nn.Module):
         updated = {}
         for name, stream in streams.items():
             mask = inputs[name].valid_mask
-            read = self.crosses[name](stream, mask, inputs)
-            updated[name] = self.selves[name](read, mask)
+            crossed = self.crosses[name](stream, mask, inputs)
+            updated[name] = self.selves[name](crossed, mask)
         return updated

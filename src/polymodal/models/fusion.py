@@ -1,4 +1,4 @@
-"""What models of deep fusion share: any number of modalities, some absent, on one width.
+"""The base of deep fusion: any number of modalities, some absent, on one width.
 
 Legend: batch = utterances, time = frames, modality = in the order of their names, feature = width,
 output = classes or values to be predicted.
@@ -19,13 +19,13 @@ from polymodal.schemas.batch import PaddedSequence
 
 
 class Fusion(Model):
-    """Projects every modality to one width, and takes some away in training.
+    """Project every modality to one width, and drop modalities at random in training.
 
     Args:
         feature_sizes: Name of each modality to the width of its vectors.
         num_outputs: Number of classes or values.
         width: Width that all modalities are projected to.
-        modality_dropout: Chance that a modality of an utterance is taken away in training; the
+        modality_dropout: Probability that a modality of an utterance is dropped in training; the
             last one that is present stays (Neverova et al. 2016, arXiv 1501.00102).
 
     Raises:
@@ -36,7 +36,6 @@ class Fusion(Model):
         self,
         feature_sizes: Mapping[str, int],
         num_outputs: int,
-        *,
         width: int,
         modality_dropout: float = 0.0,
     ) -> None:
@@ -49,38 +48,32 @@ class Fusion(Model):
         )
 
     def projected(self, modalities: Mapping[str, PaddedSequence]) -> dict[str, PaddedSequence]:
-        """Returns all modalities of the model on one width, absent ones with an empty mask.
+        """Return all modalities of the model on one width, absent ones with an empty mask.
 
-        Every parameter takes part in every step, as DDP expects it.
-
-        Args:
-            modalities: Name to sequence, at least one of this model's; one that is left out is
-                absent from every utterance.
-
-        Returns:
-            Name to sequence, `[batch, time, width]`.
+        Every parameter takes part in every step, as DDP expects it. A modality that is missing in
+        `modalities`, which has at least one of this model, is absent from every utterance.
         """
         given = {name: modalities[name] for name in self.feature_sizes if name in modalities}
         assert given, f"none of {list(self.feature_sizes)} is in the batch"
-        some = next(iter(given.values()))
+        template = next(iter(given.values()))
         for name, size in self.feature_sizes.items():
             if name not in given:
-                values = some.values.new_zeros(len(some.values), 1, size)
-                given[name] = PaddedSequence(values, some.valid_mask.new_zeros(len(values), 1))
+                values = template.values.new_zeros(len(template.values), 1, size)
+                given[name] = PaddedSequence(values, template.valid_mask.new_zeros(len(values), 1))
         names = list(self.feature_sizes)
-        kept = torch.stack([given[name].present for name in names], dim=1)
+        present = torch.stack([given[name].present for name in names], dim=1)
         if self.training and self.modality_dropout:
-            kept = keep_some(kept, self.modality_dropout)
+            present = keep_at_least_one(present, self.modality_dropout)
         projected = {}
         for index, name in enumerate(names):
-            mask = given[name].valid_mask & kept[:, index, None]
+            mask = given[name].valid_mask & present[:, index, None]
             values = self.projections[name](zero_padding(given[name].values, mask))
             projected[name] = PaddedSequence(values, mask)
         return projected
 
 
 class PooledFusion(Fusion):
-    """Pools every modality to one vector; a learned vector stands for one that is absent.
+    """Pool every modality to one vector; a learned vector replaces that of an absent one.
 
     Args:
         feature_sizes: Name of each modality to the width of its vectors.
@@ -98,13 +91,12 @@ class PooledFusion(Fusion):
         self,
         feature_sizes: Mapping[str, int],
         num_outputs: int,
-        *,
         width: int = 64,
         pooling: str = "attention",
         dropout: float = 0.1,
         modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(feature_sizes, num_outputs, width=width, modality_dropout=modality_dropout)
+        super().__init__(feature_sizes, num_outputs, width, modality_dropout)
         self.poolings = nn.ModuleDict(
             {name: build_pooling(pooling, width) for name in self.feature_sizes}
         )
@@ -113,20 +105,14 @@ class PooledFusion(Fusion):
         self.head = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
-        """Returns the logits.
-
-        Args:
-            modalities: Name to sequence, at least one of this model's; one that is left out is
-                absent from every utterance.
-
-        Returns:
-            One row an utterance; a fixed row where nothing is present.
-        """
+        """Return the logits, `[batch, output]`; a fixed row where nothing is present."""
         streams = self.projected(modalities)
-        pooled = torch.stack([self.poolings[name](one) for name, one in streams.items()], dim=1)
-        present = torch.stack([one.present for one in streams.values()], dim=1)
-        vectors = torch.where(present[..., None], pooled, self.absent)
-        logits: Tensor = self.head(self.combine(self.dropout(vectors), present))
+        pooled = torch.stack(
+            [self.poolings[name](stream) for name, stream in streams.items()], dim=1
+        )
+        present = torch.stack([stream.present for stream in streams.values()], dim=1)
+        pooled = torch.where(present[..., None], torch.stack(vectors, dim=1), self.absent)
+        logits: Tensor = self.head(self.combine(self.dropout(pooled), present))
         return logits
 
     @abstractmethod
@@ -135,45 +121,29 @@ class PooledFusion(Fusion):
         vectors: Float[Tensor, "batch modality feature"],
         present: Bool[Tensor, "batch modality"],
     ) -> Float[Tensor, "batch feature"]:
-        """Makes one vector of those of the modalities.
-
-        Args:
-            vectors: A vector a modality, the learned one where it is absent.
-            present: Which modalities an utterance has.
-
-        Returns:
-            One vector an utterance.
-        """
+        """Combine the vectors of the modalities (the learned one where absent) into one."""
 
 
-def keep_some(
-    present: Bool[Tensor, "batch modality"], chance: float
+def keep_at_least_one(
+    present: Bool[Tensor, "batch modality"], probability: float
 ) -> Bool[Tensor, "batch modality"]:
-    """Returns which of the present modalities stay when each is taken away at random.
+    """Return which of the present modalities stay when each is dropped with a probability.
 
-    Args:
-        present: Which modalities an utterance has.
-        chance: The chance that one is taken away.
-
-    Returns:
-        A part of `present`, with at least one True wherever `present` has one.
+    At least one stays wherever `present` has one.
     """
     draws = torch.rand(present.shape, device=present.device).masked_fill(~present, -1.0)
-    luckiest = draws == draws.amax(dim=1, keepdim=True)
-    return present & ((draws >= chance) | luckiest)
+    largest = draws == draws.amax(dim=1, keepdim=True)
+    return present & ((draws >= probability) | largest)
 
 
 def mean_of_present(
     vectors: Float[Tensor, "batch modality feature"], present: Bool[Tensor, "batch modality"]
 ) -> Float[Tensor, "batch feature"]:
-    """Returns the mean over the modalities that are present; zeros where none is.
+    """Return the mean over the modalities that are present; zeros without one.
 
-    Args:
-        vectors: A vector a modality.
-        present: Which modalities an utterance has.
-
-    Returns:
-        One vector an utterance.
+    Example:
+        >>> mean_of_present(torch.tensor([[[2.0], [9.0]]]), torch.tensor([[True, False]])).tolist()
+        [[2.0]]
     """
     count = present.sum(dim=1).clamp(min=1)[:, None]
     return zero_padding(vectors, present).sum(dim=1) / count

@@ -18,13 +18,7 @@ class GatedFusion(PooledFusion):
     Each coordinate of the fused vector is a mean of the modalities' coordinates; its weights are a
     softmax over the modalities that are present, computed from all of them.
 
-    Args:
-        feature_sizes: Name of each modality to the width of its vectors.
-        num_outputs: Number of classes or values.
-        width: Width that all modalities are projected to.
-        pooling: `attention`, `mean` or `first`, over the real frames.
-        dropout: Dropout of the pooled vectors and before the output.
-        modality_dropout: As in `Fusion`.
+    The options are those of `PooledFusion`.
 
     Raises:
         ConfigError: A size or an option is out of its range or unknown.
@@ -44,14 +38,7 @@ class GatedFusion(PooledFusion):
         dropout: float = 0.1,
         modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(
-            feature_sizes,
-            num_outputs,
-            width=width,
-            pooling=pooling,
-            dropout=dropout,
-            modality_dropout=modality_dropout,
-        )
+        super().__init__(feature_sizes, num_outputs, width, pooling, dropout, modality_dropout)
         num = len(self.feature_sizes)
         self.values = nn.ModuleList(nn.Linear(width, width) for _ in range(num))
         self.gates = nn.Linear(num * width, num * width)
@@ -61,10 +48,10 @@ class GatedFusion(PooledFusion):
         vectors: Float[Tensor, "batch modality feature"],
         present: Bool[Tensor, "batch modality"],
     ) -> Float[Tensor, "batch feature"]:
-        """Weighs the vectors coordinate by coordinate, as `PooledFusion` describes."""
-        each = [torch.tanh(one(vectors[:, index])) for index, one in enumerate(self.values)]
+        """Weigh the vectors coordinate by coordinate, see `PooledFusion`."""
+        values = [torch.tanh(layer(vectors[:, index])) for index, layer in enumerate(self.values)]
         admitted = present | ~present.any(dim=1, keepdim=True)
         scores = self.gates(vectors.flatten(1)).view_as(vectors).float()
         weights = scores.masked_fill(~admitted[..., None], float("-inf")).softmax(dim=1)
-        fused: Tensor = (weights.to(vectors.dtype) * torch.stack(each, dim=1)).sum(dim=1)
+        fused: Tensor = (weights.to(vectors.dtype) * torch.stack(values, dim=1)).sum(dim=1)
         return fused

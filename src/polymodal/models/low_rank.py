@@ -17,19 +17,12 @@ from polymodal.models.fusion import PooledFusion
 class LowRankFusion(PooledFusion):
     """Low-rank multimodal fusion, LMF (Liu et al., ACL 2018, arXiv 1806.00064).
 
-    The outer product of all modalities (each with a 1 appended, so that products of some of them
-    take part as well) times a weight tensor, of which only `rank` factors a modality are kept: cost
-    grows with the number of modalities, not with its power. For an absent modality its learned
-    vector takes part.
+    The outer product of all modalities (each with a 1 appended, so that products of fewer
+    modalities take part as well) times a weight tensor that is the sum of `rank` products of one
+    factor a modality: cost grows with the number of modalities, not with its power. For an absent
+    modality its learned vector takes part.
 
-    Args:
-        feature_sizes: Name of each modality to the width of its vectors.
-        num_outputs: Number of classes or values.
-        width: Width that all modalities are projected to.
-        rank: Number of factors.
-        pooling: `attention`, `mean` or `first`, over the real frames.
-        dropout: Dropout of the pooled vectors and before the output.
-        modality_dropout: As in `Fusion`.
+    The options are those of `PooledFusion`, and `rank`.
 
     Raises:
         ConfigError: A size or an option is out of its range or unknown.
@@ -50,14 +43,7 @@ class LowRankFusion(PooledFusion):
         dropout: float = 0.1,
         modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(
-            feature_sizes,
-            num_outputs,
-            width=width,
-            pooling=pooling,
-            dropout=dropout,
-            modality_dropout=modality_dropout,
-        )
+        super().__init__(feature_sizes, num_outputs, width, pooling, dropout, modality_dropout)
         if rank < 1:
             raise ConfigError(f"rank {rank}", expected="at least 1")
         factors = torch.empty(len(self.feature_sizes), rank, width + 1, width)
@@ -70,7 +56,7 @@ class LowRankFusion(PooledFusion):
         vectors: Float[Tensor, "batch modality feature"],
         present: Bool[Tensor, "batch modality"],
     ) -> Float[Tensor, "batch feature"]:
-        """Multiplies the projections of all modalities, as `PooledFusion` describes."""
+        """Multiply the projections of all modalities, see `PooledFusion`."""
         extended = functional.pad(vectors, (0, 1), value=1.0)
-        each = torch.einsum("bmi,mrio->bmro", extended, self.factors)
-        return torch.einsum("or,bri->bi", self.weights, each.prod(dim=1)) + self.bias
+        products = torch.einsum("bmi,mrio->bmro", extended, self.factors)
+        return torch.einsum("or,bri->bi", self.weights, products.prod(dim=1)) + self.bias

@@ -1,4 +1,4 @@
-"""Deep fusion: perceptrons that mix across modalities and across features in turns.
+"""Deep fusion: perceptrons that mix across modalities and across features in turn.
 
 Legend: batch = utterances, modality = in the order of their names, feature = width.
 """
@@ -15,15 +15,8 @@ from polymodal.models.fusion import PooledFusion, mean_of_present
 class MixerFusion(PooledFusion):
     """MLP-Mixer over one token a modality (Tolstikhin et al. 2021, arXiv 2105.01601).
 
-    Args:
-        feature_sizes: Name of each modality to the width of its vectors.
-        num_outputs: Number of classes or values.
-        width: Width that all modalities are projected to.
-        num_layers: Number of pairs of mixings.
-        expansion: Hidden width of each mixing in multiples of its width.
-        dropout: Dropout in all parts.
-        pooling: `attention`, `mean` or `first`, over the real frames.
-        modality_dropout: As in `Fusion`.
+    The options are those of `PooledFusion`, and `num_layers`, the number of pairs of mixings, and
+    `expansion`, the hidden width of each mixing in multiples of its width.
 
     Raises:
         ConfigError: A size or an option is out of its range or unknown.
@@ -45,14 +38,7 @@ class MixerFusion(PooledFusion):
         pooling: str = "attention",
         modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(
-            feature_sizes,
-            num_outputs,
-            width=width,
-            pooling=pooling,
-            dropout=dropout,
-            modality_dropout=modality_dropout,
-        )
+        super().__init__(feature_sizes, num_outputs, width, pooling, dropout, modality_dropout)
         num = len(self.feature_sizes)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers))
         self.across = nn.ModuleList(
@@ -70,7 +56,7 @@ class MixerFusion(PooledFusion):
         vectors: Float[Tensor, "batch modality feature"],
         present: Bool[Tensor, "batch modality"],
     ) -> Float[Tensor, "batch feature"]:
-        """Mixes the tokens and averages the present ones, as `PooledFusion` describes."""
+        """Mix the tokens and average the present ones, see `PooledFusion`."""
         tokens = vectors
         for norm, across, within in zip(self.norms, self.across, self.within, strict=True):
             tokens = tokens + across(norm(tokens).transpose(1, 2)).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Deep fusion: a few latent vectors read all frames of all modalities.
+"""Deep fusion: a few latent vectors attend to all frames of all modalities.
 
 Legend: batch = utterances, time = frames, feature = width, output = classes or values.
 """
@@ -21,17 +21,10 @@ class PerceiverFusion(Fusion):
     """Latents that attend to the frames of all modalities at once (Jaegle et al. 2021, 2103.03206).
 
     A learned vector a modality is added to its frames, and rotary positions relative to the
-    utterance tell where they are; cost grows with the total number of frames times `num_latents`.
+    utterance give their order; cost grows with the total number of frames times `num_latents`.
 
-    Args:
-        feature_sizes: Name of each modality to the width of its vectors.
-        num_outputs: Number of classes or values.
-        width: Width of frames and latents.
-        num_layers: Number of readings, each followed by attention among the latents.
-        num_heads: Number of attention heads.
-        num_latents: Number of latents.
-        dropout: Dropout in all parts.
-        modality_dropout: As in `Fusion`.
+    The options are those of `Fusion`, and `num_layers` (each reads the frames, then attends among
+    the latents), `num_heads`, `num_latents`, and the `dropout` in all layers and before the output.
 
     Raises:
         ConfigError: A size or an option is out of its range.
@@ -55,7 +48,7 @@ class PerceiverFusion(Fusion):
         dropout: float = 0.1,
         modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(feature_sizes, num_outputs, width=width, modality_dropout=modality_dropout)
+        super().__init__(feature_sizes, num_outputs, width, modality_dropout)
         if num_latents < 1:
             raise ConfigError(f"num_latents {num_latents}", expected="at least 1")
         self.latents = nn.Parameter(torch.randn(num_latents, width) * 0.02)
@@ -72,33 +65,28 @@ class PerceiverFusion(Fusion):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
-        """Returns the logits.
-
-        Args:
-            modalities: Name to sequence, at least one of this model's; one that is left out is
-                absent from every utterance.
-
-        Returns:
-            One row an utterance; a fixed row where nothing is present.
-        """
+        """Return the logits, `[batch, output]`; a fixed row where nothing is present."""
         inputs = list(self.projected(modalities).values())
         frames = torch.cat(
             [
-                zero_padding(one.values + kind, one.valid_mask)
-                for one, kind in zip(inputs, self.kinds, strict=True)
+                zero_padding(sequence.values + kind, sequence.valid_mask)
+                for sequence, kind in zip(inputs, self.kinds, strict=True)
             ],
             dim=1,
         )
-        mask = torch.cat([one.valid_mask for one in inputs], dim=1)
-        places = torch.cat([relative_positions(one.valid_mask) for one in inputs], dim=1)
+        mask = torch.cat([sequence.valid_mask for sequence in inputs], dim=1)
+        positions = torch.cat(
+            [relative_positions(sequence.valid_mask) for sequence in inputs], dim=1
+        )
         latents = self.latents.expand(len(mask), -1, -1)
-        everything = mask.new_ones(latents.shape[:2])
-        here = relative_positions(everything)  # the latents stand evenly along the utterance
+        latent_mask = mask.new_ones(latents.shape[:2])
+        # The latents are spread evenly over the utterance.
+        latent_positions = relative_positions(latent_mask)
         for norm, source_norm, reading, block in zip(
             self.norms, self.source_norms, self.readings, self.blocks, strict=True
         ):
             keys = source_norm(frames)
-            read = reading(norm(latents), keys, mask, here, places, self.ROTARY_BASE)
-            latents = block(latents + read, everything)
+            read = reading(norm(latents), keys, mask, latent_positions, positions, self.ROTARY_BASE)
+            latents = block(latents + read, latent_mask)
         logits: Tensor = self.head(self.norm(latents.mean(dim=1)))
         return logits

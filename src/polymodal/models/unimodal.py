@@ -3,8 +3,7 @@
 Legend: batch = utterances, output = classes or values to be predicted.
 """
 
-from collections.abc import Mapping
-from collections.abc import Sequence as Sizes
+from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,11 +18,11 @@ from polymodal.schemas.batch import PaddedSequence
 class UnimodalClassifier(Model):
     """Pooling over time, then a perceptron.
 
-    A sequence of one frame (functionals, sentence vectors) passes every pooling as it is, but
+    A sequence of one frame (functionals, sentence vectors) passes every pooling unchanged, but
     `mean` and `first` have no parameters to train.
 
     Args:
-        feature_sizes: The one modality's name and width.
+        feature_sizes: Name and width of the one modality.
         num_outputs: Number of classes or values.
         pooling: `attention`, `mean` or `first`, over the real frames.
         hidden_sizes: Widths of the hidden layers; none makes the head linear.
@@ -49,7 +48,7 @@ class UnimodalClassifier(Model):
         num_outputs: int,
         *,
         pooling: str = "attention",
-        hidden_sizes: Sizes[int] = (),
+        hidden_sizes: Sequence[int] = (),
         activation: str = "relu",
         layer_norm: bool = False,
         dropout: float = 0.0,
@@ -73,14 +72,7 @@ class UnimodalClassifier(Model):
         )
 
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
-        """Returns the logits; those of the zero vector where the modality is absent.
-
-        Args:
-            modalities: Holds this model's modality; others are left alone.
-
-        Returns:
-            One row an utterance.
-        """
+        """Return the logits; those of the zero vector where the modality is absent."""
         pooled = self.pooling(modalities[self.modality])
         logits: Tensor = self.head(self.input_dropout(pooled))
         return logits
