@@ -63,5 +63,5 @@ def test_one_speaker_cannot_be_divided():
 
 def test_groups_that_share_speakers_are_refused():
     fold = Fold(0, {"utterance_id": {one: "train" for one in FRAME["utterance_id"]}})
-    with pytest.raises(SplitError, match="share speakers"):
+    with pytest.raises(SplitError, match="speakers in common"):
         hold_out(FRAME, [fold], 0.3)

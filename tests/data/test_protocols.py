@@ -122,14 +122,14 @@ def test_a_table_of_folds_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("speaker,part\ns00,train\ns01,test\n", "does not say to which part 1 values of 'speaker'"),
-        ("speaker,part\ns00,train\ns01,tset\n", "names the part 'tset'"),
+        ("speaker,part\ns00,train\ns01,test\n", "has no split for 1 values of 'speaker'"),
+        ("speaker,part\ns00,train\ns01,tset\n", "names the split 'tset'"),
         ("speaker,dialogue,part\n", "has the columns"),
         ("speaker\ns00\n", "has the columns"),
         ("speaker,part\n", "no fold"),
-        ("speaker,part\ns00,train\ns01,test\ns02,test\ns02,train\n", "two parts in one fold"),
+        ("speaker,part\ns00,train\ns01,test\ns02,test\ns02,train\n", "in one fold"),
         ("spaeker,part\ns00,train\ns01,test\n", "no column 'spaeker'"),
-        ("utterance_id,part\nu00-0,train\nu00-1,test\n", "does not say"),
+        ("utterance_id,part\nu00-0,train\nu00-1,test\n", "has no split"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
@@ -174,7 +174,7 @@ def test_a_file_without_folds_is_refused(tmp_path, body):
 @pytest.mark.parametrize("column", ["dialogue", "sentence"])
 @pytest.mark.parametrize("split", [splits.holdout, splits.k_fold, splits.leave_one_group_out])
 def test_a_promise_that_the_split_breaks_is_an_error(split, column):
-    with pytest.raises(SplitError, match=f"{column}s stand in several parts of fold 0"):
+    with pytest.raises(SplitError, match=f"{column}s are in several splits of fold 0"):
         split(corpus(), disjoint=[column])
 
 
@@ -188,15 +188,15 @@ def test_a_promise_that_is_kept_is_none():
 def test_official_parts_that_share_speakers_are_refused_unless_said():
     manifest = corpus()
     mixed = manifest.take(manifest.frame.with_columns(speaker=pl.lit("s")))
-    with pytest.raises(SplitError, match="1 speakers stand in several parts"):
+    with pytest.raises(SplitError, match="1 speakers are in several splits"):
         splits.predefined(mixed)
     assert splits.predefined(mixed, speaker_dependent=True)
-    with pytest.raises(SplitError, match="sentences stand in several parts"):
+    with pytest.raises(SplitError, match="sentences are in several splits"):
         splits.predefined(mixed, speaker_dependent=True, disjoint=["sentence"])
 
 
 def test_inner_folds_keep_promises_and_have_rows():
-    with pytest.raises(SplitError, match=r"inner fold . of fold .*|dialogues stand"):
+    with pytest.raises(SplitError, match=r"inner fold . of fold .*|dialogues are"):
         splits.nested_k_fold(corpus(), num_folds=2, num_inner=3, val=0, disjoint=["dialogue"])
     sparse = pl.DataFrame(
         [

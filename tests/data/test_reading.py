@@ -76,8 +76,8 @@ def broken(tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nan", "no number at 0.500 s"),
-        ("short", "ends after 0.50 s, the manifest says 1.00 s"),
+        ("nan", "non-finite sample at 0.500 s"),
+        ("short", "ends after 0.50 s, not 1.00 s"),
         ("zero bytes", "cannot be read"),
         ("no samples", "has no sample"),
         ("missing", "cannot be read"),

@@ -68,7 +68,7 @@ def drawn_classes(targets, num_classes, epochs=40, ranks=1):
         budget=16,
         max_utterances=8,
         shuffle=True,
-        chances=class_balanced_weights(targets, num_classes),
+        weights=class_balanced_weights(targets, num_classes),
     )
     drawn = []
     for epoch in range(epochs):
@@ -98,10 +98,10 @@ def test_ranks_together_draw_what_one_rank_draws():
 
 def test_shares_come_nearer_to_balance():
     shares = np.array([[1, 0], [1, 0], [1, 0], [0.5, 0.5], [np.nan, np.nan]])
-    chances = class_balanced_weights(shares, 2)
-    often, seldom = (chances[:, None] * np.nan_to_num(shares)).sum(axis=0)
+    weights = class_balanced_weights(shares, 2)
+    often, seldom = (weights[:, None] * np.nan_to_num(shares)).sum(axis=0)
     assert 1 <= often / seldom < 3.5 / 0.5
-    assert chances[4] == 0
+    assert weights[4] == 0
 
 
 @pytest.mark.parametrize("balanced", [False, True])
@@ -110,9 +110,9 @@ def test_shares_come_nearer_to_balance():
 @settings(max_examples=20, deadline=None)
 def test_every_epoch_has_as_many_batches_as_the_first(num_ranks, balanced, lengths):
     """Lightning counts them once: fewer would skip validation, more would be cut off."""
-    chances = np.linspace(0.1, 1, len(lengths)) if balanced else None
+    weights = np.linspace(0.1, 1, len(lengths)) if balanced else None
     sampler = LengthBucketSampler(
-        lengths, budget=40, max_utterances=8, shuffle=True, chances=chances
+        lengths, budget=40, max_utterances=8, shuffle=True, weights=weights
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(samplers, "_world", lambda: (0, num_ranks))

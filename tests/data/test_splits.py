@@ -115,13 +115,13 @@ def test_official_takes_the_column_and_maps_its_words():
     assert by_id(manifest, fold)["u02-00"] == "test"
     mapped = {"train": "train", "val": "test", "test": "val"}
     assert by_id(manifest, splits.predefined(manifest, names=mapped)[0])["u02-00"] == "val"
-    with pytest.raises(SplitError, match="says 'test'"):
+    with pytest.raises(SplitError, match="has the value 'test'"):
         splits.predefined(manifest, names={"train": "train", "val": "val"})
 
 
 def test_random_shares_speakers_and_so_must_be_asked_for():
     manifest = corpus()
-    with pytest.raises(SplitError, match="speakers stand in several parts"):
+    with pytest.raises(SplitError, match="speakers are in several splits"):
         splits.random_utterances(manifest)
     fold = splits.random_utterances(manifest, speaker_dependent=True)[0]
     assert values_in_several_splits(manifest, fold, "speaker")

@@ -77,7 +77,7 @@ def test_what_the_parts_share_is_in_the_record(polymodal):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["split.disjoint=[label]", "split.val=0.3"], ["labels stand in several parts"]),
+        (["split.disjoint=[label]", "split.val=0.3"], ["labels are in several splits"]),
         (["split.disjoint=[lable]", "split.val=0.3"], ["'label'"]),
         (["split=file", "split.file=nowhere"], ["nowhere", "holds no folds"]),
         (["split=nested"], ["inner folds", "set selection.grid or"]),

@@ -1,4 +1,4 @@
-"""Reads the waveform of an utterance: one channel, one rate, no surprises."""
+"""Read the waveform of an utterance, with one channel and one rate."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,17 +12,17 @@ from polymodal.errors import DataError
 from polymodal.schemas.manifest import Utterance
 from polymodal.security.paths import resolve_inside
 
-SHORTFALL_S = 0.1
+MAX_SHORTFALL_S = 0.1
 
 
 class AudioReader:
-    """Reads utterances as mono waveforms of one sampling rate.
+    """Read utterances as mono waveforms of one sampling rate.
 
     Args:
         root: Folder of the corpus.
-        sampling_rate_hz: Rate that the encoder wants; other rates are resampled (soxr, HQ).
+        sampling_rate_hz: Rate of the result; other rates are resampled (soxr, HQ).
         channels: What to do with several channels: their mean (`mix`) or the first (`first`).
-        cache_mb: How many megabytes of decoded audio are kept for the next epoch.
+        cache_mb: Megabytes of decoded audio that are cached for the next epoch.
 
     Example:
         >>> AudioReader(Path("."))(Utterance("u", "s", audio=None)) is None
@@ -42,17 +42,11 @@ class AudioReader:
         self.cache: dict[str, Float[np.ndarray, " sample"]] = {}
 
     def __call__(self, utterance: Utterance) -> Float[np.ndarray, " sample"] | None:
-        """Reads one utterance.
-
-        Args:
-            utterance: The row of the manifest.
-
-        Returns:
-            Waveform `[sample]`, float32, or None if the utterance has no audio.
+        """Read a float32 waveform `[sample]`, or None if the utterance has no audio.
 
         Raises:
             DataError: The file is missing, unreadable, empty, of another size or shorter than the
-                manifest says, or holds samples that are no numbers.
+                manifest says, or holds non-finite samples.
         """
         if utterance.audio is None:
             return None
@@ -69,17 +63,13 @@ class AudioReader:
         try:
             num_bytes = path.stat().st_size
             if utterance.audio_bytes not in (None, num_bytes):
-                raise _unusable(
-                    utterance,
-                    path,
-                    f"has {num_bytes} bytes, it had {utterance.audio_bytes} when the corpus was "
-                    "read",
-                )
+                problem = f"has {num_bytes} bytes, not the {utterance.audio_bytes} of the manifest"
+                raise _unusable(utterance, path, problem)
             with soundfile.SoundFile(path) as file:
                 rate_hz = file.samplerate
                 file.seek(round(utterance.start_s * rate_hz))
-                wanted = utterance.duration_s
-                num_samples = -1 if wanted is None else round(wanted * rate_hz)
+                duration_s = utterance.duration_s
+                num_samples = -1 if duration_s is None else round(duration_s * rate_hz)
                 samples = file.read(num_samples, dtype="float32", always_2d=True)
         except (OSError, RuntimeError) as error:
             raise _unusable(utterance, path, f"cannot be read: {error}") from None
@@ -96,20 +86,19 @@ def _check(
     duration_s = len(samples) / rate_hz
     if not len(samples):
         raise _unusable(utterance, path, "has no sample")
-    if utterance.duration_s is not None and duration_s < utterance.duration_s - SHORTFALL_S:
-        raise _unusable(
-            utterance,
-            path,
-            f"ends after {duration_s:.2f} s, the manifest says {utterance.duration_s:.2f} s",
+    if utterance.duration_s is not None and duration_s < utterance.duration_s - MAX_SHORTFALL_S:
+        problem = (
+            f"ends after {duration_s:.2f} s, not {utterance.duration_s:.2f} s as in the manifest"
         )
+        raise _unusable(utterance, path, problem)
     finite = np.isfinite(samples)
     if not finite.all():
         position_s = np.flatnonzero(~finite.all(axis=1))[0] / rate_hz
-        raise _unusable(utterance, path, f"holds a sample that is no number at {position_s:.3f} s")
+        raise _unusable(utterance, path, f"holds a non-finite sample at {position_s:.3f} s")
 
 
-def _unusable(utterance: Utterance, path: Path, found: str) -> DataError:
+def _unusable(utterance: Utterance, path: Path, problem: str) -> DataError:
     return DataError(
-        f"audio of utterance {utterance.utterance_id!r}: {path} {found}",
-        hint="mend the file, or take the row out of the manifest",
+        f"audio of utterance {utterance.utterance_id!r}: {path} {problem}",
+        hint="fix the file, or remove the row from the manifest",
     )

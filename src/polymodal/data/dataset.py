@@ -1,4 +1,4 @@
-"""Utterances as arrays, and how they become a batch."""
+"""Utterances as arrays, and their collation to batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from polymodal.schemas import batch
-from polymodal.schemas import batch as sequences
+from polymodal.schemas.batch import Batch, PaddedSequence
 from polymodal.schemas.manifest import Manifest, Utterance
 
 Reader = Callable[[Utterance], np.ndarray | None]
@@ -22,7 +21,7 @@ class Example:
     Args:
         utterance_id: Name of the utterance.
         values: Modality to `[time]` or `[time, feature]`, None where the utterance lacks it.
-        target: What is to be predicted: an index or numbers.
+        target: The target: an index or values.
     """
 
     utterance_id: str
@@ -31,12 +30,7 @@ class Example:
 
 
 class ReadAndTransform:
-    """A reader followed by an encoder's transform; worker processes get it pickled.
-
-    Args:
-        read: Utterance to raw value, or None.
-        transform: Raw value to array, or None where nothing usable is in it.
-    """
+    """A reader followed by an encoder's transform, for worker processes; None without content."""
 
     def __init__(
         self, read: Callable[[Utterance], Any], transform: Callable[[Any], np.ndarray | None]
@@ -44,26 +38,13 @@ class ReadAndTransform:
         self.read, self.transform = read, transform
 
     def __call__(self, utterance: Utterance) -> np.ndarray | None:
-        """Reads and transforms one utterance.
-
-        Args:
-            utterance: The row of the manifest.
-
-        Returns:
-            The array, or None if the utterance lacks this modality.
-        """
+        """Read and transform one utterance; None if it lacks this modality."""
         raw = self.read(utterance)
         return None if raw is None else self.transform(raw)
 
 
 class UtteranceDataset(Dataset[Example]):
-    """The utterances of one part of a split.
-
-    Args:
-        manifest: The utterances.
-        readers: Modality to its reader.
-        targets: One row an utterance, in the order of the manifest.
-    """
+    """The utterances of one split, a reader a modality, and a row of targets an utterance."""
 
     def __init__(
         self, manifest: Manifest, readers: Mapping[str, Reader], targets: np.ndarray
@@ -79,14 +60,15 @@ class UtteranceDataset(Dataset[Example]):
         return Example(utterance.utterance_id, values, np.asarray(self.targets[index]))
 
 
-def collate(items: Sequence[Example]) -> batch.Batch:
-    """Pads the utterances of a batch to the longest of each modality.
+def collate(items: Sequence[Example]) -> Batch:
+    """Pad the utterances of a batch to the longest of each modality.
 
-    Args:
-        items: The utterances.
+    A modality that none of them has is left out.
 
-    Returns:
-        The batch; a modality that none of them has is left out.
+    Example:
+        >>> items = [Example(name, {"text": np.ones(2)}, np.array(0)) for name in ("u", "v")]
+        >>> collate(items).modalities["text"].values.shape
+        torch.Size([2, 2])
     """
     modalities = {}
     for name in items[0].values:
@@ -94,17 +76,15 @@ def collate(items: Sequence[Example]) -> batch.Batch:
         if any(array is not None and len(array) for array in arrays):
             modalities[name] = pad(arrays)
     targets = torch.from_numpy(np.stack([item.target for item in items]))
-    return batch.Batch(modalities, tuple(item.utterance_id for item in items), targets)
+    return Batch(modalities, tuple(item.utterance_id for item in items), targets)
 
 
-def pad(arrays: Sequence[np.ndarray | None]) -> sequences.PaddedSequence:
-    """Puts arrays of different lengths into one, with zeros behind the shorter ones.
+def pad(arrays: Sequence[np.ndarray | None]) -> PaddedSequence:
+    """Put arrays of different lengths into one, with zeros behind the shorter ones.
 
     Args:
-        arrays: Each `[time]` or `[time, feature]`, or None; at least one is not None.
-
-    Returns:
-        The sequence; rows of None have no True in the mask.
+        arrays: Each `[time]` or `[time, feature]`, or None (a row without a True in the mask); at
+            least one is not None.
 
     Example:
         >>> pad([np.ones(2), None]).valid_mask.tolist()
@@ -118,4 +98,4 @@ def pad(arrays: Sequence[np.ndarray | None]) -> sequences.PaddedSequence:
             values[row, : len(array)] = array
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     tensor = torch.from_numpy(values)
-    return sequences.PaddedSequence(tensor.float() if tensor.is_floating_point() else tensor, mask)
+    return PaddedSequence(tensor.float() if tensor.is_floating_point() else tensor, mask)

@@ -1,4 +1,4 @@
-"""A fold: which rows of a manifest are for training, validation and testing."""
+"""Folds: which rows of a manifest are for training, validation and testing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Fold:
-    """One way of parting a corpus, as a part for each value of each grouping column.
+    """A split of a corpus: for each value of each grouping column `train`, `val` or `test`.
 
-    A row belongs to a part if all its grouping columns do. With several columns (speaker and
-    sentence) a row whose columns fall into different parts belongs to none, so that the parts share
-    neither speakers nor sentences.
+    A row belongs to a split if all its grouping columns do. With several columns (speaker and
+    sentence) a row whose columns are in different splits belongs to none, so that the splits have
+    neither speakers nor sentences in common.
 
     Args:
         index: Number of the fold, from 0.
-        assignment: Column to (value to part).
-        inner: Ways of parting this fold's own training and validation rows once more, to choose
-            between options without looking at its test rows; their test parts are empty.
+        assignment: Column to (value to split).
+        inner: Further splits of the training and validation rows of this fold, to choose between
+            options without looking at its test rows; they have no test rows.
 
     Example:
         >>> fold = Fold(0, {"speaker": {"a": "train", "b": "test"}})
@@ -41,96 +41,63 @@ class Fold:
     inner: tuple["Fold", ...] = ()
 
     def split_of_rows(self, frame: pl.DataFrame) -> pl.Series:
-        """Returns the part of each row, null for rows that belong to none.
-
-        Args:
-            frame: Rows with the grouping columns.
-
-        Returns:
-            `train`, `val`, `test` or null, in the order of the rows.
-        """
+        """Return `train`, `val`, `test` or null for each row of the frame."""
         columns = [
-            pl.col(name).replace_strict(dict(parts), default=None, return_dtype=pl.String)
-            for name, parts in self.assignment.items()
+            pl.col(name).replace_strict(dict(splits), default=None, return_dtype=pl.String)
+            for name, splits in self.assignment.items()
         ]
         agreed = frame.select(
             pl.when(pl.all_horizontal(column == columns[0] for column in columns))
             .then(columns[0])
-            .alias("part")
+            .alias("split")
         )
-        return agreed["part"]
+        return agreed["split"]
 
-    def select(self, manifest: Manifest, part: str) -> Manifest | None:
-        """Returns the utterances of one part, or None if there is none.
-
-        Args:
-            manifest: The corpus.
-            part: `train`, `val` or `test`.
-
-        Returns:
-            The part's manifest in the order of the ids.
-        """
-        rows = manifest.frame.filter(self.split_of_rows(manifest.frame) == part)
+    def select(self, manifest: Manifest, split: str) -> Manifest | None:
+        """Return the utterances of one split in the order of the ids, or None without any."""
+        rows = manifest.frame.filter(self.split_of_rows(manifest.frame) == split)
         return None if rows.is_empty() else manifest.take(rows.sort("utterance_id"))
 
     def is_assigned(self, frame: pl.DataFrame) -> pl.Series:
-        """Tells which rows belong to some part, of this fold or of an inner one.
+        """Return which rows belong to a split of this fold or of an inner one.
 
-        Args:
-            frame: Rows with the grouping columns.
-
-        Returns:
-            Booleans in the order of the rows; all true without an assignment.
+        All do in a fold without an assignment.
         """
         if not self.assignment:
             return pl.repeat(True, frame.height, eager=True)
-        used = self.split_of_rows(frame).is_not_null()
-        for inner in self.inner:  # with several columns these take rows that this fold leaves out
-            used = used | inner.is_assigned(frame)
-        return used
+        assigned = self.split_of_rows(frame).is_not_null()
+        for inner in self.inner:  # with several columns they have rows that this fold leaves out
+            assigned = assigned | inner.is_assigned(frame)
+        return assigned
 
     def num_unassigned(self, manifest: Manifest) -> int:
-        """Returns how many rows belong to no part."""
+        """Return how many rows belong to no split."""
         return int(self.split_of_rows(manifest.frame).is_null().sum())
 
 
 def values_in_several_splits(manifest: Manifest, fold: Fold, column: str) -> dict[str, list[str]]:
-    """Finds values of a column that stand in more than one part of a fold.
-
-    Args:
-        manifest: The corpus.
-        fold: The fold.
-        column: The column, such as `speaker`.
-
-    Returns:
-        Value to the parts that share it.
-    """
+    """Return the values of a column that are in several splits of a fold, with these splits."""
     rows = manifest.frame.select(pl.col(column).alias("value"), fold.split_of_rows(manifest.frame))
     shared = (
         rows.drop_nulls()
         .group_by("value")
-        .agg(pl.col("part").unique().sort())
-        .filter(pl.col("part").list.len() > 1)
+        .agg(pl.col("split").unique().sort())
+        .filter(pl.col("split").list.len() > 1)
         .sort("value")
     )
     return dict(shared.iter_rows())
 
 
 def num_covered_rows(manifest: Manifest, folds: Sequence[Fold]) -> int:
-    """Counts the rows that belong to a part of some fold.
+    """Count the rows that belong to a split of any fold.
 
-    Args:
-        manifest: The corpus, which may be another one than the folds were made for.
-        folds: The folds.
-
-    Returns:
-        Number of rows; 0 where the corpus lacks a column that the folds part by.
+    The corpus may be another one than the folds were made for: 0 if it lacks one of their columns.
     """
     columns = {column for fold in folds for column in fold.assignment}
     if not columns <= {*manifest.frame.columns}:
         return 0
-    parted = pl.any_horizontal(fold.split_of_rows(manifest.frame).is_not_null() for fold in folds)
-    return int(manifest.frame.select(parted).to_series().sum())
+    covered = pl.any_horizontal(fold.split_of_rows(manifest.frame).is_not_null() for fold in folds)
+    return int(manifest.frame.select(covered).to_series().sum())
 
 
 def check_folds(
@@ -140,19 +107,13 @@ def check_folds(
     speaker_dependent: bool,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Refuses folds that share what they promise not to, or that lack data to train or test on.
+    """Return the folds if their splits are disjoint and not empty.
 
-    Args:
-        manifest: The corpus.
-        folds: The folds.
-        speaker_dependent: Whether speakers may be shared.
-        disjoint: Further columns whose values no two parts may share.
-
-    Returns:
-        The folds.
+    The speakers of splits have to differ unless `speaker_dependent`, and the values of the columns
+    `disjoint`.
 
     Raises:
-        SplitError: A value stands in two parts, a column does not exist, or a fold has no row to
+        SplitError: A value is in two splits, a column does not exist, or a fold has no row to
             train or test on.
     """
     promised = [*disjoint] if speaker_dependent else ["speaker", *disjoint]
@@ -163,7 +124,7 @@ def check_folds(
                 hint=nearest(column, manifest.frame.columns),
             )
     if not folds:
-        raise SplitError("there is no fold", expected="at least one", hint="name another file")
+        raise SplitError("there is no fold", expected="at least one", hint="choose another file")
     for fold in folds:
         _check_fold(manifest, fold, f"fold {fold.index}", {"train", "test"}, promised)
         for inner in fold.inner:
@@ -173,12 +134,12 @@ def check_folds(
 
 
 def _check_fold(
-    manifest: Manifest, fold: Fold, name: str, wanted: set[str], promised: Sequence[str]
+    manifest: Manifest, fold: Fold, name: str, required: set[str], promised: Sequence[str]
 ) -> None:
-    parts = set(fold.split_of_rows(manifest.frame).drop_nulls())
-    if lacking := wanted - parts:
+    splits = set(fold.split_of_rows(manifest.frame).drop_nulls())
+    if missing := required - splits:
         raise SplitError(
-            f"{name} has no rows for {sorted(lacking)}",
+            f"{name} has no rows for {sorted(missing)}",
             hint="use fewer folds, other groups, or more data",
         )
     for column in dict.fromkeys(promised):
@@ -189,53 +150,40 @@ def _check_disjoint(manifest: Manifest, fold: Fold, name: str, column: str) -> N
     shared = values_in_several_splits(manifest, fold, column)
     if not shared:
         return
-    value, parts = next(iter(shared.items()))
-    remedy = f"split by it as well (split.groups=[speaker,{column}]), or take it out of "
-    if column == "speaker":
-        remedy = (
-            "split by speaker (split.groups=[speaker]), or say split.speaker_dependent=true if "
-            "that is what you want to measure"
-        )
-    else:
-        remedy += "split.disjoint"
+    value, splits = next(iter(shared.items()))
+    hint = (
+        "split by speaker (split.groups=[speaker]), or set split.speaker_dependent=true if that is "
+        "what you want to measure"
+        if column == "speaker"
+        else f"split by it as well (split.groups=[speaker,{column}]), or remove it from "
+        "split.disjoint"
+    )
     raise SplitError(
-        f"{len(shared)} {column}s stand in several parts of {name}, such as {value!r} in {parts}",
-        expected=f"each {column} in one part",
-        hint=remedy,
+        f"{len(shared)} {column}s are in several splits of {name}, such as {value!r} in {splits}",
+        expected=f"each {column} in one split",
+        hint=hint,
     )
 
 
 def write_folds(path: Path, folds: Sequence[Fold], fingerprint: str) -> None:
-    """Writes folds to a file that `split=file` reads.
-
-    Args:
-        path: The file, `.json`.
-        folds: The folds.
-        fingerprint: Of the manifest that was parted.
-    """
-    body = {"format": FORMAT, "fingerprint": fingerprint, "folds": [_plain(one) for one in folds]}
-    with atomic_write(path) as beside:
-        beside.write_text(json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write folds, and the fingerprint of their manifest, to a `.json` that `split=file` reads."""
+    body = {"format": FORMAT, "fingerprint": fingerprint, "folds": [_plain(fold) for fold in folds]}
+    with atomic_write(path) as tmp_path:
+        tmp_path.write_text(json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_folds(path: Path) -> tuple[list[Fold], str]:
-    """Reads folds from a file that a run has recorded.
-
-    Args:
-        path: The file, or the folder of the run.
-
-    Returns:
-        The folds, and the fingerprint of the manifest that was parted.
+    """Read the folds of a run, and the fingerprint of their manifest, from its folder or file.
 
     Raises:
-        SplitError: It cannot be read or is no such file.
+        SplitError: The file cannot be read or holds no folds.
     """
     file = path / "folds.json" if path.is_dir() else path
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
         if body["format"] != FORMAT:
-            raise ValueError(f"its format is {body['format']}, this program reads {FORMAT}")
-        return [_fold(one) for one in body["folds"]], str(body["fingerprint"])
+            raise ValueError(f"its format is {body['format']}, this version reads {FORMAT}")
+        return [_fold(fold) for fold in body["folds"]], str(body["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SplitError(
             f"{file} holds no folds: {error}",
@@ -246,14 +194,14 @@ def read_folds(path: Path) -> tuple[list[Fold], str]:
 
 def _plain(fold: Fold) -> dict[str, Any]:
     plain: dict[str, Any] = {"index": fold.index, "assignment": fold.assignment}
-    return {**plain, "inner": [_plain(one) for one in fold.inner]} if fold.inner else plain
+    return {**plain, "inner": [_plain(inner) for inner in fold.inner]} if fold.inner else plain
 
 
 def _fold(plain: Mapping[str, Any]) -> Fold:
     if not plain["assignment"]:
-        raise ValueError("a fold parts nothing")
-    for parts in plain["assignment"].values():
-        if unknown := set(parts.values()) - {*SPLITS}:
-            raise ValueError(f"it names the part {min(unknown)!r}")
-    inner = tuple(_fold(one) for one in plain.get("inner", ()))
+        raise ValueError("a fold has no assignment")
+    for splits in plain["assignment"].values():
+        if unknown := set(splits.values()) - {*SPLITS}:
+            raise ValueError(f"it names the split {min(unknown)!r}")
+    inner = tuple(_fold(fold) for fold in plain.get("inner", ()))
     return Fold(int(plain["index"]), plain["assignment"], inner)

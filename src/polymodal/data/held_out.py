@@ -1,4 +1,4 @@
-"""Training speakers divided in two: some to fit encoders, the others for the fusion."""
+"""Divide training speakers in two: to fit encoders, and for the fusion."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,26 +18,27 @@ def hold_out(
 ) -> tuple[list[Fold], list[Fold]]:
     """Divide the training speakers of each fold; validation and test rows stay as they are.
 
-    Speakers are drawn as whole groups of the column that the folds are split by, which is
-    `speaker`, or another one whose groups share no speaker, such as `session`.
+    Groups of the column that the folds are split by are drawn: `speaker`, or another one whose
+    groups have no speaker in common, such as `session`.
 
     Args:
         frame: The rows of the corpus.
         folds: Its folds.
-        ratio: Fraction of the groups that the second one of each pair is trained on, above 0 and
+        ratio: Fraction of the groups that the second fold of each pair is trained on, above 0 and
             below 1; both get at least one.
 
     Returns:
-        The folds with the larger part of the training speakers, and with the rest.
+        The folds without the drawn groups, and the folds that are trained on these alone.
 
     Raises:
-        SplitError: A fold has fewer than two training speakers, or its split shares speakers.
+        SplitError: A fold has fewer than two training speakers, or its splits have speakers in
+            common.
 
     Example:
         >>> rows = pl.DataFrame({"speaker": ["a", "b", "c"], "utterance_id": ["1", "2", "3"]})
         >>> fold = Fold(0, {"speaker": {"a": "train", "b": "train", "c": "test"}})
         >>> first, second = hold_out(rows, [fold], 0.5)
-        >>> [dict(one[0].assignment["speaker"]) for one in (first, second)]
+        >>> [dict(folds[0].assignment["speaker"]) for folds in (first, second)]
         [{'b': 'train', 'c': 'test'}, {'a': 'train', 'c': 'test'}]
     """
     pairs = [_divided(frame, fold, ratio) for fold in folds]
@@ -51,27 +52,24 @@ def _divided(frame: pl.DataFrame, fold: Fold, ratio: float) -> tuple[Fold, Fold]
     if len(groups) < 2:
         raise SplitError(
             f"fold {fold.index} has {len(groups)} {column} to train on",
-            expected="two at least, to hold some out for the fusion",
+            expected="at least two, to hold one out for the fusion",
             hint="use fusion_rows: in_fold, or fewer folds",
         )
     num_held = min(max(1, math.floor(ratio * len(groups) + 0.5)), len(groups) - 1)
     drawn = np.random.default_rng([SEED, fold.index]).permutation(len(groups))
-    held = {groups[place] for place in drawn[:num_held]}
-    return (
-        _without(fold, column, held),
-        _without(fold, column, set(groups) - held),
-    )
+    held = {groups[index] for index in drawn[:num_held]}
+    return _without(fold, column, held), _without(fold, column, set(groups) - held)
 
 
 def _without(fold: Fold, column: str, left_out: set[str]) -> Fold:
-    kept: Mapping[str, str] = {
+    assignment: Mapping[str, str] = {
         value: split for value, split in fold.assignment[column].items() if value not in left_out
     }
-    return replace(fold, assignment={**fold.assignment, column: kept}, inner=())
+    return replace(fold, assignment={**fold.assignment, column: assignment}, inner=())
 
 
 def _column(frame: pl.DataFrame, fold: Fold) -> str:
-    """The column whose groups are divided: none of them shares a speaker with another."""
+    """Return the column whose groups are divided: each speaker is in one of them."""
     if "speaker" in fold.assignment:
         return "speaker"
     for column in fold.assignment:
@@ -79,7 +77,7 @@ def _column(frame: pl.DataFrame, fold: Fold) -> str:
         if (shared["groups"] == 1).all():
             return column
     raise SplitError(
-        f"fold {fold.index} is split by {', '.join(fold.assignment)}, which share speakers",
-        expected="groups of whole speakers, so that the held-out ones are new to the encoders",
+        f"fold {fold.index} is split by {', '.join(fold.assignment)}, with speakers in common",
+        expected="groups without common speakers: held-out ones are new to the encoders",
         hint="split by speaker (split.groups=[speaker]), or use fusion_rows: in_fold",
     )

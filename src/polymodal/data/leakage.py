@@ -1,7 +1,7 @@
-"""What the parts of a fold share: speakers, dialogues, sentences, and nearly equal transcripts.
+"""Find what splits have in common: speakers, dialogues, sentences, nearly equal transcripts.
 
-Nearly equal transcripts are found by MinHash (Broder, 1997): texts whose sets of three letters in a
-row overlap by `SIMILAR` or more fall into the same band of hashes almost surely, and are compared.
+Nearly equal transcripts are found by MinHash (Broder, 1997): texts whose sets of letter trigrams
+overlap by `SIMILAR` or more are in the same band of hashes almost surely, and are compared.
 """
 
 import hashlib
@@ -16,25 +16,21 @@ from polymodal.data.folds import Fold
 from polymodal.schemas.manifest import Manifest
 
 SIMILAR = 0.8
-# Shorter transcripts (yes, well, really?) are said by everybody and tell nothing of a leak.
+# Shorter transcripts (yes, well, really?) are said by everybody and are not evidence of a leak.
 MIN_LETTERS = 8
 GRAM = 3
 NUM_BANDS, ROWS_A_BAND = 8, 4
-LETTERS_AT_ONCE = 1_000_000
-# Of more texts than this only equal ones are grouped: the start of a run should not take minutes.
+MAX_CHUNK_LETTERS = 1_000_000
+# Of more texts only equal ones are grouped: the start of a run should not take minutes.
 MAX_COMPARED = 200_000
 COLUMN = "transcript"
 DEFAULT_COLUMNS = ("speaker", "dialogue", "sentence", "session", COLUMN)
 
 
 def add_transcript_groups(manifest: Manifest) -> Manifest:
-    """Adds the column `transcript`: the same for utterances that say nearly the same.
+    """Add the column `transcript`: the same for utterances that say nearly the same.
 
-    Args:
-        manifest: The corpus.
-
-    Returns:
-        The corpus; an utterance without a text of `MIN_LETTERS` letters has its own id.
+    An utterance without a text of `MIN_LETTERS` letters has its own id there.
 
     Example:
         >>> from pathlib import Path
@@ -47,39 +43,30 @@ def add_transcript_groups(manifest: Manifest) -> Manifest:
     if COLUMN in frame.columns:
         return manifest
     groups = transcript_groups(frame["text"])
-    own = pl.coalesce(groups.alias(COLUMN), "utterance_id")
-    return manifest.take(frame.with_columns(own))
+    group = pl.coalesce(groups.alias(COLUMN), "utterance_id")
+    return manifest.take(frame.with_columns(group))
 
 
 def transcript_groups(texts: pl.Series) -> pl.Series:
-    """Groups transcripts that are nearly equal.
+    """Return the group of each transcript, null for short or missing texts.
 
-    Args:
-        texts: Text or null.
-
-    Returns:
-        A name of the group, made from its texts alone, so that it is the same in another order and
-        on another day; null for short texts. Of more than `MAX_COMPARED` texts only those are
-        grouped whose letters are equal.
+    Nearly equal transcripts have the same group. Its name depends on its texts alone, not on their
+    order. Of more than `MAX_COMPARED` texts only those with equal letters are grouped.
     """
     distinct = texts.drop_nulls().unique().alias("text")
     letters = normalise_text(distinct)
     names = letters.filter(letters.str.len_chars() >= MIN_LETTERS).unique().sort().to_list()
     group = _grouped(names)
-    hashed = {one: hashlib.sha256(one.encode()).hexdigest()[:12] for one in set(group.values())}
+    hashed = {
+        leader: hashlib.sha256(leader.encode()).hexdigest()[:12] for leader in set(group.values())
+    }
     of_letters = {name: hashed[leader] for name, leader in group.items()}
     named = letters.replace_strict(of_letters, default=None, return_dtype=pl.String)
     return texts.replace_strict(distinct, named, default=None, return_dtype=pl.String)
 
 
 def normalise_text(texts: pl.Series) -> pl.Series:
-    """Returns the letters and digits of texts, small, without signs and spaces.
-
-    Args:
-        texts: The texts.
-
-    Returns:
-        What is left of each.
+    """Return the lower-case letters and digits of texts, without punctuation and spaces.
 
     Example:
         >>> normalise_text(pl.Series(["What a DAY, what a day…"]))[0]
@@ -89,70 +76,71 @@ def normalise_text(texts: pl.Series) -> pl.Series:
 
 
 def leakage_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str, float]]:
-    """Counts what the test part of each fold shares with what it learns from.
+    """Count what the test split of each fold has in common with the rows trained on.
 
     Args:
         manifest: The corpus, with the column `transcript`.
         folds: The folds.
 
     Returns:
-        Column to `folds` (how many share something), `values` and `test_share` (of the worst fold:
-        how many values are shared, and the share of its test rows that have one of them).
+        Column to `folds` (how many have something in common), `values` and `test_share` (of the
+        worst fold: the number of common values, and the fraction of its test rows with one).
     """
     frame = manifest.frame
-    parted = [fold.split_of_rows(frame) for fold in folds if fold.assignment]
-    split = [name for fold in folds for name in fold.assignment]
-    columns = [name for name in dict.fromkeys([*DEFAULT_COLUMNS, *split]) if name != "utterance_id"]
+    folds_splits = [fold.split_of_rows(frame) for fold in folds if fold.assignment]
+    grouping = [name for fold in folds for name in fold.assignment]
+    names = dict.fromkeys([*DEFAULT_COLUMNS, *grouping])
+    columns = [name for name in names if name != "utterance_id"]
     report = {}
     for column in columns:
         if column in frame.columns and frame[column].null_count() == 0:
-            found = [_shared(frame[column], parts) for parts in parted]
-            worst = max(found, key=lambda one: one[1], default=(0, 0.0))
+            shared = [_shared(frame[column], splits) for splits in folds_splits]
+            worst = max(shared, key=lambda counts: counts[1], default=(0, 0.0))
             report[column] = {
-                "folds": sum(values > 0 for values, _ in found),
+                "folds": sum(values > 0 for values, _ in shared),
                 "values": worst[0],
                 "test_share": round(worst[1], 4),
             }
     return report
 
 
-def _shared(values: pl.Series, parts: pl.Series) -> tuple[int, float]:
-    learnt = values.filter(parts.is_in(["train", "val"])).unique()
-    tested = values.filter(parts == "test")
-    leaked = tested.is_in(learnt.implode())
+def _shared(values: pl.Series, splits: pl.Series) -> tuple[int, float]:
+    trained = values.filter(splits.is_in(["train", "val"])).unique()
+    tested = values.filter(splits == "test")
+    leaked = tested.is_in(trained.implode())
     return tested.filter(leaked).n_unique(), int(leaked.sum()) / max(1, len(tested))
 
 
 def _grouped(names: Sequence[str]) -> dict[str, str]:
-    """Each text to the first, in alphabetical order, of those that are nearly equal to it."""
+    """Map each text to the alphabetically first one that is nearly equal to it."""
     if len(names) > MAX_COMPARED:
         return {name: name for name in names}
     leader = list(range(len(names)))
 
-    def find(place: int) -> int:
-        while leader[place] != place:
-            leader[place] = leader[leader[place]]
-            place = leader[place]
-        return place
+    def find(index: int) -> int:
+        while leader[index] != index:
+            leader[index] = leader[leader[index]]
+            index = leader[index]
+        return index
 
     for first, second in _candidates(names):
-        one, other = find(first), find(second)
-        if one != other and _similar(names[first], names[second]):
-            leader[max(one, other)] = min(one, other)
-    return {name: names[find(place)] for place, name in enumerate(names)}
+        first_leader, second_leader = find(first), find(second)
+        if first_leader != second_leader and _similar(names[first], names[second]):
+            leader[max(first_leader, second_leader)] = min(first_leader, second_leader)
+    return {name: names[find(index)] for index, name in enumerate(names)}
 
 
 def _similar(first: str, second: str) -> bool:
-    one, other = _grams(first), _grams(second)
-    return len(one & other) >= SIMILAR * len(one | other)
+    first_grams, second_grams = _grams(first), _grams(second)
+    return len(first_grams & second_grams) >= SIMILAR * len(first_grams | second_grams)
 
 
 def _grams(text: str) -> set[str]:
-    return {text[place : place + GRAM] for place in range(len(text) - GRAM + 1)}
+    return {text[start : start + GRAM] for start in range(len(text) - GRAM + 1)}
 
 
 def _candidates(names: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Pairs of texts that share a band of hashes: each with the one before it, and the first."""
+    """Yield pairs of texts that share a band of hashes: with the previous one and the first."""
     if not names:
         return
     signatures = np.concatenate([_signatures(chunk) for chunk in _chunks(names)])
@@ -163,13 +151,13 @@ def _candidates(names: Sequence[str]) -> Iterator[tuple[int, int]]:
         shared = np.flatnonzero(counts[inverse] > 1)
         order = shared[np.argsort(inverse[shared], kind="stable")].tolist()
         first = order[0] if order else 0
-        for before, place in pairwise(order):
-            if inverse[before] != inverse[place]:
-                first = place
+        for before, index in pairwise(order):
+            if inverse[before] != inverse[index]:
+                first = index
                 continue
-            yield before, place
+            yield before, index
             if first != before:
-                yield first, place
+                yield first, index
 
 
 def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
@@ -178,7 +166,7 @@ def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
     for name in names:
         chunk.append(name)
         letters += len(name)
-        if letters > LETTERS_AT_ONCE:
+        if letters > MAX_CHUNK_LETTERS:
             yield chunk
             chunk, letters = [], 0
     if chunk:
@@ -186,7 +174,7 @@ def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _signatures(names: Sequence[str]) -> UInt32[np.ndarray, "text hash"]:
-    """The smallest of each of several hashes over all three-letter pieces of each text."""
+    """Return the minimum of each of several hashes over all three-letter grams of each text."""
     codes = np.frombuffer("".join(names).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     lengths: Int[np.ndarray, " text"] = np.array([len(name) for name in names])
     starts = np.cumsum(lengths) - lengths

@@ -1,4 +1,4 @@
-"""Data loaders over the parts of a fold."""
+"""Data loaders over the splits of a fold."""
 
 import os
 from typing import Any
@@ -17,28 +17,19 @@ SECONDS_A_CHARACTER = 0.07
 
 
 def lengths_s(manifest: Manifest) -> np.ndarray:
-    """Estimates how long each utterance is, for batches of similar length.
+    """Estimate the length of each utterance in seconds, for batches of similar length.
 
-    Args:
-        manifest: The utterances.
-
-    Returns:
-        Seconds, `[utterance]`: the duration, or where it is unknown one guessed from the text
-        (15 characters a second), or 1.
+    It is the duration, or where that is missing 1/15 s a character of the text, or 1 s.
     """
-    guessed = pl.col("text").str.len_chars() * SECONDS_A_CHARACTER
-    lengths = manifest.frame.select(pl.coalesce("duration_s", guessed, 1.0).alias("s"))["s"]
+    estimated = pl.col("text").str.len_chars() * SECONDS_A_CHARACTER
+    lengths = manifest.frame.select(pl.coalesce("duration_s", estimated, 1.0).alias("s"))["s"]
     return lengths.to_numpy()
 
 
 def default_num_workers(accelerator: str) -> int:
-    """Returns how many processes read ahead where `data.num_workers` is `auto`.
+    """Return how many processes read ahead if `data.num_workers` is `auto`.
 
-    Args:
-        accelerator: Lightning's word, `cpu` where nothing else is at hand.
-
-    Returns:
-        At most 4, and one core left for each CUDA device; 0 on the CPU, whose cores compute.
+    At most 4, with one core left for each CUDA device; 0 on the CPU, whose cores compute.
 
     Example:
         >>> default_num_workers("cpu")
@@ -59,26 +50,23 @@ def make_loader(
     timeout_s: float = 0.0,
     pin_memory: bool = False,
     seed: int = 0,
-    chances: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> DataLoader[Any]:
-    """Makes the loader of one part.
+    """Build the loader of one split; it yields `Batch`.
 
     Args:
         dataset: The utterances.
         shuffle: Whether to draw new batches each epoch (training).
-        batch_s: Budget of a batch in seconds of padded audio.
-        max_utterances: Greatest number of utterances in a batch.
+        batch_s: Maximum size of a batch in seconds of padded audio.
+        max_utterances: Maximum number of utterances in a batch.
         num_workers: Processes that read ahead; 0 reads in the main process.
         timeout_s: How long to wait for a worker before giving up; 0 for ever.
         pin_memory: Whether to copy through page-locked memory, for CUDA.
         seed: Seed of the order of the batches.
-        chances: How often each utterance is to be drawn, relative to the others; None for once.
-
-    Returns:
-        A loader of `Batch`.
+        weights: Relative sampling weight of each utterance; None draws each once.
 
     Raises:
-        DataError: The budget or the greatest number is not positive.
+        DataError: The size or the number is not positive.
     """
     if batch_s <= 0 or max_utterances < 1:
         raise DataError(
@@ -91,7 +79,7 @@ def make_loader(
         max_utterances=max_utterances,
         shuffle=shuffle,
         seed=seed,
-        chances=chances,
+        weights=weights,
     )
     return DataLoader(
         dataset,

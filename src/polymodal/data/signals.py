@@ -1,4 +1,4 @@
-"""Reads the physiological signals of an utterance, each with its own rate."""
+"""Read the physiological signals of an utterance, each with its own rate."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,24 +15,17 @@ Signals = Mapping[str, tuple[np.ndarray, float | None]]
 
 
 class SignalReader:
-    """Reads every signal of an utterance from the `.npy` files of the corpus.
-
-    Args:
-        root: Folder of the corpus.
-    """
+    """Read every signal of an utterance from the `.npy` files below the folder of a corpus."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def __call__(self, utterance: Utterance) -> Signals | None:
-        """Reads one utterance.
-
-        Args:
-            utterance: The row of the manifest.
+        """Read one utterance; None if it has no signal.
 
         Returns:
             Name to values (`[sample]` or `[sample, channel]`, float32) and rate in Hz (None for one
-            value an event), or None if the utterance has no signal.
+            value an event).
 
         Raises:
             DataError: A file is missing, damaged, holds objects, or ends too early.
@@ -46,15 +39,15 @@ class SignalReader:
     def _values(self, utterance: Utterance, reference: SignalReference) -> np.ndarray:
         values = _open(_file(self.root, reference.path), utterance.utterance_id)
         length = len(values) - reference.start if reference.length is None else reference.length
-        part = values[reference.start : reference.start + length]
-        if len(part) < length:
+        segment = values[reference.start : reference.start + length]
+        if len(segment) < length:
             raise DataError(
                 f"signal {reference.name!r} of utterance {utterance.utterance_id!r}: "
                 f"{reference.path} ends at sample {len(values)}",
                 expected=f"samples {reference.start} to {reference.start + length}",
                 hint="write the manifest again from the corpus",
             )
-        return np.asarray(part, dtype=np.float32)
+        return np.asarray(segment, dtype=np.float32)
 
 
 @lru_cache(maxsize=4096)
@@ -73,6 +66,6 @@ def _open(path: Path, utterance_id: str) -> Any:
     except (OSError, ValueError, EOFError) as error:  # EOFError: a file without bytes
         raise DataError(
             f"signal file {path} of utterance {utterance_id!r} cannot be read: {error}",
-            expected="a .npy file of numbers",
-            hint="mend the file, or take its signals out of the manifest",
+            expected="a .npy file with numbers",
+            hint="fix the file, or remove its signals from the manifest",
         ) from None

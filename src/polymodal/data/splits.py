@@ -1,11 +1,11 @@
-"""Splits that are honest by default: by speaker, deterministic under seed and order of the rows."""
+"""Ways to split a corpus: by speaker by default, deterministic under seed and order of the rows."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -27,36 +27,40 @@ def holdout(
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Parts a corpus once: some groups to test, some to validate, the rest to train.
+    """Split a corpus once: groups to test, groups to validate, the rest to train.
 
-    Of `NUM_TRIES` random assignments the one is taken whose parts come nearest to the sizes asked
-    for and to the class shares of the corpus.
+    Of `NUM_TRIES` random assignments the one is taken whose splits come nearest to the requested
+    sizes and to the class distribution of the corpus.
 
     Args:
         manifest: The corpus.
-        groups: Columns whose values must not be shared between parts.
-        test: Share of the utterances to test on.
-        val: Share of the utterances to validate on.
+        groups: Columns whose values no two splits may have in common.
+        test: Fraction of the utterances to test on.
+        val: Fraction of the utterances to validate on.
         seed: Seed of the assignment.
-        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
-        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
-            `transcript` for what is said.
-
-    Returns:
-        One fold.
+        speaker_dependent: Whether splits may have speakers in common; otherwise that is an error.
+        disjoint: Further columns whose values no two splits may have in common, such as `dialogue`,
+            or `transcript` for what is said.
 
     Raises:
-        SplitError: A column does not exist, has empty values, or has fewer values than parts; or
-            the parts share speakers.
+        SplitError: A column does not exist, has empty values, or has fewer values than splits; or
+            splits have speakers in common.
+
+    Example:
+        >>> frame = pl.DataFrame({"utterance_id": list("uvwx"), "speaker": list("abcd")})
+        >>> corpus = Manifest(frame.with_columns(label=pl.lit("sad")), Path())
+        >>> fold = holdout(corpus, test=0.25, val=0.25)[0]
+        >>> sorted(fold.assignment["speaker"].values())
+        ['test', 'train', 'train', 'val']
     """
-    shares = {"test": test, "val": val, "train": 1.0 - test - val}
+    sizes = {"test": test, "val": val, "train": 1.0 - test - val}
     if min(test, 1 - test - val) < 1e-9 or val < 0:
         raise SplitError(
             f"split.test={test} and split.val={val} leave nothing to test or train on",
             expected="test > 0, val >= 0, test + val < 1",
         )
-    wanted = {part: share for part, share in shares.items() if share > 0}
-    folds = [Fold(0, {column: _draw(manifest, column, wanted, seed) for column in groups})]
+    fractions = {split: size for split, size in sizes.items() if size > 0}
+    folds = [Fold(0, {column: _draw(manifest, column, fractions, seed) for column in groups})]
     return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
@@ -70,32 +74,23 @@ def k_fold(
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Parts a corpus so that each group is tested on once.
+    """Split a corpus so that each group is tested on once.
 
-    The folds are alike in size and, as far as the groups allow, in their classes. With several
-    columns each is parted into `num_folds` of its own, and every combination is a fold (two columns
-    and 5 folds give 25).
-
-    Args:
-        manifest: The corpus.
-        groups: Columns whose values must not be shared between parts.
-        num_folds: Number of folds of each column.
-        val: Share of the values left for training to validate on; 0 for none.
-        seed: Seed of the assignment.
-        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
-        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
-            `transcript` for what is said.
-
-    Returns:
-        The folds.
+    The folds are alike in size and, if the groups allow it, in their classes. With several columns
+    each has `num_folds` folds of its own, and every combination is a fold (two columns and 5 folds
+    give 25). `val` is the fraction of the remaining values to validate on, 0 for none; the other
+    options are those of `holdout`.
 
     Raises:
         SplitError: A column does not exist, has empty values, or has fewer values than folds; or
-            the parts share speakers.
+            splits have speakers in common.
     """
-    parted = [_rotate(manifest, column, num_folds, val, seed) for column in groups]
+    assignments = [_rotate(manifest, column, num_folds, val, seed) for column in groups]
     return check_folds(
-        manifest, _combine(groups, parted), speaker_dependent=speaker_dependent, disjoint=disjoint
+        manifest,
+        _combine(groups, assignments),
+        speaker_dependent=speaker_dependent,
+        disjoint=disjoint,
     )
 
 
@@ -108,29 +103,20 @@ def leave_one_group_out(
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Tests on each value of each column in turn, such as each speaker.
-
-    Args:
-        manifest: The corpus.
-        groups: Columns whose values must not be shared between parts.
-        val: Share of the values left for training to validate on; 0 for none.
-        seed: Seed of the choice of those to validate on.
-        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
-        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
-            `transcript` for what is said.
-
-    Returns:
-        One fold for each value (or combination of values).
+    """Test on each value of each column in turn, such as each speaker; options as of `k_fold`.
 
     Raises:
         SplitError: A column does not exist, has empty values, or has fewer than two values; or
-            the parts share speakers.
+            splits have speakers in common.
     """
-    parted = [
+    assignments = [
         _rotate(manifest, column, len(_values(manifest, column, 2)), val, seed) for column in groups
     ]
     return check_folds(
-        manifest, _combine(groups, parted), speaker_dependent=speaker_dependent, disjoint=disjoint
+        manifest,
+        _combine(groups, assignments),
+        speaker_dependent=speaker_dependent,
+        disjoint=disjoint,
     )
 
 
@@ -142,32 +128,24 @@ def predefined(
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Takes the parts that a column of the manifest states.
+    """Take the splits that a column of the manifest states, as one fold.
 
-    Args:
-        manifest: The corpus.
-        column: The column.
-        names: The column's word to `train`, `val` or `test`; None if it uses these words.
-        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
-        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
-            `transcript` for what is said.
-
-    Returns:
-        One fold.
+    `names` maps the values of the column to `train`, `val` or `test`; None if it has these values.
+    The other options are those of `holdout`.
 
     Raises:
-        SplitError: The column does not exist, has a word that is not named, or the parts share
-            speakers.
+        SplitError: The column does not exist, has a value that is not in `names`, or splits have
+            speakers in common.
     """
-    words = _values(manifest, column, 1)
-    known = dict(names or {"train": "train", "val": "val", "test": "test"})
-    if unknown := [word for word in words if word not in known]:
+    values = _values(manifest, column, 1)
+    splits = dict(names or {"train": "train", "val": "val", "test": "test"})
+    if unknown := [value for value in values if value not in splits]:
         raise SplitError(
-            f"column {column!r} says {unknown[0]!r}",
-            expected=f"one of {sorted(known)}",
-            hint="map the corpus's words with split.names={word: train|val|test}",
+            f"column {column!r} has the value {unknown[0]!r}",
+            expected=f"one of {sorted(splits)}",
+            hint="map the values with split.names={value: train|val|test}",
         )
-    folds = [Fold(0, {column: known})]
+    folds = [Fold(0, {column: splits})]
     return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
@@ -182,53 +160,35 @@ def nested_k_fold(
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Parts a corpus like `k_fold`, and what is left for training once more.
+    """Split a corpus like `k_fold`, and the rows left for training once more.
 
-    The inner folds choose between options (`selection` in the configuration); the outer test parts
-    then measure the choice, which never saw them (Varma and Simon, 2006).
-
-    Args:
-        manifest: The corpus.
-        groups: Columns whose values must not be shared between parts.
-        num_folds: Number of outer folds of each column.
-        num_inner: Number of inner folds of each column.
-        val: Share of the values left for training to validate on, when the chosen options are
-            trained; 0 for none.
-        seed: Seed of the assignment.
-        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
-        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
-            `transcript` for what is said.
-
-    Returns:
-        The folds, each with its inner folds.
+    The inner folds choose between options (`selection` in the configuration); the outer test splits
+    then measure the choice, which never saw them (Varma and Simon, 2006). `val` is for training
+    with the chosen options.
 
     Raises:
         SplitError: A column does not exist, has empty values, or has fewer values than folds; or
-            the parts share what they must not.
+            splits are not disjoint.
     """
-    outer = k_fold(
-        manifest,
-        groups=groups,
-        num_folds=num_folds,
-        val=val,
-        seed=seed,
-        speaker_dependent=speaker_dependent,
-        disjoint=disjoint,
-    )
+    checks: dict[str, Any] = {"speaker_dependent": speaker_dependent, "disjoint": disjoint}
+    outer = k_fold(manifest, groups=groups, num_folds=num_folds, val=val, seed=seed, **checks)
     folds = [
         replace(fold, inner=tuple(_inner(manifest, fold, num_inner, seed + 1))) for fold in outer
     ]
-    return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
+    return check_folds(manifest, folds, **checks)
 
 
 def _inner(manifest: Manifest, fold: Fold, num_inner: int, seed: int) -> list[Fold]:
-    """Parts the training and validation rows of a fold; each part is validated on once."""
+    """Split the training and validation rows of a fold; each group is validated on once."""
     rows = manifest.frame.filter(fold.split_of_rows(manifest.frame).is_in(["train", "val"]))
-    learning = manifest.take(rows)
-    parted = [_rotate(learning, column, num_inner, 0.0, seed) for column in fold.assignment]
+    training = manifest.take(rows)
+    assignments = [_rotate(training, column, num_inner, 0.0, seed) for column in fold.assignment]
     renamed = [
-        [{value: part.replace("test", "val") for value, part in one.items()} for one in of_column]
-        for of_column in parted
+        [
+            {value: split.replace("test", "val") for value, split in splits.items()}
+            for splits in column_folds
+        ]
+        for column_folds in assignments
     ]
     return _combine(list(fold.assignment), renamed)
 
@@ -243,7 +203,7 @@ def from_file(
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Takes the folds of a file: of a run, or a table that others have published.
+    """Take the folds of a file: of a run, or a published table.
 
     A table (`.csv`) has a column of the manifest (such as `utterance_id` or `speaker`), a column
     `part` with train, val or test, and where there are several folds a column `fold`.
@@ -251,40 +211,31 @@ def from_file(
     Args:
         manifest: The corpus.
         file: A run's folder, its `folds.json`, or a table.
-        groups: Columns whose values must not be shared between parts.
-        unknown: What becomes of rows that the file does not mention.
-        inner: Whether inner folds are taken as well, for `selection`.
-        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
-        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
-            `transcript` for what is said.
-
-    Returns:
-        The folds.
+        groups: Columns whose values no two splits may have in common.
+        unknown: What to do with rows that the file does not mention.
+        inner: Whether inner folds are read as well, for `selection`.
+        speaker_dependent: See `holdout`.
+        disjoint: See `holdout`.
 
     Raises:
         SplitError: The file cannot be read, names other columns, does not mention a row, or its
-            parts share what they must not.
+            splits are not disjoint.
     """
     path = Path(file).expanduser()
     folds = _folds_of_table(path) if path.suffix == ".csv" else read_folds(path)[0]
     folds = folds if inner else [replace(fold, inner=()) for fold in folds]
     for fold in folds:
-        for column, parts in fold.assignment.items():
+        for column, splits in fold.assignment.items():
             values = _values(manifest, column, 1)
-            strange = [value for value in values if value not in parts]
-            if strange and unknown == "refuse":
+            unassigned = [value for value in values if value not in splits]
+            if unassigned and unknown == "refuse":
                 raise SplitError(
-                    f"{path} does not say to which part {len(strange)} values of {column!r} "
-                    f"belong, such as {strange[0]!r}",
-                    hint="use the corpus that was parted, or leave them out with "
-                    "split.unknown=leave_out",
+                    f"{path} has no split for {len(unassigned)} values of {column!r}, such as "
+                    f"{unassigned[0]!r}",
+                    hint="use the same corpus, or leave them out with split.unknown=leave_out",
                 )
-    return check_folds(
-        manifest,
-        folds,
-        speaker_dependent=speaker_dependent,
-        disjoint=[*groups, *disjoint],
-    )
+    disjoint = [*groups, *disjoint]
+    return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
 def _folds_of_table(path: Path) -> list[Fold]:
@@ -299,14 +250,14 @@ def _folds_of_table(path: Path) -> list[Fold]:
             expected="a column of the manifest, `part`, and `fold` where there are several",
         )
     if unknown := sorted(set(table["part"].drop_nulls()) - {*SPLITS}):
-        raise SplitError(f"{path} names the part {unknown[0]!r}", expected=f"one of {SPLITS}")
+        raise SplitError(f"{path} names the split {unknown[0]!r}", expected=f"one of {SPLITS}")
     if "fold" not in table.columns:
         table = table.with_columns(fold=pl.lit("0"))
     table = table.drop_nulls().unique(maintain_order=True)
-    if (twice := table.filter(table.select(keys[0], "fold").is_duplicated())).height:
+    if (duplicates := table.filter(table.select(keys[0], "fold").is_duplicated())).height:
         raise SplitError(
-            f"{path} gives {keys[0]} {twice[keys[0]][0]!r} two parts in one fold",
-            expected="one part",
+            f"{path} has two splits for {keys[0]} {duplicates[keys[0]][0]!r} in one fold",
+            expected="one split",
         )
     names = sorted(table["fold"].unique(), key=lambda name: (len(name), name))
     folds = []
@@ -325,44 +276,25 @@ def random_utterances(
     speaker_dependent: bool = False,
     disjoint: Sequence[str] = (),
 ) -> list[Fold]:
-    """Parts single utterances at random, so that all parts share their speakers.
+    """Split single utterances at random, so that all splits have speakers in common.
 
-    Scores of such a split say nothing about a new speaker.
-
-    Args:
-        manifest: The corpus.
-        test: Share of the utterances to test on.
-        val: Share of the utterances to validate on.
-        seed: Seed of the assignment.
-        speaker_dependent: Whether parts may share speakers; otherwise that is an error.
-        disjoint: Further columns whose values no two parts may share, such as `dialogue`, or
-            `transcript` for what is said.
-
-    Returns:
-        One fold.
+    Scores of such a split say nothing about a new speaker; options as of `holdout`.
 
     Raises:
-        SplitError: There are fewer utterances than parts, or the parts share speakers.
+        SplitError: There are fewer utterances than splits, or splits have speakers in common.
     """
-    return holdout(
-        manifest,
-        groups=("utterance_id",),
-        test=test,
-        val=val,
-        seed=seed,
-        speaker_dependent=speaker_dependent,
-        disjoint=disjoint,
-    )
+    checks: dict[str, Any] = {"speaker_dependent": speaker_dependent, "disjoint": disjoint}
+    return holdout(manifest, groups=["utterance_id"], test=test, val=val, seed=seed, **checks)
 
 
-def _combine(groups: Sequence[str], parted: Sequence[list[dict[str, str]]]) -> list[Fold]:
+def _combine(groups: Sequence[str], assignments: Sequence[list[dict[str, str]]]) -> list[Fold]:
     return [
         Fold(index, dict(zip(groups, combination, strict=True)))
-        for index, combination in enumerate(product(*parted))
+        for index, combination in enumerate(product(*assignments))
     ]
 
 
-def _values(manifest: Manifest, column: str, at_least: int) -> list[str]:
+def _values(manifest: Manifest, column: str, minimum: int) -> list[str]:
     frame = manifest.frame
     if column not in frame.columns:
         raise SplitError(
@@ -375,31 +307,31 @@ def _values(manifest: Manifest, column: str, at_least: int) -> list[str]:
             hint="split by another column, or leave those rows out with corpus.where",
         )
     values = frame[column].unique().sort().to_list()
-    if len(values) < at_least:
+    if len(values) < minimum:
         raise SplitError(
             f"column {column!r} has {len(values)} values",
-            expected=f"at least {at_least}, one for each part or fold",
-            hint="use fewer folds or parts, or another column",
+            expected=f"at least {minimum}, one for each split or fold",
+            hint="use fewer folds or splits, or another column",
         )
     return values
 
 
 def _draw(
-    manifest: Manifest, column: str, shares: Mapping[str, float], seed: int
+    manifest: Manifest, column: str, fractions: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    """Assigns the values of a column to parts of given shares, balanced in size and classes."""
-    values = _values(manifest, column, len(shares))
+    """Assign the values of a column to splits of given fractions, balanced in size and classes."""
+    values = _values(manifest, column, len(fractions))
     counts = _class_counts(manifest, column)
     generator = np.random.default_rng(seed)
     tries = NUM_TRIES if len(values) < 10_000 else 1
-    candidates = [_cut(generator.permutation(len(values)), counts, shares) for _ in range(tries)]
-    best = min(candidates, key=lambda parts: _imbalance(parts, counts, shares))
-    names = list(shares)
-    return {value: names[part] for value, part in zip(values, best, strict=True)}
+    candidates = [_cut(generator.permutation(len(values)), counts, fractions) for _ in range(tries)]
+    best = min(candidates, key=lambda assigned: _imbalance(assigned, counts, fractions))
+    names = list(fractions)
+    return {value: names[split] for value, split in zip(values, best, strict=True)}
 
 
 def _class_counts(manifest: Manifest, column: str) -> np.ndarray:
-    """Counts utterances by value of the column (sorted) and by class, `[value, class]`."""
+    """Count utterances by value of the column (sorted) and by class, `[value, class]`."""
     table = manifest.frame.select(
         pl.col(column).alias("value"), pl.col("label").fill_null("").alias("class")
     )
@@ -408,61 +340,61 @@ def _class_counts(manifest: Manifest, column: str) -> np.ndarray:
     return np.asarray(counts.sort("value").select(names).fill_null(0), dtype=np.int64)
 
 
-def _cut(order: np.ndarray, counts: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
-    """Gives values in random order to the parts until each has its share; none stays empty."""
+def _cut(order: np.ndarray, counts: np.ndarray, fractions: Mapping[str, float]) -> np.ndarray:
+    """Give values in random order to the splits until each has its fraction; none stays empty."""
     sizes = counts.sum(axis=1)[order]
     middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    edges = np.cumsum(list(shares.values()))[:-1]
-    parts: np.ndarray = np.asarray(np.searchsorted(edges, middle))
-    for part in range(len(shares)):  # the first parts are the small ones
-        if not (parts == part).any():
-            parts[part] = part
-    assigned: np.ndarray = np.empty_like(parts)
-    assigned[order] = parts
+    edges = np.cumsum(list(fractions.values()))[:-1]
+    splits: np.ndarray = np.asarray(np.searchsorted(edges, middle))
+    for split in range(len(fractions)):  # the first splits are the small ones
+        if not (splits == split).any():
+            splits[split] = split
+    assigned: np.ndarray = np.empty_like(splits)
+    assigned[order] = splits
     return assigned
 
 
-def _imbalance(parts: np.ndarray, counts: np.ndarray, shares: Mapping[str, float]) -> float:
-    """Sum of squared differences to the wanted number of utterances of each class in each part."""
-    got = np.stack([counts[parts == part].sum(axis=0) for part in range(len(shares))])
-    wanted = np.outer(list(shares.values()), counts.sum(axis=0))
-    return float((((got - wanted) / np.maximum(wanted, 1)) ** 2).sum())
+def _imbalance(assigned: np.ndarray, counts: np.ndarray, fractions: Mapping[str, float]) -> float:
+    """Return the squared deviations from the expected utterances of each class in each split."""
+    actual = np.stack([counts[assigned == split].sum(axis=0) for split in range(len(fractions))])
+    expected = np.outer(list(fractions.values()), counts.sum(axis=0))
+    return float((((actual - expected) / np.maximum(expected, 1)) ** 2).sum())
 
 
 def _rotate(
     manifest: Manifest, column: str, num_folds: int, val: float, seed: int
 ) -> list[dict[str, str]]:
-    """Parts the values of a column into folds, each tested on once; the next are validated on."""
+    """Split the values of a column into folds, each tested on once; the next are validated on."""
     values = _values(manifest, column, max(2, num_folds))
     if num_folds < 2:
         raise SplitError(f"split.num_folds={num_folds}", expected="at least 2")
     order = np.random.default_rng(seed).permutation(len(values))
     buckets = _balanced(order, _class_counts(manifest, column), num_folds)
-    parted = []
+    assignments = []
     for fold in range(num_folds):
         rest = [v for step in range(1, num_folds) for v in buckets[(fold + step) % num_folds]]
         num_val = math.ceil(val * len(rest)) if val else 0
         if num_val >= len(rest):
             raise SplitError(f"split.val={val} leaves no {column} to train on")
-        parts = {values[v]: "train" for v in rest}
-        parts |= {values[v]: "val" for v in rest[:num_val]}
-        parts |= {values[v]: "test" for v in buckets[fold]}
-        parted.append(parts)
-    return parted
+        splits = {values[v]: "train" for v in rest}
+        splits |= {values[v]: "val" for v in rest[:num_val]}
+        splits |= {values[v]: "test" for v in buckets[fold]}
+        assignments.append(splits)
+    return assignments
 
 
 def _balanced(order: np.ndarray, counts: np.ndarray, num_folds: int) -> list[list[int]]:
-    """Deals values to folds, the largest first, each to the fold that has least of its classes."""
+    """Deal values to folds, the largest first, each to the fold that has least of its classes."""
     buckets: list[list[int]] = [[] for _ in range(num_folds)]
-    if len(order) == num_folds:  # leave one out: the folds stand in the order of the names
+    if len(order) == num_folds:  # leave one out: folds in the order of the names
         return [[value] for value in range(num_folds)]
-    shares = counts / np.maximum(counts.sum(axis=0), 1)  # of each class
+    fractions = counts / np.maximum(counts.sum(axis=0), 1)  # of each class
     sizes = counts.sum(axis=1)
     dealt, totals = np.zeros((num_folds, counts.shape[1])), np.zeros(num_folds)
     for value in sorted(order, key=lambda v: -sizes[v]):
-        overlap = np.round(dealt @ shares[value], 12)
+        overlap = np.round(dealt @ fractions[value], 12)
         chosen = int(np.lexsort((totals, overlap))[0])
         buckets[chosen].append(int(value))
-        dealt[chosen] += shares[value]
+        dealt[chosen] += fractions[value]
         totals[chosen] += sizes[value]
     return buckets

@@ -1,4 +1,4 @@
-"""Whether rows that a fold is judged by were training rows of weights that it starts from."""
+"""Find validation and test rows that the initial weights were trained on."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import polars as pl
 from polymodal.data.folds import Fold
 from polymodal.errors import SplitError
 
-JUDGED_BY = ("val", "test")
+EVALUATION_SPLITS = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,7 @@ def trained_rows(
         frame: The rows of the corpus.
         fold: How they are split here; inner folds count as well.
         weights: How they were split when the weights were trained.
-        speaker_dependent: Whether the split here may share speakers; then rows count alone.
-
-    Returns:
-        What was found.
+        speaker_dependent: Whether splits here may have speakers in common; then rows count alone.
 
     Raises:
         SplitError: The corpus lacks a column by which the weights' rows were split.
@@ -53,29 +50,29 @@ def trained_rows(
     if missing := {*weights.assignment} - {*frame.columns}:
         raise SplitError(
             f"the weights were trained with a split by {min(missing)!r}, which this corpus lacks",
-            expected="the columns by which the training rows of the weights can be known again",
+            expected="the columns that identify the training rows of the weights",
             hint="read the corpus as that run did",
         )
     trained = weights.split_of_rows(frame).eq_missing(pl.Series(["train"]))
     if not speaker_dependent:
-        known = weights.assignment.get("speaker", {})
-        speakers = {one for one, split in known.items() if split == "train"}
+        assignment = weights.assignment.get("speaker", {})
+        speakers = {speaker for speaker, split in assignment.items() if split == "train"}
         speakers |= {*frame.filter(trained)["speaker"].drop_nulls()}
         trained = trained | _is_in(frame["speaker"], speakers)
-    found = frame.filter(trained & _judges(frame, fold)).sort("utterance_id")
-    if found.is_empty():
+    rows = frame.filter(trained & _judges(frame, fold)).sort("utterance_id")
+    if rows.is_empty():
         return TrainedRows(0, ())
-    speakers_found = sorted({*found["speaker"].drop_nulls()})
-    return TrainedRows(found.height, tuple(speakers_found), str(found["utterance_id"][0]))
+    names = sorted({*rows["speaker"].drop_nulls()})
+    return TrainedRows(rows.height, tuple(names), str(rows["utterance_id"][0]))
 
 
 def _judges(frame: pl.DataFrame, fold: Fold) -> pl.Series:
-    """Which rows a model is chosen or tested by."""
-    judges = _is_in(fold.split_of_rows(frame), JUDGED_BY)
+    """Return which rows a model is chosen or tested by."""
+    judges = _is_in(fold.split_of_rows(frame), EVALUATION_SPLITS)
     for inner in fold.inner:
-        judges = judges | _is_in(inner.split_of_rows(frame), JUDGED_BY)
+        judges = judges | _is_in(inner.split_of_rows(frame), EVALUATION_SPLITS)
     return judges
 
 
-def _is_in(values: pl.Series, wanted: Collection[str]) -> pl.Series:
-    return values.is_in([*wanted]).fill_null(False)
+def _is_in(values: pl.Series, members: Collection[str]) -> pl.Series:
+    return values.is_in([*members]).fill_null(False)

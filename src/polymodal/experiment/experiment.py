@@ -386,7 +386,7 @@ class Experiment:
         return make_loader(
             UtteranceDataset(rows, self._readers(fold), targets),
             shuffle=training,
-            chances=self.sampling_weights(targets) if training else None,
+            weights=self.sampling_weights(targets) if training else None,
             batch_s=self.batch_s
             or (DEFAULT_BATCH_S if data["batch_s"] == "auto" else data["batch_s"]),
             max_utterances=data["max_utterances"],
