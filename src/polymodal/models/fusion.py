@@ -111,8 +111,8 @@ class PooledFusion(Fusion):
             [self.poolings[name](stream) for name, stream in streams.items()], dim=1
         )
         present = torch.stack([stream.present for stream in streams.values()], dim=1)
-        pooled = torch.where(present[..., None], torch.stack(vectors, dim=1), self.absent)
-        logits: Tensor = self.head(self.combine(self.dropout(pooled), present))
+        vectors = torch.where(present[..., None], pooled, self.absent)
+        logits: Tensor = self.head(self.combine(self.dropout(vectors), present))
         return logits
 
     @abstractmethod
