@@ -30,14 +30,14 @@ def draw(seed, num_rows=60, num_classes=4, num_present=4):
 def test_scores_agree_with_scikit_learn_over_the_declared_classes(seed, num_present):
     sk = pytest.importorskip("sklearn.metrics")
     logits, targets = draw(seed, num_present=num_present)
-    said, labels = logits.argmax(axis=1), range(4)
+    predicted, labels = logits.argmax(axis=1), range(4)
     probabilities = np.exp(classification.log_softmax(logits))
     options = {"labels": labels, "zero_division": 0}
     expected = [
-        sk.accuracy_score(targets, said),
-        sk.recall_score(targets, said, average="macro", **options),
-        sk.f1_score(targets, said, average="macro", **options),
-        sk.f1_score(targets, said, average="weighted", **options),
+        sk.accuracy_score(targets, predicted),
+        sk.recall_score(targets, predicted, average="macro", **options),
+        sk.f1_score(targets, predicted, average="macro", **options),
+        sk.f1_score(targets, predicted, average="weighted", **options),
         None,
         sk.log_loss(targets, probabilities, labels=labels),
     ]
@@ -114,7 +114,7 @@ def test_large_logits_do_not_overflow():
         (np.array([[0.0, 1.0]]), np.array([2]), "from 0 to 1"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(logits, targets, message):
+def test_what_cannot_be_scored_is_rejected(logits, targets, message):
     for score in ALL:
         with pytest.raises(PredictionError, match=message):
             score(logits, targets)

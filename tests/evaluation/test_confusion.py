@@ -34,6 +34,6 @@ def test_text_and_rich_show_the_same_cells():
     ("predicted", "targets", "message"),
     [([0], [-1], "target"), ([3], [0], "prediction is 3")],
 )
-def test_wrong_indices_are_refused(predicted, targets, message):
+def test_wrong_indices_are_rejected(predicted, targets, message):
     with pytest.raises(PredictionError, match=message):
         confusion_matrix(np.array(predicted), np.array(targets), 3)

@@ -1,5 +1,6 @@
 """What is told of embeddings, where the truth is known."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -28,8 +29,7 @@ def fold(num=90, num_features=8, distance=0.0, seed=0, shift=0.0, num_classes=3)
 
 
 def changed(embeddings, **changes):
-    parts = {name: getattr(embeddings, name) for name in ("values", "targets", "splits")}
-    return FoldEmbeddings(**{**parts, **changes})
+    return dataclasses.replace(embeddings, **changes)
 
 
 def test_counts_are_those_of_all_folds():
@@ -55,9 +55,9 @@ def test_random_labels_are_learnt_but_not_predicted_where_features_outnumber_row
 def test_predictions_of_all_folds_are_scored_once():
     """The first fold has one class in test, the second the others: no fold alone reaches 1."""
     folds = [fold(120, distance=50.0, seed=seed) for seed in (0, 1)]
-    for place, embeddings in enumerate(folds):
+    for index, embeddings in enumerate(folds):
         test = np.array(embeddings.splits) == "test"
-        embeddings.targets[test & ((embeddings.targets == 0) == (place == 0))] = -1
+        embeddings.targets[test & ((embeddings.targets == 0) == (index == 0))] = -1
     assert describe_embeddings(folds, CLASSES)["probe"]["test"] == 1.0
     assert describe_embeddings(folds[:1], CLASSES)["probe"]["test"] == pytest.approx(2 / 3)
 
@@ -72,8 +72,8 @@ def test_without_classes_or_labels_there_is_no_probe():
         assert described["probe"] is None
         assert {point["label"] for point in described["points"]} == {None}
         assert described["distance"].keys() == {"val", "test"}
-    one = describe_embeddings([unlabelled, fold(distance=50.0)], CLASSES)
-    assert one["probe"]["test"] == 1.0
+    description = describe_embeddings([unlabelled, fold(distance=50.0)], CLASSES)
+    assert description["probe"]["test"] == 1.0
 
 
 def test_the_frechet_distance_is_that_of_the_gaussians():
@@ -96,7 +96,7 @@ def test_the_frechet_distance_is_that_of_the_gaussians():
 
 
 def test_a_split_that_is_moved_is_further_away():
-    near, far = (describe_embeddings([fold(800, shift=one)], CLASSES) for one in (0.0, 2.0))
+    near, far = (describe_embeddings([fold(800, shift=shift)], CLASSES) for shift in (0.0, 2.0))
     assert near["distance"]["test"] < 0.1
     assert far["distance"]["test"] == pytest.approx(4.0, rel=0.15)  # squared, of each feature
     assert far["distance"]["val"] == pytest.approx(near["distance"]["val"], rel=1e-6)
@@ -104,24 +104,24 @@ def test_a_split_that_is_moved_is_further_away():
 
 def test_distances_are_the_mean_over_folds():
     folds = [fold(800), fold(800, shift=2.0)]
-    each = [describe_embeddings([one], CLASSES)["distance"]["test"] for one in folds]
+    distances = [describe_embeddings([f], CLASSES)["distance"]["test"] for f in folds]
     both = describe_embeddings(folds, CLASSES)["distance"]["test"]
-    assert both == pytest.approx(np.mean(each))
+    assert both == pytest.approx(np.mean(distances))
 
 
 def test_neither_scale_nor_repeated_features_move_anything():
     embeddings = fold(200, 12, distance=0.5, shift=0.5)
     scaled = embeddings.values * np.geomspace(1e-4, 1e4, 12) + 3
-    plain, other, wider = (
+    plain, scaled, wider = (
         describe_embeddings([changed(embeddings, values=values)], CLASSES)
         for values in (embeddings.values, scaled, np.hstack([embeddings.values] * 3))
     )
-    assert other["probe"] == plain["probe"]
-    for described in (other, wider):
+    assert scaled["probe"] == plain["probe"]
+    for described in (scaled, wider):
         assert described["distance"] == pytest.approx(plain["distance"], rel=1e-6)
         assert described["explained"] == pytest.approx(plain["explained"], rel=1e-6)
-    assert [(one["x"], one["y"]) for one in other["points"]] == [
-        pytest.approx((one["x"], one["y"]), abs=2e-4) for one in plain["points"]
+    assert [(point["x"], point["y"]) for point in scaled["points"]] == [
+        pytest.approx((point["x"], point["y"]), abs=2e-4) for point in plain["points"]
     ]
 
 
@@ -181,8 +181,10 @@ def test_hostile_features_leave_plain_numbers():
     embeddings.values[:, 5] = np.where(np.array(embeddings.splits) == "test", 9.0, 1.0)
     described = describe_embeddings([embeddings], CLASSES)
     json.dumps(described, allow_nan=False)
-    kept = describe_embeddings([changed(embeddings, values=embeddings.values[:, [0, 6]])], CLASSES)
-    assert described["distance"] == pytest.approx(kept["distance"])
+    expected = describe_embeddings(
+        [changed(embeddings, values=embeddings.values[:, [0, 6]])], CLASSES
+    )
+    assert described["distance"] == pytest.approx(expected["distance"])
 
 
 def test_constant_embeddings_have_no_distance():
@@ -206,7 +208,7 @@ def test_a_split_that_is_missing_is_left_out(missing):
     less = FoldEmbeddings(
         embeddings.values[keep],
         embeddings.targets[keep],
-        [one for one in embeddings.splits if one != missing],
+        [split for split in embeddings.splits if split != missing],
     )
     described = describe_embeddings([less], CLASSES)
     assert missing not in described["rows"]
@@ -233,14 +235,14 @@ def test_one_row_a_split_is_enough_to_go_on():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [({"splits": ["train"]}, "90, 90, 1"), ({"splits": ["dev"] * 90}, "dev")],
 )
-def test_rows_that_do_not_fit_are_refused(changes, words):
-    with pytest.raises(ValueError, match=words):
+def test_rows_that_do_not_fit_are_rejected(changes, message):
+    with pytest.raises(ValueError, match=message):
         changed(fold(), **changes)
 
 
-def test_no_fold_is_refused():
+def test_no_fold_is_rejected():
     with pytest.raises(ValueError, match="no fold"):
         describe_embeddings([], CLASSES)

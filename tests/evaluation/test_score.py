@@ -28,8 +28,8 @@ def test_names_are_split_and_key_and_folds_are_pooled():
     values = score_table(concatenate([pooled, table(split="val")]), SCORES)
     assert set(values) == {f"{split}/{name}" for split in ("test", "val") for name in SCORES}
     assert values["test/uar"] == pytest.approx(SCORES["uar"](pooled.logits(), pooled.targets()))
-    each = [score_table(fold, SCORES)["test/uar"] for fold in folds]
-    assert values["test/uar"] != pytest.approx(np.mean(each))
+    per_fold = [score_table(fold, SCORES)["test/uar"] for fold in folds]
+    assert values["test/uar"] != pytest.approx(np.mean(per_fold))
 
 
 @settings(deadline=None)
@@ -48,13 +48,13 @@ def test_unlabelled_rows_are_left_out():
     assert score_table(table(targets=np.full(12, -1)), SCORES) == {}
 
 
-def test_an_id_twice_in_a_fold_is_refused():
+def test_an_id_twice_in_a_fold_is_rejected():
     doubled = concatenate([table(), PredictionTable(table().frame[3:5], CLASSES)])
-    with pytest.raises(PredictionError, match=r"2 ids .*'u03', 'u04'"):
+    with pytest.raises(PredictionError, match=r"2 duplicate ids .*'u03', 'u04'"):
         score_table(doubled, SCORES)
 
 
-def test_a_label_that_is_no_declared_class_is_refused():
+def test_a_label_that_is_not_a_declared_class_is_rejected():
     frame = table().frame.with_columns(pl.lit("boredom").alias("label"))
     with pytest.raises(PredictionError, match="boredom"):
         score_table(PredictionTable(frame, CLASSES), SCORES)

@@ -61,12 +61,12 @@ def test_own_scores_and_bound_arguments_are_left_alone():
         (torchmetrics.ConfusionMatrix, "higher is better"),
     ],
 )
-def test_what_is_no_score_is_refused(factory, message):
+def test_what_is_not_a_score_is_rejected(factory, message):
     with pytest.raises(ConfigError, match=message):
         build_score(factory, CLASSES)
 
 
-def test_several_numbers_are_refused():
+def test_several_numbers_are_rejected():
     score = build_score(functools.partial(torchmetrics.Recall, average="none"), CLASSES)
     with pytest.raises(ConfigError, match="several numbers"):
         score(*draw())

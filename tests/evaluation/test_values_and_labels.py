@@ -25,15 +25,15 @@ from polymodal.schemas.predictions import PredictionTable
 @settings(max_examples=20, deadline=None)
 def test_values_agree_with_torchmetrics(seed):
     rng = np.random.default_rng(seed)
-    said, true = rng.normal(size=(2, 30))
+    predicted, true = rng.normal(size=(2, 30))
     theirs = torchmetrics.regression
-    tensors = torch.from_numpy(said), torch.from_numpy(true)
-    for ours, other, tolerance in (
+    tensors = torch.from_numpy(predicted), torch.from_numpy(true)
+    for ours, reference, tolerance in (
         (ConcordanceCorrelation(), theirs.ConcordanceCorrCoef(), 0.05),  # theirs is the unbiased
         (PearsonCorrelation(), theirs.PearsonCorrCoef(), 1e-5),
         (RootMeanSquaredError(), theirs.MeanSquaredError(squared=False), 1e-5),
     ):
-        assert ours(said, true) == pytest.approx(other(*tensors).item(), abs=tolerance)
+        assert ours(predicted, true) == pytest.approx(reference(*tensors).item(), abs=tolerance)
 
 
 def test_constants_have_a_score():
@@ -41,9 +41,9 @@ def test_constants_have_a_score():
     ccc = ConcordanceCorrelation()
     assert (ccc(ones, ones), ccc(ones, twos), ccc(twos, varied)) == (1, 0, 0)
     assert PearsonCorrelation()(ones, varied) == 0
-    for said, message in ((np.zeros(0), "no utterance"), (np.array([np.nan]), "not finite")):
+    for predicted, message in ((np.zeros(0), "no utterance"), (np.array([np.nan]), "not finite")):
         with pytest.raises(PredictionError, match=message):
-            ccc(said, said)
+            ccc(predicted, predicted)
 
 
 @given(st.integers(0, 1000))
@@ -52,19 +52,21 @@ def test_labels_agree_with_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     logits = rng.integers(-3, 4, (25, 4)).astype(float)  # with ties
     true = rng.random((25, 4)) < 0.4
-    said = logits >= 0
+    predicted = logits >= 0
     for average in ("macro", "micro"):
-        wanted = f1_score(true, said, average=average, zero_division=0)
-        assert LabelF1(average)(logits, true) == pytest.approx(wanted)
+        expected = f1_score(true, predicted, average=average, zero_division=0)
+        assert LabelF1(average)(logits, true) == pytest.approx(expected)
     present = true.any(axis=0)
-    wanted = average_precision_score(true[:, present], logits[:, present], average="macro")
-    assert MeanAveragePrecision()(logits, true) == pytest.approx(wanted)
+    expected = average_precision_score(true[:, present], logits[:, present], average="macro")
+    assert MeanAveragePrecision()(logits, true) == pytest.approx(expected)
 
 
 def test_a_table_is_scored_value_by_value_and_unknown_ones_are_left_out():
-    said = np.array([[1, 5], [2, 5], [3, 5]], np.float32)
+    predicted = np.array([[1, 5], [2, 5], [3, 5]], np.float32)
     true = np.array([[2, np.nan], [3, 1], [4, 3]], np.float32)
-    table = PredictionTable.from_values("abc", said, true, ["valence", "arousal"], split="test")
+    table = PredictionTable.from_values(
+        "abc", predicted, true, ["valence", "arousal"], split="test"
+    )
     scores = score_table(table, {"rmse": RootMeanSquaredError()})
     assert scores["test/rmse_valence"] == 1
     assert scores["test/rmse_arousal"] == pytest.approx(np.sqrt((16 + 4) / 2))
@@ -81,7 +83,7 @@ def test_a_split_without_targets_has_no_score():
     assert score_table(table, {"ccc": ConcordanceCorrelation()}) == {}
 
 
-def test_a_score_that_the_task_has_nothing_for_is_refused():
+def test_a_score_that_the_task_has_nothing_for_is_rejected():
     for factory, kinds in (
         (UnweightedAverageRecall, {"values": 2}),
         (ConcordanceCorrelation, {"classes": 4}),

@@ -1,4 +1,4 @@
-"""What a page tells of a prediction table: each score with its interval, classes, speakers."""
+"""Break a prediction table down: scores with intervals, classes, speakers, calibration, errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,69 +16,62 @@ from polymodal.schemas.predictions import ID, SPEAKER, PredictionTable
 def select_score(
     table: PredictionTable, scores: Mapping[str, Score], name: str
 ) -> tuple[PredictionTable, Score]:
-    """Returns the score of a name such as `uar` or `ccc_valence`, and the table with what it reads.
+    """Return the score of a name such as `uar` or `ccc_valence`, and the table that it reads.
 
-    Args:
-        table: The predictions.
-        scores: Name to score.
-        name: A score's name, of values with `_<value>` behind it.
+    For `ccc_valence` the table is restricted to the target dimension `valence`.
 
     Raises:
         PredictionError: There is no such score.
+
+    Example:
+        >>> from polymodal.evaluation.regression import RootMeanSquaredError
+        >>> import numpy as np
+        >>> values = np.zeros((1, 2), dtype=np.float32)
+        >>> names = ["valence", "arousal"]
+        >>> table = PredictionTable.from_values(["a"], values, values, names, split="test")
+        >>> select_score(table, {"rmse": RootMeanSquaredError()}, "rmse_arousal")[0].values
+        ('arousal',)
     """
-    known = score_names(scores, table.values)
-    if name not in known:
-        raise PredictionError(f"there is no score {name!r}", hint=nearest(name, known))
+    names = score_names(scores, table.values)
+    if name not in names:
+        raise PredictionError(f"there is no score {name!r}", hint=nearest(name, names))
     if name in scores:
         return table, scores[name]
-    base = next(one for one in scores if name.startswith(f"{one}_"))
-    value = name.removeprefix(f"{base}_")
-    return replace(table, classes=(), values=(value,)), scores[base]
+    base = next(score for score in scores if name.startswith(f"{score}_"))
+    dimension = name.removeprefix(f"{base}_")
+    return replace(table, classes=(), values=(dimension,)), scores[base]
 
 
 def bootstrap_cis(
-    table: PredictionTable, scores: Mapping[str, Score], part: str
+    table: PredictionTable, scores: Mapping[str, Score], split: str
 ) -> dict[str, dict[str, float | int]]:
-    """Returns every score of a table with its bootstrap interval.
-
-    Args:
-        table: The predictions of one part.
-        scores: Name to score.
-        part: What stands before the names.
-
-    Returns:
-        `<part>/<score>` to `mean`, `low`, `high` and `n`, the number of utterances.
-    """
+    """Return `<split>/<score>` to `bootstrap_ci` of each score of a table of one split."""
     return {
-        f"{part}/{name}": bootstrap_ci(*select_score(table, scores, name))
+        f"{split}/{name}": bootstrap_ci(*select_score(table, scores, name))
         for name in score_names(scores, table.values)
     }
 
 
 def bootstrap_ci(table: PredictionTable, score: Score) -> dict[str, float | int]:
-    """Returns one score with its bootstrap interval.
-
-    Args:
-        table: The predictions of one part.
-        score: The score.
+    """Return the score of a table of one split with its 95 % bootstrap interval.
 
     Returns:
-        `mean`, `low`, `high` and `n`, the number of utterances.
+        `mean` (the score of the table), `low`, `high`, and `n`, the number of utterances.
     """
-    one = interval(table, score)
-    return {"mean": one.value, "low": one.low, "high": one.high, "n": table.frame[ID].n_unique()}
+    ci = interval(table, score)
+    return {"mean": ci.value, "low": ci.low, "high": ci.high, "n": table.frame[ID].n_unique()}
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class was recognised.
+    """How well one class is recognised.
 
     Args:
         name: The class.
         num: Number of its utterances.
-        recall: Share of them that was recognised; None without any.
-        precision: Share of what was taken for it that was right; None where nothing was.
-        f1: Harmonic mean of both.
+        recall: Fraction of its utterances that are predicted as it; None without an utterance.
+        precision: Fraction of the predictions of it that are right; None without a prediction.
+        f1: Harmonic mean of the two; 0 where they are undefined.
     """
 
     name: str
@@ -88,51 +81,43 @@ class ClassMetrics:
     f1: float
 
 
-def per_class_metrics(known: PredictionTable) -> list[ClassMetrics]:
-    """Tells how each class was recognised.
+def per_class_metrics(table: PredictionTable) -> list[ClassMetrics]:
+    """Return the metrics of each class, in the order of the table; every row needs a label.
 
-    Args:
-        known: Predictions whose labels are known.
-
-    Returns:
-        One entry a class, in the order of the table.
+    Example:
+        >>> import numpy as np
+        >>> logits, targets = np.eye(2, dtype=np.float32), np.array([0, 0])
+        >>> table = PredictionTable.from_logits(["a", "b"], logits, targets, "xy", split="test")
+        >>> per_class_metrics(table)[1]
+        ClassMetrics(name='y', num=0, recall=None, precision=0.0, f1=0.0)
     """
-    said = known.logits().argmax(axis=1)
-    matrix = confusion_matrix(said, known.targets(), len(known.classes))
-    told = []
-    for place, name in enumerate(known.classes):
-        hits, num, taken = matrix[place, place], matrix[place].sum(), matrix[:, place].sum()
-        told.append(
-            ClassMetrics(
-                name,
-                int(num),
-                float(hits / num) if num else None,
-                float(hits / taken) if taken else None,
-                float(2 * hits / (num + taken)) if num + taken else 0.0,
-            )
-        )
-    return told
+    predicted = table.logits().argmax(axis=1)
+    matrix = confusion_matrix(predicted, table.targets(), len(table.classes))
+    metrics = []
+    for index, name in enumerate(table.classes):
+        hits, num, num_predicted = matrix[index, index], matrix[index].sum(), matrix[:, index].sum()
+        recall = float(hits / num) if num else None
+        precision = float(hits / num_predicted) if num_predicted else None
+        f1 = float(2 * hits / (num + num_predicted)) if num + num_predicted else 0.0
+        metrics.append(ClassMetrics(name, int(num), recall, precision, f1))
+    return metrics
 
 
-def accuracy_by_speaker(known: PredictionTable) -> dict[str, float]:
-    """Returns the accuracy of each speaker's utterances.
-
-    Args:
-        known: Predictions whose labels and speakers are known.
-    """
+def accuracy_by_speaker(table: PredictionTable) -> dict[str, float]:
+    """Return speaker to accuracy, sorted by name; every row needs a label and a speaker."""
     hits = (pl.col("predicted") == pl.col("label")).mean().alias("accuracy")
-    each = known.frame.group_by(SPEAKER).agg(hits)
-    return {name: round(float(value), 6) for name, value in sorted(each.iter_rows())}
+    rows = table.frame.group_by(SPEAKER).agg(hits).iter_rows()
+    return {name: round(float(value), 6) for name, value in sorted(rows)}
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Utterances of which a model was about equally sure.
+    """Utterances that a model predicts with about the same confidence.
 
     Args:
-        confidence: Their mean probability of what was said.
-        accuracy: Share of them that was right.
-        num: Their number.
+        confidence: Mean probability of the predicted class.
+        accuracy: Fraction of the utterances whose prediction is right.
+        num: Number of utterances.
     """
 
     confidence: float
@@ -140,46 +125,46 @@ class ReliabilityBin:
     num: int
 
 
-def reliability(known: PredictionTable, num_bins: int = 10) -> list[ReliabilityBin]:
-    """Parts utterances by how sure the model was of what it said.
+def reliability(table: PredictionTable, num_bins: int = 10) -> list[ReliabilityBin]:
+    """Group the predictions of classes into bins of equal width between confidence 0 and 1.
 
-    Guo et al. 2017 (arXiv 1706.04599), bins of equal width as in the expected calibration error.
-
-    Args:
-        known: Predictions of classes whose labels are known.
-        num_bins: Number of bins between 0 and 1.
+    Guo et al. 2017 (arXiv 1706.04599), as in the expected calibration error. Every row needs a
+    label.
 
     Returns:
-        The bins that hold an utterance, from the least to the most sure.
+        The bins that hold an utterance, by increasing confidence.
+
+    Example:
+        >>> import numpy as np
+        >>> logits, targets = 9 * np.eye(2, dtype=np.float32), np.array([0, 0])
+        >>> table = PredictionTable.from_logits(["a", "b"], logits, targets, "xy", split="test")
+        >>> [(round(item.confidence, 2), item.accuracy, item.num) for item in reliability(table)]
+        [(1.0, 0.5, 2)]
     """
-    sure = known.probabilities().max(axis=1)
+    confidence = table.probabilities().max(axis=1)
     frame = pl.DataFrame(
         {
-            "sure": sure,
-            "right": known.frame["predicted"] == known.frame["label"],
-            "bin": (sure * num_bins).astype(int).clip(max=num_bins - 1),
+            "confidence": confidence,
+            "right": table.frame["predicted"] == table.frame["label"],
+            "bin": (confidence * num_bins).astype(int).clip(max=num_bins - 1),
         }
     )
     bins = frame.group_by("bin").agg(
-        pl.col("sure").mean(), pl.col("right").mean(), pl.len().alias("num")
+        pl.col("confidence").mean(), pl.col("right").mean(), pl.len().alias("num")
     )
-    return [ReliabilityBin(sure, right, num) for _, sure, right, num in sorted(bins.iter_rows())]
+    return [ReliabilityBin(*row) for _, *row in sorted(bins.iter_rows())]
 
 
-def most_confident_errors(known: PredictionTable, most: int) -> list[dict[str, object]]:
-    """Returns the wrong rows of which a model was surest.
-
-    Args:
-        known: Predictions of classes whose labels are known.
-        most: How many.
+def most_confident_errors(table: PredictionTable, max_errors: int) -> list[dict[str, object]]:
+    """Return the wrong predictions of highest confidence; every row needs a label.
 
     Returns:
-        `utterance_id`, `speaker` (None where it is not known), `label`, `predicted` and `sure`, the
-        probability of what was said; the surest first.
+        At most `max_errors` rows by decreasing confidence: `utterance_id`, `speaker` (None where it
+        is unknown), `label`, `predicted` and `sure`, the probability of the predicted class.
     """
-    frame = known.frame.with_columns(pl.Series("sure", known.probabilities().max(axis=1)))
+    frame = table.frame.with_columns(pl.Series("sure", table.probabilities().max(axis=1)))
     if SPEAKER not in frame.columns:
         frame = frame.with_columns(pl.lit(None, pl.String).alias(SPEAKER))
-    wrong = frame.filter(pl.col("predicted") != pl.col("label"))
-    worst = wrong.sort("sure", ID, descending=[True, False]).head(most)
-    return worst.select(ID, SPEAKER, "label", "predicted", "sure").to_dicts()
+    errors = frame.filter(pl.col("predicted") != pl.col("label"))
+    errors = errors.sort("sure", ID, descending=[True, False]).head(max_errors)
+    return errors.select(ID, SPEAKER, "label", "predicted", "sure").to_dicts()

@@ -1,28 +1,36 @@
-"""Scores of a whole set of predictions at once, over the declared classes.
+"""Scores of class predictions, each computed once over all rows and over the declared classes.
 
-A class without an utterance counts with recall and F1 of 0 and is named by `absent_classes`: a mean
-over the classes that happen to occur would rise when a class goes missing. No score is a mean of
-scores of batches, so the batch size and the number of devices do not move it.
+A class without an utterance counts with a recall and an F1 of 0: a mean over the classes that occur
+would rise when a class goes missing. No score is a mean over batches, so neither the batch size nor
+the number of devices moves it.
 
-Legend: utterance = rows, class = declared classes.
+Legend: utterance = rows, class = declared classes; draw = confusion matrices, of which the row is
+the true and the column the predicted class.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import special
 
 from polymodal.errors import PredictionError
-from polymodal.evaluation.confusion import confusion_matrix, recalls
+from polymodal.evaluation.confusion import confusion_matrix
+
+Logits = Float[np.ndarray, "utterance class"]
+Targets = Int[np.ndarray, " utterance"]
+Matrices = Float[np.ndarray, "draw true predicted"]
 
 
 @runtime_checkable
 class Score(Protocol):
-    """One number for a set of predictions.
+    """A function of predictions and targets to one number.
 
-    An attribute `reads` says of what: `classes` (the default), `values` (one value at a time, with
-    its targets, both `[utterance]`) or `labels` (logits and yes or no, `[utterance, label]`).
+    An attribute `reads` names its inputs: `classes` (the default: logits `[utterance, class]` and
+    indices `[utterance]`), `values` (predicted and true values of one target dimension, both
+    `[utterance]`) or `labels` (logits and booleans, both `[utterance, label]`).
     """
 
     @property
@@ -30,70 +38,73 @@ class Score(Protocol):
         """Whether a larger value is the better one."""
 
     def __call__(self, logits: Any, targets: Any, /) -> float:
-        """Returns the score.
+        """Return the score of all rows."""
 
-        Args:
-            logits: One logit a declared class, `[utterance, class]`.
-            targets: Index of the true class, `[utterance]`.
 
-        Returns:
-            The score.
+class MatrixScore(ABC):
+    """A score of the confusion matrix."""
+
+    higher_is_better = True
+
+    def __call__(self, logits: Logits, targets: Targets) -> float:
+        """Return the score of all rows.
+
+        Raises:
+            PredictionError: There is no row, a logit is not finite, or a target is not a class.
         """
+        _check(logits, targets)
+        matrix = confusion_matrix(logits.argmax(axis=1), targets, logits.shape[1])
+        return float(self.of_matrices(matrix[None].astype(np.float64))[0])
+
+    @abstractmethod
+    def of_matrices(self, matrices: Matrices) -> Float[np.ndarray, " draw"]:
+        """Return the score of each confusion matrix."""
 
 
-class Accuracy:
-    """Share of the utterances whose class was recognised (weighted accuracy in speech emotion).
+class Accuracy(MatrixScore):
+    """Fraction of the utterances whose class is predicted (weighted accuracy in speech emotion).
 
     Example:
         >>> Accuracy()(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
         0.5
     """
 
-    higher_is_better = True
-
-    def __call__(
-        self, logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-    ) -> float:
-        """Returns the accuracy, as `Score` describes."""
-        matrix = _matrix(logits, targets)
-        return float(np.trace(matrix) / matrix.sum())
+    def of_matrices(self, matrices: Matrices) -> Float[np.ndarray, " draw"]:
+        """Return the accuracies."""
+        return np.asarray(_hits(matrices).sum(axis=1) / matrices.sum(axis=(1, 2)))
 
 
-class UnweightedAverageRecall:
-    """Mean recall of the declared classes (UAR; Schuller et al., INTERSPEECH 2009 challenge).
+class UnweightedAverageRecall(MatrixScore):
+    r"""Mean recall of the declared classes (UAR; Schuller et al., INTERSPEECH 2009 challenge).
+
+    .. math:: \frac{1}{K} \sum_{k=1}^{K} \frac{TP_k}{TP_k + FN_k}
 
     Example:
         >>> UnweightedAverageRecall()(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
         0.25
     """
 
-    higher_is_better = True
-
-    def __call__(
-        self, logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-    ) -> float:
-        """Returns the mean recall, as `Score` describes."""
-        return float(recalls(_matrix(logits, targets)).mean())
+    def of_matrices(self, matrices: Matrices) -> Float[np.ndarray, " draw"]:
+        """Return the mean recalls."""
+        return np.asarray(np.mean(_hits(matrices) / np.maximum(matrices.sum(axis=2), 1), axis=1))
 
 
-class MacroF1:
-    """Mean F1 of the declared classes: each the harmonic mean of its precision and recall.
+class MacroF1(MatrixScore):
+    r"""Mean F1 of the declared classes.
+
+    .. math:: \frac{1}{K} \sum_{k=1}^{K} \frac{2 TP_k}{2 TP_k + FP_k + FN_k}
 
     Example:
         >>> round(MacroF1()(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0])), 4)
         0.3333
     """
 
-    higher_is_better = True
-
-    def __call__(
-        self, logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-    ) -> float:
-        """Returns the mean F1, as `Score` describes."""
-        return float(_f1(_matrix(logits, targets)).mean())
+    def of_matrices(self, matrices: Matrices) -> Float[np.ndarray, " draw"]:
+        """Return the mean F1s."""
+        return np.asarray(np.mean(_f1s(matrices), axis=1))
 
 
-class WeightedF1:
+class WeightedF1(MatrixScore):
     """Mean F1 of the classes, weighted by their number of utterances.
 
     Example:
@@ -101,21 +112,18 @@ class WeightedF1:
         0.6667
     """
 
-    higher_is_better = True
-
-    def __call__(
-        self, logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-    ) -> float:
-        """Returns the weighted F1, as `Score` describes."""
-        matrix = _matrix(logits, targets)
-        return float(np.average(_f1(matrix), weights=matrix.sum(axis=1)))
+    def of_matrices(self, matrices: Matrices) -> Float[np.ndarray, " draw"]:
+        """Return the weighted F1s."""
+        return np.asarray(np.average(_f1s(matrices), axis=1, weights=matrices.sum(axis=2)))
 
 
 class ExpectedCalibrationError:
-    """Mean distance of confidence from accuracy over bins of equal width (Guo et al., ICML 2017).
+    r"""Mean distance of confidence from accuracy (ECE; Guo et al., ICML 2017, arXiv 1706.04599).
+
+    .. math:: \sum_b \frac{n_b}{n} \left| \mathrm{acc}_b - \mathrm{conf}_b \right|
 
     Args:
-        num_bins: Number of bins of the confidence, the softmax of the class that was said.
+        num_bins: Number of bins of equal width of the confidence, the largest probability.
 
     Example:
         >>> round(ExpectedCalibrationError()(np.array([[9.0, -9.0]]), np.array([1])), 4)
@@ -127,10 +135,8 @@ class ExpectedCalibrationError:
     def __init__(self, num_bins: int = 15) -> None:
         self.num_bins = num_bins
 
-    def __call__(
-        self, logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-    ) -> float:
-        """Returns the calibration error, as `Score` describes."""
+    def __call__(self, logits: Logits, targets: Targets) -> float:
+        """Return the calibration error."""
         _check(logits, targets)
         confidence = np.exp(log_softmax(logits).max(axis=1))
         gaps = confidence - (logits.argmax(axis=1) == targets)
@@ -148,40 +154,24 @@ class CrossEntropy:
 
     higher_is_better = False
 
-    def __call__(
-        self, logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-    ) -> float:
-        """Returns the cross-entropy, as `Score` describes."""
+    def __call__(self, logits: Logits, targets: Targets) -> float:
+        """Return the cross-entropy."""
         _check(logits, targets)
         return float(-log_softmax(logits)[np.arange(len(targets)), targets].mean())
 
 
-def log_softmax(
-    logits: Float[np.ndarray, "utterance class"],
-) -> Float[np.ndarray, "utterance class"]:
-    """Returns the logarithms of the probabilities, in double precision.
+def log_softmax(logits: Logits) -> Logits:
+    """Return the log probabilities, `[utterance, class]`, in double precision.
 
-    Args:
-        logits: Logits, `[utterance, class]`.
-
-    Returns:
-        Logarithms, float64 `[utterance, class]`.
+    Example:
+        >>> np.exp(log_softmax(np.log(np.array([[1.0, 3.0]])))).round(2).tolist()
+        [[0.25, 0.75]]
     """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    return np.asarray(special.log_softmax(logits.astype(np.float64), axis=1))
 
 
-def absent_classes(
-    targets: Int[np.ndarray, " utterance"], classes: Sequence[str]
-) -> tuple[str, ...]:
-    """Returns the declared classes that no utterance has, whose recall and F1 count as 0.
-
-    Args:
-        targets: Index of the true class, `[utterance]`; -1 where there is none.
-        classes: The declared classes.
-
-    Returns:
-        Their names, in the order of `classes`.
+def absent_classes(targets: Targets, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the declared classes that no utterance has; targets are -1 where there is no label.
 
     Example:
         >>> absent_classes(np.array([0, 2, -1]), ["anger", "fear", "joy"])
@@ -191,21 +181,16 @@ def absent_classes(
     return tuple(name for index, name in enumerate(classes) if index not in present)
 
 
-def _f1(matrix: Int[np.ndarray, "true said"]) -> Float[np.ndarray, " true"]:
-    hits = np.diagonal(matrix).astype(float)
-    return np.asarray(2 * hits / np.maximum(matrix.sum(axis=0) + matrix.sum(axis=1), 1))
+def _hits(matrices: Matrices) -> Float[np.ndarray, "draw true"]:
+    return np.diagonal(matrices, axis1=1, axis2=2)
 
 
-def _matrix(
-    logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-) -> Int[np.ndarray, "class said"]:
-    _check(logits, targets)
-    return confusion_matrix(logits.argmax(axis=1), targets, logits.shape[1])
+def _f1s(matrices: Matrices) -> Float[np.ndarray, "draw true"]:
+    either = matrices.sum(axis=1) + matrices.sum(axis=2)
+    return np.asarray(2 * _hits(matrices) / np.maximum(either, 1))
 
 
-def _check(
-    logits: Float[np.ndarray, "utterance class"], targets: Int[np.ndarray, " utterance"]
-) -> None:
+def _check(logits: Logits, targets: Targets) -> None:
     if len(targets) == 0:
         raise PredictionError("there is no labelled utterance to score")
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))

@@ -1,4 +1,4 @@
-"""Principal components of a matrix, always with the same signs.
+"""Principal components with deterministic signs.
 
 Legend: row = utterances, feature = columns, component = directions of decreasing variance.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-MIN_RATIO = 1e-10  # to the largest variance; what is below it is rounding
+MIN_RATIO = 1e-10  # of a variance to the largest one; less is rounding
 
 
 @dataclass(frozen=True)
@@ -26,30 +26,16 @@ class PrincipalComponents:
     def whiten(
         self, rows: Float[np.ndarray, "row feature"], num_components: int
     ) -> Float[np.ndarray, "row _"]:
-        """Project rows on the first components and divide each by its standard deviation.
-
-        Args:
-            rows: Centred as the rows that the components were computed from.
-            num_components: At most as many as there are.
-
-        Returns:
-            `[row, num_components]`.
-        """
+        """Project centred rows on the first components, each scaled to a variance of 1."""
         directions = self.directions[:, :num_components]
         return np.asarray(rows @ directions / np.sqrt(self.variances[:num_components]))
 
 
 def principal_components(centred: Float[np.ndarray, "row feature"]) -> PrincipalComponents:
-    """Return the principal components of centred rows.
+    """Return the principal components of finite rows that are centred; none for constant rows.
 
-    Where there are fewer rows than features, the smaller matrix of the rows' inner products is
-    decomposed instead of the covariance.
-
-    Args:
-        centred: Finite, float64, with a mean of 0 in each feature.
-
-    Returns:
-        At most as many components as there are rows or features; none for constant rows.
+    With fewer rows than features, the smaller Gram matrix of the rows is decomposed instead of the
+    covariance.
 
     Example:
         >>> components = principal_components(np.array([[-1.0, -1.0], [1.0, 1.0]]))

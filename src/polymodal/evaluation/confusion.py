@@ -1,6 +1,6 @@
-"""How often each class was taken for which.
+"""Confusion matrices: how often each class is predicted as which.
 
-Legend: utterance = rows of a prediction table, true = declared classes, said = the same classes.
+Legend: utterance = rows of a prediction table, true = declared classes, predicted = the same.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,18 @@ from rich.table import Table
 
 from polymodal.errors import PredictionError
 
+Matrix = Int[np.ndarray, "true predicted"]
+
 
 def confusion_matrix(
     predicted: Int[np.ndarray, " utterance"],
     targets: Int[np.ndarray, " utterance"],
     num_classes: int,
-) -> Int[np.ndarray, "true said"]:
-    """Counts the utterances of each class by what was said of them.
-
-    Args:
-        predicted: Index of the class that was said, `[utterance]`.
-        targets: Index of the true class, `[utterance]`.
-        num_classes: Number of declared classes.
-
-    Returns:
-        Counts, int64: a row a true class, a column a class that was said.
+) -> Matrix:
+    """Count the utterances by true class (row) and predicted class (column), as int64.
 
     Raises:
-        PredictionError: An index is no class.
+        PredictionError: An index is not a class.
 
     Example:
         >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist()
@@ -46,54 +40,37 @@ def confusion_matrix(
     return counts.reshape(num_classes, num_classes)
 
 
-def recalls(matrix: Int[np.ndarray, "true said"]) -> Float[np.ndarray, " true"]:
-    """Returns the share of each class that was recognised; 0 for a class without an utterance.
+def recalls(matrix: Matrix) -> Float[np.ndarray, " true"]:
+    """Return the recall of each class; 0 for a class without an utterance.
 
-    Args:
-        matrix: What `confusion_matrix` returned.
-
-    Returns:
-        Recalls, `[true]`.
+    Example:
+        >>> recalls(np.array([[3, 1], [0, 0]])).tolist()
+        [0.75, 0.0]
     """
     hits = np.diagonal(matrix).astype(float)
     return np.asarray(hits / np.maximum(matrix.sum(axis=1), 1))
 
 
-def confusion_text(matrix: Int[np.ndarray, "true said"], classes: Sequence[str]) -> str:
-    """Returns the matrix as plain text: a row a true class, a column a class that was said.
-
-    Args:
-        matrix: What `confusion_matrix` returned.
-        classes: Names of the classes, in its order.
-
-    Returns:
-        Lines of equal width.
+def confusion_text(matrix: Matrix, classes: Sequence[str]) -> str:
+    """Return a confusion matrix as lines of equal width.
 
     Example:
         >>> print(confusion_text(np.array([[3, 1], [0, 2]]), ["joy", "anger"]))
-        true / said  joy  anger  recall
-        joy            3      1    .750
-        anger          0      2   1.000
+        true / predicted  joy  anger  recall
+        joy                 3      1    .750
+        anger               0      2   1.000
     """
     table = _cells(matrix, classes)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
-    for name, *others in table:
-        cells = [one.rjust(width) for one, width in zip(others, widths[1:], strict=True)]
+    for name, *cells in table:
+        cells = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells]))
     return "\n".join(lines)
 
 
-def confusion_table(matrix: Int[np.ndarray, "true said"], classes: Sequence[str]) -> Table:
-    """Returns the matrix as a table for `rich`, hits in bold.
-
-    Args:
-        matrix: What `confusion_matrix` returned.
-        classes: Names of the classes, in its order.
-
-    Returns:
-        The table.
-    """
+def confusion_table(matrix: Matrix, classes: Sequence[str]) -> Table:
+    """Return a confusion matrix as a table for `rich`, hits in bold."""
     header, *rows = _cells(matrix, classes)
     table = Table(header[0], title="confusion")
     for name in header[1:]:
@@ -104,10 +81,9 @@ def confusion_table(matrix: Int[np.ndarray, "true said"], classes: Sequence[str]
     return table
 
 
-def _cells(matrix: Int[np.ndarray, "true said"], classes: Sequence[str]) -> list[list[str]]:
-    shares = [f"{recall:.3f}".removeprefix("0") for recall in recalls(matrix)]
+def _cells(matrix: Matrix, classes: Sequence[str]) -> list[list[str]]:
     rows = [
-        [name, *map(str, counts), share]
-        for name, counts, share in zip(classes, matrix.tolist(), shares, strict=True)
+        [name, *map(str, counts), f"{recall:.3f}".removeprefix("0")]
+        for name, counts, recall in zip(classes, matrix.tolist(), recalls(matrix), strict=True)
     ]
-    return [["true / said", *classes, "recall"], *rows]
+    return [["true / predicted", *classes, "recall"], *rows]

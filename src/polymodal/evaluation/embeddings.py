@@ -1,7 +1,7 @@
 """Describe embeddings: how separable the classes are, and how far the splits are apart.
 
-Deep fusion is trained on embeddings of encoders that were fitted to these very rows, or to others.
-In the first case the training rows are easier to separate than the test rows, and lie elsewhere.
+Deep fusion is trained on embeddings of encoders. Where these were fitted to the training rows, the
+training rows are easier to separate than the test rows, and lie elsewhere.
 
 Legend: row = utterances, feature = columns of an embedding, component = principal components.
 """
@@ -18,22 +18,22 @@ from polymodal.evaluation.confusion import confusion_matrix, recalls
 from polymodal.evaluation.linear_probe import fit_linear_probe
 
 SPLITS = ("train", "val", "test")
-MAX_COMPONENTS = 16  # that distances are measured in
+MAX_COMPONENTS = 16  # of the space in which distances are measured
 MIN_ROWS_PER_COMPONENT = 4
-MAX_POINTS = 200  # a split
-MIN_SPREAD = 1e-6  # standard deviation to mean; what is below it is rounding of float32
-MAX_DEVIATIONS = 1e3  # standard deviations; what is further away is brought to this distance
+MAX_POINTS = 200  # for each split
+MIN_SPREAD = 1e-6  # ratio of standard deviation to mean; less is rounding of float32
+MAX_DEVIATIONS = 1e3  # standard deviations; larger ones are clipped
 
 Values = Float[np.ndarray, "_ feature"]  # rows of a split
 
 
 @dataclass(frozen=True)
 class FoldEmbeddings:
-    """Embeddings of one fold, one vector an utterance.
+    """Embeddings of one fold.
 
     Args:
         values: Mean over time of the embedding of each utterance.
-        targets: Index of the class of each row; -1 where it is unknown, or where there are none.
+        targets: Index of the class of each row; -1 where it is unknown.
         splits: `train`, `val` or `test` for each row.
 
     Raises:
@@ -55,25 +55,24 @@ class FoldEmbeddings:
 def describe_embeddings(folds: Sequence[FoldEmbeddings], classes: Sequence[str]) -> dict[str, Any]:
     """Describe the embeddings of one modality over the folds of a run.
 
-    Everything is measured on features that are standardised by the train rows of their fold.
-    Non-finite values count as the train mean; features that are constant on the train rows are
-    left out. Folds without a train row are only counted.
+    Features are standardised by the train rows of their fold. Non-finite values count as the train
+    mean; features that are constant on the train rows are left out. Folds without a train row are
+    only counted.
 
     Args:
         folds: The embeddings; at least one fold.
-        classes: Names of the declared classes; empty where the task is not a classification.
+        classes: Names of the declared classes; empty if the task is not a classification.
 
     Returns:
-        Plain values, as JSON holds them:
+        Values that JSON can hold:
 
-        - `num_folds`, `feature_size`, and `rows`: split to the number of rows of all folds.
-        - `probe`: split to the unweighted average recall of a linear probe (`fit_linear_probe`)
-          that is fitted to the train rows of each fold; the predictions of all folds are pooled
-          and scored once. None without classes or labelled train rows.
-        - `distance`: split to its distance from the train rows, as `_distances` measures it, the
-          mean over folds.
+        - `num_folds`, `feature_size`, and `rows`: split to number of rows of all folds.
+        - `probe`: split to the unweighted average recall of linear probes (`fit_linear_probe`) of
+          the train rows of each fold, the predictions of all folds pooled. None without classes or
+          labelled train rows.
+        - `distance`: split to its Fréchet distance from the train rows, the mean over folds.
         - `points`: `split`, `label` (None where unknown), `x` and `y` of at most `MAX_POINTS` rows
-          a split of the first fold, on the first two principal components of its train rows.
+          for each split of the first fold, on the first two principal components of its train rows.
         - `explained`: the ratio of the train variance along each of the two.
 
     Raises:
@@ -110,12 +109,7 @@ def frechet_distance(first: Values, second: Values) -> float:
 
     Dowson and Landau, 1982; as in FID (Heusel et al., 2017, arXiv 1706.08500).
 
-    Args:
-        first: Finite, at least two rows.
-        second: Finite, at least two rows of the same features.
-
-    Returns:
-        0 for equal means and covariances; larger is further apart.
+    Both need at least two rows and finite values.
 
     Example:
         >>> rows = np.array([[-1.0], [1.0]])
@@ -135,7 +129,7 @@ def frechet_distance(first: Values, second: Values) -> float:
 
 @dataclass(frozen=True)
 class _Space:
-    """A fold, standardised, with the principal components of its train rows."""
+    """A standardised fold and the principal components of its train rows."""
 
     rows: Mapping[str, Values]  # split to standardised rows
     targets: Mapping[str, Int[np.ndarray, "_"]]
@@ -153,7 +147,7 @@ class _Space:
 def _standardised(
     values: Values, masks: Mapping[str, Bool[np.ndarray, " row"]]
 ) -> dict[str, Values]:
-    """Split to rows in standard deviations from the mean of the train rows."""
+    """Standardise the rows of each split by mean and deviation of the train rows."""
     rows = {split: values[mask].astype(np.float64) for split, mask in masks.items()}
     train = rows["train"]
     with np.errstate(all="ignore"):  # huge values overflow; such features are left out
@@ -172,7 +166,6 @@ def _standardised(
 
 
 def _finite_mean(train: Values) -> Float[np.ndarray, " feature"]:
-    """Mean of the finite values of each feature; 0 where there is none."""
     finite = np.isfinite(train)
     if finite.all():
         return np.asarray(train.mean(axis=0))
@@ -181,7 +174,6 @@ def _finite_mean(train: Values) -> Float[np.ndarray, " feature"]:
 
 
 def _probe(spaces: Sequence[_Space], num_classes: int) -> dict[str, float] | None:
-    """Split to the recall of a linear probe, the predictions of all folds pooled."""
     matrices: dict[str, Int[np.ndarray, "true predicted"]] = {}
     for space in spaces:
         rows, targets = _labelled(space, num_classes)
@@ -198,7 +190,6 @@ def _probe(spaces: Sequence[_Space], num_classes: int) -> dict[str, float] | Non
 def _labelled(
     space: _Space, num_classes: int
 ) -> tuple[dict[str, Values], dict[str, Int[np.ndarray, "_"]]]:
-    """Rows and targets of each split, of those whose class is known."""
     masks = {
         split: (targets >= 0) & (targets < num_classes) for split, targets in space.targets.items()
     }
@@ -207,13 +198,12 @@ def _labelled(
 
 
 def _distances(spaces: Sequence[_Space]) -> dict[str, float]:
-    """Split to its Fréchet distance from the train rows a component, the mean over folds.
+    """Split to its Fréchet distance from the train rows per component, the mean over folds.
 
-    Rows are projected to the first principal components of the train rows and scaled to a variance
-    of 1 on these: at most `MAX_COMPONENTS`, and one for `MIN_ROWS_PER_COMPONENT` rows of the
-    smallest split, as covariances of few rows are noise. The distance is divided by the number of
-    components, so that neither width nor scale of the embedding moves it. A split of one row is
-    left out.
+    Rows are whitened by the first principal components of the train rows: at most `MAX_COMPONENTS`,
+    and one for `MIN_ROWS_PER_COMPONENT` rows of the smallest split, as covariances of few rows are
+    noise. Divided by the number of components, the distance depends neither on the width nor on the
+    scale of the embedding. A split of one row is left out.
     """
     distances: dict[str, list[float]] = {}
     for space in spaces:
@@ -231,7 +221,6 @@ def _distances(spaces: Sequence[_Space]) -> dict[str, float]:
 
 
 def _points(space: _Space, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """At most `MAX_POINTS` rows a split on the first two components; y is 0 without a second."""
     directions = space.components.directions[:, :2]
     points = []
     for split, rows in space.rows.items():
@@ -246,10 +235,10 @@ def _points(space: _Space, classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _spread_over_classes(targets: Int[np.ndarray, " row"], num: int) -> Int[np.ndarray, "_"]:
-    """Indices of at most `num` rows: as many of each class where possible, evenly spaced."""
+    """Return at most `num` row indices, evenly spaced and as balanced over classes as possible."""
     by_class = [np.flatnonzero(targets == target) for target in np.unique(targets)]
     chosen, left = [], num
-    for turn, rows in enumerate(sorted(by_class, key=len)):  # large classes get what is left
+    for turn, rows in enumerate(sorted(by_class, key=len)):  # large classes get the remainder
         size = min(len(rows), left // (len(by_class) - turn))
         chosen.append(rows[np.linspace(0, len(rows) - 1, size).round().astype(np.int64)])
         left -= size

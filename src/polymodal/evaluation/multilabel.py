@@ -1,4 +1,4 @@
-"""Scores for utterances with several labels each.
+"""Scores of utterances with several labels each.
 
 Legend: utterance = rows of a prediction table, label = declared labels.
 """
@@ -15,15 +15,14 @@ Truth = Bool[np.ndarray, "utterance label"]
 
 
 class LabelF1:
-    """F1 of yes or no for each label: `macro` is the mean over all declared labels.
+    """F1 of the binary decisions, one for each label.
 
-    `micro` pools all decisions first. A label that nobody has and nobody said counts as 0 in the
-    macro mean, as with classes: a mean over the labels that happen to occur would rise when one
-    goes missing.
+    A label that neither occurs nor is predicted counts as 0 in the macro mean, as a class does: a
+    mean over the labels that occur would rise when one goes missing.
 
     Args:
-        average: `macro` or `micro`.
-        threshold: Probability from which a label is said.
+        average: `macro` is the mean over all declared labels; `micro` pools all decisions first.
+        threshold: Probability from which a label is predicted.
 
     Example:
         >>> LabelF1()(np.array([[2.0, -1.0], [1.0, 3.0]]), np.array([[True, False], [False, True]]))
@@ -39,31 +38,24 @@ class LabelF1:
         self.average, self.threshold = average, threshold
 
     def __call__(self, logits: Logits, targets: Truth) -> float:
-        """Returns the score.
-
-        Args:
-            logits: `[utterance, label]`.
-            targets: Which labels an utterance has, `[utterance, label]`.
-
-        Returns:
-            From 0 to 1.
+        """Return the F1, from 0 to 1.
 
         Raises:
             PredictionError: There is no utterance, or a logit is not finite.
         """
         _check(logits)
-        said = 1 / (1 + np.exp(-logits)) >= self.threshold
-        hits, total = (said & targets).sum(axis=0), said.sum(axis=0) + targets.sum(axis=0)
+        predicted = 1 / (1 + np.exp(-logits)) >= self.threshold
+        hits, total = (predicted & targets).sum(axis=0), predicted.sum(axis=0) + targets.sum(axis=0)
         if self.average == "micro":
             hits, total = hits.sum(keepdims=True), total.sum(keepdims=True)
         return float(np.mean(2 * hits / np.maximum(total, 1)))
 
 
 class MeanAveragePrecision:
-    """Mean over the labels of the average precision: how high its utterances are ranked.
+    """Mean over the labels of their average precision (mAP).
 
     The average precision of a label is the mean of the precisions at each of its utterances, equal
-    logits counted together. A label that nobody has cannot be ranked and stays out of the mean.
+    logits counted together. Labels without an utterance cannot be ranked and are left out.
 
     Example:
         >>> truth = np.array([[True], [False], [True]])
@@ -75,11 +67,11 @@ class MeanAveragePrecision:
     higher_is_better = True
 
     def __call__(self, logits: Logits, targets: Truth) -> float:
-        """Returns the score, with arguments and errors of `LabelF1`."""
+        """Return the mean; arguments and errors as `LabelF1`."""
         _check(logits)
-        present = [place for place in range(logits.shape[1]) if targets[:, place].any()]
-        each = [_average_precision(logits[:, place], targets[:, place]) for place in present]
-        return float(np.mean(each)) if each else 0.0
+        present = np.flatnonzero(targets.any(axis=0))
+        precisions = [_average_precision(logits[:, i], targets[:, i]) for i in present]
+        return float(np.mean(precisions)) if precisions else 0.0
 
 
 def _average_precision(

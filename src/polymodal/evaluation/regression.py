@@ -1,6 +1,6 @@
-"""Scores of predicted numbers, such as valence and arousal, each for one value at a time.
+"""Scores of predicted values such as valence and arousal, for one target dimension at a time.
 
-Legend: utterance = rows of a prediction table where the value is known.
+Legend: utterance = rows of a prediction table whose target is known.
 """
 
 import numpy as np
@@ -12,10 +12,12 @@ Values = Float[np.ndarray, " utterance"]
 
 
 class ConcordanceCorrelation:
-    """Concordance correlation coefficient (CCC; Lin, Biometrics 1989): agreement, 1 at best.
+    r"""Concordance correlation coefficient (CCC; Lin, Biometrics 1989), from -1 to 1.
 
-    Unlike Pearson's it falls when the mean or the scale is off. Two constants agree if they are
-    equal (1), otherwise not at all (0).
+    .. math:: \frac{2 \sigma_{xy}}{\sigma_x^2 + \sigma_y^2 + (\mu_x - \mu_y)^2}
+
+    Unlike Pearson's it falls when the mean or the scale is off. Two equal constants score 1, two
+    different ones 0.
 
     Example:
         >>> ccc = ConcordanceCorrelation()
@@ -27,17 +29,10 @@ class ConcordanceCorrelation:
     higher_is_better = True
 
     def __call__(self, values: Values, targets: Values) -> float:
-        """Returns the coefficient.
-
-        Args:
-            values: What was predicted, `[utterance]`.
-            targets: What is true, `[utterance]`.
-
-        Returns:
-            From -1 to 1.
+        """Return the coefficient of predicted and true values.
 
         Raises:
-            PredictionError: There is no utterance, or a number is not finite.
+            PredictionError: There is no utterance, or a value is not finite.
         """
         _check(values, targets)
         covariance = np.mean((values - values.mean()) * (targets - targets.mean()))
@@ -46,7 +41,7 @@ class ConcordanceCorrelation:
 
 
 class PearsonCorrelation:
-    """Pearson's correlation; 0 where one side is constant.
+    """Pearson's correlation; 0 if the predicted or the true values are constant.
 
     Example:
         >>> round(PearsonCorrelation()(np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.0, 4.0])), 4)
@@ -57,7 +52,7 @@ class PearsonCorrelation:
     higher_is_better = True
 
     def __call__(self, values: Values, targets: Values) -> float:
-        """Returns the correlation, with arguments and errors of `ConcordanceCorrelation`."""
+        """Return the correlation; arguments and errors as `ConcordanceCorrelation`."""
         _check(values, targets)
         spread = values.std() * targets.std()
         covariance = np.mean((values - values.mean()) * (targets - targets.mean()))
@@ -65,7 +60,7 @@ class PearsonCorrelation:
 
 
 class RootMeanSquaredError:
-    """Root of the mean squared error, in the unit of the value.
+    """Root of the mean squared error, in the unit of the target dimension.
 
     Example:
         >>> RootMeanSquaredError()(np.array([1.0, 2.0]), np.array([4.0, 5.0]))
@@ -76,7 +71,7 @@ class RootMeanSquaredError:
     higher_is_better = False
 
     def __call__(self, values: Values, targets: Values) -> float:
-        """Returns the error, with arguments and errors of `ConcordanceCorrelation`."""
+        """Return the error; arguments and errors as `ConcordanceCorrelation`."""
         _check(values, targets)
         return float(np.sqrt(np.mean((values - targets) ** 2)))
 

@@ -1,7 +1,7 @@
-"""Metrics of torchmetrics as scores: `kappa: {_target_: torchmetrics.CohenKappa}` is enough.
+"""Use metrics of torchmetrics as scores: `kappa: {_target_: torchmetrics.CohenKappa}` is enough.
 
-The key of the configuration names the score, never the metric's class, so a renaming in the library
-does not move a monitor. Macro averages of torchmetrics leave absent classes out; those of
+The key of the configuration names the score, not the class, so a renamed class does not change a
+monitor. Macro averages of torchmetrics leave absent classes out; those of
 `polymodal.evaluation.classification` do not.
 """
 
@@ -20,16 +20,18 @@ from polymodal.evaluation.score import input_kind
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
+SCORE_GROUPS = {"classes": "classification", "labels": "multilabel", "values": "regression"}
+
 
 class TorchmetricsScore:
-    """A torchmetrics metric as a `Score`: reset, fed all predictions at once, and read.
+    """A torchmetrics metric as a `Score`: reset, updated with all predictions, and computed.
 
-    It does not gather over ranks, as every rank that scores has all predictions already.
+    It does not synchronise over ranks, as each rank that scores has all predictions already.
 
     Args:
-        metric: A metric that gives one number.
-        reads: What it is of: `classes` (it gets probabilities and indices), `labels`
-            (probabilities, 0 and 1) or `values` (numbers).
+        metric: A metric of one number.
+        reads: Its inputs: `classes` (probabilities and indices), `labels` (probabilities, 0 and 1)
+            or `values`.
 
     Raises:
         ConfigError: The metric does not say whether higher is better.
@@ -52,16 +54,11 @@ class TorchmetricsScore:
         self.higher_is_better = bool(metric.higher_is_better)
 
     def __call__(
-        self, said: Float[np.ndarray, "utterance ..."], true: Shaped[np.ndarray, "utterance ..."]
+        self,
+        predicted: Float[np.ndarray, "utterance ..."],
+        targets: Shaped[np.ndarray, "utterance ..."],
     ) -> float:
-        """Returns the metric of all predictions, as `Score` describes.
-
-        Args:
-            said: Logits, `[utterance, class]`, or values, `[utterance]`.
-            true: Index of the true class, yes or no a label, or the true value.
-
-        Returns:
-            The score.
+        """Return the metric of all predictions; logits are turned into probabilities.
 
         Raises:
             ConfigError: The metric gives several numbers.
@@ -70,12 +67,16 @@ class TorchmetricsScore:
 
         self.metric.reset()
         if self.reads == "values":
-            self.metric.update(torch.from_numpy(said).float(), torch.from_numpy(true).float())
-        else:
-            shares = (
-                np.exp(log_softmax(said)) if self.reads == "classes" else 1 / (1 + np.exp(-said))
+            self.metric.update(
+                torch.from_numpy(predicted).float(), torch.from_numpy(targets).float()
             )
-            self.metric.update(torch.from_numpy(shares), torch.from_numpy(true.astype(np.int64)))
+        else:
+            is_multiclass = self.reads == "classes"
+            probabilities = (
+                np.exp(log_softmax(predicted)) if is_multiclass else 1 / (1 + np.exp(-predicted))
+            )
+            indices = torch.from_numpy(targets.astype(np.int64))
+            self.metric.update(torch.from_numpy(probabilities), indices)
         value = self.metric.compute()
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ConfigError(
@@ -87,27 +88,25 @@ class TorchmetricsScore:
 
 
 def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Score:
-    """Builds a score, telling the constructor the task where it asks for it.
+    """Build a score, and pass the task on to constructors that take it.
 
     Args:
-        factory: A class, function or partial; it gets `task` and `num_classes` or `num_labels`
-            where it has these arguments and they are not set yet.
-        kinds: What the task has: `classes`, `labels` or `values`, and how many.
-
-    Returns:
-        The score.
+        factory: A class, function or partial. It gets `task` and `num_classes` or `num_labels`
+            where it has these parameters and they are not bound.
+        kinds: What the task predicts (`classes`, `labels` or `values`) and how many of each.
 
     Raises:
-        ConfigError: It cannot be built, what it builds is neither a score nor a metric, or it reads
-            what the task does not have.
+        ConfigError: It cannot be built, the result is neither a score nor a metric, or it reads
+            what the task does not predict.
 
     Example:
         >>> from torchmetrics import F1Score
         >>> build_score(functools.partial(F1Score, average="macro"), {"classes": 4}).reads
         'classes'
     """
-    name = getattr(_origin(factory), "__name__", None) or repr(factory)
-    of_values = "torchmetrics.regression" in getattr(_origin(factory), "__module__", "")
+    origin = factory.func if isinstance(factory, functools.partial) else factory
+    name = getattr(origin, "__name__", None) or repr(factory)
+    of_values = "torchmetrics.regression" in getattr(origin, "__module__", "")
     kind = "values" if of_values else "labels" if "labels" in kinds else "classes"
     try:
         built: Any = factory(**_task_arguments(factory, kind, kinds.get(kind, 0)))
@@ -125,31 +124,20 @@ def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Sco
         )
     score: Score = built
     if input_kind(score) not in kinds:
+        group = "joint" if len(kinds) > 1 else SCORE_GROUPS[next(iter(kinds))]
         raise ConfigError(
             f"the score {name} reads {input_kind(score)}, which this task does not have",
             expected=f"a score of {' or '.join(kinds)}",
-            hint=f"choose the scores of the task: scores={_fitting(kinds)}",
+            hint=f"choose the scores of the task: scores={group}",
         )
     return score
 
 
-def _fitting(kinds: Mapping[str, int]) -> str:
-    if len(kinds) > 1:
-        return "joint"
-    return {"classes": "classification", "labels": "multilabel"}.get(
-        next(iter(kinds)), "regression"
-    )
-
-
-def _origin(factory: Callable[..., object]) -> object:
-    return factory.func if isinstance(factory, functools.partial) else factory
-
-
 def _task_arguments(factory: Callable[..., object], kind: str, num: int) -> dict[str, Any]:
-    known = inspect.signature(factory).parameters
+    parameters = inspect.signature(factory).parameters
     bound = factory.keywords if isinstance(factory, functools.partial) else {}
-    offered = {
+    arguments = {
         "task": "multilabel" if kind == "labels" else "multiclass",
         "num_labels" if kind == "labels" else "num_classes": num,
     }
-    return {key: value for key, value in offered.items() if key in known and key not in bound}
+    return {k: v for k, v in arguments.items() if k in parameters and k not in bound}

@@ -47,33 +47,41 @@ def test_verdicts_keep_their_promise_over_200_pairs(design, score):
 
 def test_a_claim_names_the_better_member_first():
     tables = members((0.6, 0.85), ("soft voting", "fusion"))
-    (one,) = compare(tables, "uar", UAR)
-    assert one.difference < 0
-    assert one.low <= one.difference <= one.high < 0
-    by, low, high = (f"{-value:.3f}"[1:] for value in (one.difference, one.high, one.low))
-    p = f"{one.p:.3f}"[1:]
-    assert one.verdict == (
+    (result,) = compare(tables, "uar", UAR)
+    assert result.difference < 0
+    assert result.low <= result.difference <= result.high < 0
+    by, low, high = (f"{-value:.3f}"[1:] for value in (result.difference, result.high, result.low))
+    p = f"{result.p:.3f}"[1:]
+    assert result.verdict == (
         f"fusion is better than soft voting by {by} "
         f"(95 % interval {low} to {high}, p = {p}, 10 speakers)"
     )
     (turned,) = compare(tables, "uar", UAR, pairs=[("fusion", "soft voting")])
-    assert (turned.verdict, turned.difference) == (one.verdict, -one.difference)
+    assert (turned.verdict, turned.difference) == (result.verdict, -result.difference)
 
 
 def test_of_errors_the_lower_is_the_better():
     tables = dict(zip(("fusion", "voting"), values(1.0, 2.0), strict=True))
     for pairs in ([("fusion", "voting")], [("voting", "fusion")]):
         few = {"num_swaps": 300, "num_resamples": 300}
-        (one,) = compare(tables, "rmse", RootMeanSquaredError(), pairs, **few)
-        assert one.verdict.startswith("fusion is better than voting: its rmse is lower by .991 (")
-    assert one.low > 0
+        (result,) = compare(tables, "rmse", RootMeanSquaredError(), pairs, **few)
+        assert result.verdict.startswith(
+            "fusion is better than voting: its rmse is lower by .991 ("
+        )
+    assert result.low > 0
 
 
 def test_identical_members_are_not_claimed_to_differ():
     tables = members((0.6,))
-    (one,) = compare({"a": tables["a"], "b": tables["a"]}, "uar", UAR)
-    assert (one.difference, one.low, one.high, one.p, one.p_corrected) == (0, 0, 0, 1, 1)
-    assert one.verdict == (
+    (result,) = compare({"a": tables["a"], "b": tables["a"]}, "uar", UAR)
+    assert (result.difference, result.low, result.high, result.p, result.p_corrected) == (
+        0,
+        0,
+        0,
+        1,
+        1,
+    )
+    assert result.verdict == (
         "no difference can be claimed between a and b "
         "(.000, 95 % interval .000 to .000, p = 1.000, 10 speakers)"
     )
@@ -89,17 +97,17 @@ def test_identical_members_are_not_claimed_to_differ():
     ],
 )
 def test_the_verdict_says_of_whom_it_speaks(design, scope):
-    (one,) = compare(members((0.6, 0.7), design=design), "uar", UAR)
-    assert one.verdict.endswith(f", {scope})")
-    assert scope.startswith(f"{one.num_units} {one.unit}")
+    (result,) = compare(members((0.6, 0.7), design=design), "uar", UAR)
+    assert result.verdict.endswith(f", {scope})")
+    assert scope.startswith(f"{result.num_units} {result.unit}")
 
 
 def test_several_pairs_are_corrected_together_and_keep_their_order():
     tables = members((0.5, 0.6, 0.7, 0.8))
-    found = compare(tables, "uar", UAR)
-    assert [(one.a, one.b) for one in found] == list(itertools.combinations("abcd", 2))
-    assert [one.p_corrected for one in found] == holm([one.p for one in found])
-    assert all("corrected p" in one.verdict for one in found)
+    results = compare(tables, "uar", UAR)
+    assert [(result.a, result.b) for result in results] == list(itertools.combinations("abcd", 2))
+    assert [result.p_corrected for result in results] == holm([result.p for result in results])
+    assert all("corrected p" in result.verdict for result in results)
 
 
 def test_a_p_that_is_small_only_before_correction_claims_nothing():
@@ -121,40 +129,40 @@ def test_an_interval_with_zero_claims_nothing_however_small_p_is():
     for name, of_speaker in right.items():
         hits = np.array([of_speaker[row % 4] for row in range(400)])
         logits = np.eye(2, dtype=np.float32)[np.where(hits, targets, 1 - targets)]
-        made = PredictionTable.from_logits(ids, logits, targets, "xy", split="test")
-        tables[name] = made.with_speakers(who)
-    (one,) = compare(tables, "accuracy", Accuracy())
-    assert one.p < 0.001
-    assert one.low < 0 < one.high
-    assert one.verdict.startswith("no difference can be claimed")
+        predictions = PredictionTable.from_logits(ids, logits, targets, "xy", split="test")
+        tables[name] = predictions.with_speakers(who)
+    (result,) = compare(tables, "accuracy", Accuracy())
+    assert result.p < 0.001
+    assert result.low < 0 < result.high
+    assert result.verdict.startswith("no difference can be claimed")
 
 
 def test_alpha_sets_the_interval_too():
     tables = members((0.6, 0.85))
-    (one,), (strict,) = (compare(tables, "uar", UAR, alpha=alpha) for alpha in (0.05, 0.01))
+    (result,), (strict,) = (compare(tables, "uar", UAR, alpha=alpha) for alpha in (0.05, 0.01))
     assert "99 % interval" in strict.verdict
-    assert strict.low < one.low < one.high < strict.high
+    assert strict.low < result.low < result.high < strict.high
 
 
 def test_pairs_too_many_for_the_speakers_are_tested_by_utterance():
     tables = members((0.6, 0.6, 0.6, 0.6, 0.9), design=Design(speakers=8))
     few = compare(tables, "uar", UAR, [("a", "e")])
     many = compare(tables, "uar", UAR)
-    assert [one.unit for one in few] == ["speaker"]
-    assert {one.unit for one in many} == {"utterance"}
+    assert [result.unit for result in few] == ["speaker"]
+    assert {result.unit for result in many} == {"utterance"}
     assert many[3].verdict.startswith("e is better than a")
     assert many[3].verdict.endswith("corrected p < .001, 160 utterances of 8 speakers)")
 
 
 def test_a_comparison_is_written_with_these_keys():
-    (one,) = compare(members((0.6, 0.7)), "uar", UAR)
-    assert list(json.loads(json.dumps(one.to_dict()))) == [
+    (result,) = compare(members((0.6, 0.7)), "uar", UAR)
+    assert list(json.loads(json.dumps(result.to_dict()))) == [
         *("a", "b", "score", "difference", "low", "high", "p", "p_corrected"),
         *("unit", "num_units", "verdict"),
     ]
 
 
-def test_an_unknown_member_is_refused():
+def test_an_unknown_member_is_rejected():
     with pytest.raises(PredictionError, match="did you mean 'fusion'"):
         compare(members((0.6, 0.7), ("fusion", "x")), "uar", UAR, pairs=[("fusoin", "x")])
 

@@ -28,18 +28,22 @@ def members(design=None, accuracies=(0.6, 0.8), seed=0):
 
 def table(right, seed=0, **columns):
     """A table of two classes in which an utterance is recognised or not."""
-    logits = np.eye(2, dtype=np.float32)[[0 if one else 1 for one in right]]
+    logits = np.eye(2, dtype=np.float32)[[0 if hit else 1 for hit in right]]
     ids = [f"u{row:02d}" for row in range(len(right))]
     targets = np.zeros(len(right), dtype=np.int64)
-    made = PredictionTable.from_logits(ids, logits, targets, "xy", split="test", seed=seed)
-    return made.with_frame(made.frame.with_columns(**columns)) if columns else made
+    predictions = PredictionTable.from_logits(ids, logits, targets, "xy", split="test", seed=seed)
+    return (
+        predictions.with_frame(predictions.frame.with_columns(**columns))
+        if columns
+        else predictions
+    )
 
 
 @pytest.mark.parametrize("score", [UAR, CrossEntropy()])
 def test_p_of_three_speakers_is_what_swapping_their_rows_by_hand_gives(score):
-    one, two = members(Design(speakers=3, each=8))
-    frames = [made.frame.sort("utterance_id") for made in (one, two)]
-    columns = [name for name in one.frame.columns if name.startswith(("logit_", "predicted"))]
+    first, second = members(Design(speakers=3, each=8))
+    frames = [predictions.frame.sort("utterance_id") for predictions in (first, second)]
+    columns = [name for name in first.frame.columns if name.startswith(("logit_", "predicted"))]
     differences = []
     for swaps in itertools.product([False, True], repeat=3):
         swapped = pl.Series(np.repeat(swaps, 8))
@@ -49,11 +53,11 @@ def test_p_of_three_speakers_is_what_swapping_their_rows_by_hand_gives(score):
             )
             for at in (0, 1)
         ]
-        scored = [score_table(one.with_frame(each), {"x": score})["test/x"] for each in mixed]
+        scored = [score_table(first.with_frame(item), {"x": score})["test/x"] for item in mixed]
         differences.append(scored[0] - scored[1])
-    test = paired_test(paired(one, two), score, "speaker")
+    test = paired_test(paired(first, second), score, "speaker")
     assert test.difference == pytest.approx(differences[0])
-    extreme = [abs(each) >= abs(differences[0]) - 1e-9 for each in differences]
+    extreme = [abs(item) >= abs(differences[0]) - 1e-9 for item in differences]
     assert test.p == sum(extreme) / 8
     assert (test.unit, test.num_units, test.exact) == ("speaker", 3, True)
 
@@ -88,33 +92,33 @@ def test_the_seeds_of_an_utterance_are_swapped_together():
 def test_swaps_that_change_nothing_but_the_last_digit_count_as_extreme(seed):
     logits = np.random.default_rng(seed).normal(size=(2, 6, 2)).astype(np.float32)
     logits[:, 5] = logits[::-1, 0]  # to swap the first and last utterance is to swap neither
-    one, two = (
+    first, second = (
         PredictionTable.from_logits(
-            list("abcdef"), each, np.zeros(6, dtype=np.int64), "xy", split="test"
+            list("abcdef"), item, np.zeros(6, dtype=np.int64), "xy", split="test"
         )
-        for each in logits
+        for item in logits
     )
     losses = np.log1p(np.exp(logits[:, :, 1] - logits[:, :, 0].astype(float)))
     gaps = losses[0] - losses[1]
-    found = [abs(math.fsum(gaps * signs)) for signs in itertools.product((1, -1), repeat=6)]
-    p = np.mean([each >= found[0] - 1e-9 for each in found])
-    assert paired_test(paired(one, two), CrossEntropy(), "utterance").p == p
+    differences = [abs(math.fsum(gaps * signs)) for signs in itertools.product((1, -1), repeat=6)]
+    p = np.mean([item >= differences[0] - 1e-9 for item in differences])
+    assert paired_test(paired(first, second), CrossEntropy(), "utterance").p == p
 
 
 def test_identical_members_do_not_differ():
-    one = members()[0]
-    pair = paired(one, one)
+    first = members()[0]
+    pair = paired(first, first)
     for unit in ("speaker", "utterance"):
         assert paired_test(pair, UAR, unit, num_swaps=200).p == 1
     assert paired_interval(pair, CrossEntropy(), num_resamples=50) == (0, 0)
 
 
 def test_rows_are_joined_by_id_and_classes_by_name():
-    one, two = members()
-    shuffled = two.with_frame(two.frame.sample(fraction=1, shuffle=True, seed=3))
-    turned = PredictionTable(shuffled.frame, two.classes[::-1])
-    straight = paired_test(paired(one, two), CrossEntropy(), "speaker")
-    assert paired_test(paired(one, turned), CrossEntropy(), "speaker") == straight
+    first, second = members()
+    shuffled = second.with_frame(second.frame.sample(fraction=1, shuffle=True, seed=3))
+    turned = PredictionTable(shuffled.frame, second.classes[::-1])
+    straight = paired_test(paired(first, second), CrossEntropy(), "speaker")
+    assert paired_test(paired(first, turned), CrossEntropy(), "speaker") == straight
     assert straight.difference != 0
 
 
@@ -124,14 +128,14 @@ def test_a_seed_that_only_names_the_run_does_not_part_the_rows():
 
 
 def test_speakers_that_one_table_knows_count_for_both():
-    one, two = members()
-    bare = two.with_frame(two.frame.drop("speaker"))
-    for pair in (paired(one, bare), paired(bare, one)):
+    first, second = members()
+    bare = second.with_frame(second.frame.drop("speaker"))
+    for pair in (paired(first, bare), paired(bare, first)):
         assert paired_test(pair, UAR, "speaker").num_units == 10
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("second", "message"),
     [
         (table([True] * 3), r"lacks 1, the first 0: \['u03'\]"),
         (table([True] * 5), r"lacks 0, the first 1: \['u04'\]"),
@@ -144,20 +148,20 @@ def test_speakers_that_one_table_knows_count_for_both():
         ),
     ],
 )
-def test_tables_that_do_not_fit_are_refused(other, message):
+def test_tables_that_do_not_fit_are_rejected(second, message):
     with pytest.raises(PredictionError, match=message):
-        paired(table([True, False, True, False], speaker=pl.lit("a")), other)
+        paired(table([True, False, True, False], speaker=pl.lit("a")), second)
 
 
 def test_values_are_compared_where_they_are_known():
     true = np.array([[1.0], [2.0], [np.nan], [4.0]], dtype=np.float32)
-    made = [
+    predictions = [
         PredictionTable.from_values(
             list("abcd"), np.full((4, 1), level, dtype=np.float32), true, ["v"], split="test"
         )
         for level in (2.0, 9.0)
     ]
-    test = paired_test(paired(*made), RootMeanSquaredError(), "utterance")
+    test = paired_test(paired(*predictions), RootMeanSquaredError(), "utterance")
     assert test.num_units == 3
     by_hand = math.sqrt(5 / 3) - math.sqrt((64 + 49 + 25) / 3)
     assert test.difference == pytest.approx(by_hand)
@@ -165,18 +169,18 @@ def test_values_are_compared_where_they_are_known():
 
 
 def test_mcnemar_is_the_binomial_test_of_what_only_one_recognised():
-    one = table([True] * 9 + [False] * 2 + [True] * 5)
-    two = table([False] * 9 + [True] * 2 + [True] * 5)
-    found = mcnemar(paired(one, two))
-    assert (found.only_first, found.only_second) == (9, 2)
-    assert found.p == pytest.approx(2 * (1 + 11 + 55) / 2**11)
-    assert mcnemar(paired(one, one)).p == 1
+    first = table([True] * 9 + [False] * 2 + [True] * 5)
+    second = table([False] * 9 + [True] * 2 + [True] * 5)
+    result = mcnemar(paired(first, second))
+    assert (result.only_first, result.only_second) == (9, 2)
+    assert result.p == pytest.approx(2 * (1 + 11 + 55) / 2**11)
+    assert mcnemar(paired(first, first)).p == 1
 
 
 def test_mcnemar_counts_an_utterance_of_several_seeds_once():
-    one = concatenate([table([True] * 5, seed=seed) for seed in range(3)])
-    two = concatenate([table([seed == 0] * 5, seed=seed) for seed in range(3)])
-    assert mcnemar(paired(one, two)).p == 2 / 2**5
+    first = concatenate([table([True] * 5, seed=seed) for seed in range(3)])
+    second = concatenate([table([seed == 0] * 5, seed=seed) for seed in range(3)])
+    assert mcnemar(paired(first, second)).p == 2 / 2**5
 
 
 def test_speakers_are_swapped_only_where_that_can_find_something():
@@ -188,22 +192,24 @@ def test_speakers_are_swapped_only_where_that_can_find_something():
 
 
 def test_both_members_see_the_same_draws():
-    # One member lacks the other's recognition in a fixed share of each speaker's rows, so that the
-    # difference is the same in every draw, however much the speakers differ.
+    # One member misses a fixed fraction of each speaker's rows that the other recognises, so that
+    # the difference is the same in every draw, however much the speakers differ.
     design = Design(speakers=10, each=4)
-    first = members(design)[0]
-    targets = np.eye(4, dtype=np.float32)[first.targets()]
+    template = members(design)[0]
+    targets = np.eye(4, dtype=np.float32)[template.targets()]
     speakers_right = np.repeat(np.arange(10) % 2 == 0, 4)
     every_fourth = np.arange(40) % 4 == 0
     logits = [
         np.where(right[:, None], targets, np.roll(targets, 1, axis=1))
         for right in (speakers_right | every_fourth, speakers_right & ~every_fourth)
     ]
-    names = [f"logit_{name}" for name in first.classes]
-    one, two = (
-        first.with_frame(
-            first.frame.with_columns(pl.Series(name, each[:, at]) for at, name in enumerate(names))
+    names = [f"logit_{name}" for name in template.classes]
+    first, second = (
+        template.with_frame(
+            template.frame.with_columns(
+                pl.Series(name, logit[:, i]) for i, name in enumerate(names)
+            )
         )
-        for each in logits
+        for logit in logits
     )
-    assert paired_interval(paired(one, two), Accuracy()) == pytest.approx((0.25, 0.25))
+    assert paired_interval(paired(first, second), Accuracy()) == pytest.approx((0.25, 0.25))

@@ -1,12 +1,12 @@
-"""The members of a study, each against each: what can be claimed, in words.
+"""Compare the members of a study pairwise, and state what is significant.
 
-A difference is claimed if two things agree: the swaps' p, corrected for all pairs of the study, is
-below alpha, and the bootstrap interval leaves 0 out. From eight speakers on, both look at speakers,
-and the second hardly ever changes the verdict. Below, p comes from utterances, which do not know
-that each member may suit some speakers; the interval over speakers does. Of 200 simulated pairs
-without a true difference, of 4 to 7 speakers who suit one of the members by an accuracy of .05
-(standard deviation), p alone claims 6 to 15 %, both together 3 to 8 %. With two speakers that guard
-is missing: 22 % are claimed, of "these 2 speakers only", as the verdict says.
+A difference is significant if p, corrected for all pairs of the study, is below alpha, and the
+bootstrap interval excludes 0. From eight speakers on, both are based on speakers, and the second
+hardly ever changes the verdict. Below, p comes from utterances and ignores that a member may suit
+some speakers; the interval over speakers does not. Of 200 simulated pairs without a true
+difference, with 4 to 7 speakers who suit one of the members by an accuracy of .05 (standard
+deviation), p alone claims 6 to 15 %, both together 3 to 8 %. With two speakers this safeguard is
+missing: 22 % are claimed, of "these 2 speakers only", as the verdict says.
 `python -m benchmarks verdict` measures both kinds of error.
 """
 
@@ -39,20 +39,20 @@ from polymodal.schemas.predictions import PredictionTable
 
 @dataclass(frozen=True)
 class Comparison:
-    """What can be claimed of two members.
+    """The comparison of two members by a score.
 
     Args:
-        a: Name of the one.
-        b: Name of the other.
+        a: Name of the first member.
+        b: Name of the second member.
         score: Name of the score.
-        difference: Score of a less that of b.
-        low: Lower end of its interval.
-        high: Upper end.
-        p: Of the swaps.
-        p_corrected: The same, by Holm over all pairs compared together.
-        unit: What was swapped as a whole.
-        num_units: How many there are of it.
-        verdict: All of this in words.
+        difference: Score of a minus that of b.
+        low: Lower bound of its bootstrap interval.
+        high: Upper bound.
+        p: Of the permutation test.
+        p_corrected: The same, corrected by Holm over all pairs.
+        unit: What is swapped.
+        num_units: Number of units.
+        verdict: The result as a sentence.
     """
 
     a: str
@@ -68,7 +68,7 @@ class Comparison:
     verdict: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields by name, as JSON can hold them."""
+        """Return the fields by name, as JSON can hold them."""
         return asdict(self)
 
 
@@ -83,20 +83,20 @@ def compare(
     num_swaps: int = NUM_SWAPS,
     num_resamples: int = NUM_RESAMPLES,
 ) -> list[Comparison]:
-    """Compares members of a study by a score, on the rows that they all predicted.
+    """Compare members of a study by a score, on the rows of one split that they all predicted.
 
     Args:
-        tables: Name of each member to its predictions of one part of the data.
+        tables: Name of each member to its predictions.
         score_name: Name of the score.
         score: The score.
-        pairs: Which members to compare; each with each where it is None.
-        alpha: Share of the studies without a difference that may claim one.
+        pairs: Which members to compare; None compares each with each.
+        alpha: Significance level, family-wise over the pairs.
         seed: Of the random swaps and resamples.
-        num_swaps: Number of random swaps, where there are too many to go through.
+        num_swaps: Number of random swaps, where there are too many to try all.
         num_resamples: Number of resamples for an interval.
 
     Returns:
-        A comparison a pair, in the order of the pairs.
+        One comparison for each pair, in their order.
 
     Raises:
         PredictionError: A pair names an unknown member, or two tables do not fit together.
@@ -119,60 +119,49 @@ def compare(
             raise PredictionError(
                 f"there is no member {name!r} to compare", hint=nearest(name, tables)
             )
-    found, scopes = [], []
+    comparisons, scopes = [], []
     for a, b in pairs:
         pair = paired(tables[a], tables[b])
-        known = num_speakers(pair.first, score)
-        unit = permutation_unit(known, num_tests=len(pairs), alpha=alpha)
+        speakers = num_speakers(pair.first, score)
+        unit = permutation_unit(speakers, num_tests=len(pairs), alpha=alpha)
         test = paired_test(pair, score, unit, num_swaps=num_swaps, seed=seed)
         low, high = paired_interval(
             pair, score, confidence=1 - alpha, num_resamples=num_resamples, seed=seed
         )
         figures = (test.difference, low, high, test.p, test.p, unit, test.num_units)
-        found.append(Comparison(a, b, score_name, *figures, verdict=""))
-        scopes.append(_scope(test, known))
-    corrected = holm([one.p for one in found])
-    found = [replace(one, p_corrected=p) for one, p in zip(found, corrected, strict=True)]
-    return [
-        replace(one, verdict=_verdict(one, scope, alpha, score.higher_is_better, len(found)))
-        for one, scope in zip(found, scopes, strict=True)
-    ]
+        comparisons.append(Comparison(a, b, score_name, *figures, verdict=""))
+        scopes.append(_scope(test, speakers))
+    corrected = holm([comparison.p for comparison in comparisons])
+    results = []
+    for comparison, p, scope in zip(comparisons, corrected, scopes, strict=True):
+        result = replace(comparison, p_corrected=p)
+        verdict = _verdict(result, scope, alpha, score.higher_is_better, len(pairs))
+        results.append(replace(result, verdict=verdict))
+    return results
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrects p-values for being several (Holm, Scandinavian Journal of Statistics 1979).
+    """Correct p-values for multiple testing (Holm, Scandinavian Journal of Statistics 1979).
 
-    Args:
-        p_values: One a test.
-
-    Returns:
-        Corrected values in the same order: below alpha only if the test stands when at most a
-        share alpha of such families may hold a false claim.
+    Rejecting where the result, in the same order, is below alpha keeps the probability of any
+    false rejection at or below alpha.
 
     Example:
         >>> [round(p, 2) for p in holm([0.01, 0.04, 0.03, 0.005])]
         [0.03, 0.06, 0.06, 0.02]
     """
     corrected, highest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(np.argsort(p_values, kind="stable")):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         corrected[index] = highest
     return corrected
 
 
 def generalisation_gap(seen: PredictionTable, unseen: PredictionTable, score: Score) -> float:
-    """Returns how much better a model is on what it was trained on.
-
-    Args:
-        seen: Its predictions of the training rows.
-        unseen: Its predictions of validation or test rows.
-        score: The score.
-
-    Returns:
-        The difference of the two scores, positive where the training rows score better.
+    """Return by how much a model's training rows score better than validation or test rows.
 
     Raises:
-        PredictionError: As `intervals.clusters_of`.
+        PredictionError: As `bootstrap.clusters_of`.
     """
     gap = clusters_of(seen, score, "utterance").point_estimate()
     gap -= clusters_of(unseen, score, "utterance").point_estimate()
@@ -180,24 +169,25 @@ def generalisation_gap(seen: PredictionTable, unseen: PredictionTable, score: Sc
 
 
 def _verdict(
-    one: Comparison, scope: str, alpha: float, higher_is_better: bool, num_pairs: int
+    result: Comparison, scope: str, alpha: float, higher_is_better: bool, num_pairs: int
 ) -> str:
-    claimed = one.p_corrected < alpha and not one.low <= 0 <= one.high
-    # A claim names the better one first and is said of its lead, whatever the score's direction.
-    sign = -1 if claimed and one.difference < 0 else 1
-    by, *interval = (_number(sign * value) for value in (one.difference, one.low, one.high))
-    low, high = interval[::sign]
-    p = "p < .001" if one.p_corrected < 0.001 else f"p = {_number(one.p_corrected)}"
+    significant = result.p_corrected < alpha and not result.low <= 0 <= result.high
+    # A claim names the better member first and gives its lead as a positive number.
+    sign = -1 if significant and result.difference < 0 else 1
+    lead, *bounds = (_number(sign * x) for x in (result.difference, result.low, result.high))
+    low, high = bounds[::sign]
+    p = "p < .001" if result.p_corrected < 0.001 else f"p = {_number(result.p_corrected)}"
     figures = (
         f"{100 * (1 - alpha):g} % interval {low} to {high}, "
         f"{'corrected ' if num_pairs > 1 else ''}{p}, {scope}"
     )
-    if not claimed:
-        return f"no difference can be claimed between {one.a} and {one.b} ({by}, {figures})"
-    better, worse = (one.a, one.b) if (one.difference > 0) == higher_is_better else (one.b, one.a)
+    a, b = result.a, result.b
+    if not significant:
+        return f"no difference can be claimed between {a} and {b} ({lead}, {figures})"
+    better, worse = (a, b) if (result.difference > 0) == higher_is_better else (b, a)
     if higher_is_better:
-        return f"{better} is better than {worse} by {by} ({figures})"
-    return f"{better} is better than {worse}: its {one.score} is lower by {by} ({figures})"
+        return f"{better} is better than {worse} by {lead} ({figures})"
+    return f"{better} is better than {worse}: its {result.score} is lower by {lead} ({figures})"
 
 
 def _scope(test: PairedTest, num_speakers: int | None) -> str:
@@ -213,6 +203,6 @@ def _scope(test: PairedTest, num_speakers: int | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Three decimals without the zero before the point, as statistics are written."""
+    """Three decimals without the zero before the point, as statistics are printed."""
     text = f"{value + 0.0:.3f}"
     return text.replace("-0.000", "0.000").replace("0.", ".", 1) if abs(value) < 1 else text
