@@ -29,22 +29,22 @@ def table(seed, *, run_id="", fold=0, classes=CLASSES, scale=1.0, prefix="u"):
     )
 
 
-def reordered(one, rows):
-    return PredictionTable(one.frame[list(rows)], one.classes, run_id=one.run_id)
+def reordered(table, rows):
+    return PredictionTable(table.frame[list(rows)], table.classes, run_id=table.run_id)
 
 
-def renamed(one, old, new):
-    classes = tuple(new if name == old else name for name in one.classes)
-    return PredictionTable(one.frame.rename({f"logit_{old}": f"logit_{new}"}), classes)
+def renamed(table, old, new):
+    classes = tuple(new if name == old else name for name in table.classes)
+    return PredictionTable(table.frame.rename({f"logit_{old}": f"logit_{new}"}), classes)
 
 
 def test_probabilities_are_averaged():
     tables = [table(0), table(1, scale=20), table(2)]
     voted = soft_vote(tables, run_id="vote")
-    expected = np.mean([one.probabilities() for one in tables], axis=0)
+    expected = np.mean([member.probabilities() for member in tables], axis=0)
     np.testing.assert_allclose(voted.probabilities(), expected, atol=1e-6)
-    said = [CLASSES[index] for index in expected.argmax(axis=1)]
-    assert voted.frame["predicted"].to_list() == said
+    predicted = [CLASSES[index] for index in expected.argmax(axis=1)]
+    assert voted.frame["predicted"].to_list() == predicted
     assert (voted.targets().tolist(), voted.run_id) == (TARGETS.tolist(), "vote")
 
 
@@ -58,7 +58,7 @@ def test_a_weight_of_zero_silences_a_table_and_scale_does_not_matter():
     alone = soft_vote([table(0), table(1)], weights=[2.0, 0.0])
     np.testing.assert_allclose(alone.probabilities(), table(0).probabilities(), atol=1e-6)
     small, large = ([0.1, 0.3], [1.0, 3.0])
-    first, second = (soft_vote([table(0), table(1)], weights=one) for one in (small, large))
+    first, second = (soft_vote([table(0), table(1)], weights=w) for w in (small, large))
     np.testing.assert_allclose(first.logits(), second.logits(), atol=1e-6)
 
 
@@ -87,12 +87,12 @@ def test_the_same_ids_in_several_folds_are_kept_apart():
     members = [concatenate([table(seed, fold=fold) for fold in (0, 1)]) for seed in (0, 1)]
     voted = soft_vote(members)
     assert voted.frame.select("utterance_id", "fold").n_unique() == 16
-    other = concatenate([table(1, fold=fold) for fold in (0, 2)])
+    shifted = concatenate([table(1, fold=fold) for fold in (0, 2)])
     with pytest.raises(PredictionError, match="joined by utterance_id, split, fold"):
-        soft_vote([members[0], other])
+        soft_vote([members[0], shifted])
 
 
-def test_a_label_that_one_table_lacks_is_taken_from_the_other():
+def test_a_label_that_is_missing_in_one_table_is_taken_from_the_other():
     bare = table(1)
     frame = bare.frame.with_columns(pl.lit(None, dtype=pl.String).alias("label"))
     voted = soft_vote([PredictionTable(frame, CLASSES), table(0)])
@@ -107,7 +107,7 @@ def test_a_label_that_one_table_lacks_is_taken_from_the_other():
         ([table(0), reordered(table(1), range(5))], r"run1 lacks 3 rows of run0: 'u5', 'u6', 'u7'"),
         ([reordered(table(0), range(7)), table(1)], r"run0 lacks 1 rows of run1: 'u7'"),
         ([table(0), table(1, prefix="v")], r"run1 lacks 8 .*'u0'.* run0 lacks 8 .*'v0'.* 3 more"),
-        ([table(0), reordered(table(1), [*range(8), 2])], "run1 has ids more than once: 'u2'"),
+        ([table(0), reordered(table(1), [*range(8), 2])], "run1 has duplicate ids: 'u2'"),
         ([table(0), renamed(table(1), "joy", "calm")], r"\['calm', 'joy'\]"),
         (
             [table(0), PredictionTable(table(1).frame.with_columns(label=pl.lit("joy")), CLASSES)],
@@ -119,7 +119,7 @@ def test_a_label_that_one_table_lacks_is_taken_from_the_other():
         ),
     ],
 )
-def test_tables_that_do_not_fit_are_refused_by_name(tables, message):
+def test_tables_that_do_not_fit_are_rejected_by_name(tables, message):
     with pytest.raises(PredictionError, match=message):
         soft_vote(tables)
 
@@ -127,7 +127,7 @@ def test_tables_that_do_not_fit_are_refused_by_name(tables, message):
 @pytest.mark.parametrize(
     "weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, float("nan")], [1.0] * 3]
 )
-def test_weights_that_do_not_fit_are_refused(weights):
+def test_weights_that_do_not_fit_are_rejected(weights):
     with pytest.raises(PredictionError, match="for 2 tables"):
         soft_vote([table(0), table(1)], weights=weights)
 
@@ -152,7 +152,7 @@ def test_classes_and_values_of_a_joint_task_are_both_voted_on():
     assert (voted.task, voted.kinds) == ("joint", {"classes": 3, "values": 1})
 
 
-def test_shares_of_soft_labels_are_averaged():
+def test_distributions_of_soft_labels_are_averaged():
     tables = [PredictionTable(table(seed).frame, CLASSES, "soft_labels") for seed in (0, 1)]
     voted = soft_vote(tables)
     assert voted.task == "soft_labels"
@@ -160,12 +160,12 @@ def test_shares_of_soft_labels_are_averaged():
 
 
 def test_labels_of_which_several_hold_are_averaged_as_probabilities():
-    ids, said = ["a"], np.log(np.array([[[0.2 / 0.8]], [[0.6 / 0.4]]], np.float32))
+    ids, logits = ["a"], np.log(np.array([[[0.2 / 0.8]], [[0.6 / 0.4]]], np.float32))
     tables = [
         PredictionTable.from_values(
-            ids, one, np.ones((1, 1), np.float32), ["joy"], split="test", task="multilabel"
+            ids, member, np.ones((1, 1), np.float32), ["joy"], split="test", task="multilabel"
         )
-        for one in said
+        for member in logits
     ]
     voted = soft_vote(tables).predicted_values()
     assert 1 / (1 + np.exp(-voted)) == pytest.approx(0.4, abs=1e-6)

@@ -16,24 +16,24 @@ VOTES = [weighted_vote, calibrated_vote, greedy_vote, stacked_vote]
 every_vote = pytest.mark.parametrize("vote", VOTES)
 
 
-def member(seed, skill, *, part, num=300, scale=1.0, fold=0, labelled=True):
+def member(seed, skill, *, split, num=300, scale=1.0, fold=0, labelled=True):
     """Logits that know the truth as far as `skill` says, the truth the same for every member."""
-    truth = np.random.default_rng((99, fold, part == "val")).integers(3, size=num)
-    noise = np.random.default_rng((seed, fold, part == "val")).normal(size=(num, 3))
+    truth = np.random.default_rng((99, fold, split == "val")).integers(3, size=num)
+    noise = np.random.default_rng((seed, fold, split == "val")).normal(size=(num, 3))
     logits = scale * (skill * np.eye(3)[truth] + noise)
     return PredictionTable.from_logits(
-        [f"{part}{fold}-{row:04d}" for row in range(num)],
+        [f"{split}{fold}-{row:04d}" for row in range(num)],
         logits.astype(np.float32),
         truth if labelled else np.full(num, -1),
         CLASSES,
-        split=part,
+        split=split,
         fold=fold,
         run_id=f"run{seed}",
     )
 
 
-def tables(part, *skills, **options):
-    return [member(seed, skill, part=part, **options) for seed, skill in enumerate(skills)]
+def tables(split, *skills, **options):
+    return [member(seed, skill, split=split, **options) for seed, skill in enumerate(skills)]
 
 
 def accuracy(table):
@@ -64,30 +64,30 @@ def test_a_member_at_chance_does_little_harm(vote):
 
 
 def test_members_at_chance_are_named():
-    said = []
-    calibrated_vote(tables("test", 1.5, 0.0), tables("val", 1.5, 0.0), say=said.append)
-    assert said == ["run1 is at chance on validation and has no vote"]
+    messages = []
+    calibrated_vote(tables("test", 1.5, 0.0), tables("val", 1.5, 0.0), report=messages.append)
+    assert messages == ["run1 is at chance on validation and has no vote"]
 
 
 def test_a_member_that_is_worse_than_guessing_has_no_vote_even_where_rows_are_few():
-    test, val, said = tables("test", 1.5, -1.5), tables("val", 1.5, -1.5, num=12), []
-    voted = calibrated_vote(test, val, say=said.append)
-    assert said == ["run1 is at chance on validation and has no vote"]
+    test, val, messages = tables("test", 1.5, -1.5), tables("val", 1.5, -1.5, num=12), []
+    voted = calibrated_vote(test, val, report=messages.append)
+    assert messages == ["run1 is at chance on validation and has no vote"]
     assert voted.frame["predicted"].to_list() == test[0].frame["predicted"].to_list()
 
 
 def test_a_member_that_says_what_another_says_is_not_counted_twice():
     test, val = tables("test", 1.5)[0], tables("val", 1.5)[0]
-    said = []
-    voted = calibrated_vote([test, test], [val, val], say=said.append)
-    assert said == ["run0 helps with a probability of 0.5"] * 2
+    messages = []
+    voted = calibrated_vote([test, test], [val, val], report=messages.append)
+    assert messages == ["run0 helps with a probability of 0.5"] * 2
     assert loss(voted) == pytest.approx(loss(test), abs=0.05)
 
 
 def test_weights_follow_what_members_know():
-    said = []
-    weighted_vote(tables("test", 2.5, 0.0), tables("val", 2.5, 0.0), say=said.append)
-    assert said[0].startswith(("weights run0 0.9", "weights run0 1.0"))
+    messages = []
+    weighted_vote(tables("test", 2.5, 0.0), tables("val", 2.5, 0.0), report=messages.append)
+    assert messages[0].startswith(("weights run0 0.9", "weights run0 1.0"))
 
 
 def test_calibration_undoes_the_scale_of_a_member():
@@ -110,19 +110,19 @@ def test_labels_of_the_rows_that_are_voted_on_have_no_say(vote):
 def test_each_fold_is_fitted_on_its_own_validation_rows(vote):
     """In fold 0 the first member knows, in fold 1 the second."""
 
-    def part(name):
-        first = [member(0, (2.0, 0.0)[fold], part=name, fold=fold) for fold in (0, 1)]
-        second = [member(1, (0.0, 2.0)[fold], part=name, fold=fold) for fold in (0, 1)]
+    def of_split(name):
+        first = [member(0, (2.0, 0.0)[fold], split=name, fold=fold) for fold in (0, 1)]
+        second = [member(1, (0.0, 2.0)[fold], split=name, fold=fold) for fold in (0, 1)]
         return [concatenate(first), concatenate(second)]
 
-    test, val, said = part("test"), part("val"), []
-    voted = vote(test, val, say=said.append)
+    test, val, messages = of_split("test"), of_split("val"), []
+    voted = vote(test, val, report=messages.append)
     if vote is weighted_vote:
-        weights = [float(words.split()[4].rstrip(",")) for words in said]
-        assert [words[:7] for words in said] == ["fold 0:", "fold 1:"]
+        weights = [float(message.split()[4].rstrip(",")) for message in messages]
+        assert [message[:7] for message in messages] == ["fold 0:", "fold 1:"]
         assert weights[0] > 0.9
         assert weights[1] < 0.1
-    knowing = np.mean([accuracy(member(0, 2.0, part="test")), accuracy(test[1])])
+    knowing = np.mean([accuracy(member(0, 2.0, split="test")), accuracy(test[1])])
     assert accuracy(voted) > max(map(accuracy, test)) + 0.1
     assert accuracy(voted) > knowing - 0.1
 
@@ -131,13 +131,13 @@ def test_each_fold_is_fitted_on_its_own_validation_rows(vote):
 def test_the_order_of_rows_has_no_influence(vote):
     test, val = tables("test", 1.5, 0.7), tables("val", 1.5, 0.7)
     order = np.random.default_rng(0).permutation(300).tolist()
-    turned = [one.with_frame(one.frame[order]) for one in test]
-    of_val = [one.with_frame(one.frame[order]) for one in val]
+    turned = [table.with_frame(table.frame[order]) for table in test]
+    of_val = [table.with_frame(table.frame[order]) for table in val]
     np.testing.assert_allclose(vote(turned, of_val).logits(), vote(test, val).logits(), atol=1e-5)
 
 
 @every_vote
-def test_without_labelled_validation_rows_it_is_refused(vote):
+def test_without_labelled_validation_rows_it_is_rejected(vote):
     with pytest.raises(PredictionError, match="no labelled validation row"):
         vote(tables("test", 1.0, 1.0), tables("val", 1.0, 1.0, labelled=False))
 
@@ -148,7 +148,7 @@ def test_other_tasks_cannot_be_fitted(vote, task):
     zeros = np.zeros((300, 1), np.float32)
     ids = [f"test0-{row:04d}" for row in range(300)]
     values = PredictionTable.from_values(ids, zeros, zeros, ["v"], split="test", task=task)
-    classes = PredictionTable(member(0, 1.0, part="test").frame, CLASSES, task)
+    classes = PredictionTable(member(0, 1.0, split="test").frame, CLASSES, task)
     table = {"soft_labels": classes, "joint": classes.beside(values)}.get(task, values)
     with pytest.raises(PredictionError, match=rf"(?s)over the task '{task}'.*voting=soft"):
         vote([table, table], [table, table])
@@ -161,9 +161,9 @@ def test_there_is_a_round():
 
 @every_vote
 def test_members_with_other_class_orders_are_matched_by_name(vote):
-    def turned(one):
+    def turned(table):
         order = ("sad", "anger", "joy")
-        return PredictionTable(one.frame, order, one.task, one.run_id)
+        return PredictionTable(table.frame, order, table.task, table.run_id)
 
     test, val = tables("test", 1.5, 1.0), tables("val", 1.5, 1.0)
     voted = vote([test[0], turned(test[1])], [val[0], turned(val[1])])
@@ -172,10 +172,10 @@ def test_members_with_other_class_orders_are_matched_by_name(vote):
 
 @every_vote
 def test_a_class_without_a_validation_row_is_survived_and_named(vote):
-    test, val, said = tables("test", 1.5, 1.5), tables("val", 1.5, 1.5, num=60), []
-    val = [one.with_frame(one.frame.filter(pl.col("label") != "joy")) for one in val]
-    voted = vote(test, val, say=said.append)
-    assert said[0] == "no validation row of the classes joy"
+    test, val, messages = tables("test", 1.5, 1.5), tables("val", 1.5, 1.5, num=60), []
+    val = [table.with_frame(table.frame.filter(pl.col("label") != "joy")) for table in val]
+    voted = vote(test, val, report=messages.append)
+    assert messages[0] == "no validation row of the classes joy"
     assert accuracy(voted) > 0.5
     assert np.isfinite(voted.logits()).all()
 
@@ -184,13 +184,13 @@ def test_a_class_without_a_validation_row_is_survived_and_named(vote):
 def test_rows_without_a_label_have_no_say(vote):
     test, val = tables("test", 1.5, 0.7), tables("val", 1.5, 0.7)
     blank = pl.when(pl.int_range(pl.len()) < 150).then("label").alias("label")
-    unlabelled = [one.with_frame(one.frame.with_columns(blank)) for one in val]
-    half = [one.with_frame(one.frame.head(150)) for one in val]
+    unlabelled = [table.with_frame(table.frame.with_columns(blank)) for table in val]
+    half = [table.with_frame(table.frame.head(150)) for table in val]
     np.testing.assert_array_equal(vote(test, unlabelled).logits(), vote(test, half).logits())
 
 
 @every_vote
-def test_logits_that_are_no_numbers_are_refused(vote):
+def test_logits_that_are_not_finite_are_rejected(vote):
     test, val = tables("test", 1.5, 0.7), tables("val", 1.5, 0.7)
     broken = val[1].with_frame(val[1].frame.with_columns(logit_joy=float("nan")))
     with pytest.raises(PredictionError, match="run1 has logits that are not finite: 'val0-0000'"):
@@ -200,28 +200,28 @@ def test_logits_that_are_no_numbers_are_refused(vote):
 def test_rows_of_another_fold_have_no_say_even_where_one_fold_is_voted_on():
     """In fold 0 the first member knows, in fold 1, which is voted on, the second."""
     val = [
-        concatenate([member(seed, 2.0 * (seed == fold), part="val", fold=fold) for fold in (0, 1)])
+        concatenate([member(seed, 2.0 * (seed == fold), split="val", fold=fold) for fold in (0, 1)])
         for seed in (0, 1)
     ]
-    test = [member(seed, 2.0 * seed, part="test", fold=1) for seed in (0, 1)]
-    said = []
-    calibrated_vote(test, val, say=said.append)
-    assert said == ["fold 1: run0 is at chance on validation and has no vote"]
+    test = [member(seed, 2.0 * seed, split="test", fold=1) for seed in (0, 1)]
+    messages = []
+    calibrated_vote(test, val, report=messages.append)
+    assert messages == ["fold 1: run0 is at chance on validation and has no vote"]
 
 
 def test_rows_that_were_fitted_on_are_counted_where_they_are_voted_on():
-    val, said = tables("val", 1.5, 1.5), []
-    some = [one.with_frame(one.frame.head(40)) for one in val]
-    weighted_vote(some, val, say=said.append)
-    assert said[0] == "40 of 40 rows voted on are among those it was fitted on"
+    val, messages = tables("val", 1.5, 1.5), []
+    seen = [table.with_frame(table.frame.head(40)) for table in val]
+    weighted_vote(seen, val, report=messages.append)
+    assert messages[0] == "40 of 40 rows voted on are among those it was fitted on"
 
 
 def test_a_vote_keeps_who_spoke():
     test, val = tables("test", 1.5, 1.5), tables("val", 1.5, 1.5)
     who = test[0].frame.select("utterance_id", speaker=pl.lit("s") + pl.col("utterance_id"))
-    known = [test[0], test[1].with_speakers(who)]
-    for voted in (soft_vote(known), calibrated_vote(known, val)):
-        assert voted.speakers().tolist() == [f"s{one}" for one in voted.frame["utterance_id"]]
+    members = [test[0], test[1].with_speakers(who)]
+    for voted in (soft_vote(members), calibrated_vote(members, val)):
+        assert voted.speakers().tolist() == [f"s{name}" for name in voted.frame["utterance_id"]]
 
 
 # What a vote may lose against its best member, whose accuracy is about .49, in simulations that
@@ -231,21 +231,21 @@ def test_a_vote_keeps_who_spoke():
 def test_a_useless_member_does_not_pull_the_vote_below_the_best(what, num_validated, lost):
     chosen = {
         "calibrated": calibrated_vote,
-        "product": lambda one, _: soft_vote(one, on="logits"),
+        "product": lambda members, _: soft_vote(members, on="logits"),
     }
-    found = accuracies(USELESS[what], num_validated, 12, chosen)
-    assert found["calibrated"] > found["best member"] - lost
-    assert found["product"] < found["best member"] - 0.1
+    scores = accuracies(USELESS[what], num_validated, 12, chosen)
+    assert scores["calibrated"] > scores["best member"] - lost
+    assert scores["product"] < scores["best member"] - 0.1
 
 
-@pytest.mark.parametrize(("num_validated", "kept"), [(8, 0.35), (20, 0.6), (60, 0.85)])
-def test_the_gain_of_useful_members_is_kept(num_validated, kept):
+@pytest.mark.parametrize(("num_validated", "fraction"), [(8, 0.35), (20, 0.6), (60, 0.85)])
+def test_the_gain_of_useful_members_is_kept(num_validated, fraction):
     chosen = {
         "calibrated": calibrated_vote,
-        "product": lambda one, _: soft_vote(one, on="logits"),
+        "product": lambda members, _: soft_vote(members, on="logits"),
     }
     for what in ("an equal one", "halves"):
-        found = accuracies(USEFUL[what], num_validated, 12, chosen)
-        gain = found["product"] - found["best member"]
+        scores = accuracies(USEFUL[what], num_validated, 12, chosen)
+        gain = scores["product"] - scores["best member"]
         assert gain > 0.05
-        assert found["calibrated"] - found["best member"] > kept * gain, what
+        assert scores["calibrated"] - scores["best member"] > fraction * gain, what

@@ -1,8 +1,10 @@
-"""Prediction tables side by side, joined by id and never by the position of their rows."""
+"""Align prediction tables by id, never by the position of their rows.
+
+Legend: table = members, utterance = rows, class = declared classes, value = target dimensions.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import polars as pl
@@ -16,13 +18,12 @@ NUM_SHOWN = 5
 
 @dataclass(frozen=True)
 class AlignedPredictions:
-    """The same utterances as several tables see them.
+    """The predictions of several tables for the same utterances.
 
     Args:
-        frame: The first table's rows, sorted by the key, with what any table knows of labels and
-            speakers.
-        logits: Of each table, `[table, utterance, class]`, float64, rows as in `frame`.
-        values: Of each table, `[table, utterance, value]`.
+        frame: The first table's rows, sorted by the key, with labels and speakers of all tables.
+        logits: Of each table, float64; rows as in `frame`.
+        values: Of each table, float64.
         classes: The classes in the order of the logits, which is the first table's.
     """
 
@@ -33,21 +34,20 @@ class AlignedPredictions:
 
 
 def align(tables: Sequence[PredictionTable]) -> AlignedPredictions:
-    """Joins tables by utterance id and split, and by fold and seed where a table has several.
+    """Join tables by utterance id and split, and by fold and seed where a table has several.
 
-    Classes in another order are put in the first table's by name. A label or speaker that only some
-    of the tables know counts for all.
-
-    Args:
-        tables: Two or more tables of the same utterances.
-
-    Returns:
-        The joined tables; the order of their rows has no influence.
+    Classes are matched by name. A label or speaker that only one table has counts for all. The
+    order of the rows of a table has no influence.
 
     Raises:
-        PredictionError: There are fewer than two tables, their classes differ, an id stands twice
-            in one, an id is missing in one, logits are not finite, or two tables give an utterance
-            different labels.
+        PredictionError: There are fewer than two tables, their classes or labels differ, an id is
+            missing or duplicated in one, or logits are not finite.
+
+    Example:
+        >>> logits, targets = np.eye(2, dtype=np.float32), np.array([0, 1])
+        >>> table = PredictionTable.from_logits(["a", "b"], logits, targets, "xy", split="test")
+        >>> align([table, table]).logits.shape
+        (2, 2, 2)
     """
     if len(tables) < 2:
         raise PredictionError(
@@ -57,29 +57,33 @@ def align(tables: Sequence[PredictionTable]) -> AlignedPredictions:
         )
     names = [table.run_id or f"table {number}" for number, table in enumerate(tables, start=1)]
     classes = _shared_classes(tables, names)
-    keys = _keys(tables)
-    columns = [LOGIT + name for name in classes]
-    outputs = [VALUE + name for name in tables[0].values]
+    keys = [ID, "split"]
+    for column in ("fold", "seed"):
+        if any(table.frame[column].n_unique() > 1 for table in tables):
+            keys.append(column)
+    logits = [LOGIT + name for name in classes]
+    values = [VALUE + name for name in tables[0].values]
     frames = []
     for table, name in zip(tables, names, strict=True):
         frame = table.frame.sort(keys)
         _check_unique(frame, keys, name)
-        _check_finite(frame, columns + outputs, name)
+        _check_finite(frame, logits + values, name)
         frames.append(frame)
     for frame, name in zip(frames[1:], names[1:], strict=True):
         _check_same_rows(frames[0], frame, keys, (names[0], name))
     frame = frames[0].with_columns(_labels(frames, names)) if classes else frames[0]
-    frame = frame.with_columns(_speakers(frames))
-    logits, values = (_stacked(frames, each) for each in (columns, outputs))
-    return AlignedPredictions(frame, logits, values, classes)
+    speakers = [frame[SPEAKER] for frame in frames if SPEAKER in frame.columns]
+    if speakers:
+        frame = frame.with_columns(pl.select(pl.coalesce(speakers)).to_series().alias(SPEAKER))
+    return AlignedPredictions(frame, _stack(frames, logits), _stack(frames, values), classes)
 
 
-def _stacked(
+def _stack(
     frames: Sequence[pl.DataFrame], columns: Sequence[str]
 ) -> Float[np.ndarray, "table utterance column"]:
-    arrays = [frame.select(columns).to_numpy().astype(np.float64) for frame in frames]
+    shape = (len(frames[0]), len(columns))  # without columns, polars forgets the number of rows
     return np.stack(
-        [one.reshape(len(frame), -1) for one, frame in zip(arrays, frames, strict=True)]
+        [f.select(columns).to_numpy().astype(np.float64).reshape(shape) for f in frames]
     )
 
 
@@ -96,20 +100,11 @@ def _shared_classes(tables: Sequence[PredictionTable], names: Sequence[str]) -> 
     return first
 
 
-def _keys(tables: Sequence[PredictionTable]) -> list[str]:
-    several = [
-        column
-        for column in ("fold", "seed")
-        if any(table.frame[column].n_unique() > 1 for table in tables)
-    ]
-    return [ID, "split", *several]
-
-
 def _check_unique(frame: pl.DataFrame, keys: list[str], name: str) -> None:
-    twice = frame.filter(frame.select(keys).is_duplicated())
-    if twice.height:
+    duplicates = frame.filter(frame.select(keys).is_duplicated())
+    if duplicates.height:
         raise PredictionError(
-            f"{name} has ids more than once: {_shown(twice)}",
+            f"{name} has duplicate ids: {_shown(duplicates)}",
             expected="each id once within split, fold and seed",
             hint="predict each utterance once",
         )
@@ -125,18 +120,16 @@ def _check_finite(frame: pl.DataFrame, columns: list[str], name: str) -> None:
 
 
 def _check_same_rows(
-    first: pl.DataFrame, other: pl.DataFrame, keys: list[str], names: tuple[str, str]
+    first: pl.DataFrame, second: pl.DataFrame, keys: list[str], names: tuple[str, str]
 ) -> None:
-    lacking = first.join(other, on=keys, how="anti")
-    surplus = other.join(first, on=keys, how="anti")
-    faults = []
-    if lacking.height:
-        faults.append(f"{names[1]} lacks {lacking.height} rows of {names[0]}: {_shown(lacking)}")
-    if surplus.height:
-        faults.append(f"{names[0]} lacks {surplus.height} rows of {names[1]}: {_shown(surplus)}")
-    if faults:
+    errors = []
+    for left, right, (has, lacks) in ((first, second, names), (second, first, names[::-1])):
+        missing = left.join(right, on=keys, how="anti")
+        if missing.height:
+            errors.append(f"{lacks} lacks {missing.height} rows of {has}: {_shown(missing)}")
+    if errors:
         raise PredictionError(
-            "; ".join(faults),
+            "; ".join(errors),
             expected=f"the same rows in every table, joined by {', '.join(keys)}",
             hint="vote over runs on the same split, folds and data",
         )
@@ -149,19 +142,11 @@ def _labels(frames: Sequence[pl.DataFrame], names: Sequence[str]) -> pl.Series:
         if wrong.height:
             raise PredictionError(
                 f"{name} has other labels than the tables before it: {_shown(wrong)}",
-                expected="one label an utterance",
+                expected="one label for each utterance",
                 hint="vote over runs on the same data",
             )
         labels = labels.zip_with(labels.is_not_null(), frame["label"])
     return labels
-
-
-def _speakers(frames: Sequence[pl.DataFrame]) -> list[pl.Series]:
-    """Who spoke, as far as any table knows."""
-    known = [frame[SPEAKER] for frame in frames if SPEAKER in frame.columns]
-    return (
-        [reduce(lambda one, other: one.zip_with(one.is_not_null(), other), known)] if known else []
-    )
 
 
 def _shown(frame: pl.DataFrame) -> str:
@@ -171,35 +156,27 @@ def _shown(frame: pl.DataFrame) -> str:
 
 
 def prediction_columns(
-    joined: AlignedPredictions, logits: Float[np.ndarray, "utterance class"]
+    classes: Sequence[str], logits: Float[np.ndarray, "utterance class"]
 ) -> list[pl.Series]:
-    """Returns what a vote says of each class, as columns of a prediction table.
+    """Return the columns of a prediction table for logits: `predicted` and one for each class.
 
-    Args:
-        joined: The utterances.
-        logits: Of the vote, rows as in `joined.frame`.
-
-    Returns:
-        `predicted` and a logit a class.
+    Example:
+        >>> [column.to_list() for column in prediction_columns("xy", np.array([[1.0, 3.0]]))]
+        [['y'], [1.0], [3.0]]
     """
-    classes = np.array(joined.classes, dtype=object)
-    predicted = pl.Series("predicted", classes[logits.argmax(axis=1)].tolist(), dtype=pl.String)
-    each = [
-        pl.Series(LOGIT + name, logits[:, index].astype(np.float32))
-        for index, name in enumerate(joined.classes)
-    ]
-    return [predicted, *each]
+    names = np.array([*classes], dtype=object)
+    predicted = pl.Series("predicted", names[logits.argmax(axis=1)].tolist(), dtype=pl.String)
+    columns = zip(classes, logits.T, strict=True)
+    return [predicted, *(pl.Series(LOGIT + n, column.astype(np.float32)) for n, column in columns)]
 
 
 def safe_log(
-    shares: Float[np.ndarray, "utterance class"],
+    probabilities: Float[np.ndarray, "utterance class"],
 ) -> Float[np.ndarray, "utterance class"]:
-    """Returns the logarithms of probabilities, finite where one has vanished.
+    """Return the logarithms of probabilities, at least that of the smallest positive float32.
 
-    Args:
-        shares: Probabilities.
-
-    Returns:
-        Logarithms; the smallest positive float32 stands for 0.
+    Example:
+        >>> safe_log(np.array([[1.0, 0.0]])).round(2).tolist()
+        [[0.0, -87.34]]
     """
-    return np.asarray(np.log(np.maximum(shares, np.finfo(np.float32).tiny)))
+    return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))

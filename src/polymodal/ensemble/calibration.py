@@ -1,6 +1,6 @@
-"""What every fitted vote shares: it is fitted fold by fold, on validation rows of that fold alone.
+"""Fit votes fold by fold, on the validation rows of that fold only, and calibrate members.
 
-Legend: table = voters, utterance = rows, class = declared classes.
+Legend: table = members, utterance = rows, class = declared classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,29 +8,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
+from scipy import special
 
 from polymodal.ensemble.align import AlignedPredictions, align, prediction_columns
 from polymodal.errors import PredictionError
 from polymodal.schemas.predictions import ID, PredictionTable
 
 Logs = Float[np.ndarray, "table utterance class"]
-Shares = Float[np.ndarray, "utterance class"]
+Logits = Float[np.ndarray, "utterance class"]
 Targets = Int[np.ndarray, " utterance"]
 Groups = Shaped[np.ndarray, " utterance"]
 Combine = Callable[[Logs], np.ndarray]
 TEMPERATURES = np.geomspace(0.05, 20, 61)
-SPREAD = 1.5  # of the logarithm of a temperature, as it is thought of beforehand
+SPREAD = 1.5  # prior standard deviation of the logarithm of a temperature
 
 
 @dataclass(frozen=True)
 class ValidationFold:
-    """What a vote may learn from: the labelled validation rows of one fold.
+    """The labelled validation rows of one fold, which a vote is fitted on.
 
     Args:
-        logs: Log probabilities of each member, `[table, utterance, class]`.
-        targets: Index of the true class, `[utterance]`.
-        groups: Who spoke, or the utterance's id: rows of one group are alike, `[utterance]`.
+        logs: Log probabilities of each member.
+        targets: Index of the true class.
+        groups: Speaker of each row or, where unknown, the utterance's id.
         names: Names of the members.
     """
 
@@ -40,7 +41,7 @@ class ValidationFold:
     names: tuple[str, ...]
 
 
-# From what is known: how to combine other log probabilities, and what was found, in words.
+# Returns how to combine log probabilities of other rows, and messages on what was fitted.
 Fit = Callable[[ValidationFold], tuple[Combine, list[str]]]
 
 
@@ -48,60 +49,60 @@ def fit_per_fold(
     tables: Sequence[PredictionTable],
     validation: Sequence[PredictionTable],
     fit: Fit,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> PredictionTable:
-    """Fits a vote on the validation rows of each fold and applies it to the fold's other rows.
+    """Fit a vote on the validation rows of each fold and apply it to the fold's other rows.
 
     Args:
-        tables: Two or more tables; `join` says how their rows find each other.
+        tables: Two or more tables, joined by `align`.
         validation: Their validation tables, in the same order.
         fit: How a vote is fitted.
-        say: Gets what was fitted, in words.
+        report: Called with messages on what was fitted.
 
     Returns:
-        A table sorted by id; its logits are logarithms of probabilities.
+        A table sorted by id; its logits are log probabilities.
 
     Raises:
-        PredictionError: The tables cannot be joined, are not over one class an utterance, or a fold
-            has no labelled validation row.
+        PredictionError: The tables cannot be joined, the task does not have one class for each
+            utterance, or a fold has no labelled validation row.
     """
-    _check_kinds([*tables, *validation])
-    joined, learnt = align(tables), align(validation)
-    if joined.classes != learnt.classes:
+    _check_tasks([*tables, *validation])
+    rated, fitted_on = align(tables), align(validation)
+    if rated.classes != fitted_on.classes:
         raise PredictionError(
-            f"the tables have the classes {list(joined.classes)}, those of validation "
-            f"{list(learnt.classes)}",
+            f"the tables have the classes {list(rated.classes)}, those of validation "
+            f"{list(fitted_on.classes)}",
             hint="write both again with `polymodal test`",
         )
-    logs, known = log_softmax(joined.logits), log_softmax(learnt.logits)
-    targets = PredictionTable(learnt.frame, learnt.classes).targets()
-    names = tuple(table.run_id or f"member {place}" for place, table in enumerate(tables, start=1))
+    logs, val_logs = (special.log_softmax(x.logits, axis=-1) for x in (rated, fitted_on))
+    targets = PredictionTable(fitted_on.frame, fitted_on.classes).targets()
+    names = tuple(table.run_id or f"member {i}" for i, table in enumerate(tables, start=1))
     voted = np.empty(logs.shape[1:])
-    for fold in _folds(joined, learnt):
+    for fold in _folds(rated, fitted_on):
         where = "" if fold is None else f"fold {fold}: "
-        rows, fitting = _rows(joined, fold), _rows(learnt, fold) & (targets >= 0)
-        if not fitting.any():
+        rows = np.full(len(voted), True) if fold is None else _in_fold(rated, fold)
+        val_rows = targets >= 0 if fold is None else _in_fold(fitted_on, fold) & (targets >= 0)
+        if not val_rows.any():
             raise PredictionError(
                 f"{where}the members have no labelled validation row to fit a vote on",
                 hint="train them with split.val above 0, or use voting=soft",
             )
-        fitted = PredictionTable(learnt.frame.filter(fitting), learnt.classes)
-        combine, found = fit(
-            ValidationFold(known[:, fitting], targets[fitting], _groups(fitted), names)
-        )
-        for words in [*_remarks(fitted, joined.frame.filter(rows)[ID]), *found]:
-            say(where + words)
+        table = PredictionTable(fitted_on.frame.filter(val_rows), fitted_on.classes)
+        labelled = ValidationFold(val_logs[:, val_rows], targets[val_rows], _groups(table), names)
+        combine, messages = fit(labelled)
+        for message in [*_warnings(table, rated.frame.filter(rows)[ID]), *messages]:
+            report(where + message)
         voted[rows] = combine(logs[:, rows])
-    frame = joined.frame.with_columns(prediction_columns(joined, voted))
-    return PredictionTable(frame, joined.classes, tables[0].task)
+    frame = rated.frame.with_columns(prediction_columns(rated.classes, voted))
+    return PredictionTable(frame, rated.classes, tables[0].task)
 
 
-def _check_kinds(tables: Sequence[PredictionTable]) -> None:
+def _check_tasks(tables: Sequence[PredictionTable]) -> None:
     for table in tables:
         if table.values or table.task == "soft_labels":
             raise PredictionError(
                 f"a vote that is fitted cannot be over the task {table.task!r}",
-                expected="one class an utterance, as validation labels are what it is fitted on",
+                expected="one class for each utterance, as it is fitted on validation labels",
                 hint="use voting=soft or voting=product",
             )
 
@@ -113,70 +114,53 @@ def _groups(table: PredictionTable) -> Groups:
     return speakers
 
 
-def _folds(joined: AlignedPredictions, learnt: AlignedPredictions) -> list[int | None]:
-    """The folds that are voted on; None for all rows where there is but one."""
-    folds = joined.frame["fold"].unique().sort().to_list()
-    several = {*folds, *learnt.frame["fold"]}
-    return folds if len(several) > 1 else [None]
+def _folds(rated: AlignedPredictions, fitted_on: AlignedPredictions) -> list[int | None]:
+    """The folds that are voted on; None for all rows if there is only one fold."""
+    folds = rated.frame["fold"].unique().sort().to_list()
+    return folds if len({*folds, *fitted_on.frame["fold"]}) > 1 else [None]
 
 
-def _rows(joined: AlignedPredictions, fold: int | None) -> Bool[np.ndarray, " utterance"]:
-    if fold is None:
-        return np.ones(joined.frame.height, dtype=bool)
-    return (joined.frame["fold"] == fold).to_numpy()
+def _in_fold(aligned: AlignedPredictions, fold: int) -> np.ndarray:
+    return (aligned.frame["fold"] == fold).to_numpy()
 
 
-def _remarks(fitted: PredictionTable, ids: pl.Series) -> list[str]:
-    """What must be known to judge the vote of a fold: the classes it never saw, the rows it did."""
-    remarks, present = [], {*fitted.frame["label"]}
-    if lacking := [name for name in fitted.classes if name not in present]:
-        remarks.append(f"no validation row of the classes {', '.join(lacking)}")
-    if seen := ids.is_in(fitted.frame[ID].to_list()).sum():
-        remarks.append(f"{seen} of {len(ids)} rows voted on are among those it was fitted on")
-    return remarks
+def _warnings(fitted_on: PredictionTable, ids: pl.Series) -> list[str]:
+    messages, present = [], {*fitted_on.frame["label"]}
+    if missing := [name for name in fitted_on.classes if name not in present]:
+        messages.append(f"no validation row of the classes {', '.join(missing)}")
+    if seen := ids.is_in(fitted_on.frame[ID].to_list()).sum():
+        messages.append(f"{seen} of {len(ids)} rows voted on are among those it was fitted on")
+    return messages
 
 
-def temperature(logs: Shares, targets: Targets) -> tuple[float, float]:
-    """Finds what to divide logits by so that the labels are most likely (Guo et al., ICML 2017).
+def temperature(logits: Logits, targets: Targets) -> tuple[float, float]:
+    """Fit the temperature that logits are divided by (Guo et al., ICML 2017, arXiv 1706.04599).
 
-    A temperature far from 1 is thought less likely beforehand, so that a few rows that happen to be
-    all right, or all wrong, are not taken for certainty.
-
-    Args:
-        logs: Logits or log probabilities.
-        targets: Index of the true class.
+    A log-normal prior makes temperatures far from 1 less likely, so that a few rows that happen to
+    be all right, or all wrong, do not lead to certainty.
 
     Returns:
-        One of `TEMPERATURES`, and by how many nats it makes the labels more likely than guessing
-        does, less what an unlikely temperature costs.
+        One of `TEMPERATURES`, and its gain in log posterior over guessing, in nats.
 
     Example:
-        >>> logs, targets = np.array([[9.0, 0.0], [9.0, 0.0]]), np.array([0, 1])
-        >>> temperature(logs, targets)[0] > 5
+        >>> logits, targets = np.array([[9.0, 0.0], [9.0, 0.0]]), np.array([0, 1])
+        >>> temperature(logits, targets)[0] > 5
         True
     """
-    guessed = len(targets) * np.log(logs.shape[1])
-    gains = guessed - np.array([len(targets) * loss(logs / one, targets) for one in TEMPERATURES])
+    guessing = len(targets) * np.log(logits.shape[1])
+    losses = np.array([len(targets) * loss(logits / scale, targets) for scale in TEMPERATURES])
+    gains = guessing - losses
     gains -= np.square(np.log(TEMPERATURES) / SPREAD) / 2
     best = int(gains.argmax())
     return float(TEMPERATURES[best]), float(gains[best])
 
 
-def loss(logits: Shares, targets: Targets) -> float:
-    """Returns the mean negative log probability of the labels, in nats.
+def loss(logits: Logits, targets: Targets) -> float:
+    """Return the mean negative log probability of the labels, in nats.
 
-    Args:
-        logits: Logits or log probabilities.
-        targets: Index of the true class.
+    Example:
+        >>> round(loss(np.zeros((1, 2)), np.array([1])), 4)
+        0.6931
     """
-    return float(-log_softmax(logits)[np.arange(len(targets)), targets].mean())
-
-
-def log_softmax(logits: Float[np.ndarray, "... class"]) -> Float[np.ndarray, "... class"]:
-    """Returns the logarithms of the probabilities.
-
-    Args:
-        logits: Logits; the last axis is that of the classes.
-    """
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+    logs = special.log_softmax(logits, axis=-1)
+    return float(-logs[np.arange(len(targets)), targets].mean())

@@ -1,6 +1,6 @@
-"""Soft voting: shallow fusion by the mean of what several models say.
+"""Soft voting: late fusion by the mean of the members' predictions.
 
-Legend: table = voters, utterance = rows, class = declared classes.
+Legend: table = members, utterance = rows, class = declared classes.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 from jaxtyping import Float
+from scipy import special
 
-from polymodal.ensemble.align import AlignedPredictions, align, prediction_columns, safe_log
+from polymodal.ensemble.align import align, prediction_columns, safe_log
 from polymodal.errors import ConfigError, PredictionError, nearest
 from polymodal.schemas.predictions import VALUE, PredictionTable
 
@@ -24,18 +25,18 @@ def soft_vote(
     weights: Sequence[float] | None = None,
     run_id: str = "",
 ) -> PredictionTable:
-    """Averages the predictions of several models of the same utterances.
+    """Average the predictions of several models for the same utterances.
 
     Args:
-        tables: Two or more tables; `join` says how their rows find each other.
-        on: Average the probabilities (the default: a model that scales its logits up gets no
-            larger vote) or the logits themselves.
-        weights: One weight a table, none negative; equal where not given.
-        run_id: The run that votes.
+        tables: Two or more tables, joined by `align`.
+        on: Average the `probabilities` (so that a model with larger logits has no larger vote) or
+            the `logits`.
+        weights: One non-negative weight for each table; equal by default.
+        run_id: The run of the vote.
 
     Returns:
         A table sorted by id. Its logits are the logarithms of the averaged probabilities, or the
-        averaged logits; values are averaged as they are, of labels their probabilities.
+        averaged logits. Values are averaged as they are; of labels the probabilities are.
 
     Raises:
         ConfigError: `on` is neither of the two.
@@ -52,46 +53,32 @@ def soft_vote(
     """
     if on not in SCALES:
         raise ConfigError(f"voting on {on!r}", hint=nearest(on, SCALES))
-    joined = align(tables)
-    shares = _shares(weights, len(tables))
-    columns = _voted_classes(joined, shares, on) if joined.classes else []
-    values = np.tensordot(shares, joined.values, axes=1)
+    aligned = align(tables)
+    normalised = _normalise(weights, len(tables))
+    columns: list[pl.Series] = []
+    if aligned.classes and on == "logits":
+        logits = np.tensordot(normalised, aligned.logits, axes=1)
+        columns = prediction_columns(aligned.classes, logits)
+    elif aligned.classes:
+        mean = np.tensordot(normalised, special.softmax(aligned.logits, axis=2), axes=1)
+        columns = prediction_columns(aligned.classes, safe_log(mean))
+    values = np.tensordot(normalised, aligned.values, axes=1)
     if "labels" in tables[0].kinds and on == "probabilities":
-        values = _logit(np.tensordot(shares, 1 / (1 + np.exp(-joined.values)), axes=1))
+        mean = np.tensordot(normalised, 1 / (1 + np.exp(-aligned.values)), axes=1)
+        clipped = np.clip(mean, 1e-7, 1 - 1e-7)
+        values = np.log(clipped / (1 - clipped))
     for index, name in enumerate(tables[0].values):
         columns.append(pl.Series(VALUE + name, values[:, index].astype(np.float32)))
-    return replace(tables[0], frame=joined.frame.with_columns(columns), run_id=run_id)
+    return replace(tables[0], frame=aligned.frame.with_columns(columns), run_id=run_id)
 
 
-def _voted_classes(
-    joined: AlignedPredictions, shares: Float[np.ndarray, " table"], on: str
-) -> list[pl.Series]:
-    if on == "logits":
-        logits = np.tensordot(shares, joined.logits, axes=1)
-    else:
-        logits = safe_log(np.tensordot(shares, _softmax(joined.logits), axes=1))
-    return prediction_columns(joined, logits)
-
-
-def _logit(shares: Float[np.ndarray, "utterance label"]) -> Float[np.ndarray, "utterance label"]:
-    inside = np.clip(shares, 1e-7, 1 - 1e-7)
-    return np.asarray(np.log(inside / (1 - inside)))
-
-
-def _shares(weights: Sequence[float] | None, num_tables: int) -> Float[np.ndarray, " table"]:
+def _normalise(weights: Sequence[float] | None, num_tables: int) -> Float[np.ndarray, " table"]:
     values = np.ones(num_tables) if weights is None else np.asarray(weights, dtype=np.float64)
     fits = values.shape == (num_tables,) and np.isfinite(values).all()
     if not fits or values.min() < 0 or values.sum() <= 0:
         raise PredictionError(
             f"the weights are {values.tolist()} for {num_tables} tables",
-            expected="one finite number a table, none negative, not all zero",
+            expected="one finite number for each table, none negative, not all zero",
             hint="give as many weights as runs, or leave them out",
         )
     return np.asarray(values / values.sum())
-
-
-def _softmax(
-    logits: Float[np.ndarray, "table utterance class"],
-) -> Float[np.ndarray, "table utterance class"]:
-    powers = np.exp(logits - logits.max(axis=2, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=2, keepdims=True))

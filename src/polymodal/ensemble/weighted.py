@@ -1,6 +1,6 @@
-"""Shallow fusion that learns from validation predictions how far to trust each member.
+"""Late fusion that learns from validation predictions how much weight to give each member.
 
-Legend: table = voters, utterance = rows, class = declared classes.
+Legend: table = members, utterance = rows, class = declared classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,85 +9,73 @@ from itertools import chain, combinations
 
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
 from polymodal.ensemble.align import safe_log
 from polymodal.ensemble.calibration import (
     Combine,
+    Logits,
     Logs,
-    Shares,
     Targets,
     ValidationFold,
     fit_per_fold,
-    log_softmax,
     loss,
     temperature,
 )
 from polymodal.errors import PredictionError
 from polymodal.schemas.predictions import PredictionTable
 
-Each = Float[np.ndarray, " table"]
+PerMember = Float[np.ndarray, " table"]
 NUM_STEPS = 200
-MAX_SCALE = 8  # members of which all subsets are weighed
-MIN_WEIGHT = 0.05  # of a vote
-EPS_NATS = 1e-6  # nats
+MAX_MEMBERS = 8  # of which all subsets are averaged
+MIN_WEIGHT = 0.05  # of a subset
+EPS_NATS = 1e-6
 
 
 def weighted_vote(
     tables: Sequence[PredictionTable],
     validation: Sequence[PredictionTable],
     *,
-    say: Callable[[str], None] = lambda words: None,
+    report: Callable[[str], None] = lambda message: None,
 ) -> PredictionTable:
-    """Weighs log probabilities so that validation labels are most likely.
+    """Combine log probabilities with the weights that make validation labels most likely.
 
-    A logarithmic pool (Genest and Zidek, 1986): the weights are not negative; their sum is the
-    sharpness of the vote, and they are told as shares of it. The likelihood has one maximum. (A
-    weighted mean of probabilities would end with one member alone where each knows something else.)
-
-    Args:
-        tables: Two or more tables; `join` says how their rows find each other.
-        validation: Their validation tables, in the same order.
-        say: Gets what was fitted, in words.
-
-    Returns:
-        A table sorted by id; its logits are logarithms of probabilities.
-
-    Raises:
-        PredictionError: The tables cannot be joined, are not over one class an utterance, or a fold
-            has no labelled validation row.
+    A logarithmic pool (Genest and Zidek, 1986): the weights are not negative, and their sum is the
+    sharpness of the vote; they are reported as fractions of it. The likelihood has one maximum. (A
+    weighted mean of probabilities would select one member where each has different strengths.)
+    Arguments and errors as `fit_per_fold`.
     """
-    return fit_per_fold(tables, validation, _fit_weights, say)
+    return fit_per_fold(tables, validation, _fit_weights, report)
 
 
 def calibrated_vote(
     tables: Sequence[PredictionTable],
     validation: Sequence[PredictionTable],
     *,
-    say: Callable[[str], None] = lambda words: None,
+    report: Callable[[str], None] = lambda message: None,
 ) -> PredictionTable:
-    """Multiplies calibrated probabilities, of the members of which validation says that they help.
+    """Multiply the calibrated probabilities of the members that help on validation.
 
     Each member's logits are divided by the temperature that makes validation labels most likely
-    (Guo et al., ICML 2017); one that is then no better than guessing has no vote. The calibrated
-    ones are multiplied (Hinton, 2002), with one more temperature for the product. Whose product?
-    All subsets of the members (of more than eight, the eight best) are averaged, each as likely as
-    it makes the validation labels, less half the logarithm of their number a member (Schwarz, 1978;
-    Hoeting et al., 1999). So few rows do not decide by a hair that a useful member goes or a
-    useless one stays.
+    (Guo et al., ICML 2017); members that are then no better than guessing are left out. The
+    calibrated probabilities are multiplied (Hinton, 2002), with one more temperature for the
+    product. Of which members? All subsets (of the eight best members) are averaged, weighted by the
+    likelihood of the validation labels with a penalty of half the logarithm of their number for
+    each member (BIC; Schwarz, 1978; Hoeting et al., 1999). So few rows cannot remove a useful
+    member or keep a useless one by chance. Arguments and errors as `fit_per_fold`.
 
-    Args:
-        tables: Two or more tables; `join` says how their rows find each other.
-        validation: Their validation tables, in the same order.
-        say: Gets which members have no vote or an unsure one, in words.
-
-    Returns:
-        A table sorted by id; its logits are logarithms of probabilities.
-
-    Raises:
-        PredictionError: The tables cannot be joined, are not over one class an utterance, or a fold
-            has no labelled validation row.
+    Example:
+        >>> logits, targets = np.eye(2, dtype=np.float32), np.array([0, 1])
+        >>> good, bad, val_good, val_bad = (
+        ...     PredictionTable.from_logits(["a", "b"], x, targets, "xy", split=split, run_id=name)
+        ...     for split in ("test", "val")
+        ...     for name, x in (("good", logits), ("bad", -logits))
+        ... )
+        >>> vote = calibrated_vote([good, bad], [val_good, val_bad], report=print)
+        2 of 2 rows voted on are among those it was fitted on
+        bad is at chance on validation and has no vote
     """
-    return fit_per_fold(tables, validation, _fit_calibrated, say)
+    return fit_per_fold(tables, validation, _fit_calibrated, report)
 
 
 def greedy_vote(
@@ -95,124 +83,119 @@ def greedy_vote(
     validation: Sequence[PredictionTable],
     *,
     num_rounds: int = 20,
-    say: Callable[[str], None] = lambda words: None,
+    report: Callable[[str], None] = lambda message: None,
 ) -> PredictionTable:
-    """Selects members one at a time, with repetition, each the one that helps most on validation.
+    """Select members one at a time, with repetition: each time the one that helps most.
 
-    Ensemble selection (Caruana et al., ICML 2004) of calibrated members by mean recall, then by the
-    likelihood of the validation labels; the best of all rounds counts.
-
-    Args:
-        tables: Two or more tables; `join` says how their rows find each other.
-        validation: Their validation tables, in the same order.
-        num_rounds: Number of members to select.
-        say: Gets what was selected, in words.
-
-    Returns:
-        A table sorted by id; its logits are logarithms of the averaged probabilities.
+    Ensemble selection (Caruana et al., ICML 2004) of calibrated members by mean recall on
+    validation, then by likelihood; the best of `num_rounds` rounds counts. Its logits are the
+    logarithms of the averaged probabilities. Arguments and errors as `fit_per_fold`.
 
     Raises:
-        PredictionError: The tables cannot be joined, are not over one class an utterance, a fold
-            has no labelled validation row, or there is no round.
+        PredictionError: `num_rounds` is less than 1.
     """
     if num_rounds < 1:
         raise PredictionError(f"voting.num_rounds={num_rounds}", expected="at least 1")
-    return fit_per_fold(tables, validation, partial(_fit_greedy, num_rounds=num_rounds), say)
+    return fit_per_fold(tables, validation, partial(_fit_greedy, num_rounds=num_rounds), report)
 
 
-def _fit_weights(known: ValidationFold) -> tuple[Combine, list[str]]:
-    logs, targets = known.logs, known.targets
+def _fit_weights(fold: ValidationFold) -> tuple[Combine, list[str]]:
+    logs, targets = fold.logs, fold.targets
     weights, step = np.full(len(logs), 1 / len(logs)), 1.0
     lowest = loss(np.tensordot(weights, logs, axes=1), targets)
+    of_targets = logs[:, np.arange(len(targets)), targets].mean(axis=1)
     for _ in range(NUM_STEPS):
-        shares = np.exp(log_softmax(np.tensordot(weights, logs, axes=1)))
-        said = logs[:, np.arange(len(targets)), targets].mean(axis=1)
-        slope = (shares * logs).sum(axis=2).mean(axis=1) - said
-        while step > EPS_NATS:  # downhill, as far as weights stay positive
-            tried = np.maximum(weights - step * slope, 0)
-            if (reached := loss(np.tensordot(tried, logs, axes=1), targets)) <= lowest:
-                weights, lowest, step = tried, reached, step * 2
+        probabilities = special.softmax(np.tensordot(weights, logs, axes=1), axis=1)
+        gradient = (probabilities * logs).sum(axis=2).mean(axis=1) - of_targets
+        while step > EPS_NATS:  # projected on weights that are not negative
+            candidate = np.maximum(weights - step * gradient, 0)
+            reached = loss(np.tensordot(candidate, logs, axes=1), targets)
+            if reached <= lowest:
+                weights, lowest, step = candidate, reached, step * 2
                 break
             step /= 2
     total = max(weights.sum(), 1e-12)
-    shown = (f"{name} {one / total:.2f}" for name, one in zip(known.names, weights, strict=True))
+    shown = (f"{name} {w / total:.2f}" for name, w in zip(fold.names, weights, strict=True))
     return (
-        lambda other: log_softmax(np.tensordot(weights, other, axes=1)),
+        lambda logs: special.log_softmax(np.tensordot(weights, logs, axes=1), axis=-1),
         [f"weights {', '.join(shown)}"],
     )
 
 
-def _fit_calibrated(known: ValidationFold) -> tuple[Combine, list[str]]:
-    temperatures, gains = _temperatures(known)
-    able = np.argsort(-gains, kind="stable")[:MAX_SCALE]
+def _fit_calibrated(fold: ValidationFold) -> tuple[Combine, list[str]]:
+    temperatures, gains = _temperatures(fold)
+    able = np.argsort(-gains, kind="stable")[:MAX_MEMBERS]
     able = able[gains[able] > EPS_NATS] if gains.max() > EPS_NATS else able
-    subsets = [list(one) for one in chain(*(combinations(able, k + 1) for k in range(len(able))))]
-    calibrated = _apply_temperature(known.logs, temperatures)
-    finals, weighed = np.transpose(
-        [temperature(calibrated[one].sum(axis=0), known.targets) for one in subsets]
+    sizes = range(1, len(able) + 1)
+    subsets = [list(s) for s in chain.from_iterable(combinations(able, size) for size in sizes)]
+    calibrated = _apply_temperature(fold.logs, temperatures)
+    finals, evidence = np.transpose(
+        [temperature(calibrated[subset].sum(axis=0), fold.targets) for subset in subsets]
     )
-    weighed = weighed - np.array([len(one) for one in subsets]) * np.log(len(known.targets)) / 2
-    shares = np.exp(weighed - weighed.max())
-    shares = np.where(shares < MIN_WEIGHT, 0, shares) / shares[shares >= MIN_WEIGHT].sum()
+    penalties = np.array([len(subset) for subset in subsets]) * np.log(len(fold.targets)) / 2
+    evidence = evidence - penalties
+    weights = np.exp(evidence - evidence.max())
+    weights = np.where(weights < MIN_WEIGHT, 0, weights) / weights[weights >= MIN_WEIGHT].sum()
 
-    def combine(other: Logs) -> np.ndarray:
-        cooled = _apply_temperature(other, temperatures)
-        each = [
-            log_softmax(cooled[s].sum(axis=0) / t) for s, t in zip(subsets, finals, strict=True)
+    def combine(logs: Logs) -> np.ndarray:
+        scaled = _apply_temperature(logs, temperatures)
+        products = [
+            special.log_softmax(scaled[subset].sum(axis=0) / final, axis=-1)
+            for subset, final in zip(subsets, finals, strict=True)
         ]
-        return safe_log(np.tensordot(shares, np.exp(each), axes=1))
+        return safe_log(np.tensordot(weights, np.exp(products), axes=1))
 
-    votes = np.array([[place in one for place in range(len(gains))] for one in subsets])
-    return combine, _found(known.names, gains, shares @ votes)
+    is_member = np.array([[member in s for member in range(len(gains))] for s in subsets])
+    return combine, _messages(fold.names, gains, weights @ is_member)
 
 
-def _found(names: Sequence[str], gains: Each, helps: Each) -> list[str]:
-    """Which members have no vote, or one that is unsure."""
-    found = [] if gains.max() > EPS_NATS else ["no member is above chance on validation"]
-    for name, gain, share in zip(names, gains, helps, strict=True):
-        if not share:
+def _messages(names: Sequence[str], gains: PerMember, probabilities: PerMember) -> list[str]:
+    messages = [] if gains.max() > EPS_NATS else ["no member is above chance on validation"]
+    for name, gain, probability in zip(names, gains, probabilities, strict=True):
+        if not probability:
             why = "adds nothing to the others" if gain > EPS_NATS else "is at chance"
-            found.append(f"{name} {why} on validation and has no vote")
-        elif share < 1 - MIN_WEIGHT:
-            found.append(f"{name} helps with a probability of {share:.1f}")
-    return found
+            messages.append(f"{name} {why} on validation and has no vote")
+        elif probability < 1 - MIN_WEIGHT:
+            messages.append(f"{name} helps with a probability of {probability:.1f}")
+    return messages
 
 
-def _fit_greedy(known: ValidationFold, *, num_rounds: int) -> tuple[Combine, list[str]]:
-    temperatures, _ = _temperatures(known)
-    shares, ones = np.exp(_apply_temperature(known.logs, temperatures)), np.eye(len(known.logs))
-    counts, best, reached = np.zeros(len(ones)), ones[0], (-1.0, 0.0)
+def _fit_greedy(fold: ValidationFold, *, num_rounds: int) -> tuple[Combine, list[str]]:
+    temperatures, _ = _temperatures(fold)
+    probabilities = np.exp(_apply_temperature(fold.logs, temperatures))
+    choices = np.eye(len(fold.logs))
+    counts, best, highest = np.zeros(len(choices)), choices[0], (-1.0, 0.0)
     for _ in range(num_rounds):
-        tried = [
-            _selection_objective(np.tensordot(counts + one, shares, axes=1), known.targets)
-            for one in ones
+        objectives = [
+            _objective(np.tensordot(counts + choice, probabilities, axes=1), fold.targets)
+            for choice in choices
         ]
-        chosen = max(range(len(ones)), key=lambda place: tried[place])
-        counts = counts + ones[chosen]
-        if tried[chosen] > reached:
-            best, reached = counts, tried[chosen]
+        chosen = max(range(len(choices)), key=lambda index: objectives[index])
+        counts = counts + choices[chosen]
+        if objectives[chosen] > highest:
+            best, highest = counts, objectives[chosen]
     weights = best / best.sum()
-    shown = (f"{name} {count:.0f} times" for name, count in zip(known.names, best, strict=True))
+    shown = (f"{name} {count:.0f} times" for name, count in zip(fold.names, best, strict=True))
 
-    def combine(other: Logs) -> np.ndarray:
-        cooled = np.exp(_apply_temperature(other, temperatures))
-        return safe_log(np.tensordot(weights, cooled, axes=1))
+    def combine(logs: Logs) -> np.ndarray:
+        return safe_log(
+            np.tensordot(weights, np.exp(_apply_temperature(logs, temperatures)), axes=1)
+        )
 
     return combine, [f"selected {', '.join(shown)}"]
 
 
-def _selection_objective(shares: Shares, targets: Targets) -> tuple[float, float]:
-    """Mean recall, then likelihood: what a selection is judged by."""
-    hits = shares.argmax(axis=1) == targets
-    recall = np.mean([hits[targets == one].mean() for one in np.unique(targets)])
-    return float(recall), -loss(safe_log(shares), targets)
+def _objective(probabilities: Logits, targets: Targets) -> tuple[float, float]:
+    """Mean recall, then likelihood."""
+    hits = probabilities.argmax(axis=1) == targets
+    recall = np.mean([hits[targets == target].mean() for target in np.unique(targets)])
+    return float(recall), -loss(safe_log(probabilities), targets)
 
 
-def _temperatures(known: ValidationFold) -> tuple[Each, Each]:
-    """The temperature of each member, and what its calibrated probabilities gain on guessing."""
-    found = np.array([temperature(one, known.targets) for one in known.logs])
-    return found[:, 0], found[:, 1]
+def _temperatures(fold: ValidationFold) -> tuple[PerMember, PerMember]:
+    fits = np.array([temperature(logs, fold.targets) for logs in fold.logs])
+    return fits[:, 0], fits[:, 1]
 
 
-def _apply_temperature(logs: Logs, temperatures: Each) -> Logs:
-    return log_softmax(logs / temperatures[:, None, None])
+def _apply_temperature(logs: Logs, temperatures: PerMember) -> Logs:
+    return np.asarray(special.log_softmax(logs / temperatures[:, None, None], axis=-1))

@@ -82,7 +82,7 @@ def vote_tables(
             expected="one each, as the vote is fitted on them",
             hint="train them with split.val above 0, or use voting=soft",
         )
-    given = {"validation": validation, "say": say}
+    given = {"validation": validation, "report": say}
     voted: PredictionTable = instantiate(section, "voting", optional=given, tables=tables)
     return voted
 
