@@ -35,8 +35,16 @@ class ConfigError(UserError):
     """An option, key or value of the configuration cannot be used: correct that key."""
 
 
+class UnreadableConfigError(ConfigError):
+    """A configuration file is not YAML, or cannot be opened: correct the file."""
+
+
 class ManifestError(UserError):
     """The rows of a corpus cannot be used: correct the rows named, or allow their refusal."""
+
+
+class MissingCorpusError(ManifestError):
+    """The folder or file of a corpus is not on this machine."""
 
 
 class DataError(UserError):
@@ -97,22 +105,23 @@ class RunInterruptedError(BaseException):
         self.exit_code = 128 + signum
 
 
+def suggest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is nearest to a misspelt one, or None.
+
+    Example:
+        >>> suggest("val/uarr", ["val/uar", "val/loss"])
+        'val/uar'
+    """
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns a hint that names the known spelling nearest to a wrong one.
-
-    Args:
-        name: The unknown name.
-        known: The names that exist.
-
-    Returns:
-        `did you mean 'x'?`, or the known names where none is near.
+    """Return a hint: the known name nearest to a misspelt one, or all of them.
 
     Example:
         >>> nearest("val/uarr", ["val/uar", "val/loss"])
         "did you mean 'val/uar'?"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return "known: " + (", ".join(names) if names else "none")
+    match = suggest(name, names)
+    return f"did you mean {match!r}?" if match else "known: " + (", ".join(names) or "none")

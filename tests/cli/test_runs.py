@@ -27,6 +27,7 @@ def runs(workplace):
     def put(name, hours, experiment, status, scores, **fields):
         started = datetime.now(UTC) - timedelta(hours=hours)
         values = {"run_id": name, "experiment": experiment, "status": status, "scores": scores}
+        values["higher_is_better"] = {"uar": True, "ece": False}
         folder = workplace / "runs" / name
         folder.mkdir(parents=True)
         text = json.dumps({**values, "started": started.isoformat(), **fields})
@@ -73,6 +74,29 @@ def ids(out):
 def test_json_is_a_list_of_records_and_nothing_else(polymodal, runs, words, expected):
     code, out, error = polymodal("runs", "--json", *words)
     assert (code, ids(out), error) == (0, expected, "")
+
+
+@pytest.mark.parametrize(
+    ("score", "higher", "expected"),
+    [("error_rate", False, "ab"), ("maestro", True, "ba"), ("unheard_of", None, "ba")],
+)
+def test_runs_are_sorted_as_their_scores_say(polymodal, workplace, score, higher, expected):
+    for name, value in {"a": 0.1, "b": 0.9}.items():
+        record = {"run_id": name, "scores": {f"test/{score}": value}}
+        record["higher_is_better"] = {} if higher is None else {score: higher}
+        (workplace / "runs" / name).mkdir(parents=True)
+        (workplace / "runs" / name / "run.json").write_text(json.dumps(record))
+    code, out, error = polymodal("runs", "--json", "--sort", f"test/{score}")
+    assert (code, ids(out)) == (0, expected)
+    assert ("no run says" in error) == (higher is None)
+
+
+def test_runs_that_contradict_one_another_are_not_sorted(polymodal, workplace):
+    for name, higher in {"a": True, "b": False}.items():
+        record = {"run_id": name, "scores": {"test/x": 0.1}, "higher_is_better": {"x": higher}}
+        (workplace / "runs" / name).mkdir(parents=True)
+        (workplace / "runs" / name / "run.json").write_text(json.dumps(record))
+    assert polymodal("runs", "--sort", "test/x")[0] == 2
 
 
 def test_csv_is_exact_and_has_the_columns_that_are_asked_for(polymodal, runs):

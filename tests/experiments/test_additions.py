@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from polymodal.tracking.layout import FoldDir
+
 CODE = """
 import numpy as np
 import polars as pl
 import torch
 from pathlib import Path
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from polymodal.schemas.manifest import Manifest
 from polymodal.schemas.batch import PaddedSequence
@@ -50,6 +53,18 @@ class Linear(Model):
         return self.linear(torch.cat(parts, dim=1))
 
 
+class BestKeeper(ModelCheckpoint):
+    def __init__(self, **options):
+        super().__init__(filename="kept-{epoch}", **options)
+
+
+class ErrorRate:
+    higher_is_better = False
+
+    def __call__(self, logits, targets):
+        return float((logits.argmax(1) != targets).mean())
+
+
 class Worst:
     higher_is_better = True
 
@@ -64,7 +79,10 @@ YAML = {
     "corpus/words.yaml": "_target_: mine.read_words\nroot: .\nclasses: [good, bad]\n",
     "encoder/letters.yaml": "letters:\n  _target_: mine.LetterEncoder\n",
     "model/linear.yaml": "_target_: mine.Linear\nbias: true\n",
-    "scores/worst.yaml": "defaults: [classification]\nworst:\n  _target_: mine.Worst\n",
+    "scores/worst.yaml": "defaults: [classification]\nworst:\n  _target_: mine.Worst\n"
+    "error_rate:\n  _target_: mine.ErrorRate\n",
+    "callbacks/keeper.yaml": "keeper:\n  _target_: mine.BestKeeper\n"
+    "  monitor: val/error_rate\n  mode: auto\n",
     "optimizer/adam.yaml": "_target_: torch.optim.Adam\nlr: 0.1\n",
     "experiment/mine/first.yaml": "# @package _global_\n"
     "defaults:\n"
@@ -94,7 +112,22 @@ def test_a_project_adds_corpus_encoder_model_score_optimiser_and_experiment(proj
     (record,) = (json.loads(path.read_text()) for path in Path("runs").glob("*/run.json"))
     assert record["scores"]["test/uar"] == 1.0
     assert record["scores"]["test/worst"] == 1.0
+    assert record["higher_is_better"]["worst"] is True
+    assert record["higher_is_better"]["error_rate"] is False
     assert record["experiment"] == "mine/first"
+
+
+def test_a_callback_that_keeps_checkpoints_is_known_by_what_it_is(project, process):
+    """Its class has any name, takes `dirpath` through its base, and names its file as it likes."""
+    options = ["experiment=mine/first", "callbacks=keeper", "tracker=none"]
+    assert process("check", *options).returncode == 0
+    done = process("run", *options)
+    assert done.returncode == 0, done.stderr
+    (run,) = (path.parent for path in Path("runs").glob("*/run.json"))
+    (kept,) = (run / "checkpoints").glob("*.ckpt")
+    assert kept.name.startswith("kept-epoch=")
+    assert FoldDir(run).best_or_last_checkpoint == kept
+    assert not list(Path().glob("*.ckpt")) + list(Path().glob("checkpoints"))
 
 
 def test_what_is_not_of_the_project_is_still_refused(project, process):

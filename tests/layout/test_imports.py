@@ -27,9 +27,9 @@ LAYERS: Mapping[str, str] = {  # a package to those it may import, `schemas` and
     "config": "encoders security tracking training",
     "upgrade": "config security",
     "experiment": "config corpora data encoders evaluation features security tracking training",
-    "preflight": "config corpora data encoders evaluation experiment security upgrade",
-    "runs": "config corpora data encoders ensemble evaluation experiment features security tracking"
-    " training",
+    "preflight": "config corpora data encoders evaluation experiment security training upgrade",
+    "runs": "config corpora data encoders ensemble evaluation experiment features preflight"
+    " security tracking training",
     "report": "config corpora data evaluation runs security tracking",
     "study": "config data evaluation experiment preflight report runs security tracking training",
     "export": "config experiment report runs security tracking training",

@@ -549,8 +549,6 @@ FAULTS = [
     ("training", "no checkpoint", "trainer.fast_dev_run", MINE, "fast_dev_run"),
     ("training", "no training", "trainer.limit_train_batches", MINE, "limit_train"),
     ("training", "no checkpoint", "trainer.enable_checkpointing", MINE, "enable_check"),
-    ("training", "never validated", "split.val", MINE, "val: 0"),
-    ("training", "no effect", "callbacks.checkpoint.filename", MINE, "filename"),
     ("training", "no effect", "data.timeout_s", MINE, "timeout_s"),
     ("training", "no effect", "data.channels", MINE, "channels"),
     ("training", "no effect", "selection.score", MINE, "score: uar"),
@@ -561,10 +559,8 @@ FAULTS = [
     # ashleve/lightning-hydra-template#535: the sweep is found wrong when it runs
     ("sweep", "sweep space", "selection.grid.optimizer.lrr", MINE, "optimizer.lrr"),
     ("sweep", "sweep space", "selection.grid.data.batch_s", MINE, "data.batch_s"),
-    ("sweep", "inner folds", "selection.grid", MINE, "grid:"),
     ("sweep values", "sweep space", "selection.grid.model.dropout", MINE, "model.dropout"),
     ("sweep lists", "sweep space", "selection.grid", MINE, "grid:"),
-    ("nested", "inner folds", "split", None, "split=nested"),
     ("loss", "refused option", "loss", None, "loss=mse"),
     (
         "loss",

@@ -120,11 +120,11 @@ def _fill_store(overrides: Sequence[str]) -> int:
     prepare(Path.cwd())
     from polymodal.cli._bootstrap import checked
     from polymodal.config.compose import compose
-    from polymodal.experiment.experiment import Experiment
     from polymodal.experiment.trainer import precision_of
+    from polymodal.preflight.prepare import prepare_experiment
 
     config = checked(compose(overrides))
-    experiment = Experiment.prepare(config)
+    experiment = prepare_experiment(config)
     experiment.plan_prefix_cache(precision_of(experiment), training=True)
     if not experiment.extractors:
         said = [f"{name}: {words}" for name, words in experiment.prefixes.said.items()]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import ConfigError, RunError, nearest
-from polymodal.schemas.run_record import STATUSES
+from polymodal.schemas.run_record import STATUSES, score_direction
 from polymodal.tracking.filters import (
     MISSING,
     WORD,
@@ -42,7 +42,6 @@ Known = tuple["Listed", Mapping[str, Any]]  # a run, and its configuration where
 COLOURS = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
 FIRST_SCORES = ("test/uar", "test/accuracy", "val/uar")
 UNBOUNDED = 10_000  # width of a page that is a file or a pipe
-LOWER_IS_BETTER = ("loss", "ece", "cross_entropy", "nll", "brier", "mae", "mse", "rmse")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -265,7 +264,11 @@ def _best_first(known: Sequence[Known], score: str) -> list[Known]:
     names = {name for one, _ in known for name in one.record.scores}
     if score not in names:
         raise RunError(f"no run here has the score {score!r}", hint=nearest(score, names))
-    sign = 1 if score.rpartition("/")[2].startswith(LOWER_IS_BETTER) else -1
+    higher = score_direction(score, (one.record for one, _ in known))
+    if higher is None:
+        message = f"no run says whether a higher {score} is better: the highest come first"
+        print(f"note: {message}", file=sys.stderr)
+    sign = 1 if higher is False else -1
 
     def place(one: Known) -> tuple[bool, float]:
         value = one[0].record.scores.get(score)

@@ -17,7 +17,7 @@ from yaml import YAMLError
 from polymodal.config.files import ConfigFile, capture_defaults_list, config_file_of
 from polymodal.config.nested_overrides import quoted
 from polymodal.config.run_encoders import addable_overrides, settle_encoder_runs
-from polymodal.errors import ConfigError, RunError, nearest
+from polymodal.errors import ConfigError, RunError, UnreadableConfigError, nearest, suggest
 from polymodal.schemas.run_record import RunRecord
 from polymodal.security.paths import resolve_inside
 
@@ -106,7 +106,7 @@ def compose(
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(error, config_name, [*_choices(overrides), *extra]) from None
         except (YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(
+            raise UnreadableConfigError(
                 f"a configuration file cannot be read: {_first_words(error)}",
                 hint="`polymodal check` says where",
             ) from None
@@ -302,8 +302,8 @@ def _unknown(key: str, known: Sequence[str]) -> ConfigError:
 
 
 def _near(key: str, known: Sequence[str]) -> str:
-    hint = nearest(key, known)
-    return hint if hint.startswith("did") else "`polymodal run --cfg job` prints all options"
+    match = suggest(key, known)
+    return f"did you mean {match!r}?" if match else "`polymodal run --cfg job` prints all options"
 
 
 def _first_words(error: BaseException | None) -> str:

@@ -1,7 +1,7 @@
 """Turns a section of the configuration into an object; the only caller of Hydra's instantiate."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import hydra.utils
@@ -64,12 +64,38 @@ def instantiate(
         UserError: The constructor refuses them.
     """
     make = instantiate_partial(section)
-    if optional:
-        known = inspect.signature(make).parameters
-        given |= {name: value for name, value in optional.items() if name in known}
+    target = getattr(make, "func", make)
+    given |= {
+        name: value for name, value in (optional or {}).items() if takes_argument(target, name)
+    }
     try:
         return make(**given)
     except (TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise ConfigError(f"{key} ({section['_target_']}): {error}") from None
+
+
+def takes_argument(target: Callable[..., Any], name: str) -> bool:
+    """Return whether a callable takes a keyword argument.
+
+    A class that passes `**kwargs` on to its base takes what the base takes.
+
+    Example:
+        >>> class Base:
+        ...     def __init__(self, dirpath): ...
+        >>> class Child(Base):
+        ...     def __init__(self, **kwargs): ...
+        >>> takes_argument(Child, "dirpath"), takes_argument(print, "dirpath")
+        (True, False)
+    """
+    if not isinstance(target, type):
+        return name in inspect.signature(target).parameters
+    for base in target.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters
+            if name in parameters:
+                return True
+            if all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
+                return False
+    return False

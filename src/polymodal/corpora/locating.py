@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from polymodal.errors import ManifestError
+from polymodal.errors import ManifestError, MissingCorpusError
 
 VERSION = re.compile(r"(?:[ _.-]v?|v)(\d+(?:[._]\d+)*)", re.IGNORECASE)
 MAX_LISTED = 8  # folders named in a message
@@ -160,7 +160,7 @@ def _not_found(path: Path, above: Path, known: CorpusFolder) -> ManifestError:
         found += f"; {above} has {_listed(here, above) or 'no folders'}"
     contents = f" with {' or '.join(known.contents)} in it" if known.contents else ""
     expected = f"the folder of {known.corpus}{contents}"
-    return ManifestError(
+    return MissingCorpusError(
         found,
         expected=f"{expected}, or a folder named {names} (a version may follow)"
         if names

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from polymodal.corpora._base import NUM_THREADS, allowed_values, remap_votes
-from polymodal.errors import ManifestError, nearest
+from polymodal.errors import ManifestError, MissingCorpusError, nearest
 from polymodal.schemas.manifest import Manifest
 from polymodal.security.files import sha256_of
 
@@ -109,7 +109,7 @@ def _root(path: Path, given: str | None) -> Path:
         given = str(path.parent)
     root = Path(given).expanduser()
     if not root.is_dir():
-        raise ManifestError(
+        raise MissingCorpusError(
             f"there is no folder {root}, which {path.name} was read from",
             hint="say where the corpus is now with corpus.root=FOLDER",
         )

@@ -8,7 +8,7 @@ import polars as pl
 
 from polymodal.corpora._base import NUMBERS, Rules, build_manifest
 from polymodal.corpora.locating import find_folder_of
-from polymodal.errors import ManifestError, nearest
+from polymodal.errors import ManifestError, MissingCorpusError, nearest
 from polymodal.schemas.manifest import SCHEMA, Manifest
 
 READERS = (".csv", ".jsonl", ".parquet")
@@ -101,7 +101,9 @@ def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> pl.DataFr
             return pl.read_ndjson(text.encode(), infer_schema_length=None)
         return pl.read_csv(text.encode(), infer_schema=False)
     except FileNotFoundError:
-        raise ManifestError(f"there is no file {path}", hint=f"name it with {key}=FILE") from None
+        raise MissingCorpusError(
+            f"there is no file {path}", hint=f"name it with {key}=FILE"
+        ) from None
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error}") from None
     except (UnicodeDecodeError, LookupError) as error:

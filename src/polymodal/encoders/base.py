@@ -29,6 +29,8 @@ class Encoder(nn.Module, ABC):
             is computed from it could be stored.
         reads_prefix: Whether `encode` is given what `prefix` puts out instead of what `transform`
             makes.
+        is_trained_from_scratch: Whether it can be built without weights or features that have to
+            be read first.
 
     Example:
         >>> import torch
@@ -46,6 +48,16 @@ class Encoder(nn.Module, ABC):
     sampling_rate_hz: int = 16000
     augments_waveform: bool = False
     reads_prefix: bool = False
+    is_trained_from_scratch: bool = True
+
+    @classmethod
+    def weights_mb(cls, options: Mapping[str, Any]) -> float | None:
+        """Return the size of the weights that an encoder with these options is built from, in MB.
+
+        Returns:
+            0 for one that is trained from scratch; None where they are not on this machine.
+        """
+        return 0.0
 
     @abstractmethod
     def transform(self) -> Transform:

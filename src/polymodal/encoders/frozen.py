@@ -50,6 +50,8 @@ class FrozenEncoder(Encoder):
     scale: Tensor
     num_rows: Tensor
 
+    is_trained_from_scratch = False
+
     def __init__(
         self, extractor: Extractor, *, normalise: str = "corpus", clip: float | None = 10.0
     ) -> None:

@@ -88,6 +88,8 @@ class FunctionalsEncoder(FrozenEncoder):
         MissingExtraError: openSMILE is not installed.
     """
 
+    source = "audio"
+
     def __init__(
         self,
         feature_set: str = "eGeMAPSv02",

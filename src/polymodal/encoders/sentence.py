@@ -62,6 +62,8 @@ class SentenceEmbeddingEncoder(FrozenEncoder):
         MissingExtraError: The package is not installed.
     """
 
+    source = "text"
+
     def __init__(self, *, normalise: str = "none", clip: float | None = 10.0) -> None:
         super().__init__(SentenceExtractor(), normalise=normalise, clip=clip)
 

@@ -90,6 +90,8 @@ class SpeakerEmbeddingEncoder(FrozenEncoder):
         MissingExtraError: Resemblyzer is not installed.
     """
 
+    source = "audio"
+
     def __init__(self, *, normalise: str = "corpus", clip: float | None = 10.0) -> None:
         super().__init__(SpeakerExtractor(), normalise=normalise, clip=clip)
 

@@ -77,6 +77,22 @@ def higher_is_better(name: str, scores: Mapping[str, Score]) -> bool:
     return False
 
 
+def score_directions(scores: Mapping[str, Score], values: Sequence[str] = ()) -> dict[str, bool]:
+    """Return whether a higher value is better, for the loss and every name a score is logged by.
+
+    Args:
+        scores: Name to score.
+        values: Target dimensions of a regression, such as `valence`.
+
+    Example:
+        >>> from polymodal.evaluation.classification import Accuracy
+        >>> score_directions({"accuracy": Accuracy()})
+        {'loss': False, 'accuracy': True}
+    """
+    names = score_names(scores, values)
+    return {"loss": False, **{name: higher_is_better(name, scores) for name in names}}
+
+
 def monitor_mode(monitor: str, scores: Mapping[str, Score]) -> str:
     """Return the `mode` of a Lightning callback, `max` or `min`, for a monitor.
 

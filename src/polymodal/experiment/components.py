@@ -1,232 +1,166 @@
-"""Builds the parts of an experiment without its data, so that what they refuse shows at once.
+"""Build the parts of an experiment: the one place where a section of YAML becomes an object."""
 
-Nothing big is made: modules are built on PyTorch's meta device, which has shapes but no memory, and
-pretrained encoders and those that are not trained are left for later.
-"""
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
+import numpy as np
 import torch
 
 from polymodal.config.instantiate import instantiate, instantiate_partial
+from polymodal.data.samplers import class_balanced_weights
 from polymodal.encoders.base import Encoder
-from polymodal.encoders.from_run import EncoderFromRun
-from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, UserError
 from polymodal.evaluation.classification import Score
-from polymodal.evaluation.torchmetrics import build_score
-from polymodal.experiment.trained_encoders import TrainedEncoder, trained_encoder
-from polymodal.experiment.trainer import trainer_from
-from polymodal.training.optimizers import build_optimizer
+from polymodal.evaluation.torchmetrics import build_score as build_any_score
+from polymodal.training.modality_balancing import ModalityBalancing
+from polymodal.training.optimizers import build_optimizer as build_any_optimizer
 from polymodal.training.tasks import Task
 
 NUM_STEPS = 1000  # of the training that a schedule is tried with
 NUM_SHOWN = 50  # of a training whose learning rates are compared
-UNKNOWN_WIDTH = 64  # stands for that of an encoder that was not built
+
+Built = TypeVar("Built")
 
 
-def is_light(target: Callable[..., Any]) -> bool:
-    """Tells whether an encoder can be built at once: it is trained here, from nothing.
-
-    Args:
-        target: Its class.
-    """
-    frozen = isinstance(target, type) and issubclass(target, FrozenEncoder | EncoderFromRun)
-    return not frozen and not target.__module__.startswith(
-        "polymodal.encoders.huggingface.backbone"
-    )
-
-
-def try_task(config: Mapping[str, Any]) -> Task:
-    """Builds the task.
-
-    Args:
-        config: The configuration.
+def build_task(section: Mapping[str, Any]) -> Task:
+    """Build the task.
 
     Raises:
-        UserError: It refuses its options.
+        UserError: It rejects its options.
     """
-    task: Task = instantiate(config["task"], "task")
+    task: Task = instantiate(section, "task")
     return task
 
 
-def try_score(section: Mapping[str, Any], task: Task) -> Score:
-    """Builds a score.
+def build_score(section: Mapping[str, Any], task: Task) -> Score:
+    """Build a score.
+
+    Raises:
+        UserError: It rejects its options, or reads what the task does not have.
+    """
+    return build_any_score(instantiate_partial(section), task.kinds)
+
+
+def build_loss(
+    section: Mapping[str, Any], task: Task, class_counts: Sequence[float], num_targets: int
+) -> torch.nn.Module:
+    """Build the loss.
 
     Args:
         section: Its options.
         task: The task.
+        class_counts: Training rows of each class, which may be fractions.
+        num_targets: Training rows that have a target.
 
     Raises:
-        UserError: It refuses its options, or reads what the task does not have.
-    """
-    return build_score(instantiate_partial(section), task.kinds)
-
-
-def try_loss(config: Mapping[str, Any], task: Task) -> None:
-    """Builds the loss for as many utterances of each class.
-
-    Args:
-        config: The configuration.
-        task: The task.
-
-    Raises:
-        UserError: It refuses its options, or is one for other tasks.
+        UserError: It rejects its options, or is one for other tasks.
     """
     names = task.classes or task.values
-    given = {"classes": names, "class_counts": [1.0] * len(names), "num_targets": len(names)}
-    loss = instantiate(config["loss"], "loss", optional=given)
+    facts = {"classes": names, "class_counts": class_counts, "num_targets": num_targets}
+    loss: torch.nn.Module = instantiate(section, "loss", optional=facts)
     tasks = getattr(loss, "tasks", (task.name,))
     if task.name not in tasks:
         raise ConfigError(
             f"the loss {type(loss).__name__} is for {' or '.join(tasks)}, the task is {task.name}",
             hint=f"leave the group loss out: it then is loss={task.name}",
         )
+    return loss
 
 
-def try_encoder(section: Mapping[str, Any], key: str) -> Encoder:
-    """Builds an encoder without its numbers.
+def build_encoders(
+    sections: Mapping[str, Any], trained: Mapping[str, Callable[[], Encoder]] | None = None
+) -> dict[str, Encoder]:
+    """Build encoders with fresh parameters, but for those that come from runs.
+
+    Args:
+        sections: Modality to the options of its encoder.
+        trained: Modality to what returns its encoder with the weights of a run.
+
+    Raises:
+        UserError: There is none, or one rejects its options.
+    """
+    if not sections:
+        raise ConfigError("encoder names no modality", hint="choose one, such as logmel")
+    given = trained or {}
+    return {
+        name: given[name]() if name in given else instantiate(section, f"encoder.{name}")
+        for name, section in sections.items()
+    }
+
+
+def build_model(
+    section: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task
+) -> torch.nn.Module:
+    """Build the model.
 
     Args:
         section: Its options.
-        key: Where they stand.
-
-    Raises:
-        UserError: It refuses its options.
-    """
-    encoder: Encoder = _without_numbers(lambda: instantiate(section, key))
-    return encoder
-
-
-def try_trained(
-    name: str, config: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any]] | None = None
-) -> TrainedEncoder:
-    """Find the run that an encoder is taken from, without its weights.
-
-    Args:
-        name: The modality.
-        config: The configuration.
-        planned: Name of each member of a study that has not run yet to its configuration.
-
-    Raises:
-        UserError: The run, or the member, cannot be used.
-    """
-    section, runs = config["encoder"][name], Path(config["paths"]["runs"])
-    return trained_encoder(name, section, runs, planned)
-
-
-def try_model(config: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task) -> None:
-    """Builds the model without its numbers.
-
-    Args:
-        config: The configuration.
         feature_sizes: Modality to the width of its encoder's output.
         task: The task.
 
     Raises:
-        UserError: It refuses its options.
+        UserError: It rejects its options.
     """
     sizes = dict(feature_sizes)
-    given: dict[str, Any] = {"feature_sizes": sizes, "num_outputs": task.num_outputs}
-    _without_numbers(lambda: instantiate(config["model"], "model", **given))
+    model: torch.nn.Module = instantiate(
+        section, "model", feature_sizes=sizes, num_outputs=task.num_outputs
+    )
+    return model
 
 
-def try_balance(config: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task) -> None:
-    """Builds the balance and its heads.
-
-    Args:
-        config: The configuration.
-        feature_sizes: Modality to the width of its encoder's output.
-        task: The task.
-
-    Raises:
-        UserError: It refuses its options.
-    """
-    balance = instantiate(config["balance"], "balance")
-    _without_numbers(lambda: balance.heads(dict(feature_sizes), task.num_outputs))
-
-
-def _without_numbers(make: Callable[[], Any]) -> Any:
-    """Calls something on the meta device; with numbers, where it looks at them."""
-    try:
-        with torch.device("meta"):
-            return make()
-    except UserError:
-        raise
-    except Exception:
-        return make()
-
-
-def try_optimizer(config: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Builds the optimiser for one number.
-
-    Args:
-        config: The configuration.
+def build_balance(
+    section: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task
+) -> ModalityBalancing:
+    """Build what balances the modalities, and its heads once, so that it fails early.
 
     Raises:
-        UserError: It refuses its options.
+        UserError: It rejects its options.
     """
-    groups = [{"params": [_one_number()]}]
+    balance: ModalityBalancing = instantiate(section, "balance")
+    balance.heads(dict(feature_sizes), task.num_outputs)
+    return balance
+
+
+def build_optimizer(section: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Build the optimizer for a single parameter.
+
+    Raises:
+        UserError: It rejects its options.
+    """
+    groups = [{"params": [_single_parameter()]}]
     try:
-        return build_optimizer(instantiate_partial(config["optimizer"]), groups, fused=False)
+        return build_any_optimizer(instantiate_partial(section), groups, fused=False)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer ({config['optimizer']['_target_']}): {error}") from None
+        raise ConfigError(f"optimizer ({section['_target_']}): {error}") from None
 
 
 def default_optimizer() -> torch.optim.Optimizer:
-    """Returns an optimiser for one number, for schedules where the chosen one has a fault."""
-    return torch.optim.SGD([_one_number()], lr=0.1)
+    """Return an optimizer for schedules where the chosen one has a fault."""
+    return torch.optim.SGD([_single_parameter()], lr=0.1)
 
 
-def _one_number() -> torch.nn.Parameter:
-    return torch.nn.Parameter(torch.zeros(1))
-
-
-def try_scheduler(config: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Builds the schedule.
-
-    Args:
-        config: The configuration.
-        optimizer: An optimiser.
+def build_scheduler(
+    section: Mapping[str, Any], optimizer: torch.optim.Optimizer, num_steps: int = NUM_STEPS
+) -> Any:
+    """Build the schedule of the learning rate.
 
     Raises:
-        UserError: It refuses its options.
+        UserError: It rejects its options.
     """
     try:
-        instantiate_partial(config["scheduler"])(optimizer, NUM_STEPS)
+        return instantiate_partial(section)(optimizer, num_steps)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"scheduler ({config['scheduler']['_target_']}): {error}") from None
+        raise ConfigError(f"scheduler ({section['_target_']}): {error}") from None
 
 
-def try_seeded(section: Mapping[str, Any], key: str, **given: Any) -> Any:
-    """Builds a part with the same random numbers each time.
-
-    Args:
-        section: Its options.
-        key: Where they stand.
-        given: Arguments that the program gives.
+def learning_rates(config: Mapping[str, Any]) -> list[float]:
+    """Return the learning rate of every step of a short training.
 
     Raises:
-        UserError: It refuses its options.
+        UserError: The optimizer or the schedule rejects its options.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return instantiate(section, key, **given)
-
-
-def try_rates(config: Mapping[str, Any]) -> list[float]:
-    """Returns the learning rate of every step of a short training.
-
-    Args:
-        config: The configuration.
-
-    Raises:
-        UserError: The optimiser or the schedule refuses its options.
-    """
-    optimizer = try_optimizer(config)
-    schedule = instantiate_partial(config["scheduler"])(optimizer, NUM_SHOWN)
+    optimizer = build_optimizer(config["optimizer"])
+    schedule = build_scheduler(config["scheduler"], optimizer, NUM_SHOWN)
     rates = []
     for _ in range(NUM_SHOWN):
         rates.append(float(optimizer.param_groups[0]["lr"]))
@@ -235,15 +169,58 @@ def try_rates(config: Mapping[str, Any]) -> list[float]:
     return rates
 
 
-def try_trainer(config: Mapping[str, Any], precision: Any) -> None:
-    """Builds Lightning's trainer without callbacks.
+def sampling_weights(sampling: str, targets: np.ndarray, task: Task) -> np.ndarray | None:
+    """Return how often each utterance is drawn in training, as `data.sampling` says.
 
     Args:
-        config: The configuration.
-        precision: The precision to compute in.
+        sampling: `natural` for each once, `balanced` for each class equally often.
+        targets: As the task reads them.
+        task: The task.
+
+    Returns:
+        Weights, `[utterance]`; None for each once.
 
     Raises:
-        UserError: Lightning refuses an option, or this machine lacks the devices.
+        ConfigError: The task has no single class an utterance.
     """
-    several = len(config["encoder"]) > 1
-    trainer_from(config["trainer"], precision, several=several, callbacks=[], logger=False)
+    if sampling == "natural":
+        return None
+    width = targets.shape[1] if targets.ndim == 2 else len(task.classes)
+    if not task.classes or width != len(task.classes):
+        raise ConfigError(
+            f"data.sampling=balanced, but task {task.name} has no single class an utterance",
+            hint="use data.sampling=natural, and weights in the loss",
+        )
+    return class_balanced_weights(targets, len(task.classes))
+
+
+def without_memory(build: Callable[[], Built]) -> Built:
+    """Build on PyTorch's meta device, which has shapes but no memory.
+
+    A part that looks at its values while it is built is built with memory.
+
+    Raises:
+        UserError: The part rejects its options.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except UserError:
+        raise
+    except Exception:
+        return build()
+
+
+def build_seeded(section: Mapping[str, Any], key: str, **given: Any) -> Any:
+    """Build a part with the same random numbers each time, to compare it with another.
+
+    Raises:
+        UserError: It rejects its options.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return instantiate(section, key, **given)
+
+
+def _single_parameter() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(1))

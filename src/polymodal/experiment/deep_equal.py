@@ -23,8 +23,8 @@ def deep_equal(one: Any, other: Any, depth: int = 0) -> bool:
         Whether no difference was found.
 
     Example:
-        >>> deep_equal(nn.Dropout(0.1), nn.Dropout(0.1)), deep_equal(nn.Dropout(0.1), nn.Dropout(0.2))
-        (True, False)
+        >>> deep_equal(nn.Dropout(0.1), nn.Dropout(0.2))
+        False
     """
     if one is other:
         return True

@@ -12,9 +12,9 @@ from polymodal.data.folds import Fold
 from polymodal.data.leakage import add_transcript_groups
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.evaluation.classification import Score
+from polymodal.experiment.components import build_encoders
 from polymodal.experiment.dry_run import DryRunCallback, DryRunResult
 from polymodal.experiment.experiment import Experiment
-from polymodal.experiment.readers import build_encoders
 from polymodal.experiment.trainer import trainer_from
 from polymodal.schemas.manifest import Manifest
 from polymodal.training.tasks import Task

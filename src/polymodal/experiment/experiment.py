@@ -18,21 +18,26 @@ from polymodal.data.dataset import ReadAndTransform, Reader, UtteranceDataset
 from polymodal.data.folds import Fold, num_covered_rows
 from polymodal.data.leakage import add_transcript_groups
 from polymodal.data.loaders import default_num_workers, make_loader
-from polymodal.data.samplers import class_balanced_weights
 from polymodal.data.subsample import subsample_per_label
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
-from polymodal.errors import ConfigError, ManifestError
+from polymodal.errors import ManifestError
 from polymodal.evaluation.classification import Score
-from polymodal.evaluation.torchmetrics import build_score
-from polymodal.experiment.checks import check
+from polymodal.evaluation.score import score_directions
+from polymodal.experiment.components import (
+    build_encoders,
+    build_loss,
+    build_model,
+    build_score,
+    build_task,
+    sampling_weights,
+)
 from polymodal.experiment.readers import (
     HAS_SOURCE,
     LazyRead,
     StoredReader,
     apply_missing_policy,
-    build_encoders,
     build_reader,
 )
 from polymodal.experiment.trained_encoders import TrainedEncoder, trained_encoders
@@ -121,7 +126,7 @@ class Experiment:
         manifest = add_transcript_groups(
             apply_missing_policy(corpus, prototypes, config["data"]["missing"])
         )
-        task: Task = instantiate(config["task"], "task")
+        task = build_task(config["task"])
         fingerprint, remarks = corpus.fingerprint(), []
         if num_trained is not None:
             folds = [Fold(index, {}) for index in range(num_trained)]
@@ -134,19 +139,14 @@ class Experiment:
                 )
         else:
             folds = instantiate(config["split"], "split", manifest=manifest)
-        scores = {
-            name: build_score(instantiate_partial(section), task.kinds)
-            for name, section in config["scores"].items()
-        }
+        scores = {name: build_score(section, task) for name, section in config["scores"].items()}
         for one in trained.values():
             dependent = bool(config["split"].get("speaker_dependent"))
             one.check(manifest, fingerprint, folds, speaker_dependent=dependent)
             remarks += one.remarks(manifest, fingerprint, task.classes or task.values)
-        experiment = cls(
+        return cls(
             config, manifest, folds, task, scores, prototypes, fingerprint, remarks, trained=trained
         )
-        check(experiment, training=num_trained is None)
-        return experiment
 
     def with_options(self, options: Mapping[str, Any]) -> "Experiment":
         """Returns the experiment with other options of what is trained.
@@ -182,11 +182,22 @@ class Experiment:
         Returns:
             The model.
         """
-        sizes = {name: encoder.feature_size for name, encoder in encoders.items()}
-        model: torch.nn.Module = instantiate(
-            self.config["model"], "model", feature_sizes=sizes, num_outputs=self.task.num_outputs
-        )
-        return model
+        return build_model(self.config["model"], self.feature_sizes(encoders), self.task)
+
+    @staticmethod
+    def feature_sizes(encoders: Mapping[str, Encoder]) -> dict[str, int]:
+        """Return the width of each encoder's output."""
+        return {name: encoder.feature_size for name, encoder in encoders.items()}
+
+    @cached_property
+    def balance_validates(self) -> bool:
+        """Whether the balancing of modalities needs validation rows."""
+        return bool(instantiate(self.config["balance"], "balance").validates)
+
+    @property
+    def score_directions(self) -> dict[str, bool]:
+        """Name of each score to whether a higher value is better."""
+        return score_directions(self.scores, self.task.values)
 
     @property
     def frozen(self) -> dict[str, FrozenEncoder]:
@@ -335,35 +346,17 @@ class Experiment:
         )
 
     def build_loss(self, fold: Fold) -> torch.nn.Module:
-        """Builds the loss for the classes of a fold's training part.
-
-        Args:
-            fold: The fold; without an assignment nothing is trained.
-
-        Returns:
-            The loss.
+        """Build the loss for the classes of a fold's training rows.
 
         Raises:
-            ConfigError: It is one for other tasks.
+            UserError: It rejects its options, or is one for other tasks.
         """
-        names = self.task.classes or self.task.values
-        counts, num_targets = [0.0] * len(names), 0
+        counts = [0.0] * len(self.task.classes or self.task.values)
+        num_targets = 0
         if fold.assignment:
             targets = self.task.targets(self.train_rows(fold).frame)
             counts, num_targets = self.task.class_counts(targets) or counts, len(targets)
-        loss: torch.nn.Module = instantiate(
-            self.config["loss"],
-            "loss",
-            optional={"classes": names, "class_counts": counts, "num_targets": num_targets},
-        )
-        tasks = getattr(loss, "tasks", (self.task.name,))
-        if self.task.name not in tasks:
-            raise ConfigError(
-                f"the loss {type(loss).__name__} is for {' or '.join(tasks)}, the task is "
-                f"{self.task.name}",
-                hint=f"leave the group loss out: it then is loss={self.task.name}",
-            )
-        return loss
+        return build_loss(self.config["loss"], self.task, counts, num_targets)
 
     def build_loader(
         self, fold: Fold, part: str, *, training: bool = False
@@ -386,7 +379,7 @@ class Experiment:
         return make_loader(
             UtteranceDataset(rows, self._readers(fold), targets),
             shuffle=training,
-            weights=self.sampling_weights(targets) if training else None,
+            weights=sampling_weights(data["sampling"], targets, self.task) if training else None,
             batch_s=self.batch_s
             or (DEFAULT_BATCH_S if data["batch_s"] == "auto" else data["batch_s"]),
             max_utterances=data["max_utterances"],
@@ -403,29 +396,6 @@ class Experiment:
         if given != "auto":
             return int(given)
         return default_num_workers(resolve_accelerator(self.config["trainer"]["accelerator"]))
-
-    def sampling_weights(self, targets: np.ndarray) -> np.ndarray | None:
-        """Returns how often each utterance is to be drawn in training, as `data.sampling` says.
-
-        Args:
-            targets: As the task reads them.
-
-        Returns:
-            Chances, or None for each once.
-
-        Raises:
-            ConfigError: The task has no classes to balance.
-        """
-        if self.config["data"]["sampling"] == "natural":
-            return None
-        width = targets.shape[1] if targets.ndim == 2 else len(self.task.classes)
-        if not self.task.classes or width != len(self.task.classes):
-            raise ConfigError(
-                f"data.sampling=balanced, but task {self.task.name} has no single class an "
-                "utterance",
-                hint="use data.sampling=natural, and weights in the loss",
-            )
-        return class_balanced_weights(targets, len(self.task.classes))
 
     def _from_run(self, name: str, fold: Fold) -> Encoder:
         """An encoder that comes from a run, as a fold begins with it."""

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from polymodal.config.instantiate import instantiate
 from polymodal.data.audio import AudioReader
 from polymodal.data.signals import SignalReader
 from polymodal.data.text import read_text
@@ -82,30 +81,6 @@ def build_reader(
     if encoder.source == "signals":
         return SignalReader(manifest.signals_folder)
     return read_text
-
-
-def build_encoders(
-    sections: Mapping[str, Any], trained: Mapping[str, Callable[[], Encoder]] | None = None
-) -> dict[str, Encoder]:
-    """Builds encoders with fresh parameters, but for those that come from runs.
-
-    Args:
-        sections: Modality to its options.
-        trained: Modality to what returns its encoder with the weights of a run.
-
-    Returns:
-        Modality to its encoder.
-
-    Raises:
-        ConfigError: There is none, or one refuses its options.
-    """
-    if not sections:
-        raise ConfigError("encoder names no modality", hint="choose one, such as logmel")
-    given = trained or {}
-    return {
-        name: given[name]() if name in given else instantiate(section, f"encoder.{name}")
-        for name, section in sections.items()
-    }
 
 
 def apply_missing_policy(

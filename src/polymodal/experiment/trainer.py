@@ -12,7 +12,7 @@ from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.evaluation.score import monitor_mode
 from polymodal.experiment.experiment import Experiment
 from polymodal.tracking.layout import FoldDir
-from polymodal.training.checkpoints import VerifiedCheckpointIO
+from polymodal.training.checkpoints import VerifiedCheckpointIO, best_checkpoint
 from polymodal.training.devices import (
     resolve_accelerator,
     resolve_devices,
@@ -134,7 +134,7 @@ def fit_fold(
     going_on = place.last_checkpoint if place.last_checkpoint.is_file() else None
     trainer.fit(module, training, validation, ckpt_path=going_on)
     if trainer.is_global_zero:
-        place.mark_done(trainer.current_epoch)
+        place.mark_done(trainer.current_epoch, best_checkpoint(trainer))
     trainer.strategy.barrier("fitted")
 
 
@@ -169,7 +169,7 @@ def build_callbacks(experiment: Experiment, place: FoldDir) -> list[pl.Callback]
         instantiate(
             _with_mode(section, experiment),
             f"callbacks.{name}",
-            optional={"dirpath": place.checkpoints} if _keeps_checkpoints(section) else None,
+            optional={"dirpath": place.checkpoints},
         )
         for name, section in sections.items()
         if section
@@ -181,7 +181,3 @@ def _with_mode(section: Mapping[str, Any], experiment: Experiment) -> dict[str, 
     if section.get("mode") != "auto":
         return dict(section)
     return {**section, "mode": monitor_mode(str(section.get("monitor")), experiment.scores)}
-
-
-def _keeps_checkpoints(section: Mapping[str, Any]) -> bool:
-    return str(section["_target_"]).endswith("Checkpoint")

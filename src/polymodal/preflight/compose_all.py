@@ -8,7 +8,7 @@ from pathlib import Path
 from polymodal.config.compose import CONFIGS, ComposedConfig, compose
 from polymodal.config.provenance import SourceLocation
 from polymodal.diagnostics import Diagnostic, from_error
-from polymodal.errors import ConfigError
+from polymodal.errors import ConfigError, UnreadableConfigError
 from polymodal.preflight.rules.yaml_pitfalls import unreadable
 from polymodal.upgrade.removed import removed_from
 
@@ -50,7 +50,7 @@ def _removed(finding: Diagnostic, composed: ComposedConfig) -> Diagnostic:
     if removed is None:
         return finding
     found = f"{finding.key} is unknown to {target}: {removed.since}"
-    return replace(finding, rule="removed option", found=found, remedy=removed.instead)
+    return replace(finding, rule="removed option", message=found, hint=removed.instead)
 
 
 def _culprit(
@@ -80,7 +80,7 @@ def _named(override: str, error: ConfigError) -> bool:
 
 
 def _is_of_files(error: ConfigError) -> bool:
-    return error.message.startswith("a configuration file cannot be read")
+    return isinstance(error, UnreadableConfigError)
 
 
 def _quoted(error: ConfigError) -> list[str]:

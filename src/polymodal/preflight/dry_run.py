@@ -40,9 +40,10 @@ def check_dry_run(context: Context) -> tuple[list[Diagnostic], dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             seen = dry_run(config, context.built["task"], context.built["scores"], Path(folder))
     except MissingExtraError as error:
-        return [context.refused(error, _lacking(error, context), "missing package")], {}
+        encoder = f"encoder.{next(iter(config['encoder']))}"
+        return [context.refused(error, _raised_by(error, context, encoder), "missing package")], {}
     except UserError as error:
-        return [context.refused(error, _section(error.message, context), "rehearsal")], {}
+        return [context.refused(error, _raised_by(error, context), "dry run")], {}
     except Exception as error:  # whatever the parts raise
         return [_failed(error, context)], {}
     return list(_findings(seen, context)), _estimates(seen, context)
@@ -55,17 +56,15 @@ def _encoders(context: Context) -> dict[str, Any]:
         if section.get(FROM_RUN):
             section = _of_run(name, context)
         target = resolve_target(section["_target_"], f"encoder.{name}", context.projects)
-        pretrained = target.__module__.startswith("polymodal.encoders.huggingface.backbone")
-        if pretrained and (why := _too_large(str(section.get("name", "")))):
+        if (reason := _too_large(target, section)) is not None:
             context.notes.append(
-                f"encoder.{name} ({section.get('name')}) was not rehearsed: {why}; random features "
-                "took its place"
+                f"encoder.{name} ({section.get('name')}) was left out of the dry run: {reason}; "
+                "random features took its place"
             )
             section = {
                 "_target_": "polymodal.encoders.dummy.DummyEncoder",
-                "source": getattr(target, "source", "audio"),
+                "source": context.built["sources"][name],
             }
-            section["source"] = context.built.get("sources", {}).get(name) or _source(target)
         sections[name] = section
     return sections
 
@@ -83,17 +82,12 @@ def _of_run(name: str, context: Context) -> Mapping[str, Any]:
     }
 
 
-def _source(target: Any) -> str:
-    return "text" if "text" in target.__module__ else "audio"
-
-
-def _too_large(name: str) -> str:
-    """Why a pretrained model is not built here; empty where it is."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
+def _too_large(target: Any, section: Mapping[str, Any]) -> str | None:
+    """Why an encoder is not built here; None where it is."""
+    size_mb = target.weights_mb(section) if hasattr(target, "weights_mb") else 0.0
+    if size_mb is None:
         return "its weights are not a folder here"
-    size_mb = sum(one.stat().st_size for one in folder.glob("*.safetensors")) / 1e6
-    return f"its weights are {size_mb:.0f} MB" if size_mb > MAX_MB else ""
+    return f"its weights are {size_mb:.0f} MB" if size_mb > MAX_MB else None
 
 
 def _findings(seen: Any, context: Context) -> Iterator[Diagnostic]:
@@ -138,32 +132,25 @@ def _by_section(names: list[str], context: Context) -> dict[str, list[str]]:
     return found
 
 
-def _section(message: str, context: Context) -> str:
-    return next((one for one in NEEDED if message.startswith(one)), "model")
-
-
-def _lacking(error: MissingExtraError, context: Context) -> str:
-    """The encoder that a package is missing for."""
-    names = {name: str(one["_target_"]).lower() for name, one in context.config["encoder"].items()}
-    word = error.package.lower()
-    some = [f"encoder.{name}" for name, target in names.items() if word in target]
-    return some[0] if some else f"encoder.{next(iter(names))}"
-
-
 def _failed(error: Exception, context: Context) -> Diagnostic:
-    """What failed, by the innermost part of ours or the user's that the traceback names."""
-    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    """What an exception of another program's code says, with the part that raised it."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    key = _raised_by(error, context)
+    message = f"a dummy batch cannot be trained: {type(error).__name__}: {first}"
+    return Diagnostic("dry run", key, message, hint=f"correct what {key} names")
+
+
+def _raised_by(error: Exception, context: Context, default: str = "model") -> str:
+    """The innermost part, ours or the user's, that a traceback goes through."""
     modules, frame = [], error.__traceback__
     while frame is not None:
         modules.append(str(frame.tb_frame.f_globals.get("__name__", "")))
         frame = frame.tb_next
-    targets = {
-        str(section.get("_target_", "")).rpartition(".")[0]: key
+    parts = {
+        resolve_target(str(section["_target_"]), key, context.projects).__module__: key
         for key, section in _targets(context.config)
     }
-    key = next((targets[one] for one in reversed(modules) if one in targets), "model")
-    found = f"a batch of noise cannot be trained: {type(error).__name__}: {first}"
-    return Diagnostic("rehearsal", key, found, hint=f"mend what {key} names")
+    return next((parts[module] for module in reversed(modules) if module in parts), default)
 
 
 def _targets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -26,7 +26,6 @@ Summary = Mapping[str, Any]
 
 # Whose smaller value is the better one, where the summary does not name them itself; also with the
 # value that they are of (rmse_valence).
-LOWER_IS_BETTER = ("ece", "rmse", "mae", "mse", "loss", "cross_entropy", "brier")
 SCORE_COLUMNS = ("member", "kind", "score", "mean", "low", "high", "n")
 COMPARISON_COLUMNS = (
     *("a", "b", "score", "difference", "low", "high", "p", "p_corrected"),
@@ -89,15 +88,16 @@ def lower_is_better(score: str, summary: Summary) -> bool:
 
     Args:
         score: Such as `test/uar`, `ece` or `rmse_valence`.
-        summary: The study; its `lower_is_better` names such scores, else the usual ones are known.
+        summary: The study, whose `higher_is_better` says so; early studies list `lower_is_better`.
 
     Example:
-        >>> lower_is_better("test/rmse_valence", {}), lower_is_better("test/uar", {})
-        (True, False)
+        >>> lower_is_better("test/ece", {"higher_is_better": {"ece": False}})
+        True
     """
     name = tail(score)
-    known = summary.get("lower_is_better", LOWER_IS_BETTER)
-    return any(name == one or name.startswith(f"{one}_") for one in known)
+    return not summary.get("higher_is_better", {}).get(
+        name, name not in summary.get("lower_is_better", ())
+    )
 
 
 def tail(score: str) -> str:

@@ -14,6 +14,7 @@ from polymodal.experiment.data_summary import dataset_summary, encoder_summary
 from polymodal.experiment.experiment import Experiment
 from polymodal.experiment.trained_encoders import check_same_weights
 from polymodal.experiment.trainer import build_trainer, predict_split
+from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.nested_cv import chosen_options
 from polymodal.runs.recorder import Session, recording, stage_time
 from polymodal.runs.train import RunResult, extract, run_result
@@ -79,7 +80,7 @@ def apply_run(
     whole = config["part"] == "all"
     stored_folds = None if whole else _stored_folds(source, config)
     with weights_may_follow():
-        experiment = Experiment.prepare(config, len(trained) if whole else None, stored_folds)
+        experiment = prepare_experiment(config, len(trained) if whole else None, stored_folds)
     if len(experiment.folds) != len(trained):
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "
@@ -101,6 +102,7 @@ def apply_run(
             parent=source.name,
             data=data,
             encoders=encoder_summary(experiment),
+            higher_is_better=experiment.score_directions,
             notes=notes,
         ) as session,
         Display() as display,

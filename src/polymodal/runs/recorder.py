@@ -73,6 +73,7 @@ def recording(
     parent: str | None = None,
     data: Mapping[str, Any] | None = None,
     encoders: Mapping[str, Any] | None = None,
+    higher_is_better: Mapping[str, bool] | None = None,
     resume: Path | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Generator[Session]:
@@ -85,6 +86,7 @@ def recording(
         parent: The run or study that this one comes from.
         data: Facts about the data.
         encoders: Modality to the run that its encoder was taken from.
+        higher_is_better: Name of a score to its direction.
         resume: Folder of the run to go on with; None for a new one.
         notes: Facts for the record that are known from the start.
 
@@ -104,7 +106,7 @@ def recording(
     folder = (
         RunFolder.open(resume)
         if resume
-        else _new(composed, config, kind, parent, data, encoders, runs, notes)
+        else _new(composed, config, kind, parent, data, encoders, higher_is_better, runs, notes)
     )
     publish_run_dir(folder.path, runs)
     told = start_of(folder.record, redact(dict(config)), folder.path, num_steps(folder.metrics))
@@ -185,6 +187,7 @@ def _new(
     parent: str | None,
     data: Mapping[str, Any] | None,
     encoders: Mapping[str, Any] | None,
+    higher_is_better: Mapping[str, bool] | None,
     runs: Path,
     notes: Mapping[str, Any] | None,
 ) -> RunFolder:
@@ -203,6 +206,7 @@ def _new(
         code=code,
         data=dict(data or {}),
         encoders=dict(encoders or {}),
+        higher_is_better=dict(higher_is_better or {}),
         notes={**chosen, **(notes or {})},
     )
     folder = RunFolder.create(runs, record)

@@ -23,6 +23,7 @@ from polymodal.experiment.trainer import (
     precision_of,
     predict_split,
 )
+from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.embedding_summary import write_descriptions
 from polymodal.runs.modality_ablation import predict_subsets
 from polymodal.runs.nested_cv import select_options
@@ -79,7 +80,7 @@ def run_experiment(
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     resume = _resumed(composed, config)
-    experiment = experiment or Experiment.prepare(config)
+    experiment = experiment or prepare_experiment(config)
     build_trainer(experiment, callbacks=[], logger=False)
     about, origins = dataset_summary(experiment), encoder_summary(experiment)
     with (
@@ -88,6 +89,7 @@ def run_experiment(
             config,
             data=about,
             encoders=origins,
+            higher_is_better=experiment.score_directions,
             resume=resume,
             parent=parent,
             notes=notes,
@@ -277,6 +279,7 @@ def _record_fold(experiment: Experiment, fold: Fold, place: FoldDir, session: Se
         seed=experiment.seed,
         fold=fold.index,
         scores=dict(pool_and_score(experiment, [place], place.path)),
+        higher_is_better=experiment.score_directions,
         notes={"assignment": _held_out(fold)},
     )
     write_record(place.path / "run.json", record)

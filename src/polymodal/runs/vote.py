@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from polymodal.config.compose import ComposedConfig, load_config
 from polymodal.config.instantiate import instantiate, instantiate_partial
 from polymodal.errors import PredictionError
-from polymodal.evaluation.score import score_table
+from polymodal.evaluation.score import score_directions, score_table
 from polymodal.evaluation.torchmetrics import build_score
 from polymodal.runs.load_predictions import stored_table
 from polymodal.runs.recorder import recording
@@ -46,7 +46,10 @@ def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, An
         for name, section in config["scores"].items()
     }
     facts = {"members": [member.name for member in members], "rows": len(voted)}
-    with recording(composed, config, kind="vote", data=facts) as session:
+    directions = score_directions(scores, voted.values)
+    with recording(
+        composed, config, kind="vote", data=facts, higher_is_better=directions
+    ) as session:
         folder = session.path / "predictions"
         folder.mkdir(exist_ok=True)
         voted.write(folder / f"{config['part']}.parquet")

@@ -1,7 +1,7 @@
 """The record of one run: what ran and how it ended."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ RECORD_VERSION = 1
 STATUSES = ("running", "finished", "failed", "interrupted", "killed")
 TYPES: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("run_id", "name", "status", "experiment", "kind", "started"), str),
-    **dict.fromkeys(("scores", "host", "versions", "code", "data", "encoders", "notes"), dict),
+    **dict.fromkeys(
+        ("scores", "higher_is_better", "host", "versions", "code", "data", "encoders", "notes"),
+        dict,
+    ),
     "command": list,
     "duration_s": (int, float, type(None)),
     "record_version": int,
@@ -36,6 +39,7 @@ class RunRecord:
         seed: Seed of the random numbers.
         fold: Number of the fold, or None for the whole run.
         scores: `<split>/<score>` to its value.
+        higher_is_better: Name of each score, without the split, to its direction.
         started: UTC time, ISO 8601.
         ended: UTC time, or None while it runs.
         duration_s: Wall time of the run in seconds.
@@ -59,6 +63,7 @@ class RunRecord:
     seed: int | None = None
     fold: int | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
+    higher_is_better: dict[str, bool] = field(default_factory=dict)
     started: str = ""
     ended: str | None = None
     duration_s: float | None = None
@@ -117,6 +122,36 @@ class RunRecord:
             return cls.from_dict(values)
         except RunError as error:
             raise RunError(f"{path}: {error.message}", hint=error.hint) from None
+
+
+def score_direction(score: str, records: Iterable[RunRecord]) -> bool | None:
+    """Return whether a higher score is better, as the records say.
+
+    Args:
+        score: `<split>/<score>`, or the name without the split.
+        records: Runs that may have it.
+
+    Returns:
+        None where no record knows, as in runs of early versions.
+
+    Raises:
+        RunError: The records contradict one another.
+
+    Example:
+        >>> run = RunRecord("a", "a", higher_is_better={"uar": True, "ece": False})
+        >>> score_direction("test/ece", [run]), score_direction("test/f1", [run])
+        (False, None)
+    """
+    name = score.rpartition("/")[2]
+    directions = {
+        record.higher_is_better[name] for record in records if name in record.higher_is_better
+    }
+    if len(directions) > 1:
+        raise RunError(
+            f"{score}: higher is better in some of these runs, lower in others",
+            hint="choose runs whose score of that name is the same",
+        )
+    return next(iter(directions), None)
 
 
 def _check(values: Any) -> None:

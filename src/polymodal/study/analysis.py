@@ -18,7 +18,7 @@ from polymodal.evaluation.breakdown import (
 )
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.confusion import confusion_matrix
-from polymodal.evaluation.score import higher_is_better, score_names
+from polymodal.evaluation.score import score_directions
 from polymodal.evaluation.stats.bootstrap import interval
 from polymodal.evaluation.stats.multiple import compare, generalisation_gap
 from polymodal.schemas.predictions import ID, PredictionTable, concatenate
@@ -130,9 +130,7 @@ def summarise(
     compared = compare(tables, name, score, pairs=plan.pairs, alpha=plan.alpha)
     return {
         "score": name,
-        "lower_is_better": [
-            key for key in score_names(scores, values) if not higher_is_better(key, scores)
-        ],
+        "higher_is_better": score_directions(scores, values),
         "members": {
             key: _about(plan, key, told[key], tests[key], scores, name, against) for key in tests
         },

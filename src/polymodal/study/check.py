@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from polymodal.config.compose import ComposedConfig
 from polymodal.config.provenance import Provenance, provenance_of
@@ -124,13 +125,15 @@ def _encoders(
     plan: StudyConfig, name: str, members: Mapping[str, ComposedConfig]
 ) -> Iterator[Diagnostic]:
     """Encoders that a member cannot take from the members that it names."""
-    from polymodal.experiment.components import try_trained
+    from polymodal.experiment.trained_encoders import trained_encoder
 
     member = next(one for one in plan.members if one.name == name)
     for modality, source in member.encoders.items():
         try:
             planned = {source: members[source].resolved()}
-            try_trained(modality, members[name].resolved(), planned)
+            config = members[name].resolved()
+            runs = Path(config["paths"]["runs"])
+            trained_encoder(modality, config["encoder"][modality], runs, planned)
         except ConfigError as error:
             yield from_error(error, "encoders", f"study.members.{name}.encoders.{modality}")
 

@@ -10,6 +10,7 @@ from polymodal.config.compose import ComposedConfig
 from polymodal.data.folds import Fold, write_folds
 from polymodal.data.held_out import hold_out
 from polymodal.experiment.experiment import Experiment
+from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.vectorized.staging import is_small_head
 from polymodal.security.files import sha256_of
 from polymodal.study.config import Member, StudyConfig
@@ -106,7 +107,7 @@ class PlannedJobs:
             if not member.applied:
                 file = str(self._folds(member.held_out, fitted))
                 composed = with_folds(composed, file, whole=not (fitted or member.held_out))
-            experiment = Experiment.prepare(self.check(composed), planned=self.configs)
+            experiment = prepare_experiment(self.check(composed), planned=self.configs)
             self._built[member.name, fitted] = composed, experiment
         return self._built[member.name, fitted]
 

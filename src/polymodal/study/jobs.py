@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from polymodal.config.compose import ComposedConfig, load_config
 from polymodal.experiment.experiment import Experiment
+from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.evaluate import apply_run
 from polymodal.runs.trackers import GROUPS
 from polymodal.runs.train import run_experiment, vectorized_progress
@@ -284,7 +285,7 @@ def _stage(works: Sequence[JobWorker], folder: Path, display: Display) -> None:
     """Trains new cells at once where that is possible."""
     if len(works) < 2:
         return
-    first = Experiment.prepare(works[0].config)
+    first = prepare_experiment(works[0].config)
     first.extract(lambda name, done, total: display.show(f"extract · {name} · {done}/{total}", 0))
     experiments = [replace(first, config=work.config) for work in works]
     if why_not_vectorized(first) is not None:

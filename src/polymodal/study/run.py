@@ -18,6 +18,7 @@ from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.evaluation.score import score_names
 from polymodal.experiment.data_summary import dataset_summary
 from polymodal.experiment.experiment import Experiment
+from polymodal.preflight.prepare import prepare_experiment
 from polymodal.report.study_page import write_report
 from polymodal.runs.embedding_summary import mean_description, read_descriptions
 from polymodal.runs.recorder import Session, recording, stage_time
@@ -68,7 +69,7 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
     runs = Path(config["paths"]["runs"])
     members = compose_members(plan, composed)
     configs = {name: check(composed) for name, composed in members.items()}
-    first = Experiment.prepare(configs[reference(plan)], planned=configs)
+    first = prepare_experiment(configs[reference(plan)], planned=configs)
     _check_score(plan, first)
     votes = _check_votes(plan, first, check)
     code = _code()
@@ -76,7 +77,12 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
     about = dataset_summary(first)
     with (
         recording(
-            composed, config, kind="study", data=about, resume=_stopped(runs, composed.name)
+            composed,
+            config,
+            kind="study",
+            data=about,
+            higher_is_better=first.score_directions,
+            resume=_stopped(runs, composed.name),
         ) as session,
         Display(line_every_s=LINE_EVERY_S) as display,
     ):

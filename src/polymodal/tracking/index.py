@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polymodal.errors import RunError, nearest
+from polymodal.errors import RunError, suggest
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index_cache import IndexCache
 from polymodal.tracking.processes import has_exited
@@ -194,8 +194,8 @@ def _hint(name: str, ids: list[str]) -> str:
     if not ids:
         return "`polymodal run` makes one; --runs or POLYMODAL_RUNS names another folder"
     alike = [one for one in ids if one[DATE] == name[DATE]] or ids
-    hint = nearest(name, sorted(alike)[-NUM_COMPARED:])
-    return hint if hint.startswith("did you mean") else "`polymodal runs` lists them"
+    match = suggest(name, sorted(alike)[-NUM_COMPARED:])
+    return f"did you mean {match!r}?" if match else "`polymodal runs` lists them"
 
 
 def _last(runs: Path) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polymodal.errors import CheckpointError
+from polymodal.security.paths import resolve_inside
 
 WEIGHTS = "model.safetensors"  # of a run that was pushed
 
@@ -44,8 +45,9 @@ class FoldDir:
             CheckpointError: There is neither.
         """
         published = self.path / WEIGHTS
-        for path in (self.checkpoints / "best.ckpt", self.last_checkpoint, published):
-            if path.is_file():
+        best = self.checkpoints / "best.ckpt"
+        for path in (self._marked_best, best, self.last_checkpoint, published):
+            if path is not None and path.is_file():
                 return path
         raise CheckpointError(
             f"there is no checkpoint in {self.checkpoints}",
@@ -57,13 +59,24 @@ class FoldDir:
         """Whether training has come to its end here, so that a resumed run leaves it alone."""
         return self._mark.is_file()
 
-    def mark_done(self, epochs: int) -> None:
-        """Notes that training has come to its end.
+    def mark_done(self, epochs: int, best: Path | None = None) -> None:
+        """Note that training has come to its end.
 
         Args:
             epochs: Number of epochs that were trained.
+            best: The best checkpoint; None for `best.ckpt`, or the last where there is none.
         """
-        self._mark.write_text(json.dumps({"epochs": epochs}), encoding="utf-8")
+        name = best.name if best and best.parent.resolve() == self.checkpoints.resolve() else None
+        text = json.dumps({"epochs": epochs, **({"best": name} if name else {})})
+        self._mark.write_text(text, encoding="utf-8")
+
+    @property
+    def _marked_best(self) -> Path | None:
+        """The checkpoint that the training has named as its best."""
+        if not self.is_done:
+            return None
+        name = json.loads(self._mark.read_text(encoding="utf-8")).get("best")
+        return resolve_inside(self.checkpoints, name) if name else None
 
     @property
     def _mark(self) -> Path:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from polymodal.errors import CheckpointError
 from polymodal.security.files import sha256_of
@@ -71,6 +73,18 @@ def verified_digest(path: Path) -> str:
             hint="copy it again, or use another checkpoint",
         )
     return digest
+
+
+def keeps_checkpoints(target: object) -> bool:
+    """Return whether something is a class of callbacks that keep checkpoints."""
+    return isinstance(target, type) and issubclass(target, Checkpoint)
+
+
+def best_checkpoint(trainer: Trainer) -> Path | None:
+    """Return the checkpoint that the first monitoring callback holds to be the best, or None."""
+    callbacks = (one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint))
+    paths = (one.best_model_path for one in callbacks if one.monitor)
+    return next((Path(path) for path in paths if path), None)
 
 
 class VerifiedCheckpointIO(TorchCheckpointIO):

@@ -82,6 +82,7 @@ class RunIndex:
         self.runs: dict[str, Run] = {}
         self.broken: dict[str, tuple[Signature, str]] = {}
         self.gone: dict[str, int] = {}
+        self.higher_is_better: dict[str, bool] = {}  # name of a score, without its split
         self._lock = threading.Lock()
         self._rested = 0.0
         self._lines: dict[str, tuple[int, str]] = {}
@@ -150,6 +151,7 @@ class RunIndex:
                 "gone": gone,
                 "total": len(self.runs),
                 "rest": len(changed) - len(kept),
+                "higher_is_better": self.higher_is_better,
                 "broken": [words for _, words in self.broken.values()],
             }
         return f'{to_json(head)[:-1]}, "rows": [{rows}]}}'
@@ -176,6 +178,7 @@ class RunIndex:
             if folder in known:
                 run = Run(place, folder, known[folder], signature, version)
                 self.runs[run.key] = run
+                self.higher_is_better |= run.record.higher_is_better
             else:
                 self._read(place, folder, signature, version)
 
@@ -211,6 +214,7 @@ class RunIndex:
         self.broken.pop(key, None)
         self.gone.pop(key, None)
         self.runs[key] = Run(place, folder, record, signature, version)
+        self.higher_is_better |= record.higher_is_better
         return True
 
     def _watch(self, version: int) -> bool:

@@ -7,9 +7,10 @@ Legend: batch = utterances, time = frames or tokens, feature = width.
 """
 
 from abc import abstractmethod
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Bool, Float
@@ -131,11 +132,22 @@ def run_blocks(
     return states if norm is None else norm(states)
 
 
+def folder_weights_mb(cls: type, options: Mapping[str, Any]) -> float | None:
+    """Return the size of the weights in the folder that `name` is, in MB; None without a folder."""
+    folder = Path(str(options.get("name", ""))).expanduser()
+    if not folder.is_dir():
+        return None
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+
+
 class PrefixedEncoder(Encoder):
     """An encoder whose frozen beginning can be run by itself.
 
     With `reads_prefix` it encodes what that put out instead of what its transform makes.
     """
+
+    is_trained_from_scratch = False
+    weights_mb = classmethod(folder_weights_mb)
 
     @property
     @abstractmethod

@@ -39,7 +39,12 @@ from polymodal.encoders.huggingface.batching import (
     resolve_precision,
 )
 from polymodal.encoders.huggingface.inputs import WHISPER_STRIDE, WaveformInput, WhisperInput
-from polymodal.encoders.huggingface.prefix import STEM, PrefixedEncoder, prefix_extractor
+from polymodal.encoders.huggingface.prefix import (
+    STEM,
+    PrefixedEncoder,
+    folder_weights_mb,
+    prefix_extractor,
+)
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import mask_to_lengths, zero_padding
 from polymodal.layers.waveform_augment import waveform_changes
@@ -505,6 +510,9 @@ class PretrainedSpeechEmbeddings(FrozenEncoder):
         CheckpointError: The folder cannot be read, or has no safetensors.
         MissingExtraError: transformers is not installed.
     """
+
+    source = "audio"
+    weights_mb = classmethod(folder_weights_mb)
 
     def __init__(
         self,

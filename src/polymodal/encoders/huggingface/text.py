@@ -40,7 +40,12 @@ from polymodal.encoders.huggingface.batching import (
     move_to_device,
     resolve_precision,
 )
-from polymodal.encoders.huggingface.prefix import STEM, PrefixedEncoder, prefix_extractor
+from polymodal.encoders.huggingface.prefix import (
+    STEM,
+    PrefixedEncoder,
+    folder_weights_mb,
+    prefix_extractor,
+)
 from polymodal.encoders.text_windows import TextWindows
 from polymodal.errors import CheckpointError, ConfigError, DataError, nearest
 from polymodal.layers.masks import mask_to_lengths, zero_padding
@@ -455,6 +460,9 @@ class PretrainedTextEmbeddings(FrozenEncoder):
         CheckpointError: The folder cannot be read, or has no safetensors or no tokenizer.
         MissingExtraError: transformers is not installed.
     """
+
+    source = "text"
+    weights_mb = classmethod(folder_weights_mb)
 
     def __init__(
         self,

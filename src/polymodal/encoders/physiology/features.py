@@ -135,6 +135,8 @@ class PhysiologyEncoder(FrozenEncoder):
         MissingExtraError: neurokit2 is not installed.
     """
 
+    source = "signals"
+
     def __init__(
         self,
         signals: Collection[str] = ("eda", "ibi", "temp"),

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from polymodal.diagnostics import Diagnostic
 from polymodal.errors import UserError
 from polymodal.preflight.context import Context
 from polymodal.security.targets import resolve_target
+
+UNKNOWN_WIDTH = 64  # stands for that of an encoder that was not built
 
 
 def check_components(context: Context) -> Iterator[Diagnostic]:
@@ -27,21 +30,23 @@ def check_components(context: Context) -> Iterator[Diagnostic]:
 
 
 def _task(context: Context) -> Iterator[Diagnostic]:
-    from polymodal.experiment.components import try_loss, try_score, try_task
+    from polymodal.experiment.components import build_loss, build_score, build_task
 
     if not context.is_sound("task"):
         return
-    task, findings = _tried(context, "task", partial(try_task, context.config))
+    task, findings = _tried(context, "task", partial(build_task, context.config["task"]))
     yield from findings
     if task is None:
         return
     context.built["task"] = task
     if context.is_sound("loss"):
-        yield from _tried(context, "loss", partial(try_loss, context.config, task))[1]
+        names = task.classes or task.values
+        loss = partial(build_loss, context.config["loss"], task, [1.0] * len(names), len(names))
+        yield from _tried(context, "loss", loss)[1]
     scores: dict[str, Any] = {}
     for name, section in (context.config.get("scores") or {}).items():
         if context.is_sound("scores") and section:
-            score, findings = _tried(context, f"scores.{name}", partial(try_score, section, task))
+            score, findings = _tried(context, f"scores.{name}", partial(build_score, section, task))
             yield from findings
             scores |= {name: score} if score is not None else {}
     if context.is_sound("scores"):
@@ -49,8 +54,10 @@ def _task(context: Context) -> Iterator[Diagnostic]:
 
 
 def _encoders(context: Context) -> Iterator[Diagnostic]:
+    from polymodal.config.instantiate import instantiate
     from polymodal.config.run_encoders import FROM_RUN
-    from polymodal.experiment.components import UNKNOWN_WIDTH, is_light, try_encoder, try_trained
+    from polymodal.experiment.components import without_memory
+    from polymodal.experiment.trained_encoders import trained_encoder
 
     sections = context.config.get("encoder") or {}
     if not sections and "encoder" in context.config:
@@ -63,7 +70,8 @@ def _encoders(context: Context) -> Iterator[Diagnostic]:
     for name, section in sections.items() if context.is_sound("encoder") else ():
         key = f"encoder.{name}"
         if section.get(FROM_RUN):
-            trained, findings = _tried(context, key, partial(try_trained, name, context.config))
+            runs = Path(context.config["paths"]["runs"])
+            trained, findings = _tried(context, key, partial(trained_encoder, name, section, runs))
             yield from findings
             if trained is None or trained.run is None:
                 continue
@@ -71,9 +79,10 @@ def _encoders(context: Context) -> Iterator[Diagnostic]:
             section = trained.section  # class and options are those of the run
         target = resolve_target(section["_target_"], key, context.projects)
         context.built.setdefault("sources", {})[name] = getattr(target, "source", None)
-        if not is_light(target):
-            continue
-        encoder, findings = _tried(context, key, partial(try_encoder, section, key))
+        if not getattr(target, "is_trained_from_scratch", True):
+            continue  # its weights or features are read later
+        build = partial(instantiate, section, key)
+        encoder, findings = _tried(context, key, partial(without_memory, build))
         yield from findings
         if encoder is not None:
             context.built["encoders"][name] = encoder
@@ -81,37 +90,52 @@ def _encoders(context: Context) -> Iterator[Diagnostic]:
 
 
 def _model(context: Context) -> Iterator[Diagnostic]:
-    from polymodal.experiment.components import try_balance, try_model
+    from polymodal.experiment.components import build_balance, build_model, without_memory
 
     task, widths = context.built.get("task"), context.built["widths"]
     if task is None or not widths:
         return
     if context.is_sound("model"):
-        yield from _tried(context, "model", partial(try_model, context.config, widths, task))[1]
+        model = partial(build_model, context.config["model"], widths, task)
+        yield from _tried(context, "model", partial(without_memory, model))[1]
     if context.is_sound("balance"):
-        yield from _tried(context, "balance", partial(try_balance, context.config, widths, task))[1]
+        balance = partial(build_balance, context.config["balance"], widths, task)
+        yield from _tried(context, "balance", partial(without_memory, balance))[1]
 
 
 def _optimizer(context: Context) -> Iterator[Diagnostic]:
-    from polymodal.experiment.components import default_optimizer, try_optimizer, try_scheduler
+    from polymodal.experiment.components import (
+        build_optimizer,
+        build_scheduler,
+        default_optimizer,
+    )
 
     optimizer = None
     if context.is_sound("optimizer"):
-        optimizer, findings = _tried(context, "optimizer", partial(try_optimizer, context.config))
+        build = partial(build_optimizer, context.config["optimizer"])
+        optimizer, findings = _tried(context, "optimizer", build)
         yield from findings
     if context.is_sound("scheduler"):
         optimizer = optimizer or default_optimizer()
-        yield from _tried(context, "scheduler", partial(try_scheduler, context.config, optimizer))[
-            1
-        ]
+        schedule = partial(build_scheduler, context.config["scheduler"], optimizer)
+        yield from _tried(context, "scheduler", schedule)[1]
 
 
 def _trainer(context: Context) -> Iterator[Diagnostic]:
-    from polymodal.experiment.components import try_trainer
+    from polymodal.experiment.trainer import trainer_from
 
     if context.is_sound("trainer"):
         precision = context.config["trainer"].get("precision") or "32-true"
-        yield from _tried(context, "trainer", partial(try_trainer, context.config, precision))[1]
+        several = len(context.config.get("encoder") or {}) > 1
+        trainer = partial(
+            trainer_from,
+            context.config["trainer"],
+            precision,
+            several=several,
+            callbacks=[],
+            logger=False,
+        )
+        yield from _tried(context, "trainer", trainer)[1]
 
 
 def _tried(context: Context, section: str, make: Callable[[], Any]) -> tuple[Any, list[Diagnostic]]:

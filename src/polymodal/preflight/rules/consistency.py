@@ -8,16 +8,8 @@ from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, nearest
 from polymodal.preflight.context import Context, flatten
 from polymodal.preflight.rules.signatures import signature_findings
+from polymodal.security.targets import resolve_target
 
-# Width and number of heads, as libraries call them.
-HEADS = (
-    ("width", "num_heads"),
-    ("embed_dim", "num_heads"),
-    ("hidden_size", "num_attention_heads"),
-    ("hidden_size", "num_heads"),
-    ("d_model", "nhead"),
-    ("d_model", "num_heads"),
-)
 MAX_COMBINATIONS = 16
 Check = Callable[[Context], Iterator[Diagnostic]]
 
@@ -89,17 +81,11 @@ def check_validation(context: Context) -> Iterator[Diagnostic]:
         "limit_val_batches": trainer.get("limit_val_batches") == 0,
         "check_val_every_n_epoch": _is_number(epochs) and _is_number(every) and 0 < epochs < every,
     }
-    split = context.config.get("split") or {}
-    reasons_split = isinstance(split, Mapping) and split.get("val") == 0
     for name, is_so in reasons.items():
         if is_so and waiting:
             key = f"trainer.{name}"
             found = f"{key}={trainer[name]}: nothing is validated, but {waiting[0]} waits for it"
             yield Diagnostic("never validated", key, found, hint="change it, or use callbacks=last")
-    if reasons_split and waiting:
-        found = f"split.val=0: there is no validation part, but {waiting[0]} waits for its score"
-        remedy = "set split.val above 0, or use callbacks=last"
-        yield Diagnostic("never validated", "split.val", found, hint=remedy)
 
 
 def check_patience(context: Context) -> Iterator[Diagnostic]:
@@ -116,7 +102,8 @@ def check_patience(context: Context) -> Iterator[Diagnostic]:
             origin = context.origins.find(key)
             length = context.origins.find("trainer.max_epochs")
             chosen = any(one is not None and one.by_user for one in (origin, length))
-            if _is_number(value) and value >= epochs > 1 and chosen:
+            too_long = _is_number(value) and value >= epochs + (option == "every_n_epochs")
+            if too_long and epochs > 1 and chosen:
                 yield Diagnostic(
                     "no effect",
                     key,
@@ -152,47 +139,25 @@ def check_checkpoints(context: Context) -> Iterator[Diagnostic]:
     trainer, stages = context.config.get("trainer"), context.config.get("stages")
     if not isinstance(trainer, Mapping) or not isinstance(stages, list):
         return
-    kept = [
+    from polymodal.training.checkpoints import keeps_checkpoints
+
+    keepers = [
         name
         for name, section in _callbacks(context)
-        if str(section.get("_target_", "")).endswith("Checkpoint")
+        if keeps_checkpoints(_target(context, f"callbacks.{name}", section))
     ]
-    if "fit" in stages and not kept:
+    if "fit" in stages and not keepers:
         found = "no callback keeps a checkpoint, and the trained model is read from one"
         remedy = "use callbacks=default, or callbacks=last for the last epoch"
         yield Diagnostic("no checkpoint", "callbacks", found, hint=remedy)
-    if trainer.get("enable_checkpointing") is False and kept:
+    if trainer.get("enable_checkpointing") is False and keepers:
         key = "trainer.enable_checkpointing"
-        found = f"{key}=False, but callbacks.{kept[0]} keeps checkpoints"
+        found = f"{key}=False, but callbacks.{keepers[0]} keeps checkpoints"
         yield Diagnostic("no checkpoint", key, found, hint="leave it out")
     if stages and "fit" not in stages and not context.config.get("resume"):
         found = f"stages={stages}: nothing is trained, and there is no run to go on with"
         remedy = "add fit, or use `polymodal test RUN`"
         yield Diagnostic("nothing trained", "stages", found, hint=remedy)
-    for name, section in _callbacks(context):
-        key, filename = f"callbacks.{name}.filename", section.get("filename")
-        if name in kept and isinstance(filename, str) and filename not in ("best", "last"):
-            found = f"{key}={filename}: the run reads best.ckpt or last.ckpt"
-            yield Diagnostic("no effect", key, found, hint="write best", severity="warning")
-
-
-def check_num_heads(context: Context) -> Iterator[Diagnostic]:
-    """Widths that cannot be parted into the heads."""
-    for key, section in _sections(context.config):
-        if key.partition(".")[0] in context.broken:  # it has said so itself
-            continue
-        for width, number in HEADS:
-            a, b = section.get(width), section.get(number)
-            if _is_number(a) and _is_number(b) and b > 0 and a % b:
-                origin = context.origins.find(f"{key}.{number}")
-                last = number if origin is not None and origin.by_user else width
-                yield Diagnostic(
-                    "heads",
-                    f"{key}.{last}",
-                    f"{key}.{width}={a} cannot be parted into {b} heads ({key}.{number})",
-                    f"a multiple of {b}",
-                    f"such as {key}.{width}={max(1, round(a / b)) * b}",
-                )
 
 
 def check_lora(context: Context) -> Iterator[Diagnostic]:
@@ -209,7 +174,7 @@ def check_lora(context: Context) -> Iterator[Diagnostic]:
             )
         if section.get("layer_decay") is not None and frozen == "all":
             dotted = f"{key}.layer_decay"
-            found = f"{dotted} has no effect: {key}.freeze=all flatten nothing to learn there"
+            found = f"{dotted} has no effect: {key}.freeze=all leaves nothing to learn there"
             yield Diagnostic("no effect", dotted, found, severity="warning")
 
 
@@ -259,26 +224,6 @@ def check_selection_grid(context: Context) -> Iterator[Diagnostic]:
                 yield Diagnostic("sweep space", key, f"selection.grid: {one.message}", one.expected)
 
 
-def check_inner_folds(context: Context) -> Iterator[Diagnostic]:
-    """Options that need inner folds, and inner folds that nothing needs."""
-    split = str((context.config.get("split") or {}).get("_target_", ""))
-    selection = context.config.get("selection") or {}
-    wanted = bool(selection.get("grid") or selection.get("out_of_fold"))
-    nested = split.endswith(".nested")
-    if split.startswith("polymodal.data.splits.") and not split.endswith("from_file"):
-        if wanted and not nested:
-            key = "selection.grid" if selection.get("grid") else "selection.out_of_fold"
-            found = f"{key} is for inner folds, which this split does not have"
-            yield Diagnostic("inner folds", key, found, hint="use split=nested")
-        elif nested and not wanted:
-            yield Diagnostic(
-                "inner folds",
-                "split",
-                "split=nested has inner folds, and nothing is chosen on them",
-                hint="set selection.grid or selection.out_of_fold, or use split=k_folds",
-            )
-
-
 def check_unused_options(context: Context) -> Iterator[Diagnostic]:
     """Options that the user has set and that another option makes useless."""
     sources = set(context.built.get("sources", {}).values())
@@ -320,12 +265,12 @@ def _callbacks(context: Context) -> list[tuple[str, Mapping[str, Any]]]:
     return [(str(n), one) for n, one in sections.items() if isinstance(one, Mapping)]
 
 
-def _sections(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(node, Mapping):
-        if key:
-            yield key, node
-        for name, value in node.items():
-            yield from _sections(value, f"{key}.{name}" if key else str(name))
+def _target(context: Context, key: str, section: Mapping[str, Any]) -> object:
+    """What a section names; None where that cannot be used."""
+    try:
+        return resolve_target(str(section.get("_target_", "")), key, context.projects)
+    except ConfigError:
+        return None
 
 
 def _has_grid(context: Context) -> bool:
@@ -342,10 +287,8 @@ CHECKS: tuple[Check, ...] = (
     check_patience,
     check_training_length,
     check_checkpoints,
-    check_num_heads,
     check_lora,
     check_devices,
     check_selection_grid,
-    check_inner_folds,
     check_unused_options,
 )

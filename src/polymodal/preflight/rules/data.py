@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import polars as pl
-
 from polymodal.diagnostics import Diagnostic
-from polymodal.errors import UserError, nearest
+from polymodal.errors import MissingCorpusError, UserError
 from polymodal.preflight.context import Context
+from polymodal.preflight.rules.experiment import check_experiment
 
 SAMPLED = 32  # utterances whose files are opened without --full
 COMPARED = 2000  # rows up to which transcripts are compared without --full
@@ -34,8 +33,8 @@ def check_data(context: Context, *, full: bool = False) -> Iterator[Diagnostic]:
         return
     context.built["manifest"] = manifest
     yield from _sources(context)
-    yield from _labels(context)
     yield from _folds(context)
+    yield from _experiment(context)
     yield from _rates(context)
     yield from _budget(context)
     yield from _schedule(context)
@@ -70,7 +69,7 @@ def _is_absent(context: Context, error: UserError) -> bool:
     named = ("corpus.root", "paths.data", "corpus.file")
     origins = [context.origins.find(key) for key in named]
     by_user = any(one is not None and one.by_user for one in origins)
-    return error.message.startswith(("there is no folder", "there is no file")) and not by_user
+    return isinstance(error, MissingCorpusError) and not by_user
 
 
 def _sources(context: Context) -> Iterator[Diagnostic]:
@@ -91,42 +90,6 @@ def _sources(context: Context) -> Iterator[Diagnostic]:
         yield context.refused(error, "encoder", "data")
 
 
-def _labels(context: Context) -> Iterator[Diagnostic]:
-    """Labels that are no class, classes that no row has, and tasks without a target."""
-    task, frame = context.built.get("task"), context.built["manifest"].frame
-    if task is None:
-        return
-    names = task.classes or task.values
-    labels = frame["label"].drop_nulls().value_counts(sort=True)
-    if task.name != "regression":
-        for label, count in labels.iter_rows():
-            if label not in names:
-                yield Diagnostic(
-                    "unknown label",
-                    "task.classes",
-                    f"{count} rows have the label {label!r}, which is no class",
-                    f"one of {list(names)}",
-                    f"{nearest(label, names)}; map it with corpus.label_map, leave it out with "
-                    "corpus.where, or declare it in task.classes",
-                )
-    try:
-        targets = task.targets(frame)
-    except UserError as error:
-        yield context.refused(error, "task", "data")
-        return
-    if not task.has_target(targets).any():
-        found = f"no row has a target for task={task.name}"
-        remedy = "check corpus.columns and corpus.label_map, or choose another task"
-        yield Diagnostic("no target", "task", found, "labels, votes or values", remedy)
-        return
-    counts = task.class_counts(targets) if task.classes else []
-    for name, count in zip(task.classes, counts, strict=False):
-        if not count:
-            found = f"no row has the class {name!r}: it is declared, and cannot be learnt"
-            remedy = "take it out of task.classes, or check corpus.label_map"
-            yield Diagnostic("empty class", "task.classes", found, hint=remedy, severity="warning")
-
-
 def _folds(context: Context) -> Iterator[Diagnostic]:
     from polymodal.config.instantiate import instantiate
 
@@ -139,9 +102,33 @@ def _folds(context: Context) -> Iterator[Diagnostic]:
         return
     context.built["folds"] = folds
     yield from _weights(context)
-    yield from _classes_by_fold(context)
-    yield from _validation(context)
     _leaks(context)
+
+
+def _experiment(context: Context) -> Iterator[Diagnostic]:
+    """The rules that `run` judges by, too; dummies read in place of encoders that are not built."""
+    from polymodal.encoders.dummy import DummyEncoder
+    from polymodal.experiment.experiment import Experiment
+
+    built, sources = context.built, context.built.get("sources") or {}
+    if not {"task", "folds", "scores"} <= {*built} or not context.is_sound("data", "selection"):
+        return
+    encoders = {
+        name: built["encoders"].get(name) or DummyEncoder(source, feature_size=1)
+        for name, source in sources.items()
+        if source is not None
+    }
+    experiment = Experiment(
+        context.config,
+        built["manifest"],
+        built["folds"],
+        built["task"],
+        built["scores"],
+        encoders,
+        built["fingerprint"],
+        [],
+    )
+    yield from check_experiment(experiment, context)
 
 
 def _weights(context: Context) -> Iterator[Diagnostic]:
@@ -159,52 +146,6 @@ def _weights(context: Context) -> Iterator[Diagnostic]:
             continue
         names = task.classes or task.values if task is not None else trained.classes
         context.notes += trained.remarks(manifest, fingerprint, names)
-
-
-def _classes_by_fold(context: Context) -> Iterator[Diagnostic]:
-    """Classes that a training part lacks; those that a test part lacks are a note."""
-    task, frame = context.built.get("task"), context.built["manifest"].frame
-    lacking: dict[str, set[str]] = {}
-    if task is None or not task.classes:
-        return
-    for fold in context.built["folds"]:
-        parts = fold.split_of_rows(frame)
-        for part in ("train", "val", "test"):
-            seen = set(frame.filter(parts == part)["label"].drop_nulls())
-            if seen:
-                lacking.setdefault(part, set()).update({*task.classes} - seen)
-    known = set(frame["label"].drop_nulls())
-    for part, classes in lacking.items():
-        some = sorted(classes & known)
-        if some and part == "train":
-            found = f"no training row of some fold has the class {', '.join(some)}"
-            remedy = "choose another split, other groups or another split.seed"
-            yield Diagnostic("empty class", "split", found, hint=remedy, severity="warning")
-        elif some:
-            names = ", ".join(some)
-            context.notes.append(f"no {part} row of some fold has the class {names}: recall 0")
-
-
-def _validation(context: Context) -> Iterator[Diagnostic]:
-    """Folds without a validation row that has a target, where a callback waits for its score."""
-    task, frame = context.built.get("task"), context.built["manifest"].frame
-    sections = (context.config.get("callbacks") or {}).items()
-    waiting = [
-        name for name, one in sections if str((one or {}).get("monitor", "")).startswith("val/")
-    ]
-    if task is None or not waiting:
-        return
-    known = pl.Series(task.has_target(task.targets(frame)))
-    for fold in context.built["folds"]:
-        if not ((fold.split_of_rows(frame) == "val") & known).any():
-            yield Diagnostic(
-                "never validated",
-                f"callbacks.{waiting[0]}.monitor",
-                f"callbacks.{waiting[0]} waits for a score of the validation part, but fold "
-                f"{fold.index} has no validation row with a target",
-                hint="set split.val above 0, or use callbacks=last",
-            )
-            return
 
 
 def _leaks(context: Context) -> None:

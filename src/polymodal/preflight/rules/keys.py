@@ -12,6 +12,7 @@ import yaml
 
 from polymodal.config.compose import CONFIGS
 from polymodal.config.files import ConfigFile
+from polymodal.config.partial_resolve import UNRESOLVED
 from polymodal.config.provenance import LOADER, ConfigEntry, Provenance, SourceLocation
 from polymodal.diagnostics import Diagnostic
 from polymodal.errors import nearest
@@ -187,7 +188,7 @@ def _options(section: str, values: Mapping[str, Any], origins: Provenance) -> It
 def _misfit(key: str, value: Any, usual: Any) -> str | None:
     """What was expected, where a value is of another kind than that of our own files."""
     words = WORDS.get(key, ())
-    if value in words or value is None or usual is None or type(value).__name__ == "Unknown":
+    if value in words or value is None or usual is None or value is UNRESOLVED:
         return None
     if isinstance(usual, bool):
         return None if isinstance(value, bool) else "true or false"
@@ -221,7 +222,7 @@ def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> I
             continue
         if isinstance(section, Mapping) and "_target_" in section:
             continue
-        if type(section).__name__ == "Unknown":
+        if section is UNRESOLVED:
             continue
         names = list(section) if isinstance(section, Mapping) else []
         near = get_close_matches("_target_", [str(one) for one in names], n=1)

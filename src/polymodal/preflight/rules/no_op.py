@@ -19,7 +19,7 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
         context: The experiment, its parts built as far as possible.
 
     Yields:
-        A finding for each option whose change flatten everything as it was.
+        A finding for each option whose change leaves everything as it was.
     """
     from polymodal.experiment.deep_equal import deep_equal
 
@@ -44,7 +44,7 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
 
 def _makers(context: Context) -> Iterator[tuple[str, Make]]:
     """Dotted key of a section, and what builds it from a configuration; nothing heavy."""
-    from polymodal.experiment.components import try_rates, try_seeded
+    from polymodal.experiment.components import build_seeded, learning_rates
 
     task, widths = context.built.get("task"), context.built.get("widths")
     if task is None or not widths:
@@ -59,9 +59,9 @@ def _makers(context: Context) -> Iterator[tuple[str, Make]]:
     }
     for key, arguments in given.items():
         if context.is_sound(key.partition(".")[0]):
-            yield key, partial(_seeded, try_seeded, key, arguments)
+            yield key, partial(_seeded, build_seeded, key, arguments)
     if context.is_sound("optimizer", "scheduler"):
-        yield "scheduler", try_rates
+        yield "scheduler", learning_rates
 
 
 def _seeded(

@@ -44,7 +44,8 @@ class MonitorSpec:
             best: The best one; None before the first epoch.
 
         Example:
-            >>> MonitorSpec("val/loss", "min", min_delta=0.1).better(np.float32(0.85), np.float32(0.9))
+            >>> monitor = MonitorSpec("val/loss", "min", min_delta=0.1)
+            >>> monitor.better(np.float32(0.85), np.float32(0.9))
             False
         """
         delta = np.float32(self.min_delta)

@@ -1,10 +1,15 @@
 // Numbers, times and texts as people read them; the same forms as the reports have.
 
-const LOWER = /(^|\/)(loss|ece|cross_entropy|nll|brier|mae|mse|rmse)/;
+const higherIsBetter = new Map(); // name of a score without its split, as the runs record it
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]/gu;
 export const NONE = "–";
 
-export const lowerIsBetter = (score) => LOWER.test(score);
+export const lowerIsBetter = (score) => higherIsBetter.get(score.split("/").pop()) === false;
+
+/** Learns the directions of scores from what the server says of all runs. */
+export function learnDirections(directions) {
+  for (const [name, higher] of Object.entries(directions ?? {})) higherIsBetter.set(name, higher);
+}
 
 /** Three decimals without the zero before the point. */
 export function score(value) {

@@ -1,6 +1,6 @@
 // What the page knows and what the person chose. Views listen; nothing is asked for here.
 
-import { lowerIsBetter } from "./format.js";
+import { learnDirections, lowerIsBetter } from "./format.js";
 
 export const MOST_CHOSEN = 12;
 const COLOURS = ["#0f7fc2", "#e08a00", "#129a72", "#cc6ba3", "#d1551b", "#8a6fd1"];
@@ -37,6 +37,7 @@ export function tell(event, ...values) {
 
 /** Takes in what has changed; returns the keys that are new, changed and gone. */
 export function take(news) {
+  learnDirections(news.higher_is_better);
   const known = state.rows;
   const gone = news.whole ? [...known.keys()] : news.gone;
   if (news.whole) state.rows = new Map();
