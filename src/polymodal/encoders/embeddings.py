@@ -1,4 +1,4 @@
-"""The embeddings of an encoder whose weights stay as they are, for many utterances at once.
+"""The embeddings of an encoder that is not trained, for several utterances at once.
 
 Legend: time = frames or tokens of an utterance, feature = width.
 """
@@ -12,14 +12,10 @@ from jaxtyping import Float32
 
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.huggingface.batching import (
-    CHARACTERS_A_SECOND,
     extract_batch,
-    max_batch_s,
+    max_batch_amount,
     move_to_device,
 )
-
-# Utterances that an encoder of signals is given at once: their amount counts utterances.
-MAX_SIGNALS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +27,12 @@ class EmbeddingExtractor:
         identity: Everything that changes the output: weights, options, versions, precision.
         precision: `float32` or `bfloat16`.
         pooling: `none` = one vector a frame or token, `mean` = one an utterance.
+
+    Example:
+        >>> from polymodal.encoders.text import TextEncoder
+        >>> extractor = EmbeddingExtractor(TextEncoder(width=8), "text encoder", pooling="mean")
+        >>> [vectors.shape for vectors in extractor.extract_batch(["yes", "no"])]
+        [(1, 8), (1, 8)]
     """
 
     encoder: Encoder
@@ -40,12 +42,12 @@ class EmbeddingExtractor:
 
     @property
     def source(self) -> str:
-        """What it reads: `audio`, `text` or `signals`."""
+        """Its input: `audio`, `text` or `signals`."""
         return self.encoder.source
 
     @property
     def sampling_rate_hz(self) -> int:
-        """For audio: the sampling rate that the encoder wants, in Hz."""
+        """For audio: the sampling rate of its input, in Hz."""
         return self.encoder.sampling_rate_hz
 
     @property
@@ -55,37 +57,20 @@ class EmbeddingExtractor:
 
     @property
     def frame_rate_hz(self) -> float | None:
-        """Vectors a second; None for text and for one vector an utterance."""
+        """Vectors per second; None for text and for one vector an utterance."""
         return self.encoder.frame_rate_hz if self.pooling == "none" else None
 
     @property
     def max_batch_amount(self) -> int:
-        """Greatest padded amount of a batch: number of samples, characters or utterances."""
-        if self.source == "signals":
-            return MAX_SIGNALS
-        a_second = self.sampling_rate_hz if self.source == "audio" else CHARACTERS_A_SECOND
-        return int(max_batch_s() * a_second)
+        """Maximum padded amount of a batch: number of samples, characters or utterances."""
+        return max_batch_amount(self.source, self.sampling_rate_hz)
 
     def __call__(self, raw: Any) -> Float32[np.ndarray, "time feature"]:
-        """Encode one utterance.
-
-        Args:
-            raw: What the encoder's transform takes.
-
-        Returns:
-            Float32 `[time, feature]`.
-        """
+        """Encode the input of the encoder's transform."""
         return self.extract_batch([raw])[0]
 
     def extract_batch(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
-        """Encode several utterances.
-
-        Args:
-            raws: Each as for one.
-
-        Returns:
-            What each gives alone, but for rounding.
-        """
+        """Encode several utterances: as each alone, except for rounding."""
         move_to_device(self.encoder)
         return extract_batch(self.encoder, raws, pooling=self.pooling, precision=self.precision)
 

@@ -16,9 +16,9 @@ from polymodal.encoders.embeddings import EmbeddingExtractor
 from polymodal.encoders.extractor import Extractor, package_version
 from polymodal.encoders.from_run import EncoderFromRun
 from polymodal.encoders.frozen import FrozenEncoder
-from polymodal.encoders.huggingface.backbone import without_weights
 from polymodal.encoders.huggingface.batching import resolve_precision
-from polymodal.encoders.huggingface.prefix import PrefixedEncoder
+from polymodal.encoders.huggingface.checkpoint import pretrained_weights
+from polymodal.encoders.huggingface.encoder import PretrainedEncoder
 from polymodal.errors import CheckpointError, SplitError
 from polymodal.experiment.encoder_sections import (
     SECTION,
@@ -126,7 +126,7 @@ class TrainedEncoder:
             return planned
         path = self.places[self.index(fold)].best_or_last_checkpoint
         state = _state_of(path, self.modality)
-        with without_weights():
+        with pretrained_weights("skipped"):
             encoder: Encoder = instantiate(self.section, self.key)
         is_trained = any(one.requires_grad for one in encoder.parameters())
         if not is_trained and self.asked.is_frozen and not self.by_command:
@@ -147,7 +147,7 @@ class TrainedEncoder:
         digest = self.digests[self.index(fold)] if self.run else "none yet"
         options = {name: one for name, one in self.section.items() if name not in OF_FOLDER}
         versions = f"polymodal {package_version('polymodal', '')}"
-        if isinstance(encoder, PrefixedEncoder):
+        if isinstance(encoder, PretrainedEncoder):
             versions += f" transformers {package_version('transformers', 'pretrained')}"
         about = json.dumps(options, sort_keys=True, default=str)
         identity = (

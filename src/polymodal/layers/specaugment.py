@@ -6,6 +6,7 @@ Legend: batch = utterances, time = frames, band = mel bands.
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import mask_to_lengths
@@ -59,6 +60,23 @@ class SpecAugment(nn.Module):
             widths = (lengths * self.max_time_share).long()
             hidden |= _sample_span(lengths, widths, values.shape[1])[:, :, None]
         return PaddedSequence(values.masked_fill(hidden, 0.0), sequence.valid_mask)
+
+
+def sample_mask_spans(
+    real: Bool[Tensor, "batch time"], fraction: float, span: int
+) -> Bool[Tensor, "batch time"]:
+    """Sample masked frames in spans: each frame starts a span with the same probability.
+
+    wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477). It draws from torch's default generator.
+
+    Args:
+        real: True = real frame.
+        fraction: Fraction of the frames to mask, before overlaps.
+        span: Number of frames of a span.
+    """
+    begins = torch.rand(real.shape, device=real.device) < fraction / span
+    padded = functional.pad(begins.float(), (span - 1, 0))
+    return (functional.max_pool1d(padded[:, None], span, 1)[:, 0] > 0) & real
 
 
 def _sample_span(totals: Tensor, max_widths: Tensor, size: int) -> Bool[Tensor, "batch size"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from polymodal.config.compose import ComposedConfig, apply_overrides, load_config
 from polymodal.data.folds import Fold, read_folds
-from polymodal.encoders.huggingface.backbone import weights_may_follow
+from polymodal.encoders.huggingface.checkpoint import pretrained_weights
 from polymodal.ensemble.soft import soft_vote
 from polymodal.errors import RunError
 from polymodal.evaluation.score import score_table
@@ -79,8 +79,8 @@ def apply_run(
     trained = find_fold_dirs(source)
     whole = config["part"] == "all"
     stored_folds = None if whole else _stored_folds(source, config)
-    with weights_may_follow():
-        experiment = prepare_experiment(config, len(trained) if whole else None, stored_folds)
+    with pretrained_weights("optional"):
+        experiment = Experiment.prepare(config, len(trained) if whole else None, stored_folds)
     if len(experiment.folds) != len(trained):
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "
@@ -131,7 +131,7 @@ def _apply_folds(
     trainer = build_trainer(experiment, callbacks=[], logger=False)
     for fold, place, target in zip(experiment.folds, trained, targets, strict=True):
         varied = experiment.with_options(chosen_options(place))  # what the inner folds have chosen
-        with weights_may_follow():
+        with pretrained_weights("optional"):
             module = varied.build_module(Fold(fold.index, {}), session.run_id)
         module.load_weights(read_checkpoint(place.best_or_last_checkpoint))
         module.predictions = target.predictions

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from polymodal.encoders.huggingface import backbone
-from polymodal.encoders.huggingface.backbone import Checkpoint, LayerMixture, load, locate
+from polymodal.encoders.huggingface import checkpoint
+from polymodal.encoders.huggingface.backbone import LayerMixture
+from polymodal.encoders.huggingface.checkpoint import Checkpoint, load, locate
 from polymodal.encoders.huggingface.speech import PretrainedSpeechEncoder
-from polymodal.encoders.huggingface.text import FAMILIES
+from polymodal.encoders.huggingface.text_settings import FAMILIES
 from polymodal.errors import CheckpointError, ConfigError, MissingExtraError, UserError
 
 transformers = pytest.importorskip("transformers")
@@ -35,7 +36,9 @@ def folder(tmp_path) -> Path:
 @pytest.mark.parametrize("name", ["nobody/nothing", "no/such/folder", "/no/such/folder", "hubrt"])
 def test_what_is_neither_a_folder_nor_on_the_hub_is_named(name, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"is no folder here(.|\n)*set name to the folder") as one:
+    with pytest.raises(
+        ConfigError, match=r"is not a folder here(.|\n)*set name to the folder"
+    ) as one:
         locate(name)
     assert name in one.value.message
 
@@ -86,7 +89,7 @@ def test_any_error_of_the_hubs_client_becomes_one_that_says_what_to_do(message, 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     said = message.partition("\n")[0] or "HttpError"
     with pytest.raises(
-        ConfigError, match=rf"did not give it: {said}\n(.|\n)*set name to the folder"
+        ConfigError, match=rf"did not provide it: {said}\n(.|\n)*set name to the folder"
     ):
         locate("someone/bert")
 
@@ -130,7 +133,7 @@ def test_another_architecture_is_refused_also_with_code_of_its_own(folder):
 
 def test_a_configuration_that_cannot_be_read_is_named(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"config\.json(.|\n)*get the files anew"):
+    with pytest.raises(CheckpointError, match=r"config\.json(.|\n)*download the files again"):
         locate(str(folder)).family(FAMILIES)
 
 
@@ -173,7 +176,7 @@ def test_a_missing_package_names_its_extra(folder, monkeypatch):
     def absent(package, extra):
         raise MissingExtraError(package, extra)
 
-    monkeypatch.setattr(backbone, "package_version", absent)
+    monkeypatch.setattr(checkpoint, "package_version", absent)
     with pytest.raises(MissingExtraError, match=r"polymodal\[pretrained\]"):
         locate(str(folder))
 

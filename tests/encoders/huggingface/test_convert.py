@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from polymodal.encoders.huggingface import convert as conversion
 from polymodal.encoders.huggingface import unpickle
-from polymodal.encoders.huggingface.backbone import load, locate
+from polymodal.encoders.huggingface.checkpoint import load, locate
 from polymodal.encoders.huggingface.convert import convert
-from polymodal.encoders.huggingface.text import FAMILIES
+from polymodal.encoders.huggingface.text_settings import FAMILIES
 from polymodal.encoders.huggingface.unpickle import UnusableError, named_tensors
 from polymodal.errors import CheckpointError, ConfigError, DataError
 from polymodal.security.files import sha256_of
@@ -171,7 +171,7 @@ def test_what_is_no_named_tensor_is_refused(tmp_path, held, message):
 def test_a_name_in_two_parts_is_refused(tmp_path):
     for part in ("a", "b"):
         torch.save(collections.OrderedDict(weight=torch.zeros(1)), tmp_path / part)
-    with pytest.raises(UnusableError, match="so does another part"):
+    with pytest.raises(UnusableError, match="so does another file"):
         named_tensors([tmp_path / "a", tmp_path / "b"])
 
 
@@ -191,7 +191,7 @@ def test_nothing_is_written_over_unless_it_was_a_conversion(
     (taken / "thesis.tex").touch()
     code, _, error = polymodal("encoder", "convert", str(pickled), str(taken), "--force")
     assert code == 2
-    assert "nothing that a conversion wrote" in error
+    assert "not written by a conversion" in error
     assert convert(str(pickled), tmp_path / "new").folder == tmp_path / "new"
     code, _, error = polymodal("encoder", "convert", str(pickled), str(tmp_path / "new"))
     assert code == 2

@@ -92,15 +92,22 @@ def test_a_changed_waveform_is_normalised_again_and_no_longer_than_may_be(speech
     encoder = build(
         speech["base"], waveform_augment=options, normalise_waveform=True, longer="truncate"
     ).train()
-    heard = encoder._augmented(noise(encoder, 16_000, 4000))
-    assert heard.num_valid.tolist() == [16_000, 5000]
-    for row, mask in zip(heard.values, heard.valid_mask, strict=True):
-        assert row[mask].mean() == pytest.approx(0.0, abs=1e-5)
-        assert row[mask].var(unbiased=False) == pytest.approx(1.0, abs=1e-3)
-        assert not row[~mask].any()
-    windows = build(speech["base"], waveform_augment=options).train()
-    assert windows._augmented(noise(windows, 16_000)).num_valid.tolist() == [20_000]
-    assert windows(noise(windows, 16_000)).num_valid.item() > 49
+    inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    encoder.input.register_forward_pre_hook(lambda _, given: inputs.append(given))
+    encoder(noise(encoder, 16_000, 4000))
+    ((samples, lengths),) = inputs
+    assert lengths.tolist() == [16_000, 5000]
+    for row, length in zip(samples, lengths, strict=True):
+        assert row[:length].mean() == pytest.approx(0.0, abs=1e-5)
+        assert row[:length].var(unbiased=False) == pytest.approx(1.0, abs=1e-3)
+        assert not row[length:].any()
+
+
+def test_a_slowed_down_waveform_is_encoded_in_windows(speech):
+    windows = build(speech["base"], waveform_augment={"speed": [0.8, 0.8]})
+    audio = noise(windows, 16_000)
+    before, after = (windows.train(mode)(audio).num_valid.item() for mode in (False, True))
+    assert after == pytest.approx(before / 0.8, abs=2)
 
 
 def test_a_level_that_is_taken_out_again_is_refused(speech):

@@ -14,9 +14,9 @@ from polymodal.encoders.huggingface.speech import (
     PretrainedSpeechEmbeddings,
     PretrainedSpeechEncoder,
     PretrainedSpeechExtractor,
-    sample_mask_spans,
 )
 from polymodal.errors import CheckpointError, ConfigError, DataError
+from polymodal.layers.specaugment import sample_mask_spans
 from polymodal.schemas.batch import PaddedSequence
 
 transformers = pytest.importorskip("transformers")
@@ -368,7 +368,7 @@ def test_the_group_norm_sees_real_frames_only():
     masked = MaskedGroupNorm(norm, kernel=1, stride=1)
     masked.lengths = torch.tensor([7, 4, 1])
     frames = torch.randn(3, 3, 7) + 5.0
-    for found in (masked(frames), masked.all_at_once(frames, masked.lengths)):
+    for found in (masked(frames), masked.normalise_batch(frames, masked.lengths)):
         torch.testing.assert_close(found[:1], norm(frames[:1]))
         torch.testing.assert_close(found[1:2, :, :4], norm(frames[1:2, :, :4]))
     torch.testing.assert_close(masked(frames)[2, :, 0], norm.bias.detach(), atol=1e-3, rtol=0)

@@ -17,8 +17,8 @@ from polymodal.encoders.huggingface.text import (
     PretrainedTextEmbeddings,
     PretrainedTextEncoder,
     PretrainedTextExtractor,
-    load_tokenizer,
 )
+from polymodal.encoders.huggingface.text_settings import load_tokenizer
 from polymodal.errors import CheckpointError, ConfigError, DataError
 from polymodal.schemas.batch import PaddedSequence
 from polymodal.training.optimizers import parameter_groups

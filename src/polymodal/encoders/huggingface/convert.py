@@ -1,4 +1,4 @@
-"""Models that are published as pickles only, made into a folder with safetensors."""
+"""Convert models that are published as pickles only to safetensors."""
 
 import errno
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.encoders.extractor import package_version
-from polymodal.encoders.huggingface.backbone import (
+from polymodal.encoders.huggingface.checkpoint import (
     CONVERTED,
     DESCRIPTIONS,
     EXTRA,
@@ -27,13 +27,10 @@ from polymodal.encoders.huggingface.backbone import (
 from polymodal.errors import CheckpointError, ConfigError, DataError
 from polymodal.security.files import sha256_of
 
-# These say where the weights of the pickles are, or of other libraries.
-INDICES = "*.index.json"
-
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted.
+    """The result of a conversion.
 
     Args:
         folder: The new folder.
@@ -51,20 +48,17 @@ class Conversion:
 def convert(
     name: str, out: Path, *, revision: str | None = None, force: bool = False
 ) -> Conversion:
-    """Writes the weights of a model as safetensors, with its configuration and tokenizer.
+    """Write the weights of a model as safetensors, with its configuration and tokenizer.
 
     The pickles are opened once, in a process of its own, by `torch.load(weights_only=True)`, which
-    refuses whatever would run code. No code of the repository is run, nor downloaded. The folder is
-    there whole or not at all.
+    rejects whatever would run code. No code of the repository is run or downloaded. The folder is
+    written completely or not at all.
 
     Args:
         name: A folder, or a name of the hub.
         out: The folder to write.
         revision: Commit, tag or branch of the hub; None is its newest state.
         force: Whether to replace a folder that an earlier conversion wrote.
-
-    Returns:
-        What was converted.
 
     Raises:
         ConfigError: There is no such model, it has safetensors already, or `out` is taken.
@@ -79,22 +73,19 @@ def convert(
     needed = sum(path.stat().st_size for path in pickles)
     with _replacing(out, needed) as folder:
         weights = folder / "model.safetensors"
-        found = _unpickle(pickles, weights)
-        for pattern in DESCRIPTIONS:
-            for path in source.folder.glob(pattern):
-                if not path.match(INDICES) and path.name != CONVERTED:
-                    shutil.copyfile(path, folder / path.name)
+        report = _unpickle(pickles, weights)
+        source.copy_description(folder)
         note = {
             "source": name,
             "revision": source.commit,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "pickles": {path.name: sha256_of(path) for path in pickles},
             "safetensors": {weights.name: sha256_of(weights)},
-            **found,
+            **report,
         }
         (folder / CONVERTED).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         size = weights.stat().st_size
-    return Conversion(out, found["num_parameters"], found["dtypes"], size)
+    return Conversion(out, report["num_parameters"], report["dtypes"], size)
 
 
 def _check_free(out: Path, force: bool) -> None:
@@ -102,7 +93,7 @@ def _check_free(out: Path, force: bool) -> None:
         return
     if not (out / CONVERTED).is_file():
         raise ConfigError(
-            f"{out} exists, and is nothing that a conversion wrote",
+            f"{out} exists, and was not written by a conversion",
             hint="name another folder",
         )
     if not force:
@@ -112,10 +103,10 @@ def _check_free(out: Path, force: bool) -> None:
 def _source(name: str, revision: str | None) -> Checkpoint:
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        found = download(name, revision)
-        has_safetensors = any(one for pattern in WEIGHTS for one in found.folder.glob(pattern))
-        pickled = (*DESCRIPTIONS, *PICKLED_WEIGHTS)
-        return found if has_safetensors else download(name, found.commit, pickled)
+        source = download(name, revision)
+        if source.has_weights:
+            return source
+        return download(name, source.commit, (*DESCRIPTIONS, *PICKLED_WEIGHTS))
     if revision is not None:
         raise ConfigError(
             f"{name} is a folder, and --revision {revision}",
@@ -125,47 +116,44 @@ def _source(name: str, revision: str | None) -> Checkpoint:
 
 
 def _pickles(source: Checkpoint, name: str) -> list[Path]:
-    def found(patterns: Sequence[str]) -> list[Path]:
-        return sorted(path for one in patterns for path in source.folder.glob(one))
-
-    if found(WEIGHTS):
+    if source.has_weights:
         raise ConfigError(
-            f"{name} has safetensors already: {found(WEIGHTS)[0].name}",
+            f"{name} has safetensors already: {source.files(WEIGHTS)[0].name}",
             hint=f"use it as it is: encoder.speech.name or encoder.text.name={name}",
         )
-    if not found(["config.json"]):
+    if not source.files(["config.json"]):
         raise CheckpointError(
-            f"{name} has no config.json", expected="a whole model, as save_pretrained writes it"
+            f"{name} has no config.json", expected="a complete model, as save_pretrained writes it"
         )
-    pickles = found(PICKLED_WEIGHTS)
+    pickles = source.files(PICKLED_WEIGHTS)
     if not pickles:
         raise CheckpointError(
-            f"{name} has no {PICKLED_WEIGHTS[0]}, nor parts of one",
-            expected="weights that PyTorch wrote; those of TensorFlow or Flax cannot be converted",
+            f"{name} has no {PICKLED_WEIGHTS[0]}, nor shards of one",
+            expected="weights of PyTorch; those of TensorFlow or Flax cannot be converted",
         )
-    return _all_parts(source.folder, pickles)
+    return _indexed_files(source.folder, pickles)
 
 
-def _all_parts(folder: Path, pickles: list[Path]) -> list[Path]:
-    """The parts that the index names, or the one file where there is no index."""
-    whole, index = folder / PICKLED_WEIGHTS[0], folder / f"{PICKLED_WEIGHTS[0]}.index.json"
-    if whole in pickles:
-        return [whole]
+def _indexed_files(folder: Path, pickles: list[Path]) -> list[Path]:
+    """Return the files that the index names, or the one file without an index."""
+    single, index = folder / PICKLED_WEIGHTS[0], folder / f"{PICKLED_WEIGHTS[0]}.index.json"
+    if single in pickles:
+        return [single]
     if index.is_file():
         try:
             named = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise CheckpointError(
-                f"{index} cannot be read: {error!r}", hint="get it anew"
+                f"{index} cannot be read: {error!r}", hint="download it again"
             ) from None
-        missing = [one for one in named if folder / str(one) not in pickles]
+        missing = [file for file in named if folder / str(file) not in pickles]
         if missing:
             raise CheckpointError(
-                f"{folder} lacks {missing[0]}, which {index.name} names", hint="get it anew"
+                f"{folder} lacks {missing[0]}, which {index.name} names", hint="download it again"
             )
-        return [folder / one for one in named]
+        return [folder / file for file in named]
     raise CheckpointError(
-        f"{folder} has parts of the weights, and no {index.name}", hint="get it anew"
+        f"{folder} has shards of the weights, and no {index.name}", hint="download it again"
     )
 
 
@@ -176,16 +164,16 @@ def _unpickle(pickles: Sequence[Path], weights: Path) -> dict[str, Any]:
         [*command, *map(str, pickles)], capture_output=True, text=True, check=False
     )
     try:
-        said = dict(json.loads(done.stdout))
+        report = dict(json.loads(done.stdout))
     except ValueError:
-        said = {}
-    if done.returncode == 0 and said:
-        return said
+        report = {}
+    if done.returncode == 0 and report:
+        return report
     last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
     if os.strerror(errno.ENOSPC) in done.stderr:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise CheckpointError(
-        f"the weights of {pickles[0].parent} cannot be converted: {said.get('fault', last)}",
+        f"the weights of {pickles[0].parent} cannot be converted: {report.get('fault', last)}",
         expected="tensors by name, which torch.load(weights_only=True) can read",
         hint="ask its authors for safetensors, or look for another copy of the model",
     )
@@ -193,22 +181,24 @@ def _unpickle(pickles: Sequence[Path], weights: Path) -> dict[str, Any]:
 
 @contextmanager
 def _replacing(out: Path, needed: int) -> Generator[Path]:
-    """A folder beside `out`, which takes its place if the body ends well."""
+    """Yield a folder that replaces `out` if the body succeeds."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(out.parent).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
-            folder = Path(beside) / "new"
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as tmp_dir:
+            folder = Path(tmp_dir) / "new"
             folder.mkdir()
             yield folder
             if out.exists():
-                out.rename(Path(beside) / "old")
+                out.rename(Path(tmp_dir) / "old")
             folder.rename(out)
     except OSError as error:
-        free = shutil.disk_usage(next(one for one in out.absolute().parents if one.exists())).free
+        free = shutil.disk_usage(
+            next(path for path in out.absolute().parents if path.exists())
+        ).free
         raise DataError(
             f"{out} cannot be written: {error.strerror or error}",
             expected=f"{needed / 1e6:.0f} MB for the weights; {free / 1e6:.0f} MB are free",
-            hint="make room, or name a folder on another disk",
+            hint="free some space, or name a folder on another disk",
         ) from None

@@ -1,7 +1,7 @@
-"""What pretrained speech models are given: the waveform or its log-mel spectrum, and lengths.
+"""The input of pretrained speech models: the waveform or its log-mel spectrum, and lengths.
 
 The normalisation over time of the base models of wav2vec 2.0 and the stacked convolutions of
-data2vec, which see padding in transformers, are told the lengths here: they see real frames only.
+data2vec, which see padding in transformers, get the lengths here and see real frames only.
 
 Legend: batch = utterances, window = stretches of at most `max_length_s`, time = frames, sample =
 samples, channel = channels of a convolution, band = mel bands, feature = width.
@@ -24,11 +24,9 @@ WHISPER_STRIDE = 2
 
 
 class WaveformInput(nn.Module):
-    """What the families of wav2vec 2.0 are given: the waveform, and its mask.
+    """The input of the families of wav2vec 2.0: the waveform, and its mask.
 
-    Args:
-        model: The model; the two parts of it that would see padding are told the lengths.
-        sampling_rate_hz: Samples a second.
+    The two modules of the model that would see padding are replaced by masked ones.
 
     Raises:
         ConfigError: The model has a batch normalisation that would see padding.
@@ -44,8 +42,8 @@ class WaveformInput(nn.Module):
             )
         self.rate_hz = sampling_rate_hz / math.prod(strides)
         self.num_features = int(model.config.hidden_size)
-        self._hidden_features: Tensor | None = None
-        model.encoder.register_forward_pre_hook(self._hide_features)
+        self._masked_features: Tensor | None = None
+        model.encoder.register_forward_pre_hook(self._zero_features)
         self.shortest = receptive_field(kernels, strides)
         self._num_frames = model._get_feat_extract_output_lengths
         self._norms = _masked_norms(model.feature_extractor, kernels[0], strides[0])
@@ -54,17 +52,14 @@ class WaveformInput(nn.Module):
     def forward(
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
     ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
-        """Returns what the model is given, and which of its frames are real.
+        """Return the arguments of the model, and the mask of its output.
 
         Args:
             samples: Waveforms, zeros behind them.
             lengths: Number of real samples of each.
-
-        Returns:
-            Arguments of the model, and the mask of its output.
         """
         samples = functional.pad(samples, (0, max(0, self.shortest - samples.shape[1])))
-        # An absent window has a frame of silence, so that attention has something to look at.
+        # An absent window has a frame of silence, so that attention is not empty.
         audible = lengths.clamp(min=self.shortest)
         num_frames = self._num_frames(audible)
         for norm in self._norms:
@@ -77,24 +72,16 @@ class WaveformInput(nn.Module):
         return {"input_values": samples, "attention_mask": attended.long()}, mask
 
     def num_frames(self, num_samples: int) -> int:
-        """Returns how many frames a stretch has.
-
-        Args:
-            num_samples: Its length, in samples.
-        """
+        """Return the number of frames of `num_samples` samples."""
         return int(self._num_frames(torch.tensor(max(num_samples, self.shortest))))
 
-    def go_on(
+    def prepare_suffix(
         self, num_frames: Int[Tensor, " window"], width: int
     ) -> tuple[Bool[Tensor, "window time"], Bool[Tensor, "window time"]]:
-        """Prepares the model to go on from frames that were computed before.
-
-        Args:
-            num_frames: Number of real frames of each window.
-            width: Number of frames with those of padding.
+        """Prepare the model to continue from frames of the given numbers, padded to `width`.
 
         Returns:
-            Which frames are attended to, one at least in each window, and which are real.
+            Which frames are attended to, at least one in each window, and which are real.
         """
         audible = num_frames.clamp(min=1)
         for activation in self._positions:
@@ -106,64 +93,55 @@ class WaveformInput(nn.Module):
         self,
         model: Any,
         frames: Float[Tensor, "window time channel"],
-        hidden: Bool[Tensor, "window time"] | None,
+        masked: Bool[Tensor, "window time"] | None,
         features: Bool[Tensor, "window feature"] | None,
     ) -> Float[Tensor, "window time feature"]:
-        """Does what the model does between its convolutions and its transformer.
+        """Compute what the model does between its convolutions and its transformer.
 
         Args:
             model: The model.
-            frames: What its convolutions put out.
-            hidden: Which frames are hidden behind the model's own vector for that.
-            features: Which features of the projected frames are zero.
-
-        Returns:
-            Input of the transformer.
+            frames: Output of its convolutions.
+            masked: Frames to replace by the model's own vector for masked frames.
+            features: Features of the projected frames to set to zero.
         """
         result = model.feature_projection(frames)
         # In some models the normalised frames come with it.
         projected: Tensor = result[0] if isinstance(result, tuple) else result
-        if hidden is not None:
+        if masked is not None:
             vector = model.masked_spec_embed.to(projected.dtype)
-            projected = torch.where(hidden[..., None], vector, projected)
-        self._hidden_features = features
+            projected = torch.where(masked[..., None], vector, projected)
+        self._masked_features = features
         return projected
 
     def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window time"]:
-        """Returns which frames may be hidden in training."""
+        """Return which frames may be masked in training."""
         return mask
 
-    def hide(
+    def mask(
         self,
         inputs: dict[str, Any],
-        hidden: Bool[Tensor, "window time"] | None,
+        frames: Bool[Tensor, "window time"] | None,
         features: Bool[Tensor, "window feature"] | None,
     ) -> dict[str, Any]:
-        """Returns the arguments with frames hidden behind the model's own vector for that.
+        """Return the arguments of the model with `frames` replaced by its vector for masked frames.
 
-        Args:
-            inputs: Arguments of the model.
-            hidden: Which frames are hidden.
-            features: Which features of the projected frames are zero.
-
-        Returns:
-            Arguments of the model.
+        `features` of the projected frames are set to zero.
         """
-        self._hidden_features = features
-        return {**inputs, "mask_time_indices": hidden}
+        self._masked_features = features
+        return {**inputs, "mask_time_indices": frames}
 
-    def _hide_features(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-        if self._hidden_features is None:
+    def _zero_features(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        if self._masked_features is None:
             return None
-        return (inputs[0].masked_fill(self._hidden_features[:, None], 0.0),)
+        return (inputs[0].masked_fill(self._masked_features[:, None], 0.0),)
 
 
 class WhisperInput(nn.Module):
-    """What Whisper is given: the log-mel spectrum of 30 s, silence behind the utterance.
+    """The input of Whisper: the log-mel spectrum of 30 s, with silence behind the utterance.
 
     Args:
         extractor: Its feature extractor, for the settings of the spectrum.
-        num_samples: How much it always listens to.
+        num_samples: Fixed length of its input.
     """
 
     filters: Tensor
@@ -181,14 +159,11 @@ class WhisperInput(nn.Module):
     def forward(
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
     ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
-        """Returns what the model is given, and which of its frames are real.
+        """Return the arguments of the model, and the mask of its output.
 
         Args:
             samples: Waveforms, zeros behind them.
             lengths: Number of real samples of each.
-
-        Returns:
-            Arguments of the model, and the mask of its output.
         """
         step = self.hop * WHISPER_STRIDE
         width = max(1, -(-samples.shape[1] // step))
@@ -196,28 +171,19 @@ class WhisperInput(nn.Module):
         return {"input_features": self._log_mel(samples)}, mask
 
     def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window mel_time"]:
-        """Returns which frames of the spectrum may be hidden in training."""
+        """Return which frames of the spectrum may be masked in training."""
         return mask.repeat_interleave(WHISPER_STRIDE, dim=1)
 
-    def hide(
+    def mask(
         self,
         inputs: dict[str, Any],
-        hidden: Bool[Tensor, "window mel_time"] | None,
+        frames: Bool[Tensor, "window mel_time"] | None,
         features: Bool[Tensor, "window band"] | None,
     ) -> dict[str, Any]:
-        """Returns the arguments with frames and bands of the spectrum at 0.
-
-        Args:
-            inputs: Arguments of the model.
-            hidden: Which frames of the spectrum are hidden.
-            features: Which of its bands are hidden.
-
-        Returns:
-            Arguments of the model.
-        """
+        """Return the arguments of the model with frames and bands of the spectrum set to zero."""
         spectrum = inputs["input_features"]
-        if hidden is not None:
-            padded = functional.pad(hidden, (0, spectrum.shape[2] - hidden.shape[1]))
+        if frames is not None:
+            padded = functional.pad(frames, (0, spectrum.shape[2] - frames.shape[1]))
             spectrum = spectrum.masked_fill(padded[:, None], 0.0)
         if features is not None:
             spectrum = spectrum.masked_fill(features[:, :, None], 0.0)
@@ -243,12 +209,18 @@ class MaskedGroupNorm(nn.Module):
     """Normalisation of each channel over the real frames of its utterance.
 
     Args:
-        norm: What it takes the place of, with its parameters and their names.
+        norm: The normalisation that it replaces, with the same parameters.
         kernel: Width of the convolution before it, in samples.
         stride: Step of that convolution, in samples.
 
     Attributes:
         lengths: Number of real samples of each utterance, set before each call.
+
+    Example:
+        >>> masked = MaskedGroupNorm(nn.GroupNorm(1, 1), kernel=1, stride=1).requires_grad_(False)
+        >>> masked.lengths = torch.tensor([2])
+        >>> masked(torch.tensor([[[1.0, 3.0, 9.0]]])).round().tolist()
+        [[[-1.0, 1.0, 0.0]]]
     """
 
     lengths: Tensor
@@ -261,55 +233,32 @@ class MaskedGroupNorm(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel time"]
     ) -> Float[Tensor, "batch channel time"]:
-        """Returns the normalised frames.
-
-        Args:
-            frames: Output of the convolution; what stands behind the real frames is finite.
-
-        Returns:
-            The same shape; no meaning behind the real frames.
-        """
+        """Return the normalised frames, without meaning behind the real ones."""
         counts = torch.div(self.lengths - self.kernel, self.stride, rounding_mode="floor") + 1
         with torch.autocast(frames.device.type, enabled=False):
             if frames.device.type == "cpu" and not frames.requires_grad:
-                return self.one_by_one(frames.float(), counts).to(frames.dtype)
-            return self.all_at_once(frames.float(), counts).to(frames.dtype)
+                return self.normalise_rows(frames.float(), counts).to(frames.dtype)
+            return self.normalise_batch(frames.float(), counts).to(frames.dtype)
 
-    def one_by_one(
+    def normalise_rows(
         self, frames: Float[Tensor, "batch channel time"], counts: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch channel time"]:
-        """Normalises the real frames alone, by PyTorch's kernel, which is the quicker on a CPU.
-
-        Args:
-            frames: Output of the convolution.
-            counts: Number of real frames of each utterance.
-
-        Returns:
-            The same shape, zeros behind the real frames.
-        """
+        """Normalise row by row with PyTorch's kernel, which is faster on a CPU."""
         normalised = torch.zeros_like(frames)
-        for row, (one, num) in enumerate(zip(frames, counts.tolist(), strict=True)):
-            real = one[None, :, :num]
+        for row, (channels, num) in enumerate(zip(frames, counts.tolist(), strict=True)):
+            real = channels[None, :, :num]
             normalised[row, :, :num] = torch.group_norm(
-                real, len(one), self.weight, self.bias, self.eps
+                real, len(channels), self.weight, self.bias, self.eps
             )[0]
         return normalised
 
-    def all_at_once(
+    def normalise_batch(
         self, values: Float[Tensor, "batch channel time"], counts: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch channel time"]:
-        """Normalises without a look at the lengths, for which the host would wait for a GPU.
-
-        Args:
-            values: Output of the convolution.
-            counts: Number of real frames of each utterance.
-
-        Returns:
-            The same shape; no meaning behind the real frames.
-        """
+        """Normalise without reading the lengths, which the host would wait for on a GPU."""
         real = lengths_to_mask(counts, values.shape[2])[:, :, None].to(values.dtype)
         num = counts[:, None, None]
-        # Products with the mask, as these arrays are the largest and each pass over them is dear.
+        # Products with the mask, as each pass over these large arrays is expensive.
         mean = values @ real / num
         variance = (values - mean).square() @ real / num
         scale = self.weight[:, None] * (variance + self.eps).rsqrt()
@@ -317,10 +266,7 @@ class MaskedGroupNorm(nn.Module):
 
 
 class MaskedActivation(nn.Module):
-    """An activation, with zeros behind the real frames, as at the end of an utterance alone.
-
-    Args:
-        activation: What it takes the place of.
+    """An activation with zeros behind the real frames, as at the end of an utterance alone.
 
     Attributes:
         lengths: Number of real frames of each utterance, set before each call.
@@ -335,28 +281,14 @@ class MaskedActivation(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel time"]
     ) -> Float[Tensor, "batch channel time"]:
-        """Returns the activated frames.
-
-        Args:
-            frames: Output of the layer before it.
-
-        Returns:
-            The same shape, zeros behind the real frames.
-        """
+        """Return the activated frames."""
         padding = ~lengths_to_mask(self.lengths, frames.shape[2])
         activated: Tensor = self.activation(frames)
         return activated.masked_fill(padding[:, None], 0.0)
 
 
 def receptive_field(kernels: list[int], strides: list[int]) -> int:
-    """Returns how many samples a stack of convolutions needs for one frame.
-
-    Args:
-        kernels: Widths of the convolutions, from the first to the last.
-        strides: Their steps.
-
-    Returns:
-        The number of samples.
+    """Return how many samples a stack of convolutions needs for one frame.
 
     Example:
         >>> receptive_field([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])

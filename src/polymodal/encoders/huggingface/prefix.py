@@ -1,49 +1,39 @@
-"""The frozen beginning of a pretrained model, which training can read instead of computing.
-
-What is frozen, before the first part that is trained, puts out the same in every epoch. It is run
-without dropout wherever it is computed, so that what was stored and what is computed agree.
+"""Run a pretrained model up to the end of its frozen prefix, and on from there.
 
 Legend: batch = utterances, time = frames or tokens, feature = width.
 """
 
-from abc import abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polymodal.encoders.base import Encoder, Transform
-from polymodal.encoders.embeddings import EmbeddingExtractor
-from polymodal.encoders.extractor import package_version
-from polymodal.schemas import batch as sequences
-
-# Where a prefix ends: behind the stem, or, as a number from 0 on, at the input of that block; the
-# number of all blocks stands for the output of the model.
+# A prefix ends behind the stem, or, as a number from 0 on, at the input of that block; the number
+# of all blocks is the output of the model.
 STEM = -1
 
 
 def frozen_depth(
     model: Any, *, blocks: nn.ModuleList, stem: Sequence[str], norm: nn.Module | None
 ) -> int | None:
-    """Returns how far a model is frozen without a gap.
+    """Return where the frozen prefix of a model ends.
 
     Args:
         model: The model.
         blocks: Its transformer blocks.
-        stem: The parts that its input meets first.
+        stem: Paths of the modules that its input passes first.
         norm: The normalisation behind the last block, or None.
 
     Returns:
-        None where its stem is trained, `STEM`, or the number of frozen blocks with all before them.
+        None if the stem is trained, `STEM`, or the number of frozen blocks with all before them.
     """
     if any(_is_trained(model.get_submodule(path)) for path in stem):
         return None
-    behind = {id(one) for part in (blocks, norm) if part is not None for one in part.parameters()}
-    if any(one.requires_grad for one in model.parameters() if id(one) not in behind):
+    behind = [*blocks.parameters(), *(() if norm is None else norm.parameters())]
+    ids = {id(parameter) for parameter in behind}
+    if any(parameter.requires_grad for parameter in model.parameters() if id(parameter) not in ids):
         return STEM
     for depth, block in enumerate(blocks):
         if _is_trained(block):
@@ -55,17 +45,14 @@ def frozen_depth(
 def run_until(
     depth: int, model: Any, *, blocks: nn.ModuleList, stem: str, **inputs: Any
 ) -> Float[Tensor, "batch time feature"]:
-    """Runs a model up to where its prefix ends, and nothing behind it.
+    """Run a model up to the end of its prefix, and nothing behind it.
 
     Args:
-        depth: Where it ends.
+        depth: Where the prefix ends.
         model: The model.
         blocks: Its transformer blocks.
-        stem: The part whose output is `STEM`, channels before frames.
-        inputs: What the model's own `forward` takes.
-
-    Returns:
-        `[batch, time, feature]`.
+        stem: Path of the module whose output is `STEM`, channels before frames.
+        inputs: Inputs of the model's own `forward`.
     """
     if depth == len(blocks):
         last: Tensor = model(**inputs).last_hidden_state
@@ -85,17 +72,11 @@ def run_until(
 
 @contextmanager
 def block_inputs(blocks: Iterable[nn.Module]) -> Generator[list[Tensor]]:
-    """Collects what each block is given while a model runs.
-
-    Args:
-        blocks: The blocks.
-
-    Yields:
-        The list that grows.
-    """
+    """Collect the input of each block while a model runs."""
     seen: list[Tensor] = []
     handles = [
-        block.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for block in blocks
+        block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        for block in blocks
     ]
     try:
         yield seen
@@ -112,17 +93,14 @@ def run_blocks(
     norm: nn.Module | None,
     config: Any,
 ) -> Float[Tensor, "batch time feature"]:
-    """Goes on from the input of a block to the output of the model.
+    """Run the remaining blocks of a model on the input of the first of them.
 
     Args:
         states: Input of the first of the blocks.
-        attended: Which frames are attended to, at least one in each row.
-        blocks: The blocks that are left.
+        attended: True = attended to, at least one frame in each row.
+        blocks: The remaining blocks.
         norm: The normalisation behind the last block, or None.
         config: Configuration of the model.
-
-    Returns:
-        `[batch, time, feature]`.
     """
     from transformers.masking_utils import create_bidirectional_mask
 
@@ -132,100 +110,8 @@ def run_blocks(
     return states if norm is None else norm(states)
 
 
-def folder_weights_mb(cls: type, options: Mapping[str, Any]) -> float | None:
-    """Return the size of the weights in the folder that `name` is, in MB; None without a folder."""
-    folder = Path(str(options.get("name", ""))).expanduser()
-    if not folder.is_dir():
-        return None
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
-
-
-class PrefixedEncoder(Encoder):
-    """An encoder whose frozen beginning can be run by itself.
-
-    With `reads_prefix` it encodes what that put out instead of what its transform makes.
-    """
-
-    is_trained_from_scratch = False
-    weights_mb = classmethod(folder_weights_mb)
-
-    @property
-    @abstractmethod
-    def prefix_size(self) -> int:
-        """Width of what the frozen beginning puts out."""
-
-    @property
-    @abstractmethod
-    def prefix_identity(self) -> str:
-        """Everything that changes what it puts out, but for the precision."""
-
-    @abstractmethod
-    def encode_prefix(self, sequence: sequences.PaddedSequence) -> sequences.PaddedSequence:
-        """Runs the frozen beginning.
-
-        Args:
-            sequence: What `transform` made, padded, and its mask.
-
-        Returns:
-            `[batch, time, prefix_size]` and the mask.
-        """
-
-
-class FrozenPrefix(Encoder):
-    """The frozen beginning of an encoder, as an encoder of its own.
-
-    Args:
-        whole: The encoder.
-    """
-
-    def __init__(self, whole: PrefixedEncoder) -> None:
-        super().__init__()
-        self.whole = whole
-        self.source, self.feature_size = whole.source, whole.prefix_size
-        self.sampling_rate_hz, self.frame_rate_hz = whole.sampling_rate_hz, whole.frame_rate_hz
-
-    def transform(self) -> Transform:
-        """Returns the transform of the whole encoder."""
-        return self.whole.transform()
-
-    def encode(self, sequence: sequences.PaddedSequence) -> sequences.PaddedSequence:
-        """Returns what the frozen beginning puts out.
-
-        Args:
-            sequence: What `transform` made, padded, and its mask.
-
-        Returns:
-            `[batch, time, feature_size]` and the mask.
-        """
-        return self.whole.encode_prefix(sequence)
-
-
-@dataclass(frozen=True, eq=False)
-class PrefixExtractor(EmbeddingExtractor):
-    """Computes what the frozen beginning of an encoder puts out, of several utterances at once.
-
-    Args:
-        ends: Where the beginning ends, in words.
-    """
-
-    ends: str = ""
-
-
-def prefix_extractor(encoder: PrefixedEncoder, precision: str, ends: str) -> PrefixExtractor:
-    """Returns what computes the frozen beginning of an encoder.
-
-    Args:
-        encoder: The encoder; it is moved to the GPU, where there is one, until `release`.
-        precision: `float32` or `bfloat16`, as the training computes.
-        ends: Where the beginning ends, in words.
-    """
-    version = package_version("transformers", "pretrained")
-    identity = f"transformers {version} {encoder.prefix_identity} {precision}"
-    return PrefixExtractor(FrozenPrefix(encoder), identity, precision, ends=ends)
-
-
 class _ReachedError(Exception):
-    """Carries what was to be computed out of a model that has more to do."""
+    """Carry the requested states out of a model that would compute more."""
 
     def __init__(self, states: Tensor) -> None:
         super().__init__()
@@ -240,5 +126,5 @@ def _stop_before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     raise _ReachedError(inputs[0])
 
 
-def _is_trained(part: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in part.parameters())
+def _is_trained(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
