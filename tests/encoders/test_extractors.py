@@ -93,9 +93,7 @@ def weights(tmp_path, monkeypatch):
         "Metadata-Version: 2.1\nName: resemblyzer\nVersion: 0.0.1"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    speaker._network.cache_clear()
-    yield package / "pretrained.pt"
-    speaker._network.cache_clear()
+    return package / "pretrained.pt"
 
 
 @pytest.mark.parametrize("duration_s", [0, 0.0001, 1.59, 1.6, 4.0])
@@ -115,9 +113,8 @@ def test_the_package_is_not_imported_for_its_weights(weights):
 def test_quiet_audio_is_raised_and_loud_audio_is_not(weights):
     extractor, quiet = SpeakerExtractor(), 0.01 * tone(2)
     at_30_dbfs = quiet * np.float32(10**-1.5 / np.sqrt(np.square(quiet).mean()))
-    np.testing.assert_allclose(speaker._raised(quiet), at_30_dbfs, rtol=1e-5)
-    np.testing.assert_array_equal(speaker._raised(tone(2)), tone(2))
     np.testing.assert_allclose(extractor(quiet), extractor(at_30_dbfs), atol=1e-6)
+    assert not np.allclose(extractor(tone(2)), extractor(at_30_dbfs), atol=1e-6)
 
 
 def test_damaged_weights_are_named(weights):

@@ -1,4 +1,4 @@
-"""What every encoder promises: one modality in, a sequence of vectors out."""
+"""The interface of encoders: one modality in, a sequence of vectors out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -18,19 +18,17 @@ class Encoder(nn.Module, ABC):
     """One modality to a sequence of vectors.
 
     A row without a True in the mask (an absent modality) has none in the output either, and its
-    values are finite. What stands under the padding never changes the output.
+    values are finite. Values under the padding never change the output.
 
     Attributes:
-        source: What it reads: `audio`, `text` or `signals`.
+        source: Its input: `audio`, `text` or `signals`.
         feature_size: Width of the output.
-        frame_rate_hz: Output frames a second; None for text and for single vectors.
-        sampling_rate_hz: For audio: the sampling rate it wants, in Hz.
+        frame_rate_hz: Output frames per second; None for text and for single vectors.
+        sampling_rate_hz: For audio: the sampling rate of the input, in Hz.
         augments_waveform: Whether training changes the waveform at random, so that nothing that
-            is computed from it could be stored.
-        reads_prefix: Whether `encode` is given what `prefix` puts out instead of what `transform`
-            makes.
-        is_trained_from_scratch: Whether it can be built without weights or features that have to
-            be read first.
+            is computed from it can be stored.
+        reads_prefix: Whether the input of `encode` is the output of `prefix` instead of that of
+            `transform`.
 
     Example:
         >>> import torch
@@ -61,57 +59,39 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def transform(self) -> Transform:
-        """Returns what the data workers do to one utterance; it can be pickled.
+        """Return what the data workers do to one utterance; it can be pickled.
 
         Returns:
             A callable. Audio: waveform, float32 `[sample]`, at `sampling_rate_hz`, to an array.
             Text: `str` to int64 `[time]`. Signals: a mapping of a name to the values, `[sample]`
             (or `[event]`, or `[event, 2]` of offset and interval in seconds) and their rate in Hz
-            (None for events), to float32 `[time, channel]`. None where nothing usable is there:
-            the modality then counts as absent.
+            (None for events), to float32 `[time, channel]`. None without usable content: the
+            modality then counts as absent.
         """
 
     @abstractmethod
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the encoded batch.
-
-        Args:
-            sequence: What `transform` made, padded, `[batch, time, ...]`, and its mask.
-
-        Returns:
-            Values `[batch, time', feature_size]` and their mask `[batch, time']`.
-        """
+        """Encode the padded output of `transform` to `[batch, time', feature_size]`."""
 
     def prefix(self, precision: str) -> Prefix | str | None:
-        """Returns what computes the frozen beginning, whose output is the same in every epoch.
+        """Return the extractor of the frozen prefix, which has the same output in every epoch.
 
-        Args:
-            precision: `float32` or `bfloat16`, as the training computes.
-
-        Returns:
-            What computes it, for `encode` to go on from where `reads_prefix` is set; or why
-            nothing can be stored of it, in words; None where nothing is frozen.
+        `precision` is that of the training, `float32` or `bfloat16`. Where the output cannot be
+        stored the reason is returned, in words; None where nothing is frozen.
         """
         return None
 
     def write_description(self, folder: Path) -> None:
-        """Write the files that the encoder needs beside its weights, such as its tokenizer.
-
-        Args:
-            folder: Where to; made only where there is something to write.
+        """Write the files that the encoder needs besides its weights, such as its tokenizer.
 
         Raises:
             OSError: A file cannot be written.
         """
 
     def learning_rate_scales(self) -> Mapping[nn.Parameter, float]:
-        """Returns what the learning rate of a parameter is multiplied by.
-
-        Returns:
-            Parameter to factor; those that are not named have the factor 1.
-        """
+        """Return the factors of the learning rates of parameters; 1 for those that are missing."""
         return {}
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the encoded batch, as `encode` does."""
+        """Return the encoded batch, as `encode` does."""
         return self.encode(sequence)

@@ -1,4 +1,4 @@
-"""Takes the place of an encoder that is too large to be built for a rehearsal."""
+"""Replace an encoder that is too large to be built for a dry run."""
 
 from typing import Any
 
@@ -14,11 +14,7 @@ SAMPLES_A_FRAME = 320  # 50 frames a second at 16 kHz
 
 
 class DummyEncoder(Encoder):
-    """Random features of the shape that a pretrained encoder would put out, and a linear layer.
-
-    Args:
-        source: What it reads: `audio`, `text` or `signals`.
-        feature_size: Width of the output.
+    """Random features of the shape that a pretrained encoder would return, and a linear layer.
 
     Example:
         >>> DummyEncoder("text", 8).transform()("four").shape
@@ -31,18 +27,11 @@ class DummyEncoder(Encoder):
         self.linear = nn.Linear(feature_size, feature_size)
 
     def transform(self) -> Transform:
-        """Returns what makes random features of one utterance."""
+        """Return the generator of random features of one utterance."""
         return self._features
 
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the features after the linear layer.
-
-        Args:
-            sequence: `[batch, time, feature]` and its mask.
-
-        Returns:
-            The same shape and mask; zeros under the padding.
-        """
+        """Return the features after the linear layer; zeros under the padding."""
         encoded = self.linear(sequence.values)
         return PaddedSequence(zero_padding(encoded, sequence.valid_mask), sequence.valid_mask)
 

@@ -57,7 +57,7 @@ class EmbeddingExtractor:
 
     @property
     def frame_rate_hz(self) -> float | None:
-        """Vectors per second; None for text and for one vector an utterance."""
+        """Vector per second; None for text and for one vector an utterance."""
         return self.encoder.frame_rate_hz if self.pooling == "none" else None
 
     @property

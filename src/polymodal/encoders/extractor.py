@@ -1,4 +1,4 @@
-"""What a frozen encoder runs once an utterance, whose output is then stored; needs no torch.
+"""The interface of extractors, whose output is computed once and stored; without torch.
 
 Legend: time = vectors an utterance has (one for functionals), feature = width.
 """
@@ -17,23 +17,15 @@ POOLINGS = ("mean", "none")  # over time: one vector an utterance, or one a fram
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Turns one utterance into vectors; it can be pickled, and depends on nothing but its input.
-
-    Attributes:
-        source: What it reads: `audio`, `text` or `signals`.
-        sampling_rate_hz: For audio: the sampling rate it wants, in Hz.
-        feature_size: Width of its vectors.
-        frame_rate_hz: Vectors a second; None for text and for one vector an utterance.
-        identity: Everything that changes its output: names, versions, options.
-    """
+    """Turn one utterance into vectors; it can be pickled, and depends on nothing but its input."""
 
     @property
     def source(self) -> str:
-        """What it reads: `audio`, `text` or `signals`."""
+        """Its input: `audio`, `text` or `signals`."""
 
     @property
     def sampling_rate_hz(self) -> int:
-        """For audio: the sampling rate it wants, in Hz."""
+        """For audio: the sampling rate of its input, in Hz."""
 
     @property
     def feature_size(self) -> int:
@@ -41,72 +33,47 @@ class Extractor(Protocol):
 
     @property
     def frame_rate_hz(self) -> float | None:
-        """Vectors a second; None for text and for one vector an utterance."""
+        """Vectors per second; None for text and for one vector an utterance."""
 
     @property
     def identity(self) -> str:
         """Everything that changes its output: names, versions, options."""
 
     def __call__(self, raw: Any) -> Float32[np.ndarray, "time feature"]:
-        """Extracts the vectors of one utterance.
+        """Extract the vectors of one utterance, float32 `[time, feature]`.
 
         Args:
             raw: Audio: waveform, float32 `[sample]`, at `sampling_rate_hz`. Text: `str`. Signals:
                 name to the values and their rate in Hz, as `data.signals` reads them.
-
-        Returns:
-            Vectors, float32 `[time, feature]`.
         """
 
 
 @runtime_checkable
 class BatchedExtractor(Extractor, Protocol):
-    """An extractor that takes several utterances at once, in one process with all of its threads.
-
-    Attributes:
-        most_at_once: Greatest padded amount of a batch: number of samples or characters.
-    """
+    """An extractor of several utterances at once, in one process with all of its threads."""
 
     @property
     def max_batch_amount(self) -> int:
-        """Greatest padded amount of a batch: number of samples or characters."""
+        """Maximum padded amount of a batch: number of samples or characters."""
 
     def extract_batch(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
-        """Extracts the vectors of several utterances.
-
-        Args:
-            raws: Each as the extractor takes one.
-
-        Returns:
-            What each gives alone, but for rounding.
-        """
+        """Extract the vectors of several utterances: as of each alone, except for rounding."""
 
     def release(self) -> None:
-        """Frees the memory that extraction took; the next utterance takes it again."""
+        """Free the memory of the extraction; the next utterance allocates it again."""
 
 
 @runtime_checkable
 class Prefix(Extractor, Protocol):
-    """What computes the frozen beginning of an encoder that is trained.
-
-    Attributes:
-        ends: Where the beginning ends, in words.
-    """
+    """The extractor of the frozen prefix of an encoder that is trained."""
 
     @property
     def ends(self) -> str:
-        """Where the beginning ends, in words."""
+        """Where the prefix ends, in words."""
 
 
 def package_version(package: str, extra: str) -> str:
-    """Returns the version of an installed optional package.
-
-    Args:
-        package: Its name in the package index.
-        extra: The extra of polymodal that brings it.
-
-    Returns:
-        The version.
+    """Return the version of an optional package, which an extra of polymodal installs.
 
     Raises:
         MissingExtraError: It is not installed.

@@ -1,4 +1,4 @@
-"""An encoder that another run has trained, as a configuration describes it."""
+"""Describe an encoder that another run has trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ class EncoderFromRun:
     """Take an encoder from a finished run: class, options, tokenizer and weights, fold by fold.
 
     Args:
-        from_run: The run: its id, the beginning of one, or a path.
-        mode: `frozen` = its embeddings are computed once and stored; `trainable` = its weights are
-            where the training starts.
-        modality: What the encoder is called in that run; None for the same name as here.
+        from_run: The run: its id, a prefix of its id, or a path.
+        mode: `frozen` = its embeddings are computed once and stored; `trainable` = training starts
+            with its weights.
+        modality: Name of the encoder in that run; None for the same name as here.
         layer: Layer to read, of a pretrained encoder; None for the one that the run was trained
             with.
         pooling: `none` = one vector a frame or token, `mean` = one an utterance; frozen only.
@@ -56,9 +56,9 @@ class EncoderFromRun:
             )
         if self.pooling not in POOLINGS:
             raise ConfigError(f"pooling is {self.pooling!r}", hint=nearest(self.pooling, POOLINGS))
-        if not self.is_frozen and (useless := self._for_frozen_only()):
+        if not self.is_frozen and (unused := self._for_frozen_only()):
             raise ConfigError(
-                f"{useless} has no effect with mode=trainable",
+                f"{unused} has no effect with mode=trainable",
                 hint="leave it out, or set mode to frozen",
             )
 
@@ -68,7 +68,9 @@ class EncoderFromRun:
         return self.mode == "frozen"
 
     def _for_frozen_only(self) -> str:
-        """The first option that only a frozen encoder reads and that is set."""
-        usual = {"pooling": "none", "normalise": "corpus", "clip": 10.0, "precision": None}
-        given = {name: getattr(self, name) for name in usual}
-        return next((f"{name}={one}" for name, one in given.items() if one != usual[name]), "")
+        """Return the first non-default option that only a frozen encoder reads."""
+        defaults = {"pooling": "none", "normalise": "corpus", "clip": 10.0, "precision": None}
+        given = {name: getattr(self, name) for name in defaults}
+        return next(
+            (f"{name}={value}" for name, value in given.items() if value != defaults[name]), ""
+        )

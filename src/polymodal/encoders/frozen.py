@@ -1,4 +1,4 @@
-"""Encoders that are not trained: their features are stored, and only standardised here.
+"""Encoders that are not trained: stored features, which are only standardised here.
 
 Legend: batch = utterances, time = vectors an utterance has, row = vectors of many utterances,
 feature = width.
@@ -17,12 +17,12 @@ from polymodal.encoders.base import Encoder, Transform
 from polymodal.encoders.extractor import Extractor
 from polymodal.errors import ConfigError, DataError, ManifestError, nearest
 from polymodal.layers.masks import zero_padding
-from polymodal.schemas import batch as sequences
+from polymodal.schemas.batch import PaddedSequence
 
 NORMALISATIONS = ("none", "corpus", "speaker", "speaker_mean")
-# A feature whose deviation is below this share of its mean is rounding noise of float32.
+# A feature whose deviation is below this fraction of its mean is rounding noise of float32.
 MIN_FRACTION = 1e-6
-# Of features that are looked at together.
+# Size of the features that are reduced together.
 BLOCK_BYTES = 16_000_000
 Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -30,16 +30,16 @@ Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 class FrozenEncoder(Encoder):
     """Stored features of an extractor, standardised.
 
-    Values that are no numbers (openSMILE gives some for very short or silent audio) count as the
-    mean; with `none` as 0. A constant feature is centred and not scaled.
+    Non-finite values (openSMILE returns some for very short or silent audio) count as the mean;
+    with `none` as 0. A constant feature is centred and not scaled.
 
     Args:
-        extractor: What makes the features.
-        normalise: `none`: as they are. `corpus`: mean 0 and deviation 1 over the training rows.
-            `speaker`: first mean 0 and deviation 1 over all clips of each speaker, the test
-            speakers' own included (transductive, without labels), then as `corpus`.
-            `speaker_mean`: the same, but each speaker is only centred.
-        clip: Standardised values are cut off at this many deviations; None leaves them. A feature
+        extractor: The extractor of the features.
+        normalise: `none`: unchanged. `corpus`: mean 0 and deviation 1 over the training rows.
+            `speaker`: first mean 0 and deviation 1 over all clips of each speaker, those of test
+            speakers included (transductive, without labels), then as `corpus`. `speaker_mean`:
+            the same, but each speaker is only centred.
+        clip: Standardised values are clipped at this many deviations; None leaves them. A feature
             that hardly varies in training is otherwise huge for one test clip.
 
     Raises:
@@ -76,32 +76,31 @@ class FrozenEncoder(Encoder):
 
     @property
     def is_transductive(self) -> bool:
-        """Whether test clips are normalised with other test clips; the record names it."""
+        """Whether test clips are normalised with other test clips; this is recorded."""
         return self.normalise in ("speaker", "speaker_mean")
 
     def fit(
         self, features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
     ) -> None:
-        """Learns mean and scale clip after clip, so that stored features stay in their files.
+        """Learn mean and scale from features that are read block by block.
 
         Args:
-            features: Utterance id to `[time, feature]`, after `normalise_by_speaker` where that
-                applies.
-            ids: Utterances of the training rows; those without features are passed over.
+            features: Utterance id to `[time, feature]`, after `normalise_by_speaker`.
+            ids: Utterances of the training rows; those without features are skipped.
 
         Raises:
             DataError: There is no row, or the width is not `feature_size`.
         """
-        known = [one for one in ids if one in features]
-        width = features[known[0]].shape[1:] if known else ()
-        num_rows = sum(len(block) for block in _blocks(features, known))
+        present = [utterance_id for utterance_id in ids if utterance_id in features]
+        width = features[present[0]].shape[1:] if present else ()
+        num_rows = sum(len(block) for block in _blocks(features, present))
         if width != (self.feature_size,) or num_rows == 0:
             raise DataError(
                 f"features of {num_rows} rows and shape {width} for {self.extractor.identity}",
                 expected=f"[row, {self.feature_size}] with at least one row",
                 hint="is there a training utterance with this modality?",
             )
-        mean, scale = _moments(features, known)
+        mean, scale = _moments(features, present)
         self.mean.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(scale))
         self.num_rows.fill_(num_rows)
@@ -111,17 +110,14 @@ class FrozenEncoder(Encoder):
         features: Mapping[str, Num[np.ndarray, "time feature"]],
         speakers: Mapping[str, str],
     ) -> Mapping[str, npt.NDArray[Any]]:
-        """Takes out each speaker's own mean, and deviation for `speaker`, over all clips given.
+        """Remove the mean, and for `speaker` the deviation, of each speaker over all given clips.
 
-        With `none` and `corpus` the features stay as they are. A speaker with a single vector
-        becomes all zeros.
+        With `none` and `corpus` the features stay unchanged. A speaker with a single vector becomes
+        all zeros. Features are normalised when they are read.
 
         Args:
             features: Utterance id to `[time, feature]`.
             speakers: Utterance id to speaker.
-
-        Returns:
-            Utterance id to `[time, feature]`, in the same order; normalised when they are read.
 
         Raises:
             ManifestError: An utterance has no speaker.
@@ -133,26 +129,18 @@ class FrozenEncoder(Encoder):
             clips.setdefault(_speaker(utterance_id, speakers), []).append(utterance_id)
         moments = {speaker: _moments(features, ids) for speaker, ids in clips.items()}
         if self.normalise == "speaker_mean":
-            moments = {one: (mean, np.ones_like(scale)) for one, (mean, scale) in moments.items()}
-        return SpeakerNormalised(features, {one: speakers[one] for one in features}, moments)
+            moments = {
+                speaker: (mean, np.ones_like(scale)) for speaker, (mean, scale) in moments.items()
+            }
+        names = {utterance_id: speakers[utterance_id] for utterance_id in features}
+        return SpeakerNormalised(features, names, moments)
 
     def transform(self) -> Transform:
-        """Returns what data workers do to one stored array: nothing.
-
-        Returns:
-            The identity on float32 `[time, feature]`.
-        """
+        """Return the identity on float32 `[time, feature]`."""
         return as_stored
 
-    def encode(self, sequence: sequences.PaddedSequence) -> sequences.PaddedSequence:
-        """Returns the standardised features.
-
-        Args:
-            sequence: Stored features, `[batch, time, feature]`, and their mask.
-
-        Returns:
-            The same shape and the same mask; zeros under the padding.
-        """
+    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
+        """Return the standardised features, `[batch, time, feature]`; zeros under the padding."""
         values = sequence.values
         if self.normalise != "none":
             self._check_fitted()
@@ -162,12 +150,10 @@ class FrozenEncoder(Encoder):
                 values = values.clamp(-self.clip, self.clip)
         else:
             values = torch.where(values.isfinite(), values, 0.0)
-        return sequences.PaddedSequence(
-            zero_padding(values, sequence.valid_mask), sequence.valid_mask
-        )
+        return PaddedSequence(zero_padding(values, sequence.valid_mask), sequence.valid_mask)
 
     def _check_fitted(self) -> None:
-        # Read once: a look at a buffer on a GPU would make every step wait for it.
+        # Read once: reading a buffer on a GPU would make every step wait for it.
         if not self._is_fitted:
             self._is_fitted = bool(self.num_rows > 0)
         assert self._is_fitted, "fit the encoder on the training rows, or load a checkpoint"
@@ -180,6 +166,11 @@ class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
         features: Utterance id to `[time, feature]`.
         speakers: Utterance id to speaker.
         moments: Speaker to mean and deviation of each feature.
+
+    Example:
+        >>> moments = {"s": (np.array([1.0]), np.array([2.0]))}
+        >>> SpeakerNormalised({"u": np.array([[5.0]])}, {"u": "s"}, moments)["u"].tolist()
+        [[2.0]]
     """
 
     def __init__(
@@ -203,14 +194,7 @@ class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
 
 
 def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Returns stored features as they are.
-
-    Args:
-        values: `[time, feature]`.
-
-    Returns:
-        The same array.
-    """
+    """Return stored features unchanged."""
     return values
 
 
@@ -228,7 +212,7 @@ def _speaker(utterance_id: str, speakers: Mapping[str, str]) -> str:
 def _moments(
     features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
 ) -> Moments:
-    """Mean and deviation of each feature over its numbers; two passes over the clips."""
+    """Return mean and deviation of the finite values of each feature, in two passes."""
     count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
     for values in _blocks(features, ids):
         finite = np.isfinite(values)
@@ -247,7 +231,7 @@ def _moments(
 def _blocks(
     features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
 ) -> Iterator[Float[np.ndarray, "row feature"]]:
-    """Clips joined to blocks of some megabytes: one by one, the vectors of a corpus take long."""
+    """Join clips to blocks of some megabytes: single vectors of a large corpus are slow."""
     block: list[npt.NDArray[Any]] = []
     num_bytes = 0
     for utterance_id in ids:

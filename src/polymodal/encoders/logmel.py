@@ -19,29 +19,29 @@ SUBSAMPLING = 4
 
 
 class LogMelEncoder(Encoder):
-    """Waveform to 25 vectors a second.
+    """Waveform to 25 vectors per second.
 
-    100 log-mel frames a second, two convolutions of stride 2, then a transformer.
+    100 log-mel frames per second, two convolutions of stride 2, then a transformer.
 
     Args:
-        sampling_rate_hz: Samples a second of the waveform it wants.
+        sampling_rate_hz: Sampling rate of the waveform.
         num_mels: Number of mel bands.
         normalise: `utterance` takes out the level and the channel of each utterance, `none` keeps
             them (see `LogMel`).
         width: Width of the output.
         num_layers: Number of transformer blocks.
         num_heads: Number of attention heads.
-        dropout: Dropout in all parts.
-        spec_augment: Whether bands and stretches of time are hidden in training.
-        num_frequency_masks: Number of hidden stretches of bands.
-        max_bands: Greatest width of one.
-        num_time_masks: Number of hidden stretches of time.
-        max_time_share: Greatest length of one, as a share of the utterance.
+        dropout: Dropout in all layers.
+        spec_augment: Whether spans of bands and of time are masked in training.
+        num_frequency_masks: Number of spans of bands.
+        max_bands: Maximum width of such a span.
+        num_time_masks: Number of spans of time.
+        max_time_share: Maximum length of such a span, as a fraction of the utterance.
         waveform_augment: Changes of the waveform in training: options of `WaveformAugment`; None
             for none.
 
     Raises:
-        ConfigError: The width cannot be parted into heads, or an option is out of its range.
+        ConfigError: The width is not divisible by the heads, or an option is out of its range.
 
     Example:
         >>> import torch
@@ -89,18 +89,13 @@ class LogMelEncoder(Encoder):
         self.transformer = Transformer(width, num_layers, num_heads, dropout)
 
     def transform(self) -> Transform:
-        """Returns the check of a waveform; the spectrum is computed in `encode`."""
+        """Return the check of a waveform; the spectrum is computed in `encode`."""
         return usable_waveform
 
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the encoded speech.
+        """Return `[batch, time, width]` for waveforms `[batch, sample]` in [-1, 1].
 
-        Args:
-            sequence: Waveforms `[batch, sample]` in [-1, 1] and their mask; an utterance shorter
-                than a window counts as padded with silence.
-
-        Returns:
-            `[batch, time, width]`, 25 frames a second, and their mask; zeros under the padding.
+        An utterance shorter than a window is padded with silence.
         """
         frames = self.augment(self.log_mel(self.waveform_augment(sequence)))
         encoded: PaddedSequence = self.transformer(self.convolutions(frames))
@@ -108,13 +103,11 @@ class LogMelEncoder(Encoder):
 
 
 def usable_waveform(waveform: Any) -> npt.NDArray[np.float32] | None:
-    """Returns the waveform as float32, or None where it has no sample.
+    """Return the waveform `[sample]` as float32, or None without samples.
 
-    Args:
-        waveform: `[sample]`.
-
-    Returns:
-        `[sample]`, or None: no audio.
+    Example:
+        >>> usable_waveform([0.5, 1.0]), usable_waveform([])
+        (array([0.5, 1. ], dtype=float32), None)
     """
     samples = np.asarray(waveform, dtype=np.float32)
     return samples if samples.size else None

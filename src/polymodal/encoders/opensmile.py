@@ -17,22 +17,19 @@ from polymodal.errors import ConfigError, nearest
 
 FEATURE_SIZES = {"eGeMAPSv02": 88, "ComParE_2016": 6373}
 SAMPLING_RATE_HZ = 16_000
-# Shorter audio gives no frame at all, or statistics over none.
+# Shorter audio has no frame at all, or statistics over none.
 MIN_DURATION_S = 1.0
 
 
 @dataclass(frozen=True)
 class FunctionalsExtractor:
-    """Functionals of one waveform, in a worker process or here.
+    """Functionals of one waveform; features that cannot be computed are NaN.
 
-    Audio shorter than 1 s gets digital silence at its end; samples outside [-1, 1) are cut off,
-    as openSMILE would wrap them around. Features it cannot compute are NaN.
-
-    Args:
-        feature_set: Name of the set in openSMILE.
+    Audio shorter than 1 s gets digital silence at its end; samples outside [-1, 1) are clipped,
+    as openSMILE would wrap them around.
 
     Raises:
-        ConfigError: The set is unknown.
+        ConfigError: `feature_set` is not a set of openSMILE.
         MissingExtraError: openSMILE is not installed.
     """
 
@@ -61,14 +58,7 @@ class FunctionalsExtractor:
         return f"opensmile {version} {self.feature_set} functionals, padded to {MIN_DURATION_S} s"
 
     def __call__(self, raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "1 feature"]:
-        """Extracts the functionals.
-
-        Args:
-            raw: Waveform at 16 kHz, float32 `[sample]`.
-
-        Returns:
-            One vector, float32 `[1, feature]`.
-        """
+        """Extract one vector `[1, feature]` from a waveform at 16 kHz."""
         missing = max(0, int(MIN_DURATION_S * SAMPLING_RATE_HZ) - len(raw))
         waveform = np.pad(np.clip(raw, -1.0, 32767 / 32768), (0, missing))
         values = _smile(self.feature_set)(waveform, SAMPLING_RATE_HZ)

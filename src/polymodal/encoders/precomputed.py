@@ -1,4 +1,4 @@
-"""Features that were computed elsewhere, taken as they are."""
+"""Features that were computed elsewhere."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +8,12 @@ import numpy.typing as npt
 
 from polymodal.encoders.base import Encoder, Transform
 from polymodal.errors import ConfigError, DataError
+from polymodal.layers.masks import zero_padding
 from polymodal.schemas.batch import PaddedSequence
 
 
 class PrecomputedEncoder(Encoder):
-    """Features that the corpus brings along, such as those of `corpus=features`; nothing is learnt.
+    """Features that are part of the corpus, such as those of `corpus=features`; nothing is learned.
 
     Args:
         signal: Name of the features in the manifest.
@@ -39,63 +40,52 @@ class PrecomputedEncoder(Encoder):
         self.signal, self.feature_size = signal, feature_size
 
     def transform(self) -> Transform:
-        """Returns what picks the features of one utterance."""
+        """Return the selection of the features of one utterance."""
         return SelectedFeatures(self.signal, self.feature_size)
 
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the features as they came.
-
-        Args:
-            sequence: `[batch, time, feature]` and its mask.
-
-        Returns:
-            The same values and mask; zeros under the padding.
-        """
-        padding = ~sequence.valid_mask[..., None]
-        return PaddedSequence(sequence.values.masked_fill(padding, 0.0), sequence.valid_mask)
+        """Return the features unchanged; zeros under the padding."""
+        values = zero_padding(sequence.values, sequence.valid_mask)
+        return PaddedSequence(values, sequence.valid_mask)
 
 
 @dataclass(frozen=True)
 class SelectedFeatures:
-    """Picks the features of one utterance from its signals.
+    """Select the features of one utterance from its signals.
 
-    Args:
-        signal: Name of the features.
-        feature_size: Their width.
+    Example:
+        >>> SelectedFeatures("pitch", 1)({"pitch": (np.array([2.0, 3.0]), 10.0)}).tolist()
+        [[2.0], [3.0]]
     """
 
     signal: str
     feature_size: int
 
     def __call__(self, signals: Any) -> npt.NDArray[np.float32] | None:
-        """Returns the features of one utterance.
+        """Return the features `[time, feature]` of one utterance; None where it has none.
 
-        Args:
-            signals: Name to the values and their rate in Hz: `[time, feature]`, one vector
-                `[feature]`, or `[time]` where the width is 1.
-
-        Returns:
-            `[time, feature]`; None where the utterance has none.
+        The values of a signal are `[time, feature]`, one vector `[feature]`, or `[time]` where the
+        width is 1.
 
         Raises:
-            DataError: The width is another one, or a value is no number.
+            DataError: The width is another one, or a value is not finite.
         """
         if not signals or self.signal not in signals or not len(signals[self.signal][0]):
             return None
-        with np.errstate(over="ignore"):  # too large for float32 is infinite, which is refused
+        with np.errstate(over="ignore"):  # too large for float32 is infinite, which is rejected
             values = np.asarray(signals[self.signal][0], dtype=np.float32)
         if values.ndim == 1:
             values = values[:, None] if self.feature_size == 1 else values[None]
         if values.ndim != 2 or values.shape[1] != self.feature_size:
             raise DataError(
                 f"features {self.signal!r} have the shape {values.shape}",
-                expected=f"[time, {self.feature_size}], by encoder.<...>.feature_size",
+                expected=f"[time, {self.feature_size}], as in encoder.<...>.feature_size",
                 hint="set feature_size of the encoder that reads them to their width, such as "
                 f"encoder.features.feature_size={values.shape[-1]}",
             )
         if not np.isfinite(values).all():
             raise DataError(
-                f"features {self.signal!r} hold values that are no numbers (NaN or infinite)",
-                hint="compute them again, or take the utterance out of the manifest",
+                f"features {self.signal!r} hold non-finite values",
+                hint="compute them again, or remove the utterance from the manifest",
             )
         return values

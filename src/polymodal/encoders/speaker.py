@@ -1,11 +1,10 @@
-"""One vector a voice: the speaker encoder of Resemblyzer, which carries its weights.
+"""One vector a voice: the speaker encoder of Resemblyzer, a package with its weights.
 
 Wan et al., Generalized End-to-End Loss for Speaker Verification, ICASSP 2018 (arXiv 1710.10467).
-Only the weights are taken from the package: its own audio code needs a compiler (webrtcvad) and
-librosa, so the mel spectrogram and the network stand here. `pip install --no-deps resemblyzer` is
-enough.
+Only the weights of the package are used: its audio code needs a compiler (webrtcvad) and librosa,
+so the mel spectrogram and the network are here. `pip install --no-deps resemblyzer` is enough.
 
-Legend: window = stretches of 1.6 s, time = frames of 10 ms, bin = Fourier bins, band = mel bands,
+Legend: window = parts of 1.6 s, time = frames of 10 ms, bin = Fourier bins, band = mel bands,
 feature = width.
 """
 
@@ -28,7 +27,7 @@ SAMPLING_RATE_HZ = 16_000
 NUM_BANDS, WIDTH, NUM_LAYERS = 40, 256, 3
 FRAME_SIZE, HOP_SIZE = 400, 160
 WINDOW_FRAMES, STEP_FRAMES = 160, 77
-# The last window is dropped where less than this share of it is audio.
+# The last window is dropped if less than this fraction of it is audio.
 MIN_COVERAGE = 0.75
 MIN_DBFS = -30.0
 
@@ -54,20 +53,15 @@ class SpeakerExtractor:
 
     @property
     def identity(self) -> str:
-        """Name and version of the package that the weights are from, and what is done here."""
+        """Name and version of the package of the weights, and the preparation of the audio."""
         return f"{PACKAGE} {package_version(PACKAGE, PACKAGE)} weights, {MIN_DBFS} dBFS, no VAD"
 
     def __call__(self, raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "1 feature"]:
-        """Embeds one waveform.
+        """Embed a waveform at 16 kHz: a vector `[1, feature]` of length 1 without negative values.
 
-        Args:
-            raw: Waveform at 16 kHz, float32 `[sample]`.
-
-        Returns:
-            One vector of length 1 without negative values, float32 `[1, feature]`; zeros where
-            no unit answers.
+        It is zero where no unit is active.
         """
-        waveform = torch.from_numpy(_raised(raw))
+        waveform = torch.from_numpy(_with_min_level(raw))
         starts = window_starts(len(waveform))
         needed = (starts[-1] + WINDOW_FRAMES) * HOP_SIZE
         padded = nn.functional.pad(waveform, (0, max(0, needed - len(waveform))))
@@ -81,9 +75,7 @@ class SpeakerExtractor:
 class SpeakerEmbeddingEncoder(FrozenEncoder):
     """Speaker embeddings, 256 wide, stored and standardised; needs the extra `resemblyzer`.
 
-    Args:
-        normalise: See `FrozenEncoder`; `speaker_mean` takes out who speaks and leaves how.
-        clip: See `FrozenEncoder`.
+    `normalise=speaker_mean` removes who speaks and leaves how; see `FrozenEncoder`.
 
     Raises:
         ConfigError: `normalise` is unknown, or `clip` is not positive.
@@ -97,7 +89,12 @@ class SpeakerEmbeddingEncoder(FrozenEncoder):
 
 
 class SpeakerNetwork(nn.Module):
-    """Three LSTM layers; the last state, projected and rectified, is the voice."""
+    """Three LSTM layers; the last state, projected and rectified, is the embedding.
+
+    Example:
+        >>> SpeakerNetwork()(torch.zeros(2, 160, 40)).shape
+        torch.Size([2, 256])
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,26 +104,13 @@ class SpeakerNetwork(nn.Module):
     def forward(
         self, energies: Float[Tensor, "window time band"]
     ) -> Float[Tensor, "window feature"]:
-        """Returns one vector of length 1 a window.
-
-        Args:
-            energies: Mel energies, `[window, time, band]`.
-
-        Returns:
-            `[window, feature]`; zeros where no unit answers.
-        """
+        """Return one vector of length 1 a window; zeros where no unit is active."""
         _, (state, _) = self.lstm(energies)
         return nn.functional.normalize(self.linear(state[-1]).relu(), dim=1)
 
 
 def window_starts(num_samples: int) -> list[int]:
-    """Returns where the windows begin, in frames; the last may reach beyond the audio.
-
-    Args:
-        num_samples: Length of the waveform.
-
-    Returns:
-        At least one frame number.
+    """Return the first frame of each window; the last window may reach beyond the audio.
 
     Example:
         >>> window_starts(16_000), window_starts(48_000)
@@ -141,13 +125,13 @@ def window_starts(num_samples: int) -> list[int]:
 
 
 def mel_energies(waveform: Float[Tensor, " sample"]) -> Float[Tensor, "time band"]:
-    """Returns the mel energies (not their logarithm) that the network was trained on.
+    """Return the mel energies (not their logarithm) that the network was trained on.
 
-    Args:
-        waveform: At 16 kHz.
+    There is a frame every 10 ms, centred on its time.
 
-    Returns:
-        `[time, band]`, a frame every 10 ms, centred on its time.
+    Example:
+        >>> mel_energies(torch.zeros(16_000)).shape
+        torch.Size([101, 40])
     """
     window = torch.hann_window(FRAME_SIZE)
     spectrum = torch.stft(
@@ -164,7 +148,7 @@ def mel_energies(waveform: Float[Tensor, " sample"]) -> Float[Tensor, "time band
 
 @functools.lru_cache(maxsize=1)
 def _filters() -> Float[Tensor, "bin band"]:
-    """Triangles of equal area on Slaney's scale: linear below 1 kHz, logarithmic above."""
+    """Return triangles of equal area on Slaney's scale: linear below 1 kHz, logarithmic above."""
     bins_hz = np.linspace(0, SAMPLING_RATE_HZ / 2, FRAME_SIZE // 2 + 1)
     highest = 15 + np.log(SAMPLING_RATE_HZ / 2 / 1000) * 27 / np.log(6.4)
     mels = np.linspace(0, highest, NUM_BANDS + 2)
@@ -176,20 +160,23 @@ def _filters() -> Float[Tensor, "bin band"]:
     return torch.from_numpy(triangles.astype(np.float32))
 
 
-def _raised(raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, " sample"]:
+def _with_min_level(raw: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, " sample"]:
     level = float(np.sqrt(np.square(raw, dtype=np.float64).mean())) if len(raw) else 0.0
-    quietest = 10 ** (MIN_DBFS / 20)
-    gain = quietest / level if 0 < level < quietest else 1.0
+    minimum = 10 ** (MIN_DBFS / 20)
+    gain = minimum / level if 0 < level < minimum else 1.0
     return (raw * gain).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=1)
 def _network() -> SpeakerNetwork:
-    # Looking the package up does not import it, so what it imports need not be there.
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    # The package is found without importing it: its dependencies may be missing.
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None or not package.submodule_search_locations:
         raise MissingExtraError(PACKAGE, PACKAGE)
-    path = Path(found.submodule_search_locations[0]) / "pretrained.pt"
+    return _load_network(Path(package.submodule_search_locations[0]) / "pretrained.pt")
+
+
+@functools.lru_cache(maxsize=1)
+def _load_network(path: Path) -> SpeakerNetwork:
     network = SpeakerNetwork()
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)["model_state"]

@@ -40,15 +40,19 @@ class TextEncoder(Encoder):
         width: Width of the output.
         num_layers: Number of transformer blocks.
         num_heads: Number of attention heads.
-        dropout: Dropout in all parts.
-        max_length: Number of units that are read; the rest of a longer text is cut off.
+        dropout: Dropout in all layers.
+        max_length: Maximum number of units; the rest of a longer text is cut off.
         num_buckets: Number of embeddings for each length of n-gram; different n-grams may share
             one.
         ngram_sizes: The lengths of n-grams.
 
     Raises:
-        ConfigError: The unit is unknown, a number is not positive, or the width cannot be parted
-            into heads.
+        ConfigError: The unit is unknown, a number is not positive, or the width is not divisible
+            by the heads.
+
+    Example:
+        >>> TextEncoder(width=16, num_heads=2).transform()("yes").tolist()
+        [122, 102, 116]
     """
 
     source = "text"
@@ -75,22 +79,15 @@ class TextEncoder(Encoder):
         self.transformer = Transformer(width, num_layers, num_heads, dropout)
 
     def transform(self) -> Transform:
-        """Returns what turns a text into numbers of units, at most `max_length` of them."""
+        """Return the conversion of a text to unit numbers, at most `max_length` of them."""
         return TextUnits(self.unit, self.max_length)
 
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Returns the encoded text.
-
-        Args:
-            sequence: Numbers of units `[batch, time]`, int64, and their mask.
-
-        Returns:
-            `[batch, time, width]` and the mask; zeros under the padding.
-        """
-        # N-grams look back only, so what stands under the padding behind a text reaches none.
+        """Return `[batch, time, width]` for unit numbers `[batch, time]`."""
+        # N-grams look back only, so no n-gram of a text reaches the padding behind it.
         embedded = self.dropout(self.norm(self._embed(sequence.values)))
         convolved: PaddedSequence = self.convolution(PaddedSequence(embedded, sequence.valid_mask))
-        # A batch without a unit gets one masked frame from the convolution.
+        # The convolution gives a batch without units one masked frame.
         padded = functional.pad(embedded, (0, 0, 0, convolved.values.shape[1] - embedded.shape[1]))
         stream = PaddedSequence(convolved.values + padded, convolved.valid_mask)
         encoded: PaddedSequence = self.transformer(stream)
@@ -105,11 +102,11 @@ class TextEncoder(Encoder):
 
 @dataclass(frozen=True)
 class TextUnits:
-    """Turns a text into numbers of units, 1 and above (0 is what stands before the text).
+    """Turn a text into unit numbers, 1 and above (0 is the position before the text).
 
     Args:
         unit: `characters`, `jamo` or `bytes`.
-        max_length: Number of units that are kept, from the beginning.
+        max_length: Maximum number of units, from the start.
 
     Example:
         >>> TextUnits("characters", 3)("abcd").tolist()
@@ -122,34 +119,25 @@ class TextUnits:
     max_length: int
 
     def __call__(self, text: Any) -> npt.NDArray[np.int64] | None:
-        """Returns the numbers of the units.
-
-        Args:
-            text: The text of one utterance.
-
-        Returns:
-            `[time]`; None where the text is missing or blank.
-        """
+        """Return the numbers `[time]`; None where the text is missing or blank."""
         stripped = (text or "").strip()
         if not stripped:
             return None
         normal = unicodedata.normalize("NFD" if self.unit == "jamo" else "NFC", stripped)
-        codes = list(normal.encode()) if self.unit == "bytes" else [ord(one) for one in normal]
+        codes = (
+            list(normal.encode())
+            if self.unit == "bytes"
+            else [ord(character) for character in normal]
+        )
         return np.array(codes[: self.max_length], dtype=np.int64) + 1
 
 
 def ngram_buckets(
     units: Int[Tensor, "batch time"], size: int, num_buckets: int
 ) -> Int[Tensor, "batch time"]:
-    """Returns the bucket of the n-gram that ends at each unit.
+    """Return the bucket, 0 to `num_buckets - 1`, of the n-gram that ends at each unit.
 
-    Args:
-        units: Numbers of units.
-        size: Length of the n-grams; units before the text count as 0.
-        num_buckets: Number of buckets.
-
-    Returns:
-        0 to `num_buckets - 1`. Single units keep their number where it is below `num_buckets`.
+    Units before the text count as 0. Single units keep their number if it is below `num_buckets`.
 
     Example:
         >>> ngram_buckets(torch.tensor([[5, 6]]), 1, 100).tolist()

@@ -136,13 +136,7 @@ class Backbone(nn.Module):
         states: Float[Tensor, "batch time feature"],
         attended: Bool[Tensor, "batch time"],
     ) -> Float[Tensor, "batch time feature"]:
-        """Return the requested layer for the output of the frozen prefix.
-
-        Args:
-            depth: Where the prefix ends; for `STEM` the input of the transformer is expected.
-            states: Output of the prefix.
-            attended: True = attended to, at least one frame in each row.
-        """
+        """Return the requested layer for the output of the frozen prefix."""
         with (
             torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen),
             block_inputs(self.blocks if self.mixture is not None else ()) as seen,

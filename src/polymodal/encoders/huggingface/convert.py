@@ -54,12 +54,6 @@ def convert(
     rejects whatever would run code. No code of the repository is run or downloaded. The folder is
     written completely or not at all.
 
-    Args:
-        name: A folder, or a name of the hub.
-        out: The folder to write.
-        revision: Commit, tag or branch of the hub; None is its newest state.
-        force: Whether to replace a folder that an earlier conversion wrote.
-
     Raises:
         ConfigError: There is no such model, it has safetensors already, or `out` is taken.
         CheckpointError: There are no pickles, or they hold more than tensors.

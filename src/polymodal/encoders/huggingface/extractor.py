@@ -72,7 +72,7 @@ class PretrainedExtractor(ABC):
 
     @property
     def frame_rate_hz(self) -> float | None:
-        """Vectors per second; None for text and for one vector an utterance."""
+        """Vector per second; None for text and for one vector an utterance."""
         return None
 
     @property

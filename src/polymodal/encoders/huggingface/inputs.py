@@ -52,12 +52,7 @@ class WaveformInput(nn.Module):
     def forward(
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
     ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
-        """Return the arguments of the model, and the mask of its output.
-
-        Args:
-            samples: Waveforms, zeros behind them.
-            lengths: Number of real samples of each.
-        """
+        """Return the arguments of the model, and the mask of its output."""
         samples = functional.pad(samples, (0, max(0, self.shortest - samples.shape[1])))
         # An absent window has a frame of silence, so that attention is not empty.
         audible = lengths.clamp(min=self.shortest)
@@ -78,11 +73,7 @@ class WaveformInput(nn.Module):
     def prepare_suffix(
         self, num_frames: Int[Tensor, " window"], width: int
     ) -> tuple[Bool[Tensor, "window time"], Bool[Tensor, "window time"]]:
-        """Prepare the model to continue from frames of the given numbers, padded to `width`.
-
-        Returns:
-            Which frames are attended to, at least one in each window, and which are real.
-        """
+        """Prepare the model to continue from frames of the given numbers, padded to `width`."""
         audible = num_frames.clamp(min=1)
         for activation in self._positions:
             activation.lengths = audible
@@ -96,14 +87,7 @@ class WaveformInput(nn.Module):
         masked: Bool[Tensor, "window time"] | None,
         features: Bool[Tensor, "window feature"] | None,
     ) -> Float[Tensor, "window time feature"]:
-        """Compute what the model does between its convolutions and its transformer.
-
-        Args:
-            model: The model.
-            frames: Output of its convolutions.
-            masked: Frames to replace by the model's own vector for masked frames.
-            features: Features of the projected frames to set to zero.
-        """
+        """Compute what the model does between its convolutions and its transformer."""
         result = model.feature_projection(frames)
         # In some models the normalised frames come with it.
         projected: Tensor = result[0] if isinstance(result, tuple) else result
@@ -159,12 +143,7 @@ class WhisperInput(nn.Module):
     def forward(
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
     ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
-        """Return the arguments of the model, and the mask of its output.
-
-        Args:
-            samples: Waveforms, zeros behind them.
-            lengths: Number of real samples of each.
-        """
+        """Return the arguments of the model, and the mask of its output."""
         step = self.hop * WHISPER_STRIDE
         width = max(1, -(-samples.shape[1] // step))
         mask = lengths_to_mask(-(-lengths // step), width)

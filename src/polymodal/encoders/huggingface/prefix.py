@@ -18,17 +18,7 @@ STEM = -1
 def frozen_depth(
     model: Any, *, blocks: nn.ModuleList, stem: Sequence[str], norm: nn.Module | None
 ) -> int | None:
-    """Return where the frozen prefix of a model ends.
-
-    Args:
-        model: The model.
-        blocks: Its transformer blocks.
-        stem: Paths of the modules that its input passes first.
-        norm: The normalisation behind the last block, or None.
-
-    Returns:
-        None if the stem is trained, `STEM`, or the number of frozen blocks with all before them.
-    """
+    """Return where the frozen prefix of a model ends."""
     if any(_is_trained(model.get_submodule(path)) for path in stem):
         return None
     behind = [*blocks.parameters(), *(() if norm is None else norm.parameters())]
@@ -45,15 +35,7 @@ def frozen_depth(
 def run_until(
     depth: int, model: Any, *, blocks: nn.ModuleList, stem: str, **inputs: Any
 ) -> Float[Tensor, "batch time feature"]:
-    """Run a model up to the end of its prefix, and nothing behind it.
-
-    Args:
-        depth: Where the prefix ends.
-        model: The model.
-        blocks: Its transformer blocks.
-        stem: Path of the module whose output is `STEM`, channels before frames.
-        inputs: Inputs of the model's own `forward`.
-    """
+    """Run a model up to the end of its prefix, and nothing behind it."""
     if depth == len(blocks):
         last: Tensor = model(**inputs).last_hidden_state
         return last
@@ -93,15 +75,7 @@ def run_blocks(
     norm: nn.Module | None,
     config: Any,
 ) -> Float[Tensor, "batch time feature"]:
-    """Run the remaining blocks of a model on the input of the first of them.
-
-    Args:
-        states: Input of the first of the blocks.
-        attended: True = attended to, at least one frame in each row.
-        blocks: The remaining blocks.
-        norm: The normalisation behind the last block, or None.
-        config: Configuration of the model.
-    """
+    """Run the remaining blocks of a model on the input of the first of them."""
     from transformers.masking_utils import create_bidirectional_mask
 
     mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attended)

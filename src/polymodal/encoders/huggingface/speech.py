@@ -311,22 +311,8 @@ class PretrainedSpeechExtractor(PretrainedExtractor):
 class PretrainedSpeechEmbeddings(FrozenEncoder):
     """The vectors of a pretrained speech model that is not trained, stored and standardised.
 
-    Args:
-        name: A folder, or a name of the hub.
-        revision: Commit, tag or branch of the hub.
-        layer: `last`, or the number of a block (the middle ones often suit emotions best).
-        pooling: `mean` = one vector an utterance, `none` = one a frame.
-        max_length_s: See `PretrainedSpeechEncoder`.
-        longer: See `PretrainedSpeechEncoder`.
-        normalise_waveform: See `PretrainedSpeechEncoder`.
-        precision: `float32` or `bfloat16`; None is bfloat16 on CUDA, float32 elsewhere.
-        normalise: See `FrozenEncoder`.
-        clip: See `FrozenEncoder`.
-
-    Raises:
-        ConfigError: An option is out of its range, or there is no model of this name.
-        CheckpointError: The folder cannot be read, or has no safetensors.
-        MissingExtraError: transformers is not installed.
+    The options are those of `PretrainedExtractor` (the middle layers often suit emotions best), and
+    of `PretrainedSpeechEncoder` and `FrozenEncoder`; so are the errors.
     """
 
     source = "audio"

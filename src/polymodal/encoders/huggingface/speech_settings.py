@@ -119,7 +119,7 @@ class SpeechSettings:
 
     @property
     def frame_rate_hz(self) -> float:
-        """Vectors per second."""
+        """Vector per second."""
         return self.sampling_rate_hz / self.step
 
     def padded_to(self, pad_to_s: float | None) -> "SpeechSettings":

@@ -200,21 +200,8 @@ class PretrainedTextExtractor(PretrainedExtractor):
 class PretrainedTextEmbeddings(FrozenEncoder):
     """The vectors of a pretrained text model that is not trained, stored and standardised.
 
-    Args:
-        name: A folder, or a name of the hub.
-        revision: Commit, tag or branch of the hub.
-        layer: `last`, or the number of a block.
-        pooling: `mean` = one vector a text, `none` = one a token.
-        max_length: See `PretrainedTextEncoder`.
-        longer: See `PretrainedTextEncoder`.
-        precision: `float32` or `bfloat16`; None is bfloat16 on CUDA, float32 elsewhere.
-        normalise: See `FrozenEncoder`.
-        clip: See `FrozenEncoder`.
-
-    Raises:
-        ConfigError: An option is out of its range, or there is no model of this name.
-        CheckpointError: The folder cannot be read, or has no safetensors or no tokenizer.
-        MissingExtraError: transformers is not installed.
+    The options are those of `PretrainedExtractor`, `PretrainedTextEncoder` and `FrozenEncoder`; so
+    are the errors.
     """
 
     source = "text"

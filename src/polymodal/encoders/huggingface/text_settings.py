@@ -134,7 +134,7 @@ def load_tokenizer(folder: str, state: State) -> Any:
 
     try:
         # Without a vocabulary transformers builds an empty tokenizer.
-        if not any(one for pattern in VOCABULARIES for one in Path(folder).glob(pattern)):
+        if not any(path for pattern in VOCABULARIES for path in Path(folder).glob(pattern)):
             raise FileNotFoundError(f"there is none of {', '.join(VOCABULARIES)}")
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a dozen different ones, by the kind of tokenizer

@@ -1,10 +1,10 @@
-"""Numbers that describe skin conductance (EDA) and skin temperature over one stretch of time.
+"""Describe skin conductance (EDA) and skin temperature over an utterance.
 
 Terms and thresholds: Boucsein et al., Publication recommendations for electrodermal measurements,
-Psychophysiology 49, 2012. The slow (tonic) and fast (phasic) parts are those of neurokit2:
+Psychophysiology 49, 2012. The slow (tonic) and fast (phasic) components are those of neurokit2:
 Makowski et al., NeuroKit2, Behavior Research Methods 53, 2021.
 
-Legend: tick = quarters of a second, sample = values as the device gave them, response = skin
+Legend: tick = quarters of a second, sample = values of the device, response = skin
 conductance responses.
 """
 
@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
-Numbers = dict[str, float]
+Features = dict[str, float]
 TICK_HZ = 4.0
-# The slow part has periods of 20 s and more: in less than half of one it cannot be told apart.
+# The slow component has periods of 20 s and more: half a period is the least to separate it.
 MIN_PHASIC_S = 10.0
 MIN_RESPONSE_US = 0.01
 LARGE_RESPONSE_US = 0.05
-# Responses rise for about 1 to 3 s; what takes longer is drift.
+# Responses rise for about 1 to 3 s; slower rises are drift.
 MAX_RISE_S = 5.0
-# Of the steepest step of a rise: what is flatter before it is drift.
+# Fraction of the steepest step of a rise: flatter steps before it are drift.
 ONSET = 0.1
-# About the resolution of a wristband; below it logarithms would be those of its noise.
+# About the resolution of a wristband; below it are logarithms of noise.
 RESOLUTION_US = 1e-3
 
 EDA_NAMES = (
@@ -62,23 +62,28 @@ TEMPERATURE_NAMES = (
 )
 
 
-def eda_features(values: Values, rate_hz: float, duration_s: float) -> Numbers:
-    """Describes skin conductance.
+def eda_features(values: Values, rate_hz: float, duration_s: float) -> Features:
+    """Describe skin conductance.
 
     Args:
         values: Microsiemens, `[sample]`; NaN where nothing was measured.
-        rate_hz: Samples a second.
-        duration_s: Length of the stretch, which the signal may not cover.
+        rate_hz: Samples per second.
+        duration_s: Length of the utterance, which the signal may not cover.
 
     Returns:
-        Name to number, the names from `EDA_NAMES`; what cannot be computed is left out.
+        Name, of `EDA_NAMES`, to value; features that cannot be computed are left out.
+
+    Example:
+        >>> features = eda_features(np.full(80, 2.0), rate_hz=8.0, duration_s=20.0)
+        >>> features["observed_share"], features["mean_us"]
+        (0.5, 2.0)
     """
     level = on_ticks(values, rate_hz)
-    numbers = {"observed_share": observed_fraction(values, rate_hz, duration_s)}
+    features = {"observed_share": observed_fraction(values, rate_hz, duration_s)}
     if len(level) < 2:
-        return numbers
+        return features
     mean_us, slope = max(float(level.mean()), RESOLUTION_US), slope_per_min(level)
-    numbers |= {
+    features |= {
         "mean_us": float(level.mean()),
         "log_mean": _log(mean_us),
         "log_deviation": _log(level.std()),
@@ -89,31 +94,23 @@ def eda_features(values: Values, rate_hz: float, duration_s: float) -> Numbers:
         "log_change": _log(np.abs(np.diff(level)).mean()),
     }
     if len(level) >= MIN_PHASIC_S * TICK_HZ:
-        numbers |= _parts_of_eda(level, mean_us)
-    return numbers
+        features |= _component_features(level, mean_us)
+    return features
 
 
-def temperature_features(values: Values, rate_hz: float, duration_s: float) -> Numbers:
-    """Describes skin temperature.
-
-    Args:
-        values: Degrees Celsius, `[sample]`; NaN where nothing was measured.
-        rate_hz: Samples a second.
-        duration_s: Length of the stretch, which the signal may not cover.
-
-    Returns:
-        Name to number, the names from `TEMPERATURE_NAMES`; what cannot be computed is left out.
+def temperature_features(values: Values, rate_hz: float, duration_s: float) -> Features:
+    """Describe skin temperature in degrees Celsius: see `eda_features`.
 
     Example:
-        >>> numbers = temperature_features(np.linspace(30, 31, 241), 4.0, 60.25)
-        >>> round(numbers["slope_celsius_per_min"], 6)
+        >>> features = temperature_features(np.linspace(30, 31, 241), 4.0, 60.25)
+        >>> round(features["slope_celsius_per_min"], 6)
         1.0
     """
     level = on_ticks(values, rate_hz)
-    numbers = {"observed_share": observed_fraction(values, rate_hz, duration_s)}
+    features = {"observed_share": observed_fraction(values, rate_hz, duration_s)}
     if len(level) < 2:
-        return numbers
-    return numbers | {
+        return features
+    return features | {
         "mean_celsius": float(level.mean()),
         "deviation_celsius": float(level.std()),
         "range_celsius": float(np.ptp(level)),
@@ -122,17 +119,10 @@ def temperature_features(values: Values, rate_hz: float, duration_s: float) -> N
 
 
 def on_ticks(values: Values, rate_hz: float) -> Values:
-    """Averages a signal over quarters of a second, so that its rate no longer matters.
+    """Average a signal over quarters of a second, so that its rate no longer matters.
 
-    Gaps are filled linearly; what lies before the first and after the last measured value is left
+    Gaps are filled linearly; the time before the first and after the last measured value is left
     out.
-
-    Args:
-        values: `[sample]`.
-        rate_hz: Samples a second.
-
-    Returns:
-        `[tick]`, all finite; none where nothing was measured.
 
     Example:
         >>> on_ticks(np.array([np.nan, 1, 3, 5, np.nan, np.nan, 9, 9]), 8.0)
@@ -144,37 +134,37 @@ def on_ticks(values: Values, rate_hz: float) -> Values:
         return np.zeros(0)
     ticks -= ticks[0]
     counts = np.bincount(ticks)
-    known = np.flatnonzero(counts)
-    means = np.bincount(ticks, weights=values[finite])[known] / counts[known]
-    return np.interp(np.arange(len(counts)), known, means)
+    observed = np.flatnonzero(counts)
+    means = np.bincount(ticks, weights=values[finite])[observed] / counts[observed]
+    return np.interp(np.arange(len(counts)), observed, means)
 
 
 def observed_fraction(values: Values, rate_hz: float, duration_s: float) -> float:
-    """Returns the share of a stretch of time that was measured, 0 to 1.
+    """Return the fraction of an utterance with finite values, 0 to 1.
 
-    Args:
-        values: `[sample]`; NaN where nothing was measured.
-        rate_hz: Samples a second.
-        duration_s: Length of the stretch.
+    Example:
+        >>> observed_fraction(np.array([1.0, np.nan]), rate_hz=1.0, duration_s=2.0)
+        0.5
     """
     measured_s = int(np.isfinite(values).sum()) / rate_hz
     return min(1.0, measured_s / duration_s) if duration_s > 0 else 0.0
 
 
 def slope_per_min(level: Values) -> float:
-    """Returns the slope of the straight line through a course.
+    """Return the slope of the straight line through at least two ticks.
 
-    Args:
-        level: `[tick]`, at least two.
+    Example:
+        >>> round(slope_per_min(np.array([0.0, 0.25, 0.5])), 6)
+        60.0
     """
     return float(np.polyfit(np.arange(len(level)) / TICK_HZ, level, 1)[0]) * 60.0
 
 
 def responses(level: Values) -> tuple[Values, Values]:
-    """Finds skin conductance responses: rises from a trough to the next peak.
+    """Find skin conductance responses: rises from a trough to the next peak.
 
-    They are sought in the level itself, as the phasic part swings back after each response, which
-    would be added to the next one.
+    They are searched in the level itself, as the phasic component swings back after each response,
+    which would be added to the next one.
 
     Args:
         level: Microsiemens, `[tick]`.
@@ -186,28 +176,28 @@ def responses(level: Values) -> tuple[Values, Values]:
         >>> responses(np.array([2.0, 2, 2, 2.3, 2.6, 2.6, 2.6, 2.5, 2.5, 2.5]))
         (array([0.6]), array([1.]))
     """
-    # Over three ticks, as one step of the device's resolution would part a response in two.
+    # Over three ticks, as one step of the device's resolution would divide a response in two.
     smooth = np.convolve(np.pad(level, 1, mode="edge"), np.ones(3) / 3, mode="valid")
     steps = np.diff(smooth)
     moving = np.flatnonzero(steps)
     turned = np.sign(steps[moving[1:]]) != np.sign(steps[moving[:-1]])
     turns = [*moving[:1], *moving[1:][turned], *(moving[-1:] + 1)]
-    found = []
+    pairs = []
     for trough, peak in pairwise(turns):
         onset = trough + int(np.argmax(steps[trough:peak] >= ONSET * steps[trough:peak].max()))
         height_us, rise_s = smooth[peak] - smooth[onset], (peak - onset) / TICK_HZ
         if height_us >= MIN_RESPONSE_US and rise_s <= MAX_RISE_S:
-            found.append((height_us, rise_s))
-    heights_us, rises_s = np.array(found, dtype=np.float64).reshape(-1, 2).T
+            pairs.append((height_us, rise_s))
+    heights_us, rises_s = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return heights_us, rises_s
 
 
-def _parts_of_eda(level: Values, mean_us: float) -> Numbers:
+def _component_features(level: Values, mean_us: float) -> Features:
     tonic, phasic = _tonic_and_phasic(level)
     heights, rise_s = responses(level)
     minutes, largest = len(level) / TICK_HZ / 60.0, float(heights.max(initial=0.0))
     total = float(heights.sum()) / minutes
-    numbers = {
+    features = {
         "tonic_deviation_us": float(tonic.std()),
         "tonic_slope_us_per_min": slope_per_min(tonic),
         "phasic_deviation_us": float(phasic.std()),
@@ -222,9 +212,9 @@ def _parts_of_eda(level: Values, mean_us: float) -> Numbers:
         "log_relative_response_sum": _log(total / mean_us, MIN_RESPONSE_US),
     }
     if len(heights):
-        numbers["response_amplitude_us"] = float(heights.mean())
-        numbers["response_rise_s"] = float(rise_s.mean())
-    return numbers
+        features["response_amplitude_us"] = float(heights.mean())
+        features["response_rise_s"] = float(rise_s.mean())
+    return features
 
 
 def _tonic_and_phasic(level: Values) -> tuple[Values, Values]:
@@ -232,8 +222,8 @@ def _tonic_and_phasic(level: Values) -> tuple[Values, Values]:
         warnings.simplefilter("ignore")
         import neurokit2  # here, as it is optional and slow to import
 
-        parts = neurokit2.eda_phasic(level, sampling_rate=TICK_HZ, method="highpass")
-    return parts["EDA_Tonic"].to_numpy(), parts["EDA_Phasic"].to_numpy()
+        components = neurokit2.eda_phasic(level, sampling_rate=TICK_HZ, method="highpass")
+    return components["EDA_Tonic"].to_numpy(), components["EDA_Phasic"].to_numpy()
 
 
 def _log(value: float, smallest: float = RESOLUTION_US) -> float:

@@ -1,7 +1,7 @@
-"""Hand features of physiological signals: one vector of numbers that have names an utterance.
+"""Hand-crafted features of physiological signals: one vector of named features an utterance.
 
-Legend: time = vectors an utterance has (one), sample = values as the device gave them, event =
-heart beats, feature = width.
+Legend: time = vectors an utterance has (one), sample = values of the device, event = heart
+beats, feature = width.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +24,7 @@ from polymodal.encoders.physiology.heart import BEAT_NAMES, beat_features, ecg_f
 from polymodal.errors import ConfigError, DataError, nearest
 
 PACKAGE, EXTRA = "neurokit2", "signals"
-# Goes up when a formula changes, so that stored features are not taken for the new ones.
+# Increased when a formula changes, so that features stored before are not used.
 VERSION = 1
 NAMES: Mapping[str, tuple[str, ...]] = {
     "eda": EDA_NAMES,
@@ -43,12 +43,12 @@ SAMPLED: Mapping[str, Callable[..., dict[str, float]]] = {
 class PhysiologyExtractor:
     """Levels, courses and responses of the signals of one utterance.
 
-    What cannot be computed (too short, too few beats, a signal that is not there) is NaN, and each
-    signal has a share of the utterance that it covers: 0 where it is absent. Where no signal that
-    is read has a value, all are NaN.
+    Features that cannot be computed (too short, too few beats, a missing signal) are NaN, and each
+    signal has the fraction of the utterance that it covers: 0 where it is absent. Where no signal
+    has a value, all are NaN.
 
     Args:
-        signals: What is read: `eda` (microsiemens), `ibi` (heart beats: offset and interval in
+        signals: Input: `eda` (microsiemens), `ibi` (heart beats: offset and interval in
             seconds), `ecg`, `temp` (degrees Celsius).
 
     Raises:
@@ -77,7 +77,7 @@ class PhysiologyExtractor:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """What each number is, in the order of the vector, such as `eda_mean_us`."""
+        """Name of each feature, in the order of the vector, such as `eda_mean_us`."""
         return tuple(f"{signal}_{name}" for signal in self.signals for name in NAMES[signal])
 
     @property
@@ -94,34 +94,32 @@ class PhysiologyExtractor:
     def __call__(
         self, raw: Mapping[str, tuple[npt.NDArray[Any], float | None]]
     ) -> Float32[np.ndarray, "1 feature"]:
-        """Computes the features.
+        """Compute the features, one vector `[1, feature]`.
 
         Args:
             raw: Name to the values and their rate in Hz: `[sample]`; with None `[event]` or
-                `[event, 2]`. Other signals than those named at the beginning only say how long
-                the utterance is.
-
-        Returns:
-            One vector, float32 `[1, feature]`.
+                `[event, 2]`. Signals that are not extracted only tell how long the utterance is.
 
         Raises:
             DataError: A signal has several channels, has a rate and is events or the reverse, or
-                its times are no seconds from the beginning of the utterance.
+                its times are not seconds from the start of the utterance.
         """
-        duration_s = max((_duration_s(*one) for one in raw.values()), default=0.0)
-        numbers: dict[str, float] = {}
+        duration_s = max((_duration_s(*signal) for signal in raw.values()), default=0.0)
+        values_by_name: dict[str, float] = {}
         usable = False
         for signal in self.signals:
             values, rate_hz = raw.get(signal, (np.zeros(0), None))
             usable |= bool(np.isfinite(values).any())
-            found = _numbers(signal, np.asarray(values, np.float64), rate_hz, duration_s)
-            numbers |= {f"{signal}_{name}": value for name, value in found.items()}
-        vector = [numbers.get(name, np.nan) if usable else np.nan for name in self.feature_names]
+            features = _features(signal, np.asarray(values, np.float64), rate_hz, duration_s)
+            values_by_name |= {f"{signal}_{name}": value for name, value in features.items()}
+        vector = [
+            values_by_name.get(name, np.nan) if usable else np.nan for name in self.feature_names
+        ]
         return np.array([vector], dtype=np.float32)
 
 
 class PhysiologyEncoder(FrozenEncoder):
-    """Hand features of physiological signals, stored and standardised; needs the extra `signals`.
+    """Hand-crafted features of physiological signals, stored and standardised; extra `signals`.
 
     An utterance without a value in any of the signals counts as without this modality.
 
@@ -151,23 +149,16 @@ class PhysiologyEncoder(FrozenEncoder):
         features: Mapping[str, Num[np.ndarray, "time feature"]],
         speakers: Mapping[str, str],
     ) -> Mapping[str, npt.NDArray[Any]]:
-        """Leaves out utterances without any number, and does what `FrozenEncoder` does.
-
-        Args:
-            features: Utterance id to `[time, feature]`.
-            speakers: Utterance id to speaker.
-
-        Returns:
-            Utterance id to `[time, feature]`, in the same order.
-
-        Raises:
-            ManifestError: An utterance has no speaker.
-        """
-        usable = {one: values for one, values in features.items() if np.isfinite(values).any()}
+        """Leave out utterances without any value, and continue as `FrozenEncoder`."""
+        usable = {
+            utterance_id: values
+            for utterance_id, values in features.items()
+            if np.isfinite(values).any()
+        }
         return super().normalise_by_speaker(usable, speakers)
 
 
-def _numbers(
+def _features(
     signal: str, values: npt.NDArray[np.float64], rate_hz: float | None, duration_s: float
 ) -> dict[str, float]:
     if not len(values):
@@ -176,7 +167,7 @@ def _numbers(
         raise DataError(
             f"the rate of signal {signal!r} is {rate_hz}",
             expected="a rate in Hz" if signal in SAMPLED else "null, as heart beats are events",
-            hint="mend rate_hz of the signal in the manifest",
+            hint="fix rate_hz of the signal in the manifest",
         )
     if values.ndim > 1 and values.shape[1] == 1:
         values = values[:, 0]
@@ -184,7 +175,7 @@ def _numbers(
         raise DataError(
             f"signal {signal!r} has the shape {values.shape}",
             expected="one value a sample; of a heart beat the interval, or offset and interval",
-            hint="give each channel a name of its own in the manifest",
+            hint="name each channel separately in the manifest",
         )
     if rate_hz is None:
         return beat_features(values, duration_s)

@@ -1,9 +1,9 @@
-"""Numbers that describe heart beats over one stretch of time, from intervals or from an ECG.
+"""Describe heart beats over an utterance, from intervals or from an ECG.
 
 Heart-rate variability as in Task Force of the European Society of Cardiology, Circulation 93,
 1996. R peaks are those of neurokit2: Makowski et al., Behavior Research Methods 53, 2021.
 
-Legend: beat = heart beats, event = beats as the device gave them, sample = values of the ECG.
+Legend: beat = heart beats, event = beats of the device, sample = values of the ECG.
 """
 
 import warnings
@@ -15,16 +15,16 @@ import numpy.typing as npt
 from polymodal.errors import DataError
 
 Values = npt.NDArray[np.float64]
-Numbers = dict[str, float]
+Features = dict[str, float]
 # 200 to 30 beats a minute; a shorter or longer interval is a false or a missed beat.
 PLAUSIBLE_S = (0.3, 2.0)
-# No heart pauses and no utterance lasts so long; milliseconds and times since 1970 do.
-LONGEST_PAUSE_S, LONGEST_S = 30.0, 86_400.0
-# Two beats follow one another if the later one's interval reaches back to the other.
+# No pause of a heart and no utterance is longer; milliseconds and times since 1970 are.
+MAX_PAUSE_S, MAX_S = 30.0, 86_400.0
+# Beats are successive if the interval of the later one begins at the earlier one.
 TOLERANCE_S = 0.05
 MIN_BEATS = 3
 MIN_SLOPE_S = 20.0
-# The sources ask for about one and two minutes; beats begin and end a little within a window.
+# The sources demand about one and two minutes; the first and last beat are a little within.
 BANDS_HZ: Mapping[str, tuple[float, float]] = {"hf": (0.15, 0.4), "lf": (0.04, 0.15)}
 MIN_BAND_S: Mapping[str, float] = {"hf": 55.0, "lf": 115.0}
 MIN_BAND_FRACTION = 0.9
@@ -47,33 +47,33 @@ BEAT_NAMES = (
 )
 
 
-def beat_features(events: Values, duration_s: float) -> Numbers:
-    """Describes heart beats by the intervals between them.
+def beat_features(events: Values, duration_s: float) -> Features:
+    """Describe heart beats by the intervals between them.
 
     Args:
         events: Seconds: intervals one after the other, `[event]`, or the beat's offset and the
             interval that it ends, `[event, 2]`.
-        duration_s: Length of the stretch of time.
+        duration_s: Length of the utterance.
 
     Returns:
-        Name to number, the names from `BEAT_NAMES`; what cannot be computed is left out.
+        Name, of `BEAT_NAMES`, to value; features that cannot be computed are left out.
 
     Raises:
-        DataError: The times are no seconds from the beginning of the utterance.
+        DataError: The times are not seconds from the start of the utterance.
 
     Example:
-        >>> numbers = beat_features(np.array([0.8, 0.9, 0.7, 0.8]), 3.2)
-        >>> round(numbers["mean_bpm"], 6), round(numbers["rmssd_ms"], 1)
+        >>> features = beat_features(np.array([0.8, 0.9, 0.7, 0.8]), 3.2)
+        >>> round(features["mean_bpm"], 6), round(features["rmssd_ms"], 1)
         (75.0, 141.4)
     """
     ends_s, intervals_s = _plausible(events)
-    share = min(1.0, float(intervals_s.sum()) / duration_s) if duration_s > 0 else 0.0
-    numbers = {"beats_share": share}
+    covered = min(1.0, float(intervals_s.sum()) / duration_s) if duration_s > 0 else 0.0
+    features = {"beats_share": covered}
     if len(intervals_s) < MIN_BEATS:
-        return numbers
+        return features
     bpm = 60.0 / intervals_s
     deviation_ms = 1000.0 * float(intervals_s.std(ddof=1))
-    numbers |= {
+    features |= {
         "mean_bpm": 60.0 / float(intervals_s.mean()),
         "median_bpm": float(np.median(bpm)),
         "range_bpm": float(np.ptp(bpm)),
@@ -81,21 +81,18 @@ def beat_features(events: Values, duration_s: float) -> Numbers:
         "log_sdnn": _log(deviation_ms),
     }
     if np.ptp(ends_s) >= MIN_SLOPE_S:
-        numbers["slope_bpm_per_min"] = float(np.polyfit(ends_s - ends_s[0], bpm, 1)[0]) * 60.0
-    numbers |= _successive(ends_s, intervals_s, deviation_ms)
-    return numbers | _powers(ends_s, intervals_s)
+        features["slope_bpm_per_min"] = float(np.polyfit(ends_s - ends_s[0], bpm, 1)[0]) * 60.0
+    features |= _successive(ends_s, intervals_s, deviation_ms)
+    return features | _powers(ends_s, intervals_s)
 
 
-def ecg_features(values: Values, rate_hz: float, duration_s: float) -> Numbers:
-    """Describes the heart beats of an electrocardiogram.
+def ecg_features(values: Values, rate_hz: float, duration_s: float) -> Features:
+    """Describe the heart beats of an electrocardiogram, in any unit: see `beat_features`.
 
     Args:
-        values: Any unit, `[sample]`; NaN where nothing was measured.
-        rate_hz: Samples a second, at least 50.
-        duration_s: Length of the stretch of time.
-
-    Returns:
-        Name to number, the names from `BEAT_NAMES`; what cannot be computed is left out.
+        values: `[sample]`; NaN where nothing was measured.
+        rate_hz: Samples per second, at least 50.
+        duration_s: Length of the utterance.
 
     Raises:
         DataError: The rate is too low to find beats.
@@ -110,18 +107,16 @@ def ecg_features(values: Values, rate_hz: float, duration_s: float) -> Numbers:
 
 
 def _plausible(events: Values) -> tuple[Values, Values]:
-    """Returns the offset and the interval of each plausible beat, in order of time."""
+    """Return the offset and the interval of each plausible beat, in order of time."""
     if events.ndim == 1:
         steps = np.where(np.isfinite(events), events, 0.0)
         events = np.stack([np.cumsum(steps), events], axis=1)
     events = events[np.isfinite(events).all(axis=1)]
-    if len(events) and (
-        np.median(events[:, 1]) > LONGEST_PAUSE_S or events[:, 0].max() > LONGEST_S
-    ):
+    if len(events) and (np.median(events[:, 1]) > MAX_PAUSE_S or events[:, 0].max() > MAX_S):
         raise DataError(
             f"heart beats until {events[:, 0].max():g} s, {np.median(events[:, 1]):g} s apart",
-            expected="seconds from the beginning of the utterance",
-            hint="subtract the utterance's beginning, and divide milliseconds by 1000",
+            expected="seconds from the start of the utterance",
+            hint="subtract the utterance's start, and divide milliseconds by 1000",
         )
     shortest_s, longest_s = PLAUSIBLE_S
     events = events[(events[:, 1] >= shortest_s) & (events[:, 1] <= longest_s)]
@@ -129,8 +124,8 @@ def _plausible(events: Values) -> tuple[Values, Values]:
     return events[:, 0], events[:, 1]
 
 
-def _successive(ends_s: Values, intervals_s: Values, deviation_ms: float) -> Numbers:
-    """What beats tell that follow one another; gaps between them are left out."""
+def _successive(ends_s: Values, intervals_s: Values, deviation_ms: float) -> Features:
+    """Describe successive beats; gaps between them are left out."""
     follows = np.abs(np.diff(ends_s) - intervals_s[1:]) <= TOLERANCE_S
     changes_ms = 1000.0 * np.diff(intervals_s)[follows]
     if len(changes_ms) < MIN_BEATS:
@@ -144,11 +139,11 @@ def _successive(ends_s: Values, intervals_s: Values, deviation_ms: float) -> Num
     }
 
 
-def _powers(ends_s: Values, intervals_s: Values) -> Numbers:
-    """The power in square milliseconds of each band that the stretch is long enough for."""
+def _powers(ends_s: Values, intervals_s: Values) -> Features:
+    """Return the power in ms² of each band that the utterance is long enough for."""
     span_s = float(ends_s[-1] - ends_s[0])
-    whole = float(intervals_s[1:].sum()) >= MIN_BAND_FRACTION * span_s
-    bands = [name for name, least_s in MIN_BAND_S.items() if whole and span_s >= least_s]
+    has_few_gaps = float(intervals_s[1:].sum()) >= MIN_BAND_FRACTION * span_s
+    bands = [name for name, min_s in MIN_BAND_S.items() if has_few_gaps and span_s >= min_s]
     if not bands:
         return {}
     rate_hz = 4.0
@@ -164,11 +159,13 @@ def _powers(ends_s: Values, intervals_s: Values) -> Numbers:
         for name in bands
     }
     width_hz = rate_hz / len(course)
-    return {f"log_{n}_power": _log(density[one].sum() * width_hz) for n, one in inside.items()}
+    return {
+        f"log_{n}_power": _log(density[in_band].sum() * width_hz) for n, in_band in inside.items()
+    }
 
 
 def _r_peaks(values: Values, rate_hz: float) -> Values:
-    """Returns the samples of the R peaks; none in less than a second and in a flat signal."""
+    """Return the samples of the R peaks; none in less than a second and in a flat signal."""
     finite = np.isfinite(values)
     if finite.sum() < rate_hz or np.ptp(values[finite]) == 0:
         return np.zeros(0)
@@ -179,10 +176,10 @@ def _r_peaks(values: Values, rate_hz: float) -> Values:
         import neurokit2  # here, as it is optional and slow to import
 
         cleaned = neurokit2.ecg_clean(filled, sampling_rate=rate_hz)
-        found = neurokit2.ecg_peaks(cleaned, sampling_rate=rate_hz)[1]["ECG_R_Peaks"]
-    return np.asarray(found, dtype=np.float64)
+        peaks = neurokit2.ecg_peaks(cleaned, sampling_rate=rate_hz)[1]["ECG_R_Peaks"]
+    return np.asarray(peaks, dtype=np.float64)
 
 
 def _log(value: float) -> float:
-    # One is far below what a heart varies by, in milliseconds and in their squares.
+    # One is far below the variation of a heart, in milliseconds and in their squares.
     return float(np.log(value + 1.0))
