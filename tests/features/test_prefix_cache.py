@@ -78,7 +78,7 @@ def test_a_run_that_reads_it_is_the_run_that_computes_it(polymodal, words, monke
     heard = []
     original = PretrainedSpeechEncoder._encode
     monkeypatch.setattr(
-        PretrainedSpeechEncoder, "_hear", lambda *all_: heard.append(1) or original(*all_)
+        PretrainedSpeechEncoder, "_encode", lambda *all_: heard.append(1) or original(*all_)
     )
     runs = {}
     for reuse in ("auto", "false"):
@@ -167,7 +167,7 @@ def test_a_disk_that_it_would_fill_is_left_alone_unless_that_is_asked_for(experi
     asked.plan_prefix_cache("32-true", training=True)
     asked.extract(lambda *_: None)
     assert len(asked.features["speech"]) == 24
-    assert asked.module(asked.folds[0]).encoders["speech"].reads_prefix
+    assert asked.build_module(asked.folds[0]).encoders["speech"].reads_prefix
 
 
 def test_an_unknown_word_is_refused(polymodal, words):
