@@ -50,10 +50,9 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def weights_mb(cls, options: Mapping[str, Any]) -> float | None:
-        """Return the size of the weights that an encoder with these options is built from, in MB.
+        """Return the size in MB of the weights that an encoder with these options reads.
 
-        Returns:
-            0 for one that is trained from scratch; None where they are not on this machine.
+        0 for one that is trained from scratch; None where they are not on this machine.
         """
         return 0.0
 

@@ -22,21 +22,8 @@ NUM_SHOWN = 50  # of a training whose learning rates are compared
 Built = TypeVar("Built")
 
 
-def is_light(target: Callable[..., Any]) -> bool:
-    """Tells whether an encoder can be built at once: it is trained here, from nothing.
-
-    Args:
-        target: Its class.
-    """
-    frozen = isinstance(target, type) and issubclass(target, FrozenEncoder | EncoderFromRun)
-    return not frozen and not target.__module__.startswith("polymodal.encoders.huggingface.")
-
-
-def try_task(config: Mapping[str, Any]) -> Task:
-    """Builds the task.
-
-    Args:
-        config: The configuration.
+def build_task(section: Mapping[str, Any]) -> Task:
+    """Build the task.
 
     Raises:
         UserError: It rejects its options.

@@ -56,8 +56,7 @@ def _encoders(context: Context) -> dict[str, Any]:
         if section.get(FROM_RUN):
             section = _of_run(name, context)
         target = resolve_target(section["_target_"], f"encoder.{name}", context.projects)
-        pretrained = target.__module__.startswith("polymodal.encoders.huggingface.")
-        if pretrained and (why := _too_large(str(section.get("name", "")))):
+        if (reason := _too_large(target, section)) is not None:
             context.notes.append(
                 f"encoder.{name} ({section.get('name')}) was left out of the dry run: {reason}; "
                 "random features took its place"

@@ -80,7 +80,7 @@ def apply_run(
     whole = config["part"] == "all"
     stored_folds = None if whole else _stored_folds(source, config)
     with pretrained_weights("optional"):
-        experiment = Experiment.prepare(config, len(trained) if whole else None, stored_folds)
+        experiment = prepare_experiment(config, len(trained) if whole else None, stored_folds)
     if len(experiment.folds) != len(trained):
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "

@@ -243,6 +243,14 @@ def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
     return getattr(model, family.encoder) if family.encoder else model
 
 
+def folder_weights_mb(cls: type, options: Mapping[str, Any]) -> float | None:
+    """Return the size of the weights in the folder `options["name"]` in MB; None without one."""
+    folder = Path(str(options.get("name", ""))).expanduser()
+    if not folder.is_dir():
+        return None
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or the name of its class without one.
 

@@ -17,7 +17,7 @@ from polymodal.encoders.base import Encoder, Transform
 from polymodal.encoders.embeddings import EmbeddingExtractor
 from polymodal.encoders.extractor import package_version
 from polymodal.encoders.huggingface.backbone import Backbone
-from polymodal.encoders.huggingface.checkpoint import EXTRA, Checkpoint
+from polymodal.encoders.huggingface.checkpoint import EXTRA, Checkpoint, folder_weights_mb
 from polymodal.schemas.batch import PaddedSequence
 
 
@@ -33,6 +33,8 @@ class PretrainedEncoder(Encoder):
         layer: The layer that is read.
     """
 
+    is_trained_from_scratch = False
+    weights_mb = classmethod(folder_weights_mb)
     checkpoint: Checkpoint
     backbone: Backbone
     prepare: Any

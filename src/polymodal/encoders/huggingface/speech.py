@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from polymodal.encoders.extractor import Prefix
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.huggingface.backbone import Backbone
-from polymodal.encoders.huggingface.checkpoint import locate
+from polymodal.encoders.huggingface.checkpoint import folder_weights_mb, locate
 from polymodal.encoders.huggingface.encoder import PretrainedEncoder, at_least_one_frame
 from polymodal.encoders.huggingface.extractor import PretrainedExtractor
 from polymodal.encoders.huggingface.inputs import WaveformInput, WhisperInput
