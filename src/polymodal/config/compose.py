@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from polymodal.config.files import ConfigFile, capture_defaults_list, config_file_of
+from polymodal.config.files import ConfigFile, DefaultsFiles
 from polymodal.config.nested_overrides import quoted
 from polymodal.config.run_encoders import addable_overrides, settle_encoder_runs
 from polymodal.errors import ConfigError, RunError, UnreadableConfigError, nearest, suggest
@@ -44,7 +44,7 @@ class ComposedConfig:
     choices: dict[str, Any]
     overrides: tuple[str, ...]
     name: str
-    layers: tuple[ConfigFile, ...] = ()
+    layers: Sequence[ConfigFile] = ()
 
     def resolved(self) -> dict[str, Any]:
         """Returns the tree as plain types, interpolations resolved.
@@ -100,7 +100,6 @@ def compose(
     words = [*(quoted(one) for one in addable_overrides(overrides)), *extra]
     GlobalHydra.instance().clear()
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
-        merged = capture_defaults_list()
         try:
             config = hydra_compose(config_name, words, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
@@ -113,7 +112,7 @@ def compose(
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    layers = tuple(config_file_of(one, (CONFIGS, folder / "configs")) for one in merged)
+    layers = DefaultsFiles(CONFIG_MODULE, config_name, words, (CONFIGS, folder / "configs"))
     settle_encoder_runs(config, overrides, layers)
     OmegaConf.set_struct(config, True)
     return ComposedConfig(config, choices, tuple(overrides), _name(choices, config_name), layers)
@@ -129,8 +128,8 @@ def search_path(project: Path) -> list[str]:
         One override, or none where the folder has no `configs/`.
     """
     folder = (project / "configs").resolve()
-    inside_package = (folder.parent / "assemble").is_dir()
-    return [f"hydra.searchpath=[file://{folder}]"] if folder.is_dir() and not inside_package else []
+    is_projects = folder.is_dir() and folder != CONFIGS.resolve()
+    return [f"hydra.searchpath=[file://{folder}]"] if is_projects else []
 
 
 def project_packages(project: Path) -> tuple[str, ...]:

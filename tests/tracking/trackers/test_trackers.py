@@ -2,11 +2,13 @@
 
 import contextlib
 import importlib.util
+import inspect
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 from polymodal.schemas.predictions import PredictionTable
 from polymodal.tracking.metrics_log import read_metrics
 
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 # One process: a run for each word `id:status`, one after the other. Nothing may connect.
 MIRRORED = """
 import os, socket, sys
@@ -285,3 +288,12 @@ class TestWandb:
         assert done.stderr.count("WandbTracker failed") == 1, done.stderr
         assert "lacks 1 lines" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_storage_of_trackio_takes_what_it_is_given():
+    """It is private, so the pinned minor version is held to the arguments that are used."""
+    storage = pytest.importorskip("trackio.sqlite_storage").SQLiteStorage
+    used = ("project", "run", "metrics_list", "steps", "config", "log_ids", "run_id")
+    assert {*used} <= {*inspect.signature(storage.bulk_log).parameters}
+    requirements = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    assert "trackio>=0.43,<0.44" in requirements

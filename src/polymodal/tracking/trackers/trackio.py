@@ -1,9 +1,10 @@
 """trackio: a local tracker with a page of live curves."""
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from polymodal.errors import MissingExtraError
 from polymodal.tracking.run_folder import slug
@@ -17,7 +18,9 @@ class TrackioTracker:
     has one such place: trackio reads it once, when it is imported.
 
     It is written as trackio's own importers write it, rather than through its logging thread, which
-    drops lines that it cannot write. Each line has an id, so that none is ever there twice.
+    drops lines that it cannot write. Each line has an id, so that none is ever there twice. The
+    storage class is not part of trackio's public interface, so pyproject.toml pins the minor
+    version, and a test compares the arguments that are used here.
     """
 
     def __init__(self) -> None:
@@ -36,7 +39,6 @@ class TrackioTracker:
         # trackio reads this when it is imported; set later, it would write into the home folder.
         os.environ.setdefault("TRACKIO_DIR", str(start.folder.parent.resolve() / ".trackio"))
         try:
-            from trackio import utils
             from trackio.sqlite_storage import SQLiteStorage
         except ImportError:
             raise MissingExtraError("trackio", "trackio") from None
@@ -44,7 +46,9 @@ class TrackioTracker:
         self.number, self.last_step = start.num_told, 0
         config = {name.lstrip("_"): value for name, value in start.config.items()}
         created = {"_Created": datetime.now(UTC).isoformat(), "_Username": None}
-        self.config = cast(Any, utils).to_json_safe({**config, **created, "_Group": start.group})
+        self.config = json.loads(
+            json.dumps({**config, **created, "_Group": start.group}, default=str)
+        )
         self.storage = SQLiteStorage
         self.storage.init_db(self.project)
 
