@@ -47,13 +47,7 @@ def prepare(project: Path) -> None:
 
 
 def checked(composed: "ComposedConfig") -> dict[str, Any]:
-    """Resolves a configuration and refuses what cannot work, as far as no data are needed for it.
-
-    Args:
-        composed: The configuration.
-
-    Returns:
-        Plain types.
+    """Resolve a configuration and refuses what cannot work, as far as no data are needed for it.
 
     Raises:
         ConfigError: With some lines for every fault.
@@ -67,14 +61,7 @@ def checked(composed: "ComposedConfig") -> dict[str, Any]:
 
 
 def checked_stored(composed: "ComposedConfig", run: Path) -> dict[str, Any]:
-    """Checks the configuration of a recorded run; of an older release it says what to do.
-
-    Args:
-        composed: The configuration.
-        run: The run's folder.
-
-    Returns:
-        Plain types.
+    """Check the configuration of a recorded run; of an older release it says what to do.
 
     Raises:
         ConfigError: With some lines for every fault.
@@ -91,10 +78,7 @@ def checked_stored(composed: "ComposedConfig", run: Path) -> dict[str, Any]:
 
 
 def composed_and_checked(overrides: Sequence[str]) -> tuple["ComposedConfig", dict[str, Any]]:
-    """Composes a run and refuses what cannot work, overrides that cannot be used included.
-
-    Args:
-        overrides: In Hydra's grammar.
+    """Compose a run and refuses what cannot work, overrides that cannot be used included.
 
     Returns:
         The configuration, and the same as plain types.

@@ -8,23 +8,12 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal cell`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal cell`."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="what the study has written")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Runs the cells.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
-    """
+    """Run the cells."""
     from polymodal.study.launcher import end_with_parent
 
     end_with_parent()

@@ -34,11 +34,7 @@ WORDS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal check`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal check`."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options, as of run")
     parser.add_argument("-m", "--multirun", action="store_true", help="check every job of a sweep")
     parser.add_argument("--full", action="store_true", help="open every file, not a sample")
@@ -49,10 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Checks and prints.
-
-    Args:
-        arguments: As parsed.
+    """Check and prints.
 
     Returns:
         0, or 2 where something fatal was found.

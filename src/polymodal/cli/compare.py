@@ -14,11 +14,7 @@ from polymodal.errors import RunError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal compare`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal compare`."""
     parser.add_argument(
         "names", nargs="+", metavar="RUN|STUDY", help="two or more runs, or a study"
     )
@@ -29,13 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Compares each with each.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Compare each with each.
 
     Raises:
         UserError: A run is not there or has no such predictions, or they do not fit together.

@@ -24,11 +24,7 @@ CHECK = "check"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal corpus`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal corpus`."""
     parser.add_argument("name", metavar="NAME", help="reader: an option of the group corpus; check")
     parser.add_argument(
         "root", metavar="ROOT", help="folder of the corpus as it was received; of check: a manifest"
@@ -48,10 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Reads the corpus and writes its manifest, or checks one.
-
-    Args:
-        arguments: As parsed.
+    """Read the corpus and writes its manifest, or checks one.
 
     Returns:
         The exit code: 2 for a corpus that cannot be used.
@@ -87,7 +80,7 @@ def _read(arguments: argparse.Namespace) -> int:
 
 
 def _complete(composed: "ComposedConfig", arguments: argparse.Namespace, out: Path) -> None:
-    """Fills in what the command line says of the corpus, and what reading does not need."""
+    """Fill in what the command line says of the corpus, and what reading does not need."""
     from omegaconf import OmegaConf
 
     from polymodal.corpora.manifest import prepared_beside

@@ -23,16 +23,13 @@ COLOURS = {"usable": "green", "usable with warnings": "yellow", "not usable": "r
 def check_corpus(
     manifest: Manifest, out: Path, *, num_workers: int | None, split: pl.Series | None
 ) -> "Inspection":
-    """Opens every file of a corpus; writes `check.json` and `check.html`, and prints the verdict.
+    """Open every file of a corpus; writes `check.json` and `check.html`, and prints the verdict.
 
     Args:
         manifest: The corpus.
         out: The folder to write to; it is made where there is none.
         num_workers: Threads that decode; None for one a core.
         split: Name of the split of each row; None where the corpus is not parted.
-
-    Returns:
-        What was found.
 
     Raises:
         ManifestError: There are more or fewer splits than rows.

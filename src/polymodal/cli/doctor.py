@@ -25,11 +25,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal doctor`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal doctor`."""
     parser.add_argument(
         "--python", default=sys.executable, help="whose packages; this one by default"
     )
@@ -38,9 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Examines and prints.
-
-    Args:
-        arguments: As parsed.
 
     Returns:
         0, or 2 where something would stop experiments, or harm.

@@ -36,11 +36,7 @@ Look = Callable[[Callable[[str, int, int], None]], "StoreLookup"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `polymodal embed`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal embed`."""
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -71,12 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Fill the store, or write the embeddings of a run.
 
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
-
     Raises:
         UserError: Nothing can be computed, or an option needs a run.
     """
@@ -96,9 +86,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 def split_run(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """Return the run, which is the first word without `=`, and the overrides.
-
-    Args:
-        words: The positional arguments.
 
     Example:
         >>> split_run(["corpus=table", "last"])
@@ -198,11 +185,7 @@ class Throughput:
         self.began_s = time.monotonic()
 
     def step(self, one: "MissingFeature") -> None:
-        """Counts what was stored.
-
-        Args:
-            one: It.
-        """
+        """Count what was stored."""
         self.num_done += len(one.ids)
         self.amount_done += one.amount
         # By amount: the longest come first, so that counting utterances would promise too much.

@@ -20,9 +20,6 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
         overrides: Changes to its configuration, such as another corpus.
         arguments: With `out`, `modality`, `pooling`, `layer` and `fold`; None for the default.
 
-    Returns:
-        The exit code.
-
     Raises:
         UserError: The run has no such encoder, or the corpus cannot be used.
     """

@@ -12,11 +12,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal encoder`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal encoder`."""
     parser.add_argument("action", choices=("convert",), help="what to do")
     parser.add_argument("name", metavar="NAME", help="a name of the hub, or a folder")
     parser.add_argument("out", metavar="FOLDER", type=Path, help="the folder to write")
@@ -27,14 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Converts a model.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
-    """
+    """Convert a model."""
     from rich.console import Console
 
     from polymodal.encoders.huggingface.convert import convert

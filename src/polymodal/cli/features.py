@@ -26,11 +26,7 @@ UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal features`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal features`."""
     parser.add_argument("words", nargs="*", metavar="WORD", help="only identities with all words")
     cache = os.environ.get("POLYMODAL_CACHE", "~/.cache/polymodal")
     parser.add_argument(
@@ -45,13 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Lists or removes.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """List or removes.
 
     Raises:
         ConfigError: Removal was asked for without saying of what, or cannot be confirmed here.

@@ -30,7 +30,7 @@ MAX_SHOWN = 200  # rows in a terminal, the first ones
 
 
 def print_table(records: Sequence[RunRecord], further: Mapping[str, list[str]]) -> None:
-    """Prints a row a run.
+    """Print a row a run.
 
     Args:
         records: The runs.
@@ -128,7 +128,7 @@ def _fitting(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str
 
 
 def print_csv(records: Sequence[RunRecord], further: Mapping[str, list[str]]) -> None:
-    """Prints every field and score of the runs, exactly.
+    """Print every field and score of the runs, exactly.
 
     Args:
         records: The runs.
@@ -153,7 +153,7 @@ def _age(record: RunRecord) -> str:
 
 
 def print_differences(folders: Sequence[Path]) -> None:
-    """Prints in which keys the configurations of runs differ, a row a key.
+    """Print in which keys the configurations of runs differ, a row a key.
 
     Args:
         folders: The run folders, two or more.

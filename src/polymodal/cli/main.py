@@ -40,13 +40,10 @@ EPILOG = """exit codes: 0 done, 1 the run failed, 2 bad input or config (nothing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
         argv: Arguments without the program's name; those of the process by default.
-
-    Returns:
-        The exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):

@@ -10,25 +10,14 @@ from polymodal.cli.test import evaluate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal predict`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal predict`."""
     parser.add_argument("run", metavar="RUN", help="run id, its beginning, a path, or `last`")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
     parser.add_argument("--out", metavar="FILE", help="also write the table here (.parquet, .csv)")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Predicts.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
-    """
+    """Predict."""
     if not any(word.startswith("part=") for word in arguments.overrides):
         arguments.overrides = [*arguments.overrides, "part=all"]
     return evaluate(arguments, "predict", arguments.out)

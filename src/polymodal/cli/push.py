@@ -13,11 +13,7 @@ from polymodal.cli.runs import add_runs, plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal push`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal push`."""
     parser.add_argument("run", metavar="RUN", help="run id, its beginning, a path, or `last`")
     parser.add_argument("folder", metavar="FOLDER", help="the folder to write")
     add_runs(parser)
@@ -28,13 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes the folder.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Write the folder.
 
     Raises:
         UserError: The run cannot be pushed, or there is no token to upload with.

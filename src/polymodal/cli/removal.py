@@ -24,15 +24,7 @@ MAX_NAMED = 5
 
 
 def remove(chosen: Sequence[Listed], found: Sequence[Listed], arguments: argparse.Namespace) -> int:
-    """Deletes or packs away runs, if that is confirmed.
-
-    Args:
-        chosen: The runs.
-        found: All runs that are known.
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Delete or packs away runs, if that is confirmed.
 
     Raises:
         UserError: One of them goes on, or nobody can be asked.
@@ -62,10 +54,7 @@ def remove(chosen: Sequence[Listed], found: Sequence[Listed], arguments: argpars
 
 
 def require_none_running(arguments: argparse.Namespace) -> None:
-    """Refuses to remove without a word about what.
-
-    Args:
-        arguments: As parsed.
+    """Reject to remove without a word about what.
 
     Raises:
         ConfigError: Nothing is said, or not one of the two.
@@ -82,14 +71,7 @@ def require_none_running(arguments: argparse.Namespace) -> None:
 
 
 def list_archived(arguments: argparse.Namespace) -> int:
-    """Prints the runs that were packed away.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
-    """
+    """Print the runs that were packed away."""
     packed = [path for root in roots(Path(arguments.runs)) for path in archived(root)]
     if arguments.json:
         rows = [{"run_id": _run_id(one), "path": str(one)} for one in packed]
@@ -104,13 +86,7 @@ def list_archived(arguments: argparse.Namespace) -> int:
 
 
 def restore_archived(arguments: argparse.Namespace) -> int:
-    """Brings packed runs back.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Bring packed runs back.
 
     Raises:
         RunError: There is no such packed run, or it is damaged.

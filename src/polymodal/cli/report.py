@@ -12,11 +12,7 @@ from polymodal.cli.runs import add_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal report`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal report`."""
     parser.add_argument("run", metavar="RUN", help="run or study: id, its beginning, path, `last`")
     add_runs(parser)
     parser.add_argument("--open", action="store_true", help="show it in the browser")
@@ -24,13 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes the page.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Write the page.
 
     Raises:
         RunError: There is no such run.

@@ -20,11 +20,7 @@ SAMPLE = "experiment=sample/fusion"  # what runs where nothing is asked for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal run`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal run`."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
     repeat = parser.add_mutually_exclusive_group()
     repeat.add_argument("--again", metavar="RUN", help="repeat a recorded run as it was")
@@ -35,13 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Runs the experiment, a sweep of it, or prints its configuration.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Run the experiment, a sweep of it, or prints its configuration.
 
     Raises:
         UserError: Something is wrong with the config, the data or the run to be repeated.
@@ -77,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _repeat(arguments: argparse.Namespace) -> int:
-    """Runs what a recorded run ran, varied or not."""
+    """Run what a recorded run ran, varied or not."""
     if arguments.multirun or arguments.cfg or arguments.info:
         raise ConfigError("--again and --from make one run", hint="leave out -m, --cfg and --info")
     if arguments.again and arguments.overrides:

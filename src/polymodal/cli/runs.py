@@ -45,11 +45,7 @@ UNBOUNDED = 10_000  # width of a page that is a file or a pipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal runs`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal runs`."""
     parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="only runs like that")
     add_folder(parser)
     parser.add_argument("--csv", action="store_true", help="print CSV and nothing else")
@@ -81,21 +77,13 @@ def _count(word: str) -> int:
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
-    """Declares where runs are looked for, and `--json`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare where runs are looked for, and `--json`."""
     add_runs(parser)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
-    """Declares where runs are looked for.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare where runs are looked for."""
     default = os.environ.get("POLYMODAL_RUNS", "runs")
     words = "folder of the runs; may be given several times"
     parser.add_argument("--runs", default=default, metavar="DIR", action=_Roots, help=words)
@@ -116,13 +104,7 @@ class _Roots(argparse.Action):
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints the runs.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Print the runs.
 
     Raises:
         RunError: No run has the score to sort by.
@@ -156,7 +138,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _special(arguments: argparse.Namespace) -> int | None:
-    """Does what needs no list; None where one is needed."""
+    """Do what needs no list; None where one is needed."""
     if not (arguments.restore or arguments.archived or arguments.delete or arguments.archive):
         return None
     from polymodal.cli.removal import list_archived, require_none_running, restore_archived
@@ -203,10 +185,7 @@ def _matching(
 
 
 def configs_of(found: Sequence["Listed"]) -> list[Mapping[str, Any]]:
-    """Reads the configurations of runs, each parsed once for all times.
-
-    Args:
-        found: The runs.
+    """Read the configurations of runs, each parsed once for all times.
 
     Returns:
         Their configurations, in the same order.
@@ -249,7 +228,7 @@ def _choose(known: Sequence[Known], arguments: argparse.Namespace) -> list[Known
 
 
 def cell(value: Any) -> str:
-    """Writes a value of a configuration or record.
+    """Write a value of a configuration or record.
 
     Args:
         value: Any plain value; nothing for what is missing.
@@ -260,7 +239,7 @@ def cell(value: Any) -> str:
 
 
 def _best_first(known: Sequence[Known], score: str) -> list[Known]:
-    """Sorts by a score; runs that lack it come last, equal ones stay as they were."""
+    """Sort by a score; runs that lack it come last, equal ones stay as they were."""
     names = {name for one, _ in known for name in one.record.scores}
     if score not in names:
         raise RunError(f"no run here has the score {score!r}", hint=nearest(score, names))
@@ -278,7 +257,7 @@ def _best_first(known: Sequence[Known], score: str) -> list[Known]:
 
 
 def console() -> "Console":
-    """Returns the page to print on: as wide as the terminal, or without end in a file or pipe."""
+    """Return the page to print on: as wide as the terminal, or without end in a file or pipe."""
     from rich.console import Console
 
     page = Console(highlight=False)
@@ -286,10 +265,7 @@ def console() -> "Console":
 
 
 def shown_scores(scores: Sequence[Mapping[str, float | None]]) -> list[str]:
-    """Returns the names of the scores that a list of runs is told by.
-
-    Args:
-        scores: The scores of each run.
+    """Return the names of the scores that a list of runs is told by.
 
     Returns:
         Those of `FIRST_SCORES` that are there, else the first three, test before the others.
@@ -304,7 +280,7 @@ def shown_scores(scores: Sequence[Mapping[str, float | None]]) -> list[str]:
 
 
 def part_order(name: str) -> tuple[bool, str]:
-    """Orders the names of scores: those of the test part first.
+    """Order the names of scores: those of the test part first.
 
     Args:
         name: `<part>/<score>`.
@@ -313,7 +289,7 @@ def part_order(name: str) -> tuple[bool, str]:
 
 
 def number(value: float | None) -> str:
-    """Writes a score.
+    """Write a score.
 
     Args:
         value: Its value; None where it is no number.
@@ -323,9 +299,6 @@ def number(value: float | None) -> str:
 
 def plain(text: object) -> str:
     r"""Returns text that cannot steer a terminal: a record may come from somebody else.
-
-    Args:
-        text: Any value.
 
     Example:
         >>> plain("a\x1b[31mb\n")
@@ -338,10 +311,7 @@ def plain(text: object) -> str:
 
 
 def span(seconds: float) -> str:
-    """Returns a length of time in one unit.
-
-    Args:
-        seconds: The length.
+    """Return a length of time in one unit.
 
     Returns:
         Such as `3.2 s`, `4 min`, `2 h` or `5 d`.
@@ -357,10 +327,7 @@ def span(seconds: float) -> str:
 
 
 def number_of_bytes(num_bytes: float) -> str:
-    """Writes a size.
-
-    Args:
-        num_bytes: The size.
+    """Write a size.
 
     Example:
         >>> number_of_bytes(123), number_of_bytes(2_500_000)

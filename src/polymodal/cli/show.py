@@ -46,24 +46,14 @@ HIDDEN_SECTIONS = ("hydra", "paths")  # sections of the config that say nothing 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal show`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal show`."""
     parser.add_argument("run", metavar="RUN", help="run id, its beginning, a path, or `last`")
     parser.add_argument("others", nargs="*", metavar="RUN", help="tell what differs between them")
     add_folder(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints the run.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Print the run.
 
     Raises:
         RunError: There is no such run, or its record cannot be read.
@@ -117,10 +107,7 @@ def _show_study(folder: Path, status: str, *, as_json: bool) -> int:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draws numbers as a line of bars.
-
-    Args:
-        values: The numbers, at least one.
+    """Draw numbers as a line of bars.
 
     Returns:
         At most `MAX_CURVE_WIDTH` characters; the last number is always drawn, and what is no finite

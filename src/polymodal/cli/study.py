@@ -11,23 +11,12 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal study`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal study`."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Runs the study.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
-    """
+    """Run the study."""
     from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())

@@ -16,13 +16,7 @@ STUDY = "study.json"
 
 
 def read_study(folder: Path) -> dict[str, Any]:
-    """Reads what stands in a study's folder.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        Plain values.
+    """Read what stands in a study's folder.
 
     Raises:
         RunError: There is nothing, or it cannot be read.
@@ -34,12 +28,7 @@ def read_study(folder: Path) -> dict[str, Any]:
 
 
 def print_study(folder: Path, study: Mapping[str, Any]) -> None:
-    """Prints scores with intervals, what can be claimed, and where the report is.
-
-    Args:
-        folder: The study's folder.
-        study: What stands in it.
-    """
+    """Print scores with intervals, what can be claimed, and where the report is."""
     page = console()
     page.print(Text.assemble((plain(study["name"]), "bold"), f" · {study['status']}"))
     if study["members"]:

@@ -15,11 +15,7 @@ MANY_SCORES = 5
 
 
 def print_outcome(outcome: tuple[Path, RunRecord]) -> None:
-    """Prints the scores of one run and where its record is.
-
-    Args:
-        outcome: Folder and record.
-    """
+    """Print the scores of one run and where its record is."""
     folder, record = outcome
     console = Console()
     parts = sorted({name.partition("/")[0] for name in record.scores}, key=_order)
@@ -43,7 +39,7 @@ def print_outcome(outcome: tuple[Path, RunRecord]) -> None:
 def print_scores(
     rows: Sequence[tuple[str, dict[str, float]]], *, title: str, first: str, upright: bool = False
 ) -> None:
-    """Prints a table with one row a part or member and one column a score.
+    """Print a table with one row a part or member and one column a score.
 
     Args:
         rows: Name of the row and its scores.
@@ -74,12 +70,7 @@ def _cell(value: float | None) -> str:
 
 
 def print_corpus(manifest: Manifest, out: Path) -> None:
-    """Prints what a corpus holds and which of its rows were refused.
-
-    Args:
-        manifest: The corpus.
-        out: Where its manifest was written.
-    """
+    """Print what a corpus holds and which of its rows were refused."""
     frame, console = manifest.frame, Console()
     hours = (frame["duration_s"].sum() or 0.0) / 3600
     console.print(
@@ -122,7 +113,7 @@ def _order(part: str) -> tuple[int, int, str]:
 
 
 def of_part(record: RunRecord, part: str) -> dict[str, float]:
-    """Returns the scores of one part of a run, without the part in their names.
+    """Return the scores of one part of a run, without the part in their names.
 
     Args:
         record: The run.

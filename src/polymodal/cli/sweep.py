@@ -19,7 +19,7 @@ from polymodal.tracking.index import roots
 
 
 def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
-    """Lets Hydra expand a sweep or print a configuration.
+    """Let Hydra expand a sweep or print a configuration.
 
     Each job of a sweep is a process of its own, so that distributed jobs, trackers and memory of
     one never touch another.

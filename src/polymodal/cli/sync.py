@@ -22,11 +22,7 @@ from polymodal.schemas.run_record import RunRecord
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal sync`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal sync`."""
     parser.add_argument(
         "overrides", nargs="*", metavar="RUN", help="run ids, and options KEY=VALUE of trackers"
     )
@@ -37,9 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Delivers what is missing.
-
-    Args:
-        arguments: As parsed.
 
     Returns:
         The exit code: 1 if something could not be delivered.

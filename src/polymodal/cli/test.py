@@ -10,37 +10,23 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal test`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal test`."""
     parser.add_argument("run", metavar="RUN", help="run id, its beginning, a path, or `last`")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Tests the run.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
-    """
+    """Test the run."""
     return evaluate(arguments, "test", None)
 
 
 def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
-    """Applies a stored run to data, for `test` and `predict`.
+    """Apply a stored run to data, for `test` and `predict`.
 
     Args:
         arguments: With `run` and `overrides`.
         kind: `test` or `predict`.
         out: File for a copy of the prediction table.
-
-    Returns:
-        The exit code.
     """
     from polymodal.cli._bootstrap import prepare
 

@@ -19,11 +19,7 @@ from polymodal.errors import RunError, RunInterruptedError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal ui`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal ui`."""
     add_runs(parser)
     parser.add_argument("--port", type=_port, metavar="N", help="0 for any; else the next free one")
     parser.add_argument(
@@ -35,13 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Serves the page until it is interrupted.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
+    """Serve the page until it is interrupted.
 
     Raises:
         RunError: A folder cannot be read, or the port is taken.
@@ -92,7 +82,7 @@ def _port(word: str) -> int:
 
 
 def _open(address: str) -> None:
-    """Shows it in a browser with windows; one of the terminal would take the terminal."""
+    """Show it in a browser with windows; one of the terminal would take the terminal."""
     import webbrowser
 
     screens = ("DISPLAY", "WAYLAND_DISPLAY")

@@ -25,11 +25,7 @@ SHOWN_NOTES = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal upgrade`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal upgrade`."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
     parser.add_argument("--write", action="store_true", help="write the files, all or none")
     parser.add_argument(
@@ -43,9 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Upgrades and prints.
-
-    Args:
-        arguments: As parsed.
 
     Returns:
         0, also where something is left to a person.

@@ -10,25 +10,14 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `polymodal vote`.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Declare the arguments of `polymodal vote`."""
     parser.add_argument(
         "overrides", nargs="+", metavar="RUN|KEY=VALUE", help="runs to join, and options to change"
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Votes.
-
-    Args:
-        arguments: As parsed.
-
-    Returns:
-        The exit code.
-    """
+    """Vote."""
     from polymodal.cli._bootstrap import checked
     from polymodal.cli.summary import print_outcome
     from polymodal.config.compose import compose

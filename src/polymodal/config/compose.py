@@ -47,7 +47,7 @@ class ComposedConfig:
     layers: Sequence[ConfigFile] = ()
 
     def resolved(self) -> dict[str, Any]:
-        """Returns the tree as plain types, interpolations resolved.
+        """Return the tree as plain types, interpolations resolved.
 
         Raises:
             ConfigError: A value is missing, or an interpolation leads nowhere.
@@ -64,10 +64,7 @@ class ComposedConfig:
         return {str(key): value for key, value in values.items()}
 
     def value(self, key: str) -> Any:
-        """Returns a value of the tree.
-
-        Args:
-            key: Its dotted key.
+        """Return a value of the tree.
 
         Returns:
             The value; None where there is no such key.
@@ -75,22 +72,19 @@ class ComposedConfig:
         return OmegaConf.select(self.config, key)
 
     def text(self) -> str:
-        """Returns the tree as YAML, interpolations unresolved."""
+        """Return the tree as YAML, interpolations unresolved."""
         return OmegaConf.to_yaml(self.config)
 
 
 def compose(
     overrides: Sequence[str], *, config_name: str = "run", project: Path | None = None
 ) -> ComposedConfig:
-    """Composes a configuration from our tree, the project's `configs/`, and overrides.
+    """Compose a configuration from our tree, the project's `configs/`, and overrides.
 
     Args:
         overrides: In Hydra's grammar, such as `model=unimodal trainer.max_epochs=5`.
         config_name: Which root: `run`, `vote`, `study` or `corpus`.
         project: Folder that may have a `configs/`; the current one by default.
-
-    Returns:
-        The composed configuration.
 
     Raises:
         ConfigError: An override does not parse, names an unknown key, group or option.
@@ -119,10 +113,7 @@ def compose(
 
 
 def search_path(project: Path) -> list[str]:
-    """Returns the override that adds a project's own configs to Hydra's search path.
-
-    Args:
-        project: A folder.
+    """Return the override that adds a project's own configs to Hydra's search path.
 
     Returns:
         One override, or none where the folder has no `configs/`.
@@ -133,7 +124,7 @@ def search_path(project: Path) -> list[str]:
 
 
 def project_packages(project: Path) -> tuple[str, ...]:
-    """Returns the names of the packages of a project, which its configs may name as `_target_`.
+    """Return the names of the packages of a project, which its configs may name as `_target_`.
 
     Args:
         project: A folder; it is a project if it has `configs/`.
@@ -149,7 +140,7 @@ def project_packages(project: Path) -> tuple[str, ...]:
 
 
 def available_choices(group: str) -> list[str]:
-    """Returns the options of a group, ours and the project's.
+    """Return the options of a group, ours and the project's.
 
     Args:
         group: Such as `experiment`.
@@ -163,17 +154,10 @@ def available_choices(group: str) -> list[str]:
 
 
 def apply_overrides(composed: ComposedConfig, overrides: Sequence[str]) -> ComposedConfig:
-    """Applies overrides to a configuration that a run has stored.
+    """Apply overrides to a configuration that a run has stored.
 
     A group (`corpus=table`) is composed anew and replaces its section, except for values that must
     be given (such as `corpus.classes`), which stay; `key=value` changes a value.
-
-    Args:
-        composed: The stored configuration.
-        overrides: In Hydra's grammar.
-
-    Returns:
-        The changed configuration.
 
     Raises:
         ConfigError: An override names an unknown key, group or option.
@@ -200,14 +184,11 @@ def apply_overrides(composed: ComposedConfig, overrides: Sequence[str]) -> Compo
 
 
 def load_config(path: Path, name: str) -> ComposedConfig:
-    """Reads the configuration that a run has stored.
+    """Read the configuration that a run has stored.
 
     Args:
         path: `config.yaml` of the run's folder.
         name: Name of the experiment.
-
-    Returns:
-        The configuration.
 
     Raises:
         ConfigError: The file is missing or broken.
@@ -235,7 +216,7 @@ def _chosen(folder: Path) -> dict[str, Any]:
 
 
 def _fill(config: DictConfig) -> None:
-    """Adds what a run stored by an older version lacks, as it is by default."""
+    """Add what a run stored by an older version lacks, as it is by default."""
     usual = compose([]).config
     for key in usual:
         if key not in config:

@@ -14,7 +14,7 @@ REMEDY = "write it as 'selection.grid={optimizer.lr:[0.001,0.0003]}'"
 
 
 def expand_grid(options: Any) -> list[dict[str, Any]]:
-    """Returns every combination of options.
+    """Return every combination of options.
 
     Args:
         options: Dotted key to the values to try; None for nothing to try.
@@ -45,14 +45,11 @@ def expand_grid(options: Any) -> list[dict[str, Any]]:
 
 
 def with_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration with other options.
+    """Return a configuration with other options.
 
     Args:
         config: The configuration, resolved.
         options: Dotted key, such as `optimizer.lr`, to value.
-
-    Returns:
-        A copy.
 
     Raises:
         ConfigError: A key does not exist, or is none of what is trained.

@@ -24,7 +24,7 @@ INJECTED: Mapping[str, frozenset[str]] = {
 
 
 def instantiate_partial(section: Mapping[str, Any]) -> Any:
-    """Binds the options of a section to its `_target_` without calling it.
+    """Bind the options of a section to its `_target_` without calling it.
 
     Args:
         section: Options with a `_target_`, resolved.
@@ -48,16 +48,13 @@ def instantiate_partial(section: Mapping[str, Any]) -> Any:
 def instantiate(
     section: Mapping[str, Any], key: str, *, optional: Mapping[str, Any] | None = None, **given: Any
 ) -> Any:
-    """Builds what a section describes.
+    """Build what a section describes.
 
     Args:
         section: Options with a `_target_`, resolved.
         key: Where the section stands, for messages.
         optional: Arguments that the program gives to those that take them.
         given: Arguments that the program gives.
-
-    Returns:
-        The object.
 
     Raises:
         ConfigError: The constructor does not take these options.

@@ -15,9 +15,6 @@ def quoted(override: str) -> str:
 
     Hydra's grammar has no `=` in a value without them, and does not add a key without a `+`.
 
-    Args:
-        override: As on the command line.
-
     Returns:
         The same for Hydra; an override of another option as it is.
 

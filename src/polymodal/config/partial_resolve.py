@@ -17,10 +17,7 @@ UNRESOLVED = Unresolved()
 
 
 def resolve_partially(config: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
-    """Returns a configuration as plain types, interpolations resolved.
-
-    Args:
-        config: The tree.
+    """Return a configuration as plain types, interpolations resolved.
 
     Returns:
         The tree, with `UNKNOWN` for what is missing or leads nowhere; and dotted key to why. A

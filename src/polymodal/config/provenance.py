@@ -84,7 +84,7 @@ class Provenance:
     choices: dict[str, str] = field(default_factory=dict)
 
     def find(self, key: str) -> SourceLocation | None:
-        """Returns where a value was written last.
+        """Return where a value was written last.
 
         Args:
             key: Its dotted key; where it is not written itself, what it belongs to is looked for.
@@ -105,19 +105,11 @@ class Provenance:
         return None
 
     def entry(self, key: str) -> ConfigEntry | None:
-        """Returns what stands in the last file that sets a value; None for an override.
-
-        Args:
-            key: Its dotted key.
-        """
+        """Return what stands in the last file that sets a value; None for an override."""
         return None if key in self.overrides else self._last.get(key)
 
     def all(self, key: str) -> list[ConfigEntry]:
-        """Returns every entry of a value, in the order of merging.
-
-        Args:
-            key: Its dotted key.
-        """
+        """Return every entry of a value, in the order of merging."""
         return [one for one in self.entries if one.key == key and one.kind != "key"]
 
     @cached_property
@@ -145,10 +137,7 @@ class Provenance:
 
 
 def provenance_of(composed: ComposedConfig) -> Provenance:
-    """Reads the files of a composition again, with their lines.
-
-    Args:
-        composed: The configuration.
+    """Read the files of a composition again, with their lines.
 
     Returns:
         Where its values were written; empty for a configuration that was read from a run.
@@ -162,7 +151,7 @@ def provenance_of(composed: ComposedConfig) -> Provenance:
 
 
 def read_entries(file: Path, package: str = "", layer: int = 0) -> list[ConfigEntry]:
-    """Reads a file of configuration with the lines of everything in it.
+    """Read a file of configuration with the lines of everything in it.
 
     Args:
         file: The file.

@@ -26,9 +26,6 @@ OPTION = re.compile(r"[+~]*encoder\.([^.=]+)\.([^.=]+)")
 def addable_overrides(overrides: Sequence[str]) -> list[str]:
     """Return overrides that Hydra takes for encoders from runs, whatever stood there before.
 
-    Args:
-        overrides: In Hydra's grammar.
-
     Example:
         >>> addable_overrides(["encoder.speech.layer=3", "encoder.speech.from_run=last", "seed=1"])
         ['++encoder.speech.layer=3', '++encoder.speech.from_run=last', 'seed=1']

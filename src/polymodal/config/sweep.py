@@ -21,10 +21,7 @@ MAX_JOBS = 32
 
 
 def sweep_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], int]:
-    """Expands a sweep, with what `hydra.sweeper.params` sweeps over.
-
-    Args:
-        overrides: In Hydra's grammar.
+    """Expand a sweep, with what `hydra.sweeper.params` sweeps over.
 
     Returns:
         The overrides of each job, at most `MAX_JOBS`, and how many there are beyond them. Ranges

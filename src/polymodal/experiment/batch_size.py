@@ -19,16 +19,13 @@ AUTO, FILE = "auto", "budget.json"
 
 
 def with_budget(experiment: Experiment, fold: Fold, run: Path) -> Experiment:
-    """Finds the budget of an experiment that asks for it; on the CPU that is the usual one.
+    """Find the budget of an experiment that asks for it; on the CPU that is the usual one.
 
     Args:
         experiment: The experiment.
         fold: The fold that is tried.
         run: The run folder, where the budget is kept for the other folds, and for a run that goes
             on: another one would make other batches.
-
-    Returns:
-        The experiment with its budget.
 
     Raises:
         ConfigError: It is asked for on several devices, which could find different ones.
@@ -57,7 +54,7 @@ def _found(experiment: Experiment, fold: Fold) -> float:
 
 
 def _peak_bytes(experiment: Experiment, fold: Fold, budget_s: float) -> int:
-    """Trains on the longest utterances; the greatest memory that PyTorch held."""
+    """Train on the longest utterances; the greatest memory that PyTorch held."""
     _clear()
     torch.cuda.reset_peak_memory_stats()
     device = torch.device("cuda", torch.cuda.current_device())

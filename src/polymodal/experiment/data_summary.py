@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 
 def dataset_summary(experiment: "Experiment") -> dict[str, Any]:
-    """Returns what the record says of the data and of how it was parted.
-
-    Args:
-        experiment: The experiment.
+    """Return what the record says of the data and of how it was parted.
 
     Returns:
         Plain values for `run.json`.
@@ -53,9 +50,6 @@ def dataset_summary(experiment: "Experiment") -> dict[str, Any]:
 def encoder_summary(experiment: "Experiment") -> dict[str, Any]:
     """Return which encoders come from which run, for `run.json`.
 
-    Args:
-        experiment: The experiment.
-
     Returns:
         Modality to run, digests of its checkpoints, mode and the like.
     """
@@ -89,13 +83,10 @@ def _absent_classes(experiment: "Experiment") -> dict[str, list[str]]:
 
 
 def dataset_warnings(about: Mapping[str, Any]) -> list[str]:
-    """Returns what the user should know before the run, in words.
+    """Return what the user should know before the run, in words.
 
     Args:
         about: What `facts` returned.
-
-    Returns:
-        One sentence a warning.
     """
     return [
         f"no utterance of the {part} part has the class {', '.join(classes)} in some fold; "

@@ -12,7 +12,7 @@ MAX_DEPTH = 12
 
 
 def deep_equal(one: Any, other: Any, depth: int = 0) -> bool:
-    """Compares two objects by what they hold: numbers, texts, arrays, modules, functions.
+    """Compare two objects by what they hold: numbers, texts, arrays, modules, functions.
 
     Args:
         one: An object.

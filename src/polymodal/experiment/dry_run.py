@@ -54,7 +54,7 @@ class DryRunCallback(Callback):
         self._reached: set[str] = set()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Counts parameters."""
+        """Count parameters."""
         sizes = [(one.numel(), one.requires_grad) for one in pl_module.parameters()]
         self.seen.num_parameters = sum(size for size, _ in sizes)
         self.seen.num_trainable = sum(size for size, trained in sizes if trained)
@@ -62,7 +62,7 @@ class DryRunCallback(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Begins to note what the forward pass keeps."""
+        """Start to note what the forward pass keeps."""
         self._saved, self._began = {}, time.perf_counter()
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._note, lambda kept: kept)
         self._hooks.__enter__()
@@ -70,7 +70,7 @@ class DryRunCallback(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Ends the notes of the forward pass."""
+        """End the notes of the forward pass."""
         self._close()
         self.seen.loss = float(loss.detach())
         weights = {one.untyped_storage().data_ptr() for one in pl_module.parameters()}
@@ -78,7 +78,7 @@ class DryRunCallback(Callback):
         self.seen.saved_mb = max(self.seen.saved_mb, kept / 1e6)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes which parameters have a gradient."""
+        """Record which parameters have a gradient."""
         trained = [(n, p) for n, p in pl_module.named_parameters() if p.requires_grad]
         self._reached |= {name for name, one in trained if one.grad is not None}
         self.seen.unreached = [name for name, _ in trained if name not in self._reached]
@@ -94,7 +94,7 @@ class DryRunCallback(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Notes the time of the step, and the memory of the optimiser."""
+        """Record the time of the step, and the memory of the optimiser."""
         step_s = time.perf_counter() - self._began
         if step_s < self.seen.step_s:
             self.seen.step_s, self.seen.num_utterances = step_s, len(batch)
@@ -106,17 +106,17 @@ class DryRunCallback(Callback):
         self.seen.state_mb = held / 1e6
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes what was logged."""
+        """Record what was logged."""
         self.seen.logged = sorted(trainer.callback_metrics)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Ends the notes where a step has failed."""
+        """End the notes where a step has failed."""
         self._close()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Ends the notes where a step has failed."""
+        """End the notes where a step has failed."""
         self._close()
 
     def _note(self, kept: Tensor) -> Tensor:

@@ -29,16 +29,13 @@ RATES_HZ: Mapping[str, float | None] = {"eda": 4.0, "temp": 4.0, "ibi": None, "e
 def dry_run(
     config: Mapping[str, Any], task: Task, scores: Mapping[str, Score], folder: Path
 ) -> DryRunResult:
-    """Trains and validates two batches of noise on the CPU, with the real parts.
+    """Train and validates two batches of noise on the CPU, with the real parts.
 
     Args:
         config: The configuration; its encoders are built as they stand there.
         task: The task.
         scores: Name to score.
         folder: An empty folder for the noise.
-
-    Returns:
-        What was seen.
 
     Raises:
         Exception: What the parts raise.
@@ -67,7 +64,7 @@ def dry_run(
 
 
 def dummy_manifest(config: Mapping[str, Any], task: Task, folder: Path) -> Manifest:
-    """Writes noise for every modality, and the table of it.
+    """Write noise for every modality, and the table of it.
 
     Of several modalities each is missing once, as it can be in real data.
 
@@ -75,9 +72,6 @@ def dummy_manifest(config: Mapping[str, Any], task: Task, folder: Path) -> Manif
         config: The configuration, whose encoders say which signals they read.
         task: The task; every class is there.
         folder: An empty folder.
-
-    Returns:
-        The corpus.
     """
     rng = np.random.default_rng(0)
     rows = [_row(place, task, config["encoder"], folder, rng) for place in range(NUM_ROWS)]

@@ -64,10 +64,6 @@ def encoder_section(
 def encoder_class(section: Mapping[str, Any], where: str) -> type[Encoder]:
     """Return the class that a section names, where it is one of encoders.
 
-    Args:
-        section: Class and options.
-        where: What messages begin with.
-
     Raises:
         ConfigError: It, or something that its options build, is not allowed, or it is no encoder.
     """
@@ -81,13 +77,7 @@ def encoder_class(section: Mapping[str, Any], where: str) -> type[Encoder]:
 
 
 def untrained(section: Mapping[str, Any], modality: str, where: str) -> ConfigError:
-    """Return what to say of an encoder of which a run has trained nothing.
-
-    Args:
-        section: Class and options.
-        modality: What it is called in the run.
-        where: What messages begin with.
-    """
+    """Return what to say of an encoder of which a run has trained nothing."""
     return ConfigError(
         f"{where}: nothing of its encoder {modality} was trained "
         f"({section['_target_'].rpartition('.')[2]})",

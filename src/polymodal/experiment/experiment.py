@@ -101,7 +101,7 @@ class Experiment:
         stored: tuple[Sequence[Fold], str] | None = None,
         planned: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> "Experiment":
-        """Reads the corpus, parts it, and builds every component once, so that faults show early.
+        """Read the corpus, parts it, and builds every component once, so that faults show early.
 
         Args:
             config: The composed configuration, resolved and checked.
@@ -110,9 +110,6 @@ class Experiment:
                 instead of those that the split gives.
             planned: Configurations of a study's members that encoders come from, and that have
                 not run yet.
-
-        Returns:
-            The experiment.
 
         Raises:
             UserError: Rows, folds or options cannot be used.
@@ -149,7 +146,7 @@ class Experiment:
         )
 
     def with_options(self, options: Mapping[str, Any]) -> "Experiment":
-        """Returns the experiment with other options of what is trained.
+        """Return the experiment with other options of what is trained.
 
         Args:
             options: Dotted key, such as `optimizer.lr`, to value.
@@ -174,14 +171,7 @@ class Experiment:
         return [parts for stage, parts in STAGE_SPLITS.items() if stage in stages]
 
     def build_model(self, encoders: Mapping[str, Encoder]) -> torch.nn.Module:
-        """Builds the model for the outputs of the encoders.
-
-        Args:
-            encoders: Modality to its encoder.
-
-        Returns:
-            The model.
-        """
+        """Build the model for the outputs of the encoders."""
         return build_model(self.config["model"], self.feature_sizes(encoders), self.task)
 
     @staticmethod
@@ -211,7 +201,7 @@ class Experiment:
         return {**whole, **self.prefixes.extractors}
 
     def plan_prefix_cache(self, precision: Any, *, training: bool) -> None:
-        """Decides which frozen beginnings of encoders are stored and read; `extract` computes them.
+        """Decide which frozen beginnings of encoders are stored and read; `extract` computes them.
 
         Args:
             precision: Lightning's word for what is computed in.
@@ -227,7 +217,7 @@ class Experiment:
         self.prefixes = plan_prefix_cache(readable, self.config, precision, training=training)
 
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
-        """Computes what frozen parts put out, once for all folds; kept from run to run.
+        """Compute what frozen parts put out, once for all folds; kept from run to run.
 
         Args:
             progress: Called with the modality, how many utterances are done, and of how many.
@@ -250,7 +240,7 @@ class Experiment:
     def _extracted(
         self, name: str, seen: StoreLookup, progress: Callable[[str, int, int], None]
     ) -> Mapping[str, np.ndarray]:
-        """Computes what is missing, and returns all; of frozen encoders normalised by speaker."""
+        """Compute what is missing, and returns all; of frozen encoders normalised by speaker."""
         fill(
             seen,
             num_workers=self.config["data"]["extract_workers"],
@@ -262,12 +252,7 @@ class Experiment:
         return self.frozen[name].normalise_by_speaker(seen.features(), speakers)
 
     def stored_features(self, name: str, fold: Fold) -> Mapping[str, np.ndarray]:
-        """Returns the stored features of a modality that a fold uses.
-
-        Args:
-            name: The modality.
-            fold: The fold.
-        """
+        """Return the stored features of a modality that a fold uses."""
         if name in self.fold_features:
             return self.fold_features[name][fold.index]
         return self.features[name]
@@ -284,15 +269,12 @@ class Experiment:
         progress: Callable[[str, int, int], None],
         fold: Fold | None = None,
     ) -> StoreLookup:
-        """Looks up which features of a frozen encoder, or frozen beginning, the store has.
+        """Look up which features of a frozen encoder, or frozen beginning, the store has.
 
         Args:
             name: The modality.
             progress: Called with what is done, how many utterances were read, and of how many.
             fold: The fold, where each has an encoder of its own.
-
-        Returns:
-            What is there and what is missing.
 
         Raises:
             DataError: An utterance cannot be read, or the store is damaged.
@@ -312,14 +294,11 @@ class Experiment:
         )
 
     def build_module(self, fold: Fold, run_id: str = "") -> TrainingModule:
-        """Builds what is trained in a fold, from the same seed in every fold.
+        """Build what is trained in a fold, from the same seed in every fold.
 
         Args:
             fold: The fold; features are standardised by its training part.
             run_id: The run, for the prediction tables.
-
-        Returns:
-            The module.
         """
         torch.manual_seed(self.seed)
         encoders = build_encoders(
@@ -361,7 +340,7 @@ class Experiment:
     def build_loader(
         self, fold: Fold, part: str, *, training: bool = False
     ) -> DataLoader[Any] | None:
-        """Makes the loader of a part of a fold.
+        """Make the loader of a part of a fold.
 
         Args:
             fold: The fold.
@@ -432,10 +411,7 @@ class Experiment:
         return fold.select(self.manifest, part)
 
     def train_rows(self, fold: Fold) -> Manifest:
-        """Returns the training rows that have a target and something to read, or a share of them.
-
-        Args:
-            fold: The fold.
+        """Return the training rows that have a target and something to read, or a share of them.
 
         Raises:
             ManifestError: There is none.

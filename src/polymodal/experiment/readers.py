@@ -33,7 +33,7 @@ class StoredReader:
         self.features = features
 
     def __call__(self, utterance: Utterance) -> np.ndarray | None:
-        """Returns the features, or None if the utterance lacks the modality."""
+        """Return the features, or None if the utterance lacks the modality."""
         return self.features.get(utterance.utterance_id)
 
 
@@ -49,7 +49,7 @@ class LazyRead:
         self.source, self.utterance = source, utterance
 
     def __call__(self) -> Any:
-        """Reads the utterance."""
+        """Read the utterance."""
         return self.source(self.utterance)
 
 

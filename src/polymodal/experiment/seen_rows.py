@@ -42,11 +42,6 @@ class SeenRows:
     def of_run(cls, run: Path, record: RunRecord, places: Sequence[FoldDir]) -> "SeenRows | None":
         """Read what a run has been trained on; None where it has recorded no folds.
 
-        Args:
-            run: The run folder.
-            record: Its record.
-            places: The folders of its folds.
-
         Raises:
             SplitError: Its folds cannot be read.
         """
@@ -85,12 +80,7 @@ class SeenRows:
         (folder / ABOUT).write_text(json.dumps({"corpus": self.corpus}), encoding="utf-8")
 
     def is_of(self, manifest: Manifest, fingerprint: str) -> bool:
-        """Tell whether rows of a corpus are among those that the run was trained on or tested on.
-
-        Args:
-            manifest: The corpus.
-            fingerprint: Of the corpus as it was read.
-        """
+        """Return whether rows of a corpus are among those that the run was trained or tested on."""
         if self.fingerprint == fingerprint:
             return True
         if not num_covered_rows(manifest, self.folds):

@@ -111,9 +111,6 @@ class TrainedEncoder:
     def encoder(self, fold: int) -> Encoder:
         """Build the encoder with the weights that a fold of the run has trained.
 
-        Args:
-            fold: Number of the fold.
-
         Returns:
             The encoder; for a run that does not exist yet with the weights that it begins with.
 
@@ -136,9 +133,6 @@ class TrainedEncoder:
 
     def extractor(self, fold: int) -> EmbeddingExtractor:
         """Return what computes the embeddings with the weights of a fold.
-
-        Args:
-            fold: Number of the fold.
 
         Raises:
             UserError: As of `encoder`.
@@ -195,16 +189,7 @@ class TrainedEncoder:
     def remarks(
         self, manifest: Manifest, fingerprint: str, classes: Sequence[str]
     ) -> Iterator[str]:
-        """Say what is allowed and unusual: another corpus, other labels.
-
-        Args:
-            manifest: The corpus of the experiment.
-            fingerprint: Of the corpus as it was read.
-            classes: What the experiment tells apart.
-
-        Yields:
-            One sentence each.
-        """
+        """Say what is allowed and unusual: another corpus, other labels."""
         if self.run is None:
             return
         if not self.folds:

@@ -26,15 +26,7 @@ from polymodal.training.profiler import NoProfiler
 def build_trainer(
     experiment: Experiment, *, callbacks: Sequence[pl.Callback], logger: Any
 ) -> pl.Trainer:
-    """Builds Lightning's trainer from its section, with our record, checkpoints and samplers.
-
-    Args:
-        experiment: The experiment.
-        callbacks: The callbacks of the fold.
-        logger: The logger of the fold, or False.
-
-    Returns:
-        The trainer.
+    """Build Lightning's trainer from its section, with our record, checkpoints and samplers.
 
     Raises:
         ConfigError: Lightning refuses an option, or the strategy no longer exists.
@@ -56,7 +48,7 @@ def trainer_from(
     callbacks: Sequence[pl.Callback],
     logger: Any,
 ) -> pl.Trainer:
-    """Builds Lightning's trainer from a section.
+    """Build Lightning's trainer from a section.
 
     Args:
         section: Its options.
@@ -64,9 +56,6 @@ def trainer_from(
         several: Whether there are several modalities, any of which a batch may lack.
         callbacks: The callbacks.
         logger: The logger, or False.
-
-    Returns:
-        The trainer.
 
     Raises:
         ConfigError: Lightning refuses an option, or the strategy no longer exists.
@@ -100,14 +89,7 @@ def trainer_from(
 
 
 def precision_of(experiment: Experiment) -> Any:
-    """Returns the precision that an experiment is trained in.
-
-    Args:
-        experiment: The experiment.
-
-    Returns:
-        Lightning's word.
-    """
+    """Return the precision that an experiment is trained in."""
     options = experiment.config["trainer"]
     small = all(
         isinstance(one, FrozenEncoder) and one.frame_rate_hz is None
@@ -120,15 +102,7 @@ def precision_of(experiment: Experiment) -> Any:
 def fit_fold(
     experiment: Experiment, fold: Fold, place: FoldDir, module: TrainingModule, trainer: pl.Trainer
 ) -> None:
-    """Trains a fold, or goes on where its training was stopped.
-
-    Args:
-        experiment: The experiment.
-        fold: The fold.
-        place: Its folder.
-        module: What is trained.
-        trainer: The trainer.
-    """
+    """Train a fold, or goes on where its training was stopped."""
     training = experiment.build_loader(fold, "train", training=True)
     validation = experiment.build_loader(fold, "val")
     going_on = place.last_checkpoint if place.last_checkpoint.is_file() else None
@@ -141,7 +115,7 @@ def fit_fold(
 def predict_split(
     trainer: pl.Trainer, module: TrainingModule, loader: DataLoader[Any] | None, part: str
 ) -> None:
-    """Writes the prediction table of a part with the weights that the module has.
+    """Write the prediction table of a part with the weights that the module has.
 
     Args:
         trainer: The trainer.
@@ -155,15 +129,7 @@ def predict_split(
 
 
 def build_callbacks(experiment: Experiment, place: FoldDir) -> list[pl.Callback]:
-    """Builds the callbacks of a fold; checkpoints go to its folder.
-
-    Args:
-        experiment: The experiment.
-        place: The folder.
-
-    Returns:
-        The callbacks.
-    """
+    """Build the callbacks of a fold; checkpoints go to its folder."""
     sections = experiment.config["callbacks"] or {}
     return [
         instantiate(

@@ -52,11 +52,6 @@ class PushedEncoders:
     def of(cls, run: Path, record: RunRecord, composed: ComposedConfig) -> "PushedEncoders":
         """Find the encoders of a run, and the runs that they come from.
 
-        Args:
-            run: Folder of the run.
-            record: Its record.
-            composed: Its configuration.
-
         Raises:
             UserError: A run that a frozen encoder comes from is gone, or has other weights by now.
         """

@@ -54,7 +54,7 @@ class Pushed:
 
 
 def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> Pushed:
-    """Writes a run as a folder that can be published.
+    """Write a run as a folder that can be published.
 
     Args:
         run: The run folder.
@@ -110,7 +110,7 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> P
 
 
 def published(record: RunRecord, digests: Mapping[str, Sequence[str]] | None = None) -> RunRecord:
-    """Returns a record with what may be told of a run.
+    """Return a record with what may be told of a run.
 
     Args:
         record: The whole record.

@@ -14,7 +14,7 @@ KEPT_LISTS = ("classes", "values", "labels", "groups", "disjoint")
 
 
 def portable(text: str) -> tuple[dict[str, Any], list[str]]:
-    """Returns a configuration without what belongs to this machine or names rows of a corpus.
+    """Return a configuration without what belongs to this machine or names rows of a corpus.
 
     Args:
         text: As the run has stored it, interpolations unresolved.

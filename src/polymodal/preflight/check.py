@@ -49,7 +49,7 @@ class Report:
         return [one for one in self.findings if one.is_error]
 
     def add(self, findings: Iterable[Diagnostic], origins: Provenance) -> None:
-        """Adds findings with where they were written, each once, the fatal ones first.
+        """Add findings with where they were written, each once, the fatal ones first.
 
         Args:
             findings: The findings.
@@ -63,7 +63,7 @@ class Report:
         self.findings.sort(key=lambda one: not one.is_error)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the report as plain values."""
+        """Return the report as plain values."""
         return {
             "ok": not self.fatal,
             "fatal": len(self.fatal),
@@ -79,11 +79,7 @@ class Report:
 
     @contextmanager
     def timed(self, part: str) -> Generator[None]:
-        """Adds how long a part of the check takes.
-
-        Args:
-            part: Its name.
-        """
+        """Add how long a part of the check takes."""
         started = time.perf_counter()
         try:
             yield
@@ -93,11 +89,7 @@ class Report:
 
 
 def check_fast(composed: ComposedConfig, report: Report) -> Context:
-    """Checks all that needs no data: keys, values, targets, and what must fit together.
-
-    Args:
-        composed: The configuration.
-        report: Gets the findings.
+    """Check all that needs no data: keys, values, targets, and what must fit together.
 
     Returns:
         The experiment, its parts built as far as possible.
@@ -125,7 +117,7 @@ def check_fast(composed: ComposedConfig, report: Report) -> Context:
 def check_all(
     overrides: Sequence[str], *, full: bool = False, with_effects: bool = False
 ) -> Report:
-    """Checks all that can be known of a run before anything is spent on it.
+    """Check all that can be known of a run before anything is spent on it.
 
     Args:
         overrides: In Hydra's grammar.
@@ -145,7 +137,7 @@ def check_all(
 def compose_into(
     report: Report, overrides: Sequence[str], *, config_name: str = "run"
 ) -> ComposedConfig | None:
-    """Composes a configuration, leaving out overrides that cannot be used.
+    """Compose a configuration, leaving out overrides that cannot be used.
 
     Args:
         report: Gets a finding for each of those.
@@ -166,7 +158,7 @@ def compose_into(
 def check_whole(
     composed: ComposedConfig, report: Report, *, full: bool = False, with_effects: bool = False
 ) -> Context:
-    """Checks a configuration, its data, and a batch of noise through its model.
+    """Check a configuration, its data, and a batch of noise through its model.
 
     Args:
         composed: The configuration.
@@ -191,10 +183,7 @@ def check_whole(
 
 
 def raise_if_errors(report: Report) -> None:
-    """Ends a command that would start something, where something fatal was found.
-
-    Args:
-        report: What was found.
+    """End a command that would start something, where something fatal was found.
 
     Raises:
         ConfigError: With all fatal findings.

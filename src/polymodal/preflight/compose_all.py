@@ -16,7 +16,7 @@ from polymodal.upgrade.removed import removed_from
 def compose_all(
     overrides: Sequence[str], *, config_name: str = "run", project: Path | None = None
 ) -> tuple[ComposedConfig | None, list[Diagnostic]]:
-    """Composes a configuration, leaving out overrides that cannot be used.
+    """Compose a configuration, leaving out overrides that cannot be used.
 
     Args:
         overrides: In Hydra's grammar.

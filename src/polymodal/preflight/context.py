@@ -32,7 +32,7 @@ class Context:
     notes: list[str] = field(default_factory=list)
 
     def is_sound(self, *sections: str) -> bool:
-        """Tells whether sections are there, are known, and have no fatal finding.
+        """Return whether sections are there, are known, and have no fatal finding.
 
         Args:
             sections: Such as `model`.
@@ -43,7 +43,7 @@ class Context:
         )
 
     def refused(self, error: UserError, section: str, rule: str = "refused option") -> Diagnostic:
-        """Returns what a part said when it was built, with the option that it speaks of.
+        """Return what a part said when it was built, with the option that it speaks of.
 
         Args:
             error: What it said.
@@ -82,11 +82,7 @@ def _quotes(message: str, value: Any) -> bool:
 
 
 def flatten(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Walks the values of a configuration.
-
-    Args:
-        node: A mapping, a list or a value.
-        key: Its dotted key.
+    """Walk the values of a configuration.
 
     Yields:
         Dotted key and value; lists are values.
@@ -103,11 +99,7 @@ def flatten(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def has_unknown(node: Any) -> bool:
-    """Tells whether a value, or a value in it, is not known.
-
-    Args:
-        node: A mapping, a list or a value.
-    """
+    """Return whether a value, or a value in it, is not known."""
     if isinstance(node, Mapping):
         return any(has_unknown(one) for one in node.values())
     if isinstance(node, list):

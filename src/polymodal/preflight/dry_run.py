@@ -21,7 +21,7 @@ NEEDED = (
 
 
 def check_dry_run(context: Context) -> tuple[list[Diagnostic], dict[str, Any]]:
-    """Trains and validates a few utterances of noise with the real parts, on the CPU.
+    """Train and validates a few utterances of noise with the real parts, on the CPU.
 
     Args:
         context: The experiment, its parts built as far as possible.

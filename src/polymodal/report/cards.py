@@ -46,12 +46,7 @@ class About:
 
 
 def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
-    """Returns the README of a model.
-
-    Args:
-        page: What is known of the run.
-        config: Its configuration, as it is published.
-        about: What the record cannot know.
+    """Return the README of a model.
 
     Returns:
         YAML between two lines of `---`, then Markdown.
@@ -76,12 +71,7 @@ def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
 
 
 def data_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
-    """Returns the card of the data that a run was trained and tested with; none of them is in it.
-
-    Args:
-        page: What is known of the run.
-        config: Its configuration, as it is published.
-        about: What the record cannot know.
+    """Return the card of the data that a run was trained and tested with; none of them is in it.
 
     Returns:
         YAML between two lines of `---`, then Markdown.

@@ -95,15 +95,12 @@ class TrainTestGap:
 
 
 def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | None = None) -> str:
-    """Draws a row an estimate: mean, interval, and both in figures.
+    """Draw a row an estimate: mean, interval, and both in figures.
 
     Args:
         estimates: From the top to the bottom; at least one.
         label: What the axis counts.
         chance: Where guessing would end, as a dotted line; None for no line.
-
-    Returns:
-        SVG.
 
     Example:
         >>> forest_plot([Estimate("speech", 0.44, 0.4, 0.49)], "test/uar")[:4]
@@ -136,14 +133,11 @@ def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | No
 
 
 def dumbbell_plot(gaps: Sequence[TrainTestGap], label: str) -> str:
-    """Draws a row a member: its score where it learnt and where it did not, and their distance.
+    """Draw a row a member: its score where it learnt and where it did not, and their distance.
 
     Args:
         gaps: From the top to the bottom; at least one.
         label: What the axis counts.
-
-    Returns:
-        SVG.
     """
 
     def paint(axes: Any) -> None:
@@ -166,16 +160,13 @@ def curves(
     label: str,
     limits: tuple[float, float],
 ) -> str:
-    """Draws a line a member over the share of the training data it learnt from.
+    """Draw a line a member over the share of the training data it learnt from.
 
     Args:
         lines: Name to pairs of share (0 to 1) and estimate; at most as many as there are colours
             can be told apart.
         label: What the vertical axis counts.
         limits: Lower and upper end of the vertical axis.
-
-    Returns:
-        SVG.
     """
     shares = sorted({share for points in lines.values() for share, _ in points})
     names = shorten_names(lines)
@@ -205,14 +196,11 @@ def curves(
 
 
 def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], label: str) -> str:
-    """Draws scores over the epochs: a faint line a fold, and a strong one for their mean.
+    """Draw scores over the epochs: a faint line a fold, and a strong one for their mean.
 
     Args:
         lines: Name of a score to (fold to pairs of epoch and value), folds in any number.
         label: What the vertical axis counts.
-
-    Returns:
-        SVG.
     """
 
     def paint(axes: Any) -> None:
@@ -239,14 +227,11 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
 
 
 def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> str:
-    """Draws how often a model was right against how sure it was.
+    """Draw how often a model was right against how sure it was.
 
     Args:
         points: Confidence, accuracy and number of utterances of each bin.
         name: Whose it is, for the title.
-
-    Returns:
-        SVG.
     """
     most = max(num for _, _, num in points)
 
@@ -269,10 +254,7 @@ def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> s
 
 
 def axis_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
-    """Returns limits of an axis that hold all intervals, with room at both ends.
-
-    Args:
-        estimates: At least one.
+    """Return limits of an axis that hold all intervals, with room at both ends.
 
     Example:
         >>> [round(one, 2) for one in axis_limits([Estimate("speech", 0.5, 0.4, 0.6)])]
@@ -284,14 +266,11 @@ def axis_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
 
 
 def strip_plot(points: Mapping[str, Sequence[float]], label: str) -> str:
-    """Draws a row a member: a dot a speaker, and a line at their mean.
+    """Draw a row a member: a dot a speaker, and a line at their mean.
 
     Args:
         points: Name to the score of each speaker, finite; at least one.
         label: What the axis counts.
-
-    Returns:
-        SVG.
     """
 
     def paint(axes: Any) -> None:
@@ -313,7 +292,7 @@ def strip_plot(points: Mapping[str, Sequence[float]], label: str) -> str:
 def render_svg(
     paint: Callable[[Any], None], title: str, *, rows: float, width: float = WIDE
 ) -> str:
-    """Draws one picture.
+    """Draw one picture.
 
     Args:
         paint: Draws into the axes.
@@ -332,7 +311,7 @@ def render_svg(
 
 @contextmanager
 def export_figures(folder: Path) -> Generator[None]:
-    """Writes every picture that is drawn meanwhile as SVG and PDF, too, in the colours of print.
+    """Write every picture that is drawn meanwhile as SVG and PDF, too, in the colours of print.
 
     Args:
         folder: Where to write; made where there is a picture. Names follow from their titles.
@@ -394,15 +373,7 @@ def _print_colours() -> Generator[None]:
 
 
 def inline_svg(text: str, title: str) -> str:
-    """Makes a picture part of a page: sized by it, in its colours, without ids of its own.
-
-    Args:
-        text: SVG as Matplotlib writes it.
-        title: What a screen reader says.
-
-    Returns:
-        SVG.
-    """
+    """Make a picture part of a page: sized by it, in its colours, without ids of its own."""
     head, _, body = text[text.index("<svg") :].partition(">")
     (size,) = re.findall(r'viewBox="([^"]*)"', head)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
@@ -415,7 +386,7 @@ def inline_svg(text: str, title: str) -> str:
 
 @contextmanager
 def suppress_font_warnings() -> Generator[None]:
-    """Keeps Matplotlib from warning of its own font, which lacks Korean: the browser's draws it."""
+    """Keep Matplotlib from warning of its own font, which lacks Korean: the browser's draws it."""
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -450,12 +421,7 @@ def handle(place: int, name: str, **looks: Any) -> Any:
 
 
 def legend(axes: Any, handles: Sequence[Any]) -> None:
-    """Draw a legend below a picture.
-
-    Args:
-        axes: Any of the picture.
-        handles: The entries.
-    """
+    """Draw a legend below a picture."""
     names = [one.get_label() for one in handles]
     axes.figure.legend(
         handles,

@@ -95,7 +95,7 @@ def require_matplotlib() -> None:
 def write_page(
     manifest: Manifest, inspection: Inspection, path: Path, *, split: pl.Series | None = None
 ) -> None:
-    """Writes the page: verdict, findings by rule, plots, and the classes by split and speaker.
+    """Write the page: verdict, findings by rule, plots, and the classes by split and speaker.
 
     Args:
         manifest: The corpus.

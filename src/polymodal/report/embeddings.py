@@ -99,9 +99,6 @@ def embeddings_section(
         entries: From the first to the last row.
         classes: In the order of colours and markers.
         more: What follows the findings, HTML.
-
-    Returns:
-        HTML.
     """
     if not entries:
         return ""

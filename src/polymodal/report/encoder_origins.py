@@ -14,9 +14,6 @@ HEADING = ["encoder", "run", "mode", "layer", "pooling", "trained on", "classes"
 def origin_sentences(record: RunRecord) -> dict[str, str]:
     """Return in words where each encoder that was taken from a run comes from.
 
-    Args:
-        record: The record of the run.
-
     Returns:
         Modality to a phrase; the corpus is named where it is another one.
 
@@ -30,9 +27,6 @@ def origin_sentences(record: RunRecord) -> dict[str, str]:
 
 def origin_rows(record: RunRecord) -> list[list[str]]:
     """Return where the encoders come from as a table.
-
-    Args:
-        record: The record of the run.
 
     Returns:
         A heading, then a row an encoder, its last cell the shortened digests of its checkpoints.
@@ -52,9 +46,6 @@ def origin_rows(record: RunRecord) -> list[list[str]]:
 
 def origins(record: RunRecord) -> str:
     """Return the table of `origin_rows` as HTML; a pointer on a digest shows all of it.
-
-    Args:
-        record: The record of the run.
 
     Returns:
         HTML; empty where no encoder comes from a run.

@@ -41,10 +41,7 @@ class Bold(str):
 
 
 def as_finite(value: object) -> float | None:
-    """Returns a number, and None for what is none: NaN, infinity, text, None itself.
-
-    Args:
-        value: What a summary holds.
+    """Return a number, and None for what is none: NaN, infinity, text, None itself.
 
     Example:
         >>> as_finite(1), as_finite(float("nan")), as_finite("1")
@@ -56,7 +53,7 @@ def as_finite(value: object) -> float | None:
 
 
 def format_score(value: object, *, signed: bool = False) -> str:
-    """Returns three decimals without the zero before the point, as papers print scores.
+    """Return three decimals without the zero before the point, as papers print scores.
 
     Args:
         value: The number; a dash where it is none.
@@ -74,7 +71,7 @@ def format_score(value: object, *, signed: bool = False) -> str:
 
 
 def interval(score: Mapping[str, Any]) -> str:
-    """Returns a mean with its interval.
+    """Return a mean with its interval.
 
     Args:
         score: `mean`, `low` and `high`, all of which may be missing.
@@ -88,10 +85,7 @@ def interval(score: Mapping[str, Any]) -> str:
 
 
 def format_p(value: object) -> str:
-    """Returns a probability of error; `< .001` for one that three decimals cannot show.
-
-    Args:
-        value: The probability; a dash where it is none.
+    """Return a probability of error; `< .001` for one that three decimals cannot show.
 
     Example:
         >>> format_p(0.00004), format_p(0.0312)
@@ -102,11 +96,7 @@ def format_p(value: object) -> str:
 
 
 def pluralise(num: int, what: str) -> str:
-    """Returns a number and what it counts.
-
-    Args:
-        num: The number.
-        what: One of them.
+    """Return a number and what it counts.
 
     Example:
         >>> pluralise(1, "run"), pluralise(2000, "run")
@@ -116,20 +106,13 @@ def pluralise(num: int, what: str) -> str:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Returns the first names and how many more there are.
-
-    Args:
-        names: The names.
-    """
+    """Return the first names and how many more there are."""
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def duration(seconds: object) -> str:
-    """Returns a length of time in words.
-
-    Args:
-        seconds: The length; a dash where it is none.
+    """Return a length of time in words.
 
     Example:
         >>> duration(3.21), duration(200), duration(7300)
@@ -144,7 +127,7 @@ def duration(seconds: object) -> str:
 
 
 def value(one: object) -> str:
-    """Returns any value of a record in words.
+    """Return any value of a record in words.
 
     Args:
         one: Plain values, nested as JSON nests them.
@@ -161,10 +144,7 @@ def value(one: object) -> str:
 
 
 def command(words: Sequence[object]) -> str:
-    """Returns a command line that can be pasted.
-
-    Args:
-        words: As the process had them.
+    """Return a command line that can be pasted.
 
     Example:
         >>> command(["/x/polymodal/__main__.py", "run", "a=[1, 2]"])
@@ -179,9 +159,6 @@ def command(words: Sequence[object]) -> str:
 def csv_text(rows: Sequence[Sequence[object]]) -> str:
     r"""Returns rows as CSV; a cell of None is empty.
 
-    Args:
-        rows: The heading and the rows.
-
     Example:
         >>> csv_text([["member", "mean"], ["a, b", None]])
         'member,mean\n"a, b",\n'
@@ -193,9 +170,6 @@ def csv_text(rows: Sequence[Sequence[object]]) -> str:
 
 def markdown(rows: Rows) -> str:
     r"""Returns rows as a table of GitHub's Markdown; names may hold any sign.
-
-    Args:
-        rows: The heading and the rows.
 
     Example:
         >>> print(markdown([["member", "uar"], ["speech_a", Bold(".5 [.4, .6]")]]), end="")
@@ -210,10 +184,6 @@ def markdown(rows: Rows) -> str:
 
 def latex(rows: Rows, title: str) -> str:
     r"""Returns rows as a `tabular` with the rules of booktabs.
-
-    Args:
-        rows: The heading and the rows.
-        title: What the comment above it names.
 
     Example:
         >>> print(latex([["member", "uar"], ["a_b", Bold(".5 [.4, .6]")]], "study"), end="")
@@ -240,9 +210,6 @@ def latex(rows: Rows, title: str) -> str:
 def strip_control_chars(text: object) -> str:
     r"""Returns text whose control characters, which no table or page may hold, are visible.
 
-    Args:
-        text: Any value.
-
     Example:
         >>> strip_control_chars("a\x00b")
         'a␚b'
@@ -267,13 +234,7 @@ def _latex_cell(cell: str) -> str:
 
 
 def shorten_names(names: Iterable[str]) -> dict[str, str]:
-    """Shortens names in the middle, as long names often differ at the end; none becomes another.
-
-    Args:
-        names: The names.
-
-    Returns:
-        Name to what is shown.
+    """Shorten names in the middle, as long names often differ at the end; none becomes another.
 
     Example:
         >>> shorten_names(["speech", "a" * 40])["a" * 40]

@@ -73,16 +73,13 @@ pre { background: var(--card); border-radius: .4rem; padding: .7rem 1rem; white-
 
 
 def document(title: str, about: str, head: str, sections: Sequence[tuple[str, str, str]]) -> str:
-    """Returns a whole page.
+    """Return a whole page.
 
     Args:
         title: Its title, text.
         about: What stands beside the title, text.
         head: What stands above the links, HTML.
         sections: Name of the anchor, title and HTML of each; one without HTML is left out.
-
-    Returns:
-        HTML.
     """
     shown = [one for one in sections if one[2]]
     links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in shown)
@@ -101,16 +98,12 @@ def document(title: str, about: str, head: str, sections: Sequence[tuple[str, st
 
 
 def escape_html(text: object) -> str:
-    """Returns text as HTML that shows it.
-
-    Args:
-        text: Any value.
-    """
+    """Return text as HTML that shows it."""
     return escape(strip_control_chars(text))
 
 
 def figure(svg: str, caption: str = "", *, kind: str = "wide") -> str:
-    """Returns a picture with what is said below it.
+    """Return a picture with what is said below it.
 
     Args:
         svg: The picture.
@@ -122,19 +115,13 @@ def figure(svg: str, caption: str = "", *, kind: str = "wide") -> str:
 
 
 def collapsible(heading: str, body: str, num_rows: int = LONG_LIST + 1) -> str:
-    """Returns something that can be closed, and is at first if it is long.
-
-    Args:
-        heading: Text that is always there.
-        body: HTML.
-        num_rows: How long it is.
-    """
+    """Return something that can be closed, and is at first if it is long."""
     shown = "" if num_rows > LONG_LIST else " open"
     return f"<details{shown}><summary>{escape_html(heading)}</summary>{body}</details>"
 
 
 def grid(drawn: Sequence[str], most: int, kind: str) -> str:
-    """Returns things side by side, the first ones open.
+    """Return things side by side, the first ones open.
 
     Args:
         drawn: HTML of each.
@@ -148,12 +135,7 @@ def grid(drawn: Sequence[str], most: int, kind: str) -> str:
 
 
 def bullet_list(lines: Iterable[str], most: int) -> str:
-    """Returns a list, the first lines open.
-
-    Args:
-        lines: HTML of each.
-        most: How many are open.
-    """
+    """Return a list, the first lines open."""
     items = [f"<li>{one}</li>" for one in lines]
     rest = "".join(items[most:])
     more = collapsible(f"{len(items) - most} more", f"<ul>{rest}</ul>") if rest else ""
@@ -161,15 +143,12 @@ def bullet_list(lines: Iterable[str], most: int) -> str:
 
 
 def table(rows: Rows, *, words: Iterable[int], raw: bool = False) -> str:
-    """Returns a table of text.
+    """Return a table of text.
 
     Args:
         rows: The heading and the rows; an empty heading is left out.
         words: Columns of words; the others are numbers.
         raw: Whether the last column is HTML already.
-
-    Returns:
-        HTML.
     """
     wordy, last = {*words}, len(rows[0]) - 1
 
@@ -203,7 +182,7 @@ def heatmap_table(
     caption: str = "",
     upright: bool = True,
 ) -> str:
-    """Returns a table of shaded cells.
+    """Return a table of shaded cells.
 
     Args:
         corner: Text above the names of the rows.
@@ -211,9 +190,6 @@ def heatmap_table(
         body: Name of each row to its cells, HTML.
         caption: Text above the table.
         upright: Whether the names of narrow columns stand upright.
-
-    Returns:
-        HTML.
     """
     kind = ' class="upright"' if upright else ""
     names = shorten_names(columns)
@@ -233,7 +209,7 @@ def heatmap_table(
 
 
 def heat(values: Iterable[object]) -> Callable[[object], float]:
-    """Returns what tells the place of a value between the smallest and the largest one.
+    """Return what tells the place of a value between the smallest and the largest one.
 
     Args:
         values: Of which those that are numbers count.
@@ -244,7 +220,7 @@ def heat(values: Iterable[object]) -> Callable[[object], float]:
 
 
 def heatmap_cell(share: float, text: str, small: str = "") -> str:
-    """Returns a shaded cell of a table.
+    """Return a shaded cell of a table.
 
     Args:
         share: How dark, from 0 to 1.

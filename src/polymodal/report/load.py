@@ -32,15 +32,12 @@ RATE_HZ, LONGEST_S = 16_000, 20.0
 def run_page(
     folder: Path, *, audio: bool = False, warn: Callable[[str], None] = lambda words: None
 ) -> RunPage:
-    """Reads what the page of a run is made of.
+    """Read what the page of a run is made of.
 
     Args:
         folder: The run folder.
         audio: Whether the page gets players, with the sound in it.
         warn: Told why transcripts or embeddings are missing, where they are.
-
-    Returns:
-        The page.
 
     Raises:
         UserError: The folder has no record, or a table or the configuration is broken.
@@ -69,7 +66,7 @@ def run_page(
 def study_examples(
     runs: Sequence[Path], *, audio: bool, warn: Callable[[str], None]
 ) -> Callable[[Sequence[str]], Mapping[str, PlayableExample]]:
-    """Returns what reads the utterances of a study, from the corpus of its first run that is there.
+    """Return what reads the utterances of a study, from the corpus of its first run that is there.
 
     Args:
         runs: Folders of its runs.

@@ -82,7 +82,7 @@ class RunPage:
         return found
 
     def known(self, part: str) -> PredictionTable | None:
-        """Returns the rows of a part whose truth is known, or None."""
+        """Return the rows of a part whose truth is known, or None."""
         table = self.tables.get(part)
         if table is None:
             return None
@@ -97,14 +97,11 @@ class RunPage:
 
 
 def write_page(page: RunPage, folder: Path) -> Path:
-    """Writes `report.html`, its tables as CSV, Markdown and LaTeX, its pictures as SVG and PDF.
+    """Write `report.html`, its tables as CSV, Markdown and LaTeX, its pictures as SVG and PDF.
 
     Args:
         page: What it is made of.
         folder: The run folder; `tables/` and `figures/` are made in it.
-
-    Returns:
-        The page.
 
     Raises:
         OSError: A file cannot be written.

@@ -42,9 +42,6 @@ def scatter(
         axis_labels: Below the panels, and left of the first.
         title: What a screen reader says.
 
-    Returns:
-        SVG.
-
     Example:
         >>> points = [Point("calm", 0.0, 1.0), Point("joy", 1.0, 0.0)]
         >>> scatter({"train": points, "test": points}, ["calm", "joy"], ("x", "y"), "two")[:4]

@@ -26,13 +26,10 @@ Scores = Mapping[str, Mapping[str, Any]]  # name to mean, low and high
 
 
 def leaks(found: Mapping[str, Any] | None) -> str:
-    """Returns what the parts of the data share, as a table.
+    """Return what the parts of the data share, as a table.
 
     Args:
         found: As of `leak_rows`.
-
-    Returns:
-        HTML.
     """
     if not found:
         return "" if found is None else "<p>The parts share nothing that was looked for.</p>"
@@ -40,7 +37,7 @@ def leaks(found: Mapping[str, Any] | None) -> str:
 
 
 def leak_rows(found: Mapping[str, Any] | None) -> list[list[str]]:
-    """Returns what the parts of the data share.
+    """Return what the parts of the data share.
 
     Args:
         found: Column to the number of folds, of values and the share of test rows; None where it
@@ -59,7 +56,7 @@ def leak_rows(found: Mapping[str, Any] | None) -> list[list[str]]:
 
 
 def contribution_rows(whole: Mapping[str, Any], subsets: Scores) -> list[list[str]]:
-    """Returns what a model scores where only some of its modalities are given.
+    """Return what a model scores where only some of its modalities are given.
 
     Args:
         whole: The score with all of them.
@@ -78,15 +75,12 @@ def contribution_rows(whole: Mapping[str, Any], subsets: Scores) -> list[list[st
 
 
 def contributions(whole: Mapping[str, Any], subsets: Scores, label: str) -> str:
-    """Returns what each modality adds: a picture and a table.
+    """Return what each modality adds: a picture and a table.
 
     Args:
         whole: The score with all modalities.
         subsets: Modalities, joined by `+`, to the score.
         label: Name of the score.
-
-    Returns:
-        HTML.
     """
     estimates: Sequence[charts.Estimate] = [
         charts.Estimate(
@@ -103,23 +97,16 @@ def contributions(whole: Mapping[str, Any], subsets: Scores, label: str) -> str:
 
 
 def no_examples(ids: Sequence[str]) -> Mapping[str, PlayableExample]:
-    """Knows of no utterance what it was.
-
-    Args:
-        ids: Of utterances.
-    """
+    """Knows of no utterance what it was."""
     return {}
 
 
 def errors(worst: Sequence[Mapping[str, Any]], heard: ExampleLoader) -> str:
-    """Returns what was said of utterances that were not recognised, with their words and sound.
+    """Return what was said of utterances that were not recognised, with their words and sound.
 
     Args:
         worst: `utterance_id`, `speaker`, `label`, `predicted` and `sure` of each.
         heard: Reads what utterances were, by id; those that it does not know are left out.
-
-    Returns:
-        HTML.
     """
     if not worst:
         return "<p>Every utterance was recognised.</p>"

@@ -49,7 +49,7 @@ def write_report(
     heard: ExampleLoader = no_examples,
     figures: Path | None = None,
 ) -> Path:
-    """Writes `report.html`, and the tables as `tables/*.{csv,md,tex}`.
+    """Write `report.html`, and the tables as `tables/*.{csv,md,tex}`.
 
     Equal summaries give equal files. Every text of the summary is shown as text, whatever it holds.
 
@@ -59,9 +59,6 @@ def write_report(
         folder: The study's folder; made where it is missing.
         heard: Reads what utterances were, by id.
         figures: Where the pictures are written as SVG and PDF, too; None for nowhere.
-
-    Returns:
-        The page.
 
     Raises:
         RunError: The summary lacks a required key.
@@ -82,14 +79,11 @@ def write_report(
 
 
 def page(summary: Summary, heard: ExampleLoader = no_examples) -> str:
-    """Returns the page.
+    """Return the page.
 
     Args:
         summary: What `study.json` holds.
         heard: Reads what utterances were, by id.
-
-    Returns:
-        HTML.
     """
     study = _Study(summary, heard)
     sections = [(name, title, section(study)) for name, title, section in SECTIONS]

@@ -34,11 +34,7 @@ COMPARISON_COLUMNS = (
 
 
 def write_tables(summary: Summary, folder: Path) -> None:
-    """Writes `scores`, `comparisons` and `classes` as `.csv`, `.md` and `.tex`.
-
-    Args:
-        summary: The study.
-        folder: Where to write; made where it is missing.
+    """Write `scores`, `comparisons` and `classes` as `.csv`, `.md` and `.tex`.
 
     Raises:
         OSError: A file cannot be written.
@@ -67,24 +63,24 @@ def write_tables(summary: Summary, folder: Path) -> None:
 
 
 def members(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
-    """Returns members and votes by name."""
+    """Return members and votes by name."""
     found: Mapping[str, Mapping[str, Any]] = summary["members"]
     return found
 
 
 def kind_of(member: Mapping[str, Any]) -> str:
-    """Returns `member` or `vote`."""
+    """Return `member` or `vote`."""
     return str(member.get("kind") or "member")
 
 
 def score_of(member: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
-    """Returns mean, low, high and n of one score of a member; empty where it has none."""
+    """Return mean, low, high and n of one score of a member; empty where it has none."""
     found: Mapping[str, Any] = (member.get("scores") or {}).get(key) or {}
     return found
 
 
 def lower_is_better(score: str, summary: Summary) -> bool:
-    """Tells whether the smaller value of a score is the better one.
+    """Return whether the smaller value of a score is the better one.
 
     Args:
         score: Such as `test/uar`, `ece` or `rmse_valence`.
@@ -101,15 +97,12 @@ def lower_is_better(score: str, summary: Summary) -> bool:
 
 
 def tail(score: str) -> str:
-    """Returns the name of a score without the part of the data: `uar` for `test/uar`."""
+    """Return the name of a score without the part of the data: `uar` for `test/uar`."""
     return score.rpartition("/")[2]
 
 
 def score_keys(summary: Summary) -> list[str]:
-    """Returns the scores that any member has, the study's main one first.
-
-    Args:
-        summary: The study.
+    """Return the scores that any member has, the study's main one first.
 
     Returns:
         Such as `test/uar`, `test/accuracy`.
@@ -127,15 +120,12 @@ def score_keys(summary: Summary) -> list[str]:
 
 
 def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[str]:
-    """Returns names from the best mean of a score to the worst, then those without one.
+    """Return names from the best mean of a score to the worst, then those without one.
 
     Args:
         summary: The study.
         key: The score; None leaves the order as it is.
         kind: Only `member` or only `vote`, and only those with the score; None for all.
-
-    Returns:
-        The names.
     """
     means = {
         name: as_finite(score_of(one, key).get("mean")) for name, one in members(summary).items()
@@ -152,11 +142,7 @@ def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[s
 
 
 def headings(keys: Sequence[str], summary: Summary) -> list[str]:
-    """Returns scores as column headings: with their direction, without the part if all share it.
-
-    Args:
-        keys: The scores.
-        summary: The study.
+    """Return scores as column headings: with their direction, without the part if all share it.
 
     Example:
         >>> headings(["test/uar", "test/ece"], {})
@@ -169,7 +155,7 @@ def headings(keys: Sequence[str], summary: Summary) -> list[str]:
 
 
 def score_rows(summary: Summary) -> list[list[object]]:
-    """Returns a heading, then a row a member and score, with every digit."""
+    """Return a heading, then a row a member and score, with every digit."""
     rows: list[list[object]] = [[*SCORE_COLUMNS]]
     for name, member in members(summary).items():
         for key in score_keys(summary):
@@ -180,21 +166,18 @@ def score_rows(summary: Summary) -> list[list[object]]:
 
 
 def comparison_rows(summary: Summary) -> list[list[object]]:
-    """Returns a heading, then a row a comparison, with every digit."""
+    """Return a heading, then a row a comparison, with every digit."""
     compared = summary.get("comparisons") or []
     rows = [[_clean(one.get(column)) for column in COMPARISON_COLUMNS] for one in compared]
     return [[*COMPARISON_COLUMNS], *rows]
 
 
 def score_table(summary: Summary, names: Sequence[str] | None = None) -> list[list[str]]:
-    """Returns a heading, then a row a member and a column a score, the best means `Bold`.
+    """Return a heading, then a row a member and a column a score, the best means `Bold`.
 
     Args:
         summary: The study.
         names: The rows; None for all members in the study's order.
-
-    Returns:
-        The cells.
     """
     keys = score_keys(summary)
     winners = [ranked(summary, key)[0] for key in keys]
@@ -211,10 +194,7 @@ def score_table(summary: Summary, names: Sequence[str] | None = None) -> list[li
 
 
 def class_table(summary: Summary) -> list[list[str]]:
-    """Returns a heading, then a row a member and a column a class: its recall.
-
-    Args:
-        summary: The study.
+    """Return a heading, then a row a member and a column a class: its recall.
 
     Returns:
         The cells; the heading alone where no member has a confusion matrix of the classes.
@@ -233,7 +213,7 @@ def class_table(summary: Summary) -> list[list[str]]:
 
 
 def comparison_table(summary: Summary) -> list[list[str]]:
-    """Returns a heading, then a row a comparison, the words of the verdict last."""
+    """Return a heading, then a row a comparison, the words of the verdict last."""
     rows = [["a", "b", "score", f"a {MINUS} b", "p", "p corrected", "verdict"]]
     for one in summary.get("comparisons") or []:
         names = [str(one.get(name) or NONE) for name in ("a", "b", "score")]

@@ -28,7 +28,7 @@ from polymodal.training.progress import Display
 
 
 def load_stored_run(name: str, overrides: Sequence[str]) -> tuple[Path, ComposedConfig]:
-    """Finds a run and its configuration.
+    """Find a run and its configuration.
 
     Args:
         name: Run id, its beginning, a path, or `last`.
@@ -56,7 +56,7 @@ def apply_run(
     out: str | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> RunResult | None:
-    """Writes the prediction table of a stored run for a part, and scores it where it has labels.
+    """Write the prediction table of a stored run for a part, and scores it where it has labels.
 
     Part `all` is the whole corpus: every fold's model predicts it, and their probabilities are
     averaged. Any other part is predicted fold by fold, each by the model that was not trained on

@@ -11,14 +11,11 @@ from polymodal.schemas.predictions import PredictionTable
 
 
 def stored_table(run: Path, part: str) -> PredictionTable:
-    """Reads a prediction table of a run.
+    """Read a prediction table of a run.
 
     Args:
         run: The run folder.
         part: Such as `test`.
-
-    Returns:
-        The table.
 
     Raises:
         PredictionError: The run has not predicted that part.
@@ -33,14 +30,7 @@ def stored_table(run: Path, part: str) -> PredictionTable:
 
 
 def stored_scores(run: Path, table: PredictionTable) -> tuple[dict[str, Score], str]:
-    """Builds the scores that a run was scored by.
-
-    Args:
-        run: The run folder.
-        table: A table of it.
-
-    Returns:
-        Name to score, and the name of the one that led its training.
+    """Build the scores that a run was scored by.
 
     Raises:
         ConfigError: Its configuration cannot be read.

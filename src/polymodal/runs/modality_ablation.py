@@ -16,10 +16,7 @@ from polymodal.training.prediction_writer import PredictionCollector
 
 
 def modality_subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
-    """Returns every choice of modalities but none and all: singles first, then pairs, and so on.
-
-    Args:
-        modalities: Their names.
+    """Return every choice of modalities but none and all: singles first, then pairs, and so on.
 
     Returns:
         Names in alphabetical order, whatever order they were given in; none for one modality.
@@ -33,7 +30,7 @@ def modality_subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def subset_split(part: str, modalities: Iterable[str]) -> str:
-    """Returns the name of a part of the data of which only some modalities are given.
+    """Return the name of a part of the data of which only some modalities are given.
 
     Args:
         part: Such as `test`.
@@ -50,7 +47,7 @@ def subset_split(part: str, modalities: Iterable[str]) -> str:
 
 
 def subsets_file(folder: Path, part: str) -> Path:
-    """Returns where the predictions from subsets of a part are.
+    """Return where the predictions from subsets of a part are.
 
     Args:
         folder: Folder of the prediction tables.
@@ -66,7 +63,7 @@ def predict_subsets(
     part: str,
     folder: Path,
 ) -> None:
-    """Writes what the module says of a part from every proper subset of its modalities.
+    """Write what the module says of a part from every proper subset of its modalities.
 
     One table, `<part>@subsets.parquet`, holds all of them; its column `split` tells the subset, as
     `subset_split` names it. An utterance that has none of a subset's modalities is left out there.
@@ -96,11 +93,11 @@ class _Subsets(pl.LightningModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Moves a batch as the module does."""
+        """Move a batch as the module does."""
         return self.module.transfer_batch_to_device(batch, device, dataloader_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keeps the logits of every subset for the utterances that have something of it."""
+        """Keep the logits of every subset for the utterances that have something of it."""
         encoded = self.module.encode(batch)
         for some, collector in self.collectors.items():
             present = torch.stack([encoded[name].present for name in some]).any(dim=0)
@@ -108,7 +105,7 @@ class _Subsets(pl.LightningModule):
             collector.add(_rows(batch, present), logits[present])
 
     def on_test_epoch_end(self) -> None:
-        """Writes the table from the process of rank zero."""
+        """Write the table from the process of rank zero."""
         gathered = [(some, collector.gather()) for some, collector in self.collectors.items()]
         tables = [
             self.module.table(outputs, subset_split(self.part, some))

@@ -24,7 +24,7 @@ from polymodal.training.progress import Display
 def select_options(
     experiment: Experiment, fold: Fold, place: FoldDir, session: Session, display: Display
 ) -> Experiment:
-    """Chooses options by the inner folds of a fold, whose test rows play no part.
+    """Choose options by the inner folds of a fold, whose test rows play no part.
 
     With `selection.out_of_fold` what the inner folds say becomes the validation table of the fold:
     every training row is predicted by a model that has not seen it, so that a vote is fitted on
@@ -36,9 +36,6 @@ def select_options(
         place: Its folder, which gets `selection.json`.
         session: The run.
         display: Where to say how it goes.
-
-    Returns:
-        The experiment with the chosen options.
     """
     section = experiment.config["selection"]
     note = place.path / "selection.json"
@@ -77,10 +74,7 @@ def select_options(
 
 
 def chosen_options(place: FoldDir) -> dict[str, Any]:
-    """Returns the options that a fold was trained with after its selection.
-
-    Args:
-        place: The folder of the fold.
+    """Return the options that a fold was trained with after its selection.
 
     Returns:
         Dotted key to value; empty where nothing was chosen.
@@ -99,7 +93,7 @@ def _told(place: FoldDir, number: int) -> Path:
 def _validated(
     experiment: Experiment, inner: Fold, place: FoldDir, session: Session
 ) -> PredictionTable:
-    """Trains an inner fold and returns what it says of its validation part."""
+    """Train an inner fold and returns what it says of its validation part."""
     module = experiment.build_module(inner, session.run_id)
     module.predictions = place.predictions
     trainer = build_trainer(experiment, callbacks=build_callbacks(experiment, place), logger=False)

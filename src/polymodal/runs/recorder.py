@@ -53,12 +53,7 @@ class Session:
     warned: Callable[[str], None] = lambda text: None
 
     def warn(self, display: Display, warnings: Iterable[str]) -> None:
-        """Show warnings and keep them in the log.
-
-        Args:
-            display: Where to show them.
-            warnings: One sentence each.
-        """
+        """Show warnings and keep them in the log."""
         for warning in warnings:
             display.print_line(f"warning: {warning}")
             self.warned(warning)
@@ -77,7 +72,7 @@ def recording(
     resume: Path | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Generator[Session]:
-    """Makes the run folder, and sees to it that the run ends with a status.
+    """Make the run folder, and sees to it that the run ends with a status.
 
     Args:
         composed: The configuration, for the record.
@@ -89,9 +84,6 @@ def recording(
         higher_is_better: Name of a score to its direction.
         resume: Folder of the run to go on with; None for a new one.
         notes: Facts for the record that are known from the start.
-
-    Yields:
-        The session.
 
     Raises:
         RunFailedError: The body failed; the traceback is in the folder.
@@ -143,7 +135,7 @@ def _notes(folder: RunFolder, session: Session) -> dict[str, Any]:
 
 
 def _last_notes(folder: RunFolder, mirror: TrackerGroup, kept: WarningLog) -> None:
-    """Notes what is known only when the trackers have ended."""
+    """Record what is known only when the trackers have ended."""
     lacking = mirror.lacking()
     notes: dict[str, Any] = {"trackers_lack": lacking} if lacking else {}
     notes |= {"warnings": kept.count} if kept.count else {}
@@ -153,12 +145,7 @@ def _last_notes(folder: RunFolder, mirror: TrackerGroup, kept: WarningLog) -> No
 
 @contextmanager
 def stage_time(session: Session, stage: str) -> Generator[None]:
-    """Adds the wall time of a stage, and the peak memory up to its end, to the notes of the run.
-
-    Args:
-        session: The run.
-        stage: Name of the stage.
-    """
+    """Add the wall time of a stage, and the peak memory up to its end, to the notes of the run."""
     started = time.monotonic()
     if _gpu_is_used():
         torch.cuda.reset_peak_memory_stats()

@@ -15,14 +15,11 @@ from polymodal.tracking.index import read_record
 
 
 def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, ComposedConfig]:
-    """Returns a run and the configuration that begins it anew.
+    """Return a run and the configuration that begins it anew.
 
     Args:
         name: Run id, its beginning, a path, or `last`.
         overrides: Changes to its configuration.
-
-    Returns:
-        Its folder, its record, and the configuration.
 
     Raises:
         UserError: There is no such run, it is a test, a vote or a study, or an override cannot be
@@ -48,10 +45,7 @@ def _overridden(path: Path) -> list[str]:
 
 
 def environment_changes(record: RunRecord) -> list[str]:
-    """Tells what of the code and of the libraries is no longer as a run had it.
-
-    Args:
-        record: The run.
+    """Return what of the code and of the libraries is no longer as a run had it.
 
     Returns:
         A sentence each; none where all is the same.
@@ -71,11 +65,7 @@ def environment_changes(record: RunRecord) -> list[str]:
 
 
 def score_changes(before: RunRecord, after: RunRecord) -> list[str]:
-    """Tells in which scores a repeated run differs from the first one.
-
-    Args:
-        before: The first run.
-        after: The repeated one.
+    """Return in which scores a repeated run differs from the first one.
 
     Returns:
         A line a score, with `data` first where the corpus is another; none where all are equal.

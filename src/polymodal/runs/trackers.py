@@ -20,7 +20,7 @@ GROUPS = ("model", "corpus")
 
 
 def build_trackers(section: Mapping[str, Any] | None) -> dict[str, Tracker]:
-    """Builds the trackers of a configuration.
+    """Build the trackers of a configuration.
 
     Args:
         section: Name to tracker, as `tracker=[a,b]` composes it, or one tracker; None for none.
@@ -46,10 +46,7 @@ def build_trackers(section: Mapping[str, Any] | None) -> dict[str, Tracker]:
 
 
 def tracker_section(composed: ComposedConfig) -> dict[str, Any] | None:
-    """Returns the trackers of a stored configuration, resolved.
-
-    Args:
-        composed: The configuration.
+    """Return the trackers of a stored configuration, resolved.
 
     Raises:
         ConfigError: A value is missing, or an interpolation leads nowhere.
@@ -60,10 +57,7 @@ def tracker_section(composed: ComposedConfig) -> dict[str, Any] | None:
 
 
 def loggable_config(composed: ComposedConfig) -> dict[str, Any]:
-    """Returns what trackers are told of a stored configuration.
-
-    Args:
-        composed: The configuration.
+    """Return what trackers are told of a stored configuration.
 
     Returns:
         Plain types without secrets; unresolved where the environment is no longer as it was.
@@ -77,7 +71,7 @@ def loggable_config(composed: ComposedConfig) -> dict[str, Any]:
 
 
 def start_trackers(section: Mapping[str, Any] | None) -> TrackerGroup:
-    """Returns the trackers of a configuration, each behind what keeps its faults from the run.
+    """Return the trackers of a configuration, each behind what keeps its faults from the run.
 
     Args:
         section: As `build_trackers` takes it.
@@ -97,14 +91,7 @@ def run_name(
     notes: Mapping[str, Any],
     runs: Path,
 ) -> tuple[str, dict[str, Any]]:
-    """Returns what a new run is called.
-
-    Args:
-        composed: Its configuration.
-        config: The same, resolved.
-        kind: Its kind.
-        notes: What is known from the start.
-        runs: The folder of runs.
+    """Return what a new run is called.
 
     Returns:
         A name that no other run here has, and the notes `project` and `choices`.

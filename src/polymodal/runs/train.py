@@ -60,7 +60,7 @@ def run_experiment(
     experiment: Experiment | None = None,
     staged: TrainedFolds | None = None,
 ) -> RunResult | None:
-    """Trains, tests and records one experiment.
+    """Train, tests and records one experiment.
 
     Args:
         composed: The configuration, for the record.
@@ -115,23 +115,12 @@ def run_experiment(
 
 
 def run_result(path: Path) -> RunResult | None:
-    """Returns the folder and the record of a run that has ended; None on other ranks than zero.
-
-    Args:
-        path: The run folder.
-    """
+    """Return the folder and the record of a run that has ended; None on other ranks than zero."""
     return (path, RunRecord.read(path / "run.json")) if rank() == 0 else None
 
 
 def extract(experiment: Experiment, session: Session, display: Display, *, training: bool) -> None:
-    """Computes what frozen encoders and beginnings put out, or finds it where it was kept.
-
-    Args:
-        experiment: The experiment.
-        session: The run.
-        display: Where to say how far it is.
-        training: Whether the run trains.
-    """
+    """Compute what frozen encoders and beginnings put out, or finds it where it was kept."""
     experiment.plan_prefix_cache(precision_of(experiment), training=training)
     with stage_time(session, "extract"):
         experiment.extract(
@@ -147,7 +136,7 @@ def extract(experiment: Experiment, session: Session, display: Display, *, train
 def _run_folds(
     experiment: Experiment, session: Session, display: Display, staged: TrainedFolds | None
 ) -> None:
-    """Trains and tests every fold: small heads on stored features at once, others in turn."""
+    """Train and tests every fold: small heads on stored features at once, others in turn."""
     folds, at = experiment.folds, fold_dirs(session.path, len(experiment.folds))
     if staged is None and why_not_vectorized(experiment, session.path) is not None:
         for fold, place in zip(folds, at, strict=True):
@@ -166,11 +155,7 @@ def _run_folds(
 
 
 def vectorized_progress(display: Display) -> Callable[[int, int], None]:
-    """Returns what shows how far heads are that are trained together.
-
-    Args:
-        display: Where to say it.
-    """
+    """Return what shows how far heads are that are trained together."""
     return lambda done, total: display.show(
         f"fit · all folds together · epoch {done}/{total}", done / total, important=done == total
     )
@@ -179,15 +164,7 @@ def vectorized_progress(display: Display) -> Callable[[int, int], None]:
 def run_fold(
     experiment: Experiment, fold: Fold, place: FoldDir, session: Session, display: Display
 ) -> None:
-    """Trains and tests one fold.
-
-    Args:
-        experiment: The experiment.
-        fold: The fold.
-        place: Its folder.
-        session: The run.
-        display: Where to say how it goes.
-    """
+    """Train and tests one fold."""
     stages = experiment.config["stages"]
     several = len(experiment.folds) > 1
     if "fit" in stages:
@@ -223,7 +200,7 @@ def run_fold(
 
 
 def _note_throughput(session: Session, num_trained: int) -> None:
-    """Notes how many utterances a second the folds have trained on, validation included."""
+    """Record how many utterances a second the folds have trained on, validation included."""
     told = session.notes.setdefault("trained", {"utterances": 0})
     told["utterances"] += num_trained
     seconds = session.notes["stage_s"]["fit"]
@@ -231,7 +208,7 @@ def _note_throughput(session: Session, num_trained: int) -> None:
 
 
 def pool_and_score(experiment: Experiment, at: Sequence[FoldDir], run: Path) -> dict[str, float]:
-    """Puts the predictions of all folds together and scores them once.
+    """Put the predictions of all folds together and scores them once.
 
     Args:
         experiment: The experiment.
@@ -257,7 +234,7 @@ def pool_and_score(experiment: Experiment, at: Sequence[FoldDir], run: Path) -> 
 
 
 def _record_folds(experiment: Experiment, run: Path) -> None:
-    """Writes the folds to the record; a resumed run must find those that it began with."""
+    """Write the folds to the record; a resumed run must find those that it began with."""
     path = run / "folds.json"
     if path.is_file() and read_folds(path)[0] != experiment.folds:
         raise RunError(
@@ -295,7 +272,7 @@ def _held_out(fold: Fold) -> dict[str, list[str]]:
 
 
 def _resumed(composed: ComposedConfig, config: Mapping[str, Any]) -> Path | None:
-    """Finds the run to go on with, and refuses if it had another configuration."""
+    """Find the run to go on with, and refuses if it had another configuration."""
     if not config["resume"]:
         return None
     path = find_run(Path(config["paths"]["runs"]), config["resume"])

@@ -22,15 +22,7 @@ from polymodal.tracking.index import find_run
 
 
 def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, Any]) -> RunResult:
-    """Joins the prediction tables of runs and votes.
-
-    Args:
-        names: The runs.
-        composed: The configuration, for the record.
-        config: The same, resolved and checked.
-
-    Returns:
-        Folder and record of the vote.
+    """Join the prediction tables of runs and votes.
 
     Raises:
         UserError: A run or its table is missing, a run is named twice, or the tables do not fit
@@ -64,16 +56,13 @@ def vote_tables(
     validation: Sequence[PredictionTable] = (),
     say: Callable[[str], None] = lambda words: None,
 ) -> PredictionTable:
-    """Votes on prediction tables, as runs and studies do.
+    """Vote on prediction tables, as runs and studies do.
 
     Args:
         section: The configuration of the vote: its `_target_` and options, resolved.
         tables: The members' tables of the rows to vote on.
         validation: Their validation tables, in the same order, for a vote that is fitted.
         say: Gets what was fitted, in words.
-
-    Returns:
-        The table of the vote.
 
     Raises:
         PredictionError: The tables do not fit together, or a vote that is fitted lacks validation
@@ -91,25 +80,14 @@ def vote_tables(
 
 
 def is_fitted(section: Mapping[str, Any]) -> bool:
-    """Tells whether a vote is fitted on validation tables.
-
-    Args:
-        section: The configuration of the vote.
-    """
+    """Return whether a vote is fitted on validation tables."""
     return "validation" in inspect.signature(instantiate_partial(section)).parameters
 
 
 def with_scores_of(names: Sequence[str], composed: ComposedConfig) -> ComposedConfig:
-    """Returns the configuration of a vote with the scores of its first member.
+    """Return the configuration of a vote with the scores of its first member.
 
     So a vote over values is scored as values, and has every score that its members have.
-
-    Args:
-        names: The runs.
-        composed: The configuration.
-
-    Returns:
-        The configuration, changed.
 
     Raises:
         UserError: A run is missing or named twice, or its configuration cannot be read.

@@ -23,7 +23,7 @@ class PaddedSequence:
     valid_mask: Bool[Tensor, "batch time"]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "PaddedSequence":
-        """Returns the sequence on another device.
+        """Return the sequence on another device.
 
         Args:
             device: The device.
@@ -38,7 +38,7 @@ class PaddedSequence:
         )
 
     def pin_memory(self) -> "PaddedSequence":
-        """Returns the sequence in page-locked memory."""
+        """Return the sequence in page-locked memory."""
         return PaddedSequence(self.values.pin_memory(), self.valid_mask.pin_memory())
 
     @property
@@ -72,7 +72,7 @@ class Batch:
         return len(self.utterance_ids)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
-        """Returns the batch on another device.
+        """Return the batch on another device.
 
         Args:
             device: The device.
@@ -86,6 +86,6 @@ class Batch:
         return Batch(moved, self.utterance_ids, targets)
 
     def pin_memory(self) -> "Batch":
-        """Returns the batch in page-locked memory, as the data loader asks for it."""
+        """Return the batch in page-locked memory, as the data loader asks for it."""
         pinned = {name: one.pin_memory() for name, one in self.modalities.items()}
         return Batch(pinned, self.utterance_ids, self.targets.pin_memory())

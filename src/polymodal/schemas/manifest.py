@@ -148,7 +148,7 @@ class Manifest:
         return self.signals_root or self.root
 
     def utterance(self, row: int) -> Utterance:
-        """Returns one row as an `Utterance`.
+        """Return one row as an `Utterance`.
 
         Args:
             row: Position of the row, from 0.
@@ -171,7 +171,7 @@ class Manifest:
         )
 
     def fingerprint(self) -> str:
-        """Returns a hash of all rows that their order does not change.
+        """Return a hash of all rows that their order does not change.
 
         Returns:
             64 hexadecimal digits (SHA-256).
@@ -184,11 +184,11 @@ class Manifest:
         return digest.hexdigest()
 
     def rejected_by_rule(self) -> dict[str, int]:
-        """Returns how many rows each rule refused."""
+        """Return how many rows each rule refused."""
         return dict(Counter(refusal.rule for refusal in self.refused))
 
     def take(self, frame: pl.DataFrame) -> "Manifest":
-        """Returns a manifest of other rows, with the same folders and refusals.
+        """Return a manifest of other rows, with the same folders and refusals.
 
         Args:
             frame: The rows to keep.
@@ -202,7 +202,7 @@ class Manifest:
         return replace(self, frame=frame)
 
     def write(self, path: Path) -> None:
-        """Writes the rows as Parquet: equal rows make equal bytes.
+        """Write the rows as Parquet: equal rows make equal bytes.
 
         Args:
             path: The file to write.
@@ -211,7 +211,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path, root: Path | None = None) -> "Manifest":
-        """Reads a manifest that `write` made.
+        """Read a manifest that `write` made.
 
         Args:
             path: The Parquet file.

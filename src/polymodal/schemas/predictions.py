@@ -78,7 +78,7 @@ class PredictionTable:
         run_id: str = "",
         task: str = "classification",
     ) -> "PredictionTable":
-        """Builds a table of classes from arrays.
+        """Build a table of classes from arrays.
 
         Args:
             utterance_ids: Names of the utterances.
@@ -116,7 +116,7 @@ class PredictionTable:
         run_id: str = "",
         task: str = "regression",
     ) -> "PredictionTable":
-        """Builds a table of values from arrays.
+        """Build a table of values from arrays.
 
         Args:
             utterance_ids: Names of the utterances.
@@ -140,7 +140,7 @@ class PredictionTable:
         return cls(pl.DataFrame(columns), (), task, run_id, tuple(names))
 
     def beside(self, other: "PredictionTable") -> "PredictionTable":
-        """Puts the values of another table of the same rows beside the classes of this one.
+        """Put the values of another table of the same rows beside the classes of this one.
 
         Args:
             other: A table of values, its rows in the same order.
@@ -153,7 +153,7 @@ class PredictionTable:
         return PredictionTable(frame, self.classes, self.task, self.run_id, other.values)
 
     def with_speakers(self, speakers: pl.DataFrame) -> "PredictionTable":
-        """Adds who spoke, so that intervals and tests can treat a speaker's rows as one.
+        """Add who spoke, so that intervals and tests can treat a speaker's rows as one.
 
         Args:
             speakers: Columns `utterance_id` (each once) and `speaker`.
@@ -166,13 +166,13 @@ class PredictionTable:
         return self.with_frame(frame.join(known, on=ID, how="left", maintain_order="left"))
 
     def speakers(self) -> np.ndarray | None:
-        """Returns who spoke, `[utterance]`, or None unless it is known of every row."""
+        """Return who spoke, `[utterance]`, or None unless it is known of every row."""
         if SPEAKER not in self.frame.columns or self.frame[SPEAKER].null_count():
             return None
         return np.array(self.frame[SPEAKER].to_list())
 
     def with_frame(self, frame: pl.DataFrame) -> "PredictionTable":
-        """Returns a table of other rows with the same classes and values.
+        """Return a table of other rows with the same classes and values.
 
         Args:
             frame: The rows.
@@ -183,30 +183,30 @@ class PredictionTable:
         return replace(self, frame=frame)
 
     def logits(self) -> npt.NDArray[np.float64]:
-        """Returns the logits, `[utterance, class]`, in the order of `classes`."""
+        """Return the logits, `[utterance, class]`, in the order of `classes`."""
         return self.frame.select(LOGIT + name for name in self.classes).to_numpy().astype(float)
 
     def probabilities(self) -> npt.NDArray[np.float64]:
-        """Returns the softmax of the logits, `[utterance, class]`."""
+        """Return the softmax of the logits, `[utterance, class]`."""
         logits = self.logits()
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
     def targets(self) -> npt.NDArray[np.int64]:
-        """Returns the index of each label in `classes`, `[utterance]`; -1 where it is null."""
+        """Return the index of each label in `classes`, `[utterance]`; -1 where it is null."""
         index = {name: position for position, name in enumerate(self.classes)}
         return np.array([index.get(label, -1) for label in self.frame["label"]], dtype=np.int64)
 
     def predicted_values(self) -> npt.NDArray[np.float64]:
-        """Returns the predicted values, `[utterance, value]`, in the order of `values`."""
+        """Return the predicted values, `[utterance, value]`, in the order of `values`."""
         return self.frame.select(VALUE + name for name in self.values).to_numpy().astype(float)
 
     def target_values(self) -> npt.NDArray[np.float64]:
-        """Returns the true values, `[utterance, value]`; NaN where one is unknown."""
+        """Return the true values, `[utterance, value]`; NaN where one is unknown."""
         return self.frame.select(TARGET + name for name in self.values).to_numpy().astype(float)
 
     def write(self, path: Path) -> None:
-        """Writes the table: `.parquet` with its metadata, or `.csv`.
+        """Write the table: `.parquet` with its metadata, or `.csv`.
 
         Args:
             path: The file to write; its folder must exist.
@@ -220,7 +220,7 @@ class PredictionTable:
 
     @classmethod
     def read(cls, path: Path) -> "PredictionTable":
-        """Reads a table that `write` made as Parquet.
+        """Read a table that `write` made as Parquet.
 
         Args:
             path: The file.
@@ -248,7 +248,7 @@ class PredictionTable:
 
 
 def kinds_of(task: str, classes: Sequence[str], values: Sequence[str]) -> dict[str, int]:
-    """Tells what a task has to score: classes, labels (yes or no each) or values (numbers).
+    """Return what a task has to score: classes, labels (yes or no each) or values (numbers).
 
     Args:
         task: Its name.
@@ -267,7 +267,7 @@ def kinds_of(task: str, classes: Sequence[str], values: Sequence[str]) -> dict[s
 
 
 def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
-    """Puts the tables of several folds or seeds below one another.
+    """Put the tables of several folds or seeds below one another.
 
     Args:
         tables: Tables with the same classes.
@@ -295,7 +295,7 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
 
 
 def _harmless(cells: pl.Expr) -> pl.Expr:
-    """Keeps a spreadsheet from reading a cell as a formula, by a quotation mark before it."""
+    """Keep a spreadsheet from reading a cell as a formula, by a quotation mark before it."""
     return pl.when(cells.str.contains(FORMULA)).then("'" + cells).otherwise(cells).name.keep()
 
 

@@ -78,12 +78,12 @@ class RunRecord:
     record_version: int = RECORD_VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the record as plain JSON types."""
+        """Return the record as plain JSON types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> "RunRecord":
-        """Builds a record from JSON, ignoring keys that it does not know.
+        """Build a record from JSON, ignoring keys that it does not know.
 
         Args:
             values: The parsed JSON.
@@ -101,7 +101,7 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":
-        """Reads `run.json`.
+        """Read `run.json`.
 
         Args:
             path: The file.

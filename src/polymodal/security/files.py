@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path]:
-    """Gives a place beside a file to write to, which takes the file's place at the end.
+    """Give a place beside a file to write to, which takes the file's place at the end.
 
     So nobody ever reads half of it: not another process, and nobody after a kill. If the body
     fails, the file stays as it was.
@@ -41,7 +41,7 @@ def atomic_write(path: Path) -> Generator[Path]:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Writes a text file beside its target, then renames it, so that a kill leaves the old one.
+    """Write a text file beside its target, then renames it, so that a kill leaves the old one.
 
     Args:
         path: The file; its folder must exist.
@@ -57,7 +57,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes.
+    """Return the SHA-256 of a file's bytes.
 
     Args:
         path: The file.

@@ -11,7 +11,7 @@ LIBRARIES = ("torch.nn", "torch.optim", "torchmetrics", "pytorch_lightning")
 
 
 def resolve_target(name: str, key: str, projects: Iterable[str] = ()) -> Callable[..., Any]:
-    """Finds what a `_target_` names, and refuses what is not on the list.
+    """Find what a `_target_` names, and refuses what is not on the list.
 
     What counts is where the object itself was defined, not the name it was reached by. Of our own
     package and the user's project every class and function is allowed, of the libraries only

@@ -50,12 +50,7 @@ class MemberResult:
 
 
 def load_member_result(run: Path, seed: int, share: float) -> MemberResult:
-    """Reads the prediction tables of a run.
-
-    Args:
-        run: Its folder.
-        seed: Its seed.
-        share: Its share of the training rows.
+    """Read the prediction tables of a run.
 
     Returns:
         What it said; with the tables of subsets of its modalities, if it was asked for them.
@@ -74,9 +69,6 @@ def assign_to_folds(own: MemberResult, predicted: Path, like: MemberResult) -> M
         own: What it said of its own corpus; only its training score is of use.
         predicted: Folder of the run that predicted the study's corpus.
         like: A member whose tables have the rows wanted.
-
-    Returns:
-        What it says of the same rows.
 
     Raises:
         PredictionError: It lacks rows, or has other classes.
@@ -104,7 +96,7 @@ def summarise(
     scores: Mapping[str, Score],
     monitor: str,
 ) -> dict[str, Any]:
-    """Scores and compares the members and votes of a study.
+    """Score and compares the members and votes of a study.
 
     Args:
         plan: The study.
@@ -206,7 +198,7 @@ def _at_share(
 
 
 def _subsets(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, Any]:
-    """Scores of each subset of the modalities, named by them."""
+    """Score of each subset of the modalities, named by them."""
     found = {}
     for (split,), frame in table.frame.group_by(["split"], maintain_order=True):
         part = str(split).partition("@")[2]

@@ -18,10 +18,7 @@ from polymodal.study.members import compose_members
 
 
 def is_study(overrides: Sequence[str]) -> bool:
-    """Tells whether overrides are those of a study.
-
-    Args:
-        overrides: In Hydra's grammar.
+    """Return whether overrides are those of a study.
 
     Example:
         >>> is_study(["study=sample/fusion_vs_voting"]), is_study(["seed=1"])
@@ -33,7 +30,7 @@ def is_study(overrides: Sequence[str]) -> bool:
 def check_sweep(
     overrides: Sequence[str], *, full: bool = False, with_effects: bool = False, fast: bool = False
 ) -> Report:
-    """Checks every job of a sweep; data and rehearsal are those of the first.
+    """Check every job of a sweep; data and rehearsal are those of the first.
 
     Args:
         overrides: In Hydra's grammar, values to sweep over among them.
@@ -67,7 +64,7 @@ def check_sweep(
 def check_study(
     overrides: Sequence[str], *, full: bool = False, with_effects: bool = False
 ) -> Report:
-    """Checks a study: each of its members as a run, and its votes.
+    """Check a study: each of its members as a run, and its votes.
 
     Args:
         overrides: In Hydra's grammar.
@@ -169,7 +166,7 @@ def _written(plan: StudyConfig, member: str) -> dict[str, str]:
 
 
 def _move(report: Report, written: Mapping[str, str], origins: Provenance) -> None:
-    """Says of what overrides set that it stands in the study's file, not on the command line."""
+    """Return of what overrides set that it stands in the study's file, not on the command line."""
     for place, one in enumerate(report.findings):
         key = written.get(one.origin.override or "") if one.origin else None
         if key is not None:
@@ -182,7 +179,7 @@ def _key_in(error: ConfigError) -> str | None:
 
 
 def merge_reports(parts: Mapping[str, Report], whole: Report | None = None) -> Report:
-    """Joins reports; what all have found is said once, and what some have, with their names.
+    """Join reports; what all have found is said once, and what some have, with their names.
 
     Args:
         parts: Name to report.

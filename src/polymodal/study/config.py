@@ -87,14 +87,11 @@ class StudyConfig:
 
     @classmethod
     def read(cls, section: Mapping[str, Any], *, num_devices: int = 0) -> "StudyConfig":
-        """Reads the section `study` of a configuration.
+        """Read the section `study` of a configuration.
 
         Args:
             section: Plain values.
             num_devices: How many accelerators there are.
-
-        Returns:
-            The plan.
 
         Raises:
             ConfigError: A key is unknown, there is no member or seed, `with`, a vote or a pair
@@ -154,7 +151,7 @@ class StudyConfig:
         return (*(one.name for one in self.members), *(one.name for one in self.votes))
 
     def check(self) -> None:
-        """Refuses what no study can be made of.
+        """Reject what no study can be made of.
 
         Raises:
             ConfigError: There is no member that is trained on the study's corpus, no seed, a name
@@ -201,7 +198,7 @@ class StudyConfig:
 
 
 def num_cores() -> int:
-    """Returns how many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

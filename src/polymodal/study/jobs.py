@@ -91,7 +91,7 @@ class StudyJob:
         return self.status == "finished" and (self.applied is None or self.predicted is not None)
 
     def update_from_record(self, known: Mapping[str, tuple[Path, RunRecord]]) -> None:
-        """Takes over what the run folders say of it.
+        """Take over what the run folders say of it.
 
         Args:
             known: As `recorded` gives it.
@@ -109,14 +109,11 @@ class StudyJob:
         return short_hash([self.key, self.applied])
 
     def write(self, folder: Path, study: str) -> Path:
-        """Writes what the process of the cell needs, for the user's eyes only.
+        """Write what the process of the cell needs, for the user's eyes only.
 
         Args:
             folder: Where to.
             study: The study's run id.
-
-        Returns:
-            The file.
         """
         composed = with_options(
             self.composed,
@@ -147,16 +144,7 @@ class StudyJob:
 
 
 def job_key(config: Mapping[str, Any], fingerprint: str, code: str) -> str:
-    """Returns what names a cell by all that its result depends on.
-
-    Args:
-        config: Its configuration, resolved.
-        fingerprint: Of its corpus.
-        code: Of the code.
-
-    Returns:
-        Hexadecimal digits.
-    """
+    """Return what names a cell by all that its result depends on."""
     kept = {name: value for name, value in config.items() if name not in KEY_IGNORED_SECTIONS}
     kept["data"] = {k: v for k, v in kept["data"].items() if k not in KEY_IGNORED_DATA_OPTIONS}
     if file := kept["split"].get("file"):  # named by its content
@@ -166,23 +154,16 @@ def job_key(config: Mapping[str, Any], fingerprint: str, code: str) -> str:
 
 
 def short_hash(value: Any) -> str:
-    """Returns a short hash of plain values.
-
-    Args:
-        value: Plain values.
-    """
+    """Return a short hash of plain values."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def code_hash(projects: Sequence[Path]) -> str:
-    """Returns a hash of the code that decides results: ours, and the project's own.
+    """Return a hash of the code that decides results: ours, and the project's own.
 
     Args:
         projects: Folders of the project's packages, or its modules.
-
-    Returns:
-        Hexadecimal digits.
     """
     ours = [file for room in HASHED_PACKAGES for file in (PACKAGE / room).rglob("*.py")]
     theirs = [
@@ -197,14 +178,7 @@ def code_hash(projects: Sequence[Path]) -> str:
 
 
 def finished_jobs(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
-    """Finds the cells that have been run: of several of one key the finished or newest one.
-
-    Args:
-        runs: The folder of runs.
-
-    Returns:
-        Key to folder and record.
-    """
+    """Find the cells that have been run: of several of one key the finished or newest one."""
     found: dict[str, tuple[Path, RunRecord]] = {}
     for one in reversed(find_runs(runs)[0]):  # the oldest first
         key = one.record.notes.get(JOB)
@@ -214,7 +188,7 @@ def finished_jobs(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
 
 
 def run_jobs(files: Sequence[Path], check: Check) -> list[str]:
-    """Runs cells that differ in their seed alone, or what is left of them.
+    """Run cells that differ in their seed alone, or what is left of them.
 
     Args:
         files: As `Cell.write` made them.
@@ -257,7 +231,7 @@ class JobWorker:
         return cls(body, composed, check(composed), run)
 
     def do(self, check: Check, display: Display) -> str:
-        """Runs it, and applies it if it is to be; what came out, in words."""
+        """Run it, and applies it if it is to be; what came out, in words."""
         if not self.body["finished"]:
             outcome = run_experiment(
                 self.composed,
@@ -282,7 +256,7 @@ class JobWorker:
 
 
 def _stage(works: Sequence[JobWorker], folder: Path, display: Display) -> None:
-    """Trains new cells at once where that is possible."""
+    """Train new cells at once where that is possible."""
     if len(works) < 2:
         return
     first = prepare_experiment(works[0].config)
@@ -296,7 +270,7 @@ def _stage(works: Sequence[JobWorker], folder: Path, display: Display) -> None:
 
 
 def _apply(run: Path, body: Mapping[str, Any], check: Check) -> None:
-    """Predicts the study's corpus with a model that was trained on its own."""
+    """Predict the study's corpus with a model that was trained on its own."""
     stored = load_config(run / "config.yaml", body["name"])
     classes = stored.resolved()["task"]
     changed = with_options(

@@ -43,7 +43,7 @@ def launch(
     num_devices: int,
     show: Callable[[Sequence[LaunchSpec], Sequence[LaunchSpec]], None],
 ) -> dict[str, int]:
-    """Runs processes, so many at a time.
+    """Run processes, so many at a time.
 
     Args:
         jobs: The processes.
@@ -91,11 +91,7 @@ def _is_hopeless(job: LaunchSpec, codes: Mapping[str, int], jobs: Sequence[Launc
 
 
 def last_line(log: Path) -> str:
-    """Returns the last line that a process has printed, or an empty one.
-
-    Args:
-        log: Its file.
-    """
+    """Return the last line that a process has printed, or an empty one."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
         lines = file.read().decode(errors="replace").strip().splitlines()
@@ -104,7 +100,7 @@ def last_line(log: Path) -> str:
 
 
 def end_with_parent() -> None:
-    """Asks Linux to stop this process when the one that started it is gone, be it killed."""
+    """Ask Linux to stop this process when the one that started it is gone, be it killed."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
@@ -113,12 +109,7 @@ def end_with_parent() -> None:
 
 
 def environment(slot: int, parallel: int, num_devices: int) -> dict[str, str]:
-    """Returns the environment of the process in one of several places side by side.
-
-    Args:
-        slot: The place.
-        parallel: Number of places.
-        num_devices: Number of accelerators.
+    """Return the environment of the process in one of several places side by side.
 
     Returns:
         With one device each, or a fair share of the cores.

@@ -20,14 +20,7 @@ PROMISES = ("speaker_dependent", "disjoint")
 
 
 def compose_members(plan: StudyConfig, study: ComposedConfig) -> dict[str, ComposedConfig]:
-    """Composes every member as the study changes it.
-
-    Args:
-        plan: The study.
-        study: Its configuration.
-
-    Returns:
-        Name to configuration.
+    """Compose every member as the study changes it.
 
     Raises:
         ConfigError: An override cannot be used, or members that are to be compared name different
@@ -52,17 +45,13 @@ def compose_members(plan: StudyConfig, study: ComposedConfig) -> dict[str, Compo
 
 
 def reference(plan: StudyConfig) -> str:
-    """Returns the member whose corpus and folds are the study's.
-
-    Args:
-        plan: The study.
-    """
+    """Return the member whose corpus and folds are the study's."""
     trained = [one for one in plan.members if not one.applied]
     return next((one.name for one in trained if not one.encoders), trained[0].name)
 
 
 def with_folds(composed: ComposedConfig, file: str, *, whole: bool = True) -> ComposedConfig:
-    """Returns a member's configuration that takes its folds from a file.
+    """Return a member's configuration that takes its folds from a file.
 
     Args:
         composed: The member.
@@ -77,12 +66,7 @@ def with_folds(composed: ComposedConfig, file: str, *, whole: bool = True) -> Co
 
 
 def with_options(composed: ComposedConfig, options: dict[str, Any]) -> ComposedConfig:
-    """Returns a configuration with other values.
-
-    Args:
-        composed: The configuration.
-        options: Dotted key to value.
-    """
+    """Return a configuration with other values."""
     config = composed.config.copy()
     OmegaConf.set_struct(config, False)
     for key, value in options.items():

@@ -48,7 +48,7 @@ LINE_EVERY_S = 60.0
 
 
 def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check) -> RunResult:
-    """Runs what is missing of a study, votes, compares, and writes its report.
+    """Run what is missing of a study, votes, compares, and writes its report.
 
     A study of this name that was stopped is continued in its folder. Cells that have finished, in
     this study or in another, are not run again unless their configuration, data or code changed.
@@ -57,9 +57,6 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
         composed: The configuration of the study.
         config: The same, resolved and checked.
         check: Resolves the configuration of a member and refuses what cannot work.
-
-    Returns:
-        Folder and record of the study.
 
     Raises:
         UserError: Something is wrong with a member or a vote; nothing was started.
@@ -136,7 +133,7 @@ def _check_votes(plan: StudyConfig, first: Experiment, check: Check) -> dict[str
 def _run_cells(
     cells: Sequence[StudyJob], plan: StudyConfig, runs: Path, book: "StudyRecord", display: Display
 ) -> None:
-    """Runs the cells that have not finished.
+    """Run the cells that have not finished.
 
     Raises:
         RunError: Some failed; the others have run.
@@ -221,7 +218,7 @@ def _vote(
     told: dict[str, list[MemberResult]],
     display: Display,
 ) -> dict[str, list[MemberResult]]:
-    """Adds what the votes say, seed by seed."""
+    """Add what the votes say, seed by seed."""
     for vote in plan.votes:
         display.show(f"vote · {vote.name}", 0.99, important=True)
         told[vote.name] = [_one_vote(vote, configs[vote.name], told, s) for s in plan.seeds]
@@ -320,7 +317,7 @@ class StudyRecord:
         )
 
     def _arguments(self, cells: Sequence[StudyJob]) -> tuple[str, ...]:
-        """Writes what the process of some cells needs, when the encoders that they take are there.
+        """Write what the process of some cells needs, when the encoders that they take are there.
 
         Their runs are looked up now: a run is recorded while the study goes on.
         """
@@ -332,12 +329,12 @@ class StudyRecord:
         return ("_study_worker", *map(str, files))
 
     def note(self, cells: Sequence[StudyJob]) -> None:
-        """Writes where the cells stand."""
+        """Write where the cells stand."""
         text = json.dumps(self.summary(cells), indent=1, ensure_ascii=False, default=str)
         atomic_write_text(self.path, text + "\n")
 
     def close(self, cells: Sequence[StudyJob], results: Mapping[str, Any]) -> None:
-        """Writes the results; what the cells' processes needed is no longer."""
+        """Write the results; what the cells' processes needed is no longer."""
         self.results = dict(results)
         for name, one in self.results["members"].items():
             one |= self._encoders(name, cells)
@@ -368,7 +365,7 @@ class StudyRecord:
         }
 
     def summary(self, cells: Sequence[StudyJob]) -> dict[str, Any]:
-        """Returns what stands in the file."""
+        """Return what stands in the file."""
         lines = [self._line(cell) for cell in cells]
         known = {line["key"] for line in lines}
         edited = [one for key, one in self.earlier.items() if key not in known]

@@ -22,14 +22,14 @@ class Channel(Protocol):
     """A way to somebody; it may raise, or take long."""
 
     def send(self, title: str, text: str) -> None:
-        """Sends a message."""
+        """Send a message."""
 
 
 class NullChannel:
     """Tells nobody."""
 
     def send(self, title: str, text: str) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class Webhook:
@@ -48,11 +48,7 @@ class Webhook:
         self.webhook = webhook
 
     def send(self, title: str, text: str) -> None:
-        """Sends a message.
-
-        Args:
-            title: Its first line.
-            text: What follows.
+        """Send a message.
 
         Raises:
             OSError: It cannot be delivered.
@@ -98,11 +94,7 @@ class Email:
         self.user, self.password, self.encryption = user, password, encryption
 
     def send(self, title: str, text: str) -> None:
-        """Sends a message.
-
-        Args:
-            title: Its subject.
-            text: Its text.
+        """Send a message.
 
         Raises:
             OSError: It cannot be delivered.
@@ -131,11 +123,7 @@ class Apprise:
         self.credential_urls = [*credential_urls]
 
     def send(self, title: str, text: str) -> None:
-        """Sends a message.
-
-        Args:
-            title: Its title.
-            text: Its text.
+        """Send a message.
 
         Raises:
             MissingExtraError: apprise is not installed.
@@ -182,11 +170,7 @@ class Alerts:
         self.failed = False
 
     def check(self, scores: Mapping[str, float | None]) -> None:
-        """Tells of a score that has reached its bound, the first time that it does.
-
-        Args:
-            scores: Name to value.
-        """
+        """Return of a score that has reached its bound, the first time that it does."""
         for name in self.bounds.keys() & scores.keys():
             (bound, sign), value = self.bounds[name], scores[name]
             if value is not None and sign * value >= sign * bound:
@@ -194,7 +178,7 @@ class Alerts:
                 self._send(f"{self.name}: {name} is {value:.4g}", f"The bound was {bound:g}.")
 
     def end(self, status: str, scores: Mapping[str, float | None], error: str | None) -> None:
-        """Tells how the run ended, and waits a moment for what is still being sent.
+        """Return how the run ended, and waits a moment for what is still being sent.
 
         Args:
             status: How.

@@ -23,11 +23,7 @@ COMING = ".coming-"  # while it is being unpacked
 
 
 def size_bytes(folder: Path) -> int:
-    """Returns what a folder takes, without what its links point to.
-
-    Args:
-        folder: The folder.
-    """
+    """Return what a folder takes, without what its links point to."""
     total = 0
     for where, _, files in os.walk(folder):
         total += sum(os.lstat(os.path.join(where, name)).st_size for name in files)
@@ -35,11 +31,7 @@ def size_bytes(folder: Path) -> int:
 
 
 def dependents_of(going: Set[str], found: Sequence[Listed]) -> dict[str, list[str]]:
-    """Finds the runs that stay and rest on runs that go.
-
-    Args:
-        going: Ids of the runs that go.
-        found: All runs.
+    """Find the runs that stay and rest on runs that go.
 
     Returns:
         Id of a run that goes to what rests on it, such as `20260101-x (test)`.
@@ -54,10 +46,7 @@ def dependents_of(going: Set[str], found: Sequence[Listed]) -> dict[str, list[st
 
 
 def require_not_running(chosen: Sequence[Listed]) -> None:
-    """Refuses runs that go on, or may go on elsewhere, and folders that are links.
-
-    Args:
-        chosen: The runs.
+    """Reject runs that go on, or may go on elsewhere, and folders that are links.
 
     Raises:
         RunError: There is one; nothing was touched.
@@ -74,10 +63,7 @@ def require_not_running(chosen: Sequence[Listed]) -> None:
 
 
 def delete(folder: Path) -> None:
-    """Deletes a run folder; a kill on the way leaves no half run, but a hidden folder.
-
-    Args:
-        folder: The folder.
+    """Delete a run folder; a kill on the way leaves no half run, but a hidden folder.
 
     Raises:
         OSError: It cannot be deleted.
@@ -90,10 +76,7 @@ def delete(folder: Path) -> None:
 
 
 def archive(folder: Path) -> Path:
-    """Packs a run folder into one file in `archive/` beside it, reads it back, and deletes it.
-
-    Args:
-        folder: The run folder.
+    """Pack a run folder into one file in `archive/` beside it, reads it back, and deletes it.
 
     Returns:
         The file; its SHA-256 lies beside it.
@@ -116,22 +99,15 @@ def archive(folder: Path) -> Path:
 
 
 def archived(runs: Path) -> list[Path]:
-    """Returns the packed runs of a folder of runs, the newest id last.
-
-    Args:
-        runs: The folder of runs.
-    """
+    """Return the packed runs of a folder of runs, the newest id last."""
     return sorted(path for path in (runs / ARCHIVE).glob(f"*{PACKED}") if path.name[0] != ".")
 
 
 def restore(packed: Path) -> Path:
-    """Brings a packed run back to its place, and removes the packed file.
+    """Bring a packed run back to its place, and removes the packed file.
 
     Args:
         packed: The file in `archive/`.
-
-    Returns:
-        The run folder.
 
     Raises:
         RunError: The file does not match its SHA-256, holds anything but one run folder, or there
@@ -170,13 +146,13 @@ def _unpacked(packed: Path, name: str) -> Generator[Path]:
 
 
 def _as_it_was(member: tarfile.TarInfo, folder: str | Path) -> tarfile.TarInfo | None:
-    """Takes links as they were packed, such as W&B's to its log; nothing is written through one."""
+    """Take links as they were packed, such as W&B's to its log; nothing is written through one."""
     checked = tarfile.tar_filter if member.issym() else tarfile.data_filter
     return checked(member, str(folder))
 
 
 def _check_packed(packed: Path, folder: Path) -> None:
-    """Reads everything back, as the folder, or the file, is deleted next."""
+    """Read everything back, as the folder, or the file, is deleted next."""
     held = {}
     with tarfile.open(packed) as file:  # compression has a checksum of its own
         for member in file:

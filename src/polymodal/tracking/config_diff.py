@@ -13,11 +13,7 @@ NEVER_TOLD = ("paths", "hydra", "tracker", "alert", "resume")  # where and how, 
 
 
 def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Reads the configurations of runs; those that were read before are not parsed again.
-
-    Args:
-        runs: The folder of runs.
-        names: Names of run folders in it.
+    """Read the configurations of runs; those that were read before are not parsed again.
 
     Returns:
         Name to plain values; empty where there is none, or it is broken. They share parts: change
@@ -28,10 +24,7 @@ def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """Reads the configuration of a run as it is stored.
-
-    Args:
-        folder: The run folder.
+    """Read the configuration of a run as it is stored.
 
     Returns:
         Plain values; empty where there is none, or it is broken.
@@ -40,10 +33,7 @@ def read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Finds in which keys configurations differ.
-
-    Args:
-        configs: As they are stored.
+    """Find in which keys configurations differ.
 
     Returns:
         Dotted key to the value of each, None where one lacks it; without where runs and data lie.
@@ -69,11 +59,7 @@ def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields every dotted key below a value, with what stands there.
-
-    Args:
-        value: A configuration or a part of one.
-        key: Where it stands.
+    """Yield every dotted key below a value, with what stands there.
 
     Yields:
         Key and value; a list is one value.

@@ -37,7 +37,7 @@ PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--full-index")
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that decide a result.
+    """Return the versions of Python and of the packages that decide a result.
 
     Returns:
         Package to version, without importing any; what is not installed is left out.
@@ -52,13 +52,13 @@ def versions() -> dict[str, str]:
 
 
 def environment_text() -> str:
-    """Returns every installed package, `name==version`, one a line."""
+    """Return every installed package, `name==version`, one a line."""
     packages = {f"{one.name}=={one.version}" for one in metadata.distributions() if one.name}
     return "\n".join([f"python=={platform.python_version()}", *sorted(packages), ""])
 
 
 def host() -> dict[str, Any]:
-    """Returns where the run runs, and what tells its process from a later one of the same number.
+    """Return where the run runs, and what tells its process from a later one of the same number.
 
     Returns:
         Name, process id and start, platform, cores, memory in GB where it is known, and NVIDIA's
@@ -76,7 +76,7 @@ def host() -> dict[str, Any]:
 
 
 def code_state(folder: Path) -> tuple[dict[str, Any], str]:
-    """Returns the commit of the code in a folder and what was changed since.
+    """Return the commit of the code in a folder and what was changed since.
 
     Args:
         folder: Any folder of the repository; the whole of it is looked at.
@@ -105,7 +105,7 @@ def code_state(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _new_sources(root: Path, *, all_of_them: bool) -> str:
-    """Names and hashes of sources that are in no commit."""
+    """Name and hashes of sources that are in no commit."""
     which = ("--others", "--cached") if all_of_them else ("--others",)
     # -z: without it git quotes every name that is not ASCII, and no file has the quoted name.
     listed = _git(root, "ls-files", "-z", *which, "--exclude-standard", "--", *SOURCES)

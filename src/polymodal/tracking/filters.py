@@ -49,7 +49,7 @@ class Filter:
 
 
 def parse(words: Sequence[str], now: datetime | None = None) -> list[Filter]:
-    """Reads filters.
+    """Read filters.
 
     Args:
         words: Such as `status=failed` or `test/uar>0.7`.
@@ -69,7 +69,7 @@ def parse(words: Sequence[str], now: datetime | None = None) -> list[Filter]:
 
 
 def matches(record: RunRecord, filters: Sequence[Filter], config: Mapping[str, Any]) -> bool:
-    """Tells whether a run is meant.
+    """Return whether a run is meant.
 
     Args:
         record: Its record.
@@ -83,7 +83,7 @@ def matches(record: RunRecord, filters: Sequence[Filter], config: Mapping[str, A
 
 
 def value_of(record: RunRecord, key: str, config: Mapping[str, Any]) -> Any:
-    """Returns what a run has under a key.
+    """Return what a run has under a key.
 
     Args:
         record: Its record.
@@ -112,7 +112,7 @@ def value_of(record: RunRecord, key: str, config: Mapping[str, Any]) -> Any:
 def validate_keys(
     keys: Sequence[str], records: Sequence[RunRecord], configs: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Refuses a key that no run has, as it is misspelt more often than meant.
+    """Reject a key that no run has, as it is misspelt more often than meant.
 
     Args:
         keys: As in `Filter`.

@@ -10,13 +10,10 @@ NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def connect(name: str) -> Any:
-    """Returns what uploads, before anything is written.
+    """Return what uploads, before anything is written.
 
     Args:
         name: `OWNER/NAME` on the Hub.
-
-    Returns:
-        The Hub's client.
 
     Raises:
         ConfigError: It is no such name, or there is no token.
@@ -37,16 +34,13 @@ def connect(name: str) -> Any:
 
 
 def upload(hub: Any, folder: Path, name: str, *, public: bool = False) -> str:
-    """Uploads a folder.
+    """Upload a folder.
 
     Args:
         hub: From `connect`.
         folder: The folder.
         name: `OWNER/NAME` on the Hub; made where it is missing, private unless `public`.
         public: Whether everybody may see it.
-
-    Returns:
-        Its address.
 
     Raises:
         ConfigError: The Hub refuses, or cannot be reached; the folder is still here.

@@ -36,7 +36,7 @@ class Listed:
 
 
 def list_runs(runs: Path) -> tuple[list[RunRecord], list[str]]:
-    """Reads the records of all runs in a folder.
+    """Read the records of all runs in a folder.
 
     Args:
         runs: The folder of runs, or several as in `roots`; folders that hold nothing of a run are
@@ -51,7 +51,7 @@ def list_runs(runs: Path) -> tuple[list[RunRecord], list[str]]:
 
 
 def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
-    """Reads the records of all runs in a folder, and says where each lies.
+    """Read the records of all runs in a folder, and says where each lies.
 
     Args:
         runs: As of `list_runs`.
@@ -74,13 +74,10 @@ def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
 
 
 def roots(runs: Path) -> list[Path]:
-    """Returns the folders of runs that are meant; new runs go to the first.
+    """Return the folders of runs that are meant; new runs go to the first.
 
     Args:
         runs: One folder, or several with the system's separator between them, as in PATH.
-
-    Returns:
-        The folders, each once.
 
     Example:
         >>> import os
@@ -92,13 +89,7 @@ def roots(runs: Path) -> list[Path]:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Reads the record of a run.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        The record as it is on disk.
+    """Read the record of a run.
 
     Raises:
         RunError: It is missing, no JSON, or not the record of a run.
@@ -107,14 +98,11 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def find_run(runs: Path, name: str) -> Path:
-    """Finds the folder of a run.
+    """Find the folder of a run.
 
     Args:
         runs: The folder of runs, or several as in `roots`.
         name: Its id, an unambiguous beginning of it, a path, or `last`.
-
-    Returns:
-        The folder.
 
     Raises:
         RunError: There is none, or several begin so.
@@ -141,10 +129,7 @@ def find_run(runs: Path, name: str) -> Path:
 
 
 def with_live_status(record: RunRecord) -> RunRecord:
-    """Returns a record whose status says `killed` if its process on this host is gone.
-
-    Args:
-        record: The record as it is on disk.
+    """Return a record whose status says `killed` if its process on this host is gone.
 
     Returns:
         The record, changed or not; nothing is written.
@@ -172,7 +157,7 @@ def _values(folder: Path) -> dict[str, Any] | None:
 
 
 def _broken(folder: Path) -> str | None:
-    """Says why a folder is not listed; None where nothing of a run is in it."""
+    """Return why a folder is not listed; None where nothing of a run is in it."""
     if os.path.lexists(folder / "run.json"):
         try:
             read_record(folder)

@@ -64,7 +64,7 @@ class IndexCache:
     def read(
         self, names: Iterable[str], read: Callable[[Path], Values | None]
     ) -> dict[str, Values | None]:
-        """Returns the values of folders; those that are known are not read.
+        """Return the values of folders; those that are known are not read.
 
         Args:
             names: Folders beside the file.

@@ -84,28 +84,13 @@ class FoldDir:
 
 
 def fold_dirs(run: Path, num_folds: int) -> list[FoldDir]:
-    """Returns the folder of each fold of a run.
-
-    Args:
-        run: The run folder.
-        num_folds: Number of folds.
-
-    Returns:
-        One place a fold.
-    """
+    """Return the folder of each fold of a run."""
     if num_folds == 1:
         return [FoldDir(run)]
     return [FoldDir(run / "folds" / str(index)) for index in range(num_folds)]
 
 
 def find_fold_dirs(run: Path) -> list[FoldDir]:
-    """Returns the folders of the folds that a stored run has.
-
-    Args:
-        run: The run folder.
-
-    Returns:
-        One place a fold.
-    """
+    """Return the folders of the folds that a stored run has."""
     folder = run / "folds"
     return fold_dirs(run, len(list(folder.iterdir())) if folder.is_dir() else 1)

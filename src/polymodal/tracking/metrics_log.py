@@ -60,7 +60,7 @@ class MetricsLog:
         self.file.write(line + "\n")
 
     def close(self) -> None:
-        """Closes the file; the next line opens it again."""
+        """Close the file; the next line opens it again."""
         if self.file is not None:
             self.file.close()
             self.file = None
@@ -70,10 +70,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads all whole lines.
-
-    Args:
-        path: The file.
+    """Read all whole lines.
 
     Returns:
         One mapping a line; none where the file is missing.
@@ -91,16 +88,12 @@ def _whole_lines(path: Path) -> list[tuple[int, bytes]]:
 
 
 def num_steps(path: Path) -> int:
-    """Returns how many whole lines a journal has.
-
-    Args:
-        path: The file.
-    """
+    """Return how many whole lines a journal has."""
     return len(_whole_lines(path))
 
 
 def logged_lines(path: Path, first: int = 0) -> Iterator[tuple[dict[str, float], int]]:
-    """Reads what trackers are told: the lines of a journal, those of a fold under its name.
+    """Read what trackers are told: the lines of a journal, those of a fold under its name.
 
     Args:
         path: The file.
@@ -122,7 +115,7 @@ def logged_lines(path: Path, first: int = 0) -> Iterator[tuple[dict[str, float],
 
 
 def of_fold(scores: Mapping[str, float], fold: int | None) -> dict[str, float]:
-    """Returns scores under names that tell the folds of a run apart.
+    """Return scores under names that tell the folds of a run apart.
 
     Args:
         scores: Name to value.

@@ -11,10 +11,7 @@ PROC = Path("/proc")
 
 
 def process_started(pid: int) -> str | None:
-    """Returns when a process began, as the system says it.
-
-    Args:
-        pid: Number of the process.
+    """Return when a process began, as the system says it.
 
     Returns:
         Under Linux the boot's id and clock ticks since then, elsewhere under Unix the time of day;
@@ -32,7 +29,7 @@ def process_started(pid: int) -> str | None:
 
 
 def has_exited(host: Mapping[str, Any]) -> bool:
-    """Returns whether the process of a record is known to have ended.
+    """Return whether the process of a record is known to have ended.
 
     Args:
         host: The `host` of a record.
@@ -48,7 +45,7 @@ def has_exited(host: Mapping[str, Any]) -> bool:
 
 
 def is_running(host: Mapping[str, Any]) -> bool:
-    """Returns whether the process of a record is known to go on, and is not this one.
+    """Return whether the process of a record is known to go on, and is not this one.
 
     Args:
         host: The `host` of a record.

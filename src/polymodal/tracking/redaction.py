@@ -52,14 +52,11 @@ _remembered: set[str] = set()
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """Returns nested plain data without its secrets.
+    """Return nested plain data without its secrets.
 
     Args:
         value: Mappings, lists and plain values; strings of a list may be words of a command line.
         key: The key that the value stands under.
-
-    Returns:
-        A copy, of the same form.
 
     Example:
         >>> redact({"api_key": "abc123", "lr": 0.1, "command": ["run", "tracker.token=a b"]})
@@ -72,7 +69,7 @@ def redact(value: Any, key: str = "") -> Any:
 
 
 def redact_text(text: str) -> str:
-    """Returns text without values of secret keys, secret environment variables and known shapes.
+    """Return text without values of secret keys, secret environment variables and known shapes.
 
     Args:
         text: Any text: a log, a traceback, a diff.
@@ -93,9 +90,6 @@ def redact_yaml(text: str) -> str:
     Args:
         text: YAML, interpolations of the environment unresolved.
 
-    Returns:
-        YAML of the same keys.
-
     Example:
         >>> redact_yaml("token: [a, b]\nkey: ${oc.env:MY_TOKEN}\n")
         "token:\n- '***'\n- '***'\nkey: ${oc.env:MY_TOKEN}\n"
@@ -114,7 +108,7 @@ def redact_yaml(text: str) -> str:
 
 
 def redact_words(words: Sequence[str]) -> list[str]:
-    """Returns the words of a command line without their secrets.
+    """Return the words of a command line without their secrets.
 
     Args:
         words: Such as Hydra's overrides, `key=value`.
@@ -145,7 +139,7 @@ def _redact(value: Any, secret: bool, known: Sequence[str]) -> Any:
 
 
 def _items(items: Sequence[Any], known: Sequence[str]) -> list[Any]:
-    """Redacts a list, whose strings may be words of a command line."""
+    """Redact a list, whose strings may be words of a command line."""
     clean: list[Any] = []
     asked = False  # the word before was `--token`
     for one in items:

@@ -41,14 +41,11 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs: Path, record: RunRecord) -> "RunFolder":
-        """Makes a folder that no other run has; unless it is a study's, it is noted as the last.
+        """Make a folder that no other run has; unless it is a study's, it is noted as the last.
 
         Args:
             runs: The folder of all runs; made if it is missing.
             record: The record; its id and its start are set here.
-
-        Returns:
-            The folder.
 
         Raises:
             RunError: The folder cannot be made.
@@ -73,10 +70,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Opens the folder of a run to go on with it.
-
-        Args:
-            path: The folder.
+        """Open the folder of a run to go on with it.
 
         Returns:
             The folder, its status `running` again.
@@ -99,22 +93,18 @@ class RunFolder:
         return folder
 
     def save(self) -> None:
-        """Writes `run.json`."""
+        """Write `run.json`."""
         write_record(self.path / "run.json", self.record)
 
     def update(self, **changes: Any) -> None:
-        """Changes fields of the record and writes it.
-
-        Args:
-            changes: Field to value.
-        """
+        """Change fields of the record and writes it."""
         self.record = dataclasses.replace(self.record, **changes)
         self.save()
 
     def finish(
         self, status: str, *, scores: Mapping[str, float] | None = None, error: str | None = None
     ) -> None:
-        """Writes how the run ended.
+        """Write how the run ended.
 
         Args:
             status: One of `STATUSES`.
@@ -132,7 +122,7 @@ class RunFolder:
         )
 
     def write_config(self, text: str) -> None:
-        """Writes the composed configuration, secrets redacted.
+        """Write the composed configuration, secrets redacted.
 
         Args:
             text: YAML, interpolations of the environment unresolved.
@@ -140,15 +130,11 @@ class RunFolder:
         atomic_write_text(self.config, redact_yaml(text))
 
     def write_overrides(self, overrides: Sequence[str]) -> None:
-        """Writes what was overridden, one a line, secrets redacted.
-
-        Args:
-            overrides: Words of the command line.
-        """
+        """Write what was overridden, one a line, secrets redacted."""
         atomic_write_text(self.overrides, "".join(f"{word}\n" for word in redact_words(overrides)))
 
     def fold(self, index: int) -> Path:
-        """Returns the folder of one fold.
+        """Return the folder of one fold.
 
         Args:
             index: Number of the fold, from 0.
@@ -207,12 +193,7 @@ class RunFolder:
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Writes a record as JSON, secrets redacted, what is no finite number as null.
-
-    Args:
-        path: The file.
-        record: The record.
-    """
+    """Write a record as JSON, secrets redacted, what is no finite number as null."""
     values = record.to_dict()
     clean = _finite(redact(values)) | {name: values[name] for name in NEVER_REDACTED}
     text = json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False, default=str)
@@ -221,9 +202,6 @@ def write_record(path: Path, record: RunRecord) -> None:
 
 def slug(name: str) -> str:
     r"""Returns a name that is safe as part of a folder's name.
-
-    Args:
-        name: Any text.
 
     Returns:
         Letters, digits, `.`, `_` and `-`, at most 60.

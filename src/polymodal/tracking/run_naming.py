@@ -21,13 +21,7 @@ KEYS = (
 
 
 def project_name(choices: Mapping[str, str]) -> str:
-    """Returns what trackers file a run under: its model and corpus.
-
-    Args:
-        choices: Group to option.
-
-    Returns:
-        A name that is safe in a path.
+    """Return what trackers file a run under: its model and corpus.
 
     Example:
         >>> project_name({"model": "fusion/cross_attention", "corpus": "emodb"})
@@ -37,11 +31,7 @@ def project_name(choices: Mapping[str, str]) -> str:
 
 
 def describe_overrides(overrides: Sequence[str], said: Sequence[str] = ()) -> str:
-    """Returns what differs from an experiment's defaults, in words.
-
-    Args:
-        overrides: In Hydra's grammar.
-        said: Groups that are told elsewhere.
+    """Return what differs from an experiment's defaults, in words.
 
     Returns:
         The last word of each key and its value, without secrets; empty where nothing differs.
@@ -68,12 +58,7 @@ def describe_overrides(overrides: Sequence[str], said: Sequence[str] = ()) -> st
 
 
 def unique_run_name(runs: Path, project: str, name: str) -> str:
-    """Returns a name that no other run of the project has, here; it is taken from now on.
-
-    Args:
-        runs: The folder of runs.
-        project: The project.
-        name: The name that is wished for.
+    """Return a name that no other run of the project has, here; it is taken from now on.
 
     Returns:
         The name, with a number where it was taken already.

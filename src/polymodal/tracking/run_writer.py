@@ -31,21 +31,14 @@ class RunWriter:
         epoch: int | None = None,
         fold: int | None = None,
     ) -> None:
-        """Writes the scores of one step.
-
-        Args:
-            scores: Name to value.
-            step: Number of the optimiser step.
-            epoch: Number of the epoch.
-            fold: Number of the fold.
-        """
+        """Write the scores of one step."""
         self.journal.log(scores, step=step, epoch=epoch, fold=fold)
         if self.alerts is not None:
             self.alerts.check(scores)
         self.mirror.log(of_fold(scores, fold), step)
 
     def close(self) -> None:
-        """Closes the journal."""
+        """Close the journal."""
         self.journal.close()
 
 

@@ -24,11 +24,7 @@ class WarningLog:
         self.before: Any = None
 
     def keep(self, text: str) -> None:
-        """Writes one warning.
-
-        Args:
-            text: Its text.
-        """
+        """Write one warning."""
         self.count += 1
         with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
             file.write(f"warning: {redact_text(text)}\n")

@@ -33,11 +33,7 @@ class Access:
         return f"{self.cookie_name}={self.token}; Path=/; HttpOnly; SameSite=Strict"
 
     def refusal(self, headers: Message, token: str | None) -> str | None:
-        """Tells why a request is refused.
-
-        Args:
-            headers: Of the request.
-            token: What its address holds.
+        """Return why a request is refused.
 
         Returns:
             A sentence, or None where it is to be answered.
@@ -57,7 +53,7 @@ class Access:
         return None
 
     def knows(self, token: str | None) -> bool:
-        """Returns whether a token is ours.
+        """Return whether a token is ours.
 
         Args:
             token: Any text, or None.

@@ -49,7 +49,7 @@ class ConfigIndex:
         self._reader: threading.Thread | None = None
 
     def start(self) -> None:
-        """Reads what is not known yet, in a thread."""
+        """Read what is not known yet, in a thread."""
         with self._lock:
             busy = self._reader is not None and self._reader.is_alive()
             if not busy and self._unknown():
@@ -57,13 +57,13 @@ class ConfigIndex:
                 self._reader.start()
 
     def wait(self) -> None:
-        """Returns when all that was there is known."""
+        """Return when all that was there is known."""
         self.start()
         if (reader := self._reader) is not None:
             reader.join()
 
     def list_options(self) -> dict[str, Any]:
-        """Tells what there is.
+        """Return what there is.
 
         Returns:
             `done` and `total` runs, and `options`: the key of each, and how many values it has.
@@ -78,10 +78,7 @@ class ConfigIndex:
         return {"done": len(runs), "total": len(self.collection.runs), "options": options}
 
     def columns(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Returns what each run has.
-
-        Args:
-            keys: Dotted keys.
+        """Return what each run has.
 
         Returns:
             `runs`, their keys, and `columns`: dotted key to a list of values in the same order,
@@ -93,30 +90,16 @@ class ConfigIndex:
         return {"runs": [*known], "columns": columns}
 
     def of(self, run: Run) -> dict[str, Any]:
-        """Returns all options of one run.
-
-        Args:
-            run: The run.
-
-        Returns:
-            Dotted key to value.
-        """
+        """Return all options of one run."""
         sections = self._sections_of(run)
         return {key: one for section in sections.values() for key, one in section.flat.items()}
 
     def config(self, run: Run) -> dict[str, Any]:
-        """Returns the configuration of one run as filters ask for it.
-
-        Args:
-            run: The run.
-
-        Returns:
-            Section to its nested values.
-        """
+        """Return the configuration of one run as filters ask for it."""
         return {name: section.nested for name, section in self._sections_of(run).items()}
 
     def _known(self) -> dict[str, dict[str, Section]]:
-        """Runs that are there and whose configuration was read."""
+        """Run that are there and whose configuration was read."""
         runs = dict(self.collection.runs)
         for key in [one for one in self.known if one not in runs]:
             self.known.pop(key, None)

@@ -14,7 +14,7 @@ MAX_NAMES = 2_000
 
 
 def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
-    """Reads the points of some scores.
+    """Read the points of some scores.
 
     Args:
         path: `metrics.jsonl`; a missing one is empty.
@@ -53,7 +53,7 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
 
 
 def last_values(path: Path, known: int) -> tuple[int, dict[str, float] | None]:
-    """Reads what a journal says at its end.
+    """Read what a journal says at its end.
 
     Args:
         path: `metrics.jsonl`.

@@ -24,7 +24,7 @@ class Pages:
         self._packed: dict[str, Response] = {}
 
     def get(self, name: str) -> Response | None:
-        """Returns a file.
+        """Return a file.
 
         Args:
             name: Its path below `static`; only names that are there are known.

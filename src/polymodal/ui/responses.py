@@ -37,7 +37,7 @@ class Response:
 
 
 def as_json(value: Any, status: int = 200) -> Response:
-    """Returns an answer in JSON.
+    """Return an answer in JSON.
 
     Args:
         value: Plain values, or JSON already.
@@ -48,10 +48,7 @@ def as_json(value: Any, status: int = 200) -> Response:
 
 
 def to_json(value: Any) -> str:
-    """Writes JSON that every browser reads: NaN and infinity, which JSON lacks, are null.
-
-    Args:
-        value: Plain values.
+    """Write JSON that every browser reads: NaN and infinity, which JSON lacks, are null.
 
     Example:
         >>> to_json({"loss": float("nan")})

@@ -62,11 +62,7 @@ class Routes:
         }
 
     def answer(self, path: str, query: Query) -> Response | None:
-        """Answers one question.
-
-        Args:
-            path: Of the address, decoded.
-            query: What follows it.
+        """Answer one question.
 
         Returns:
             The answer; None where there is no such question.
@@ -150,7 +146,7 @@ class Routes:
         return as_json({"comparisons": self.programs.compare(folders, _first(query, "score"))})
 
     def trackio(self, query: Query) -> Response:
-        """Sends the browser to trackio's own page."""
+        """Send the browser to trackio's own page."""
         place = _whole_number(query, "root")
         roots = self.collection.roots
         database = _database(roots[place]) if place < len(roots) else Path()
@@ -183,7 +179,7 @@ class Routes:
             return None
 
     def close(self) -> None:
-        """Ends what was started."""
+        """End what was started."""
         self.programs.close()
 
     def _run(self, query: Query) -> Run:
@@ -191,11 +187,7 @@ class Routes:
 
 
 def refused(error: UserError) -> Response:
-    """Returns what a question that cannot be answered gets.
-
-    Args:
-        error: Why.
-    """
+    """Return what a question that cannot be answered gets."""
     told = {"error": error.message, "expected": error.expected, "remedy": error.hint}
     return as_json(told, status=400)
 

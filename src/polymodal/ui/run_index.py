@@ -91,7 +91,7 @@ class RunIndex:
         self._watch(self.version)
 
     def find(self, key: str) -> Run:
-        """Returns a run.
+        """Return a run.
 
         Args:
             key: As in `Run.key`.
@@ -105,15 +105,11 @@ class RunIndex:
             raise RunError(f"there is no run {key!r} here (any more)") from None
 
     def folder(self, run: Run) -> Path:
-        """Returns the folder of a run.
-
-        Args:
-            run: The run.
-        """
+        """Return the folder of a run."""
         return self.roots[run.root] / run.folder
 
     def file(self, run: Run, relative: str) -> Path:
-        """Returns a file of a run.
+        """Return a file of a run.
 
         Args:
             run: The run.
@@ -125,7 +121,7 @@ class RunIndex:
         return resolve_inside(self.folder(run), relative)
 
     def changes_since(self, version: int, instance: str, most: int = 0) -> str:
-        """Tells what has changed.
+        """Return what has changed.
 
         Args:
             version: What the page knows; 0 for nothing.
@@ -170,7 +166,7 @@ class RunIndex:
             self._rested = time.monotonic() + max(MIN_RESCAN_S, RESCAN_FACTOR * took)
 
     def _first_look(self, place: int) -> None:
-        """Takes the records from the list of runs, which is quicker than the folders."""
+        """Take the records from the list of runs, which is quicker than the folders."""
         found = dict(_signatures(self.roots[place]))
         known = {one.path.name: one.record for one in find_runs(self.roots[place])[0]}
         version = self.version = 1
@@ -218,7 +214,7 @@ class RunIndex:
         return True
 
     def _watch(self, version: int) -> bool:
-        """Runs that go on: does their process still, and what does their journal say?"""
+        """Run that go on: does their process still, and what does their journal say?"""
         on = [one for one in self.runs.values() if one.record.status == "running"]
         changed = False
         for run in newest_first(on)[:MAX_WATCHED]:
@@ -263,11 +259,7 @@ def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:
 
 
 def newest_first(runs: Iterable[Run]) -> list[Run]:
-    """Sorts runs.
-
-    Args:
-        runs: The runs.
-    """
+    """Sort runs."""
     return sorted(runs, key=lambda one: (one.record.started, one.folder), reverse=True)
 
 

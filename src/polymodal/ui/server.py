@@ -68,18 +68,13 @@ class Server(ThreadingHTTPServer):
         return f"http://{LOOPBACK}:{self.server_port}/?token={self.access.token}"
 
     def server_close(self) -> None:
-        """Ends it, and all that it has started."""
+        """End it, and all that it has started."""
         super().server_close()
         if hasattr(self, "routes"):
             self.routes.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Says nothing of a browser that has gone.
-
-        Args:
-            request: The connection.
-            client_address: Of the browser.
-        """
+        """Return nothing of a browser that has gone."""
         if not isinstance(sys.exc_info()[1], OSError):
             traceback.print_exc()
 
@@ -92,15 +87,15 @@ class Handler(BaseHTTPRequestHandler):
     timeout = IDLE_S
 
     def do_GET(self) -> None:
-        """Answers."""
+        """Answer."""
         self._say(self._answer())
 
     def do_HEAD(self) -> None:
-        """Answers without the body."""
+        """Answer without the body."""
         self._say(self._answer(), body=False)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuses what is no question: another method than GET and HEAD, or no HTTP at all.
+        """Reject what is no question: another method than GET and HEAD, or no HTTP at all.
 
         Args:
             code: Of the fault; 501 is an unknown method.
@@ -166,12 +161,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Says nothing: the terminal is the user's.
-
-        Args:
-            format: Of a line.
-            arguments: What is put into it.
-        """
+        """Return nothing: the terminal is the user's."""
 
 
 def _taken(ports: list[int], error: OSError) -> RunError:

@@ -38,9 +38,6 @@ class Subprocesses:
     def report(self, folder: Path) -> bool:
         """Sees to it that the page of a run or study is there, and newer than its record.
 
-        Args:
-            folder: The folder of the run.
-
         Returns:
             Whether it is there; False while it is being made.
 
@@ -61,14 +58,11 @@ class Subprocesses:
         return False
 
     def compare(self, folders: Sequence[Path], score: str | None) -> Any:
-        """Compares runs as `polymodal compare` does.
+        """Compare runs as `polymodal compare` does.
 
         Args:
             folders: Two or more.
             score: Name of the score, such as `uar`; the runs' own by default.
-
-        Returns:
-            The comparisons as mappings.
 
         Raises:
             RunError: They cannot be compared.
@@ -77,13 +71,7 @@ class Subprocesses:
         return json.loads(self._polymodal(words))
 
     def trackio(self, database: Path) -> str:
-        """Starts trackio's own page, once a database.
-
-        Args:
-            database: Its folder.
-
-        Returns:
-            Its address.
+        """Start trackio's own page, once a database.
 
         Raises:
             RunError: It does not start.
@@ -106,7 +94,7 @@ class Subprocesses:
             return address
 
     def close(self) -> None:
-        """Ends all of them."""
+        """End all of them."""
         self._closed = True
         for process in [*self._running]:
             process.terminate()

@@ -14,7 +14,7 @@ UNKNOWN_WIDTH = 64  # stands for that of an encoder that was not built
 
 
 def check_components(context: Context) -> Iterator[Diagnostic]:
-    """Builds task, scores, loss, encoders, model, optimiser, schedule and trainer.
+    """Build task, scores, loss, encoders, model, optimiser, schedule and trainer.
 
     Args:
         context: The experiment; what could be built is put into `built`.

@@ -15,7 +15,7 @@ Check = Callable[[Context], Iterator[Diagnostic]]
 
 
 def check_consistency(context: Context) -> Iterator[Diagnostic]:
-    """Compares options with one another.
+    """Compare options with one another.
 
     Args:
         context: The experiment, its parts built as far as possible.
@@ -67,7 +67,7 @@ def check_monitors(context: Context) -> Iterator[Diagnostic]:
 
 
 def check_validation(context: Context) -> Iterator[Diagnostic]:
-    """Scores that a callback waits for and that are never computed."""
+    """Score that a callback waits for and that are never computed."""
     trainer = context.config.get("trainer")
     if not isinstance(trainer, Mapping):
         return
@@ -135,7 +135,7 @@ def check_training_length(context: Context) -> Iterator[Diagnostic]:
 
 
 def check_checkpoints(context: Context) -> Iterator[Diagnostic]:
-    """Runs that would end without a checkpoint to test."""
+    """Run that would end without a checkpoint to test."""
     trainer, stages = context.config.get("trainer"), context.config.get("stages")
     if not isinstance(trainer, Mapping) or not isinstance(stages, list):
         return

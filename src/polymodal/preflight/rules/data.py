@@ -14,7 +14,7 @@ STEPS = ("warmup_steps", "num_warmup_steps", "T_max", "total_steps", "step_size"
 
 
 def check_data(context: Context, *, full: bool = False) -> Iterator[Diagnostic]:
-    """Reads the corpus, parts it, and looks at what would spoil the training.
+    """Read the corpus, parts it, and looks at what would spoil the training.
 
     Args:
         context: The experiment; gets `manifest` and `folds`.
@@ -215,10 +215,7 @@ def _schedule(context: Context) -> Iterator[Diagnostic]:
 
 
 def num_steps(context: Context) -> int | None:
-    """Estimates how many steps the optimiser makes in a fold.
-
-    Args:
-        context: The experiment, with its corpus and folds.
+    """Estimate how many steps the optimiser makes in a fold.
 
     Returns:
         The number; None where something of it is not known.
@@ -233,10 +230,7 @@ def num_steps(context: Context) -> int | None:
 
 
 def num_batches(context: Context) -> int | None:
-    """Counts the training batches of an epoch of the first fold.
-
-    Args:
-        context: The experiment, with its corpus and folds.
+    """Count the training batches of an epoch of the first fold.
 
     Returns:
         The number; None where something of it is not known.
@@ -257,7 +251,7 @@ def num_batches(context: Context) -> int | None:
 
 
 def _files(context: Context, *, full: bool) -> Iterator[Diagnostic]:
-    """Opens files behind the manifest; of each rule the first example is shown."""
+    """Open files behind the manifest; of each rule the first example is shown."""
     from polymodal.corpora.validation.inspection import inspect_manifest
 
     manifest = context.built["manifest"]

@@ -20,9 +20,6 @@ def check_experiment(
         experiment: The experiment; of its encoders only what they read is asked.
         context: Its configuration, and where that was written; gets notes.
         training: Whether there are splits to train and validate on.
-
-    Yields:
-        A diagnostic for each fault.
     """
     yield from _unknown_labels(experiment)
     try:

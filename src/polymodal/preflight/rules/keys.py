@@ -42,7 +42,7 @@ NUMBERS = ("data.num_workers",)  # a word stands in our files, a number may
 
 
 def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
-    """Names every value that must be given, and every interpolation that leads nowhere.
+    """Name every value that must be given, and every interpolation that leads nowhere.
 
     Args:
         reasons: As `resolve_partially` gives them.
@@ -62,15 +62,7 @@ def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
 
 
 def unread_keys(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
-    """Finds keys that nothing reads: beside the groups, or within the sections that we read.
-
-    Args:
-        config: The configuration.
-        origins: Where its values were written.
-
-    Yields:
-        A finding for each.
-    """
+    """Find keys that nothing reads: beside the groups, or within the sections that we read."""
     root = next(
         (one.name for one in origins.layers if not one.package and one.parent == "<root>"), "run"
     )
@@ -123,13 +115,10 @@ def _unread(key: str, known: Sequence[str], origins: Provenance) -> Diagnostic:
 
 
 def unread_headers(origins: Provenance) -> Iterator[Diagnostic]:
-    """Finds lines `# @package …` that Hydra does not read, as another comment stands before them.
+    """Find lines `# @package …` that Hydra does not read, as another comment stands before them.
 
     Args:
         origins: Where the values of the configuration were written.
-
-    Yields:
-        One finding a file.
     """
     for layer in origins.layers:
         line = None if layer.file is None else misplaced_package_header(layer.file)
@@ -145,10 +134,7 @@ def unread_headers(origins: Provenance) -> Iterator[Diagnostic]:
 
 
 def misplaced_package_header(file: Path) -> int | None:
-    """Returns the line of a `# @package …` that stands below another comment.
-
-    Args:
-        file: A file of configuration.
+    """Return the line of a `# @package …` that stands below another comment.
 
     Returns:
         The line; None where there is none, or Hydra reads it.
@@ -201,15 +187,7 @@ def _misfit(key: str, value: Any, usual: Any) -> str | None:
 
 
 def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
-    """Finds sections that do not say what they build.
-
-    Args:
-        config: The configuration.
-        origins: Where its values were written.
-
-    Yields:
-        A finding for each.
-    """
+    """Find sections that do not say what they build."""
     several = {one: config.get(one) or {} for one in HOLDERS}
     held = {
         f"{one}.{name}": value
@@ -236,7 +214,7 @@ def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> I
 
 
 def conflicting_keys(origins: Provenance) -> Iterator[Diagnostic]:
-    """Finds options of one list (`encoder: [a, b]`) that set the same key, and so mix.
+    """Find options of one list (`encoder: [a, b]`) that set the same key, and so mix.
 
     Args:
         origins: Where the values of the configuration were written.
@@ -274,7 +252,7 @@ def _names_target(entry: ConfigEntry) -> bool:
 
 
 def shadowed_files(origins: Provenance, project: Path) -> Iterator[Diagnostic]:
-    """Finds files of the project that are never read, as ours of the same name comes first.
+    """Find files of the project that are never read, as ours of the same name comes first.
 
     Args:
         origins: Where the values of the configuration were written.
@@ -298,7 +276,7 @@ def shadowed_files(origins: Provenance, project: Path) -> Iterator[Diagnostic]:
 
 
 def overridden_values(origins: Provenance) -> Iterator[Diagnostic]:
-    """Finds values of a file that the files it is based on overwrite, as its `_self_` comes first.
+    """Find values of a file that the files it is based on overwrite, as its `_self_` comes first.
 
     Args:
         origins: Where the values of the configuration were written.
@@ -341,13 +319,10 @@ def _includes(
 
 @cache
 def top_level_keys(root: str) -> tuple[str, ...]:
-    """Returns the keys that a configuration has beside its groups, and the groups.
+    """Return the keys that a configuration has beside its groups, and the groups.
 
     Args:
         root: Name of the root: `run`, `vote`, `study` or `corpus`.
-
-    Returns:
-        Their names.
     """
     node = _read(CONFIGS / f"{root}.yaml")
     groups = [
@@ -359,13 +334,10 @@ def top_level_keys(root: str) -> tuple[str, ...]:
 
 @cache
 def default_values(section: str) -> Mapping[str, Any]:
-    """Returns the options that our own files have in a section, with a value of each.
+    """Return the options that our own files have in a section, with a value of each.
 
     Args:
         section: Such as `data`.
-
-    Returns:
-        Option to value.
     """
     found: dict[str, Any] = dict(_read(CONFIGS / "run.yaml").get(section) or {})
     for file in sorted((CONFIGS / section).glob("*.yaml")):

@@ -13,7 +13,7 @@ Make = Callable[[Mapping[str, Any]], Any]
 
 
 def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
-    """Changes each option that the user has written, builds its part anew, and compares.
+    """Change each option that the user has written, builds its part anew, and compares.
 
     Args:
         context: The experiment, its parts built as far as possible.

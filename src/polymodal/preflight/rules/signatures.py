@@ -29,7 +29,7 @@ TOP_LEVEL: Mapping[str, Any] = {
 
 
 def check_signatures(config: Mapping[str, Any], projects: Sequence[str] = ()) -> None:
-    """Refuses keys, values and targets that cannot work, all at once.
+    """Reject keys, values and targets that cannot work, all at once.
 
     Args:
         config: The composed configuration, resolved.
@@ -46,7 +46,7 @@ def check_signatures(config: Mapping[str, Any], projects: Sequence[str] = ()) ->
 def signature_findings(
     config: Mapping[str, Any], projects: Sequence[str] = ()
 ) -> Iterator[Diagnostic]:
-    """Binds every section to the signature of what it names.
+    """Bind every section to the signature of what it names.
 
     Args:
         config: The composed configuration, resolved.
@@ -61,7 +61,7 @@ def signature_findings(
 
 
 def expects_bool(config: Mapping[str, Any], key: str, *, projects: Sequence[str] = ()) -> bool:
-    """Tells whether an option is meant to be true or false.
+    """Return whether an option is meant to be true or false.
 
     Args:
         config: The composed configuration, resolved.
@@ -73,7 +73,7 @@ def expects_bool(config: Mapping[str, Any], key: str, *, projects: Sequence[str]
 
 
 def annotation(config: Mapping[str, Any], key: str, projects: Sequence[str] = ()) -> Any:
-    """Returns the type that an option's constructor asks for.
+    """Return the type that an option's constructor asks for.
 
     Args:
         config: The composed configuration, resolved.
@@ -97,11 +97,7 @@ def annotation(config: Mapping[str, Any], key: str, projects: Sequence[str] = ()
 
 
 def matches_type(value: Any, hint: Any) -> bool:
-    """Tells whether a value from YAML fits a type annotation, as far as that can be told.
-
-    Args:
-        value: Plain value.
-        hint: The annotation.
+    """Return whether a value from YAML fits a type annotation, as far as that can be told.
 
     Returns:
         False only where it surely does not fit.
@@ -173,7 +169,7 @@ def check_against_signature(
     target: Callable[..., Any],
     given: frozenset[str] = frozenset(),
 ) -> Iterator[Diagnostic]:
-    """Binds the options of one section to the signature of what it names.
+    """Bind the options of one section to the signature of what it names.
 
     Args:
         section: The section, with its `_target_`.

@@ -19,7 +19,7 @@ QUOTED = "put it in quotation marks"
 def reinterpreted_values(
     entries: Sequence[ConfigEntry], is_boolean: Callable[[str], bool]
 ) -> Iterator[Diagnostic]:
-    """Finds what YAML takes for something else than it looks like.
+    """Find what YAML takes for something else than it looks like.
 
     Args:
         entries: What stands in the files.
@@ -47,14 +47,7 @@ def reinterpreted_values(
 
 
 def unreadable(files: Sequence[Path]) -> Iterator[Diagnostic]:
-    """Finds files that YAML cannot read: conflicts of a merge, tabs, doubled keys, other encodings.
-
-    Args:
-        files: Files of configuration.
-
-    Yields:
-        One finding a file.
-    """
+    """Find files that YAML cannot read: merge conflicts, tabs, duplicate keys, other encodings."""
     for file in files:
         try:
             entries = read_entries(file)

@@ -80,11 +80,11 @@ class HeadJob:
         return module
 
     def loader(self, part: str) -> DataLoader[Any] | None:
-        """Makes the loader of a part; None where it is empty."""
+        """Make the loader of a part; None where it is empty."""
         return self.experiment.build_loader(self.fold, part)
 
     def head(self) -> HeadSpec:
-        """Returns what is to be trained, and on what."""
+        """Return what is to be trained, and on what."""
         training = self.experiment.build_loader(self.fold, "train", training=True)
         assert training, "an experiment refuses a fold without training rows"
         return HeadSpec(self.module, training, self.loader("val"))
@@ -104,10 +104,7 @@ class Trained:
 
 
 def why_not_vectorizable(experiment: Experiment) -> str | None:
-    """Tells whether the folds of an experiment can be trained together.
-
-    Args:
-        experiment: The experiment, its features extracted.
+    """Return whether the folds of an experiment can be trained together.
 
     Returns:
         None, or the reason why they cannot, in words.
@@ -118,7 +115,7 @@ def why_not_vectorizable(experiment: Experiment) -> str | None:
 def fit_vectorized(
     jobs: Sequence[HeadJob], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Trained]:
-    """Trains all jobs; each place then holds what `fit` leaves there.
+    """Train all jobs; each place then holds what `fit` leaves there.
 
     The checkpoints are written when all have been trained, and hold weights only: what was cut
     off is trained anew.
@@ -146,7 +143,7 @@ def fit_vectorized(
 
 
 def predict_vectorized(jobs: Sequence[HeadJob], part: str, file: str | None = None) -> None:
-    """Writes the prediction tables of a part with the weights that each place holds.
+    """Write the prediction tables of a part with the weights that each place holds.
 
     Args:
         jobs: As `fit_vectorized` takes them, fitted.

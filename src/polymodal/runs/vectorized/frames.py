@@ -51,12 +51,12 @@ class PackedFrames:
         }
 
     def sizes(self, rows: Int[np.ndarray, " batch"]) -> list[int]:
-        """Returns what a batch measures by itself: utterances, then frames of each modality."""
+        """Return what a batch measures by itself: utterances, then frames of each modality."""
         longest = [int(one.lengths[rows].max()) for one in self.modalities.values()]
         return [len(rows), *(max(1, length) for length in longest)]
 
     def counts(self, rows: Int[np.ndarray, " batch"]) -> tuple[int, int]:
-        """Returns how many frames of a batch are real, and how many there are with the padding."""
+        """Return how many frames of a batch are real, and how many there are with the padding."""
         lengths = [one.lengths[rows] for one in self.modalities.values()]
         return sum(int(one.sum()) for one in lengths), sum(
             len(rows) * int(one.max()) for one in lengths
@@ -64,9 +64,6 @@ class PackedFrames:
 
     def passes(self, rows: Several[np.ndarray]) -> list[list[int]]:
         """Parts batches into passes of similar size that stay in a processor's cache.
-
-        Args:
-            rows: Rows of each batch.
 
         Returns:
             Places in `rows`, pass by pass.
@@ -85,7 +82,7 @@ class PackedFrames:
     def gather(
         self, rows: Int[np.ndarray, "head batch"], heads: Int[np.ndarray, " head"]
     ) -> dict[str, Stacked]:
-        """Cuts out one batch a head, all padded to the same size.
+        """Cut out one batch a head, all padded to the same size.
 
         Args:
             rows: Rows of the utterances, `NOBODY` where there is none.

@@ -37,7 +37,7 @@ class MonitorSpec:
     patience: int = 3  # as Lightning's
 
     def better(self, score: np.float32, best: np.float32 | None) -> bool:
-        """Tells whether a score is better than the best one so far.
+        """Return whether a score is better than the best one so far.
 
         Args:
             score: The score.
@@ -115,7 +115,7 @@ class SplitBatches:
         self.targets = torch.from_numpy(dataset.targets.copy()).to(device)
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """Returns the batches of an epoch, as places in the part."""
+        """Return the batches of an epoch, as places in the part."""
         self.sampler.set_epoch(epoch)
         return list(self.sampler)
 
@@ -148,12 +148,12 @@ class HeadState:
         self.num_worse, self.padding = 0, 0.0
 
     def record(self, scores: Mapping[str, Any], step: int, epoch: int) -> None:
-        """Keeps scores in single precision, as Lightning does."""
+        """Keep scores in single precision, as Lightning does."""
         singles = {name: float(np.float32(one)) for name, one in scores.items()}
         self.head.lines.append((singles, step, epoch))
 
     def scores(self, outputs: Outputs) -> dict[str, float]:
-        """Scores the validation part; its labels are read from a prediction table once."""
+        """Score the validation part; its labels are read from a prediction table once."""
         module = self.module
         known = module.task.has_target(outputs.targets)
         with torch.no_grad():
@@ -170,7 +170,7 @@ class HeadState:
         return scores | {f"val/{name}": score(said, self.labels[known]) for name, score in named}
 
     def improved(self, scores: Mapping[str, float], watch: MonitorSpec) -> bool:
-        """Tells whether this epoch is the best one so far, and remembers it."""
+        """Return whether this epoch is the best one so far, and remembers it."""
         score = np.float32(scores[watch.monitor])
         if np.isnan(score):
             score = np.float32("-inf" if watch.mode == "max" else "inf")
@@ -179,7 +179,7 @@ class HeadState:
         return better
 
     def should_stop(self, scores: Mapping[str, float], watch: MonitorSpec) -> bool:
-        """Tells whether the score has not become better for too long, or is no number."""
+        """Return whether the score has not become better for too long, or is no number."""
         score = np.float32(scores[watch.monitor])
         if watch.better(score, self.best_to_stop):
             self.best_to_stop, self.num_worse = score, 0

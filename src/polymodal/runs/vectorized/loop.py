@@ -35,7 +35,7 @@ def train_vectorized(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Trains all heads; what became of them is written into them.
+    """Train all heads; what became of them is written into them.
 
     Args:
         heads: The heads: of one architecture, with encoders that learn nothing, one optimiser of
@@ -68,16 +68,7 @@ def train_vectorized(
 def apply_vectorized(
     modules: Sequence[TrainingModule], loaders: Sequence[DataLoader[Any]], device: torch.device
 ) -> list[Outputs]:
-    """Computes what modules of one architecture put out for one part each.
-
-    Args:
-        modules: The modules, with their weights.
-        loaders: The part of each.
-        device: Where.
-
-    Returns:
-        The outputs of each part.
-    """
+    """Compute what modules of one architecture put out for one part each."""
     frames = _frames(modules, loaders, device)
     parts = [SplitBatches(loader, frames, device) for loader in loaders]
     stack = StackedModels([one.to(device).model for one in modules], modules[0].widths)
@@ -115,7 +106,7 @@ class _Group:
             one.padding = 1 - valid / max(1, padded)
 
     def validate_and_checkpoint(self, epoch: int) -> None:
-        """Scores the epoch, keeps what is to be kept, and lets those go that have finished."""
+        """Score the epoch, keeps what is to be kept, and lets those go that have finished."""
         step = (epoch + 1) * self.num_batches - 1
         scores = self._validate()
         left = []
@@ -136,7 +127,7 @@ class _Group:
     def _step(
         self, batches: Sequence[list[int]], states: list[Tensor], epoch: int, number: int
     ) -> Int[np.ndarray, "head 2"]:
-        """Updates all learners once; returns how many of their frames were real, and padded."""
+        """Update all learners once; returns how many of their frames were real, and padded."""
         parts = [one.training for one in self.learners]
         rows = [part.rows[batch] for part, batch in zip(parts, batches, strict=True)]
         self.optimizer.zero_grad()
@@ -179,7 +170,7 @@ class _Group:
         )
 
     def _note(self, losses: Tensor, step: int, epoch: int) -> None:
-        """Notes what the module writes: the loss and the rate, and the gradient's norm."""
+        """Record what the module writes: the loss and the rate, and the gradient's norm."""
         rate = self.optimizer.param_groups[0]["lr"]
         norms = _norms(self._gradients()).tolist()
         for one, loss, norm in zip(self.learners, losses.tolist(), norms, strict=True):
@@ -275,7 +266,7 @@ def _sorted(part: SplitBatches, said: np.ndarray) -> Outputs:
 
 
 def _level(rows: Sequence[np.ndarray]) -> Int[np.ndarray, "head batch"]:
-    """Fills batches of different sizes up with nobody."""
+    """Fill batches of different sizes up with nobody."""
     level = np.full((len(rows), max(len(one) for one in rows)), PADDING_ROW)
     for whole, one in zip(level, rows, strict=True):
         whole[: len(one)] = one

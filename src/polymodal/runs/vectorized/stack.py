@@ -54,7 +54,7 @@ class StackedModels:
         inputs: Mapping[str, Stacked],
         noise: Several[Tensor] | None = None,
     ) -> Float[Tensor, "head batch output"]:
-        """Runs some of the models, each on a batch of its own.
+        """Run some of the models, each on a batch of its own.
 
         Args:
             places: Which models.
@@ -88,7 +88,7 @@ class StackedModels:
         }
 
     def draw(self, states: Several[Tensor], sizes: Several[Several[int]]) -> list[Tensor]:
-        """Draws the noise of every dropout, for each model as if it ran alone.
+        """Draw the noise of every dropout, for each model as if it ran alone.
 
         Args:
             states: Random state of each model, which moves on.
@@ -111,11 +111,11 @@ class StackedModels:
         return noise
 
     def random_state(self, seed: int) -> Tensor:
-        """Returns the random state that a seed begins with, for `draw`."""
+        """Return the random state that a seed begins with, for `draw`."""
         return _generator(self._device).manual_seed(seed).get_state()
 
     def write(self, place: int, model: nn.Module) -> None:
-        """Copies the weights at a place into a model."""
+        """Copy the weights at a place into a model."""
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 weight.copy_(self.parameters[name][place])
@@ -192,7 +192,7 @@ class _DropoutShapes:
             raise RuntimeError("its dropouts do not grow evenly with its input")
 
     def shapes(self, sizes: Several[int] | np.ndarray) -> list[Shape]:
-        """Returns the shape of every dropout for a batch of these sizes."""
+        """Return the shape of every dropout for a batch of these sizes."""
         grown = np.asarray(sizes) - self.probe
         return [
             tuple((first + grown @ growth).tolist())
@@ -201,7 +201,7 @@ class _DropoutShapes:
 
 
 def why_not_stackable(model: nn.Module, widths: Mapping[str, int]) -> str | None:
-    """Runs two copies of a model together and alone, with batches of different sizes.
+    """Run two copies of a model together and alone, with batches of different sizes.
 
     Args:
         model: The model; its running statistics, if it has any, are changed.
@@ -260,7 +260,7 @@ def _corner(shape: Several[int]) -> tuple[slice, ...]:
 
 
 def _with_shared_dropout(model: nn.Module, noise: _SharedNoise) -> nn.Module:
-    """Replaces the dropouts of a model; those of whole channels draw by themselves, and fail."""
+    """Replace the dropouts of a model; those of whole channels draw by themselves, and fail."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:

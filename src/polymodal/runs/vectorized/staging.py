@@ -42,16 +42,12 @@ class TrainedFolds:
 
 
 def is_small_head(experiment: Experiment) -> bool:
-    """Tells whether nothing but a head on stored features is trained.
-
-    Args:
-        experiment: The experiment.
-    """
+    """Return whether nothing but a head on stored features is trained."""
     return all(isinstance(one, STORED) for one in experiment.prototypes.values())
 
 
 def why_not_vectorized(experiment: Experiment, run: Path | None = None) -> str | None:
-    """Tells why the folds of a run are trained one after another.
+    """Return why the folds of a run are trained one after another.
 
     Args:
         experiment: The experiment, its features extracted.
@@ -77,7 +73,7 @@ def why_not_vectorized(experiment: Experiment, run: Path | None = None) -> str |
 def train_folds(
     experiments: Sequence[Experiment], folder: Path, progress: Callable[[int, int], None]
 ) -> list[TrainedFolds]:
-    """Trains every fold of several runs, which differ in their seed alone.
+    """Train every fold of several runs, which differ in their seed alone.
 
     Args:
         experiments: One a run; `objection` has none to any.
@@ -108,13 +104,7 @@ def train_folds(
 
 
 def commit_trained_folds(experiment: Experiment, staged: TrainedFolds, session: Session) -> None:
-    """Makes what was trained the run's own: checkpoints, journal, prediction tables.
-
-    Args:
-        experiment: The experiment.
-        staged: What was trained.
-        session: The run.
-    """
+    """Make what was trained the run's own: checkpoints, journal, prediction tables."""
     folds = experiment.folds
     at = fold_dirs(session.path, len(folds))
     for fold, place, one in zip(folds, at, staged.trained, strict=True):
@@ -141,7 +131,7 @@ def commit_trained_folds(experiment: Experiment, staged: TrainedFolds, session: 
 
 
 def _tell_out_of_fold(jobs: Sequence[HeadJob]) -> None:
-    """Writes what the inner folds say of the training rows of each fold."""
+    """Write what the inner folds say of the training rows of each fold."""
     inner = [
         replace(job, fold=one, place=_inside(job.place, one))
         for job in jobs

@@ -66,11 +66,7 @@ class BackgroundTracker:
         self.offered, self.taken = [0, 0], [0, 0]  # acts, values
 
     def start(self, start: Start) -> None:
-        """Begins a run, or goes on with one.
-
-        Args:
-            start: What the tracker is told.
-        """
+        """Start a run, or goes on with one."""
         assert self.tracker is not None
         self.run_id, self.num_logged = start.run_id, start.num_lines
         self.note = SyncState.read(start.folder, self.name, self.tracker)
@@ -86,12 +82,7 @@ class BackgroundTracker:
             self._give_up(error)
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Passes the scores of one step on, without waiting.
-
-        Args:
-            scores: Name to value.
-            step: Number of the optimiser step.
-        """
+        """Pass the scores of one step on, without waiting."""
         self.num_logged += 1
         self._report()
         waiting = [offered - taken for offered, taken in zip(self.offered, self.taken, strict=True)]
@@ -103,29 +94,19 @@ class BackgroundTracker:
         self._offer(lambda tracker: self._pass_on(tracker, kept, step), len(kept))
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
-        """Ends the run; a second call does nothing.
-
-        Args:
-            status: How it ended.
-            scores: The scores it ended with.
-        """
+        """End the run; a second call does nothing."""
         self.end(status, scores)
         self.wait(status, time.monotonic() + self.last_words_s)
 
     def end(self, status: str, scores: Mapping[str, float]) -> None:
-        """Asks the thread to end the run, and to hurry.
-
-        Args:
-            status: How it ended.
-            scores: The scores it ended with.
-        """
+        """Ask the thread to end the run, and to hurry."""
         if self.tracker is not None:
             self.last_words = (status, dict(scores))
             self._offer(None)
             self.hurry.set()
 
     def wait(self, status: str, deadline: float) -> None:
-        """Waits for what is still in the queue.
+        """Wait for what is still in the queue.
 
         Args:
             status: How the run ended.
@@ -145,7 +126,7 @@ class BackgroundTracker:
             self._note(status)
 
     def _begin(self, tracker: Tracker, start: Start) -> None:
-        """Starts the tracker; what an earlier process did not deliver is the first it is told."""
+        """Start the tracker; what an earlier process did not deliver is the first it is told."""
         held = tracker.start(start)
         self.num_told = start.num_told if held is None else held
         if self.num_told < start.num_lines and self.remote:
@@ -200,7 +181,7 @@ class BackgroundTracker:
             self.fault = error
 
     def _settle(self, tracker: Tracker) -> None:
-        """Counts as taken what the tracker has, and notes it."""
+        """Count as taken what the tracker has, and notes it."""
         if flush := getattr(tracker, "flush", None):
             flush()
         self.num_told, self.num_passed = self.num_told + self.num_passed, 0
@@ -212,7 +193,7 @@ class BackgroundTracker:
                 self.note.write(self.num_told, status)
 
     def _report(self) -> None:
-        """Says from the run's own thread that the tracker has failed."""
+        """Return from the run's own thread that the tracker has failed."""
         if self.fault is not None and self.tracker is not None:
             self._give_up(self.fault)
 
@@ -249,31 +230,17 @@ class TrackerGroup:
         self.mirrors = list(mirrors)
 
     def start(self, start: Start) -> None:
-        """Begins a run.
-
-        Args:
-            start: What the trackers are told.
-        """
+        """Start a run."""
         for one in self.mirrors:
             one.start(start)
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Passes the scores of one step on, without waiting.
-
-        Args:
-            scores: Name to value.
-            step: Number of the optimiser step.
-        """
+        """Pass the scores of one step on, without waiting."""
         for one in self.mirrors:
             one.log(scores, step)
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
-        """Ends the run; all trackers together have as long as one.
-
-        Args:
-            status: How it ended.
-            scores: The scores it ended with.
-        """
+        """End the run; all trackers together have as long as one."""
         for one in self.mirrors:
             one.end(status, scores)
         deadline = time.monotonic() + max((one.last_words_s for one in self.mirrors), default=0.0)
@@ -281,6 +248,6 @@ class TrackerGroup:
             one.wait(status, deadline)
 
     def lacking(self) -> dict[str, int]:
-        """Returns the names of the trackers that lack lines of the journal, and how many."""
+        """Return the names of the trackers that lack lines of the journal, and how many."""
         missing = {one.name: one.num_logged - one.num_told for one in self.mirrors}
         return {name: number for name, number in missing.items() if number}

@@ -55,40 +55,30 @@ class Tracker(Protocol):
     """
 
     def start(self, start: Start) -> int | None:
-        """Begins a run; returns how many lines of its journal it has, if it knows that itself."""
+        """Start a run; returns how many lines of its journal it has, if it knows that itself."""
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Takes the scores of one step."""
+        """Take the scores of one step."""
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
-        """Ends the run, also one that failed."""
+        """End the run, also one that failed."""
 
 
 class NoTracker:
     """Mirrors nothing: the run folder has everything."""
 
     def start(self, start: Start) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 def start_of(record: RunRecord, config: Mapping[str, Any], folder: Path, num_lines: int) -> Start:
-    """Returns what trackers are told of a recorded run.
-
-    Args:
-        record: Its record.
-        config: Its configuration, redacted.
-        folder: Its folder.
-        num_lines: Lines that its journal has.
-
-    Returns:
-        The same for every tracker.
-    """
+    """Return what trackers are told of a recorded run."""
     encoders = config.get("encoder")
     modalities = sorted(encoders) if isinstance(encoders, Mapping) else []
     chosen = record.notes.get("choices")

@@ -48,10 +48,7 @@ class MlflowTracker:
         self.ready: list[tuple[list[Any], int]] = []
 
     def start(self, start: Start) -> int | None:
-        """Begins a run, or goes on with one.
-
-        Args:
-            start: What the tracker is told.
+        """Start a run, or goes on with one.
 
         Returns:
             How many lines of the journal it has.
@@ -79,12 +76,7 @@ class MlflowTracker:
         return self.number
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Gathers the scores of one step.
-
-        Args:
-            scores: Name to value.
-            step: Number of the optimiser step.
-        """
+        """Gather the scores of one step."""
         now_ms, metric = int(1000 * time.time()), self.of["metric"]
         kept = [
             metric(plain_name(name, LONGEST_NAME), value, now_ms, step)
@@ -95,19 +87,14 @@ class MlflowTracker:
         self.ready.append((kept, self.number))
 
     def flush(self) -> None:
-        """Sends what has gathered, as many lines at a time as a request may hold."""
+        """Send what has gathered, as many lines at a time as a request may hold."""
         for metrics, number in _batches(self.ready):
             told = [self.of["tag"](LINES, str(number))] if number is not None else []
             self.client.log_batch(self.id, metrics, tags=told, synchronous=True)
         self.ready = []
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
-        """Ends the run.
-
-        Args:
-            status: How it ended.
-            scores: The scores it ended with.
-        """
+        """End the run."""
         if self.client is None or not hasattr(self, "id"):
             return
         number = self.number
@@ -139,7 +126,7 @@ class MlflowTracker:
         return made
 
     def _go_on(self, start: Start) -> int:
-        """Finds the run, or makes it; how many lines it has."""
+        """Find the run, or makes it; how many lines it has."""
         found = self.client.search_runs([self.experiment], f"tags.`{RUN_ID}` = '{start.run_id}'")
         if found:
             self.id = found[0].info.run_id
@@ -180,7 +167,7 @@ def _batches(
 
 @contextmanager
 def _alone(folder: Path, uri: str) -> Generator[None]:
-    """Lets one process at a time open a database: several that make its tables at once all fail."""
+    """Let one process at a time open a database: several that make its tables at once all fail."""
     if not uri.startswith("sqlite:"):
         yield
         return

@@ -15,10 +15,7 @@ Plain = bool | int | float | str
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Plain]:
-    """Returns the options of an experiment as plain values, by their dotted keys.
-
-    Args:
-        config: The configuration, resolved and redacted.
+    """Return the options of an experiment as plain values, by their dotted keys.
 
     Returns:
         Key to value; lists as JSON, without what says nothing about the experiment.
@@ -41,7 +38,7 @@ def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Plain]]
 
 
 def plain_name(name: str, longest: int) -> str:
-    """Returns a name of nothing but letters, digits and a few marks.
+    """Return a name of nothing but letters, digits and a few marks.
 
     Args:
         name: Such as that of a score.
@@ -56,12 +53,9 @@ def plain_name(name: str, longest: int) -> str:
 
 @contextmanager
 def tables(folder: Path) -> Generator[list[Path]]:
-    """Writes the prediction tables of a run as CSV, and how often each class was taken for which.
+    """Write the prediction tables of a run as CSV, and how often each class was taken for which.
 
     They hold ids, labels and outputs: no transcript, no audio, and no speaker.
-
-    Args:
-        folder: The run folder.
 
     Yields:
         The files, there as long as the body runs: `predictions-<part>.csv`, `confusion-<part>.csv`.

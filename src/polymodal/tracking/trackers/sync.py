@@ -83,7 +83,7 @@ def _tell(
     record: RunRecord,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Tells the whole run, but for the lines that the tracker had before; how many they were."""
+    """Return the whole run, but for the lines that the tracker had before; how many they were."""
     total, journal = start.num_lines, start.folder / "metrics.jsonl"
     known = tracker.start(replace(start, num_told=min(note.lines, total)))
     held = min(note.lines, total) if known is None else known

@@ -30,16 +30,7 @@ class SyncState:
 
     @classmethod
     def read(cls, folder: Path, name: str, tracker: Tracker) -> "SyncState":
-        """Reads the note on a tracker; without a sound one nothing was delivered.
-
-        Args:
-            folder: The run folder.
-            name: Name of the tracker.
-            tracker: The tracker.
-
-        Returns:
-            The note.
-        """
+        """Read the note on a tracker; without a sound one nothing was delivered."""
         place = redact_text(str(getattr(tracker, "place", ""))) or name
         note = cls(folder / BESIDE / f"{slug(name)}.json", place)
         with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -48,11 +39,7 @@ class SyncState:
         return note
 
     def write(self, lines: int, status: str | None = None) -> None:
-        """Notes how far the tracker is.
-
-        Args:
-            lines: Lines that it has taken.
-            status: The end that it was told of.
+        """Record how far the tracker is.
 
         Raises:
             OSError: The note cannot be written.

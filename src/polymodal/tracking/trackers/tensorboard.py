@@ -35,10 +35,7 @@ class TensorBoardTracker:
         self.writer: Any = None
 
     def start(self, start: Start) -> int:
-        """Begins a run; of one that goes on all files are written anew.
-
-        Args:
-            start: What the tracker is told.
+        """Start a run; of one that goes on all files are written anew.
 
         Returns:
             0, the number of lines that they have.
@@ -64,12 +61,7 @@ class TensorBoardTracker:
         return 0
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Writes the scores of one step.
-
-        Args:
-            scores: Name to value.
-            step: Number of the optimiser step.
-        """
+        """Write the scores of one step."""
         values = [
             self.summary.Summary.Value(tag=name, simple_value=_single(value))
             for name, value in scores.items()
@@ -83,12 +75,7 @@ class TensorBoardTracker:
             self.writer.flush()
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
-        """Ends the run.
-
-        Args:
-            status: How it ended.
-            scores: The scores it ended with.
-        """
+        """End the run."""
         if self.writer is None:
             return
         from tensorboard.plugins.hparams import api_pb2, metadata

@@ -28,10 +28,7 @@ class TrackioTracker:
         self.lines: list[tuple[dict[str, float], int]] = []
 
     def start(self, start: Start) -> None:
-        """Begins a run.
-
-        Args:
-            start: What the tracker is told.
+        """Start a run.
 
         Raises:
             MissingExtraError: trackio is not installed.
@@ -53,28 +50,18 @@ class TrackioTracker:
         self.storage.init_db(self.project)
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Gathers the scores of one step.
-
-        Args:
-            scores: Name to value.
-            step: Number of the optimiser step.
-        """
+        """Gather the scores of one step."""
         self.lines.append((dict(scores), step))
 
     def flush(self) -> None:
-        """Writes what has gathered, in one transaction."""
+        """Write what has gathered, in one transaction."""
         if self.lines:
             numbers = range(self.number, self.number + len(self.lines))
             self._write(self.lines, [f"{self.run_id}:{number}" for number in numbers])
             self.number, self.last_step, self.lines = numbers.stop, self.lines[-1][1], []
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
-        """Ends the run.
-
-        Args:
-            status: How it ended.
-            scores: The scores it ended with.
-        """
+        """End the run."""
         if self.storage is not None:
             self.flush()
             if scores:

@@ -45,10 +45,7 @@ class WandbTracker:
         self.run: Any = None
 
     def start(self, start: Start) -> int | None:
-        """Begins a run, or goes on with one.
-
-        Args:
-            start: What the tracker is told.
+        """Start a run, or goes on with one.
 
         Returns:
             How many lines of the journal they have.
@@ -92,22 +89,12 @@ class WandbTracker:
         return held
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Passes the scores of one step on.
-
-        Args:
-            scores: Name to value.
-            step: Number of the optimiser step.
-        """
+        """Pass the scores of one step on."""
         self.run.log({**scores, STEP: step}, step=self.number, commit=True)
         self.number += 1
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
-        """Ends the run.
-
-        Args:
-            status: How it ended.
-            scores: The scores it ended with.
-        """
+        """End the run."""
         if self.run is None:
             return
         run, self.run = self.run, None
@@ -120,20 +107,13 @@ class WandbTracker:
         run.finish(exit_code=0 if status == "finished" else 1)
 
     def offline(self, folder: Path) -> "WandbTracker | None":
-        """Returns what completes the files that were written offline, where there are any to send.
-
-        Args:
-            folder: The run folder.
-        """
+        """Return what uploads the files that were written offline; None where there are none."""
         if self.mode == "offline" or not _offline_files(folder):
             return None
         return WandbTracker("offline", self.entity, self.alert, self.prediction_tables)
 
     def send(self, folder: Path) -> None:
-        """Sends what was written offline, with their own command.
-
-        Args:
-            folder: The run folder.
+        """Send what was written offline, with their own command.
 
         Raises:
             ConnectionError: It could not be sent.
@@ -149,7 +129,7 @@ class WandbTracker:
 
 
 def _set_up(folder: Path) -> None:
-    """Keeps their files in the run folder, their reports and their chatter off."""
+    """Keep their files in the run folder, their reports and their chatter off."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
