@@ -158,7 +158,7 @@ def test_embeddings_are_computed_once_for_all_seeds(trained, polymodal, monkeypa
     original = embeddings.extract_batch
     monkeypatch.setattr(
         embeddings,
-        "extracted_together",
+        "extract_batch",
         lambda encoder, raws, **options: (
             computed.append(len(raws)) or original(encoder, raws, **options)
         ),

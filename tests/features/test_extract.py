@@ -41,9 +41,9 @@ class Together(Ends):
 
     batches: list = field(default_factory=list)
     released: list = field(default_factory=list)
-    most_at_once = 40
+    max_batch_amount = 40
 
-    def many(self, raws):
+    def extract_batch(self, raws):
         self.batches.append([len(raw) for raw in raws])
         return [self(raw) for raw in raws]
 
@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_read_is_not_hidden(tmp_path, num_workers):
 
 def test_a_wrong_shape_is_refused_and_not_stored(tmp_path):
     wide = type("Wide", (Ends,), {"feature_size": 3})()
-    with pytest.raises(DataError, match=r"ends 1 gave .* \(1, 2\)"):
+    with pytest.raises(DataError, match=r"ends 1 returned .* \(1, 2\)"):
         extract_all(Corpus([1]), wide, FeatureStore(tmp_path))
     assert num_stored(tmp_path, wide) == 0
 
@@ -203,7 +203,7 @@ def test_too_little_memory_is_not_tried_again_one_by_one(tmp_path):
         pass
 
     class Large(Together):
-        def many(self, raws):
+        def extract_batch(self, raws):
             raise OutOfMemoryError("19 GiB")
 
     with pytest.raises(OutOfMemoryError):

@@ -54,7 +54,7 @@ def said(hubert, reuse="auto", trainer=None, precision="32-true", training=True,
     encoder = PretrainedSpeechEncoder(str(hubert), **options)
     config = {"data": {"reuse_prefix": reuse}, "trainer": {"max_epochs": 3, **(trainer or {})}}
     found = plan_prefix_cache({"speech": encoder}, config, precision, training=training)
-    words = found.said.get("speech", "nothing is frozen")
+    words = found.notes.get("speech", "nothing is frozen")
     assert ("speech" in found.extractors) == words.startswith("read")
     if found.extractors:
         half = precision == "bf16-mixed"
@@ -131,9 +131,9 @@ def test_batches_stay_as_the_audio_makes_them(experiment):
         (False, {}, "computed (data.reuse_prefix=false)"),
         ("auto", {"max_epochs": 1}, "computed (each utterance is read once)"),
         (True, {"max_epochs": 1}, "read from the store (convolutions)"),
-        ("auto", {"limit_train_batches": 2}, "computed (some batches only are trained on)"),
-        ("auto", {"overfit_batches": 4}, "computed (some batches only are trained on)"),
-        ("auto", {"fast_dev_run": True}, "computed (some batches only are trained on)"),
+        ("auto", {"limit_train_batches": 2}, "computed (only some batches are trained on)"),
+        ("auto", {"overfit_batches": 4}, "computed (only some batches are trained on)"),
+        ("auto", {"fast_dev_run": True}, "computed (only some batches are trained on)"),
         ("auto", {"limit_train_batches": 1.0}, "read from the store (convolutions)"),
     ],
 )
@@ -158,9 +158,9 @@ def test_a_disk_that_it_would_fill_is_left_alone_unless_that_is_asked_for(experi
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     one = experiment()
     one.plan_prefix_cache("32-true", training=True)
-    assert one.prefixes.said["speech"].startswith("read")
+    assert one.prefixes.notes["speech"].startswith("read")
     one.extract(lambda *_: None)
-    assert "GB would go to" in one.prefixes.said["speech"]
+    assert "GB would go to" in one.prefixes.notes["speech"]
     assert not one.features
     assert not one.build_module(one.folds[0]).encoders["speech"].reads_prefix
     asked = experiment("data.reuse_prefix=true")

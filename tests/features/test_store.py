@@ -267,8 +267,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from polymodal.features.keys import content_key
-from polymodal.features.store import Collection
-collection = Collection(Path(sys.argv[1]), "ends 1", 2, "float32")
+from polymodal.features.store import FeatureCollection
+collection = FeatureCollection(Path(sys.argv[1]), "ends 1", 2, "float32")
 for number in range(10**6):
     collection.put(content_key(f"utterance {number}"), np.full((3, 2), number, dtype="f4"))
     print(number, flush=True)

@@ -114,7 +114,7 @@ def _fill_store(overrides: Sequence[str]) -> int:
     experiment = prepare_experiment(config)
     experiment.plan_prefix_cache(precision_of(experiment), training=True)
     if not experiment.extractors:
-        said = [f"{name}: {words}" for name, words in experiment.prefixes.said.items()]
+        said = [f"{name}: {words}" for name, words in experiment.prefixes.notes.items()]
         raise ConfigError(
             "no encoder of this experiment is frozen, or nothing of it is stored: "
             f"{'; '.join(said) or ', '.join(experiment.prototypes)}",

@@ -29,6 +29,8 @@ class Encoder(nn.Module, ABC):
             is computed from it can be stored.
         reads_prefix: Whether the input of `encode` is the output of `prefix` instead of that of
             `transform`.
+        is_trained_from_scratch: Whether it is built without weights or features that have to be
+            read first.
 
     Example:
         >>> import torch

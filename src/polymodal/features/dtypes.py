@@ -1,4 +1,4 @@
-"""The kinds of numbers that features are stored as.
+"""The types of stored features.
 
 Legend: time = vectors an utterance has, feature = width.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from polymodal.errors import ConfigError, DataError, nearest
 
-# NumPy has no bfloat16: its bits are kept as uint16.
+# NumPy has no bfloat16: its bits are stored as uint16.
 ON_DISK: Mapping[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
     "float16": np.dtype("<f2"),
@@ -21,13 +21,7 @@ ON_DISK: Mapping[str, np.dtype[Any]] = {
 
 
 def stored_type(dtype: str) -> np.dtype[Any]:
-    """Returns the numbers that lie in the files.
-
-    Args:
-        dtype: `float32`, `float16` or `bfloat16`.
-
-    Returns:
-        The type of NumPy.
+    """Return the NumPy type in the files for `float32`, `float16` or `bfloat16`.
 
     Raises:
         ConfigError: The name is unknown.
@@ -38,49 +32,34 @@ def stored_type(dtype: str) -> np.dtype[Any]:
 
 
 def encoded(values: Float32[np.ndarray, "time feature"], dtype: str) -> npt.NDArray[Any]:
-    """Returns features as they are stored.
-
-    Args:
-        values: Float32 `[time, feature]`.
-        dtype: `float32`, `float16` or `bfloat16`.
-
-    Returns:
-        The same shape, in `stored_type(dtype)`.
+    """Return float32 features as they are stored, in `stored_type(dtype)`.
 
     Raises:
-        DataError: A number is beyond what the type can hold.
+        DataError: A value is beyond the range of the type.
     """
     if dtype == "bfloat16":
-        import torch  # here, as only these numbers need it
+        import torch  # here, as only this type needs it
 
-        kept = torch.from_numpy(np.array(values)).to(torch.bfloat16)
-        numbers: npt.NDArray[Any] = kept.view(torch.uint16).numpy()
-        is_beyond = bool((torch.isinf(kept).numpy() & np.isfinite(values)).any())
+        half = torch.from_numpy(np.array(values)).to(torch.bfloat16)
+        stored: npt.NDArray[Any] = half.view(torch.uint16).numpy()
+        overflows = bool((torch.isinf(half).numpy() & np.isfinite(values)).any())
     else:
         with np.errstate(over="ignore"):
-            numbers = np.ascontiguousarray(values, dtype=stored_type(dtype))
-        is_beyond = bool((np.isinf(numbers) & np.isfinite(values)).any())
-    if is_beyond:
+            stored = np.ascontiguousarray(values, dtype=stored_type(dtype))
+        overflows = bool((np.isinf(stored) & np.isfinite(values)).any())
+    if overflows:
         largest = float(np.abs(values[np.isfinite(values)]).max())
         raise DataError(
             f"a feature of {largest:g} is beyond {dtype}",
             hint="use data.store_dtype=float32, or bfloat16 for its range at less precision",
         )
-    return numbers
+    return stored
 
 
-def decoded(numbers: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
-    """Returns stored numbers as features.
-
-    Args:
-        numbers: As they lie in the file, `[time, feature]`.
-        dtype: `float32`, `float16` or `bfloat16`.
-
-    Returns:
-        The same array; a float32 copy for bfloat16.
-    """
+def decoded(stored: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    """Return stored values as features: the same array, or a float32 copy of bfloat16."""
     if dtype != "bfloat16":
-        return numbers
+        return stored
     import torch
 
-    return torch.from_numpy(np.array(numbers)).view(torch.bfloat16).float().numpy()
+    return torch.from_numpy(np.array(stored)).view(torch.bfloat16).float().numpy()

@@ -1,4 +1,4 @@
-"""Files of embeddings that other programs read: NumPy, Parquet, a Hugging Face dataset."""
+"""Write embeddings for other programs: NumPy, Parquet, a Hugging Face dataset."""
 
 import zipfile
 from collections.abc import Sequence
@@ -19,13 +19,10 @@ NO_FOLD = -1
 
 
 def check_target(out: str) -> None:
-    """Refuse a file that `write_embeddings` cannot write, before anything is computed.
-
-    Args:
-        out: The file, or the folder of a dataset.
+    """Reject a file that `write_embeddings` cannot write, before anything is computed.
 
     Raises:
-        ConfigError: Its suffix is unknown, or the folder holds something else than a dataset.
+        ConfigError: The suffix is unknown, or the folder holds something else than a dataset.
         MissingExtraError: The library `datasets` is needed and not installed.
     """
     path = Path(out)
@@ -46,10 +43,7 @@ def check_target(out: str) -> None:
 
 
 def is_dataset(out: str) -> bool:
-    """Whether a name stands for the folder of a Hugging Face dataset.
-
-    Args:
-        out: The name.
+    """Whether a name is that of the folder of a Hugging Face dataset.
 
     Example:
         >>> is_dataset("embeddings"), is_dataset("v1.0/"), is_dataset("embeddings.npz")
@@ -59,12 +53,12 @@ def is_dataset(out: str) -> bool:
 
 
 def write_embeddings(tables: Sequence[Embeddings], out: str) -> None:
-    """Write embeddings, in the format that the suffix names.
+    """Write the embeddings of each modality, in the format of the suffix.
 
     Args:
         tables: Those of each modality, at least one.
         out: `.npz`, `.parquet`, or a folder without suffix (or ending in `/`) for a dataset of the
-            library `datasets`; what is there is replaced.
+            library `datasets`; existing files are replaced.
 
     Raises:
         ConfigError: As of `check_target`, or it cannot be written.
@@ -77,27 +71,23 @@ def write_embeddings(tables: Sequence[Embeddings], out: str) -> None:
         if is_dataset(out):
             _datasets().Dataset.from_polars(as_frame(tables)).save_to_disk(out)
         else:
-            with atomic_write(path) as beside:
+            with atomic_write(path) as tmp_path:
                 if path.suffix == NPZ:
-                    _write_npz(tables, beside)
+                    _write_npz(tables, tmp_path)
                 else:
-                    as_frame(tables).write_parquet(beside)
+                    as_frame(tables).write_parquet(tmp_path)
     except OSError as error:
         raise ConfigError(f"--out {out} cannot be written: {error}") from None
 
 
 def as_frame(tables: Sequence[Embeddings]) -> pl.DataFrame:
-    """Return embeddings as a table.
+    """Return the embeddings of each modality (all pooled, or none) as one table.
 
-    Args:
-        tables: Those of each modality: all pooled, or none.
-
-    Returns:
-        Columns `utterance_id`, `modality`, `fold`, `split` and `embedding`: a list of float32, or
-        a list of vectors where some row has another number of vectors than one.
+    Its columns are `utterance_id`, `modality`, `fold`, `split` and `embedding`: a list of float32,
+    or a list of vectors where some row has another number of vectors than one.
     """
-    is_pooled = all(one.is_pooled for one in tables)
-    return pl.concat([_frame(one, is_pooled=is_pooled) for one in tables])
+    is_pooled = all(table.is_pooled for table in tables)
+    return pl.concat([_frame(table, is_pooled=is_pooled) for table in tables])
 
 
 def _frame(table: Embeddings, *, is_pooled: bool) -> pl.DataFrame:
@@ -116,7 +106,7 @@ def _frame(table: Embeddings, *, is_pooled: bool) -> pl.DataFrame:
 
 
 def _write_npz(tables: Sequence[Embeddings], path: Path) -> None:
-    pooled = all(one.is_pooled for one in tables)
+    pooled = all(table.is_pooled for table in tables)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for table in tables:
             for name, array in _arrays(table, with_offsets=not pooled).items():
@@ -125,7 +115,7 @@ def _write_npz(tables: Sequence[Embeddings], path: Path) -> None:
 
 
 def _arrays(table: Embeddings, *, with_offsets: bool) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a modality; texts have a fixed width, so that none needs to be pickled."""
+    """Return the arrays of a modality; texts have a fixed width, so that none is pickled."""
     rows = table.rows
     return {
         "ids": np.array(rows["utterance_id"].to_list(), dtype=np.str_),

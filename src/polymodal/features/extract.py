@@ -1,4 +1,4 @@
-"""The features of many utterances, computed once: alone, in processes, or several at once.
+"""Compute the features of many utterances once: one by one, in processes, or in batches.
 
 Legend: time = vectors an utterance has, feature = width.
 """
@@ -35,92 +35,87 @@ def extract_all(
     num_workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureReader:
-    """Extracts the features of all utterances; what the store has is not computed again.
+    """Extract the features of all utterances; those in the store are not computed again.
 
     Args:
-        utterances: Id, and what reads the waveform or text (here, not in the processes); it
-            returns None where the utterance has none.
-        extractor: What makes the features.
-        store: Where they are kept.
+        utterances: Id, and a function that reads the waveform or text (here, not in the
+            processes); it returns None for an utterance without content.
+        extractor: The extractor.
+        store: Where features are stored.
         num_workers: See `fill`; also the number of threads that decode audio.
-        progress: Told the number of utterances that are done, and of all.
+        progress: Called with the number of finished utterances, and of all.
 
     Returns:
-        Id to `[time, feature]`, mapped from the store's files, in the order given; utterances
+        Id to `[time, feature]`, mapped from the store's files, in the given order; utterances
         without content are left out.
 
     Raises:
         DataError: An utterance cannot be read or computed, a process died, or the store cannot be
             written.
     """
-    seen = look_up(utterances, extractor, store, num_threads=num_workers)
-    fill(seen, num_workers=num_workers, done=counting(seen, progress) if progress else None)
-    return seen.features()
+    lookup = look_up(utterances, extractor, store, num_threads=num_workers)
+    fill(lookup, num_workers=num_workers, done=counting(lookup, progress) if progress else None)
+    return lookup.features()
 
 
 def counting(
-    seen: StoreLookup, progress: Callable[[int, int], None]
+    lookup: StoreLookup, progress: Callable[[int, int], None]
 ) -> Callable[[MissingFeature], None]:
-    """Returns what tells the progress of `fill`, and tells how far it is already.
+    """Return a callback of `fill` that reports its progress, and report the current one."""
+    num_done = lookup.num_utterances - lookup.num_missing
 
-    Args:
-        seen: What is missing.
-        progress: Told the number of utterances that are done, and of all.
-
-    Returns:
-        What is told each content that was stored.
-    """
-    num_done = seen.num_utterances - seen.num_missing
-
-    def count(one: MissingFeature) -> None:
+    def count(feature: MissingFeature) -> None:
         nonlocal num_done
-        num_done += len(one.ids)
-        progress(num_done, seen.num_utterances)
+        num_done += len(feature.ids)
+        progress(num_done, lookup.num_utterances)
 
     if num_done:
-        progress(num_done, seen.num_utterances)
+        progress(num_done, lookup.num_utterances)
     return count
 
 
 def fill(
-    seen: StoreLookup, *, num_workers: int = 0, done: Callable[[MissingFeature], None] | None = None
+    lookup: StoreLookup,
+    *,
+    num_workers: int = 0,
+    done: Callable[[MissingFeature], None] | None = None,
 ) -> None:
-    """Computes what is missing, and stores each as soon as it is there.
+    """Compute missing features, and store each at once.
 
     Args:
-        seen: What is missing; it is found afterwards.
-        num_workers: Number of processes for an extractor of one utterance at a time, 0 computes
-            here; of threads that read ahead for one that takes several at once, in this process.
-        done: Told what was stored.
+        lookup: What is missing; it is found afterwards.
+        num_workers: For an extractor of single utterances the number of processes, 0 computes
+            here; for one of batches the number of threads that read ahead.
+        done: Called with each feature that was stored.
 
     Raises:
         DataError: An utterance cannot be read or computed, a process died, or the store cannot be
-            written; what was stored before is kept.
+            written; features that were stored before stay.
     """
-    if not seen.missing:
+    if not lookup.missing:
         return
-    extractor = seen.extractor
+    extractor = lookup.extractor
     try:
-        with closing(_computed(seen, num_workers)) as computed:
-            for one, values in computed:
-                seen.found[one.key] = seen.collection.put(one.key, values)
+        with closing(_computed(lookup, num_workers)) as computed:
+            for feature, values in computed:
+                lookup.entries[feature.key] = lookup.collection.put(feature.key, values)
                 if done is not None:
-                    done(one)
+                    done(feature)
     finally:
-        seen.collection.close()
+        lookup.collection.close()
         if isinstance(extractor, BatchedExtractor):
             extractor.release()
-    seen.missing = []
+    lookup.missing = []
 
 
-def _computed(seen: StoreLookup, num_workers: int) -> Generator[Computed]:
-    if isinstance(seen.extractor, BatchedExtractor):
-        yield from in_batches(seen.missing, seen.extractor, num_threads=max(1, num_workers))
+def _computed(lookup: StoreLookup, num_workers: int) -> Generator[Computed]:
+    if isinstance(lookup.extractor, BatchedExtractor):
+        yield from in_batches(lookup.missing, lookup.extractor, num_threads=max(1, num_workers))
     elif num_workers > 0:
-        yield from _in_processes(seen.missing, seen.extractor, num_workers)
+        yield from _in_processes(lookup.missing, lookup.extractor, num_workers)
     else:
-        for one in seen.missing:
-            yield one, _compute(seen.extractor, one.ids[0], one.raw())
+        for feature in lookup.missing:
+            yield feature, _compute(lookup.extractor, feature.ids[0], feature.raw())
 
 
 def _in_processes(
@@ -131,14 +126,14 @@ def _in_processes(
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_use_one_thread)
     running: dict[Future[npt.NDArray[np.float32]], MissingFeature] = {}
     try:
-        for one in missing:
-            running[pool.submit(_compute, extractor, one.ids[0], one.raw())] = one
+        for feature in missing:
+            running[pool.submit(_compute, extractor, feature.ids[0], feature.raw())] = feature
             if len(running) >= WAITING_PER_WORKER * num_workers:
                 yield from _finished(running)
         while running:
             yield from _finished(running)
     except BrokenProcessPool as error:
-        ids = ", ".join(sorted(repr(one.ids[0]) for one in running.values()))
+        ids = ", ".join(sorted(repr(feature.ids[0]) for feature in running.values()))
         raise DataError(
             f"a process died while it computed {extractor.identity} of one of {ids}",
             hint="is there enough memory? try data.extract_workers=0",
@@ -149,8 +144,8 @@ def _in_processes(
 
 def _finished(running: dict[Future[npt.NDArray[np.float32]], MissingFeature]) -> Iterator[Computed]:
     done, _ = wait(running, return_when=FIRST_COMPLETED)
-    # Failures last, so that what was computed beside them is kept.
-    for future in sorted(done, key=lambda one: one.exception() is not None):
+    # Failures last, so that finished features are stored.
+    for future in sorted(done, key=lambda future: future.exception() is not None):
         yield running[future], future.result()
         del running[future]
 
@@ -163,5 +158,5 @@ def _compute(extractor: Extractor, utterance_id: str, raw: Any) -> npt.NDArray[n
 
 
 def _use_one_thread() -> None:
-    # Read by torch when the extractor brings it in; the processes already fill the machine.
+    # Read by torch when the extractor imports it; the processes already fill the machine.
     os.environ["OMP_NUM_THREADS"] = "1"

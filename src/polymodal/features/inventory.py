@@ -1,4 +1,4 @@
-"""What lies in a feature store, how long it was not used, and its removal."""
+"""List and remove the features in a store."""
 
 import json
 import secrets
@@ -17,13 +17,13 @@ REMOVED = ".removed-"
 
 @dataclass(frozen=True)
 class StoredCollection:
-    """The features of one extractor.
+    """The stored features of one extractor.
 
     Args:
-        folder: Where they are.
-        identity: What made them; `?` where that cannot be read.
-        dtype: Numbers that they are stored as.
-        version: Of the store's format; None where that cannot be read.
+        folder: Their folder.
+        identity: Identity of the extractor; `?` if it cannot be read.
+        dtype: Type of the stored values.
+        version: Version of the store's format; None if it cannot be read.
         num_entries: Number of utterances, those stored twice counted twice.
         num_bytes: Size of the files.
         unused_s: Seconds since they were opened last.
@@ -44,38 +44,29 @@ class StoredCollection:
 
 
 def list_stored(store: Path) -> list[StoredCollection]:
-    """Lists a store.
-
-    Args:
-        store: Its folder.
-
-    Returns:
-        One for each extractor, the one used last first; empty where there is no store.
+    """List the collections of a store, the last used first; none where there is no store.
 
     Raises:
-        DataError: The folder is no store: it holds other things.
+        DataError: The folder holds other things than a store.
     """
     if not store.exists():
         return []
     folders = [path for path in _contents(store) if not path.name.startswith(REMOVED)]
-    return sorted((_stored(folder) for folder in folders), key=lambda one: one.unused_s)
+    return sorted((_stored(folder) for folder in folders), key=lambda stored: stored.unused_s)
 
 
 def remove(stored: StoredCollection) -> None:
-    """Removes the features of one extractor; a process that reads them goes on reading.
-
-    Args:
-        stored: What `list_stored` returned.
+    """Remove the features of one extractor; a process that reads them can continue.
 
     Raises:
         DataError: They cannot be removed.
     """
-    # Renamed first, so that nobody opens what is half removed.
+    # Renamed first, so that no process opens a half-removed folder.
     removed = stored.folder.with_name(f"{REMOVED}{secrets.token_hex(4)}")
     try:
         stored.folder.rename(removed)
-        for left in stored.folder.parent.glob(f"{REMOVED}*"):  # of a removal that was killed, too
-            shutil.rmtree(left)
+        for path in stored.folder.parent.glob(f"{REMOVED}*"):  # also of a killed removal
+            shutil.rmtree(path)
     except OSError as error:
         raise DataError(
             f"{stored.folder} cannot be removed: {error.strerror}",
@@ -85,20 +76,20 @@ def remove(stored: StoredCollection) -> None:
 
 def _contents(store: Path) -> list[Path]:
     try:
-        found = sorted(store.iterdir())
+        paths = sorted(store.iterdir())
     except OSError as error:
         raise DataError(
             f"the feature store {store} cannot be read: {error.strerror}",
             hint="name its folder with --store",
         ) from None
-    others = [one.name for one in found if not one.name.startswith(("v", REMOVED))]
+    others = [path.name for path in paths if not path.name.startswith(("v", REMOVED))]
     if others:
         raise DataError(
             f"{store} holds {others[0]!r}",
             expected="a feature store, which holds folders such as v1-0123456789abcdef",
             hint="name its folder with --store (paths.store in the configuration)",
         )
-    return found
+    return paths
 
 
 def _stored(folder: Path) -> StoredCollection:

@@ -1,4 +1,4 @@
-"""What an utterance is known by: its content, never its name or place."""
+"""Keys of stored features: the content of an utterance, never its name or path."""
 
 import hashlib
 import json
@@ -9,13 +9,9 @@ import numpy as np
 
 
 def content_key(raw: Any) -> bytes:
-    """Returns the digest of what an extractor reads.
+    """Return the SHA-256 digest of an extractor's input: a waveform, a text, or signals.
 
-    Args:
-        raw: Waveform, `[sample]`, text, or signals: name to values and rate in Hz.
-
-    Returns:
-        32 bytes (SHA-256).
+    Signals are a name to values and rate in Hz.
 
     Example:
         >>> content_key("yes") == content_key("yes"), content_key("yes") == content_key("yes ")
@@ -28,13 +24,7 @@ def content_key(raw: Any) -> bytes:
 
 
 def amount_of(raw: Any) -> int:
-    """Returns how much there is to compute, by which utterances are put together.
-
-    Args:
-        raw: Waveform, text, or signals.
-
-    Returns:
-        Number of samples or characters; 1 for signals.
+    """Return the number of samples or characters, by which utterances are batched; 1 for signals.
 
     Example:
         >>> amount_of("yes"), amount_of(np.zeros(5)), amount_of({"eda": (np.zeros(5), 4.0)})
@@ -49,7 +39,7 @@ def _kind_and_content(raw: Any) -> tuple[Any, bytes | memoryview]:
     if isinstance(raw, Mapping):
         kinds, contents = [], []
         for name, (values, rate_hz) in sorted(raw.items()):
-            # It tells the shape, so the same bytes under other names are another key.
+            # The kind has the shape, so the same bytes under other names have another key.
             kind, content = _kind_and_content(values)
             kinds.append([name, None if rate_hz is None else float(rate_hz), kind])
             contents.append(content)

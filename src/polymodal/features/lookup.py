@@ -1,4 +1,4 @@
-"""What a store has of a corpus, and what is missing: every utterance is read once for it."""
+"""Look up the features of a corpus in a store, reading every utterance once."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +17,12 @@ Reading = tuple[str, Callable[[], Any]]
 
 @dataclass
 class MissingFeature:
-    """Content that the store lacks.
+    """Content whose features are missing in the store.
 
     Args:
-        key: What it is known by.
+        key: Key of the content.
         amount: Number of samples or characters.
-        read: What reads it.
+        read: Reads the content.
         ids: The utterances that have this content.
     """
 
@@ -32,62 +32,64 @@ class MissingFeature:
     ids: list[str] = field(default_factory=list)
 
     def raw(self) -> Any:
-        """Reads the content again.
+        """Read the content again.
 
         Raises:
-            DataError: It is another one by now, or cannot be read.
+            DataError: It has changed, or cannot be read.
         """
         raw = self.read()
         if raw is None or content_key(raw) != self.key:
             raise DataError(
                 f"utterance {self.ids[0]!r} changed while features were extracted",
-                hint="run again when nobody writes to the corpus",
+                hint="run again while the corpus is not being changed",
             )
         return raw
 
 
 @dataclass
 class StoreLookup:
-    """What a store has of a corpus.
+    """The stored and the missing features of a corpus.
 
     Args:
-        extractor: What makes the features.
-        collection: What it has made so far.
+        extractor: The extractor.
+        collection: Its stored features.
         num_utterances: Number of utterances, those without content included.
         keys: Utterance id to the key of its content, in order; without those that have none.
-        found: Key to where the features are.
-        missing: Content that the store lacks, each once.
+        entries: Key to the position of its features.
+        missing: Content without features, each once.
     """
 
     extractor: Extractor
     collection: FeatureCollection
     num_utterances: int
     keys: dict[str, bytes] = field(default_factory=dict)
-    found: dict[bytes, StoreEntry] = field(default_factory=dict)
+    entries: dict[bytes, StoreEntry] = field(default_factory=dict)
     missing: list[MissingFeature] = field(default_factory=list)
 
     @property
     def num_missing(self) -> int:
         """Number of utterances whose features are missing."""
-        return sum(len(one.ids) for one in self.missing)
+        return sum(len(feature.ids) for feature in self.missing)
 
     @property
     def expected_bytes(self) -> int:
-        """About how large what is missing will be.
+        """Approximate size of the missing features.
 
-        Frames by their rate, of tokens one a character, otherwise one vector an utterance.
+        Estimated by the frame rate, as one token a character, otherwise as one vector an utterance.
         """
         extractor, vectors_a_unit = self.extractor, 0.0
         if extractor.source == "audio" and extractor.frame_rate_hz is not None:
             vectors_a_unit = extractor.frame_rate_hz / extractor.sampling_rate_hz
         elif extractor.source == "text" and getattr(extractor, "pooling", "") == "none":
             vectors_a_unit = 1.0
-        num_vectors = sum(max(1.0, vectors_a_unit * one.amount) for one in self.missing)
+        num_vectors = sum(max(1.0, vectors_a_unit * feature.amount) for feature in self.missing)
         return round(num_vectors * self.collection.bytes_a_row)
 
     def features(self) -> FeatureReader:
-        """Returns what reads the features, once nothing is missing any more."""
-        return self.collection.features({one: self.found[key] for one, key in self.keys.items()})
+        """Return the reader of the features, once nothing is missing."""
+        return self.collection.features(
+            {utterance_id: self.entries[key] for utterance_id, key in self.keys.items()}
+        )
 
 
 def look_up(
@@ -98,24 +100,21 @@ def look_up(
     num_threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoreLookup:
-    """Reads every utterance, and looks up which features the store has.
+    """Read every utterance once, and look up its features.
 
     Args:
-        utterances: Id, and what reads the waveform, text or signals; it returns None where the
-            utterance has none.
-        extractor: What makes the features.
-        store: Where they are kept.
+        utterances: Id, and a function that reads the waveform, text or signals; it returns None
+            for an utterance without content.
+        extractor: The extractor.
+        store: Where features are stored.
         num_threads: Number of threads that decode audio; 0 reads here.
-        progress: Told the number of utterances that were read, and of all.
-
-    Returns:
-        What is there and what is missing.
+        progress: Called with the number of utterances that were read, and of all.
 
     Raises:
         DataError: An utterance cannot be read, or the store is damaged.
     """
     rows = list(utterances)
-    seen = StoreLookup(extractor, store.open(extractor), len(rows))
+    lookup = StoreLookup(extractor, store.open(extractor), len(rows))
     missing: dict[bytes, MissingFeature] = {}
     is_slow = extractor.source == "audio" and num_threads > 0
     contents = _in_threads(rows, num_threads) if is_slow else (_content(read) for _, read in rows)
@@ -124,19 +123,19 @@ def look_up(
     ):
         if content is not None:
             key, amount = content
-            seen.keys[utterance_id] = key
-            if not _is_found(seen, key):
+            lookup.keys[utterance_id] = key
+            if not _is_found(lookup, key):
                 missing.setdefault(key, MissingFeature(key, amount, read)).ids.append(utterance_id)
         if progress is not None:
             progress(num_read, len(rows))
-    seen.missing = list(missing.values())
-    return seen
+    lookup.missing = list(missing.values())
+    return lookup
 
 
-def _is_found(seen: StoreLookup, key: bytes) -> bool:
-    if key not in seen.found and (entry := seen.collection.find(key)) is not None:
-        seen.found[key] = entry
-    return key in seen.found
+def _is_found(lookup: StoreLookup, key: bytes) -> bool:
+    if key not in lookup.entries and (entry := lookup.collection.find(key)) is not None:
+        lookup.entries[key] = entry
+    return key in lookup.entries
 
 
 def _in_threads(rows: Sequence[Reading], num_threads: int) -> Iterator[tuple[bytes, int] | None]:

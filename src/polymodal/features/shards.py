@@ -1,8 +1,8 @@
 """The files of a feature store: values in one file, a fixed-width record of each in another.
 
-A shard has one writer, the process that made it, and any number of readers. The values of an
-utterance are written before its record, so whatever a killed process leaves behind them is in no
-record and does not count.
+A shard has one writer, the process that created it, and any number of readers. The values of an
+utterance are written before its record, so whatever a killed process leaves behind has no record
+and is ignored.
 """
 
 import io
@@ -22,12 +22,12 @@ DATA, INDEX = ".data", ".index"
 RECORD: np.dtype[Any] = np.dtype(
     [("key", "<u8", 4), ("offset", "<u8"), ("num_rows", "<u4"), ("crc32", "<u4"), ("check", "<u8")]
 )
-# The words of a record and this give 0 when combined, so a record of zeros is none.
+# The XOR of the integers of a record: a record of zeros is invalid.
 CHECK = 0x706F6C796D6F6461
 
 
 class StoreEntry(NamedTuple):
-    """Where the values of an utterance are.
+    """Position of the values of an utterance.
 
     Args:
         shard: Number of the shard.
@@ -41,13 +41,10 @@ class StoreEntry(NamedTuple):
 
 
 class ShardWriter:
-    """Appends to a shard of its own; nobody else writes to it.
-
-    Args:
-        folder: Where the two files are made.
+    """Append to a new shard in a folder, which no other process writes to.
 
     Raises:
-        DataError: They cannot be made.
+        DataError: Its files cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,24 +59,16 @@ class ShardWriter:
         self._num_bytes = self._num_index_bytes = 0
 
     def append(self, key: bytes, content: bytes | memoryview, num_rows: int) -> int:
-        """Writes values, and then their record.
-
-        Args:
-            key: 32 bytes.
-            content: The values.
-            num_rows: Number of vectors.
-
-        Returns:
-            The first byte of the values in the data file.
+        """Write the values of `num_rows` vectors, then their record; return the first byte.
 
         Raises:
-            DataError: There is no room, or the folder cannot be written; nothing is left behind.
+            DataError: The disk is full, or the folder cannot be written; nothing is left behind.
         """
         offset = self._num_bytes
         record = _record(key, offset, num_rows, zlib.crc32(content))
         try:
-            _write_whole(self._data, content)
-            _write_whole(self._index, record)
+            _write_all(self._data, content)
+            _write_all(self._index, record)
         except OSError as error:
             self._cut()
             raise not_writable(self.folder, error, len(content) + len(record)) from error
@@ -88,46 +77,30 @@ class ShardWriter:
         return offset
 
     def close(self) -> None:
-        """Closes the files; the shard is not written to again."""
+        """Close the files; the shard is not written to again."""
         self._data.close()
         self._index.close()
 
     def _cut(self) -> None:
-        """Takes away what was half written, so that the next values begin at its place."""
+        """Remove what was half written, so that the next values begin at its position."""
         for file, size in ((self._data, self._num_bytes), (self._index, self._num_index_bytes)):
             file.truncate(size)
             file.seek(size)
 
 
 def read_index(path: Path) -> npt.NDArray[Any]:
-    """Reads the records of a shard that are whole.
-
-    Args:
-        path: The index file.
-
-    Returns:
-        Records, `[entry]`; a torn end and damaged ones are left out.
-    """
+    """Read the complete records of a shard, without a torn end and damaged ones."""
     try:
         records = np.fromfile(path, dtype=RECORD)
     except FileNotFoundError:  # another process is removing the store
         return np.zeros(0, dtype=RECORD)
-    words = records.view("<u8").reshape(len(records), RECORD.itemsize // 8)
-    is_whole = np.bitwise_xor.reduce(words, axis=1) == CHECK
-    return records if is_whole.all() else records[is_whole]
+    integers = records.view("<u8").reshape(len(records), RECORD.itemsize // 8)
+    is_valid = np.bitwise_xor.reduce(integers, axis=1) == CHECK
+    return records if is_valid.all() else records[is_valid]
 
 
 def is_intact(path: Path, record: Any, bytes_a_row: int) -> bool:
-    """Says whether values are still those that were written.
-
-    Args:
-        path: The data file.
-        record: Their record.
-        bytes_a_row: Of one vector.
-
-    Returns:
-        False also where they cannot be read.
-    """
+    """Return whether values are unchanged since they were written, and can be read."""
     size = int(record["num_rows"]) * bytes_a_row
     try:
         with path.open("rb", buffering=0) as file:
@@ -138,24 +111,15 @@ def is_intact(path: Path, record: Any, bytes_a_row: int) -> bool:
 
 
 def not_writable(folder: Path, error: OSError, num_needed: int = 0) -> DataError:
-    """Returns what to say where a store cannot be written.
-
-    Args:
-        folder: The folder.
-        error: What the system said.
-        num_needed: Bytes that were to be written.
-
-    Returns:
-        The error, with the room that is left.
-    """
-    existing = next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
+    """Return the error for a store that cannot be written, with the free space."""
+    existing = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
     free = shutil.disk_usage(existing).free
     needed = f"; {num_needed:,} bytes were to be written" if num_needed else ""
     return DataError(
         f"the feature store {folder} cannot be written: {error.strerror}{needed}, "
         f"{free:,} bytes are free",
         hint="free some space (polymodal features --remove --unused 30d), or set paths.store to "
-        "another folder; what was stored is kept",
+        "another folder; stored features stay",
     )
 
 
@@ -167,8 +131,8 @@ def _record(key: bytes, offset: int, num_rows: int, crc32: int) -> bytes:
     return record.tobytes()
 
 
-def _write_whole(file: io.FileIO, content: bytes | memoryview) -> None:
-    # A disk that is nearly full takes a part, and says so at the next call only.
+def _write_all(file: io.FileIO, content: bytes | memoryview) -> None:
+    # A nearly full disk writes only the first bytes, and raises at the next call.
     left = memoryview(content).cast("B")
     while left:
         left = left[file.write(left) :]

@@ -1,9 +1,9 @@
-"""A store of features, each found by the content that it was made of.
+"""A store of features, keyed by the content of utterances.
 
-    STORE/v1-<hash of identity and numbers>/meta.json      who made the features
-                                            used           touched when it is opened
-                                            <random>.data  values, one utterance after another
-                                            <random>.index where each is
+    STORE/v1-<hash of identity and dtype>/meta.json      the extractor of the features
+                                          used           touched when it is opened
+                                          <random>.data  values, one utterance after another
+                                          <random>.index position of each
 
 Legend: time = vectors an utterance has, feature = width.
 """
@@ -36,7 +36,7 @@ from polymodal.features.shards import (
 )
 from polymodal.security.files import atomic_write
 
-# Part of the folder's name: stores of other versions lie beside, and are never read.
+# Part of the folder's name: collections of other versions are never read.
 FORMAT_VERSION = 1
 META, USED = "meta.json", "used"
 
@@ -45,11 +45,11 @@ class FeatureStore:
     """A folder with the features of any number of extractors, for any number of processes.
 
     Args:
-        folder: Where they are; it is made when the first feature is written.
-        dtype: Numbers that values are stored as: `float32`, `float16` or `bfloat16`.
+        folder: The folder; it is created with the first feature.
+        dtype: Type of the stored values: `float32`, `float16` or `bfloat16`.
 
     Raises:
-        ConfigError: The numbers are unknown.
+        ConfigError: The type is unknown.
     """
 
     def __init__(self, folder: Path, dtype: str = "float32") -> None:
@@ -57,13 +57,7 @@ class FeatureStore:
         self.folder, self.dtype = folder, dtype
 
     def open(self, extractor: Extractor) -> "FeatureCollection":
-        """Opens what one extractor has made so far, by any process.
-
-        Args:
-            extractor: What makes the features: its identity and options decide.
-
-        Returns:
-            The collection; open it again to see what others have written since.
+        """Open the features of an extractor; open them again to see those stored since.
 
         Raises:
             DataError: The folder is damaged, or of another extractor or version.
@@ -74,17 +68,7 @@ class FeatureStore:
 
 
 class FeatureCollection:
-    """The features that one extractor has made; see `FeatureStore.open`.
-
-    Args:
-        root: Folder of the store.
-        identity: Everything that changes the output of the extractor.
-        feature_size: Width of its vectors.
-        dtype: Numbers that values are stored as.
-
-    Raises:
-        DataError: The folder is damaged, or of another extractor or version.
-    """
+    """The stored features of one extractor; see `FeatureStore.open`."""
 
     def __init__(self, root: Path, identity: str, feature_size: int, dtype: str) -> None:
         self.meta = {
@@ -97,45 +81,34 @@ class FeatureCollection:
         self.dtype, self.feature_size = dtype, feature_size
         self.bytes_a_row = feature_size * stored_type(dtype).itemsize
         self._writer: ShardWriter | None = None
-        self._own: dict[bytes, StoreEntry] = {}
+        self._new: dict[bytes, StoreEntry] = {}
         self._verified: set[int] = set()
         self._check_meta()
         self._read()
 
     def __len__(self) -> int:
-        return len(self._records) + len(self._own)
+        return len(self._records) + len(self._new)
 
     def find(self, key: bytes) -> StoreEntry | None:
-        """Finds features; at their first use in a process their checksum is compared.
+        """Return the position of features, or None where they are missing or damaged.
 
-        Args:
-            key: What `content_key` returned.
-
-        Returns:
-            Where they are, or None where they are missing or damaged.
+        At their first use in a process their checksum is compared.
         """
-        if key in self._own:
-            return self._own[key]
-        words = np.frombuffer(key, dtype="<u8")
-        place = int(np.searchsorted(self._prefixes, words[0]))
-        while place < len(self._prefixes) and self._prefixes[place] == words[0]:
-            record = self._records[self._order[place]]
-            if (record["key"] == words).all() and self._is_intact(place, record):
+        if key in self._new:
+            return self._new[key]
+        integers = np.frombuffer(key, dtype="<u8")
+        position = int(np.searchsorted(self._prefixes, integers[0]))
+        while position < len(self._prefixes) and self._prefixes[position] == integers[0]:
+            record = self._records[self._order[position]]
+            if (record["key"] == integers).all() and self._is_intact(position, record):
                 return StoreEntry(
-                    self._shard(place), int(record["offset"]), int(record["num_rows"])
+                    self._shard(position), int(record["offset"]), int(record["num_rows"])
                 )
-            place += 1
+            position += 1
         return None
 
     def get(self, key: bytes) -> npt.NDArray[Any] | None:
-        """Returns stored features, mapped and read-only.
-
-        Args:
-            key: What `content_key` returned.
-
-        Returns:
-            `[time, feature]`, or None where they are missing or damaged.
-        """
+        """Return features `[time, feature]`, mapped and read-only, or None as of `find`."""
         entry = self.find(key)
         if entry is None:
             return None
@@ -143,46 +116,32 @@ class FeatureCollection:
         return read_values(self._shards[entry.shard], entry.offset, shape, dtype=self.dtype)
 
     def put(self, key: bytes, values: Float32[np.ndarray, "time feature"]) -> StoreEntry:
-        """Stores features, in a shard of this process.
-
-        Args:
-            key: What `content_key` returned.
-            values: Float32 `[time, feature]`.
-
-        Returns:
-            Where they are.
+        """Store float32 features, in a shard of this process.
 
         Raises:
-            DataError: There is no room, the folder cannot be written, or a value is beyond the
-                numbers of the store.
+            DataError: The disk is full, the folder cannot be written, or a value is beyond the
+                range of the store's type.
         """
-        numbers = encoded(values, self.dtype)
-        writer = self._own_writer()
-        content = numbers.reshape(-1).view(np.uint8).data
-        offset = writer.append(key, content, len(numbers))
-        entry = StoreEntry(len(self._shards) - 1, offset, len(numbers))
-        self._own[key] = entry
+        stored = encoded(values, self.dtype)
+        writer = self._process_writer()
+        content = stored.reshape(-1).view(np.uint8).data
+        offset = writer.append(key, content, len(stored))
+        entry = StoreEntry(len(self._shards) - 1, offset, len(stored))
+        self._new[key] = entry
         return entry
 
     def features(self, entries: Mapping[str, StoreEntry]) -> FeatureReader:
-        """Returns what reads the features of a corpus.
-
-        Args:
-            entries: Utterance id to where its features are.
-
-        Returns:
-            Utterance id to features.
-        """
+        """Return the reader of the features of a corpus."""
         return FeatureReader(entries, list(self._shards), self.dtype, self.feature_size)
 
     def close(self) -> None:
-        """Ends the shard of this process."""
+        """Close the shard of this process."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
-    def _own_writer(self) -> ShardWriter:
-        # A forked process shares the files, and would write into those of its parent.
+    def _process_writer(self) -> ShardWriter:
+        # A forked process would write into the files of its parent.
         if self._writer is None or self._writer.process != os.getpid():
             self._make_folder()
             self._writer = ShardWriter(self.folder)
@@ -193,9 +152,9 @@ class FeatureCollection:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / META).exists():
-                made = {**self.meta, "made": datetime.now(UTC).isoformat(timespec="seconds")}
-                with atomic_write(self.folder / META) as beside:
-                    beside.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+                meta = {**self.meta, "made": datetime.now(UTC).isoformat(timespec="seconds")}
+                with atomic_write(self.folder / META) as tmp_path:
+                    tmp_path.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
             (self.folder / USED).touch()
         except OSError as error:
             raise not_writable(self.folder, error) from error
@@ -203,25 +162,25 @@ class FeatureCollection:
     def _check_meta(self) -> None:
         path = self.folder / META
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            known = {name: found[name] for name in self.meta}
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            meta = {name: stored[name] for name in self.meta}
         except (FileNotFoundError, NotADirectoryError):
             return
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"{path} cannot be read: {error!r}",
-                expected="what polymodal writes beside stored features",
+                expected="the description that polymodal writes next to stored features",
                 hint=f"delete {self.folder}, or set paths.store to another folder",
             ) from None
-        if known != self.meta:
+        if meta != self.meta:
             raise DataError(
-                f"{path} says {known}",
+                f"{path} says {meta}",
                 expected=str(self.meta),
                 hint=f"delete {self.folder}, or set paths.store to another folder",
             )
 
     def _read(self) -> None:
-        """Reads the records of all shards, and sorts them by the first word of their keys."""
+        """Read the records of all shards, and sort them by the first word of their keys."""
         indices = sorted(self.folder.glob(f"*{INDEX}"))
         tables = [read_index(path) for path in indices]
         self._shards = [path.with_suffix(DATA) for path in indices]
@@ -233,37 +192,26 @@ class FeatureCollection:
         if indices:
             mark_used(self.folder)
 
-    def _shard(self, place: int) -> int:
-        return int(np.searchsorted(self._ends, self._order[place], side="right"))
+    def _shard(self, position: int) -> int:
+        return int(np.searchsorted(self._ends, self._order[position], side="right"))
 
-    def _is_intact(self, place: int, record: Any) -> bool:
-        if place in self._verified:
+    def _is_intact(self, position: int, record: Any) -> bool:
+        if position in self._verified:
             return True
-        if not is_intact(self._shards[self._shard(place)], record, self.bytes_a_row):
+        if not is_intact(self._shards[self._shard(position)], record, self.bytes_a_row):
             return False
-        self._verified.add(place)
+        self._verified.add(position)
         return True
 
 
 def folder_name(meta: Mapping[str, Any]) -> str:
-    """Returns the folder of an extractor in a store.
-
-    Args:
-        meta: Format, identity, numbers and width.
-
-    Returns:
-        The version of the format, and 16 hexadecimal digits.
-    """
+    """Return the folder of an extractor: the version of the format, and 16 hexadecimal digits."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
     return f"v{meta['format']}-{digest[:16]}"
 
 
 def mark_used(folder: Path) -> None:
-    """Notes that features are still used, which `polymodal features --unused` asks.
-
-    Args:
-        folder: The collection; nothing happens where it cannot be written.
-    """
+    """Record that features are used, for `polymodal features --unused`, if possible."""
     try:
         (folder / USED).touch()
     except OSError:

@@ -1,4 +1,4 @@
-"""What an extractor gave, or failed with.
+"""Check the output of an extractor, and describe its failures.
 
 Legend: time = vectors an utterance has, feature = width.
 """
@@ -13,39 +13,23 @@ from polymodal.errors import DataError, UserError
 
 
 def checked(values: Any, extractor: Extractor) -> Float32[np.ndarray, "time feature"]:
-    """Returns features as float32 if they have the shape that the extractor promises.
-
-    Args:
-        values: What it gave.
-        extractor: What gave them.
-
-    Returns:
-        Float32 `[time, feature]`.
+    """Return features as float32 if they have the shape that the extractor promises.
 
     Raises:
-        DataError: The shape is another one.
+        DataError: They have another shape.
     """
     array = np.asarray(values, dtype=np.float32)
     if array.ndim != 2 or len(array) == 0 or array.shape[1] != extractor.feature_size:
         raise DataError(
-            f"{extractor.identity} gave features of shape {array.shape}",
+            f"{extractor.identity} returned features of shape {array.shape}",
             expected=f"[time, {extractor.feature_size}] with at least one vector",
-            hint="mend the extractor, or leave out the utterance",
+            hint="fix the extractor, or leave out the utterance",
         )
     return array
 
 
 def unusable(utterance_id: str, extractor: Extractor, error: Exception) -> DataError:
-    """Returns what to say of an utterance that an extractor fails on.
-
-    Args:
-        utterance_id: The utterance.
-        extractor: The extractor.
-        error: What it raised.
-
-    Returns:
-        The error.
-    """
+    """Return the error for an utterance that an extractor fails on."""
     reason = error.message if isinstance(error, UserError) else repr(error)
     return DataError(
         f"utterance {utterance_id!r}: {reason}",

@@ -128,7 +128,7 @@ def extract(experiment: Experiment, session: Session, display: Display, *, train
                 f"extract · {name} · {done}/{total}", done / total, important=done == total
             )
         )
-    for name, words in experiment.prefixes.said.items():
+    for name, words in experiment.prefixes.notes.items():
         session.notes.setdefault("frozen_prefix", {})[name] = words
         display.print_line(f"frozen prefix of {name}: {words}")
 
