@@ -10,8 +10,8 @@ from polymodal.errors import SplitError
 SPEAKERS = [f"s{number:02d}" for number in range(12)]
 FRAME = pl.DataFrame(
     {
-        "utterance_id": [f"{one}-{take}" for one in SPEAKERS for take in range(3)],
-        "speaker": [one for one in SPEAKERS for _ in range(3)],
+        "utterance_id": [f"{speaker}-{take}" for speaker in SPEAKERS for take in range(3)],
+        "speaker": [speaker for speaker in SPEAKERS for _ in range(3)],
         "session": [f"t{number // 2}" for number in range(12) for _ in range(3)],
     }
 )
@@ -21,7 +21,7 @@ PARTS = ["train"] * 8 + ["val"] * 2 + ["test"] * 2
 def by(column: str) -> Fold:
     values = list(dict.fromkeys(FRAME[column]))
     step = len(SPEAKERS) // len(values)
-    return Fold(0, {column: {one: PARTS[n * step] for n, one in enumerate(values)}})
+    return Fold(0, {column: {value: PARTS[n * step] for n, value in enumerate(values)}})
 
 
 def rows(fold: Fold, split: str) -> set[str]:
@@ -34,7 +34,10 @@ def test_training_rows_are_divided_by_whole_speakers(column):
     (first,), (second,) = hold_out(FRAME, [fold], 0.3)
     assert rows(first, "train") | rows(second, "train") == rows(fold, "train")
     assert not rows(first, "train") & rows(second, "train")
-    speakers = [{one[:3] for one in rows(part, "train")} for part in (first, second)]
+    speakers = [
+        {utterance_id[:3] for utterance_id in rows(fold_rows, "train")}
+        for fold_rows in (first, second)
+    ]
     assert not speakers[0] & speakers[1]
     assert (len(speakers[0]), len(speakers[1])) == (6, 2)
     for split in ("val", "test"):
@@ -62,6 +65,8 @@ def test_one_speaker_cannot_be_divided():
 
 
 def test_groups_that_share_speakers_are_refused():
-    fold = Fold(0, {"utterance_id": {one: "train" for one in FRAME["utterance_id"]}})
+    fold = Fold(
+        0, {"utterance_id": {utterance_id: "train" for utterance_id in FRAME["utterance_id"]}}
+    )
     with pytest.raises(SplitError, match="speakers in common"):
         hold_out(FRAME, [fold], 0.3)

@@ -25,7 +25,7 @@ def groups(*texts):
 
 
 @pytest.mark.parametrize(
-    "other",
+    "text",
     [
         LONG + ".",
         LONG.replace(" ", ""),
@@ -34,9 +34,9 @@ def groups(*texts):
         "그래 " + LONG,
     ],
 )
-def test_what_is_nearly_the_same_is_one_group(other):
-    one, two, third = groups(LONG, other, "전혀 다른 이야기를 길게 하고 있습니다")
-    assert one == two != third
+def test_what_is_nearly_the_same_is_one_group(text):
+    first, second, third = groups(LONG, text, "전혀 다른 이야기를 길게 하고 있습니다")
+    assert first == second != third
 
 
 def test_short_ones_and_missing_ones_are_nobodys():
@@ -44,22 +44,22 @@ def test_short_ones_and_missing_ones_are_nobodys():
 
 
 def test_half_of_a_sentence_is_another_sentence():
-    one, two = groups(LONG, LONG[: len(LONG) // 2])
-    assert one != two
+    first, second = groups(LONG, LONG[: len(LONG) // 2])
+    assert first != second
 
 
 @given(st.permutations(range(5)))
 @settings(max_examples=20, deadline=None)
 def test_names_depend_on_the_texts_alone(order):
     texts = [LONG, LONG + "!", "something else entirely", LONG.replace("아침", "저녁"), "third one"]
-    plain, mixed = groups(*texts), groups(*(texts[place] for place in order))
-    assert [plain[place] for place in order] == mixed
+    plain, mixed = groups(*texts), groups(*(texts[index] for index in order))
+    assert [plain[index] for index in order] == mixed
 
 
 def test_beyond_the_limit_equal_letters_are_still_found(monkeypatch):
     monkeypatch.setattr(leakage, "MAX_COMPARED", 1)
-    one, two, near = groups(LONG, LONG.upper() + "…", "그래 " + LONG)
-    assert one == two != near
+    first, second, near = groups(LONG, LONG.upper() + "…", "그래 " + LONG)
+    assert first == second != near
 
 
 def test_letters_are_counted_not_bytes():

@@ -28,9 +28,9 @@ def corpus(num_speakers=12):
     return Manifest(pl.DataFrame(rows), Path())
 
 
-def rows(manifest, fold, *parts):
+def rows(manifest, fold, *splits):
     return set(
-        manifest.frame.filter(fold.split_of_rows(manifest.frame).is_in(parts))["utterance_id"]
+        manifest.frame.filter(fold.split_of_rows(manifest.frame).is_in(splits))["utterance_id"]
     )
 
 
@@ -67,15 +67,15 @@ def test_what_only_inner_folds_take_counts_as_used():
     groups = ["speaker", "sentence"]
     for fold in splits.nested_k_fold(manifest, groups=groups, num_folds=2, num_inner=2, val=0.25):
         used = set(manifest.frame.filter(fold.is_assigned(manifest.frame))["utterance_id"])
-        wanted = rows(manifest, fold, "train", "val", "test")
-        wanted = wanted.union(*(rows(manifest, one, "train", "val") for one in fold.inner))
-        assert used == wanted
+        expected = rows(manifest, fold, "train", "val", "test")
+        expected = expected.union(*(rows(manifest, inner, "train", "val") for inner in fold.inner))
+        assert used == expected
 
 
 def test_every_learnt_row_is_validated_once_by_the_inner_folds():
     manifest = corpus()
     (fold, *_) = splits.nested_k_fold(manifest, num_folds=3, num_inner=4, val=0)
-    validated = [one for inner in fold.inner for one in rows(manifest, inner, "val")]
+    validated = [row for inner in fold.inner for row in rows(manifest, inner, "val")]
     assert sorted(validated) == sorted(rows(manifest, fold, "train", "val"))
 
 

@@ -48,10 +48,10 @@ def test_a_file_is_decoded_once_while_the_cache_has_room(tmp_path, monkeypatch):
     real = soundfile.SoundFile
     monkeypatch.setattr(soundfile, "SoundFile", lambda path: opened.append(path) or real(path))
     row = Utterance("u", "s", audio="a.wav")
-    kept, unkept = AudioReader(tmp_path, cache_mb=1), AudioReader(tmp_path, cache_mb=0)
-    assert np.array_equal(kept(row), kept(row))
+    cached, uncached = AudioReader(tmp_path, cache_mb=1), AudioReader(tmp_path, cache_mb=0)
+    assert np.array_equal(cached(row), cached(row))
     assert len(opened) == 1
-    unkept(row), unkept(row)
+    uncached(row), uncached(row)
     assert len(opened) == 3
 
 

@@ -35,10 +35,10 @@ def test_ranks_get_as_many_batches_and_share_the_work(num_ranks, lengths, shuffl
             patch.setattr(samplers, "_world", lambda rank=rank: (rank, num_ranks))
             drawn.append(list(sampler))
             assert len(sampler) == len(drawn[-1])
-    assert len({len(one) for one in drawn}) == 1
-    seen = [index for one in drawn for batch in one for index in batch]
+    assert len({len(batches) for batches in drawn}) == 1
+    seen = [index for batches in drawn for batch in batches for index in batch]
     assert set(seen) == set(range(len(lengths)))
-    singles = all(len(batch) == 1 for one in drawn for batch in one)
+    singles = all(len(batch) == 1 for batches in drawn for batch in batches)
     assert len(seen) == len(lengths) or (singles and len(seen) < len(lengths) + num_ranks)
 
 
@@ -85,21 +85,21 @@ def test_balanced_sampling_draws_every_class_alike_on_any_number_of_ranks(ranks)
     targets = np.array([0] * 80 + [1] * 15 + [2] * 5 + [-1] * 10)
     drawn = drawn_classes(targets, 3, ranks=ranks)
     assert (drawn < 100).all()  # what has no class is never drawn
-    shares = np.bincount(targets[drawn]) / len(drawn)
-    np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
+    fractions = np.bincount(targets[drawn]) / len(drawn)
+    np.testing.assert_allclose(fractions, 1 / 3, atol=0.03)
     assert abs(len(drawn) / 40 - 110) <= 1
 
 
 def test_ranks_together_draw_what_one_rank_draws():
     targets = np.array([0] * 40 + [1] * 8)
-    one, two = (np.sort(drawn_classes(targets, 2, epochs=3, ranks=r)) for r in (1, 2))
-    assert one.tolist() == two.tolist()
+    alone, together = (np.sort(drawn_classes(targets, 2, epochs=3, ranks=r)) for r in (1, 2))
+    assert alone.tolist() == together.tolist()
 
 
 def test_shares_come_nearer_to_balance():
-    shares = np.array([[1, 0], [1, 0], [1, 0], [0.5, 0.5], [np.nan, np.nan]])
-    weights = class_balanced_weights(shares, 2)
-    often, seldom = (weights[:, None] * np.nan_to_num(shares)).sum(axis=0)
+    probabilities = np.array([[1, 0], [1, 0], [1, 0], [0.5, 0.5], [np.nan, np.nan]])
+    weights = class_balanced_weights(probabilities, 2)
+    often, seldom = (weights[:, None] * np.nan_to_num(probabilities)).sum(axis=0)
     assert 1 <= often / seldom < 3.5 / 0.5
     assert weights[4] == 0
 

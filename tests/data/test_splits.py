@@ -42,8 +42,8 @@ def by_id(manifest: Manifest, fold: Fold) -> dict[str, str]:
 @settings(max_examples=10, deadline=None)
 def test_order_of_rows_does_not_move_a_split(split, seed):
     plain, shuffled = corpus(), corpus(shuffle=seed + 1)
-    for one, other in zip(split(plain, seed=seed), split(shuffled, seed=seed), strict=True):
-        assert by_id(plain, one) == by_id(shuffled, other)
+    for first, second in zip(split(plain, seed=seed), split(shuffled, seed=seed), strict=True):
+        assert by_id(plain, first) == by_id(shuffled, second)
 
 
 def test_another_seed_gives_another_split():
@@ -67,7 +67,10 @@ def test_leave_one_out_tests_every_utterance_once():
     folds = splits.leave_one_group_out(manifest)
     assert len(folds) == 10
     tested = [
-        one for fold in folds for one, part in by_id(manifest, fold).items() if part == "test"
+        utterance_id
+        for fold in folds
+        for utterance_id, split in by_id(manifest, fold).items()
+        if split == "test"
     ]
     assert sorted(tested) == sorted(manifest.frame["utterance_id"])
     assert all(len(set(fold.select(manifest, "test").frame["speaker"])) == 1 for fold in folds)
@@ -88,9 +91,14 @@ def test_two_columns_give_every_combination_and_leave_mixed_rows_out():
 @pytest.mark.parametrize("seed", range(5))
 def test_folds_share_the_classes_out_where_a_sentence_says_only_one(seed):
     rows = [
-        {"utterance_id": f"{speaker}-{one}", "speaker": speaker, "sentence": one, "label": one[0]}
+        {
+            "utterance_id": f"{speaker}-{sentence}",
+            "speaker": speaker,
+            "sentence": sentence,
+            "label": sentence[0],
+        }
         for speaker in "klmn"
-        for one in (f"{label}{number}" for label in "abcd" for number in range(5))
+        for sentence in (f"{label}{number}" for label in "abcd" for number in range(5))
     ]
     manifest = Manifest(pl.DataFrame(rows), Path())
     folds = splits.k_fold(manifest, groups=["sentence"], val=0, seed=seed, speaker_dependent=True)
@@ -103,8 +111,8 @@ def test_holdout_comes_near_the_shares_and_the_class_balance():
     manifest = corpus(num_speakers=20)
     fold = splits.holdout(manifest, test=0.25, val=0.25)[0]
     sizes = fold.split_of_rows(manifest.frame).value_counts()
-    share = dict(sizes.iter_rows())
-    assert share == {"test": 60, "val": 60, "train": 120}
+    fraction = dict(sizes.iter_rows())
+    assert fraction == {"test": 60, "val": 60, "train": 120}
     labels = fold.select(manifest, "test").frame["label"].value_counts()["count"].to_list()
     assert abs(labels[0] - labels[1]) <= 6
 

@@ -15,7 +15,9 @@ ROWS = pl.DataFrame(
 
 
 def test_a_larger_share_holds_the_smaller_ones():
-    ids = [set(subsample_per_label(ROWS, share)["utterance_id"]) for share in (0.1, 0.25, 0.5, 1)]
+    ids = [
+        set(subsample_per_label(ROWS, fraction)["utterance_id"]) for fraction in (0.1, 0.25, 0.5, 1)
+    ]
     assert ids[0] < ids[1] < ids[2] < ids[3] == set(ROWS["utterance_id"])
 
 
@@ -30,7 +32,7 @@ def test_the_order_of_the_rows_has_no_influence():
     assert set(turned["utterance_id"]) == set(subsample_per_label(ROWS, 0.5)["utterance_id"])
 
 
-@pytest.mark.parametrize("share", [0, -1, 1.5, float("nan")])
-def test_no_share_is_refused(share):
+@pytest.mark.parametrize("fraction", [0, -1, 1.5, float("nan")])
+def test_no_share_is_refused(fraction):
     with pytest.raises(ConfigError, match="train_share"):
-        subsample_per_label(ROWS, share)
+        subsample_per_label(ROWS, fraction)

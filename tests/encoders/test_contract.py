@@ -37,11 +37,11 @@ def build(name: str) -> Encoder:
 
 def inputs(encoder: Encoder, garbage: float = 0.0) -> PaddedSequence:
     """Four utterances, full, absent, of length 1 and of half the length; padding is garbage."""
-    one = torch.from_numpy(encoder.transform()(RAW[encoder.source]))
-    mask = lengths_to_mask(torch.tensor([len(one), 0, 1, len(one) // 2]))
-    padding = ~mask.view(*mask.shape, *[1] * (one.ndim - 1))
-    filler = garbage if one.is_floating_point() else 999
-    return PaddedSequence(one.expand(4, *one.shape).masked_fill(padding, filler), mask)
+    item = torch.from_numpy(encoder.transform()(RAW[encoder.source]))
+    mask = lengths_to_mask(torch.tensor([len(item), 0, 1, len(item) // 2]))
+    padding = ~mask.view(*mask.shape, *[1] * (item.ndim - 1))
+    filler = garbage if item.is_floating_point() else 999
+    return PaddedSequence(item.expand(4, *item.shape).masked_fill(padding, filler), mask)
 
 
 @pytest.mark.parametrize("garbage", [1e3, float("nan")])
@@ -56,9 +56,9 @@ def test_alone_in_a_batch_and_beside_garbage_are_the_same(name, garbage):
     for row, length in enumerate(together.num_valid.tolist()):
         cut = slice(row, row + 1), slice(0, length)
         alone = encoder(PaddedSequence(together.values[cut], together.valid_mask[cut]))
-        kept, kept_alone = output.valid_mask[row], alone.valid_mask[0]
+        mask, kept_alone = output.valid_mask[row], alone.valid_mask[0]
         torch.testing.assert_close(
-            output.values[row][kept], alone.values[0][kept_alone], atol=1e-5, rtol=1e-5
+            output.values[row][mask], alone.values[0][kept_alone], atol=1e-5, rtol=1e-5
         )
 
 
@@ -98,7 +98,7 @@ def test_the_transform_survives_pickling_and_repeats(name):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_wholly_absent_batch_stays_absent(name):
     encoder = build(name)
-    some = inputs(encoder)
-    output = encoder(PaddedSequence(some.values, torch.zeros_like(some.valid_mask)))
+    batch = inputs(encoder)
+    output = encoder(PaddedSequence(batch.values, torch.zeros_like(batch.valid_mask)))
     assert not output.valid_mask.any()
     assert (output.values == 0).all()

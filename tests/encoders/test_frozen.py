@@ -93,14 +93,16 @@ def clips(seed=0):
     shift = {"s0": 0.0, "s1": 50.0, "s2": -9.0}
     scale = {"s0": 1.0, "s1": 4.0, "s2": 0.1}
     features = {
-        one: (generator.normal(size=(2, 3)) * scale[who] + shift[who]).astype(np.float32)
-        for one, who in speakers.items()
+        utterance_id: (generator.normal(size=(2, 3)) * scale[who] + shift[who]).astype(np.float32)
+        for utterance_id, who in speakers.items()
     }
     return features, speakers
 
 
 def pooled(features, speakers, who):
-    return np.concatenate([values for one, values in features.items() if speakers[one] == who])
+    return np.concatenate(
+        [values for utterance_id, values in features.items() if speakers[utterance_id] == who]
+    )
 
 
 @pytest.mark.parametrize("normalise", ["speaker", "speaker_mean"])
@@ -124,9 +126,14 @@ def test_the_order_of_clips_moves_no_bit(order):
     features, speakers = clips()
     encoder = FrozenEncoder(Stub(), normalise="speaker")
     expected = encoder.normalise_by_speaker(features, speakers)
-    shuffled = {one: features[one] for one in (f"u{number}" for number in order)}
+    shuffled = {
+        utterance_id: features[utterance_id] for utterance_id in (f"u{number}" for number in order)
+    }
     normalised = encoder.normalise_by_speaker(shuffled, speakers)
-    assert all(np.array_equal(normalised[one], expected[one]) for one in expected)
+    assert all(
+        np.array_equal(normalised[utterance_id], expected[utterance_id])
+        for utterance_id in expected
+    )
 
 
 def test_without_speaker_normalisation_nothing_is_transductive():

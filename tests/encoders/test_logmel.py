@@ -24,7 +24,7 @@ def test_utterances_about_one_window_long(num_samples, normalise):
     output.values.square().sum().backward()
     assert output.num_valid[0] == (0 if num_samples == 0 else 1)
     assert torch.isfinite(output.values).all()
-    assert all(torch.isfinite(one.grad).all() for one in encoder.parameters())
+    assert all(torch.isfinite(parameter.grad).all() for parameter in encoder.parameters())
 
 
 def test_a_batch_without_a_sample_is_absent_and_finite():
@@ -68,9 +68,9 @@ def test_autocast_keeps_the_result():
 def test_transform_refuses_no_sample_only():
     transform = LogMelEncoder().transform()
     assert transform(np.zeros(0, np.float32)) is None
-    kept = transform(np.ones(3, np.float64))
-    assert kept is not None
-    assert kept.dtype == np.float32
+    usable = transform(np.ones(3, np.float64))
+    assert usable is not None
+    assert usable.dtype == np.float32
 
 
 def test_a_width_that_has_no_heads_is_refused():

@@ -12,18 +12,18 @@ from polymodal.schemas.batch import PaddedSequence
 
 
 @pytest.mark.parametrize(
-    ("width", "values", "wanted"),
+    ("width", "values", "expected"),
     [
         (3, np.arange(6).reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
         (3, np.arange(3.0), [[0, 1, 2]]),
         (1, np.arange(2.0), [[0], [1]]),
     ],
 )
-def test_sequences_and_vectors_become_sequences(width, values, wanted):
+def test_sequences_and_vectors_become_sequences(width, values, expected):
     transform = pickle.loads(pickle.dumps(PrecomputedEncoder("face", width).transform()))
     picked = transform({"eda": (np.ones(400), 4.0), "face": (values, 25.0)})
     assert picked.dtype == np.float32
-    assert picked.tolist() == wanted
+    assert picked.tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ def test_heart_beats_with_and_without_offsets_are_the_same():
 
 def test_events_in_any_order_give_the_same():
     events = np.array([[0.5, 0.8], [1.4, 0.9], [2.4, 1.0]])
-    ordered, shuffled = (clock("ibi")({"ibi": (one, None)}) for one in (events, events[[2, 0, 1]]))
+    ordered, shuffled = (
+        clock("ibi")({"ibi": (values, None)}) for values in (events, events[[2, 0, 1]])
+    )
     np.testing.assert_array_equal(ordered, shuffled)
 
 
@@ -96,10 +98,10 @@ def test_the_course_is_normalised_and_a_constant_has_none():
 
 
 def test_usual_levels_are_known_and_can_be_replaced():
-    usual = SignalEncoder(["temp"]).transform()({"temp": (np.full(4, 35.0), 4.0)})
-    own = SignalEncoder(["temp"], scales={"temp": (35.0, 5.0)}).transform()
-    assert usual[0, LEVEL] == pytest.approx(1.0)
-    assert own({"temp": (np.full(4, 40.0), 4.0)})[0, LEVEL] == pytest.approx(1.0)
+    by_default = SignalEncoder(["temp"]).transform()({"temp": (np.full(4, 35.0), 4.0)})
+    replaced = SignalEncoder(["temp"], scales={"temp": (35.0, 5.0)}).transform()
+    assert by_default[0, LEVEL] == pytest.approx(1.0)
+    assert replaced({"temp": (np.full(4, 40.0), 4.0)})[0, LEVEL] == pytest.approx(1.0)
 
 
 def test_times_that_are_no_seconds_are_refused():

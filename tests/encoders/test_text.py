@@ -77,7 +77,9 @@ def test_words_are_learned_from_few_sentences():
     encoder = TextEncoder(width=32, num_heads=2, dropout=0.0)
     head = torch.nn.Linear(32, 1)
     frames = ["{} 날이다", "정말 {} 하루", "나는 {} 기분이야", "{} 일이 있었다"]
-    train = [(one.format(word), y) for one in frames for word, y in (("좋은", 1.0), ("나쁜", 0.0))]
+    train = [
+        (frame.format(word), y) for frame in frames for word, y in (("좋은", 1.0), ("나쁜", 0.0))
+    ]
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=3e-3)
     for _ in range(15):
         logits = torch.stack([head(encode(encoder, text))[0] for text, _ in train])

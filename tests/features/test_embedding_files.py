@@ -27,7 +27,9 @@ def test_npz_has_the_arrays_of_each_modality_and_is_read_without_pickling(tmp_pa
     write_embeddings([speech, text], str(tmp_path / "new" / "a.npz"))
     read = np.load(tmp_path / "new" / "a.npz", allow_pickle=False)
     names = ("ids", "values", "offsets", "folds", "splits")
-    assert {*read.files} == {f"{one}/{name}" for one in ("speech", "text") for name in names}
+    assert {*read.files} == {
+        f"{modality}/{name}" for modality in ("speech", "text") for name in names
+    }
     assert read["speech/ids"].tolist() == speech.rows["utterance_id"].to_list()
     start, end = read["speech/offsets"][1:3]
     assert np.array_equal(read["speech/values"][start:end], speech.of_row(1))
@@ -55,11 +57,11 @@ def test_parquet_keeps_values_and_types(tmp_path):
 
 
 def test_vectors_of_frames_stay_with_their_row():
-    one = table("speech", [2, 1, 3])
-    frame = as_frame([one])
+    speech = table("speech", [2, 1, 3])
+    frame = as_frame([speech])
     assert frame.schema["embedding"] == pl.List(pl.List(pl.Float32))
     assert frame["embedding"].list.len().to_list() == [2, 1, 3]
-    assert frame["embedding"][2].to_list() == one.of_row(2).tolist()
+    assert frame["embedding"][2].to_list() == speech.of_row(2).tolist()
 
 
 def test_folds_are_joined_with_their_offsets():
@@ -85,13 +87,13 @@ def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
 
 def test_a_dataset_is_read_by_its_library(tmp_path):
     datasets = pytest.importorskip("datasets")
-    one = table("speech", [1, 1], is_pooled=True)
+    speech = table("speech", [1, 1], is_pooled=True)
     for _ in range(2):  # what an earlier call wrote is replaced
-        write_embeddings([one], str(tmp_path / "set"))
+        write_embeddings([speech], str(tmp_path / "set"))
     read = datasets.load_from_disk(str(tmp_path / "set"))
     assert read.column_names == ["utterance_id", "modality", "fold", "split", "embedding"]
-    assert read[1]["embedding"] == one.values[1].tolist()
+    assert read[1]["embedding"] == speech.values[1].tolist()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(ConfigError, match="something else"):
-        write_embeddings([one], str(tmp_path / "mine"))
+        write_embeddings([speech], str(tmp_path / "mine"))

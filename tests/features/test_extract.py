@@ -64,7 +64,7 @@ class Corpus:
 
     def __iter__(self):
         rows = zip(self.starts, self.lengths, strict=True)
-        return ((f"u{row}", partial(self.read, *one)) for row, one in enumerate(rows))
+        return ((f"u{row}", partial(self.read, *arguments)) for row, arguments in enumerate(rows))
 
 
 def num_stored(folder, extractor=None):
@@ -93,7 +93,9 @@ def test_features_come_in_order_and_are_computed_once(tmp_path, num_workers):
 
     again = type("Again", (Ends,), {"__call__": explode})()
     repeated = extract_all(corpus, again, store, num_workers=0)
-    assert all(np.array_equal(repeated[one], features[one]) for one in features)
+    assert all(
+        np.array_equal(repeated[utterance_id], features[utterance_id]) for utterance_id in features
+    )
     assert corpus.num_read == 15 + 13 + 15
 
 
@@ -158,7 +160,7 @@ def test_a_damaged_entry_is_computed_again_alone(tmp_path):
     content[9] ^= 255
     data.write_bytes(content)
     seen = look_up(Corpus([1, 2, 3]), Ends(), store)
-    assert [one.ids for one in seen.missing] == [["u1"]]
+    assert [feature.ids for feature in seen.missing] == [["u1"]]
     assert extract_all(Corpus([1, 2, 3]), Ends(), store)["u1"].tolist() == [[2, 5]]
     assert not look_up(Corpus([1, 2, 3]), Ends(), store).missing
 
@@ -189,7 +191,7 @@ def test_a_file_that_cannot_be_read_keeps_the_others_of_its_batch():
 
     first, last = np.full(3, 1.0, np.float32), np.full(3, 2.0, np.float32)
     sound = [
-        MissingFeature(content_key(one), 3, lambda one=one: one, ["u"]) for one in (first, last)
+        MissingFeature(content_key(raw), 3, lambda raw=raw: raw, ["u"]) for raw in (first, last)
     ]
     rows = [sound[0], MissingFeature(b"", 3, damaged, ["v"]), sound[1]]
     given = in_batches(rows, Together(), num_threads=1)

@@ -28,7 +28,7 @@ def test_a_store_is_listed_the_one_used_last_first(tmp_path):
     put(tmp_path, "old", 4, days_ago=40)
     put(tmp_path, "new", 1, days_ago=2)
     new, old = list_stored(tmp_path)
-    assert [one.identity for one in (new, old)] == ["new", "old"]
+    assert [stored.identity for stored in (new, old)] == ["new", "old"]
     assert (old.num_entries, old.dtype, old.is_readable) == (4, "float32", True)
     assert old.num_bytes >= 4 * (24 + 56)
     assert old.unused_s == pytest.approx(40 * DAY_S, abs=60)
@@ -47,8 +47,8 @@ def test_what_is_removed_is_gone_and_what_is_left_is_not(tmp_path):
     reader = FeatureCollection(tmp_path, "old", 3, "float32")
     values = reader.get(content_key("0"))
     (tmp_path / ".removed-0000").mkdir()  # of a removal that was killed
-    remove(next(one for one in list_stored(tmp_path) if one.folder == folder))
-    assert [one.identity for one in list_stored(tmp_path)] == ["new"]
+    remove(next(stored for stored in list_stored(tmp_path) if stored.folder == folder))
+    assert [stored.identity for stored in list_stored(tmp_path)] == ["new"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         list_stored(tmp_path)[0].folder.name
     ]
@@ -61,7 +61,7 @@ def test_other_formats_and_damaged_folders_are_listed_as_such(tmp_path):
     meta = folder / "meta.json"
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "format": 0}))
     (tmp_path / "v1-broken").mkdir()
-    listed = {one.identity: one.is_readable for one in list_stored(tmp_path)}
+    listed = {stored.identity: stored.is_readable for stored in list_stored(tmp_path)}
     assert listed == {"old": False, "?": False}
 
 

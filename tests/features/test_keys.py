@@ -16,17 +16,19 @@ def test_signals_are_told_apart_by_name_rate_and_values_and_not_by_order():
     def key(**signals):
         return content_key(signals)
 
-    one, two = WAVEFORM, WAVEFORM + 1
+    first, second = WAVEFORM, WAVEFORM + 1
     keys = [
-        key(eda=(one, 4.0)),
-        key(temp=(one, 4.0)),
-        key(eda=(one, 8.0)),
-        key(eda=(one, None)),
-        key(eda=(two, 4.0)),
-        key(eda=(one, 4.0), temp=(two, 4.0)),
-        key(eda=(two, 4.0), temp=(one, 4.0)),
-        key(eda=(np.concatenate([one, two[:2]]), 4.0), temp=(two[2:], 4.0)),
-        content_key(one),
+        key(eda=(first, 4.0)),
+        key(temp=(first, 4.0)),
+        key(eda=(first, 8.0)),
+        key(eda=(first, None)),
+        key(eda=(second, 4.0)),
+        key(eda=(first, 4.0), temp=(second, 4.0)),
+        key(eda=(second, 4.0), temp=(first, 4.0)),
+        key(eda=(np.concatenate([first, second[:2]]), 4.0), temp=(second[2:], 4.0)),
+        content_key(first),
     ]
     assert len(set(keys)) == len(keys)
-    assert key(eda=(one, 4.0), temp=(two, None)) == key(temp=(two.copy(), None), eda=(one, 4))
+    assert key(eda=(first, 4.0), temp=(second, None)) == key(
+        temp=(second.copy(), None), eda=(first, 4)
+    )

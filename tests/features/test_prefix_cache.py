@@ -40,26 +40,26 @@ def hubert(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def words(workplace, hubert) -> Callable[..., list[str]]:
-    """The words of a small experiment that fine-tunes HuBERT."""
+def arguments(workplace, hubert) -> Callable[..., list[str]]:
+    """The arguments of a small experiment that fine-tunes HuBERT."""
     return lambda *more: [*SMALL, f"encoder.speech.name={hubert}", *more]
 
 
 @pytest.fixture
-def experiment(words) -> Callable[..., Experiment]:
-    return lambda *more: Experiment.prepare(compose(words(*more)).resolved())
+def experiment(arguments) -> Callable[..., Experiment]:
+    return lambda *more: Experiment.prepare(compose(arguments(*more)).resolved())
 
 
 def said(hubert, reuse="auto", trainer=None, precision="32-true", training=True, **options) -> str:
     encoder = PretrainedSpeechEncoder(str(hubert), **options)
     config = {"data": {"reuse_prefix": reuse}, "trainer": {"max_epochs": 3, **(trainer or {})}}
-    found = plan_prefix_cache({"speech": encoder}, config, precision, training=training)
-    words = found.notes.get("speech", "nothing is frozen")
-    assert ("speech" in found.extractors) == words.startswith("read")
-    if found.extractors:
+    plan = plan_prefix_cache({"speech": encoder}, config, precision, training=training)
+    note = plan.notes.get("speech", "nothing is frozen")
+    assert ("speech" in plan.extractors) == note.startswith("read")
+    if plan.extractors:
         half = precision == "bf16-mixed"
-        assert found.extractors["speech"].precision == ("bfloat16" if half else "float32")
-    return words
+        assert plan.extractors["speech"].precision == ("bfloat16" if half else "float32")
+    return note
 
 
 def record(folder: Path) -> dict:
@@ -73,7 +73,7 @@ def losses(folder: Path) -> dict[str, list[float]]:
     }
 
 
-def test_a_run_that_reads_it_is_the_run_that_computes_it(polymodal, words, monkeypatch):
+def test_a_run_that_reads_it_is_the_run_that_computes_it(polymodal, arguments, monkeypatch):
     """The same losses and scores; checkpoints of either serve where the other is configured."""
     heard = []
     original = PretrainedSpeechEncoder._encode
@@ -82,22 +82,22 @@ def test_a_run_that_reads_it_is_the_run_that_computes_it(polymodal, words, monke
     )
     runs = {}
     for reuse in ("auto", "false"):
-        options = words(f"data.reuse_prefix={reuse}", "data.max_utterances=4")
+        options = arguments(f"data.reuse_prefix={reuse}", "data.max_utterances=4")
         code, _, error = polymodal("run", *options)
         assert code == 0, error
         assert bool(heard) == (reuse == "false")
         runs[reuse] = sorted(Path("runs").glob("2*"))[-1]
     read, computed = runs.values()
-    said = [record(one)["notes"]["frozen_prefix"]["speech"] for one in runs.values()]
-    assert said == ["read from the store (convolutions)", "computed (data.reuse_prefix=false)"]
+    notes = [record(run)["notes"]["frozen_prefix"]["speech"] for run in runs.values()]
+    assert notes == ["read from the store (convolutions)", "computed (data.reuse_prefix=false)"]
     assert "read from the store (convolutions)" in polymodal("show", str(read))[1]
     assert len(losses(read)["train/loss"]) > 2
     for name, values in losses(read).items():
         assert values == pytest.approx(losses(computed)[name], abs=1e-6)
     assert record(read)["scores"] == pytest.approx(record(computed)["scores"], abs=1e-6)
     size = sum(path.stat().st_size for path in Path("store").rglob("*.data"))
-    for run, other, what in ((read, "auto", "each utterance is read"), (computed, "true", "store")):
-        code, _, error = polymodal("test", str(run), f"data.reuse_prefix={other}")
+    for run, reuse, what in ((read, "auto", "each utterance is read"), (computed, "true", "store")):
+        code, _, error = polymodal("test", str(run), f"data.reuse_prefix={reuse}")
         assert code == 0, error
         tested = sorted(Path("runs").glob("2*"))[-1]
         assert record(tested)["parent"] == run.name
@@ -111,10 +111,10 @@ def test_a_run_that_reads_it_is_the_run_that_computes_it(polymodal, words, monke
 def test_batches_stay_as_the_audio_makes_them(experiment):
     plans = []
     for reuse in ("auto", "false"):
-        one = experiment(f"data.reuse_prefix={reuse}", "data.batch_s=6")
-        one.plan_prefix_cache("32-true", training=True)
-        one.extract(lambda *_: None)
-        loader = one.build_loader(one.folds[0], "train", training=True)
+        built = experiment(f"data.reuse_prefix={reuse}", "data.batch_s=6")
+        built.plan_prefix_cache("32-true", training=True)
+        built.extract(lambda *_: None)
+        loader = built.build_loader(built.folds[0], "train", training=True)
         batches = list(loader)
         plans.append([batch.utterance_ids for batch in batches])
         width = batches[0].modalities["speech"].values.shape[-1]
@@ -156,13 +156,13 @@ def test_what_is_trained_precision_and_stage_decide_too(hubert):
 def test_a_disk_that_it_would_fill_is_left_alone_unless_that_is_asked_for(experiment, monkeypatch):
     usage = SimpleNamespace(free=100_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    one = experiment()
-    one.plan_prefix_cache("32-true", training=True)
-    assert one.prefixes.notes["speech"].startswith("read")
-    one.extract(lambda *_: None)
-    assert "GB would go to" in one.prefixes.notes["speech"]
-    assert not one.features
-    assert not one.build_module(one.folds[0]).encoders["speech"].reads_prefix
+    built = experiment()
+    built.plan_prefix_cache("32-true", training=True)
+    assert built.prefixes.notes["speech"].startswith("read")
+    built.extract(lambda *_: None)
+    assert "GB would go to" in built.prefixes.notes["speech"]
+    assert not built.features
+    assert not built.build_module(built.folds[0]).encoders["speech"].reads_prefix
     asked = experiment("data.reuse_prefix=true")
     asked.plan_prefix_cache("32-true", training=True)
     asked.extract(lambda *_: None)
@@ -170,17 +170,17 @@ def test_a_disk_that_it_would_fill_is_left_alone_unless_that_is_asked_for(experi
     assert asked.build_module(asked.folds[0]).encoders["speech"].reads_prefix
 
 
-def test_an_unknown_word_is_refused(polymodal, words):
-    code, _, error = polymodal("run", *words("data.reuse_prefix=atuo"))
+def test_an_unknown_word_is_refused(polymodal, arguments):
+    code, _, error = polymodal("run", *arguments("data.reuse_prefix=atuo"))
     assert code == 2
     assert "did you mean 'auto'" in error
 
 
-def test_embed_stores_it_before_a_run(polymodal, words):
-    code, out, error = polymodal("embed", *words())
+def test_embed_stores_it_before_a_run(polymodal, arguments):
+    code, out, error = polymodal("embed", *arguments())
     assert code == 0, error
     assert "speech: 24 utterances" in out
-    code, _, error = polymodal("embed", *words("trainer.max_epochs=9"))
+    code, _, error = polymodal("embed", *arguments("trainer.max_epochs=9"))
     assert (code, "0 of 24 utterances are missing" in error) == (0, True)
-    code, _, error = polymodal("embed", *words("data.reuse_prefix=false"))
+    code, _, error = polymodal("embed", *arguments("data.reuse_prefix=false"))
     assert (code, "speech: computed (data.reuse_prefix=false)" in error) == (2, True)

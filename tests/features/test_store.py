@@ -190,8 +190,8 @@ def test_readers_in_threads_get_the_same(tmp_path):
     fill(FeatureStore(tmp_path), range(50))
     collection = FeatureStore(tmp_path).open(Ends())
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda k: collection.get(key_of(k % 50))[0, 0], range(400)))
-    assert found == [k % 50 for k in range(400)]
+        values = list(pool.map(lambda k: collection.get(key_of(k % 50))[0, 0], range(400)))
+    assert values == [k % 50 for k in range(400)]
 
 
 def test_a_full_disk_says_what_is_free_and_leaves_nothing_half_written(tmp_path):
@@ -241,7 +241,7 @@ def test_the_mapping_is_small_as_a_pickle_and_reads_the_same(tmp_path):
     back = pickle.loads(content)
     assert list(back) == [f"u{k}" for k in range(300)]
     assert all(back[f"u{k}"].tolist() == values_of(k, 1 + k % 3).tolist() for k in range(300))
-    assert back.num_bytes == sum(one.nbytes for one in back.values())
+    assert back.num_bytes == sum(array.nbytes for array in back.values())
     assert "u300" not in back
     assert back.get("u300") is None
 
@@ -281,10 +281,10 @@ def test_what_was_stored_before_a_kill_is_there_and_can_be_read(tmp_path):
         for _ in range(50):
             child.stdout.readline()
         child.send_signal(signal.SIGKILL)
-        said = 50 + sum(1 for _ in child.stdout)
+        num_stored = 50 + sum(1 for _ in child.stdout)
     collection = FeatureStore(tmp_path).open(Ends())
-    assert len(collection) >= said
-    assert all(collection.get(key_of(number))[0, 0] == number for number in range(said))
+    assert len(collection) >= num_stored
+    assert all(collection.get(key_of(number))[0, 0] == number for number in range(num_stored))
 
 
 def test_a_large_store_opens_quickly(tmp_path):
@@ -294,8 +294,10 @@ def test_a_large_store_opens_quickly(tmp_path):
     records = np.zeros(num, dtype=RECORD)
     records["key"] = np.random.default_rng(0).integers(2**63, size=(num, 4), dtype=np.uint64)
     records["num_rows"] = 1
-    words = records.view("<u8").reshape(num, -1)
-    words[:, -1] = np.bitwise_xor.reduce(words[:, :-1], axis=1) ^ np.uint64(0x706F6C796D6F6461)
+    integers = records.view("<u8").reshape(num, -1)
+    integers[:, -1] = np.bitwise_xor.reduce(integers[:, :-1], axis=1) ^ np.uint64(
+        0x706F6C796D6F6461
+    )
     with index.open("ab") as file:
         file.write(records.tobytes())
     assert data.stat().st_size == 8

@@ -88,8 +88,8 @@ def test_normalisation_sees_real_frames_only():
 def test_level_counts_without_normalisation_only():
     quiet = waveforms([8000])
     loud = PaddedSequence(3 * quiet.values, quiet.valid_mask)
-    kept, removed = LogMel(normalise="none"), LogMel()
-    assert (kept(loud).values - kept(quiet).values).mean() > 0.4
+    preserving, removed = LogMel(normalise="none"), LogMel()
+    assert (preserving(loud).values - preserving(quiet).values).mean() > 0.4
     torch.testing.assert_close(removed(loud).values, removed(quiet).values, atol=2e-2, rtol=0)
 
 
@@ -101,7 +101,9 @@ def test_the_spectrum_is_float32_under_autocast():
 
 
 def test_spec_augment_hides_at_most_what_it_may_and_only_in_training():
-    augment = SpecAugment(num_frequency_masks=1, max_bands=4, num_time_masks=1, max_time_share=0.5)
+    augment = SpecAugment(
+        num_frequency_masks=1, max_bands=4, num_time_masks=1, max_time_fraction=0.5
+    )
     frames = PaddedSequence(torch.ones(200, 20, 16), lengths_to_mask(torch.tensor([20, 8] * 100)))
     assert augment.eval()(frames) is frames
     torch.manual_seed(0)
@@ -116,5 +118,5 @@ def test_spec_augment_hides_at_most_what_it_may_and_only_in_training():
 
 
 def test_spec_augment_refuses_nonsense():
-    with pytest.raises(ConfigError, match="max_time_share"):
-        SpecAugment(max_time_share=1.5)
+    with pytest.raises(ConfigError, match="max_time_fraction"):
+        SpecAugment(max_time_fraction=1.5)

@@ -43,10 +43,10 @@ def test_an_utterance_gives_the_same_alone_and_in_a_batch(name, garbage):
     for row, length in enumerate(LENGTHS):
         cut = slice(row, row + 1), slice(0, length)
         alone = layer(PaddedSequence(together.values[cut], together.valid_mask[cut]))
-        kept, kept_alone = output.valid_mask[row], alone.valid_mask[0]
-        assert kept.sum() == kept_alone.sum()
+        mask, kept_alone = output.valid_mask[row], alone.valid_mask[0]
+        assert mask.sum() == kept_alone.sum()
         torch.testing.assert_close(
-            output.values[row][kept], alone.values[0][kept_alone], atol=1e-5, rtol=1e-5
+            output.values[row][mask], alone.values[0][kept_alone], atol=1e-5, rtol=1e-5
         )
 
 

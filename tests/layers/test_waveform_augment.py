@@ -39,14 +39,14 @@ def changed(sequence: PaddedSequence, seed: int = 1, **options) -> PaddedSequenc
 def test_a_tone_that_is_played_faster_is_higher_and_as_loud(thousandths):
     """Far from the ends, and late enough that a rounded position would be off."""
     rows = tone(440, 200_000)[None]
-    found = resampled(rows, torch.tensor([thousandths]), 200_000 * 1000 // thousandths)[0]
-    wanted = tone(440 * thousandths / 1000, len(found))
-    assert (found - wanted)[100:-100].abs().max() < 2e-3
+    played = resampled(rows, torch.tensor([thousandths]), 200_000 * 1000 // thousandths)[0]
+    expected = tone(440 * thousandths / 1000, len(played))
+    assert (played - expected)[100:-100].abs().max() < 2e-3
 
 
 def test_what_would_be_above_half_the_rate_is_left_out():
-    found = resampled(tone(7600, 8000)[None], torch.tensor([1300]), 6000)
-    assert found[0, 100:-100].abs().max() < 0.03
+    played = resampled(tone(7600, 8000)[None], torch.tensor([1300]), 6000)
+    assert played[0, 100:-100].abs().max() < 0.03
 
 
 def test_the_speed_changes_length_and_mask_of_each_utterance_by_itself():
@@ -73,10 +73,10 @@ def test_digital_silence_and_garbage_under_the_padding_stay_finite():
     values = audio.values.masked_fill(~audio.valid_mask, float("nan"))
     values[0] = 0.0
     options = {"speed": [0.9, 1.1], "noise_snr_db": [0, 5], "gain_db": [-6, 6]}
-    found = changed(PaddedSequence(values, audio.valid_mask), **options)
-    assert torch.isfinite(found.values).all()
-    assert not found.values[0].any()
-    assert found.values[1].any()
+    output = changed(PaddedSequence(values, audio.valid_mask), **options)
+    assert torch.isfinite(output.values).all()
+    assert not output.values[0].any()
+    assert output.values[1].any()
 
 
 @pytest.mark.parametrize(("colour", "fall_db"), [("white", 0.0), ("pink", 3.01), ("brown", 6.02)])
@@ -89,9 +89,9 @@ def test_the_power_of_coloured_noise_falls_by_octaves(colour, fall_db):
     assert falls == pytest.approx([fall_db] * 3, abs=0.3)
 
 
-def test_a_share_of_the_utterances_is_changed():
+def test_a_fraction_of_the_utterances_is_changed():
     audio = batch(*[50] * 2000)
-    same = (changed(audio, gain_db=[6, 6], share=0.3).values == audio.values).all(dim=1)
+    same = (changed(audio, gain_db=[6, 6], probability=0.3).values == audio.values).all(dim=1)
     assert same.float().mean() == pytest.approx(0.7, abs=0.04)
 
 
@@ -103,7 +103,7 @@ def test_it_follows_the_seed_and_is_off_outside_training():
     assert first.values.shape != changed(audio, seed=2, **options).values.shape
     assert WaveformAugment(**options).eval()(audio) is audio
     assert WaveformAugment().train()(audio) is audio
-    assert not WaveformAugment(**options, share=0.0).is_on
+    assert not WaveformAugment(**options, probability=0.0).is_on
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_it_follows_the_seed_and_is_off_outside_training():
         ({"speed": 0.9}, "two numbers"),
         ({"gain_db": ["a", "b"]}, "two numbers"),
         ({"noise_colour": "pinc", "noise_snr_db": [1, 2]}, "did you mean 'pink'"),
-        ({"share": 1.5}, "from 0 to 1"),
+        ({"probability": 1.5}, "from 0 to 1"),
         ({"sped": [0.9, 1.1]}, r"waveform_augment\.sped(.|\n)*did you mean 'speed'"),
         ({"gain_db": [-6, 6]}, "takes out again"),
     ],

@@ -22,7 +22,7 @@ def test_keys_are_the_others_projected_input_in_every_layer():
         cross.register_forward_pre_hook(lambda _, inputs: keys.append(inputs[2]["b"].values))
     values = {name: torch.randn(1, 5, 4) for name in ("a", "b")}
     mask = torch.ones(1, 5, dtype=torch.bool)
-    model({name: PaddedSequence(one, mask) for name, one in values.items()})
+    model({name: PaddedSequence(frames, mask) for name, frames in values.items()})
     projected = model.projections["b"](values["b"])
     assert all(torch.equal(key, projected) for key in keys)
     assert len(keys) == 3
@@ -34,30 +34,30 @@ def test_a_fourth_modality_needs_no_code():
     model = CrossAttentionFusion(sizes, 2, width=16, num_heads=2).eval()
     mask = torch.ones(2, 3, dtype=torch.bool)
     full = {name: PaddedSequence(torch.randn(2, 3, 4), mask) for name in sizes}
-    without = {name: one for name, one in full.items() if name != "video"}
+    without = {name: sequence for name, sequence in full.items() if name != "video"}
     assert not torch.allclose(model(full), model(without), atol=1e-4)
 
 
 @settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=8),
-    chance=st.floats(0.0, 0.999),
+    probability=st.floats(0.0, 0.999),
     seed=st.integers(0, 99),
 )
-def test_modality_dropout_keeps_a_part_and_never_nothing(rows, chance, seed):
+def test_modality_dropout_keeps_a_part_and_never_nothing(rows, probability, seed):
     torch.manual_seed(seed)
     present = torch.tensor(rows)
-    kept = keep_at_least_one(present, chance)
-    assert not (kept & ~present).any()
-    assert torch.equal(kept.any(dim=1), present.any(dim=1))
+    remaining = keep_at_least_one(present, probability)
+    assert not (remaining & ~present).any()
+    assert torch.equal(remaining.any(dim=1), present.any(dim=1))
 
 
 def test_modality_dropout_takes_away_about_its_share():
     torch.manual_seed(0)
     present = torch.ones(20000, 3, dtype=torch.bool)
-    share = 1 - keep_at_least_one(present, 0.3).float().mean().item()
+    fraction = 1 - keep_at_least_one(present, 0.3).float().mean().item()
     # 0.3, less the third of 0.3^3 that the last one standing gets back.
-    assert share == pytest.approx(0.3 - 0.027 / 3, abs=0.01)
+    assert fraction == pytest.approx(0.3 - 0.027 / 3, abs=0.01)
 
 
 def test_modality_dropout_acts_in_training_only():

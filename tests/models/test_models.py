@@ -58,10 +58,10 @@ def batch(garbage: float = 0.0) -> dict[str, PaddedSequence]:
 def row_of(modalities: Mapping[str, PaddedSequence], row: int) -> dict[str, PaddedSequence]:
     return {
         name: PaddedSequence(
-            one.values[row : row + 1, :length], one.valid_mask[row : row + 1, :length]
+            sequence.values[row : row + 1, :length], sequence.valid_mask[row : row + 1, :length]
         )
-        for name, one in modalities.items()
-        for length in [int(one.num_valid[row])]
+        for name, sequence in modalities.items()
+        for length in [int(sequence.num_valid[row])]
     }
 
 
@@ -93,8 +93,8 @@ def test_a_batch_of_absent_modalities_has_finite_gradients_for_every_parameter(n
     """DDP waits for the gradient of every parameter, so None would hang it."""
     model, modalities = build(name).train(), batch()
     absent = {
-        key: PaddedSequence(one.values, torch.zeros_like(one.valid_mask))
-        for key, one in modalities.items()
+        key: PaddedSequence(sequence.values, torch.zeros_like(sequence.valid_mask))
+        for key, sequence in modalities.items()
     }
     model(absent).sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
@@ -102,7 +102,11 @@ def test_a_batch_of_absent_modalities_has_finite_gradients_for_every_parameter(n
 
 @pytest.mark.parametrize(
     ("name", "pooling"),
-    [("unimodal", "attention"), ("unimodal", "mean"), *(("fusion", one) for one in POOLINGS)],
+    [
+        ("unimodal", "attention"),
+        ("unimodal", "mean"),
+        *(("fusion", pooling_name) for pooling_name in POOLINGS),
+    ],
 )
 def test_the_last_real_frame_counts(name, pooling):
     model, modalities = build(name, pooling), batch()
@@ -118,8 +122,8 @@ def test_the_order_of_the_modalities_has_no_effect():
     logits = build("fusion")(modalities)
     torch.manual_seed(0)
     turned = CrossAttentionFusion(dict(reversed(SIZES.items())), 3, width=16, num_heads=2).eval()
-    other = turned(dict(reversed(modalities.items())))
-    torch.testing.assert_close(logits, other, atol=1e-6, rtol=0)
+    reordered = turned(dict(reversed(modalities.items())))
+    torch.testing.assert_close(logits, reordered, atol=1e-6, rtol=0)
 
 
 FUSIONS = ["fusion", "early", "gated", "low rank", "mixer", "bottleneck", "perceiver"]
@@ -130,7 +134,7 @@ def test_left_out_and_masked_out_are_the_same_and_have_no_influence(name):
     model, modalities = build(name), batch()
     signals = modalities["signals"]
     masked = PaddedSequence(signals.values * 50, torch.zeros_like(signals.valid_mask))
-    left_out = {one: modalities[one] for one in ("speech", "text")}
+    left_out = {name: modalities[name] for name in ("speech", "text")}
     logits = model({**modalities, "signals": masked})
     torch.testing.assert_close(logits, model(left_out), atol=1e-6, rtol=0)
     full = model(modalities)
@@ -145,10 +149,10 @@ def test_every_fusion_learns_what_no_modality_tells_alone(name):
     model = MODELS[name]("mean").train()
     mask = torch.ones(64, 2, dtype=torch.bool)
     signs = torch.randint(0, 2, (64, 2)) * 2 - 1
-    noise = {one: torch.randn(64, 2, size) * 0.1 for one, size in SIZES.items()}
+    noise = {name: torch.randn(64, 2, size) * 0.1 for name, size in SIZES.items()}
     noise["speech"][..., :4] += signs[:, :1, None]
     noise["text"][..., :3] += signs[:, 1:, None]
-    modalities = {one: PaddedSequence(values, mask) for one, values in noise.items()}
+    modalities = {name: PaddedSequence(values, mask) for name, values in noise.items()}
     targets = (signs[:, 0] == signs[:, 1]).long()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(200):
@@ -163,6 +167,6 @@ def test_every_fusion_learns_what_no_modality_tells_alone(name):
 def test_no_parameter_of_an_absent_modality_has_an_influence():
     model, modalities = build("fusion"), batch()
     model({name: modalities[name] for name in ("speech", "text")}).square().sum().backward()
-    for part in (model.projections, model.norms, model.poolings, model.summaries):
-        assert all((one.grad == 0).all() for one in part["signals"].parameters())
-        assert any((one.grad != 0).any() for one in part["text"].parameters())
+    for modules in (model.projections, model.norms, model.poolings, model.summaries):
+        assert all((parameter.grad == 0).all() for parameter in modules["signals"].parameters())
+        assert any((parameter.grad != 0).any() for parameter in modules["text"].parameters())

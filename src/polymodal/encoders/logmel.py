@@ -36,7 +36,7 @@ class LogMelEncoder(Encoder):
         num_frequency_masks: Number of spans of bands.
         max_bands: Maximum width of such a span.
         num_time_masks: Number of spans of time.
-        max_time_share: Maximum length of such a span, as a fraction of the utterance.
+        max_time_fraction: Maximum length of such a span, as a fraction of the utterance.
         waveform_augment: Changes of the waveform in training: options of `WaveformAugment`; None
             for none.
 
@@ -66,7 +66,7 @@ class LogMelEncoder(Encoder):
         num_frequency_masks: int = 2,
         max_bands: int = 8,
         num_time_masks: int = 2,
-        max_time_share: float = 0.1,
+        max_time_fraction: float = 0.1,
         waveform_augment: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class LogMelEncoder(Encoder):
         self.augment: nn.Module = nn.Identity()
         if spec_augment:
             self.augment = SpecAugment(
-                num_frequency_masks, max_bands, num_time_masks, max_time_share
+                num_frequency_masks, max_bands, num_time_masks, max_time_fraction
             )
         self.convolutions = nn.Sequential(
             ConvolutionBlock(num_mels, width, kernel=5, stride=2, dropout=dropout),

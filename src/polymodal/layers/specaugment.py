@@ -23,7 +23,7 @@ class SpecAugment(nn.Module):
         num_frequency_masks: Number of spans of bands.
         max_bands: Maximum width of such a span.
         num_time_masks: Number of spans of time.
-        max_time_share: Maximum length of such a span, as a fraction of the utterance.
+        max_time_fraction: Maximum length of such a span, as a fraction of the utterance.
 
     Raises:
         ConfigError: A number is negative, or the fraction above 1.
@@ -34,17 +34,17 @@ class SpecAugment(nn.Module):
         num_frequency_masks: int = 2,
         max_bands: int = 8,
         num_time_masks: int = 2,
-        max_time_share: float = 0.1,
+        max_time_fraction: float = 0.1,
     ) -> None:
         super().__init__()
         counts = (num_frequency_masks, max_bands, num_time_masks)
-        if min(counts) < 0 or not 0 <= max_time_share <= 1:
+        if min(counts) < 0 or not 0 <= max_time_fraction <= 1:
             raise ConfigError(
-                f"SpecAugment with counts {counts} and max_time_share {max_time_share}",
+                f"SpecAugment with counts {counts} and max_time_fraction {max_time_fraction}",
                 expected="counts of 0 or more and a fraction from 0 to 1",
             )
         self.num_frequency_masks, self.max_bands = num_frequency_masks, max_bands
-        self.num_time_masks, self.max_time_share = num_time_masks, max_time_share
+        self.num_time_masks, self.max_time_fraction = num_time_masks, max_time_fraction
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return `[batch, time, band]` with spans of zeros (the same sequence outside training)."""
@@ -57,7 +57,7 @@ class SpecAugment(nn.Module):
             widths = num_bands.clamp(max=self.max_bands)
             hidden |= _sample_span(num_bands, widths, values.shape[2])[:, None, :]
         for _ in range(self.num_time_masks):
-            widths = (lengths * self.max_time_share).long()
+            widths = (lengths * self.max_time_fraction).long()
             hidden |= _sample_span(lengths, widths, values.shape[1])[:, :, None]
         return PaddedSequence(values.masked_fill(hidden, 0.0), sequence.valid_mask)
 

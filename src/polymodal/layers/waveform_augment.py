@@ -46,7 +46,7 @@ class WaveformAugment(nn.Module):
         noise_snr_db: Minimum and maximum ratio of speech to noise, in decibels. None for no noise.
         noise_colour: `white`; `pink`, whose power falls by 3 dB an octave; `brown`, by 6 dB.
         gain_db: Minimum and maximum change of the level, in decibels. None for none.
-        share: Probability that each change is made to an utterance.
+        probability: Probability that each change is made to an utterance.
 
     Raises:
         ConfigError: A bound is out of its range, or the colour is unknown.
@@ -65,27 +65,28 @@ class WaveformAugment(nn.Module):
         noise_snr_db: Sequence[float] | None = None,
         noise_colour: str = "white",
         gain_db: Sequence[float] | None = None,
-        share: float = 1.0,
+        probability: float = 1.0,
     ) -> None:
         super().__init__()
         if noise_colour not in COLOURS:
             raise ConfigError(
                 f"noise_colour is {noise_colour!r}", hint=nearest(noise_colour, COLOURS)
             )
-        if not 0 <= share <= 1:
+        if not 0 <= probability <= 1:
             raise ConfigError(
-                f"share={share} of the waveforms to augment", expected="a number from 0 to 1"
+                f"probability={probability} of an augmentation",
+                expected="a number from 0 to 1",
             )
         self.speed = _bounds("speed", speed)
         self.noise_snr_db = _bounds("noise_snr_db", noise_snr_db)
         self.gain_db = _bounds("gain_db", gain_db)
-        self.exponent, self.share = COLOURS[noise_colour], share
+        self.exponent, self.probability = COLOURS[noise_colour], probability
 
     @property
     def is_on(self) -> bool:
         """Whether anything is ever changed."""
         changes = (self.speed, self.noise_snr_db, self.gain_db)
-        return self.share > 0 and any(change is not None for change in changes)
+        return self.probability > 0 and any(change is not None for change in changes)
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return the changed waveforms `[batch, sample]` (the same ones outside training)."""
@@ -132,7 +133,7 @@ class WaveformAugment(nn.Module):
         return low + (high - low) * torch.rand(len(samples), device=samples.device)
 
     def _select(self, samples: Tensor) -> Bool[Tensor, " batch"]:
-        return torch.rand(len(samples), device=samples.device) < self.share
+        return torch.rand(len(samples), device=samples.device) < self.probability
 
 
 def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> WaveformAugment:

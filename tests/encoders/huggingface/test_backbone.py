@@ -38,9 +38,9 @@ def test_what_is_neither_a_folder_nor_on_the_hub_is_named(name, tmp_path, monkey
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         ConfigError, match=r"is not a folder here(.|\n)*set name to the folder"
-    ) as one:
+    ) as caught:
         locate(name)
-    assert name in one.value.message
+    assert name in caught.value.message
 
 
 def test_an_unreachable_hub_is_told_with_its_revision(tmp_path, monkeypatch):
@@ -58,9 +58,9 @@ def test_a_name_of_the_hub_keeps_the_commit_that_it_was_resolved_to(folder, tmp_
     (cached / "snapshots").mkdir()
     folder.rename(cached / "snapshots" / COMMIT)
     for revision in (None, "main", COMMIT):
-        found = locate("someone/bert", revision)
-        assert (found.commit, found.revision) == (COMMIT, COMMIT)
-    assert len(found.digest) == 64
+        located = locate("someone/bert", revision)
+        assert (located.commit, located.revision) == (COMMIT, COMMIT)
+    assert len(located.digest) == 64
 
 
 def test_no_more_than_data_is_asked_of_the_hub(tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def test_no_more_than_data_is_asked_of_the_hub(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="enough"):
         locate("someone/bert", "abc")
     assert (asked["name"], asked["revision"]) == ("someone/bert", "abc")
-    allowed = {one.rpartition(".")[2] for one in asked["allow_patterns"]}
+    allowed = {pattern.rpartition(".")[2] for pattern in asked["allow_patterns"]}
     assert allowed == {"json", "txt", "model", "safetensors"}
 
 
@@ -87,9 +87,9 @@ def test_any_error_of_the_hubs_client_becomes_one_that_says_what_to_do(message, 
         raise HttpError(message)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    said = message.partition("\n")[0] or "HttpError"
+    first_line = message.partition("\n")[0] or "HttpError"
     with pytest.raises(
-        ConfigError, match=rf"did not provide it: {said}\n(.|\n)*set name to the folder"
+        ConfigError, match=rf"did not provide it: {first_line}\n(.|\n)*set name to the folder"
     ):
         locate("someone/bert")
 
@@ -138,8 +138,8 @@ def test_a_configuration_that_cannot_be_read_is_named(folder):
 
 
 def test_weights_of_another_model_are_refused_instead_of_drawn(folder, tmp_path):
-    other = transformers.BertConfig(**{**TINY, "num_hidden_layers": 2})
-    other.save_pretrained(folder)
+    config = transformers.BertConfig(**{**TINY, "num_hidden_layers": 2})
+    config.save_pretrained(folder)
     with pytest.raises(CheckpointError, match=r"lacks weights of 16 parameters, such as encoder"):
         load(locate(str(folder)), FAMILIES["bert"])
 
@@ -155,7 +155,7 @@ def test_half_precision_is_loaded_as_float32_and_quietly(folder, capfd):
     transformers.BertModel(transformers.BertConfig(**TINY)).half().save_pretrained(folder)
     capfd.readouterr()
     model = load(locate(str(folder)), FAMILIES["bert"])
-    assert {one.dtype for one in model.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert "".join(capfd.readouterr()) == ""
 
 
@@ -182,7 +182,7 @@ def test_a_missing_package_names_its_extra(folder, monkeypatch):
 
 
 def test_a_mixture_of_one_layer_is_that_layer():
-    mixture, layers = LayerMixture(3), [torch.full((1, 2, 1), float(one)) for one in range(3)]
+    mixture, layers = LayerMixture(3), [torch.full((1, 2, 1), float(value)) for value in range(3)]
     assert mixture(layers).unique().tolist() == pytest.approx([1.0])
     with torch.no_grad():
         mixture.logits.copy_(torch.tensor([0.0, 0.0, 50.0]))

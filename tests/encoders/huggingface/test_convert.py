@@ -42,7 +42,7 @@ class Payload:
 def weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = transformers.BertModel(transformers.BertConfig(**TINY), add_pooling_layer=False)
-    return {name: one.half() for name, one in model.state_dict().items()}
+    return {name: tensor.half() for name, tensor in model.state_dict().items()}
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def in_process(monkeypatch):
     """Spares the second that a process takes, where it is not the point."""
 
     def run(command, **options):
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
             code = unpickle.main(
                 command[command.index("polymodal.encoders.huggingface.unpickle") + 1 :]
             )
-        return subprocess.CompletedProcess(command, code, said.getvalue(), "")
+        return subprocess.CompletedProcess(command, code, output.getvalue(), "")
 
     monkeypatch.setattr(conversion.subprocess, "run", run)
 
@@ -75,10 +75,10 @@ def test_a_converted_model_is_the_model_and_says_where_it_is_from(polymodal, pic
     assert (code, error) == (0, "")
     assert "float16" in out
     new = Path("new")
-    found = load_file(new / "model.safetensors")
-    assert found.keys() == weights.keys()
-    assert all(torch.equal(found[name], weights[name]) for name in weights)
-    assert {one.dtype for one in found.values()} == {torch.float16}
+    tensors = load_file(new / "model.safetensors")
+    assert tensors.keys() == weights.keys()
+    assert all(torch.equal(tensors[name], weights[name]) for name in weights)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     assert sorted(path.name for path in new.iterdir()) == [
         "config.json",
         "converted.json",
@@ -126,9 +126,9 @@ def test_a_module_that_lies_in_the_working_folder_is_not_run(pickled, workplace)
 
 def test_parts_are_joined_as_their_index_says(in_process, pickled, tmp_path, weights):
     (pickled / "pytorch_model.bin").unlink()
-    names = [f"pytorch_model-0000{part}-of-00002.bin" for part in (1, 2)]
-    for part, file in enumerate(names):
-        torch.save(dict(list(weights.items())[part::2]), pickled / file)
+    names = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
+    for number, file in enumerate(names):
+        torch.save(dict(list(weights.items())[number::2]), pickled / file)
     with pytest.raises(CheckpointError, match=r"no pytorch_model\.bin\.index\.json"):
         convert(str(pickled), tmp_path / "new")
     index = pickled / "pytorch_model.bin.index.json"
@@ -142,14 +142,14 @@ def test_parts_are_joined_as_their_index_says(in_process, pickled, tmp_path, wei
 
 
 def test_tied_weights_keep_both_names(tmp_path):
-    whole = torch.arange(12.0).reshape(3, 4)
-    held = {"whole": whole, "same": whole, "part": whole[1:], "turned": whole.T}
+    full = torch.arange(12.0).reshape(3, 4)
+    held = {"whole": full, "same": full, "part": full[1:], "turned": full.T}
     torch.save(held, tmp_path / "pytorch_model.bin")
-    found = named_tensors([tmp_path / "pytorch_model.bin"])
-    assert len({one.untyped_storage().data_ptr() for one in found.values()}) == 4
+    tensors = named_tensors([tmp_path / "pytorch_model.bin"])
+    assert len({tensor.untyped_storage().data_ptr() for tensor in tensors.values()}) == 4
     for name, tensor in held.items():
-        assert torch.equal(found[name], tensor)
-        assert found[name].is_contiguous()
+        assert torch.equal(tensors[name], tensor)
+        assert tensors[name].is_contiguous()
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_what_is_no_named_tensor_is_refused(tmp_path, held, message):
 
 
 def test_a_name_in_two_parts_is_refused(tmp_path):
-    for part in ("a", "b"):
-        torch.save(collections.OrderedDict(weight=torch.zeros(1)), tmp_path / part)
+    for name in ("a", "b"):
+        torch.save(collections.OrderedDict(weight=torch.zeros(1)), tmp_path / name)
     with pytest.raises(UnusableError, match="so does another file"):
         named_tensors([tmp_path / "a", tmp_path / "b"])
 
@@ -229,7 +229,7 @@ def test_a_name_of_the_hub_is_asked_for_pickles_only_where_there_is_nothing_else
     asked = []
 
     def download(name, revision=None, allow_patterns=()):
-        asked.append((revision, [one for one in allow_patterns if ".bin" in one]))
+        asked.append((revision, [pattern for pattern in allow_patterns if ".bin" in pattern]))
         return str(pickled)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)

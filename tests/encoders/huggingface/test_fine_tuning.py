@@ -31,7 +31,7 @@ WHISPER |= {"num_mel_bins": 20, "max_source_positions": 50, "vocab_size": 60, "p
 WHISPER |= {"bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
 SMALL = ["corpus=sample", "model=unimodal", "corpus.num_speakers=6", "corpus.num_utterances=4"]
 SMALL += ["split.val=0.3", "tracker=none", "encoder=[hubert]", "trainer.max_epochs=2"]
-SMALL += ["trainer.accelerator=cpu", "encoder.speech.mask_time_share=0.1"]
+SMALL += ["trainer.accelerator=cpu", "encoder.speech.mask_time_fraction=0.1"]
 
 
 @pytest.fixture(autouse=True)
@@ -54,15 +54,15 @@ def speech(tmp_path_factory) -> dict[str, Path]:
 
 
 def build(folder: Path, **options) -> PretrainedSpeechEncoder:
-    return PretrainedSpeechEncoder(str(folder), mask_time_share=0.0, max_length_s=1.0, **options)
+    return PretrainedSpeechEncoder(str(folder), mask_time_fraction=0.0, max_length_s=1.0, **options)
 
 
 def noise(encoder, *lengths: int):
     waveforms = [
-        np.random.default_rng(seed).normal(0, 0.1, one).astype(np.float32)
-        for seed, one in enumerate(lengths)
+        np.random.default_rng(seed).normal(0, 0.1, length).astype(np.float32)
+        for seed, length in enumerate(lengths)
     ]
-    return pad([encoder.transform()(one) for one in waveforms])
+    return pad([encoder.transform()(waveform) for waveform in waveforms])
 
 
 @pytest.mark.parametrize("name", ["base", "whisper"])
@@ -134,11 +134,11 @@ def test_the_log_mel_encoder_hears_changed_waveforms_in_training():
 
 @pytest.mark.parametrize("name", ["base", "large", "whisper"])
 def test_stretches_of_features_are_hidden_in_training(speech, name):
-    encoder = build(speech[name], mask_feature_share=0.4).train()
+    encoder = build(speech[name], mask_feature_fraction=0.4).train()
     seen = []
     inner = encoder.backbone.model
-    part = inner if name == "whisper" else inner.encoder
-    part.register_forward_pre_hook(
+    observed = inner if name == "whisper" else inner.encoder
+    observed.register_forward_pre_hook(
         lambda module, inputs, options: seen.append(
             inputs[0] if inputs else options["input_features"].mT
         ),
@@ -154,9 +154,9 @@ def test_stretches_of_features_are_hidden_in_training(speech, name):
     assert not (seen[1] == 0).all(dim=1).any()
 
 
-def test_a_share_of_features_is_a_share(speech):
-    with pytest.raises(ConfigError, match=r"mask_feature_share=1\.0"):
-        build(speech["base"], mask_feature_share=1.0)
+def test_a_fraction_of_features_is_from_0_to_below_1(speech):
+    with pytest.raises(ConfigError, match=r"mask_feature_fraction=1\.0"):
+        build(speech["base"], mask_feature_fraction=1.0)
 
 
 @pytest.mark.parametrize(
@@ -166,24 +166,26 @@ def test_blocks_learn_the_slower_the_lower_they_are(speech, name, lowest):
     encoder = build(speech[name], layer="weighted", layer_decay=0.5)
     module = torch.nn.ModuleDict({"encoder": encoder, "head": torch.nn.Linear(16, 2)})
     groups = parameter_groups(module)
-    rates = {id(one): group.get("lr_scale", 1.0) for group in groups for one in group["params"]}
+    rates = {id(item): group.get("lr_scale", 1.0) for group in groups for item in group["params"]}
     model = encoder.backbone.model
-    found = {
-        one: rates[id(parameter)]
-        for one, parameter in model.named_parameters()
+    factors = {
+        item: rates[id(parameter)]
+        for item, parameter in model.named_parameters()
         if parameter.requires_grad
     }
     for number, factor in enumerate((0.125, 0.25, 0.5)):
-        of_block = {found[one] for one in found if one.startswith(f"encoder.layers.{number}.")}
+        of_block = {
+            factors[item] for item in factors if item.startswith(f"encoder.layers.{number}.")
+        }
         assert of_block == {factor}
-    assert {found[one] for one in found if one.startswith(lowest)} == {0.0625}
+    assert {factors[item] for item in factors if item.startswith(lowest)} == {0.0625}
     assert rates[id(module["head"].weight)] == 1.0
     assert rates[id(encoder.backbone.mixture.logits)] == 1.0
     if name == "large":
-        assert found["encoder.layer_norm.weight"] == 0.5
-    assert len(rates) == sum(one.requires_grad for one in module.parameters())
+        assert factors["encoder.layer_norm.weight"] == 0.5
+    assert len(rates) == sum(item.requires_grad for item in module.parameters())
     for group in groups:
-        assert len({one.ndim > 1 for one in group["params"]}) == 1
+        assert len({item.ndim > 1 for item in group["params"]}) == 1
         assert ("weight_decay" in group) == (group["params"][0].ndim <= 1)
     optimizer = build_optimizer(torch.optim.AdamW, groups, fused=False)
     shown = [group["lr"] for group in optimizer.param_groups]
@@ -220,15 +222,15 @@ def test_a_resumed_run_learns_as_an_uninterrupted_one_to_the_last_bit(workplace,
     options = [f"encoder.speech.name={speech['base']}", "encoder.speech.layer_decay=0.5"]
     options += ["encoder.speech.waveform_augment.speed=[0.9,1.1]"]
     options += ["encoder.speech.waveform_augment.noise_snr_db=[5,20]"]
-    options += ["encoder.speech.mask_feature_share=0.1", "scheduler=warmup_cosine"]
+    options += ["encoder.speech.mask_feature_fraction=0.1", "scheduler=warmup_cosine"]
     experiment = Experiment.prepare(compose([*SMALL, *options]).resolved())
-    whole, trainer = fit(experiment)
+    uninterrupted, trainer = fit(experiment)
     rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
     _, stopped = fit(experiment, callbacks=[StopAfterOne()])
     assert stopped.current_epoch == 1
     stopped.save_checkpoint("stopped.ckpt")
     resumed, trainer = fit(experiment, checkpoint=os.fspath(Path("stopped.ckpt").absolute()))
-    for name, value in whole.state_dict().items():
+    for name, value in uninterrupted.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
     assert [group["lr"] for group in trainer.optimizers[0].param_groups] == rates
     bases = trainer.lr_scheduler_configs[0].scheduler.base_lrs
@@ -256,5 +258,9 @@ def test_they_are_trained_in_bfloat16_too(workplace, speech, options, learns):
     assert {value.dtype for value in after.values() if value.is_floating_point()} == {torch.float32}
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert any(learns in name for name in changed)
-    still = {name for name, one in module.encoders.named_parameters() if not one.requires_grad}
+    still = {
+        name
+        for name, parameter in module.encoders.named_parameters()
+        if not parameter.requires_grad
+    }
     assert not changed & still

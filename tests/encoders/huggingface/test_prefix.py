@@ -77,13 +77,13 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     ends = [("[CLS]", 0), ("[SEP]", 2)]
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, ends)
-    words = transformers.PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
     )
     for name, (kind, options) in {**SPEECH_MODELS, **TEXT_MODELS}.items():
         store(root / name, kind, options)
         if name in TEXT_MODELS:
-            words.save_pretrained(root / name)
+            tokenizer.save_pretrained(root / name)
         elif name == "whisper":
             extractor = transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=1)
             extractor.save_pretrained(root / name)
@@ -93,7 +93,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 def speech(folder: Path, **options) -> PretrainedSpeechEncoder:
-    options = {"max_length_s": None, "mask_time_share": 0.0, **options}
+    options = {"max_length_s": None, "mask_time_fraction": 0.0, **options}
     return PretrainedSpeechEncoder(str(folder), **options)
 
 
@@ -133,8 +133,10 @@ def step(encoder, inputs: PaddedSequence) -> tuple[PaddedSequence, dict[str, tor
         num_frames, size = output.values.shape[1:]
         weights = torch.cos(torch.arange(num_frames)[:, None] + torch.arange(size) ** 2)
         (output.values * weights).sum().backward()
-    trained = {key: one for key, one in encoder.named_parameters() if one.requires_grad}
-    return output, {key: one.grad for key, one in trained.items()}
+    trained = {
+        key: parameter for key, parameter in encoder.named_parameters() if parameter.requires_grad
+    }
+    return output, {key: parameter.grad for key, parameter in trained.items()}
 
 
 def check_equal(build, raws: list) -> None:
@@ -155,7 +157,7 @@ def check_equal(build, raws: list) -> None:
 @pytest.mark.parametrize("layer", ["last", "weighted"])
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_stored_convolutions_train_as_computed_ones(folders, name, layer):
-    options = {"layer": layer, "mask_time_share": 0.3, "mask_feature_share": 0.2}
+    options = {"layer": layer, "mask_time_fraction": 0.3, "mask_feature_fraction": 0.2}
     check_equal(lambda: speech(folders[name], **options), waveforms())
 
 
@@ -177,7 +179,9 @@ def test_a_model_that_is_wholly_frozen_is_stored_whole(folders, name):
     check_equal(lambda: build(folders[name], freeze="all"), raws)
 
 
-@pytest.mark.parametrize("options", [{"freeze": 1}, {"mask_time_share": 0.2, "layer": "weighted"}])
+@pytest.mark.parametrize(
+    "options", [{"freeze": 1}, {"mask_time_fraction": 0.2, "layer": "weighted"}]
+)
 def test_recomputed_activations_change_nothing(folders, options):
     options = {**options, "gradient_checkpointing": True}
     check_equal(lambda: speech(folders["hubert"], **options), waveforms())
@@ -202,7 +206,7 @@ def test_alone_and_in_a_batch_are_the_same(folders, name, options):
     """Vectors that were stored of many at once, and of one alone, each encoded in both ways."""
     is_text = name in TEXT_MODELS
     encoder = (text if is_text else speech)(folders[name], **options).eval()
-    raws = TEXTS if is_text else [one for one in waveforms() if one is not None]
+    raws = TEXTS if is_text else [raw for raw in waveforms() if raw is not None]
     extractor = encoder.prefix("float32")
     many, alone = extractor.extract_batch(raws), [extractor(raw) for raw in raws]
     encoder.reads_prefix = True
@@ -211,10 +215,10 @@ def test_alone_and_in_a_batch_are_the_same(folders, name, options):
     output = encoder(together)
     assert output.present.tolist() == [True] * len(raws) + [False]
     assert torch.isfinite(output.values).all()
-    for row, one in enumerate(alone):
-        expected = encoder(pad([one])).values[0]
-        found = output.values[row][output.valid_mask[row]]
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    for row, stored in enumerate(alone):
+        expected = encoder(pad([stored])).values[0]
+        vectors = output.values[row][output.valid_mask[row]]
+        torch.testing.assert_close(vectors, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -232,8 +236,8 @@ def test_a_batch_without_anything_is_absent(folders, name, options):
 def test_what_is_read_is_not_computed(folders):
     encoder, ran = speech(folders["hubert"], freeze=1), []
     model = encoder.backbone.model
-    for part in (model.feature_extractor, model.encoder.pos_conv_embed, model.encoder.layers[0]):
-        part.register_forward_hook(lambda module, *_: ran.append(type(module).__name__))
+    for module in (model.feature_extractor, model.encoder.pos_conv_embed, model.encoder.layers[0]):
+        module.register_forward_hook(lambda layer, *_: ran.append(type(layer).__name__))
     stored = encoder.prefix("float32")(waveforms()[0])
     assert ran == ["HubertFeatureEncoder", "HubertPositionalConvEmbedding", "HubertEncoderLayer"]
     encoder.reads_prefix = True
@@ -254,10 +258,10 @@ def test_frozen_parts_have_no_dropout_in_training(folders, name, freeze):
     encoder = (text if name in TEXT_MODELS else speech)(folders[name], freeze=freeze).train()
     backbone = encoder.backbone
     assert backbone.frozen_depth == freeze
-    trained = {id(one) for part in backbone.blocks[freeze:] for one in part.modules()}
+    trained = {id(module) for block in backbone.blocks[freeze:] for module in block.modules()}
     norm = backbone._final_norm
-    for one in backbone.model.modules():
-        assert one.training == (id(one) in trained or one is norm), type(one)
+    for module in backbone.model.modules():
+        assert module.training == (id(module) in trained or module is norm), type(module)
     assert not encoder.eval().backbone.blocks[2].training
 
 
@@ -284,10 +288,14 @@ def ends(encoder) -> str:
         ("hubert", {"freeze": 0}, "ends: all before the blocks"),
         ("hubert", {"freeze": 2}, "ends: all before the blocks and the first 2"),
         ("hubert", {"freeze": 2, "layer": "weighted"}, "ends: all before the blocks"),
-        ("hubert", {"freeze": 2, "mask_time_share": 0.1}, "ends: convolutions"),
-        ("hubert", {"freeze": 2, "mask_feature_share": 0.1}, "ends: convolutions"),
+        ("hubert", {"freeze": 2, "mask_time_fraction": 0.1}, "ends: convolutions"),
+        ("hubert", {"freeze": 2, "mask_feature_fraction": 0.1}, "ends: convolutions"),
         ("hubert", {"freeze": "all", "layer": "weighted"}, "ends: all before the blocks"),
-        ("hubert", {"freeze": "all", "mask_time_share": 0.1}, "ends: the whole model, layer last"),
+        (
+            "hubert",
+            {"freeze": "all", "mask_time_fraction": 0.1},
+            "ends: the whole model, layer last",
+        ),
         ("hubert", {"lora": {"r": 2}}, "ends: all before the blocks"),
         (
             "hubert",
@@ -314,8 +322,8 @@ def ends(encoder) -> str:
 def test_the_prefix_ends_where_something_is_trained_or_drawn(folders, name, options, expected):
     if "lora" in options:
         pytest.importorskip("peft")
-    found = ends((text if name in TEXT_MODELS else speech)(folders[name], **options))
-    assert found == expected or (found or "").startswith(str(expected))
+    end = ends((text if name in TEXT_MODELS else speech)(folders[name], **options))
+    assert end == expected or (end or "").startswith(str(expected))
 
 
 def test_adapters_in_upper_blocks_train_on_stored_lower_ones(folders):
@@ -333,17 +341,22 @@ def test_the_identity_is_all_that_changes_what_is_stored(folders):
     def identity(name="hubert", precision="float32", **options):
         return speech(folders[name], **options).prefix(precision).identity
 
-    assert identity() == identity(layer=2) == identity(mask_time_share=0.2)
+    assert identity() == identity(layer=2) == identity(mask_time_fraction=0.2)
     assert identity(freeze=1) == identity(freeze=1, layer=2)
-    each = [identity(), identity("hubert large"), identity(freeze=0), identity(freeze=1)]
-    each += [identity(precision="bfloat16"), identity(max_length_s=4.0), identity("wav2vec2")]
-    each += [identity(normalise_waveform=False), identity(longer="truncate")]
-    each += [identity(freeze="all"), identity(freeze="all", layer=2)]
-    assert len(set(each)) == len(each)
-    lengths = [text(folders["bert"], freeze=1, max_length=one) for one in (5, 6, 6)]
-    longer, other, same = (one.prefix("float32").identity for one in lengths)
-    assert longer != other
-    assert other == same
+    identities = [identity(), identity("hubert large"), identity(freeze=0), identity(freeze=1)]
+    identities += [identity(precision="bfloat16"), identity(max_length_s=4.0), identity("wav2vec2")]
+    identities += [identity(normalise_waveform=False), identity(longer="truncate")]
+    identities += [identity(freeze="all"), identity(freeze="all", layer=2)]
+    assert len(set(identities)) == len(identities)
+    lengths = [
+        text(folders["bert"], freeze=1, max_length=encoder_or_length)
+        for encoder_or_length in (5, 6, 6)
+    ]
+    longer, shorter, same = (
+        encoder_or_length.prefix("float32").identity for encoder_or_length in lengths
+    )
+    assert longer != shorter
+    assert shorter == same
 
 
 @pytest.mark.parametrize(("name", "freeze"), [("hubert large", "convolutions"), ("bert", 1)])

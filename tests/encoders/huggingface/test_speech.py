@@ -81,7 +81,7 @@ def build(folder: Path, **options) -> PretrainedSpeechEncoder:
 
 
 def batch(encoder, *lengths: int) -> PaddedSequence:
-    arrays = [encoder.transform()(noise(one, seed)) for seed, one in enumerate(lengths)]
+    arrays = [encoder.transform()(noise(length, seed)) for seed, length in enumerate(lengths)]
     return pad(arrays)
 
 
@@ -160,19 +160,19 @@ def change_last_block(folder: Path, copy: Path) -> Path:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_last_layer_is_the_last(folders, name, tmp_path):
-    other = change_last_block(folders[name], tmp_path / "changed")
+    changed = change_last_block(folders[name], tmp_path / "changed")
     for layer, moves in (("last", True), (2, True), (1, False), ("weighted", True)):
-        before, after = (build(one, layer=layer).eval() for one in (folders[name], other))
+        before, after = (build(folder, layer=layer).eval() for folder in (folders[name], changed))
         inputs = batch(before, 1203)
         difference = (before(inputs).values - after(inputs).values).abs().max()
         assert (difference > 1e-2) == moves, layer
-    assert build(folders[name]).revision != build(other).revision
+    assert build(folders[name]).revision != build(changed).revision
 
 
 @pytest.mark.parametrize("layer", ["last", 1, "weighted"])
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_reach_every_parameter_that_is_trained(folders, name, layer):
-    encoder = build(folders[name], layer=layer, freeze="none", mask_time_share=0.2)
+    encoder = build(folders[name], layer=layer, freeze="none", mask_time_fraction=0.2)
     output = encoder(batch(encoder, 1500, 0, 700))
     (output.values * torch.randn_like(output.values)).sum().backward()
     for key, parameter in encoder.named_parameters():
@@ -224,8 +224,8 @@ def test_models_are_in_training_mode_unless_they_are_frozen(folders):
 @pytest.mark.parametrize("name", ["hubert", "whisper"])
 def test_the_weighted_sum_learns_which_layer_is_asked_for(folders, name):
     encoder = build(folders[name], layer="weighted", freeze="all")
-    inputs, wanted = batch(encoder, 1203), build(folders[name], layer=1).eval()
-    target = wanted(inputs).values.detach()
+    inputs, expected = batch(encoder, 1203), build(folders[name], layer=1).eval()
+    target = expected(inputs).values.detach()
     optimizer = torch.optim.Adam(encoder.parameters(), lr=0.3)
     for _ in range(30):
         optimizer.zero_grad()
@@ -239,16 +239,20 @@ def test_lora_trains_nothing_but_its_adapters(folders, name):
     pytest.importorskip("peft")
     encoder = build(folders[name], lora={"r": 2, "lora_dropout": 0.0})
     inputs = batch(encoder, 1203)
-    trained = {key: one for key, one in encoder.named_parameters() if one.requires_grad}
+    trained = {
+        key: parameter for key, parameter in encoder.named_parameters() if parameter.requires_grad
+    }
     assert trained
     assert all("lora_" in key for key in trained)
     encoder.eval()
     before = encoder(inputs).values.detach()
     before.requires_grad_(False)
     encoder(inputs).values.square().sum().backward()
-    touched = {key for key, one in encoder.named_parameters() if one.grad is not None}
+    touched = {key for key, parameter in encoder.named_parameters() if parameter.grad is not None}
     assert touched == set(trained)
-    assert all(one.grad.abs().sum() > 0 for key, one in trained.items() if "lora_B" in key)
+    assert all(
+        parameter.grad.abs().sum() > 0 for key, parameter in trained.items() if "lora_B" in key
+    )
     torch.optim.SGD(trained.values(), lr=0.1).step()
     assert not torch.allclose(before, encoder(inputs).values)
 
@@ -272,15 +276,15 @@ def test_recomputed_activations_give_the_same_gradients(folders, name):
             folders[name],
             freeze="none",
             gradient_checkpointing=recomputed,
-            mask_time_share=0.0,
+            mask_time_fraction=0.0,
         ).train()
         torch.manual_seed(1)
         output = encoder(batch(encoder, 1500, 700)).values
         encoder(batch(encoder, 300, 900))  # another batch comes in between
         output.square().sum().backward()
-        gradients.append([one.grad for one in encoder.parameters() if one.grad is not None])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+        gradients.append([first.grad for first in encoder.parameters() if first.grad is not None])
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-3)
 
 
 def test_windows_are_the_stretches_encoded_one_by_one(folders):
@@ -290,10 +294,10 @@ def test_windows_are_the_stretches_encoded_one_by_one(folders):
     waveform = noise(1600 + 1600 + SHORTEST - 1)  # the rest is too short for a frame
     together = pad([waveform, noise(500, 1), None, noise(1)])
     output = encoder(together)
-    parts = [encoder(pad([waveform[begin : begin + 1600]])).values[0] for begin in (0, 1600)]
-    assert output.num_valid.tolist() == [2 * len(parts[0]), 24, 0, 1]
+    windows = [encoder(pad([waveform[begin : begin + 1600]])).values[0] for begin in (0, 1600)]
+    assert output.num_valid.tolist() == [2 * len(windows[0]), 24, 0, 1]
     torch.testing.assert_close(
-        output.values[0][output.valid_mask[0]], torch.cat(parts), atol=1e-4, rtol=1e-4
+        output.values[0][output.valid_mask[0]], torch.cat(windows), atol=1e-4, rtol=1e-4
     )
     nobody = PaddedSequence(together.values, torch.zeros_like(together.valid_mask))
     assert not encoder(nobody).valid_mask.any()
@@ -330,7 +334,7 @@ def test_each_waveform_is_normalised_by_itself_as_its_feature_extractor_says(fol
 
 def test_frames_are_hidden_in_training_only_and_by_the_seed_of_torch(tmp_path):
     folder = store(tmp_path / "model", "Hubert", {**COMMON, "apply_spec_augment": False})
-    encoder = build(folder, mask_time_share=0.5, mask_span_s=0.0125)
+    encoder = build(folder, mask_time_fraction=0.5, mask_span_s=0.0125)
     inputs = batch(encoder, 1203)
     plain = encoder.eval()(inputs).values
     encoder.train()
@@ -347,7 +351,7 @@ def test_frames_are_hidden_in_training_only_and_by_the_seed_of_torch(tmp_path):
 def test_a_vector_for_hidden_frames_that_was_not_stored_is_zero(tmp_path):
     folder = store(tmp_path / "model", "Hubert", {**COMMON, "mask_time_prob": 0.0})
     assert (build(folder).backbone.model.masked_spec_embed == 0).all()
-    assert not hasattr(build(folder, mask_time_share=0.0).backbone.model, "masked_spec_embed")
+    assert not hasattr(build(folder, mask_time_fraction=0.0).backbone.model, "masked_spec_embed")
 
 
 def test_hidden_stretches_have_their_length_and_share():
@@ -368,9 +372,9 @@ def test_the_group_norm_sees_real_frames_only():
     masked = MaskedGroupNorm(norm, kernel=1, stride=1)
     masked.lengths = torch.tensor([7, 4, 1])
     frames = torch.randn(3, 3, 7) + 5.0
-    for found in (masked(frames), masked.normalise_batch(frames, masked.lengths)):
-        torch.testing.assert_close(found[:1], norm(frames[:1]))
-        torch.testing.assert_close(found[1:2, :, :4], norm(frames[1:2, :, :4]))
+    for output in (masked(frames), masked.normalise_batch(frames, masked.lengths)):
+        torch.testing.assert_close(output[:1], norm(frames[:1]))
+        torch.testing.assert_close(output[1:2, :, :4], norm(frames[1:2, :, :4]))
     torch.testing.assert_close(masked(frames)[2, :, 0], norm.bias.detach(), atol=1e-3, rtol=0)
     frames.requires_grad_(True)
     masked(frames)[1, :, :4].square().sum().backward()
@@ -387,7 +391,7 @@ def test_the_group_norm_sees_real_frames_only():
         ({"layer": "lst"}, "did you mean 'last'"),
         ({"freeze": 2}, "from 0 to 1"),
         ({"freeze": "convolution"}, "did you mean 'convolutions'"),
-        ({"mask_time_share": 1.0}, "mask_time_share=1.0"),
+        ({"mask_time_fraction": 1.0}, "mask_time_fraction=1.0"),
         ({"longer": "window"}, "did you mean 'windows'"),
         ({"max_length_s": 0.0}, "max_length_s=0.0"),
         ({"revision": "main"}, "is a folder, and revision=main"),
@@ -440,7 +444,7 @@ def test_stored_outputs_differ_with_what_is_listened_to(folders):
         PretrainedSpeechEncoder(str(folders["whisper"]), freeze="all", max_length_s=0.5, **options)
         for options in ({}, {"pad_to_s": 0.5})
     ]
-    assert len({one.prefix_identity for one in encoders}) == 2
+    assert len({encoder.prefix_identity for encoder in encoders}) == 2
 
 
 def test_a_model_without_the_settings_of_its_waveforms_is_refused(folders, tmp_path):
@@ -478,7 +482,7 @@ def test_several_at_once_are_each_as_alone(folders, name, pooling):
     assert isinstance(extractor, BatchedExtractor)
     raws = [noise(num, seed) for seed, num in enumerate((3000, 0, 1203, 300, 3000))]
     together, alone = extractor.extract_batch(raws), [extractor(raw) for raw in raws]
-    assert (len({one.shape for one in together}) > 2) == (pooling == "none")
+    assert (len({vectors.shape for vectors in together}) > 2) == (pooling == "none")
     for ours, expected in zip(together, alone, strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
     extractor.release()
@@ -507,10 +511,10 @@ def test_the_identity_is_the_content_and_the_options(folders, tmp_path):
     assert identity(moved) == identity(folders["hubert"])
     options = [{}, {"layer": 1}, {"pooling": "none"}, {"normalise_waveform": False}]
     options += [{"longer": "truncate"}, {"max_length_s": 4.0}]
-    each = {identity(moved, **one) for one in options} | {identity(changed)}
-    assert len(each) == len(options) + 1
+    identities = {identity(moved, **changes) for changes in options} | {identity(changed)}
+    assert len(identities) == len(options) + 1
     (moved / "preprocessor_config.json").write_text('{"do_normalize": false}')
-    assert identity(moved) not in each
+    assert identity(moved) not in identities
 
 
 def test_weights_that_were_written_anew_are_read_anew(tmp_path):

@@ -118,7 +118,7 @@ def test_attention_always_has_something_to_see(folders):
     )
     encoder(batch(encoder, TEXT, ""))
     empty = encoder(PaddedSequence(torch.zeros(2, 0).long(), torch.zeros(2, 0, dtype=torch.bool)))
-    assert [one.sum(dim=1).tolist() for one in seen] == [[9, 1], [1, 1]]
+    assert [mask.sum(dim=1).tolist() for mask in seen] == [[9, 1], [1, 1]]
     assert empty.values.shape == (2, 1, 16)
     assert not empty.valid_mask.any()
 
@@ -146,8 +146,8 @@ def test_the_last_layer_is_the_last(folders, name):
         difference = (before - encoder(inputs).values).abs().max()
         assert difference > 1e-2
         if not moves:
-            whole = build(folders[name], layer="last").eval()
-            assert not torch.allclose(before, whole(inputs).values, atol=1e-2)
+            last = build(folders[name], layer="last").eval()
+            assert not torch.allclose(before, last(inputs).values, atol=1e-2)
 
 
 @pytest.mark.parametrize("layer", ["last", 1, "weighted"])
@@ -189,7 +189,7 @@ def test_lora_trains_nothing_but_its_adapters(folders, name):
     encoder = build(folders[name], lora={"r": 2})
     inputs = batch(encoder, TEXT)
     encoder(inputs).values.sin().sum().backward()
-    trained = {key for key, one in encoder.named_parameters() if one.requires_grad}
+    trained = {key for key, parameter in encoder.named_parameters() if parameter.requires_grad}
     assert trained
     assert all("lora_" in key for key in trained)
     for key, parameter in encoder.named_parameters():
@@ -211,9 +211,9 @@ def test_recomputed_activations_give_the_same_gradients(folders):
     for recomputed in (False, True):
         encoder = build(folders["roberta"], gradient_checkpointing=recomputed)
         encoder(batch(encoder, TEXT, "슬퍼요")).values.sin().sum().backward()
-        gradients.append([one.grad for one in encoder.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other)
+        gradients.append([first.grad for first in encoder.parameters()])
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second)
 
 
 def test_tokens_are_those_of_the_tokenizer_in_composed_letters(folders):
@@ -346,8 +346,8 @@ def test_the_identity_is_the_content_and_the_options(folders):
         return PretrainedTextExtractor(str(folders[name]), **options).identity
 
     options = [{}, {"layer": 1}, {"pooling": "none"}, {"max_length": 5}, {"longer": "refuse"}]
-    each = [identity("roberta", **one) for one in options] + [identity("bert")]
-    assert len(set(each)) == len(each)
+    identities = [identity("roberta", **changes) for changes in options] + [identity("bert")]
+    assert len(set(identities)) == len(identities)
 
 
 def test_what_was_written_anew_is_read_anew(tmp_path):

@@ -97,20 +97,20 @@ def test_beats_on_both_sides_of_a_gap_do_not_follow_one_another():
     intervals[5:] = 1.0
     events = beats(intervals)
     events[5:, 0] += 20
-    whole = {"ibi": (beats(intervals), None), "temp": (np.ones(160), 4.0)}
+    signals = {"ibi": (beats(intervals), None), "temp": (np.ones(160), 4.0)}
     gap = {"ibi": (events, None), "temp": (np.ones(160), 4.0)}
-    assert named(whole, "ibi")["ibi_rmssd_ms"] == pytest.approx(200 / 3, rel=1e-5)
+    assert named(signals, "ibi")["ibi_rmssd_ms"] == pytest.approx(200 / 3, rel=1e-5)
     numbers = named(gap, "ibi")
     assert numbers["ibi_rmssd_ms"] == 0
     assert numbers["ibi_beats_share"] == pytest.approx(9 / 40, rel=1e-5)
-    assert numbers["ibi_sdnn_ms"] == pytest.approx(named(whole, "ibi")["ibi_sdnn_ms"], rel=1e-5)
+    assert numbers["ibi_sdnn_ms"] == pytest.approx(named(signals, "ibi")["ibi_sdnn_ms"], rel=1e-5)
 
 
 def test_false_and_missed_beats_are_left_out():
     intervals = np.array([0.8, 0.82, 0.1, 0.8, 4.0, 0.78, 0.8, 0.81])
     numbers = named({"ibi": (beats(intervals), None)})
-    kept = intervals[(intervals > 0.3) & (intervals < 2)]
-    assert numbers["ibi_mean_bpm"] == pytest.approx(60 / kept.mean(), rel=1e-5)
+    plausible = intervals[(intervals > 0.3) & (intervals < 2)]
+    assert numbers["ibi_mean_bpm"] == pytest.approx(60 / plausible.mean(), rel=1e-5)
     # 0.82 - 0.8, 0.8 - 0.78, 0.81 - 0.8: no change is taken across what was left out.
     changes_ms = np.array([20, 20, 10])
     assert numbers["ibi_rmssd_ms"] == pytest.approx(np.sqrt((changes_ms**2).mean()), rel=1e-4)
@@ -150,10 +150,10 @@ def test_beats_of_an_ecg_are_those_of_the_heart():
 def test_a_gap_is_told_and_hardly_moves_the_rest():
     ramp = 2.0 + MINUTE / 60
     broken = np.where((MINUTE > 20) & (MINUTE < 35), np.nan, ramp)
-    numbers, whole = named({"eda": (broken, 4.0)}), named({"eda": (ramp, 4.0)})
+    numbers, complete = named({"eda": (broken, 4.0)}), named({"eda": (ramp, 4.0)})
     assert numbers.pop("eda_observed_share") == pytest.approx(181 / 240)
-    assert whole.pop("eda_observed_share") == 1
-    assert numbers == pytest.approx(whole, nan_ok=True, abs=1e-4)
+    assert complete.pop("eda_observed_share") == 1
+    assert numbers == pytest.approx(complete, nan_ok=True, abs=1e-4)
 
 
 def test_what_is_too_short_is_not_a_number():
@@ -228,10 +228,12 @@ def test_signals_in_other_units_and_shapes_are_refused(signal, values, rate_hz, 
 
 
 def test_width_and_identity_follow_the_signals():
-    extractors = [PhysiologyExtractor(one) for one in (("eda",), ("ibi",), ("eda", "ibi", "temp"))]
-    assert len({one.identity for one in extractors}) == 3
+    extractors = [
+        PhysiologyExtractor(item) for item in (("eda",), ("ibi",), ("eda", "ibi", "temp"))
+    ]
+    assert len({item.identity for item in extractors}) == 3
     assert importlib.metadata.version("neurokit2") in extractors[0].identity
-    assert extractors[2].feature_size == sum(len(NAMES[one]) for one in ("eda", "ibi", "temp"))
+    assert extractors[2].feature_size == sum(len(NAMES[item]) for item in ("eda", "ibi", "temp"))
     assert len(set(extractors[2].feature_names)) == extractors[2].feature_size
     encoder = PhysiologyEncoder(["eda", "temp"])
     assert encoder.feature_size == len(NAMES["eda"]) + len(NAMES["temp"])
@@ -263,11 +265,14 @@ def test_only_normalisation_by_person_is_transductive():
     assert not PhysiologyEncoder().is_transductive
     encoder = PhysiologyEncoder(["temp"], normalise="speaker")
     levels = {f"u{n}": named({"temp": (np.full(8, 30.0 + n), 4.0)}) for n in range(6)}
-    features = {one: np.array([[*v.values()]], dtype=np.float32) for one, v in levels.items()}
+    features = {
+        utterance_id: np.array([[*v.values()]], dtype=np.float32)
+        for utterance_id, v in levels.items()
+    }
     people = {f"u{n}": "warm" if n > 2 else "cold" for n in range(6)}
-    place = PhysiologyExtractor(("temp",)).feature_names.index("temp_mean_celsius")
+    index = PhysiologyExtractor(("temp",)).feature_names.index("temp_mean_celsius")
     normalised = encoder.normalise_by_speaker(features, people)
-    course = [normalised[f"u{n}"][0, place] for n in range(6)]
+    course = [normalised[f"u{n}"][0, index] for n in range(6)]
     assert course[:3] == pytest.approx(course[3:], abs=1e-4)
     assert course[1] == pytest.approx(0, abs=1e-4)
 
@@ -280,7 +285,7 @@ def test_a_batch_holds_those_with_and_without_signals(normalise):
         "one": {"temp": (np.full(240, 33.0), 4.0)},
         "none": {"acc": (np.ones(4), 4.0)},
     }
-    vectors = {one: encoder.extractor(raw) for one, raw in raws.items()}
+    vectors = {utterance_id: encoder.extractor(raw) for utterance_id, raw in raws.items()}
     features = encoder.normalise_by_speaker(vectors, dict.fromkeys(vectors, "person"))
     assert list(features) == ["both", "one"]
     encoder.fit({"": np.concatenate([*features.values()])}, [""])
@@ -309,10 +314,10 @@ def test_a_real_person_has_plausible_numbers(test_data, tmp_path):
     corpus = read_e4(str(root), prepared=str(tmp_path), where={"speaker": "S02"})
     read, extractor = SignalReader(corpus.signals_folder), PhysiologyExtractor()
     utterances = [corpus.utterance(row) for row in range(len(corpus))]
-    vectors = np.concatenate([extractor(read(one) or {}) for one in utterances])
+    vectors = np.concatenate([extractor(read(utterance) or {}) for utterance in utterances])
     columns = dict(zip(extractor.feature_names, vectors.T, strict=True))
-    known = {name: values[np.isfinite(values)] for name, values in columns.items()}
-    median = {name: np.median(values) for name, values in known.items() if len(values)}
+    finite = {name: values[np.isfinite(values)] for name, values in columns.items()}
+    median = {name: np.median(values) for name, values in finite.items() if len(values)}
     assert len(vectors) > 40
     assert 20 < median["temp_mean_celsius"] < 38
     assert 45 < median["ibi_mean_bpm"] < 130

@@ -69,10 +69,10 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
             them; `truncate` = keep its beginning; `refuse`.
         normalise_waveform: Whether each utterance gets mean 0 and variance 1; None does as the
             model's feature extractor says.
-        mask_time_share: Fraction of the time that is masked in training (SpecAugment, Park et al.
-            2019, arXiv 1904.08779; in spans as wav2vec 2.0 does); 0 for none.
+        mask_time_fraction: Fraction of the time that is masked in training (SpecAugment, Park et
+            al. 2019, arXiv 1904.08779; in spans as wav2vec 2.0 does); 0 for none.
         mask_span_s: Length of a masked span, in seconds.
-        mask_feature_share: Fraction of the features (of Whisper's mel bands) that are zero in
+        mask_feature_fraction: Fraction of the features (of Whisper's mel bands) that are zero in
             training, in spans of 10, drawn for each utterance; 0 for none.
         waveform_augment: Changes of the waveform in training: options of `WaveformAugment`; None
             for none.
@@ -102,15 +102,15 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
         max_length_s: float | None = 30.0,
         longer: str = "windows",
         normalise_waveform: bool | None = None,
-        mask_time_share: float = 0.05,
+        mask_time_fraction: float = 0.05,
         mask_span_s: float = 0.2,
-        mask_feature_share: float = 0.0,
+        mask_feature_fraction: float = 0.0,
         waveform_augment: Mapping[str, Any] | None = None,
         layer_decay: float | None = None,
         pad_to_s: float | None = None,
     ) -> None:
         super().__init__()
-        _check_masking(mask_time_share, mask_span_s, mask_feature_share)
+        _check_masking(mask_time_fraction, mask_span_s, mask_feature_fraction)
         self.checkpoint = locate(name, revision)
         family = self.checkpoint.family(FAMILIES)
         settings = read_settings(self.checkpoint).padded_to(pad_to_s)
@@ -122,8 +122,8 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
             waveform_augment, normalised=self.prepare.normalise
         )
         self.augments_waveform = self.waveform_augment.is_on
-        self.mask_time_share, self.mask_span_s = mask_time_share, mask_span_s
-        self.mask_feature_share, self.layer = mask_feature_share, layer
+        self.mask_time_fraction, self.mask_span_s = mask_time_fraction, mask_span_s
+        self.mask_feature_fraction, self.layer = mask_feature_fraction, layer
         self.backbone = Backbone(
             self.checkpoint,
             family,
@@ -133,7 +133,7 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
             lora=lora,
             gradient_checkpointing=gradient_checkpointing,
             layer_decay=layer_decay,
-            **({} if settings.longest else _mask_options(mask_time_share)),
+            **({} if settings.longest else _mask_options(mask_time_fraction)),
         )
         if settings.longest and pad_to_s is not None:
             _shorten(self.backbone.model, settings.longest // settings.step)
@@ -194,7 +194,7 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
     def _prefix_depth(self) -> int | None:
         depth, is_masking = (
             self.backbone.prefix_depth,
-            self.mask_time_share + self.mask_feature_share,
+            self.mask_time_fraction + self.mask_feature_fraction,
         )
         return STEM if depth is not None and is_masking and not self.backbone.frozen else depth
 
@@ -252,17 +252,17 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
         return self.training and not self.backbone.frozen
 
     def _masked_frames(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window _"] | None:
-        if not (self._masks and self.mask_time_share > 0):
+        if not (self._masks and self.mask_time_fraction > 0):
             return None
         span = max(1, round(self.mask_span_s * self.input.rate_hz))
-        return sample_mask_spans(self.input.maskable(mask), self.mask_time_share, span)
+        return sample_mask_spans(self.input.maskable(mask), self.mask_time_fraction, span)
 
     def _masked_features(self, windows: Tensor) -> Bool[Tensor, "window feature"] | None:
-        if not (self._masks and self.mask_feature_share > 0):
+        if not (self._masks and self.mask_feature_fraction > 0):
             return None
         shape = (len(windows), self.input.num_features)
         maskable = torch.ones(shape, dtype=torch.bool, device=windows.device)
-        return sample_mask_spans(maskable, self.mask_feature_share, FEATURE_SPAN)
+        return sample_mask_spans(maskable, self.mask_feature_fraction, FEATURE_SPAN)
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class PretrainedSpeechExtractor(PretrainedExtractor):
             max_length_s=self.max_length_s,
             longer=self.longer,
             normalise_waveform=self.normalise_waveform,
-            mask_time_share=0.0,
+            mask_time_fraction=0.0,
         )
 
 
@@ -356,8 +356,8 @@ def _shorten(model: Any, num_frames: int) -> None:
 def _check_masking(time_share: float, span_s: float, feature_share: float) -> None:
     if not 0 <= time_share < 1 or not 0 <= feature_share < 1 or span_s <= 0:
         raise ConfigError(
-            f"mask_time_share={time_share}, mask_span_s={span_s}, "
-            f"mask_feature_share={feature_share}",
+            f"mask_time_fraction={time_share}, mask_span_s={span_s}, "
+            f"mask_feature_fraction={feature_share}",
             expected="fractions from 0 to below 1, and seconds above 0",
         )
 
@@ -372,6 +372,6 @@ def _normalised(sequence: PaddedSequence) -> PaddedSequence:
     return PaddedSequence(centred * (variance + 1e-7).rsqrt(), mask)
 
 
-def _mask_options(mask_time_share: float) -> dict[str, Any]:
+def _mask_options(mask_time_fraction: float) -> dict[str, Any]:
     # The vector of masked frames exists only in a model that expects to mask frames.
-    return {"mask_time_prob": mask_time_share, "mask_feature_prob": 0.0}
+    return {"mask_time_prob": mask_time_fraction, "mask_feature_prob": 0.0}
