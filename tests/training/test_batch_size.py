@@ -28,9 +28,9 @@ def test_it_fits_and_leaves_little(cost, least, most):
             raise torch.OutOfMemoryError
         return used
 
-    found = find_max_batch(peak_bytes, ROOM)
-    assert least <= found <= most
-    assert cost(found) <= (0.9 if found > 4 else 1.0) * ROOM
+    budget_s = find_max_batch(peak_bytes, ROOM)
+    assert least <= budget_s <= most
+    assert cost(budget_s) <= (0.9 if budget_s > 4 else 1.0) * ROOM
     assert len(tried) < 20
 
 

@@ -14,11 +14,11 @@ from polymodal.training.devices import (
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "devices", "wanted"),
+    ("accelerator", "devices", "expected"),
     [("cpu", -1, 1), ("cpu", "auto", 1), ("cpu", 2, 2), ("gpu", -1, -1), ("gpu", [0, 1], [0, 1])],
 )
-def test_all_devices_are_one_on_the_cpu(accelerator, devices, wanted):
-    assert resolve_devices(accelerator, devices) == wanted
+def test_all_devices_are_one_on_the_cpu(accelerator, devices, expected):
+    assert resolve_devices(accelerator, devices) == expected
 
 
 def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
@@ -29,7 +29,7 @@ def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "computes_bf16", "small", "wanted"),
+    ("cuda", "computes_bf16", "small", "expected"),
     [
         (True, True, False, "bf16-mixed"),
         (True, True, True, "32-true"),
@@ -37,10 +37,10 @@ def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
         (False, True, False, "32-true"),
     ],
 )
-def test_bfloat16_is_taken_where_it_is_faster(monkeypatch, cuda, computes_bf16, small, wanted):
+def test_bfloat16_is_taken_where_it_is_faster(monkeypatch, cuda, computes_bf16, small, expected):
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: computes_bf16)
-    assert resolve_precision(None, "gpu", small=small) == wanted
+    assert resolve_precision(None, "gpu", small=small) == expected
     assert resolve_precision(None, "cpu", small=small) == "32-true"
     assert resolve_precision("16-mixed", "gpu", small=small) == "16-mixed"
 

@@ -68,7 +68,7 @@ def test_every_epoch_is_kept_though_only_the_first_was_best(tmp_path):
     assert epoch_of(tmp_path / "last.ckpt") == 3
     assert epoch_of(tmp_path / "best.ckpt") == 0
     held = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
-    (state,) = [one for key, one in held.items() if key.startswith("ModelCheckpoint")]
+    (state,) = [state for key, state in held.items() if key.startswith("ModelCheckpoint")]
     assert state["best_model_score"] == 1, "the best score so far goes with it"
 
 
@@ -78,8 +78,8 @@ def test_lightning_keeps_the_last_only_beside_a_best_one(tmp_path):
 
 
 def test_some_epochs_and_the_last_one_are_kept(tmp_path):
-    kept = fit(tmp_path, LastCheckpoint(tmp_path, every_n_epochs=2), epochs=5)
-    assert kept == [None, None, 1, 1, 3]
+    epochs = fit(tmp_path, LastCheckpoint(tmp_path, every_n_epochs=2), epochs=5)
+    assert epochs == [None, None, 1, 1, 3]
     assert epoch_of(tmp_path / "last.ckpt") == 5, "all five are behind it"
 
 

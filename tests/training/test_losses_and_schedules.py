@@ -15,9 +15,9 @@ from polymodal.training.tasks import Classification
 def test_unlabelled_utterances_do_not_count():
     logits = torch.randn(4, 3, requires_grad=True)
     loss = CrossEntropy("abc", [1, 1, 1])
-    part = loss(logits[:2], torch.tensor([0, 2]))
-    whole = loss(logits, torch.tensor([0, 2, -1, -1]))
-    torch.testing.assert_close(part, whole)
+    half = loss(logits[:2], torch.tensor([0, 2]))
+    full = loss(logits, torch.tensor([0, 2, -1, -1]))
+    torch.testing.assert_close(half, full)
     nothing = loss(logits, torch.full((4,), -1))
     nothing.backward()
     assert nothing == 0
@@ -42,9 +42,9 @@ def test_weights_that_name_no_class_are_refused(shape_checks_off, weights, messa
 
 def test_label_smoothing_is_torchs():
     logits, targets = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
-    wanted = nn.functional.cross_entropy(logits, targets, label_smoothing=0.2)
+    expected = nn.functional.cross_entropy(logits, targets, label_smoothing=0.2)
     torch.testing.assert_close(
-        CrossEntropy("abc", [1] * 3, label_smoothing=0.2)(logits, targets), wanted
+        CrossEntropy("abc", [1] * 3, label_smoothing=0.2)(logits, targets), expected
     )
 
 

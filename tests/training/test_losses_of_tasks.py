@@ -27,9 +27,9 @@ def logits():
 def test_focus_follows_its_formula_and_is_cross_entropy_at_zero(logits):
     targets = torch.tensor([0, 1, 0, 1, -1, 0])
     plain = CrossEntropy(**AB)(logits, targets)
-    share = logits.softmax(1)[targets >= 0].gather(1, targets[targets >= 0][:, None])
-    wanted = (-((1 - share) ** 2) * share.log()).mean()
-    torch.testing.assert_close(CrossEntropy(**AB, focus=2.0)(logits, targets), wanted)
+    probability = logits.softmax(1)[targets >= 0].gather(1, targets[targets >= 0][:, None])
+    expected = (-((1 - probability) ** 2) * probability.log()).mean()
+    torch.testing.assert_close(CrossEntropy(**AB, focus=2.0)(logits, targets), expected)
     torch.testing.assert_close(CrossEntropy(**AB, focus=1e-9)(logits, targets), plain)
 
 
@@ -44,21 +44,23 @@ def test_focus_with_weights_is_their_mean(logits):
 
 def test_soft_labels_that_are_certain_are_cross_entropy(logits):
     targets = torch.tensor([0, 1, 0, 1, 0, 0])
-    shares = functional.one_hot(targets, 2).float()
-    wanted = functional.cross_entropy(logits, targets)
-    torch.testing.assert_close(SoftCrossEntropy(**AB)(logits, shares), wanted)
-    shares[2] = NAN
+    probabilities = functional.one_hot(targets, 2).float()
+    expected = functional.cross_entropy(logits, targets)
+    torch.testing.assert_close(SoftCrossEntropy(**AB)(logits, probabilities), expected)
+    probabilities[2] = NAN
     left = torch.tensor([0, 1, 3, 4, 5])
-    wanted = functional.cross_entropy(logits[left], targets[left])
-    torch.testing.assert_close(SoftCrossEntropy(**AB)(logits, shares), wanted)
+    expected = functional.cross_entropy(logits[left], targets[left])
+    torch.testing.assert_close(SoftCrossEntropy(**AB)(logits, probabilities), expected)
 
 
 def test_divergence_has_the_gradient_of_cross_entropy_and_is_zero_at_best(logits):
-    shares = torch.tensor([[0.7, 0.3]] * 6)
-    (one,) = torch.autograd.grad(SoftCrossEntropy(**AB)(logits, shares), logits)
-    (other,) = torch.autograd.grad(SoftCrossEntropy(**AB, divergence=True)(logits, shares), logits)
-    torch.testing.assert_close(one, other)
-    best = SoftCrossEntropy(**AB, divergence=True)(shares.log(), shares)
+    probabilities = torch.tensor([[0.7, 0.3]] * 6)
+    (plain,) = torch.autograd.grad(SoftCrossEntropy(**AB)(logits, probabilities), logits)
+    (divergence,) = torch.autograd.grad(
+        SoftCrossEntropy(**AB, divergence=True)(logits, probabilities), logits
+    )
+    torch.testing.assert_close(plain, divergence)
+    best = SoftCrossEntropy(**AB, divergence=True)(probabilities.log(), probabilities)
     assert best.item() == pytest.approx(0, abs=1e-6)
 
 
@@ -95,11 +97,11 @@ def test_classes_that_training_lacks_have_no_weight(logits):
 
 @pytest.mark.parametrize("truth", [[[2.0]], [[2.0], [2.0]], [[2.0], [NAN]]])
 def test_without_spread_the_squared_error_teaches(truth):
-    said = torch.zeros(len(truth), 1, requires_grad=True)
-    loss = ConcordanceLoss()(said, torch.tensor(truth))
+    predicted = torch.zeros(len(truth), 1, requires_grad=True)
+    loss = ConcordanceLoss()(predicted, torch.tensor(truth))
     loss.backward()
     assert loss.item() == 4
-    assert said.grad[0].item() < 0
+    assert predicted.grad[0].item() < 0
 
 
 def test_the_joint_loss_is_the_sum_of_its_parts(logits):

@@ -1,6 +1,7 @@
-"""Balances: the strong modality does not starve the weak one; the default changes nothing."""
+"""Balancing: the strong modality does not starve the weak one; the default changes nothing."""
 
 import math
+from functools import partial
 
 import pytest
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from polymodal.evaluation.classification import Accuracy
 from polymodal.models.cross_attention import CrossAttentionFusion
 from polymodal.models.gmu import GatedFusion
 from polymodal.schemas.batch import Batch, PaddedSequence
+from polymodal.training.balanced_module import BalancedModule
 from polymodal.training.losses import ConcordanceLoss, CrossEntropy
 from polymodal.training.modality_balancing import (
     FUSED,
@@ -20,9 +22,9 @@ from polymodal.training.modality_balancing import (
     OGMGE,
     AuxiliaryLosses,
     GradientBlending,
-    NoBalance,
     generalisation_ratio,
     modulation,
+    no_balancing,
 )
 from polymodal.training.module import TrainingModule
 from polymodal.training.optimizers import constant
@@ -32,19 +34,19 @@ from polymodal.training.unimodal import (
     WeightedMean,
     confidence,
     measure,
-    own_parameters,
+    modality_parameters,
     unimodal_heads,
 )
 
 SIZES = {"strong": 4, "weak": 8}
 BALANCES = {
-    "none": NoBalance,
+    "none": no_balancing,
     "auxiliary": AuxiliaryLosses,
     "blending": lambda: GradientBlending(every_epochs=1),
     "ogm": OGMGE,
 }
 every_balance = pytest.mark.parametrize("name", BALANCES)
-every_other = pytest.mark.parametrize("name", [name for name in BALANCES if name != "none"])
+every_balancing = pytest.mark.parametrize("name", [name for name in BALANCES if name != "none"])
 
 
 class Dense(Encoder):
@@ -72,8 +74,8 @@ def batches(num, seed, size=32):
     sign = targets * 2.0 - 1
     strong = torch.randn(num, 1, 4, generator=draw) * 0.5 + sign[:, None, None]
     weak = torch.randn(num, 1, 8, generator=draw)
-    other = torch.randint(0, 2, (num,), generator=draw) * 2.0 - 1
-    weak[:, 0, :2] = weak[:, 0, :2] * 0.3 + torch.stack([other, other * sign], dim=1)
+    product = torch.randint(0, 2, (num,), generator=draw) * 2.0 - 1
+    weak[:, 0, :2] = weak[:, 0, :2] * 0.3 + torch.stack([product, product * sign], dim=1)
     mask = torch.ones(num, 1, dtype=torch.bool)
     return [
         Batch(
@@ -93,7 +95,8 @@ def build(balance, seed=1, model=GatedFusion, optimizer=None):
     encoders = {name: Dense(size) for name, size in SIZES.items()}
     sizes = dict.fromkeys(SIZES, 16)
     fused = model(sizes, 2, width=16, pooling="mean", dropout=0.0, modality_dropout=0.1)
-    return TrainingModule(
+    module = TrainingModule if balance is None else partial(BalancedModule, balance=balance)
+    return module(
         encoders,
         fused,
         CrossEntropy("ab", [1, 1]),
@@ -101,7 +104,6 @@ def build(balance, seed=1, model=GatedFusion, optimizer=None):
         scores={"accuracy": Accuracy()},
         optimizer=optimizer or (lambda groups: torch.optim.Adam(groups, lr=5e-3)),
         scheduler=constant,
-        balance=balance,
         seed=seed,
     )
 
@@ -130,15 +132,15 @@ def accuracy_of_weak(module):
 
 
 def absent(batch, name, *, left_out):
-    one = batch.modalities[name]
-    empty = PaddedSequence(one.values, torch.zeros_like(one.valid_mask))
+    sequence = batch.modalities[name]
+    empty = PaddedSequence(sequence.values, torch.zeros_like(sequence.valid_mask))
     others = {key: value for key, value in batch.modalities.items() if key != name}
     given = others if left_out else {**others, name: empty}
     return Batch(given, batch.utterance_ids, batch.targets)
 
 
 def test_without_a_balance_nothing_is_added_and_nothing_else_is_drawn():
-    module = build(NoBalance())
+    module = build(None)
     drawn = torch.get_rng_state()
     assert {key.partition(".")[0] for key in module.state_dict()} == {"encoders", "model"}
     real, steps = module.training_step, []
@@ -162,9 +164,9 @@ def test_without_a_balance_nothing_is_added_and_nothing_else_is_drawn():
     assert torch.equal(drawn, torch.get_rng_state())
 
 
-@every_other
+@every_balancing
 def test_heads_leave_the_fused_model_and_its_start_as_they_are(name):
-    plain, module = build(NoBalance()).eval(), build(BALANCES[name]()).eval()
+    plain, module = build(None).eval(), build(BALANCES[name]()).eval()
     start = module.state_dict()
     assert all(torch.equal(start[key], value) for key, value in plain.state_dict().items())
     assert {key.partition(".")[0] for key in start} == {"encoders", "model", "heads"}
@@ -176,19 +178,19 @@ def test_the_weak_modality_learns_beside_the_strong_one():
     modules = {name: build(BALANCES[name]()) for name in ("none", "auxiliary", "blending")}
     for module in modules.values():
         fit(module, 5)
-    found = {name: accuracy_of_weak(module) for name, module in modules.items()}
-    assert found["none"] < 0.8
-    assert min(found["auxiliary"], found["blending"]) > 0.95
+    accuracy = {name: accuracy_of_weak(module) for name, module in modules.items()}
+    assert accuracy["none"] < 0.8
+    assert min(accuracy["auxiliary"], accuracy["blending"]) > 0.95
 
 
-@every_other
+@every_balancing
 @pytest.mark.parametrize("left_out", [True, False])
 def test_a_modality_that_a_batch_lacks_gives_no_nan_and_no_idle_parameter(name, left_out):
     """DDP waits for every parameter's gradient; encoders of absent modalities are its own case."""
     module = build(BALANCES[name]())
     (batch,) = batches(8, 0)
-    lacking = absent(batch, "weak", left_out=left_out)
-    encoded = module.encode(lacking)
+    incomplete = absent(batch, "weak", left_out=left_out)
+    encoded = module.encode(incomplete)
     modulates = module.balance.modulates
     loss = torch.nn.functional.cross_entropy  # NaN for nothing, unlike ours
     measured = measure(module.heads, encoded, batch.targets, loss, detached=modulates)
@@ -196,8 +198,8 @@ def test_a_modality_that_a_batch_lacks_gives_no_nan_and_no_idle_parameter(name, 
     fused = module.loss(module.fuse(encoded), batch.targets)
     module.balance.loss(fused, measured).backward()
     trained = [*module.heads.parameters(), *module.model.parameters()]
-    assert all(torch.isfinite(one.grad).all() for one in trained)
-    assert all((one.grad == 0).all() for one in module.heads["weak"].parameters())
+    assert all(torch.isfinite(p.grad).all() for p in trained)
+    assert all((p.grad == 0).all() for p in module.heads["weak"].parameters())
 
 
 def test_utterances_without_the_modality_do_not_count_in_its_loss():
@@ -205,33 +207,33 @@ def test_utterances_without_the_modality_do_not_count_in_its_loss():
     values, targets = torch.randn(3, 1, 2), torch.tensor([0, 1, 0])
     here = PaddedSequence(values, torch.tensor([[True], [False], [True]]))
     loss = CrossEntropy("ab", [1, 1])
-    found = measure(heads, {"text": here}, targets, loss, detached=False)["text"]
+    output = measure(heads, {"text": here}, targets, loss, detached=False)["text"]
     alone = heads["text"](
         {"text": PaddedSequence(values[[0, 2]], torch.ones(2, 1, dtype=torch.bool))}
     )
-    assert found.num == 2
-    assert found.loss.item() == pytest.approx(loss(alone, targets[[0, 2]]).item())
+    assert output.num == 2
+    assert output.loss.item() == pytest.approx(loss(alone, targets[[0, 2]]).item())
 
 
 def test_auxiliary_losses_are_averaged_over_the_modalities_that_are_there():
-    one = UnimodalOutput(torch.tensor(3.0), torch.tensor(0.0), 4)
+    present = UnimodalOutput(torch.tensor(3.0), torch.tensor(0.0), 4)
     none = UnimodalOutput(torch.tensor(0.0), torch.tensor(0.0), 0)
     fused, balance = torch.tensor(1.0), AuxiliaryLosses(weight=2)
-    assert balance.loss(fused, {"a": one, "b": one}).item() == 7
-    assert balance.loss(fused, {"a": one, "b": none}).item() == 7
+    assert balance.loss(fused, {"a": present, "b": present}).item() == 7
+    assert balance.loss(fused, {"a": present, "b": none}).item() == 7
     assert balance.loss(fused, {"a": none, "b": none}).item() == 1
 
 
-def test_the_worth_of_a_loss_is_its_generalisation_over_its_squared_overfitting():
+def test_the_ratio_of_a_loss_is_its_generalisation_over_its_squared_overfitting():
     assert generalisation_ratio([1.0, 1.1], [0.5, 0.8]) == pytest.approx(0.3 / 0.2**2)
     assert generalisation_ratio([1.0, 1.0], [0.9, 0.9]) == pytest.approx(0.1 / MIN_GAP**2)
     assert generalisation_ratio([1.0, 1.0], [0.5, 1.1]) == 0
 
 
 def test_blending_estimates_again_when_its_epochs_are_over():
-    balance = GradientBlending(every_epochs=2, even_share=0.3)
-    one = UnimodalOutput(torch.tensor(4.0), torch.tensor(0.0), 4)
-    assert balance.loss(torch.tensor(1.0), {"a": one, "b": one}).item() == pytest.approx(3)
+    balance = GradientBlending(every_epochs=2, even_fraction=0.3)
+    output = UnimodalOutput(torch.tensor(4.0), torch.tensor(0.0), 4)
+    assert balance.loss(torch.tensor(1.0), {"a": output, "b": output}).item() == pytest.approx(3)
     start = dict.fromkeys([FUSED, "a", "b"], 1.0)
     balance.on_epoch_end(start, start)
     balance.on_epoch_end(start, {})  # an epoch without validation does not count
@@ -240,30 +242,30 @@ def test_blending_estimates_again_when_its_epochs_are_over():
     assert set(balance.weights.values()) == {1 / 3}
     balance.on_epoch_end(later, {FUSED: 0.6, "a": 0.6, "b": 1.1})
     values = [0.4 / 0.1**2, 0.4 / 0.2**2, 0]  # b has not generalised
-    wanted = [0.1 + 0.7 * value / sum(values) for value in values]
-    assert list(balance.weights.values()) == pytest.approx(wanted)
-    kept = dict(balance.weights)
+    expected = [0.1 + 0.7 * value / sum(values) for value in values]
+    assert list(balance.weights.values()) == pytest.approx(expected)
+    weights = dict(balance.weights)
     worse = dict.fromkeys(start, 2.0)
     balance.on_epoch_end(worse, worse)
     balance.on_epoch_end(worse, worse)
-    assert balance.weights == kept  # nothing has generalised
+    assert balance.weights == weights  # nothing has generalised
 
 
 def test_a_resumed_blending_goes_on_as_if_it_had_not_stopped(tmp_path):
-    whole = build(GradientBlending(every_epochs=2))
-    fit(whole, 6, num=64)
-    part = build(GradientBlending(every_epochs=2))
-    fit(part, 4, num=64).save_checkpoint(tmp_path / "last.ckpt")
+    straight = build(GradientBlending(every_epochs=2))
+    fit(straight, 6, num=64)
+    stopped = build(GradientBlending(every_epochs=2))
+    fit(stopped, 4, num=64).save_checkpoint(tmp_path / "last.ckpt")
     resumed = build(GradientBlending(every_epochs=2), seed=1)
     fit(resumed, 6, num=64, checkpoint=tmp_path / "last.ckpt")
-    assert len(set(whole.balance.weights.values())) > 1
-    assert resumed.balance.state_dict() == whole.balance.state_dict()
-    for key, value in whole.state_dict().items():
+    assert len(set(straight.balance.weights.values())) > 1
+    assert resumed.balance.state_dict() == straight.balance.state_dict()
+    for key, value in straight.state_dict().items():
         assert torch.equal(resumed.state_dict()[key], value)
 
 
-def test_blending_refuses_a_training_without_validation():
-    with pytest.raises(ConfigError, match=r"validation, of which there is none.*\n.*split.val"):
+def test_blending_rejects_a_training_without_validation():
+    with pytest.raises(ConfigError, match=r"no validation split.*\n.*split.val"):
         fit(build(GradientBlending()), 1, num=64, validation=False)
 
 
@@ -289,25 +291,25 @@ def test_only_the_stronger_modalitys_own_gradients_are_scaled():
         batch.targets.fill_(1)
         fit(module, 1, on=[batch], validation=False)
         gradients[balance.modulates] = {n: p.grad for n, p in module.named_parameters()}
-    own = {"encoders.strong.", "model.projections.strong.", "model.poolings.strong."}
-    own |= {"model.norms.strong.", "model.summaries.strong.", "model.layers.0.selves.strong."}
+    prefixes = ("encoders.strong.", "model.projections.strong.", "model.poolings.strong.")
+    prefixes += ("model.norms.strong.", "model.summaries.strong.", "model.layers.0.selves.strong.")
     scale = 1 - math.tanh(0.75 / 0.5 - 1)
     for name, gradient in gradients[True].items():
         if name.startswith("heads."):
             continue
-        strong = name.startswith(tuple(own)) or ("es.strong." in name and ".weak." not in name)
-        wanted = gradients[False][name] * (scale if strong else 1)
-        torch.testing.assert_close(gradient, wanted, atol=1e-7, rtol=1e-4, msg=name)
+        strong = name.startswith(prefixes) or ("es.strong." in name and ".weak." not in name)
+        expected = gradients[False][name] * (scale if strong else 1)
+        torch.testing.assert_close(gradient, expected, atol=1e-7, rtol=1e-4, msg=name)
 
 
-def test_what_lets_one_modality_read_another_belongs_to_neither():
+def test_what_lets_one_modality_attend_to_another_belongs_to_neither():
     module = build(OGMGE(), model=CrossAttentionFusion)
-    own = own_parameters(module.encoders, module.model)
+    parameters = modality_parameters(module.encoders, module.model)
     names = {id(value): name for name, value in module.named_parameters()}
-    strong = {names[id(one)] for one in own["strong"]}
+    strong = {names[id(p)] for p in parameters["strong"]}
     assert "model.layers.0.crosses.strong.norm.weight" in strong
     assert not any("attentions" in name and "crosses" in name for name in strong)
-    assert not strong & {names[id(one)] for one in own["weak"]}
+    assert not strong & {names[id(p)] for p in parameters["weak"]}
 
 
 def test_heads_that_only_measure_pass_no_gradient_to_the_encoders():
@@ -315,9 +317,9 @@ def test_heads_that_only_measure_pass_no_gradient_to_the_encoders():
     (batch,) = batches(8, 0)
     encoded = module.encode(batch)
     measured = measure(module.heads, encoded, batch.targets, module.loss, detached=True)
-    sum(one.loss for one in measured.values()).backward()
-    assert all(one.grad is None for one in module.encoders.parameters())
-    assert all(one.grad is not None for one in module.heads.parameters())
+    sum(output.loss for output in measured.values()).backward()
+    assert all(p.grad is None for p in module.encoders.parameters())
+    assert all(p.grad is not None for p in module.heads.parameters())
 
 
 def test_noise_is_that_of_its_seed_and_as_wide_as_the_gradient():
@@ -339,20 +341,19 @@ def test_confidence_without_a_single_class_falls_with_the_loss():
 
 
 def test_totals_are_weighted_by_their_utterances_and_add_up_over_ranks():
-    totals = WeightedMean()
-    totals.update("a", torch.tensor(1.0), 1)
-    totals.update("a", torch.tensor(4.0), 2)
-    totals.update("b", torch.tensor(0.0), 0)
-    other = torch.tensor([[3.0, 3.0], [5.0, 1.0]])  # what another rank has seen
-    assert totals.compute(lambda sums: sums + other) == {"a": pytest.approx(12 / 6), "b": 5.0}
-    assert totals.compute(lambda sums: sums) == {}
+    means = WeightedMean()
+    means.update("a", torch.tensor(1.0), 1)
+    means.update("a", torch.tensor(4.0), 2)
+    means.update("b", torch.tensor(0.0), 0)
+    second = torch.tensor([[3.0, 3.0], [5.0, 1.0]])  # what another rank has seen
+    assert means.compute(lambda sums: sums + second) == {"a": pytest.approx(12 / 6), "b": 5.0}
+    assert means.compute(lambda sums: sums) == {}
 
 
 @pytest.mark.parametrize("sizes", [{"speech": 4}, {"speech": 4, FUSED: 4}])
-def test_a_balance_needs_two_modalities_with_names_of_their_own(sizes):
+def test_balancing_needs_two_modalities_with_unique_names(sizes):
     with pytest.raises(ConfigError, match=r"at least two"):
         AuxiliaryLosses().heads(sizes, 2)
-    assert len(NoBalance().heads(sizes, 2)) == 0
 
 
 @pytest.mark.parametrize(
@@ -361,10 +362,10 @@ def test_a_balance_needs_two_modalities_with_names_of_their_own(sizes):
         lambda: AuxiliaryLosses(weight=0),
         lambda: OGMGE(alpha=-1.0),
         lambda: GradientBlending(every_epochs=0),
-        lambda: GradientBlending(even_share=1.5),
+        lambda: GradientBlending(even_fraction=1.5),
     ],
 )
-def test_options_out_of_their_range_are_refused(make):
+def test_options_out_of_their_range_are_rejected(make):
     with pytest.raises(ConfigError, match=r"balance\."):
         make()
 

@@ -11,8 +11,8 @@ from polymodal.training.nan_guard import NonFiniteGuard
 @pytest.fixture
 def layer():
     layer = Linear(2, 2)
-    for one in layer.parameters():
-        one.grad = torch.ones_like(one)
+    for parameter in layer.parameters():
+        parameter.grad = torch.ones_like(parameter)
     return layer
 
 
@@ -26,7 +26,7 @@ def guard_of(layer, *losses):
 def test_numbers_pass_and_are_forgotten(layer):
     guard = guard_of(layer, 1.0, -2.0)
     guard.check(torch.tensor(3.0))
-    assert guard.noted == []
+    assert guard.traces == []
     guard.check(None)
 
 
@@ -38,15 +38,15 @@ def test_the_batch_whose_loss_is_no_number_is_named(layer, loss):
 
 
 @pytest.mark.parametrize(
-    ("gradient", "words"),
+    ("gradient", "message"),
     [
-        (float("inf"), r"the gradient is infinite or no number \(of bias\) in batch 0"),
-        (float("nan"), r"the gradient is infinite or no number \(of bias\) in batch 0"),
-        (3e38, "the norm of the gradient is too large a number in batch 0"),
+        (float("inf"), r"the gradient is not finite \(of bias\) in batch 0"),
+        (float("nan"), r"the gradient is not finite \(of bias\) in batch 0"),
+        (3e38, "the norm of the gradient overflows in batch 0"),
     ],
 )
-def test_the_gradient_is_told_by_name_where_it_has_one(layer, gradient, words):
+def test_the_gradient_is_reported_by_name_where_it_has_one(layer, gradient, message):
     layer.bias.grad[1] = gradient
-    norm = get_total_norm([one.grad for one in layer.parameters()])
-    with pytest.raises(FloatingPointError, match=words):
+    norm = get_total_norm([parameter.grad for parameter in layer.parameters()])
+    with pytest.raises(FloatingPointError, match=message):
         guard_of(layer, 0.5).check(norm)

@@ -18,7 +18,7 @@ def votes(**counts):
 @pytest.fixture
 def frame():
     """A clear case, a tie, a label alone, nothing at all, and votes for no declared class."""
-    said = [
+    ballots = [
         votes(anger=7, joy=3),
         votes(joy=5, anger=5),
         None,
@@ -28,7 +28,7 @@ def frame():
     return pl.DataFrame(
         {
             "label": ["anger", None, "sad", None, None],
-            "votes": pl.Series(said),
+            "votes": pl.Series(ballots),
             "valence": [1.0, 2.0, None, 4.0, 5.0],
             "arousal": [3.0, None, None, 3.0, 3.0],
             "place": ["here"] * 5,
@@ -56,14 +56,16 @@ def test_votes_become_shares_and_ties_are_learnt_from(frame):
 
 
 def test_several_labels_by_the_number_of_their_votes(frame):
-    one, half = MultiLabel(CLASSES), MultiLabel(CLASSES, min_votes=5)
+    single, half = MultiLabel(CLASSES), MultiLabel(CLASSES, min_votes=5)
     np.testing.assert_equal(
-        one.targets(frame), [[1, 1, 0], [1, 1, 0], [0, 0, 1], [np.nan] * 3, [0, 0, 0]]
+        single.targets(frame), [[1, 1, 0], [1, 1, 0], [0, 0, 1], [np.nan] * 3, [0, 0, 0]]
     )
     np.testing.assert_equal(half.targets(frame)[:2], [[1, 0, 0], [1, 1, 0]])
-    assert one.has_target(one.targets(frame)).tolist() == [True, True, True, False, True]
-    assert one.kinds == {"labels": 3}
-    table = one.table(list("abcde"), np.zeros((5, 3), np.float32), one.targets(frame), **WHERE)
+    assert single.has_target(single.targets(frame)).tolist() == [True, True, True, False, True]
+    assert single.kinds == {"labels": 3}
+    table = single.table(
+        list("abcde"), np.zeros((5, 3), np.float32), single.targets(frame), **WHERE
+    )
     assert table.frame["target_joy"].to_list() == [1, 1, 0, None, 0]
 
 

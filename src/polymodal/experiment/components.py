@@ -110,14 +110,15 @@ def build_model(
 
 def build_balance(
     section: Mapping[str, Any], feature_sizes: Mapping[str, int], task: Task
-) -> ModalityBalancing:
+) -> ModalityBalancing | None:
     """Build what balances the modalities, and its heads once, so that it fails early.
 
     Raises:
         UserError: It rejects its options.
     """
-    balance: ModalityBalancing = instantiate(section, "balance")
-    balance.heads(dict(feature_sizes), task.num_outputs)
+    balance: ModalityBalancing | None = instantiate(section, "balance")
+    if balance is not None:
+        balance.heads(dict(feature_sizes), task.num_outputs)
     return balance
 
 

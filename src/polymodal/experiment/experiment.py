@@ -46,6 +46,7 @@ from polymodal.features.lookup import StoreLookup, look_up
 from polymodal.features.prefix_cache import PrefixPlan, exceeds_free_space, plan_prefix_cache
 from polymodal.features.store import FeatureStore
 from polymodal.schemas.manifest import Manifest, Utterance
+from polymodal.training.balanced_module import BalancedModule
 from polymodal.training.devices import resolve_accelerator
 from polymodal.training.module import TrainingModule
 from polymodal.training.tasks import Task
@@ -182,7 +183,8 @@ class Experiment:
     @cached_property
     def balance_validates(self) -> bool:
         """Whether the balancing of modalities needs validation rows."""
-        return bool(instantiate(self.config["balance"], "balance").validates)
+        balance = instantiate(self.config["balance"], "balance")
+        return balance is not None and bool(balance.validates)
 
     @property
     def score_directions(self) -> dict[str, bool]:
@@ -309,7 +311,9 @@ class Experiment:
             encoders[name].reads_prefix = True
         if fold.assignment:
             self._fit(encoders, fold)
-        return TrainingModule(
+        balance = instantiate(self.config["balance"], "balance")
+        module = TrainingModule if balance is None else partial(BalancedModule, balance=balance)
+        return module(
             encoders,
             self.build_model(encoders),
             self.build_loss(fold),
@@ -317,7 +321,6 @@ class Experiment:
             scores=self.scores,
             optimizer=instantiate_partial(self.config["optimizer"]),
             scheduler=instantiate_partial(self.config["scheduler"]),
-            balance=instantiate(self.config["balance"], "balance"),
             seed=self.seed,
             fold=fold.index,
             run_id=run_id,

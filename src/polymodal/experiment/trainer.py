@@ -124,7 +124,7 @@ def predict_split(
         part: Name of the part and of the file.
     """
     if loader is not None:
-        module.part = part
+        module.split = part
         trainer.test(module, loader, verbose=False)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill, are verified when read, and never run code."""
+"""Checkpoints that are written atomically, verified when read, and never run code."""
 
 import json
 import os
@@ -19,22 +19,20 @@ CLASSES = "polymodal_classes"  # key of a checkpoint
 
 
 def write_weights(checkpoint: dict[str, Any], path: Path) -> None:
-    """Writes the weights of a checkpoint alone, as safetensors.
-
-    Args:
-        checkpoint: As `read_checkpoint` gives it.
-        path: The file, `.safetensors`.
+    """Write only the weights of a checkpoint, as safetensors.
 
     Raises:
-        CheckpointError: It holds something else than tensors.
+        CheckpointError: The weights are not all tensors.
     """
     from safetensors.torch import save_file
 
     state = checkpoint["state_dict"]
-    if strange := [name for name, one in state.items() if not isinstance(one, torch.Tensor)]:
-        raise CheckpointError(f"{strange[0]} of the checkpoint is no tensor")
-    whole = {name: one.clone().contiguous() for name, one in state.items()}  # none shares memory
-    save_file(whole, path, {CLASSES: json.dumps(list(checkpoint.get(CLASSES, ())))})
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise CheckpointError(f"{name} of the checkpoint is not a tensor")
+    # Copies, as safetensors rejects tensors that share memory.
+    copies = {name: value.clone().contiguous() for name, value in state.items()}
+    save_file(copies, path, {CLASSES: json.dumps(list(checkpoint.get(CLASSES, ())))})
 
 
 def _read_weights(path: Path) -> dict[str, Any]:
@@ -50,18 +48,12 @@ def _read_weights(path: Path) -> dict[str, Any]:
 
 
 def digest_path(path: Path) -> Path:
-    """Returns the file that holds the hash of a checkpoint."""
+    """Return the file that holds the hash of a checkpoint."""
     return path.with_name(path.name + ".sha256")
 
 
 def verified_digest(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint, compared with the one that was written beside it.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
+    """Return the SHA-256 of a checkpoint, after comparing it with the file of its hash.
 
     Raises:
         CheckpointError: The two differ.
@@ -82,79 +74,51 @@ def keeps_checkpoints(target: object) -> bool:
 
 def best_checkpoint(trainer: Trainer) -> Path | None:
     """Return the checkpoint that the first monitoring callback holds to be the best, or None."""
-    callbacks = (one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint))
-    paths = (one.best_model_path for one in callbacks if one.monitor)
+    callbacks = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    paths = (callback.best_model_path for callback in callbacks if callback.monitor)
     return next((Path(path) for path in paths if path), None)
 
 
 class VerifiedCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its target, then renames it; keeps and checks its SHA-256."""
+    """Write checkpoints atomically, with a file of their SHA-256, and check it when reading."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Writes a checkpoint and its hash; what stood there stays whole until both are written.
-
-        Args:
-            checkpoint: Tensors and plain types.
-            path: The file.
-            storage_options: Not supported.
-        """
+        """Write a checkpoint and its hash; an existing one stays until both are complete."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
-        beside = Path(name)
+        tmp_path = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            digest = sha256_of(beside)
+            digest = sha256_of(tmp_path)
             digest_path(target).unlink(missing_ok=True)
-            beside.replace(target)
+            tmp_path.replace(target)
             digest_path(target).write_text(f"{digest}  {target.name}\n", encoding="utf-8")
         finally:
-            beside.unlink(missing_ok=True)
+            tmp_path.unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Reads a checkpoint after checking its hash.
-
-        Args:
-            path: The file.
-            map_location: Where tensors go; the CPU by default.
-            weights_only: Ignored: nothing but tensors and plain types is ever read.
-
-        Returns:
-            The checkpoint.
-
-        Raises:
-            CheckpointError: The file is missing, damaged, or holds anything else.
-        """
+        """Read a checkpoint on the CPU, always with `weights_only`; see `read_checkpoint`."""
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Removes a checkpoint and its hash.
-
-        Args:
-            path: The file.
-        """
+        """Remove a checkpoint and its hash."""
         Path(path).unlink(missing_ok=True)
         digest_path(Path(path)).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint of tensors and plain types, on the CPU.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The checkpoint.
+    """Read a checkpoint of tensors and plain types, on the CPU.
 
     Raises:
-        CheckpointError: The file is missing, does not match its hash, or holds anything else.
+        CheckpointError: The file is missing, does not match its hash, or holds other types.
     """
     if not path.is_file():
         raise CheckpointError(

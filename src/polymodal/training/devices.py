@@ -1,4 +1,4 @@
-"""Devices and strategies: Lightning's words, checked, with the backend chosen by itself."""
+"""Resolve devices, precision and strategy to options of Lightning."""
 
 import platform
 from collections.abc import Mapping
@@ -18,47 +18,27 @@ LAUNCHERS: Mapping[str, Literal["popen", "spawn", "fork"]] = {
 
 
 def resolve_accelerator(accelerator: str) -> str:
-    """Returns `cpu` where `auto` finds nothing else.
-
-    Args:
-        accelerator: Lightning's word.
-
-    Returns:
-        The word to give to Lightning.
-    """
+    """Return `cpu` for `auto` without a GPU."""
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return "cpu" if accelerator == "auto" and not accelerated else accelerator
 
 
 def resolve_devices(accelerator: str, devices: Any) -> Any:
-    """Returns the devices; -1 means all of them, which is one on the CPU.
-
-    Args:
-        accelerator: As `resolve_accelerator` gives it.
-        devices: Lightning's number, list or word.
-
-    Returns:
-        What to give to Lightning.
+    """Return the devices; -1 means all of them, which is one on the CPU.
 
     Example:
         >>> resolve_devices("cpu", -1)
         1
     """
-    everything = devices in (-1, "-1", "auto")
-    return 1 if everything and accelerator == "cpu" else devices
+    is_all = devices in (-1, "-1", "auto")
+    return 1 if is_all and accelerator == "cpu" else devices
 
 
 def resolve_precision(precision: Any, accelerator: str, *, small: bool) -> Any:
-    """Returns the precision; None is bfloat16 with float32 weights where that is faster.
+    """Return the precision; for None `bf16-mixed` on a CUDA device that supports it.
 
-    Args:
-        precision: Lightning's word, or None.
-        accelerator: As `resolve_accelerator` gives it.
-        small: Whether all that is trained are heads on single vectors, which gain nothing.
-
-    Returns:
-        What to give to Lightning: for None `bf16-mixed` on a CUDA device that computes in it,
-        otherwise `32-true`.
+    Without such a device, or if only heads on single vectors are trained (`small`), which gain
+    nothing, None is `32-true`.
 
     Example:
         >>> resolve_precision(None, "cpu", small=False)
@@ -74,21 +54,17 @@ def resolve_precision(precision: Any, accelerator: str, *, small: bool) -> Any:
 def resolve_strategy(
     strategy: str, accelerator: str, *, find_unused: bool, devices: Any = 1, num_nodes: int = 1
 ) -> Any:
-    """Returns the strategy, with the backend for the machine.
-
-    NCCL serves CUDA under Linux; gloo serves the CPU, and CUDA under Windows, where there is no
-    NCCL.
+    """Return the strategy, with NCCL for CUDA under Linux and gloo otherwise.
 
     Args:
-        strategy: Lightning's word.
-        accelerator: As `resolve_accelerator` gives it.
-        find_unused: Whether a batch may leave parameters without a gradient, as one does that lacks
-            a modality.
-        devices: As `resolve_devices` gives them: with several, `auto` is `ddp`, as in Lightning.
+        strategy: As for `Trainer`.
+        accelerator: As for `Trainer`.
+        find_unused: Whether parameters may be without a gradient, as in a batch without a modality.
+        devices: As for `Trainer`: with several, `auto` is `ddp`.
         num_nodes: Number of machines.
 
     Returns:
-        Lightning's word, or a `DDPStrategy`.
+        A name, or a `DDPStrategy`.
 
     Raises:
         ConfigError: The strategy is `dp` or `ddp2`, which Lightning no longer has.
@@ -98,7 +74,7 @@ def resolve_strategy(
             f"trainer.strategy={strategy} no longer exists in Lightning",
             hint="use trainer.strategy=ddp",
         )
-    # Lightning's own choice would not know of parameters without a gradient, and wait for ever.
+    # Lightning's `auto` would wait forever for parameters without a gradient.
     if strategy == "auto" and (num_nodes > 1 or _num_devices(devices) > 1):
         strategy = "ddp"
     if strategy not in LAUNCHERS:

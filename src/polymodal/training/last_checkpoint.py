@@ -1,4 +1,4 @@
-"""The checkpoint that a stopped run goes on from."""
+"""The checkpoint that a stopped run resumes from."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from polymodal.errors import ConfigError
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps the state of the last epoch, whether it was the best one or not.
+    """Save the state of the last epoch, whether it is the best one or not.
 
-    Lightning's own `ModelCheckpoint(save_last=True)` writes it only where a best one is written
-    (2.6), so that a run that was stopped goes back to its best epoch, or to its start where none
-    is kept as the best. To be listed behind the callbacks whose state it has to hold.
+    Lightning's `ModelCheckpoint(save_last=True)` writes it only where a best one is written (2.6),
+    so that a stopped run would go back to its best epoch, or to its start without one. List it
+    after the callbacks whose state it has to save.
 
     Args:
-        dirpath: Where `last.ckpt` goes.
-        every_n_epochs: How many epochs lie between two of them; the last epoch's is always written.
+        dirpath: Directory of `last.ckpt`.
+        every_n_epochs: Epochs between two checkpoints; the last epoch is always saved.
 
     Raises:
         ConfigError: `every_n_epochs` is less than 1.
@@ -35,12 +35,12 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = -1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the state, where this epoch is one of those that are kept."""
+        """Save the state every `every_n_epochs` epochs."""
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the state of an epoch that was not kept."""
+        """Save the state of the last epoch, if it is not saved yet."""
         if self._saved_step != trainer.global_step:
             self._save(trainer)
 

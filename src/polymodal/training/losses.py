@@ -1,6 +1,7 @@
-"""Losses: outputs of the model and targets of the task to one number.
+"""Losses of outputs and targets.
 
-Legend: batch = utterances, classes = declared classes, values = what a regression predicts.
+Legend: batch = utterances, classes = declared classes, labels = declared labels, values = target
+dimensions of a regression, outputs = classes and values, targets = class index and values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,20 +18,22 @@ Weights = Literal["none", "balanced"] | Mapping[str, float]
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy over the labelled utterances of a batch.
+    r"""Cross-entropy, or focal loss, over the labelled utterances of a batch.
+
+    .. math:: -\frac{\sum_i w_{y_i} (1 - p_{y_i}(x_i))^\gamma \log p_{y_i}(x_i)}{\sum_i w_{y_i}}
 
     Args:
         classes: The declared classes.
-        class_counts: How often each stands in the training part.
+        class_counts: Number of training utterances of each class.
         class_weights: `none`, `balanced` (in inverse proportion to the counts, mean 1 over the
             utterances) or a weight for each class by name.
-        label_smoothing: Share of the target that is spread over all classes (Szegedy et al., 2016).
-        focus: Exponent of the focal loss (Lin et al., 2017), which turns from utterances that are
-            recognised already; 0 for plain cross-entropy.
+        label_smoothing: Fraction of the target that is spread over all classes (Szegedy et al.,
+            2016, arXiv 1512.00567).
+        focus: Exponent :math:`\gamma` of the focal loss (Lin et al., 2017, arXiv 1708.02002),
+            which gives less weight to utterances that are recognised already; 0 for cross-entropy.
 
     Raises:
-        ConfigError: A weight names no class, or a class lacks its weight; or smoothing and focus
-            are both asked for.
+        ConfigError: A weight is not of a class, or is missing; or smoothing and focus are combined.
 
     Example:
         >>> loss = CrossEntropy(["a", "b"], [3, 1], class_weights="balanced")
@@ -54,7 +57,7 @@ class CrossEntropy(nn.Module):
         if label_smoothing and focus:
             raise ConfigError(
                 f"loss.label_smoothing={label_smoothing} and loss.focus={focus}",
-                expected="one of them 0, as the one undoes what the other does",
+                expected="one of them 0, as they have opposite effects",
             )
         self.label_smoothing, self.focus = label_smoothing, focus
         weights = _weights(classes, class_counts, class_weights)
@@ -63,29 +66,20 @@ class CrossEntropy(nn.Module):
     def forward(
         self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
-        """Computes the mean loss.
-
-        Args:
-            logits: `[batch, classes]`.
-            targets: Index of the class, `[batch]`; -1 is left out.
-
-        Returns:
-            A scalar; 0 where no utterance is labelled.
-        """
-        known = targets >= 0
-        if self.weights is not None:  # a class that training lacks has no weight
-            known = known & (self.weights[targets.clamp(min=0)] > 0)
-        if not known.any():
+        """Return the mean loss; targets of -1 are left out, and without a target it is 0."""
+        labelled = targets >= 0
+        if self.weights is not None:  # a class without a training utterance has no weight
+            labelled = labelled & (self.weights[targets.clamp(min=0)] > 0)
+        if not labelled.any():
             return logits.sum() * 0
-        logits, targets = logits.float()[known], targets[known]
+        logits, targets = logits.float()[labelled], targets[labelled]
         if not self.focus:
             return functional.cross_entropy(
                 logits, targets, weight=self.weights, label_smoothing=self.label_smoothing
             )
-        log_shares = functional.log_softmax(logits, dim=1)
-        log_share = log_shares.gather(1, targets[:, None]).squeeze(1)
-        missed = (1 - log_share.exp()).clamp(min=1e-8)  # a power below 1 has no slope at 0
-        losses = -(missed**self.focus) * log_share
+        logs = functional.log_softmax(logits, dim=1).gather(1, targets[:, None]).squeeze(1)
+        missed = (1 - logs.exp()).clamp(min=1e-8)  # the gradient of a power below 1 is inf at 0
+        losses = -(missed**self.focus) * logs
         if self.weights is None:
             return losses.mean()
         weights = self.weights[targets]
@@ -93,18 +87,21 @@ class CrossEntropy(nn.Module):
 
 
 class SoftCrossEntropy(nn.Module):
-    """Cross-entropy, or divergence, from the annotators' shares to the model's.
+    r"""Cross-entropy, or divergence, of the model's distribution from the annotators'.
 
-    The two have equal gradients; the Kullback-Leibler divergence is 0 for a perfect model.
+    .. math:: -\sum_k t_k \log p_k
+
+    With `divergence` the entropy of the targets is subtracted (Kullback-Leibler), which changes no
+    gradient but makes the loss of a perfect model 0.
 
     Args:
         classes: The declared classes.
-        class_counts: Sum of the shares of each class in the training part.
-        divergence: Whether to subtract the entropy of the targets (Kullback-Leibler).
-        class_weights: As in `CrossEntropy`; a target counts by the mean weight of its shares.
+        class_counts: Sum of the probabilities of each class over the training utterances.
+        divergence: Whether to subtract the entropy of the targets.
+        class_weights: As in `CrossEntropy`; a target has the mean weight of its distribution.
 
     Raises:
-        ConfigError: A weight names no class, or a class lacks its weight.
+        ConfigError: A weight is not of a class, or is missing.
 
     Example:
         >>> loss = SoftCrossEntropy(["a", "b"], [1, 1], divergence=True)
@@ -131,37 +128,29 @@ class SoftCrossEntropy(nn.Module):
     def forward(
         self, logits: Float[Tensor, "batch classes"], targets: Float[Tensor, "batch classes"]
     ) -> Float[Tensor, ""]:
-        """Computes the mean loss.
-
-        Args:
-            logits: `[batch, classes]`.
-            targets: Shares, `[batch, classes]`; a row of NaN is left out.
-
-        Returns:
-            A scalar; 0 where no utterance is labelled.
-        """
-        known = targets.isfinite().all(dim=1)
-        if not known.any():
+        """Return the mean loss; rows of NaN are left out, and without a target it is 0."""
+        labelled = targets.isfinite().all(dim=1)
+        if not labelled.any():
             return logits.sum() * 0
-        shares = targets[known]
-        losses = -(shares * functional.log_softmax(logits.float()[known], dim=1)).sum(dim=1)
+        targets = targets[labelled]
+        losses = -(targets * functional.log_softmax(logits.float()[labelled], dim=1)).sum(dim=1)
         if self.divergence:
-            losses = losses + torch.special.xlogy(shares, shares).sum(dim=1)
+            losses = losses + torch.special.xlogy(targets, targets).sum(dim=1)
         if self.weights is None:
             return losses.mean()
-        weights = shares @ self.weights
+        weights = targets @ self.weights
         return (losses * weights).sum() / weights.sum()
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Cross-entropy of each label by itself, for utterances with several.
+    """Binary cross-entropy of each label, for utterances with several labels.
 
     Args:
         classes: The declared labels.
-        class_counts: How often each stands in the training part.
-        num_targets: Number of utterances of the training part.
-        balanced: Whether a label's presence counts as much as its absence, over the training part.
-        max_weight: Greatest weight of a rare label's presence.
+        class_counts: Number of training utterances of each label.
+        num_targets: Number of training utterances.
+        balanced: Whether presence and absence of a label have the same total weight in training.
+        max_weight: Upper bound of the weight of a rare label's presence.
 
     Example:
         >>> loss = BinaryCrossEntropy(["a", "b"], [1, 2], 4, balanced=True)
@@ -189,31 +178,25 @@ class BinaryCrossEntropy(nn.Module):
     def forward(
         self, logits: Float[Tensor, "batch labels"], targets: Float[Tensor, "batch labels"]
     ) -> Float[Tensor, ""]:
-        """Computes the mean loss.
-
-        Args:
-            logits: `[batch, labels]`.
-            targets: 0 or 1, `[batch, labels]`; a row of NaN is left out.
-
-        Returns:
-            A scalar; 0 where no utterance is labelled.
-        """
-        known = targets.isfinite().all(dim=1)
-        if not known.any():
+        """Return the mean loss; rows of NaN are left out, and without a target it is 0."""
+        labelled = targets.isfinite().all(dim=1)
+        if not labelled.any():
             return logits.sum() * 0
         return functional.binary_cross_entropy_with_logits(
-            logits.float()[known], targets[known], pos_weight=self.weights
+            logits.float()[labelled], targets[labelled], pos_weight=self.weights
         )
 
 
 class ConcordanceLoss(nn.Module):
-    """One minus the concordance correlation of a batch (Lin, 1989), the mean over the values.
+    r"""One minus the concordance correlation of a batch (Lin, 1989), the mean over the values.
 
-    A batch of one, or of equal targets, has no correlation: there the squared error takes its
-    place, so that such a batch teaches something, too.
+    .. math:: 1 - \frac{2 \sigma_{xy}}{\sigma_x^2 + \sigma_y^2 + (\mu_x - \mu_y)^2}
+
+    A batch of one, or of equal targets, has no correlation; there the squared error is used.
 
     Args:
-        mse: Share of the squared error that is added, which holds mean and scale in small batches.
+        mse: Weight of the squared error that is added, which stabilises mean and scale in small
+            batches.
 
     Example:
         >>> truth = torch.tensor([[1.0], [2.0], [3.0]])
@@ -230,35 +213,29 @@ class ConcordanceLoss(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch values"], targets: Float[Tensor, "batch values"]
     ) -> Float[Tensor, ""]:
-        """Computes the loss.
-
-        Args:
-            values: `[batch, values]`.
-            targets: `[batch, values]`; NaN is left out.
-
-        Returns:
-            A scalar, from 0 to 2 (plus the squared error); 0 where nothing is known.
-        """
+        """Return the loss, from 0 to 2 plus the squared error; NaN is left out."""
         losses = []
-        for said, true in zip(values.float().unbind(1), targets.unbind(1), strict=True):
-            known = true.isfinite()
-            if known.any():
-                losses.append(self._one(said[known], true[known]))
+        for predicted, true in zip(values.float().unbind(1), targets.unbind(1), strict=True):
+            valid = true.isfinite()
+            if valid.any():
+                losses.append(self._of_dimension(predicted[valid], true[valid]))
         return torch.stack(losses).mean() if losses else values.sum() * 0
 
-    def _one(self, said: Tensor, true: Tensor) -> Tensor:
-        error = functional.mse_loss(said, true)
+    def _of_dimension(
+        self, predicted: Float[Tensor, " batch"], true: Float[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        error = functional.mse_loss(predicted, true)
         spread = true.var(unbiased=False)
         if len(true) < 2 or spread < 1e-8:
             return error
-        covariance = ((said - said.mean()) * (true - true.mean())).mean()
-        distance = (said.mean() - true.mean()) ** 2
-        total = said.var(unbiased=False) + spread + distance
+        covariance = ((predicted - predicted.mean()) * (true - true.mean())).mean()
+        distance = (predicted.mean() - true.mean()) ** 2
+        total = predicted.var(unbiased=False) + spread + distance
         return 1 - 2 * covariance / total + self.mse * error
 
 
 class MeanSquaredError(nn.Module):
-    """Mean squared error over the known values.
+    """Mean squared error over the values that are not NaN.
 
     Example:
         >>> loss = MeanSquaredError()
@@ -271,34 +248,26 @@ class MeanSquaredError(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch values"], targets: Float[Tensor, "batch values"]
     ) -> Float[Tensor, ""]:
-        """Computes the loss.
-
-        Args:
-            values: `[batch, values]`.
-            targets: `[batch, values]`; NaN is left out.
-
-        Returns:
-            A scalar; 0 where nothing is known.
-        """
-        known = targets.isfinite()
-        if not known.any():
+        """Return the mean loss; NaN is left out, and without a target it is 0."""
+        valid = targets.isfinite()
+        if not valid.any():
             return values.sum() * 0
-        return functional.mse_loss(values.float()[known], targets[known])
+        return functional.mse_loss(values.float()[valid], targets[valid])
 
 
 class JointLoss(nn.Module):
-    """A loss of the class and one of the values, added up.
+    """The sum of a loss of the class and a loss of the values.
 
     Args:
         classes: The declared classes.
-        class_counts: How often each stands in the training part.
+        class_counts: Number of training utterances of each class.
         class_weights: As in `CrossEntropy`.
         focus: As in `CrossEntropy`.
-        values_weight: Weight of the values' loss; the class has 1.
+        values_weight: Weight of the loss of the values; that of the class has 1.
         values_loss: `ccc` or `mse`.
 
     Raises:
-        ConfigError: A weight names no class, or a class lacks its weight.
+        ConfigError: A weight is not of a class, or is missing.
 
     Example:
         >>> loss = JointLoss(["a", "b"], [1, 1], values_loss="mse")
@@ -329,15 +298,7 @@ class JointLoss(nn.Module):
     def forward(
         self, outputs: Float[Tensor, "batch outputs"], targets: Float[Tensor, "batch targets"]
     ) -> Float[Tensor, ""]:
-        """Computes the loss.
-
-        Args:
-            outputs: Logits, then values, `[batch, outputs]`.
-            targets: Index of the class, then values, `[batch, targets]`; NaN is left out.
-
-        Returns:
-            A scalar.
-        """
+        """Return the loss of logits and values; targets are an index and values, NaN left out."""
         index = targets[:, 0].nan_to_num(-1).long()
         logits, values = outputs[:, : self.num_classes], outputs[:, self.num_classes :]
         loss: Tensor = self.of_class(logits, index)
@@ -346,23 +307,23 @@ class JointLoss(nn.Module):
 
 
 def _weights(
-    classes: Sequence[str], counts: Sequence[float], wanted: str | Mapping[str, float]
-) -> Tensor | None:
-    if wanted == "none":
+    classes: Sequence[str], counts: Sequence[float], weights: str | Mapping[str, float]
+) -> Float[Tensor, " classes"] | None:
+    if weights == "none":
         return None
-    if wanted == "balanced":
+    if weights == "balanced":
         total = torch.tensor(counts, dtype=torch.float32)
         present = (total > 0).sum()
         return torch.where(total > 0, total.sum() / (present * total.clamp(min=1)), 0.0)
-    if not isinstance(wanted, Mapping):
+    if not isinstance(weights, Mapping):
         raise ConfigError(
-            f"loss.class_weights={wanted!r}", expected="none, balanced, or a weight by class"
+            f"loss.class_weights={weights!r}", expected="none, balanced, or a weight by class"
         )
-    for name in wanted:
+    for name in weights:
         if name not in classes:
             raise ConfigError(
                 f"loss.class_weights names {name!r}", hint=nearest(str(name), classes)
             )
-    if lacking := [name for name in classes if name not in wanted]:
-        raise ConfigError(f"loss.class_weights lacks {lacking}", expected="a weight a class")
-    return torch.tensor([float(wanted[name]) for name in classes])
+    if missing := [name for name in classes if name not in weights]:
+        raise ConfigError(f"loss.class_weights lacks {missing}", expected="a weight for each class")
+    return torch.tensor([float(weights[name]) for name in classes])

@@ -1,13 +1,12 @@
-"""Keeps a strong modality from starving the weak ones in deep fusion.
+"""Balance modalities, so that a strong one does not starve the weak ones in deep fusion.
 
-Once the strong modality explains the training part, the fused loss has little gradient left, and
-the encoders of the weak ones stop where they are. Small heads on the encoders' outputs
-(`training/unimodal.py`) tell how each modality does alone; a balance says what follows from that.
+Once the strong modality explains the training split, the fused loss has little gradient left, and
+the encoders of the weak modalities stop learning. Small heads on the encoders' outputs
+(`training/unimodal.py`) measure how well each modality does alone; a balancing acts on that.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Sequence as Several
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from statistics import fmean
 from typing import Any
@@ -19,21 +18,23 @@ from polymodal.errors import ConfigError
 from polymodal.training.unimodal import UnimodalOutput, unimodal_heads
 
 FUSED = "fused"
-MIN_GAP = 0.05  # change of a gap between mean losses that is told from noise
+MIN_GAP = 0.05  # change of a gap between mean losses that is not noise
+
+
+def no_balancing() -> None:
+    """Return None, for a configuration without balancing: only the fused loss is minimised."""
 
 
 class ModalityBalancing:
-    """What the losses of the single modalities do to the training of the fused model.
-
-    A balance of one's own is a subclass; it never sees the fused outputs, nor changes them.
+    """How unimodal losses influence the training of the fused model; never its outputs.
 
     Args:
-        pooling: Of the unimodal heads: `attention`, `mean` or `first`, over the real frames.
+        pooling: Of the unimodal heads: `attention`, `mean` or `first`, over the valid frames.
 
     Attributes:
         modulates: Whether the heads only measure (no gradient passes from them to the encoders)
-            and `modulate` is called before each step of the optimiser.
-        validates: Whether it needs a validation part.
+            and `scale_gradients` is called before each optimiser step.
+        validates: Whether it needs a validation split.
     """
 
     modulates = False
@@ -43,17 +44,10 @@ class ModalityBalancing:
         self.pooling = pooling
 
     def heads(self, feature_sizes: Mapping[str, int], num_outputs: int) -> nn.ModuleDict:
-        """Builds the unimodal heads, which are trained and saved with the encoders.
-
-        Args:
-            feature_sizes: Name of each modality to the width of its encoder's output.
-            num_outputs: Number of classes or values.
-
-        Returns:
-            Modality to its head.
+        """Return a head for each modality, to be trained and saved with the encoders.
 
         Raises:
-            ConfigError: There is nothing to balance, or a name or the pooling cannot be used.
+            ConfigError: There is only one modality, or a name or the pooling cannot be used.
         """
         if len(feature_sizes) < 2 or FUSED in feature_sizes:
             raise ConfigError(
@@ -63,73 +57,46 @@ class ModalityBalancing:
             )
         return unimodal_heads(feature_sizes, num_outputs, self.pooling)
 
-    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
-        """Returns what is minimised.
-
-        Args:
-            fused: Loss of the fused model.
-            measured: Modality to what its head has measured.
-
-        Returns:
-            A scalar.
-        """
+    def loss(self, fused: Tensor, unimodal: Mapping[str, UnimodalOutput]) -> Tensor:
+        """Return the scalar to minimise, given the loss of the fused model and of each modality."""
         raise NotImplementedError
 
     def scale_gradients(
         self,
-        own: Mapping[str, Several[nn.Parameter]],
+        parameters: Mapping[str, Sequence[nn.Parameter]],
         confidences: Mapping[str, float],
         seed: int,
     ) -> None:
-        """Changes gradients in place before a step of the optimiser, on all ranks alike.
+        """Change gradients in place before an optimiser step, on all ranks alike.
 
         Args:
-            own: Modality to the parameters that are its own.
+            parameters: Modality to the parameters that belong to it alone.
             confidences: Modality to the mean confidence of its head; absent ones are left out.
             seed: Of random numbers, the same on every rank.
         """
 
     def on_epoch_end(self, trained: Mapping[str, float], validated: Mapping[str, float]) -> None:
-        """Draws conclusions at the end of an epoch.
+        """Update the balancing from the losses of an epoch.
 
         Args:
-            trained: Modality, or `fused`, to the mean loss that training has seen.
-            validated: The same for the validation part at the end of the epoch.
+            trained: Modality, or `fused`, to its mean training loss of the epoch.
+            validated: The same for the validation split at the end of the epoch.
         """
 
     def log_dict(self) -> dict[str, float]:
-        """Returns what the record should show of the epoch; called once at its end."""
+        """Return what to log of the epoch; called once at its end."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a checkpoint must hold beside the heads, as plain types."""
+        """Return the state for a checkpoint, as plain types."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave.
-
-        Args:
-            state: From a checkpoint.
-        """
-
-
-class NoBalance(ModalityBalancing):
-    """The fused loss alone: no heads, no other parameters, no other random numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def heads(self, feature_sizes: Mapping[str, int], num_outputs: int) -> nn.ModuleDict:
-        """Returns no heads."""
-        return nn.ModuleDict()
-
-    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
-        """Returns the fused loss."""
-        return fused
+        """Restore what `state_dict` returned."""
 
 
 class AuxiliaryLosses(ModalityBalancing):
-    """Adds the mean of the unimodal losses to the fused one.
+    """Add the mean of the unimodal losses to the fused one.
 
     Args:
         weight: Of that mean; the fused loss has 1.
@@ -139,38 +106,38 @@ class AuxiliaryLosses(ModalityBalancing):
         ConfigError: The weight is not above 0.
 
     Example:
-        >>> measured = {"text": UnimodalOutput(torch.tensor(3.0), torch.tensor(0.1), 2)}
-        >>> AuxiliaryLosses(weight=0.5).loss(torch.tensor(1.0), measured).item()
+        >>> unimodal = {"text": UnimodalOutput(torch.tensor(3.0), torch.tensor(0.1), 2)}
+        >>> AuxiliaryLosses(weight=0.5).loss(torch.tensor(1.0), unimodal).item()
         2.5
     """
 
     def __init__(self, *, weight: float = 1.0, pooling: str = "attention") -> None:
         super().__init__(pooling=pooling)
-        self.weight = _above_0("weight", weight)
+        self.weight = _positive("weight", weight)
 
-    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
-        """Adds the mean over the modalities that the batch has; absent ones count as 0."""
-        num = sum(one.num > 0 for one in measured.values())
-        alone = torch.stack([one.loss for one in measured.values()]).sum()
-        return fused + self.weight * alone / max(1, num)
+    def loss(self, fused: Tensor, unimodal: Mapping[str, UnimodalOutput]) -> Tensor:
+        """Add the mean over the modalities that the batch has; absent ones count as 0."""
+        num = sum(output.num > 0 for output in unimodal.values())
+        total = torch.stack([output.loss for output in unimodal.values()]).sum()
+        return fused + self.weight * total / max(1, num)
 
 
 class GradientBlending(ModalityBalancing):
-    """Weighs the fused and the unimodal losses by how well each generalises.
+    r"""Weight the fused and the unimodal losses by how well each generalises.
 
-    Gradient-Blending (Wang et al., CVPR 2020, arXiv 1905.12681): between two epochs a loss has
-    generalised by G, the fall of its validation loss, and has overfitted by O, the growth of its
-    gap between validation and training. Its weight is proportional to `G / O²`; all add up to 1.
+    Gradient-Blending (Wang et al., CVPR 2020, arXiv 1905.12681): between two epochs a loss
+    generalises by :math:`G`, the fall of its validation loss, and overfits by :math:`O`, the growth
+    of its gap between validation and training. Weights are proportional to :math:`G / O^2` and add
+    up to 1.
 
-    The paper trains each head apart to estimate G and O; here both are read off the training that
-    takes place anyway, so nothing is computed twice: training losses as they were met in an epoch,
-    validation losses at its end. Three guards make up for the noise of that: G below 0 counts as
-    0; O counts as at least `MIN_GAP`; and a share of the weight is spread evenly, so that no
-    loss is given up for good. Where nothing has generalised, the weights stay.
+    The paper trains each head separately to estimate G and O; here both are read from the training
+    itself: training losses as the mean over an epoch, validation losses at its end. Against the
+    noise of that, G below 0 counts as 0, O as at least `MIN_GAP`, and a fraction of the weight is
+    spread evenly, so that every loss keeps some. Where nothing generalises, the weights stay.
 
     Args:
         every_epochs: Epochs between two estimates; until the first one all weights are equal.
-        even_share: Share of the weight that is spread evenly, from 0 to 1.
+        even_fraction: Fraction of the weight that is spread evenly, from 0 to 1.
         pooling: As in `ModalityBalancing`.
 
     Raises:
@@ -180,28 +147,28 @@ class GradientBlending(ModalityBalancing):
     validates = True
 
     def __init__(
-        self, *, every_epochs: int = 3, even_share: float = 0.2, pooling: str = "attention"
+        self, *, every_epochs: int = 3, even_fraction: float = 0.2, pooling: str = "attention"
     ) -> None:
         super().__init__(pooling=pooling)
-        if every_epochs < 1 or not 0 <= even_share <= 1:
+        if every_epochs < 1 or not 0 <= even_fraction <= 1:
             raise ConfigError(
-                f"balance.every_epochs={every_epochs}, balance.even_share={even_share}",
-                expected="at least 1, and a share from 0 to 1",
+                f"balance.every_epochs={every_epochs}, balance.even_fraction={even_fraction}",
+                expected="at least 1, and a fraction from 0 to 1",
             )
-        self.every_epochs, self.even_share = every_epochs, even_share
+        self.every_epochs, self.even_fraction = every_epochs, even_fraction
         self.weights: dict[str, float] = {}
         self.before: dict[str, list[float]] = {}
         self.epochs = 0
 
-    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
-        """Adds all losses up by their weights."""
-        losses = {FUSED: fused, **{name: one.loss for name, one in measured.items()}}
+    def loss(self, fused: Tensor, unimodal: Mapping[str, UnimodalOutput]) -> Tensor:
+        """Return the weighted sum of all losses."""
+        losses = {FUSED: fused, **{name: output.loss for name, output in unimodal.items()}}
         if not self.weights:
             self.weights = dict.fromkeys(losses, 1 / len(losses))
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
     def on_epoch_end(self, trained: Mapping[str, float], validated: Mapping[str, float]) -> None:
-        """Compares the losses with those of the last estimate, when it is time."""
+        """Compare the losses with those of the last estimate, every `every_epochs` epochs."""
         now = {name: [trained[name], validated[name]] for name in trained if name in validated}
         if not now:  # an epoch without validation
             return
@@ -211,42 +178,35 @@ class GradientBlending(ModalityBalancing):
         self._estimate(now)
         self.before, self.epochs = now, 0
 
-    def _estimate(self, now: Mapping[str, Several[float]]) -> None:
-        values = {
+    def _estimate(self, now: Mapping[str, Sequence[float]]) -> None:
+        ratios = {
             name: generalisation_ratio(self.before[name], now[name])
             if name in now and name in self.before
             else 0
             for name in self.weights
         }
-        total = sum(values.values())
+        total = sum(ratios.values())
         if total > 0:
-            even = self.even_share / len(values)
-            rest = 1 - self.even_share
-            self.weights = {name: even + rest * one / total for name, one in values.items()}
+            even = self.even_fraction / len(ratios)
+            rest = 1 - self.even_fraction
+            self.weights = {name: even + rest * ratio / total for name, ratio in ratios.items()}
 
     def log_dict(self) -> dict[str, float]:
-        """Returns the weights."""
+        """Return the weights."""
         return {f"weight_{name}": weight for name, weight in self.weights.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the weights and what the next estimate is compared with."""
+        """Return the weights and what the next estimate is compared with."""
         return {"weights": self.weights, "before": self.before, "epochs": self.epochs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave."""
+        """Restore what `state_dict` returned."""
         self.weights, self.before = dict(state["weights"]), dict(state["before"])
         self.epochs = state["epochs"]
 
 
-def generalisation_ratio(before: Several[float], now: Several[float]) -> float:
-    """Returns `G / O²`: what a loss has generalised, over the square of what it has overfitted.
-
-    Args:
-        before: Training and validation loss of an earlier epoch.
-        now: The same of a later one.
-
-    Returns:
-        At least 0.
+def generalisation_ratio(before: Sequence[float], now: Sequence[float]) -> float:
+    """Return `G / O²` from the training and validation loss of an earlier and a later epoch.
 
     Example:
         >>> round(generalisation_ratio([1.0, 1.0], [0.6, 0.8]), 6)  # G 0.2, O 0.2
@@ -260,23 +220,22 @@ def generalisation_ratio(before: Several[float], now: Several[float]) -> float:
 
 
 class OGMGE(ModalityBalancing):
-    """Slows a modality down while its head is surer of what is true than the others are.
+    r"""Slow a modality down while its head is more confident of the truth than the others.
 
     OGM-GE (Peng et al., CVPR 2022, arXiv 2203.15332), for any number of modalities: before each
-    step the gradients of a modality's own parameters are scaled by `1 - tanh(alpha * (r - 1))`
-    where r, the ratio of its confidence to the mean of the others', is above 1. Of two modalities
-    only the stronger one is slowed, as in the paper, whose scale `1 - tanh(alpha * r)` jumps at 1.
-    Confidences are those of the step's batches on all ranks, over the utterances that have the
-    modality. What several modalities share in the model is never scaled.
+    step the gradients of the parameters of one modality are scaled by
+    :math:`1 - \tanh(\alpha (r - 1))` where :math:`r > 1`, the ratio of its confidence to the mean
+    of the others'. Of two modalities only the stronger one is slowed down, as in the paper, whose
+    scale :math:`1 - \tanh(\alpha r)` jumps at 1. Confidences are those of the batches of the step
+    on all ranks, over the utterances that have the modality. Shared parameters are never scaled.
 
     Meant for SGD, as in the paper: Adam divides a lasting scale out again. The heads pass no
-    gradient on to the encoders; but theirs count in the norm that `trainer.gradient_clip_val`
-    limits.
+    gradient to the encoders, but theirs count in the norm that `trainer.gradient_clip_val` limits.
 
     Args:
-        alpha: How strongly.
-        noise: Whether to add Gaussian noise, as wide as the gradients of each parameter spread,
-            to the modalities' own gradients (the GE of the name).
+        alpha: Strength of the modulation.
+        noise: Whether to add Gaussian noise with the standard deviation of each scaled gradient
+            (the GE of the name).
         pooling: As in `ModalityBalancing`.
 
     Raises:
@@ -289,26 +248,26 @@ class OGMGE(ModalityBalancing):
         self, *, alpha: float = 0.5, noise: bool = True, pooling: str = "attention"
     ) -> None:
         super().__init__(pooling=pooling)
-        self.alpha, self.noise = _above_0("alpha", alpha), noise
+        self.alpha, self.noise = _positive("alpha", alpha), noise
         self.scales: list[dict[str, float]] = []
 
-    def loss(self, fused: Tensor, measured: Mapping[str, UnimodalOutput]) -> Tensor:
-        """Adds the losses of the heads, which nothing but the heads learns from."""
-        return fused + torch.stack([one.loss for one in measured.values()]).sum()
+    def loss(self, fused: Tensor, unimodal: Mapping[str, UnimodalOutput]) -> Tensor:
+        """Add the losses of the heads, from which only the heads learn."""
+        return fused + torch.stack([output.loss for output in unimodal.values()]).sum()
 
     def scale_gradients(
         self,
-        own: Mapping[str, Several[nn.Parameter]],
+        parameters: Mapping[str, Sequence[nn.Parameter]],
         confidences: Mapping[str, float],
         seed: int,
     ) -> None:
-        """Scales the gradients, then adds the noise."""
+        """Scale the gradients, then add the noise."""
         scales = modulation(confidences, self.alpha)
         self.scales.append(scales)
         scaled = [
             (parameter.grad, scales.get(name, 1.0))
-            for name, parameters in own.items()
-            for parameter in parameters
+            for name, of_modality in parameters.items()
+            for parameter in of_modality
             if parameter.grad is not None
         ]
         noise: Iterable[Tensor | float] = repeat(0.0)
@@ -318,21 +277,14 @@ class OGMGE(ModalityBalancing):
             gradient.mul_(scale).add_(added)
 
     def log_dict(self) -> dict[str, float]:
-        """Returns the mean scale of each modality over the steps of the epoch."""
+        """Return the mean scale of each modality over the steps of the epoch."""
         steps, self.scales = self.scales, []
         names = dict.fromkeys(name for scales in steps for name in scales)
         return {f"scale_{name}": fmean(scales.get(name, 1.0) for scales in steps) for name in names}
 
 
 def modulation(confidences: Mapping[str, float], alpha: float) -> dict[str, float]:
-    """Returns the scale of each modality's gradients.
-
-    Args:
-        confidences: Modality to the mean confidence of its head.
-        alpha: How strongly a ratio above 1 is counted.
-
-    Returns:
-        Modality to a scale, above 0 and at most 1.
+    """Return the scale of each modality's gradients, above 0 and at most 1.
 
     Example:
         >>> scales = modulation({"speech": 0.75, "text": 0.25}, alpha=0.5)  # 1 - tanh(0.5 * 2)
@@ -343,14 +295,13 @@ def modulation(confidences: Mapping[str, float], alpha: float) -> dict[str, floa
         return dict.fromkeys(confidences, 1.0)
     total, num_others = sum(confidences.values()), len(confidences) - 1
     scales = {}
-    for name, own in confidences.items():
-        ratio = own / max((total - own) / num_others, 1e-8)
+    for name, confidence in confidences.items():
+        ratio = confidence / max((total - confidence) / num_others, 1e-8)
         scales[name] = 1 - math.tanh(alpha * max(0.0, ratio - 1))
     return scales
 
 
-def _noise(gradients: Several[Tensor], seed: int) -> Iterator[Tensor]:
-    """Noise as wide as each gradient spreads; where gradients are equal on ranks, so is it."""
+def _noise(gradients: Sequence[Tensor], seed: int) -> Iterator[Tensor]:
     generators: dict[torch.device, torch.Generator] = {}
     for gradient in gradients:
         if gradient.device not in generators:
@@ -359,7 +310,7 @@ def _noise(gradients: Several[Tensor], seed: int) -> Iterator[Tensor]:
         yield noise * gradient.std(correction=0)
 
 
-def _above_0(name: str, value: float) -> float:
+def _positive(name: str, value: float) -> float:
     if not value > 0:
         raise ConfigError(f"balance.{name}={value}", expected="above 0")
     return value

@@ -1,4 +1,4 @@
-"""What to do where the memory of a device does not suffice."""
+"""Advice for when a device runs out of memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,17 +7,10 @@ import torch
 
 
 def memory_advice(failure: Exception, config: Mapping[str, Any]) -> str:
-    """Returns which options of this run would need less memory.
+    """Return a hint with the options of a run that would need less memory.
 
-    Nothing is tried again: another batch size would be another experiment, and on several devices
-    the others would wait for ever.
-
-    Args:
-        failure: What the run died of.
-        config: Its configuration, resolved.
-
-    Returns:
-        A line to put behind the error; empty where memory was not the cause.
+    Nothing is retried: another batch size would be another experiment, and on several devices the
+    others would wait forever. The hint is empty if memory was not the cause of the failure.
 
     Example:
         >>> config = {"data": {"batch_s": 120}}
@@ -26,10 +19,10 @@ def memory_advice(failure: Exception, config: Mapping[str, Any]) -> str:
     """
     if not isinstance(failure, torch.OutOfMemoryError):
         return ""
-    ways = [*_smaller_batches(config), *_recomputation(config), *_halved_precision(config)]
-    if not ways:
+    options = [*_smaller_batches(config), *_recomputation(config), *_halved_precision(config)]
+    if not options:
         return "\n  hint: use smaller batches, a smaller model, or a device with more memory"
-    return f"\n  hint: start a new run with {', or '.join(ways)}"
+    return f"\n  hint: start a new run with {', or '.join(options)}"
 
 
 def _smaller_batches(config: Mapping[str, Any]) -> list[str]:
@@ -50,5 +43,5 @@ def _recomputation(config: Mapping[str, Any]) -> list[str]:
 
 
 def _halved_precision(config: Mapping[str, Any]) -> list[str]:
-    whole = str(config.get("trainer", {}).get("precision")) in ("32", "32-true")
-    return ["trainer.precision=bf16-mixed"] if whole else []
+    is_float32 = str(config.get("trainer", {}).get("precision")) in ("32", "32-true")
+    return ["trainer.precision=bf16-mixed"] if is_float32 else []

@@ -1,4 +1,4 @@
-"""Which parameters are optimised, and how the learning rate changes over the steps."""
+"""Parameter groups, optimisers and learning rate schedules."""
 
 import inspect
 import math
@@ -14,17 +14,11 @@ from polymodal.errors import ConfigError
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Parts the trainable parameters by weight decay and by what scales their learning rate.
+    """Group the trainable parameters by weight decay and by the scale of their learning rate.
 
-    Vectors (biases, scales of normalisations, learned absent embeddings) are not decayed. Where an
-    encoder scales learning rates, its groups hold the factor as `lr_scale`, and come after those
-    of the whole rate, from the highest to the lowest; `scale_learning_rates` applies it.
-
-    Args:
-        module: The module to train.
-
-    Returns:
-        Parameter groups for a PyTorch optimiser; empty ones are left out.
+    Vectors (biases, scales of normalisations, embeddings of absent modalities) are not decayed.
+    Where an encoder scales learning rates, its groups have the factor as `lr_scale`, and are sorted
+    from the highest to the lowest; `scale_learning_rates` applies it. Empty groups are left out.
 
     Example:
         >>> groups = parameter_groups(nn.Linear(2, 3))
@@ -37,8 +31,8 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
         if isinstance(encoder, Encoder):
             scales |= encoder.learning_rate_scales()
     groups: list[dict[str, Any]] = []
-    for scale in sorted({scales.get(one, 1.0) for one in trainable}, reverse=True):
-        scaled = [one for one in trainable if scales.get(one, 1.0) == scale]
+    for scale in sorted({scales.get(p, 1.0) for p in trainable}, reverse=True):
+        scaled = [p for p in trainable if scales.get(p, 1.0) == scale]
         shared: dict[str, Any] = {} if scale == 1.0 else {"lr_scale": scale}
         matrices = [parameter for parameter in scaled if parameter.ndim > 1]
         vectors = [parameter for parameter in scaled if parameter.ndim <= 1]
@@ -50,13 +44,9 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def scale_learning_rates(optimizer: Optimizer) -> None:
-    """Multiplies the learning rate of each group by its `lr_scale`, once, before any schedule.
+    """Multiply the learning rate of each group by its `lr_scale`, once, before any schedule.
 
-    Schedules multiply what they find, so that they act on all groups alike; a resumed run loads
-    the scaled rates.
-
-    Args:
-        optimizer: A new optimiser over `parameter_groups`.
+    Schedules multiply the scaled rates, and a resumed run loads them.
 
     Example:
         >>> from torch.optim import SGD
@@ -73,15 +63,10 @@ def scale_learning_rates(optimizer: Optimizer) -> None:
 def build_optimizer(
     factory: Callable[..., Optimizer], groups: list[dict[str, Any]], *, fused: bool
 ) -> Optimizer:
-    """Builds an optimiser with scaled learning rates, in one kernel where it has such a form.
+    """Build an optimiser with scaled learning rates.
 
-    Args:
-        factory: Parameter groups to optimiser.
-        groups: As `parameter_groups` gives them.
-        fused: Whether to take that form; an option of the factory goes before.
-
-    Returns:
-        The optimiser.
+    If `fused`, the fused implementation is used, unless the optimiser has none or the factory
+    binds an option that chooses the implementation.
 
     Example:
         >>> groups = parameter_groups(nn.Linear(2, 3))
@@ -90,13 +75,9 @@ def build_optimizer(
         True
     """
     chosen = getattr(factory, "keywords", {}).keys() & {"fused", "foreach", "differentiable"}
-    known = inspect.signature(getattr(factory, "func", factory)).parameters
-    if fused and not chosen and "fused" in known:
-        optimizer = factory(groups, fused=True)
-        # Lightning would refuse to clip, for the sake of a scaler that only float16 has.
-        vars(optimizer)["_step_supports_amp_scaling"] = False
-    else:
-        optimizer = factory(groups)
+    has_fused = "fused" in inspect.signature(getattr(factory, "func", factory)).parameters
+    options = {"fused": True} if fused and not chosen and has_fused else {}
+    optimizer = factory(groups, **options)
     scale_learning_rates(optimizer)
     return optimizer
 
@@ -104,23 +85,20 @@ def build_optimizer(
 def cosine_with_warmup(
     optimizer: Optimizer, total_steps: int, *, warmup: float = 0.1, floor: float = 0.0
 ) -> LambdaLR:
-    """Raises the learning rate linearly, then lowers it along half a cosine, step by step.
+    """Return a schedule of linear warm-up and cosine decay, to be stepped after each step.
 
     Args:
         optimizer: The optimiser.
-        total_steps: Number of optimiser steps of the whole training.
-        warmup: Share of the steps to rise in.
-        floor: What remains of the learning rate at the end, as a share.
-
-    Returns:
-        A schedule to be stepped after each optimiser step.
+        total_steps: Number of optimiser steps of the training.
+        warmup: Fraction of the steps that the warm-up takes.
+        floor: Final learning rate, as a fraction of the highest.
 
     Raises:
-        ConfigError: `warmup` or `floor` is not in 0 to 1.
+        ConfigError: `warmup` or `floor` is not from 0 to 1.
     """
-    for name, share in (("warmup", warmup), ("floor", floor)):
-        if not 0 <= share <= 1:
-            raise ConfigError(f"scheduler.{name}={share}", expected="a share from 0 to 1")
+    for name, fraction in (("warmup", warmup), ("floor", floor)):
+        if not 0 <= fraction <= 1:
+            raise ConfigError(f"scheduler.{name}={fraction}", expected="a fraction from 0 to 1")
     rise = round(total_steps * warmup)
 
     def factor(step: int) -> float:
@@ -133,13 +111,5 @@ def cosine_with_warmup(
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
-    """Keeps the learning rate as it is.
-
-    Args:
-        optimizer: The optimiser.
-        total_steps: Not used; every schedule is given it.
-
-    Returns:
-        A schedule that changes nothing.
-    """
+    """Return a schedule that keeps the learning rate; `total_steps` is not used."""
     return LambdaLR(optimizer, lambda step: 1.0)

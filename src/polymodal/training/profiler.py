@@ -1,4 +1,4 @@
-"""No profiler: what Lightning asks some thirty times a step when nobody profiles."""
+"""A profiler that does nothing; Lightning calls it some thirty times a step."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -9,12 +9,8 @@ NOTHING = nullcontext()
 
 
 class NoProfiler(PassThroughProfiler):
-    """Measures nothing, as Lightning's own does, in a sixth of its time."""
+    """Measure nothing, like `PassThroughProfiler`, in a sixth of its time."""
 
     def profile(self, action_name: str) -> Any:  # Lightning's type is that of a generator
-        """Returns a context that does nothing, always the same one.
-
-        Args:
-            action_name: Not used.
-        """
+        """Return a context that does nothing, always the same one."""
         return NOTHING

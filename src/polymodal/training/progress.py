@@ -1,4 +1,4 @@
-"""Says where a run stands: a bar on a terminal, plain lines elsewhere."""
+"""Show the progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 import math
 import time
@@ -17,8 +17,8 @@ class Display(AbstractContextManager["Display"]):
     """One line of progress for a whole run, over all its folds and epochs.
 
     Args:
-        console: Where to write; None for standard error.
-        line_every_s: Time between plain lines, where there is no terminal.
+        console: Where to write; standard error by default.
+        line_every_s: Seconds between plain lines, without a terminal.
     """
 
     def __init__(
@@ -46,40 +46,36 @@ class Display(AbstractContextManager["Display"]):
 
     @property
     def due(self) -> bool:
-        """Whether what is not important would be shown now."""
+        """Whether enough time has passed to show progress again."""
         every_s = DRAWN_EVERY_S if self.bar else self.line_every_s
         return time.monotonic() - self.last_shown > every_s
 
-    def show(self, words: str, share: float, *, important: bool = False) -> None:
-        """Says where the run stands.
+    def show(self, description: str, fraction: float, *, important: bool = False) -> None:
+        """Show the progress, if it is `due` or important.
 
         Args:
-            words: Stage, fold, epoch, scores.
-            share: Share of the whole run that is done, from 0 to 1.
-            important: Whether to say it even if the last words are recent.
+            description: Stage, fold, epoch, scores.
+            fraction: Fraction of the run that is done.
+            important: Whether to show it even if it is not due.
         """
         if not (important or self.due):
             return
         self.last_shown = time.monotonic()
-        left = self._left(share)
+        left = self._left(fraction)
         if self.bar and self.task is not None:
-            self.bar.update(self.task, description=words, completed=share, left=left)
+            self.bar.update(self.task, description=description, completed=fraction, left=left)
         else:
-            line = f"{words} · {share:.0%} {left}".rstrip()
+            line = f"{description} · {fraction:.0%} {left}".rstrip()
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def print_line(self, words: str) -> None:
-        """Says something that the user should know, once.
+    def print_line(self, message: str) -> None:
+        """Print a message such as a warning."""
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False)
 
-        Args:
-            words: Such as a warning.
-        """
-        self.console.print(words, highlight=False, soft_wrap=True, markup=False)
-
-    def _left(self, share: float) -> str:
-        if share < 0.02:
+    def _left(self, fraction: float) -> str:
+        if fraction < 0.02:
             return ""
-        seconds = (time.monotonic() - self.started) * (1 - share) / share
+        seconds = (time.monotonic() - self.started) * (1 - fraction) / fraction
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,13 +86,7 @@ class Display(AbstractContextManager["Display"]):
 
 
 class ProgressCallback(pl.Callback):
-    """Reports the steps of one fold to the display of the run.
-
-    Args:
-        display: The display.
-        fold: Number of the fold, from 0.
-        num_folds: Number of folds.
-    """
+    """Report the steps of one fold (counted from 0) to the display of the run."""
 
     def __init__(self, display: Display, fold: int = 0, num_folds: int = 1) -> None:
         self.display, self.fold, self.num_folds = display, fold, num_folds
@@ -104,14 +94,14 @@ class ProgressCallback(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
     ) -> None:
-        """Moves the bar within an epoch, as often as somebody can see it."""
+        """Show the progress within an epoch, when it is due."""
         if not self.display.due:
             return
         done = (trainer.fit_loop.batch_idx + 1) / max(1, trainer.num_training_batches)
         self._show(trainer, trainer.current_epoch + done, important=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Says the scores of the epoch."""
+        """Show the scores of the epoch."""
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if last or self.display.due:
             self._show(trainer, trainer.current_epoch + 1, important=last)
@@ -126,6 +116,6 @@ class ProgressCallback(pl.Callback):
         names = [*SHOWN, f"val/{task.monitor}"] if task else SHOWN
         shown = " ".join(f"{name} {float(scores[name]):.3f}" for name in names if name in scores)
         where = f"fold {self.fold + 1}/{self.num_folds} · " if self.num_folds > 1 else ""
-        words = f"fit · {where}epoch {trainer.current_epoch + 1}/{total} · {shown}"
-        share = (self.fold + epochs / total) / self.num_folds
-        self.display.show(words, min(share, 1.0), important=important)
+        description = f"fit · {where}epoch {trainer.current_epoch + 1}/{total} · {shown}"
+        fraction = (self.fold + epochs / total) / self.num_folds
+        self.display.show(description, min(fraction, 1.0), important=important)

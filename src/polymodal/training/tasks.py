@@ -1,16 +1,16 @@
-"""What is to be predicted: how a task reads its targets from a manifest and fills its table.
+"""Tasks: what is predicted, how targets are read from a manifest, how predictions are stored.
 
-Legend: utterance = rows of a manifest, class = declared classes, output = what a model puts out.
+Legend: utterance = rows of a manifest, class = declared classes, label = declared labels, value =
+target dimensions, output = outputs of a model, target = class index and values.
 """
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from polymodal.errors import ConfigError, ManifestError, nearest
 from polymodal.schemas.predictions import PredictionTable, kinds_of
@@ -18,15 +18,18 @@ from polymodal.schemas.predictions import PredictionTable, kinds_of
 IGNORE_INDEX = -1
 VALUES = ("valence", "arousal")
 
+Targets = Shaped[np.ndarray, "utterance ..."]
+Outputs = Float[np.ndarray, "utterance output"]
+
 
 class Task(ABC):
-    """One row of targets an utterance, as many outputs as there are classes and values.
+    """What is predicted of an utterance.
 
     Attributes:
         name: Name of the task in prediction tables.
-        classes: The declared classes in the order of the logits; none for values alone.
-        values: Names of the values, whose outputs stand behind the logits.
-        monitor: The score that chooses the epoch, for the callbacks.
+        classes: The declared classes in the order of the logits.
+        values: Names of the target dimensions, whose outputs follow the logits.
+        monitor: The score that selects the epoch, for the callbacks.
     """
 
     name: str
@@ -41,62 +44,34 @@ class Task(ABC):
 
     @property
     def kinds(self) -> dict[str, int]:
-        """What there is to score, and how many: classes, labels or values."""
+        """Number of classes, labels or values, by kind."""
         return kinds_of(self.name, self.classes, self.values)
 
     @abstractmethod
-    def targets(self, frame: pl.DataFrame) -> Shaped[np.ndarray, "utterance ..."]:
-        """Reads the targets.
+    def targets(self, frame: pl.DataFrame) -> Targets:
+        """Return the targets of rows of a manifest.
 
-        Args:
-            frame: Rows of a manifest.
-
-        Returns:
-            Indices of classes (int64, -1 where unknown) or numbers (float32, NaN where unknown).
+        Class indices are int64, -1 where unknown; values are float32, NaN where unknown.
         """
 
     @abstractmethod
     def table(
         self,
         utterance_ids: Sequence[str],
-        outputs: Float[np.ndarray, "utterance output"],
-        targets: Shaped[np.ndarray, "utterance ..."],
+        outputs: Outputs,
+        targets: Targets,
         **where: Any,
     ) -> PredictionTable:
-        """Fills a prediction table.
+        """Return the prediction table of outputs; `where` is split, fold, seed and run id."""
 
-        Args:
-            utterance_ids: Names of the utterances.
-            outputs: Of the model, `[utterance, output]`.
-            targets: As `targets` gives them.
-            where: Split, fold, seed and run id.
-
-        Returns:
-            The table.
-        """
-
-    def has_target(self, targets: Shaped[np.ndarray, "utterance ..."]) -> np.ndarray:
-        """Tells which utterances have something to learn from.
-
-        Args:
-            targets: As `targets` gives them.
-
-        Returns:
-            Booleans, `[utterance]`.
-        """
+    def has_target(self, targets: Targets) -> Bool[np.ndarray, " utterance"]:
+        """Return which utterances have a target that is known."""
         if targets.ndim == 1:
             return np.asarray(targets >= 0)
         return np.asarray(np.isfinite(targets).any(axis=1))
 
-    def class_counts(self, targets: Shaped[np.ndarray, "utterance ..."]) -> list[float]:
-        """Counts the utterances of each class, for weights and balanced sampling.
-
-        Args:
-            targets: As `targets` gives them.
-
-        Returns:
-            One number a class, a sum of shares for soft labels; empty for values.
-        """
+    def class_counts(self, targets: Targets) -> list[float]:
+        """Return the number of utterances of each class; for soft labels a sum of probabilities."""
         if targets.ndim == 1:
             counts = np.bincount(targets[targets >= 0], minlength=len(self.classes))
             return [float(count) for count in counts]
@@ -107,13 +82,13 @@ class Classification(Task):
     """One of several classes for each utterance.
 
     Args:
-        classes: The declared classes; their order is that of the logits, everywhere.
-        ties: What becomes of utterances without a label whose votes are even: they are dropped
-            from training and scores, or count as the `first` of the classes with most votes.
-        monitor: The score that chooses the epoch.
+        classes: The declared classes, in the order of the logits.
+        ties: What happens to utterances without a label whose votes are tied: `drop` them from
+            training and scores, or take the `first` of the classes with most votes.
+        monitor: The score that selects the epoch.
 
     Raises:
-        ConfigError: There are fewer than two classes, or one stands twice.
+        ConfigError: There are fewer than two classes, or duplicates.
 
     Example:
         >>> Classification(["anger", "joy"]).num_outputs
@@ -132,7 +107,7 @@ class Classification(Task):
         self.classes, self.ties, self.monitor = _declared(classes, 2), ties, monitor
 
     def targets(self, frame: pl.DataFrame) -> Int[np.ndarray, " utterance"]:
-        """Returns the index of each utterance's class; -1 without a label."""
+        """Return the index of each utterance's class; -1 without a label."""
         labels = frame["label"]
         if self.ties == "first":
             labels = pl.select(pl.coalesce(labels, _first_of_most(frame["votes"]))).to_series()
@@ -141,11 +116,11 @@ class Classification(Task):
     def table(
         self,
         utterance_ids: Sequence[str],
-        outputs: Float[np.ndarray, "utterance output"],
+        outputs: Outputs,
         targets: Int[np.ndarray, " utterance"],
         **where: Any,
     ) -> PredictionTable:
-        """Fills a table of classes, as `Task` describes."""
+        """Return a table of classes."""
         return PredictionTable.from_logits(
             utterance_ids, outputs, targets, self.classes, task=self.name, **where
         )
@@ -154,15 +129,15 @@ class Classification(Task):
 class SoftLabels(Task):
     """The annotators' votes as a distribution over the classes, ties included.
 
-    An utterance without votes counts as one vote for its label. Scores of classes look at the
-    majority, so that ties stay out of them. Votes for classes that are not declared do not count.
+    An utterance without votes counts as one vote for its label. Scores of classes use the majority
+    and leave ties out. Votes for classes that are not declared do not count.
 
     Args:
         classes: The declared classes.
-        monitor: The score that chooses the epoch.
+        monitor: The score that selects the epoch.
 
     Raises:
-        ConfigError: There are fewer than two classes, or one stands twice.
+        ConfigError: There are fewer than two classes, or duplicates.
 
     Example:
         >>> votes = [[{"label": "joy", "count": 3}, {"label": "anger", "count": 1}]]
@@ -177,25 +152,25 @@ class SoftLabels(Task):
         self.classes, self.monitor = _declared(classes, 2), monitor
 
     def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance class"]:
-        """Returns the share of each class; NaN where nobody said any of them."""
+        """Return the probability of each class; NaN without a vote for any of them."""
         counts = _vote_counts(frame["votes"], self.classes)
         labels = _indices(frame["label"], self.classes)
-        alone = (counts.sum(axis=1) == 0) & (labels >= 0)
-        counts[alone, labels[alone]] = 1
+        only_label = (counts.sum(axis=1) == 0) & (labels >= 0)
+        counts[only_label, labels[only_label]] = 1
         total = counts.sum(axis=1, keepdims=True)
-        nobody = np.full_like(counts, np.nan)
-        return np.asarray(np.divide(counts, total, out=nobody, where=total > 0))
+        unknown = np.full_like(counts, np.nan)
+        return np.asarray(np.divide(counts, total, out=unknown, where=total > 0))
 
     def table(
         self,
         utterance_ids: Sequence[str],
-        outputs: Float[np.ndarray, "utterance output"],
+        outputs: Outputs,
         targets: Float[np.ndarray, "utterance class"],
         **where: Any,
     ) -> PredictionTable:
-        """Fills a table of classes; its label is the majority, null for a tie."""
-        most = targets.max(axis=1, keepdims=True)
-        single = (targets == most).sum(axis=1) == 1
+        """Return a table of classes; its label is the majority, null for a tie."""
+        highest = targets.max(axis=1, keepdims=True)
+        single = (targets == highest).sum(axis=1) == 1
         majority = np.where(single, targets.argmax(axis=1), IGNORE_INDEX)
         return PredictionTable.from_logits(
             utterance_ids, outputs, majority, self.classes, task=self.name, **where
@@ -203,16 +178,16 @@ class SoftLabels(Task):
 
 
 class MultiLabel(Task):
-    """Any number of labels for each utterance, one yes or no a label.
+    """Any number of labels for each utterance, a binary decision for each.
 
     Args:
         classes: The declared labels.
-        min_votes: How many annotators must have said a label; an utterance without votes has the
-            one label of its own, and is unknown without it.
-        monitor: The score that chooses the epoch.
+        min_votes: Number of annotators from which a label counts; an utterance without votes has
+            only its label, and is unknown without it.
+        monitor: The score that selects the epoch.
 
     Raises:
-        ConfigError: There is no label, or one stands twice.
+        ConfigError: There is no label, or there are duplicates.
 
     Example:
         >>> frame = pl.DataFrame({"label": [None], "votes": [[{"label": "joy", "count": 1}]]})
@@ -228,40 +203,42 @@ class MultiLabel(Task):
         self.values, self.min_votes, self.monitor = _declared(classes, 1), min_votes, monitor
 
     def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance label"]:
-        """Returns 1 for every label that an utterance has, 0 for the others; NaN if unknown."""
+        """Return 1 for every label that an utterance has, 0 for the others; NaN if unknown."""
         chosen = _vote_counts(frame["votes"], self.values) >= self.min_votes
         targets = chosen.astype(np.float32)
         labels = _indices(frame["label"], self.values)
         silent = frame["votes"].is_null().to_numpy()
         targets[silent & (labels < 0)] = np.nan
-        alone = silent & (labels >= 0)
-        targets[alone, labels[alone]] = 1
+        only_label = silent & (labels >= 0)
+        targets[only_label, labels[only_label]] = 1
         return targets
 
     def table(
         self,
         utterance_ids: Sequence[str],
-        outputs: Float[np.ndarray, "utterance output"],
+        outputs: Outputs,
         targets: Float[np.ndarray, "utterance label"],
         **where: Any,
     ) -> PredictionTable:
-        """Fills a table of labels: a logit as the value, 0 or 1 as the target."""
+        """Return a table of labels: a logit as the value, 0 or 1 as the target."""
         return PredictionTable.from_values(
             utterance_ids, outputs, targets, self.values, task=self.name, **where
         )
 
 
 class Regression(Task):
-    """One or more numbers for each utterance, such as valence and arousal.
+    """One or more target dimensions for each utterance, such as valence and arousal.
+
+    The model predicts `(value - centre) / spread`.
 
     Args:
         values: Columns of the manifest.
-        centre: What the zero of the model stands for: the middle of the scale.
-        spread: What the one of the model stands for: about the standard deviation.
-        monitor: The score that chooses the epoch.
+        centre: Middle of the scale.
+        spread: About the standard deviation.
+        monitor: The score that selects the epoch.
 
     Raises:
-        ConfigError: There is no value, one stands twice, or the spread is not above 0.
+        ConfigError: There is no value, there are duplicates, or the spread is not above 0.
 
     Example:
         >>> Regression(["valence"]).targets(pl.DataFrame({"valence": [2.5, None]})).tolist()
@@ -284,7 +261,7 @@ class Regression(Task):
             raise ConfigError(f"task.spread={spread}", expected="above 0")
 
     def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance value"]:
-        """Returns the values on the scale of the model; NaN where one is unknown.
+        """Return the values on the scale of the model; NaN where unknown.
 
         Raises:
             ManifestError: A column does not exist or holds no numbers.
@@ -308,20 +285,20 @@ class Regression(Task):
     def table(
         self,
         utterance_ids: Sequence[str],
-        outputs: Float[np.ndarray, "utterance output"],
+        outputs: Outputs,
         targets: Float[np.ndarray, "utterance value"],
         **where: Any,
     ) -> PredictionTable:
-        """Fills a table of values on the scale of the corpus."""
-        said, true = (
-            (one * self.spread + self.centre).astype(np.float32) for one in (outputs, targets)
+        """Return a table of values on the scale of the corpus."""
+        predicted, true = (
+            (x * self.spread + self.centre).astype(np.float32) for x in (outputs, targets)
         )
         return PredictionTable.from_values(
-            utterance_ids, said, true, self.values, task=self.name, **where
+            utterance_ids, predicted, true, self.values, task=self.name, **where
         )
 
-    def class_counts(self, targets: Shaped[np.ndarray, "utterance ..."]) -> list[float]:
-        """Returns nothing, as there are no classes."""
+    def class_counts(self, targets: Targets) -> list[float]:
+        """Return no counts, as there are no classes."""
         return []
 
 
@@ -334,10 +311,10 @@ class Joint(Task):
         ties: As in `Classification`.
         centre: As in `Regression`.
         spread: As in `Regression`.
-        monitor: The score that chooses the epoch.
+        monitor: The score that selects the epoch.
 
     Raises:
-        ConfigError: There are fewer than two classes, no value, or one stands twice.
+        ConfigError: There are fewer than two classes, no value, or duplicates.
 
     Example:
         >>> Joint(["anger", "joy"], ["valence"]).num_outputs
@@ -362,7 +339,7 @@ class Joint(Task):
         self.classes, self.values = self.classification.classes, self.regression.values
 
     def targets(self, frame: pl.DataFrame) -> Float[np.ndarray, "utterance target"]:
-        """Returns the index of the class (NaN where unknown), then the values."""
+        """Return the index of the class (NaN where unknown), then the values."""
         index = self.classification.targets(frame).astype(np.float32)
         index[index < 0] = np.nan
         return np.concatenate([index[:, None], self.regression.targets(frame)], axis=1)
@@ -370,11 +347,11 @@ class Joint(Task):
     def table(
         self,
         utterance_ids: Sequence[str],
-        outputs: Float[np.ndarray, "utterance output"],
+        outputs: Outputs,
         targets: Float[np.ndarray, "utterance target"],
         **where: Any,
     ) -> PredictionTable:
-        """Fills a table of classes and values."""
+        """Return a table of classes and values."""
         num_classes = len(self.classes)
         index = np.nan_to_num(targets[:, 0], nan=IGNORE_INDEX).astype(np.int64)
         table = self.classification.table(utterance_ids, outputs[:, :num_classes], index, **where)
@@ -383,37 +360,34 @@ class Joint(Task):
         )
         return PredictionTable(table.frame, self.classes, self.name, table.run_id).beside(values)
 
-    def class_counts(self, targets: Shaped[np.ndarray, "utterance ..."]) -> list[float]:
-        """Counts the utterances of each class."""
+    def class_counts(self, targets: Targets) -> list[float]:
+        """Return the number of utterances of each class."""
         index = np.nan_to_num(targets[:, 0], nan=IGNORE_INDEX).astype(np.int64)
         return self.classification.class_counts(index)
 
 
-def _declared(names: Sequence[str], at_least: int) -> tuple[str, ...]:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if len(names) < at_least or repeated:
-        words = {1: "one name", 2: "two different classes"}[at_least]
+def _declared(names: Sequence[str], min_names: int) -> tuple[str, ...]:
+    if len(names) < min_names or len({*names}) < len(names):
+        expected = {1: "one name", 2: "two different classes"}[min_names]
         raise ConfigError(
             f"the task declares {list(names)}",
-            expected=f"at least {words}, each once",
+            expected=f"at least {expected}, each once",
             hint="declare them in task.classes or task.values, or in the corpus's YAML",
         )
     return tuple(names)
 
 
 def _indices(labels: pl.Series, classes: Sequence[str]) -> Int[np.ndarray, " utterance"]:
-    """Index of each label, `[utterance]`; -1 for none and for those that are no class."""
-    index = {name: place for place, name in enumerate(classes)}
-    found = labels.cast(pl.String).replace_strict(
+    index = {name: position for position, name in enumerate(classes)}
+    indices = labels.cast(pl.String).replace_strict(
         index, default=IGNORE_INDEX, return_dtype=pl.Int64
     )
-    return found.fill_null(IGNORE_INDEX).to_numpy()
+    return indices.fill_null(IGNORE_INDEX).to_numpy()
 
 
 def _vote_counts(votes: pl.Series, classes: Sequence[str]) -> Float[np.ndarray, "utterance class"]:
-    """Counts the votes for each class, `[utterance, class]`."""
     counts = np.zeros((len(votes), len(classes)), dtype=np.float32)
-    index = {name: place for place, name in enumerate(classes)}
+    index = {name: position for position, name in enumerate(classes)}
     rows = pl.DataFrame({"row": np.arange(len(votes)), "vote": votes}).explode("vote")
     flat = rows.drop_nulls("vote").unnest("vote")
     for row, label, count in flat.iter_rows():
@@ -425,7 +399,7 @@ def _vote_counts(votes: pl.Series, classes: Sequence[str]) -> Float[np.ndarray, 
 def _first_of_most(votes: pl.Series) -> pl.Series:
     """The first label with the most votes, in the order in which the corpus lists them."""
     first = [
-        max(said, key=lambda vote: vote["count"])["label"] if said else None
-        for said in votes.to_list()
+        max(ballots, key=lambda vote: vote["count"])["label"] if ballots else None
+        for ballots in votes.to_list()
     ]
     return pl.Series("label", first, dtype=pl.String)

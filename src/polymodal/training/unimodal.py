@@ -1,4 +1,4 @@
-"""What each modality says alone, beside the fused model: its head, its loss, its confidence.
+"""Measure each modality alone, next to the fused model: its head, its loss, its confidence.
 
 Legend: batch = utterances, output = classes or values, modality = in the order of the heads.
 """
@@ -18,12 +18,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class UnimodalOutput:
-    """What one modality said of those utterances of a batch that have it.
+    """Results of one modality's head on the utterances of a batch that have the modality.
 
     Args:
-        loss: Their mean loss, a scalar; 0 where no utterance has the modality.
-        confidence: Their mean confidence in what is true, from 0 to 1; without a gradient.
-        num: Number of utterances that have it.
+        loss: Their mean loss, a scalar; 0 without such an utterance.
+        confidence: Mean probability of the truth, a scalar from 0 to 1 without a gradient.
+        num: Number of utterances.
     """
 
     loss: Tensor
@@ -34,15 +34,7 @@ class UnimodalOutput:
 def unimodal_heads(
     feature_sizes: Mapping[str, int], num_outputs: int, pooling: str
 ) -> nn.ModuleDict:
-    """Builds a pooling and a linear layer for each modality.
-
-    Args:
-        feature_sizes: Name of each modality to the width of its encoder's output.
-        num_outputs: Number of classes or values.
-        pooling: `attention`, `mean` or `first`, over the real frames.
-
-    Returns:
-        Modality to its head.
+    """Build a pooling and a linear layer for each modality.
 
     Raises:
         ConfigError: The pooling is unknown.
@@ -67,48 +59,34 @@ def measure(
     *,
     detached: bool,
 ) -> dict[str, UnimodalOutput]:
-    """Computes the loss of each modality alone, over the utterances that have it.
+    """Compute the loss of each modality alone, over the utterances that have it.
 
-    Every head takes part in every step, as DDP expects it, and an empty one gives no NaN.
-
-    Args:
-        heads: Modality to its head.
-        encoded: Modality to the output of its encoder.
-        targets: As the task reads them.
-        loss: Outputs and targets to a scalar.
-        detached: Whether the heads only measure: no gradient passes on to the encoders.
-
-    Returns:
-        Modality to what was measured.
+    Every head takes part in every step, as DDP expects it. If `detached`, no gradient passes from
+    the heads to the encoders.
     """
     measured = {}
     for name, head in heads.items():
-        one = encoded[name]
-        seen = PaddedSequence(one.values.detach(), one.valid_mask) if detached else one
-        outputs = head({name: seen}).float()
-        rows = one.present
+        sequence = encoded[name]
+        if detached:
+            sequence = PaddedSequence(sequence.values.detach(), sequence.valid_mask)
+        outputs = head({name: sequence}).float()
+        rows = sequence.present
         num = int(rows.sum())
         mean = loss(outputs[rows], targets[rows]) if num else outputs.sum() * 0
-        sure = confidence(outputs[rows], targets[rows], mean) if num else mean
-        measured[name] = UnimodalOutput(mean, sure.detach(), num)
+        confident = confidence(outputs[rows], targets[rows], mean) if num else mean
+        measured[name] = UnimodalOutput(mean, confident.detach(), num)
     return measured
 
 
 def confidence(
-    outputs: Float[Tensor, "batch output"], targets: Shaped[Tensor, "batch ..."], loss: Tensor
-) -> Tensor:
-    """Returns the mean probability of the true class; without a single class, `exp(-loss)`.
+    outputs: Float[Tensor, "batch output"],
+    targets: Shaped[Tensor, "batch ..."],
+    loss: Float[Tensor, ""],
+) -> Float[Tensor, ""]:
+    """Return the mean probability of the true class; without a single class, `exp(-loss)`.
 
-    The latter is the geometric mean of the probabilities for soft labels and several labels, and
-    falls from 1 as the error grows for values.
-
-    Args:
-        outputs: Of a head.
-        targets: As the task reads them; -1 is left out.
-        loss: The mean loss of the outputs.
-
-    Returns:
-        A scalar from 0 to 1.
+    The latter is the geometric mean of the probabilities for soft and multiple labels, and falls
+    from 1 with growing error for values. Rows with a target of -1 are left out.
 
     Example:
         >>> confidence(torch.zeros(2, 4), torch.tensor([0, 3]), torch.tensor(0.0)).item()
@@ -116,23 +94,15 @@ def confidence(
     """
     if targets.is_floating_point() or not (targets >= 0).any():
         return torch.exp(-loss)
-    known = targets >= 0
-    shares = outputs[known].softmax(dim=1)
-    return shares.gather(1, targets[known][:, None]).mean()
+    labelled = targets >= 0
+    probabilities = outputs[labelled].softmax(dim=1)
+    return probabilities.gather(1, targets[labelled][:, None]).mean()
 
 
 def unimodal_outputs(
     heads: nn.ModuleDict, encoded: Mapping[str, PaddedSequence]
 ) -> list[Float[Tensor, "batch output"]]:
-    """Returns what each head says, NaN in the rows of utterances that lack the modality.
-
-    Args:
-        heads: Modality to its head.
-        encoded: Modality to the output of its encoder.
-
-    Returns:
-        Outputs in the order of the heads.
-    """
+    """Return the outputs of each head, NaN in the rows of utterances without the modality."""
     return [
         head({name: encoded[name]})
         .float()
@@ -141,23 +111,16 @@ def unimodal_outputs(
     ]
 
 
-def own_parameters(encoders: nn.ModuleDict, model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Finds the parameters that belong to one modality alone.
+def modality_parameters(encoders: nn.ModuleDict, model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Return the trainable parameters that belong to one modality alone.
 
-    Those are of its encoder, and of the model all that stand in a `ModuleDict` under its name and
-    under no other modality's. What lets one modality read another belongs to neither.
-
-    Args:
-        encoders: Modality to its encoder.
-        model: The fused model.
-
-    Returns:
-        Modality to its trainable parameters.
+    These are the parameters of its encoder and, in the model, those in a `ModuleDict` under its
+    name and under no other modality's. What lets one modality attend to another belongs to neither.
 
     Example:
         >>> encoders = nn.ModuleDict({"speech": nn.Linear(2, 2), "text": nn.Linear(2, 2)})
         >>> model = nn.Sequential(nn.ModuleDict({"text": nn.Linear(2, 2)}), nn.Linear(2, 2))
-        >>> {name: len(own) for name, own in own_parameters(encoders, model).items()}
+        >>> {name: len(values) for name, values in modality_parameters(encoders, model).items()}
         {'speech': 2, 'text': 4}
     """
     owners: dict[nn.Parameter, set[str]] = {}
@@ -165,54 +128,48 @@ def own_parameters(encoders: nn.ModuleDict, model: nn.Module) -> dict[str, list[
         for parameter in encoder.parameters():
             owners.setdefault(parameter, set()).add(name)
     for holder in model.modules():
-        for name, part in holder.items() if isinstance(holder, nn.ModuleDict) else ():
-            for parameter in part.parameters() if name in encoders else ():
+        for name, child in holder.items() if isinstance(holder, nn.ModuleDict) else ():
+            for parameter in child.parameters() if name in encoders else ():
                 owners.setdefault(parameter, set()).add(name)
     return {
-        name: [one for one, of in owners.items() if of == {name} and one.requires_grad]
+        name: [p for p, modalities in owners.items() if modalities == {name} and p.requires_grad]
         for name in encoders
     }
 
 
 @dataclass
 class WeightedMean:
-    """Sums of named means, weighted by the utterances behind them, until they are read."""
+    """Running means by name, weighted by numbers of utterances, until they are computed."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
 
     def update(self, name: str, mean: Tensor, num: int) -> None:
-        """Adds the mean of some utterances.
-
-        Args:
-            name: Of what.
-            mean: A scalar.
-            num: Number of utterances; 0 adds nothing, but the name is known.
-        """
+        """Add the mean of `num` utterances; with 0 only the name is registered."""
         value = mean.detach().float()
         pair = torch.stack([value * num, torch.full_like(value, num)])
         self.sums[name] = self.sums[name] + pair if name in self.sums else pair
 
-    def compute(self, add_up: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Returns the means over all utterances of all ranks, and begins anew.
+    def compute(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Return the means over all utterances of all ranks, and start again.
 
         Args:
-            add_up: Sums a tensor over the ranks; every rank must call it with the same names.
+            reduce: Sums a tensor over the ranks; every rank must call it with the same names.
 
         Returns:
             Name to mean; names without an utterance are left out.
 
         Example:
-            >>> totals = WeightedMean()
-            >>> totals.update("text", torch.tensor(1.0), 3)
-            >>> totals.update("text", torch.tensor(5.0), 1)
-            >>> totals.compute(lambda sums: sums)
+            >>> means = WeightedMean()
+            >>> means.update("text", torch.tensor(1.0), 3)
+            >>> means.update("text", torch.tensor(5.0), 1)
+            >>> means.compute(lambda sums: sums)
             {'text': 2.0}
         """
         if not self.sums:
             return {}
-        pairs = add_up(torch.stack([*self.sums.values()])).tolist()
+        pairs = reduce(torch.stack([*self.sums.values()])).tolist()
         means = {
-            name: pair[0] / pair[1] for name, pair in zip(self.sums, pairs, strict=True) if pair[1]
+            name: total / num for name, (total, num) in zip(self.sums, pairs, strict=True) if num
         }
         self.sums = {}
         return means

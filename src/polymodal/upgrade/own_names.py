@@ -37,6 +37,7 @@ RENAMED: Mapping[str, str] = {
     "data.splits.official": "data.splits.predefined",
     "data.splits.random": "data.splits.random_utterances",
     "tracking.alerts.Nobody": "tracking.alerts.NullChannel",
+    "training.modality_balancing.NoBalance": "training.modality_balancing.no_balancing",
     "training.modality_balancing.GradientModulation": "training.modality_balancing.OGMGE",
     "training.optimizers.warmup_cosine": "training.optimizers.cosine_with_warmup",
 }

@@ -22,7 +22,7 @@ from polymodal.schemas.manifest import Manifest
 from polymodal.tracking.layout import FoldDir
 from polymodal.training.checkpoints import VerifiedCheckpointIO, read_checkpoint
 from polymodal.training.devices import resolve_accelerator
-from polymodal.training.modality_balancing import NoBalance
+from polymodal.training.modality_balancing import no_balancing
 from polymodal.training.module import TrainingModule
 
 MAX_GB = 4.0  # of features in memory, which every fold standardises in its own way
@@ -251,7 +251,7 @@ def _not_alike(experiment: Experiment) -> str | None:
     """What would make a head trained with others differ from one trained alone."""
     config, prototypes = experiment.config, experiment.prototypes
     balance = config["balance"]["_target_"].rpartition(".")[2]
-    if balance != NoBalance.__name__:
+    if balance != no_balancing.__name__:
         return f"balance is {balance}"
     optimizer = config["optimizer"]["_target_"]
     if optimizer not in [f"torch.optim.{name}" for name in ELEMENTWISE]:
