@@ -96,8 +96,8 @@ def test_the_main_score_comes_first_and_its_members_from_the_best_to_those_witho
 
 
 def test_a_summary_may_name_the_scores_whose_smaller_value_is_better():
-    assert lower_is_better("test/rmse_valence", {})
-    assert not lower_is_better("test/hamming", {})
+    assert lower_is_better("test/maestro", {"higher_is_better": {"maestro": False}})
+    assert not lower_is_better("test/rmse", {})  # nothing is guessed from a name
     assert lower_is_better("test/hamming", {"lower_is_better": ["hamming"]})
     assert not lower_is_better("test/ece", {"lower_is_better": []})
 

@@ -73,8 +73,8 @@ def checked_stored(composed: "ComposedConfig", run: Path) -> dict[str, Any]:
 
         if not is_outdated(run):
             raise
-        remedy = f"polymodal upgrade {run} --write"
-        raise ConfigError(f"an earlier polymodal recorded this run\n{error}", hint=remedy) from None
+        hint = f"polymodal upgrade {run} --write"
+        raise ConfigError(f"an earlier polymodal recorded this run\n{error}", hint=hint) from None
 
 
 def composed_and_checked(overrides: Sequence[str]) -> tuple["ComposedConfig", dict[str, Any]]:
@@ -96,6 +96,6 @@ def composed_and_checked(overrides: Sequence[str]) -> tuple["ComposedConfig", di
         check_fast(composed, report)
     raise_if_errors(report)
     assert composed is not None  # otherwise there is a fatal finding
-    for one in report.findings if rank() == 0 else ():
-        print(f"warning: {one.text()}", file=sys.stderr)
+    for finding in report.findings if rank() == 0 else ():
+        print(f"warning: {finding.text()}", file=sys.stderr)
     return composed, composed.resolved()

@@ -73,15 +73,15 @@ def _print(report: "Report") -> None:
     from polymodal.cli.runs import console
 
     page = console()
-    for one in report.findings:
-        _print_finding(page, one)
+    for finding in report.findings:
+        _print_finding(page, finding)
     for note in report.notes:
         page.print(f"note: {note}", style="dim", markup=False, highlight=False)
     for name, part in (report.parts or {"": report}).items():
         said = [WORDS[key].format(value) for key, value in part.estimates.items() if key in WORDS]
         if said:
-            words = f"estimate{f' of {name}' if name else ''}: {', '.join(said)}"
-            page.print(words, markup=False, highlight=False)
+            message = f"estimate{f' of {name}' if name else ''}: {', '.join(said)}"
+            page.print(message, markup=False, highlight=False)
     page.print(_verdict(report), highlight=False)
 
 

@@ -35,14 +35,14 @@ def main(arguments: argparse.Namespace) -> int:
     runs = Path(arguments.runs)
     folders = [find_run(runs, name) for name in arguments.names]
     if len(folders) == 1:
-        found = _of_study(folders[0], read_record(folders[0]).kind)
+        result = _of_study(folders[0], read_record(folders[0]).kind)
     else:
-        found = _of_runs(folders, arguments)
+        result = _of_runs(folders, arguments)
     if arguments.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(result, indent=1))
         return 0
     page = console()
-    for one in found:
+    for one in result:
         page.print(plain(one["verdict"]), markup=False, soft_wrap=True)
     if len(folders) > 1:
         from polymodal.cli.listing import print_differences
@@ -67,10 +67,10 @@ def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[st
     from polymodal.evaluation.stats.multiple import compare
     from polymodal.runs.load_predictions import stored_scores, stored_table
 
-    twice = [one.name for one in folders if folders.count(one) > 1]
+    twice = [folder.name for folder in folders if folders.count(folder) > 1]
     if twice:
         raise RunError(f"{twice[0]} is named twice", hint="name different runs")
-    tables = {one.name: stored_table(one, arguments.part) for one in folders}
+    tables = {folder.name: stored_table(folder, arguments.part) for folder in folders}
     scores, monitor = stored_scores(folders[0], tables[folders[0].name])
     name = arguments.score or monitor
     scored = {key: select_score(table, scores, name) for key, table in tables.items()}

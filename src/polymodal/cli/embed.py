@@ -190,8 +190,8 @@ class Throughput:
         self.amount_done += one.amount
         # By amount: the longest come first, so that counting utterances would promise too much.
         share = self.amount_done / max(1, self.amount)
-        words = f"embed · {self.name} · {self.num_done}/{self.num_missing}{self.speeds}"
-        self.display.show(words, share, important=self.num_done == self.num_missing)
+        message = f"embed · {self.name} · {self.num_done}/{self.num_missing}{self.speeds}"
+        self.display.show(message, share, important=self.num_done == self.num_missing)
 
     @property
     def speeds(self) -> str:
@@ -207,12 +207,12 @@ class Throughput:
 
 def _plan(name: str, seen: "StoreLookup") -> str:
     num_known = len(seen.keys)
-    words = f"{name}: {seen.num_missing:,} of {num_known:,} utterances are missing in the store"
+    message = f"{name}: {seen.num_missing:,} of {num_known:,} utterances are missing in the store"
     if seen.missing:
-        words += f", about {seen.expected_bytes / 1e6:,.1f} MB"
+        message += f", about {seen.expected_bytes / 1e6:,.1f} MB"
     if num_without := seen.num_utterances - num_known:
-        words += f"; {num_without:,} more have no {seen.extractor.source}"
-    return words
+        message += f"; {num_without:,} more have no {seen.extractor.source}"
+    return message
 
 
 def _check_room(seen: "StoreLookup") -> None:

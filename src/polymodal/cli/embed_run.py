@@ -64,7 +64,7 @@ def _computed(plan: "RunEmbeddings") -> "list[Embeddings]":
         workers = plan.config["data"]["extract_workers"]
         seen, _ = fill_shown(job.title, partial(plan.survey, job), workers)
         parts.setdefault(job.modality, []).append(plan.embeddings(job, seen.features()))
-    return [join_embeddings(one) for one in parts.values()]
+    return [join_embeddings(part) for part in parts.values()]
 
 
 def _summary(tables: "Sequence[Embeddings]", out: str) -> str:
@@ -72,10 +72,10 @@ def _summary(tables: "Sequence[Embeddings]", out: str) -> str:
     from polymodal.features.embedding_files import NPZ, is_dataset
 
     written = ", ".join(
-        f"{one.modality} {one.rows['utterance_id'].n_unique():,} utterances x "
-        f"{one.values.shape[1]}"
-        + (f" ({one.rows['fold'].n_unique()} folds)" if one.rows["fold"].n_unique() > 1 else "")
-        for one in tables
+        f"{table.modality} {table.rows['utterance_id'].n_unique():,} utterances x "
+        f"{table.values.shape[1]}"
+        + (f" ({table.rows['fold'].n_unique()} folds)" if table.rows["fold"].n_unique() > 1 else "")
+        for table in tables
     )
     reading = f'polars.read_parquet("{out}")'
     if is_dataset(out):

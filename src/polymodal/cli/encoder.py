@@ -29,12 +29,12 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.encoders.huggingface.convert import convert
 
     with Console(stderr=True).status(f"converting {arguments.name}"):
-        found = convert(
+        result = convert(
             arguments.name, arguments.out, revision=arguments.revision, force=arguments.force
         )
     print(
-        f"{found.folder}: {found.num_parameters:,} parameters, "
-        f"{', '.join(found.dtypes)}, {found.size_bytes / 1e6:.1f} MB of safetensors"
+        f"{result.folder}: {result.num_parameters:,} parameters, "
+        f"{', '.join(result.dtypes)}, {result.size_bytes / 1e6:.1f} MB of safetensors"
     )
-    print(f"use it with encoder.speech.name={found.folder} or encoder.text.name={found.folder}")
+    print(f"use it with encoder.speech.name={result.folder} or encoder.text.name={result.folder}")
     return 0

@@ -72,10 +72,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _span_s(word: str) -> float:
-    found = re.fullmatch(r"(\d+)([hdw])", word)
-    if found is None:
+    match = re.fullmatch(r"(\d+)([hdw])", word)
+    if match is None:
         raise argparse.ArgumentTypeError(f"{word!r} is no age such as 12h, 30d or 8w")
-    return float(found[1]) * UNITS_S[found[2]]
+    return float(match[1]) * UNITS_S[match[2]]
 
 
 def _is_chosen(one: "StoredCollection", arguments: argparse.Namespace) -> bool:

@@ -38,7 +38,7 @@ def print_table(records: Sequence[RunRecord], further: Mapping[str, list[str]]) 
     """
     in_terminal = sys.stdout.isatty()
     shown = records[:MAX_SHOWN] if in_terminal else records
-    told = {name: [plain(one) for one in cells[: len(shown)]] for name, cells in further.items()}
+    told = {name: [plain(cell) for cell in cells[: len(shown)]] for name, cells in further.items()}
     columns = {**_columns(shown), **told}
     if in_terminal:
         page = console()
@@ -64,7 +64,7 @@ def _table(columns: Mapping[str, Sequence[str]]) -> "Table":
         cells = dict(zip(columns, row, strict=True))
         colour = COLOURS.get(cells["status"], "red")
         table.add_row(
-            *(Text(one, colour if name == "status" else "") for name, one in cells.items())
+            *(Text(cell, colour if name == "status" else "") for name, cell in cells.items())
         )
     return table
 
@@ -76,7 +76,7 @@ def _text(columns: Mapping[str, Sequence[str]]) -> str:
         words = [plain(name), *cells]
         widths = [*map(_width, words)]
         widest = max(widths)
-        rooms = (" " * (widest - one) for one in widths)
+        rooms = (" " * (widest - width) for width in widths)
         pairs = zip(words, rooms, strict=True)
         every.append([one + room if name in LEFT_ALIGNED else room + one for one, room in pairs])
     head, *rows = ("   ".join(row).rstrip() for row in zip(*every, strict=True))
@@ -95,17 +95,19 @@ def _width(text: str) -> int:
 def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """Every column with its cells, from left to right."""
     columns = {
-        "run": [plain(one.run_id) for one in records],
-        "experiment": [plain(one.experiment) for one in records],
-        "kind": [plain(one.kind) for one in records],
-        "status": [plain(one.status) for one in records],
+        "run": [plain(record.run_id) for record in records],
+        "experiment": [plain(record.experiment) for record in records],
+        "kind": [plain(record.kind) for record in records],
+        "status": [plain(record.status) for record in records],
     }
-    for name in shown_scores([one.scores for one in records]):
-        columns[name] = [number(one.scores.get(name)) for one in records]
-    columns["seed"] = ["" if one.seed is None else str(one.seed) for one in records]
-    columns["took"] = ["" if one.duration_s is None else span(one.duration_s) for one in records]
-    columns["age"] = [_age(one) for one in records]
-    columns["name"] = [plain(_name(one)) for one in records]
+    for name in shown_scores([record.scores for record in records]):
+        columns[name] = [number(record.scores.get(name)) for record in records]
+    columns["seed"] = ["" if record.seed is None else str(record.seed) for record in records]
+    columns["took"] = [
+        "" if record.duration_s is None else span(record.duration_s) for record in records
+    ]
+    columns["age"] = [_age(record) for record in records]
+    columns["name"] = [plain(_name(record)) for record in records]
     return columns
 
 
@@ -134,14 +136,14 @@ def print_csv(records: Sequence[RunRecord], further: Mapping[str, list[str]]) ->
         records: The runs.
         further: Heading to cells of further columns.
     """
-    scores = sorted({name for one in records for name in one.scores}, key=part_order)
+    scores = sorted({name for record in records for name in record.scores}, key=part_order)
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow([*CSV_FIELDS, *scores, *further])
-    for place, one in enumerate(records):
+    for index, one in enumerate(records):
         row = [getattr(one, name) for name in CSV_FIELDS] + [
             one.scores.get(name) for name in scores
         ]
-        row += [cells[place] for cells in further.values()]
+        row += [cells[index] for cells in further.values()]
         rows.writerow(["" if one is None else plain(one) for one in row])
 
 
@@ -160,16 +162,16 @@ def print_differences(folders: Sequence[Path]) -> None:
     """
     from polymodal.tracking.config_diff import config_diff, read_config
 
-    found = config_diff([read_config(one) for one in folders])
-    if not found:
+    result = config_diff([read_config(folder) for folder in folders])
+    if not result:
         print("their configurations are the same")
         return
-    names = [one.name for one in folders]
+    names = [folder.name for folder in folders]
     rows = {
-        "key": [plain(key) for key in found],
+        "key": [plain(key) for key in result],
         **{
-            plain(name): [plain(cell(values[place])) for values in found.values()]
-            for place, name in enumerate(names)
+            plain(name): [plain(cell(values[index])) for values in result.values()]
+            for index, name in enumerate(names)
         },
     }
     print(_text(rows))

@@ -85,8 +85,8 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Declare where runs are looked for."""
     default = os.environ.get("POLYMODAL_RUNS", "runs")
-    words = "folder of the runs; may be given several times"
-    parser.add_argument("--runs", default=default, metavar="DIR", action=_Roots, help=words)
+    message = "folder of the runs; may be given several times"
+    parser.add_argument("--runs", default=default, metavar="DIR", action=_Roots, help=message)
 
 
 class _Roots(argparse.Action):
@@ -132,8 +132,8 @@ def main(arguments: argparse.Namespace) -> int:
     elif told:
         print_table(told, further)
     else:
-        words = "no run here yet" if not found else "no run like that"
-        print(f"{words} ({arguments.runs}); `polymodal run` makes one")
+        message = "no run here yet" if not found else "no run like that"
+        print(f"{message} ({arguments.runs}); `polymodal run` makes one")
     return 0
 
 
@@ -210,8 +210,8 @@ def _further(
     if arguments.differ and chosen:
         from polymodal.tracking.config_diff import config_diff
 
-        found = config_diff(configs_of([one for one, _ in chosen]))
-        columns |= {key: [*map(cell, values)] for key, values in found.items()}
+        result = config_diff(configs_of([one for one, _ in chosen]))
+        columns |= {key: [*map(cell, values)] for key, values in result.items()}
     return columns
 
 
@@ -274,7 +274,7 @@ def shown_scores(scores: Sequence[Mapping[str, float | None]]) -> list[str]:
         >>> shown_scores([{"val/ccc_arousal": 0.4, "test/ccc_arousal": 0.3}])
         ['test/ccc_arousal', 'val/ccc_arousal']
     """
-    names = {name for one in scores for name in one}
+    names = {name for score in scores for name in score}
     first = [name for name in FIRST_SCORES if name in names]
     return first or sorted(names, key=part_order)[:3]
 

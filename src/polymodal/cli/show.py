@@ -88,8 +88,8 @@ def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
 
     folders = [folder, *(find_run(Path(arguments.runs), name) for name in arguments.others)]
     if arguments.json:
-        found = config_diff([read_config(one) for one in folders])
-        print(json.dumps({"runs": [one.name for one in folders], "differ": found}, indent=1))
+        result = config_diff([read_config(folder) for folder in folders])
+        print(json.dumps({"runs": [folder.name for folder in folders], "differ": result}, indent=1))
     else:
         print_differences(folders)
     return 0
@@ -268,7 +268,7 @@ def _compact(lines: Sequence[str], width: int) -> list[str]:
         """Writes lists of plain values in one line."""
 
     def one_line(dumper: Dumper, values: list[Any]) -> yaml.SequenceNode:
-        nested = any(isinstance(one, list | dict) for one in values)
+        nested = any(isinstance(value, list | dict) for value in values)
         return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=not nested)
 
     Dumper.add_representer(list, one_line)
@@ -306,7 +306,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _words(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
-    shown = {key: one for key, one in values.items() if key not in leave_out}
+    shown = {key: value for key, value in values.items() if key not in leave_out}
     return ", ".join(f"{k} {_value(one)}" for k, one in shown.items() if one not in (None, {}, []))
 
 

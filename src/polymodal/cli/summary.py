@@ -32,8 +32,8 @@ def print_outcome(outcome: tuple[Path, RunRecord]) -> None:
         print_scores(rows, title="test, of some of the modalities alone", first="", upright=True)
     console.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
     for name, lines in record.notes.get("trackers_lack", {}).items():
-        words = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"
-        console.print(words, soft_wrap=True, markup=False, highlight=False)
+        message = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"
+        console.print(message, soft_wrap=True, markup=False, highlight=False)
 
 
 def print_scores(
@@ -60,8 +60,8 @@ def print_scores(
         table.add_column("")
         for row in by_name:
             table.add_column(row, justify="right")
-        for place, name in enumerate(names):
-            table.add_row(name, *(cells[place] for cells in by_name.values()))
+        for index, name in enumerate(names):
+            table.add_row(name, *(cells[index] for cells in by_name.values()))
     Console().print(table)
 
 

@@ -73,7 +73,7 @@ def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
     if every and names:
         raise ConfigError("--all means every run", hint=f"leave out --all or {names[0]}")
     if every:
-        return [one.path for one in reversed(find_runs(runs)[0])]
+        return [run.path for run in reversed(find_runs(runs)[0])]
     return [find_run(runs, name) for name in names or ["last"]]
 
 

@@ -62,7 +62,7 @@ def _roots(runs: Path) -> list[Path]:
     from polymodal.tracking.index import roots
 
     found: dict[Path, Path] = {}
-    for path in (one.expanduser() for one in roots(runs)):
+    for path in (root.expanduser() for root in roots(runs)):
         found.setdefault(path.resolve(), path)
     for path in found.values():
         if path.exists() and not path.is_dir():

@@ -86,8 +86,8 @@ def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
     _print_proof(page, proof)
     decided = len(tree.changes) - len(left)
     files = f" in {_counted(len(tree.changed), 'file')}" if tree.changed else ""
-    words = f"{_counted(decided, 'change')}{files}, {len(left)} undecided"
-    page.print(words, style="bold", markup=False)
+    message = f"{_counted(decided, 'change')}{files}, {len(left)} undecided"
+    page.print(message, style="bold", markup=False)
 
 
 def _print_diffs(page: "Console", tree: "Tree") -> None:
@@ -123,11 +123,11 @@ def _say(page: "Console", found: str, note: str, rule: str) -> None:
 def _print_proof(page: "Console", proof: "Proof") -> None:
     if not proof.count:
         return
-    words = f"{proof.num_bound} of {proof.count} sections of the changed files bind"
+    message = f"{proof.num_bound} of {proof.count} sections of the changed files bind"
     colour = "green" if proof.num_bound == proof.count else "yellow"
-    page.print(f"proof: {words} to the installed signatures", style=colour, markup=False)
-    for one in proof.findings:
-        first, *rest = one.text().splitlines()
+    page.print(f"proof: {message} to the installed signatures", style=colour, markup=False)
+    for finding in proof.findings:
+        first, *rest = finding.text().splitlines()
         page.print(f"  does not bind: {first}", markup=False)
         for line in rest:
             page.print(f"  {line}", style="dim", markup=False)

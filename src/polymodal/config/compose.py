@@ -56,8 +56,8 @@ class ComposedConfig:
             values = OmegaConf.to_container(self.config, resolve=True, throw_on_missing=True)
         except MissingMandatoryValue as error:
             key = error.full_key
-            remedy = f"give it on the command line: {key}=…"
-            raise ConfigError(f"{key} has no value", hint=remedy) from None
+            hint = f"give it on the command line: {key}=…"
+            raise ConfigError(f"{key} has no value", hint=hint) from None
         except OmegaConfBaseException as error:
             raise ConfigError(_first_words(error)) from None
         assert isinstance(values, dict)
@@ -91,7 +91,7 @@ def compose(
     """
     folder = project or Path.cwd()
     extra = search_path(folder)
-    words = [*(quoted(one) for one in addable_overrides(overrides)), *extra]
+    words = [*(quoted(override) for override in addable_overrides(overrides)), *extra]
     GlobalHydra.instance().clear()
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         try:
@@ -171,8 +171,8 @@ def apply_overrides(composed: ComposedConfig, overrides: Sequence[str]) -> Compo
             choices[key], chosen = option, compose([override])
             config[key] = _replaced(config[key], OmegaConf.select(chosen.config, key))
             layers = (
-                *(one for one in layers if one.package != key),
-                *(one for one in chosen.layers if one.package == key),
+                *(layer for layer in layers if layer.package != key),
+                *(layer for layer in chosen.layers if layer.package == key),
             )
         elif override[0] != "+" and key not in _keys(config):
             raise _unknown(key, list(_keys(config)))
@@ -253,8 +253,12 @@ def _name(choices: dict[str, Any], config_name: str) -> str:
 
 def _choices(overrides: Sequence[str]) -> list[str]:
     """Those of the overrides that choose an option of a group."""
-    keys = [one.partition("=")[0].lstrip("+") for one in overrides]
-    return [one for key, one in zip(keys, overrides, strict=True) if key and available_choices(key)]
+    keys = [override.partition("=")[0].lstrip("+") for override in overrides]
+    return [
+        override
+        for key, override in zip(keys, overrides, strict=True)
+        if key and available_choices(key)
+    ]
 
 
 def _known_keys(config_name: str, chosen: Sequence[str]) -> list[str]:
@@ -295,19 +299,19 @@ def _first_words(error: BaseException | None) -> str:
 
 def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> ConfigError:
     text = str(error).strip()
-    if found := re.search(r"Could not override '([^']+)'", text):
+    if match := re.search(r"Could not override '([^']+)'", text):
         known = _known_keys(config_name, chosen)
         # Known: a value that does not fit. Nothing known: a file has the fault.
-        if known and found.group(1) not in known:
-            return _unknown(found.group(1), known)
-    if found := re.search(r"Could not (?:find|load) '([^']+)'", text):
-        group, _, option = found.group(1).partition("/")
+        if known and match.group(1) not in known:
+            return _unknown(match.group(1), known)
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
+        group, _, option = match.group(1).partition("/")
         return ConfigError(
             f"group {group!r} has no option {option!r}",
             hint=nearest(option, available_choices(group)),
         )
-    if found := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'", text):
-        key, value = found.groups()
+    if match := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'", text):
+        key, value = match.groups()
         return ConfigError(
             f"'{key}={value}' names several values",
             hint=f"add -m for a run of each, or write {key}=[{value}] for a list",

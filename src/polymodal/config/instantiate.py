@@ -93,6 +93,8 @@ def takes_argument(target: Callable[..., Any], name: str) -> bool:
             parameters = inspect.signature(vars(base)["__init__"]).parameters
             if name in parameters:
                 return True
-            if all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
+            if all(
+                parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()
+            ):
                 return False
     return False

@@ -26,18 +26,18 @@ def quoted(override: str) -> str:
         >>> quoted("optimizer.lr=0.1")
         'optimizer.lr=0.1'
     """
-    found = HOLDS_OVERRIDES.match(override)
-    if found is None:
+    match = HOLDS_OVERRIDES.match(override)
+    if match is None:
         return override
-    value = override[found.end() :].strip()
+    value = override[match.end() :].strip()
     if value.startswith("["):
         if not value.endswith("]"):
             return override  # Hydra says where it does not parse
         value = f"[{','.join(_marked(item) for item in _items(value[1:-1]))}]"
     else:
         value = _marked(value)
-    add = "++" if found["name"].startswith("with.") else found["add"]
-    return f"{add}{found['key']}={value}"
+    add = "++" if match["name"].startswith("with.") else match["add"]
+    return f"{add}{match['key']}={value}"
 
 
 def _marked(item: str) -> str:
@@ -50,7 +50,7 @@ def _marked(item: str) -> str:
 def _items(text: str) -> Iterator[str]:
     """The items of a list, whose brackets and quotation marks may hold further commas."""
     depth, mark, start = 0, "", 0
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         if mark:
             mark = "" if character == mark else mark
         elif character in QUOTES:
@@ -58,7 +58,7 @@ def _items(text: str) -> Iterator[str]:
         elif character in OPENING or character in CLOSING:
             depth += 1 if character in OPENING else -1
         elif character == "," and depth == 0:
-            yield text[start:place].strip()
-            start = place + 1
+            yield text[start:index].strip()
+            start = index + 1
     if text[start:].strip():
         yield text[start:].strip()

@@ -110,16 +110,16 @@ class Provenance:
 
     def all(self, key: str) -> list[ConfigEntry]:
         """Return every entry of a value, in the order of merging."""
-        return [one for one in self.entries if one.key == key and one.kind != "key"]
+        return [entry for entry in self.entries if entry.key == key and entry.kind != "key"]
 
     @cached_property
     def _last(self) -> dict[str, ConfigEntry]:
-        return {one.key: one for one in self.entries if one.kind != "key"}
+        return {entry.key: entry for entry in self.entries if entry.kind != "key"}
 
     @cached_property
     def interpolated(self) -> frozenset[str]:
         """Keys that some value takes over (`${corpus.classes}`), and all that they are part of."""
-        texts = [one.text or "" for one in self.entries] + list(self.overrides.values())
+        texts = [entry.text or "" for entry in self.entries] + list(self.overrides.values())
         found = {key for text in texts for key in INTERPOLATED.findall(text)}
         return frozenset(above for key in found for above in _upwards(key))
 
@@ -142,7 +142,7 @@ def provenance_of(composed: ComposedConfig) -> Provenance:
     Returns:
         Where its values were written; empty for a configuration that was read from a run.
     """
-    layers = tuple(one for one in composed.layers if one.file and one.package != "hydra")
+    layers = tuple(layer for layer in composed.layers if layer.file and layer.package != "hydra")
     entries: list[ConfigEntry] = []
     for number, layer in enumerate(layers):
         assert layer.file is not None
@@ -198,8 +198,8 @@ def _walk(
             if not isinstance(value, yaml.ScalarNode):
                 yield from _walk(value, below, file, layer, above | {id(node)})
     elif isinstance(node, yaml.SequenceNode):
-        for place, item in enumerate(node.value):
-            here = f"{key}[{place}]"
+        for index, item in enumerate(node.value):
+            here = f"{key}[{index}]"
             yield _entry(item, here, file, layer, "item")
             if not isinstance(item, yaml.ScalarNode):
                 yield from _walk(item, here, file, layer, above | {id(node)})

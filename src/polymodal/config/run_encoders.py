@@ -32,7 +32,10 @@ def addable_overrides(overrides: Sequence[str]) -> list[str]:
     """
     taken = {modality for modality, name, _ in _options(overrides) if name == FROM_RUN}
     ours = {one for modality, _, one in _options(overrides) if modality in taken}
-    return [f"++{one.lstrip('+')}" if one in ours and one[0] != "~" else one for one in overrides]
+    return [
+        f"++{override.lstrip('+')}" if override in ours and override[0] != "~" else override
+        for override in overrides
+    ]
 
 
 def settle_encoder_runs(
@@ -65,8 +68,8 @@ def settle_encoder_runs(
 def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Modality, option and override, of those that set an option of an encoder."""
     for override in overrides:
-        if found := OPTION.match(override):
-            yield found[1], found[2], override
+        if match := OPTION.match(override):
+            yield match[1], match[2], override
 
 
 def _beside(modality: str, overrides: Sequence[str], layers: Sequence[ConfigFile]) -> set[str]:
@@ -78,14 +81,14 @@ def _beside(modality: str, overrides: Sequence[str], layers: Sequence[ConfigFile
 def _in_files(modality: str, layers: Sequence[ConfigFile]) -> set[str]:
     from polymodal.config.provenance import read_entries  # which reads what `compose` returns
 
-    found: set[str] = set()
+    result: set[str] = set()
     for layer in layers:
         entries = read_entries(layer.file, layer.package) if layer.file else []
-        options = [one.key.split(".") for one in entries]
+        options = [entry.key.split(".") for entry in entries]
         names = {key[2] for key in options if key[:2] == ["encoder", modality] and len(key) > 2}
-        if FROM_RUN in names or found:
-            found |= names
-    return found - {"_target_"}
+        if FROM_RUN in names or result:
+            result |= names
+    return result - {"_target_"}
 
 
 def _full_name(config: DictConfig, modality: str) -> str:
@@ -108,5 +111,5 @@ def _full_name(config: DictConfig, modality: str) -> str:
         folder = find_run(runs, name)
     except RunError:  # said where the run is read
         return name
-    inside = folder.parent.resolve() in {one.resolve() for one in roots(runs)}
+    inside = folder.parent.resolve() in {root.resolve() for root in roots(runs)}
     return folder.name if inside else str(folder.resolve())

@@ -34,10 +34,10 @@ def sweep_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], int]:
         >>> sweep_jobs(["seed=0,1", "model=mlp"])
         ([['seed=0', 'model=mlp'], ['seed=1', 'model=mlp']], 0)
     """
-    given = [_values(one) for one in overrides]
+    given = [_values(override) for override in overrides]
     plain = [word for word, one in zip(overrides, given, strict=True) if one == [word]]
     in_files = map(_values, _swept_in_files(plain, overrides))
-    values = [one for one in (*in_files, *given) if one]
+    values = [value for value in (*in_files, *given) if value]
     jobs = [list(one) for one in islice(product(*values), MAX_JOBS)]
     return jobs, prod(map(len, values)) - len(jobs)
 
@@ -54,7 +54,7 @@ def _swept_in_files(plain: Sequence[str], overrides: Sequence[str]) -> list[str]
         except (HydraException, OmegaConfBaseException, YAMLError):  # said when a job is composed
             return []
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    given = {one.partition("=")[0].lstrip("+~") for one in overrides}
+    given = {override.partition("=")[0].lstrip("+~") for override in overrides}
     return [f"{key}={value}" for key, value in params.items() if key.lstrip("+~") not in given]
 
 

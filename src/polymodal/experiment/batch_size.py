@@ -48,9 +48,9 @@ def with_budget(experiment: Experiment, fold: Fold, run: Path) -> Experiment:
 
 def _found(experiment: Experiment, fold: Fold) -> float:
     room = torch.cuda.get_device_properties(0).total_memory
-    found = find_max_batch(partial(_peak_bytes, experiment, fold), room)
+    result = find_max_batch(partial(_peak_bytes, experiment, fold), room)
     _clear()
-    return found
+    return result
 
 
 def _peak_bytes(experiment: Experiment, fold: Fold, budget_s: float) -> int:

@@ -55,7 +55,9 @@ class DryRunCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count parameters."""
-        sizes = [(one.numel(), one.requires_grad) for one in pl_module.parameters()]
+        sizes = [
+            (parameter.numel(), parameter.requires_grad) for parameter in pl_module.parameters()
+        ]
         self.seen.num_parameters = sum(size for size, _ in sizes)
         self.seen.num_trainable = sum(size for size, trained in sizes if trained)
 
@@ -73,7 +75,7 @@ class DryRunCallback(Callback):
         """End the notes of the forward pass."""
         self._close()
         self.seen.loss = float(loss.detach())
-        weights = {one.untyped_storage().data_ptr() for one in pl_module.parameters()}
+        weights = {parameter.untyped_storage().data_ptr() for parameter in pl_module.parameters()}
         kept = sum(size for place, size in self._saved.items() if place not in weights)
         self.seen.saved_mb = max(self.seen.saved_mb, kept / 1e6)
 
@@ -98,8 +100,10 @@ class DryRunCallback(Callback):
         step_s = time.perf_counter() - self._began
         if step_s < self.seen.step_s:
             self.seen.step_s, self.seen.num_utterances = step_s, len(batch)
-        held = sum(_bytes(one) for one in pl_module.parameters())
-        held += sum(_bytes(one) for one in pl_module.parameters() if one.requires_grad)
+        held = sum(_bytes(parameter) for parameter in pl_module.parameters())
+        held += sum(
+            _bytes(parameter) for parameter in pl_module.parameters() if parameter.requires_grad
+        )
         for optimizer in trainer.optimizers:
             state = [one for of in optimizer.state.values() for one in of.values()]
             held += sum(_bytes(one) for one in state if isinstance(one, Tensor))

@@ -42,7 +42,7 @@ def dry_run(
     """
     manifest = dummy_manifest(config, task, folder)
     ids = manifest.frame["utterance_id"].to_list()
-    parts = {one: "val" if place % 3 == 2 else "train" for place, one in enumerate(ids)}
+    parts = {one: "val" if index % 3 == 2 else "train" for index, one in enumerate(ids)}
     fold = Fold(0, {"utterance_id": parts})
     plain = {**config, "data": {**config["data"], "num_workers": 0, "batch_s": BATCH_S}}
     encoders = build_encoders(config["encoder"])
@@ -132,13 +132,13 @@ def _signal(
 
 def _signals(encoders: Mapping[str, Any]) -> dict[str, int | None]:
     """Signals to write, and the width of those that are vectors."""
-    found: dict[str, int | None] = dict.fromkeys(RATES_HZ)
+    signals: dict[str, int | None] = dict.fromkeys(RATES_HZ)
     for section in encoders.values():
         named = section.get("signals") or []
-        found |= dict.fromkeys(map(str, named))
+        signals |= dict.fromkeys(map(str, named))
         if section.get("signal"):
-            found[str(section["signal"])] = section.get("feature_size")
-    return found
+            signals[str(section["signal"])] = section.get("feature_size")
+    return signals
 
 
 def _features(encoder: FrozenEncoder, ids: list[str]) -> dict[str, np.ndarray]:

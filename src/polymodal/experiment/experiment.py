@@ -194,7 +194,11 @@ class Experiment:
     @property
     def frozen(self) -> dict[str, FrozenEncoder]:
         """Modality to its encoder, where that is not trained and its output is stored."""
-        return {n: one for n, one in self.prototypes.items() if isinstance(one, FrozenEncoder)}
+        return {
+            n: prototype
+            for n, prototype in self.prototypes.items()
+            if isinstance(prototype, FrozenEncoder)
+        }
 
     @property
     def extractors(self) -> dict[str, Extractor]:
@@ -211,10 +215,10 @@ class Experiment:
         """
         # Of a pushed run the weights are in its checkpoint alone, and the prototype has none.
         readable = {
-            name: one
-            for name, one in self.prototypes.items()
+            name: prototype
+            for name, prototype in self.prototypes.items()
             if name not in self.trained
-            and getattr(getattr(one, "checkpoint", None), "has_weights", True)
+            and getattr(getattr(prototype, "checkpoint", None), "has_weights", True)
         }
         self.prefixes = plan_prefix_cache(readable, self.config, precision, training=training)
 
@@ -250,7 +254,7 @@ class Experiment:
         )
         if name not in self.frozen:
             return seen.features()
-        speakers = {one.utterance_id: one.speaker for one in self.used_utterances}
+        speakers = {utterance.utterance_id: utterance.speaker for utterance in self.used_utterances}
         return self.frozen[name].normalise_by_speaker(seen.features(), speakers)
 
     def stored_features(self, name: str, fold: Fold) -> Mapping[str, np.ndarray]:
@@ -283,16 +287,16 @@ class Experiment:
         """
         data, source = self.config["data"], self._source(self.prototypes[name], cache_mb=0)
         folder = Path(self.config["paths"]["store"]).expanduser()
-        extractor, used, words = self.extractors[name], self.used_utterances, name
+        extractor, used, message = self.extractors[name], self.used_utterances, name
         if fold is not None:
             extractor, used = self.trained[name].extractor(fold.index), self._used_in([fold])
-            words = f"{name} of fold {fold.index + 1}/{len(self.folds)}"
+            message = f"{name} of fold {fold.index + 1}/{len(self.folds)}"
         return look_up(
             [(one.utterance_id, LazyRead(source, one)) for one in used],
             extractor,
             FeatureStore(folder, data["store_dtype"]),
             num_threads=data["extract_workers"],
-            progress=partial(progress, f"reading for {words}"),
+            progress=partial(progress, f"reading for {message}"),
         )
 
     def build_module(self, fold: Fold, run_id: str = "") -> TrainingModule:

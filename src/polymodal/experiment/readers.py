@@ -110,7 +110,7 @@ def apply_missing_policy(
                 hint="choose another encoder or corpus",
             )
     sources = sorted({encoder.source for encoder in encoders.values()})
-    whole = frame.select(pl.all_horizontal(HAS_SOURCE[one] for one in sources)).to_series()
+    whole = frame.select(pl.all_horizontal(HAS_SOURCE[source] for source in sources)).to_series()
     lacking = frame.filter(~whole)
     if policy == "absent" or lacking.is_empty():
         return manifest

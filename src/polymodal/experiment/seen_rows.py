@@ -61,12 +61,12 @@ class SeenRows:
         Raises:
             SplitError: Folds cannot be read.
         """
-        found = []
+        result = []
         for folder in sorted((description / ORIGINS).glob("*")):
             folds, fingerprint = read_folds(folder / FOLDS)
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            found.append(cls(folder.name, str(about["corpus"]), fingerprint, tuple(folds)))
-        return found
+            result.append(cls(folder.name, str(about["corpus"]), fingerprint, tuple(folds)))
+        return result
 
     def write(self, description: Path) -> None:
         """Keep it beside weights that are trained further.
@@ -131,14 +131,14 @@ def require_unseen(
         for fold in folds:
             if len(one.folds) > 1 and fold.index >= len(one.folds):
                 raise SplitError(f"{where}: {one.run_id} has {len(one.folds)} folds")
-            found = one.among(manifest.frame, fold, speaker_dependent=speaker_dependent)
-            if found.num_rows:
+            result = one.among(manifest.frame, fold, speaker_dependent=speaker_dependent)
+            if result.num_rows:
                 inner = " or of its inner folds" if fold.inner else ""
                 raise SplitError(
-                    f"{where}: {found.num_rows} validation or test rows of fold "
-                    f"{fold.index}{inner}, of {len(found.speakers)} speakers, were training rows "
+                    f"{where}: {result.num_rows} validation or test rows of fold "
+                    f"{fold.index}{inner}, of {len(result.speakers)} speakers, were training rows "
                     f"of these weights (in {one.run_id}) or share their speakers, such as "
-                    f"{found.example!r}",
+                    f"{result.example!r}",
                     expected="weights that have seen nothing of what a fold is validated or "
                     "tested on",
                     hint="use the folds of that run: split=file split.file=FOLDER/folds.json, "
@@ -149,7 +149,9 @@ def require_unseen(
 def _predicted(run: Path, places: Sequence[FoldDir]) -> pl.DataFrame | None:
     """Ids and speakers of the rows that a run has predicted; None where it has predicted none."""
     folders = [run / "predictions", *(place.predictions for place in places)]
-    files = sorted({file for one in folders for file in one.glob("*.parquet")})
+    files = sorted({file for folder in folders for file in folder.glob("*.parquet")})
     frames = [PredictionTable.read(file).frame for file in files]
-    kept = [one.select(name for name in (ID, SPEAKER) if name in one.columns) for one in frames]
+    kept = [
+        frame.select(name for name in (ID, SPEAKER) if name in frame.columns) for frame in frames
+    ]
     return pl.concat(kept, how="diagonal").unique() if kept else None

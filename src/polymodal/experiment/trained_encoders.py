@@ -125,7 +125,7 @@ class TrainedEncoder:
         state = _state_of(path, self.modality)
         with pretrained_weights("skipped"):
             encoder: Encoder = instantiate(self.section, self.key)
-        is_trained = any(one.requires_grad for one in encoder.parameters())
+        is_trained = any(parameter.requires_grad for parameter in encoder.parameters())
         if not is_trained and self.asked.is_frozen and not self.by_command:
             raise untrained(self.section, self.modality, self.where)
         self._load(encoder, state, path)
@@ -273,7 +273,7 @@ class TrainedEncoder:
             reason = str(error).splitlines()[-1].strip()
             raise self._unfitting(path, reason) from None
         learned_here = not self.asked.is_frozen and self.asked.layer == "weighted"
-        missing = [one for one in keys.missing_keys if not (learned_here and "mixture" in one)]
+        missing = [key for key in keys.missing_keys if not (learned_here and "mixture" in key)]
         if missing:
             raise self._unfitting(path, f"it lacks {len(missing)} tensors, such as {missing[0]}")
         changed = self.asked.layer is not None or self.asked.options
@@ -339,13 +339,13 @@ def trained_encoder(
     """
     key = f"encoder.{name}"
     asked: EncoderFromRun = instantiate(section, key)
-    found = TrainedEncoder(key, asked, {}, by_command=by_command)
+    result = TrainedEncoder(key, asked, {}, by_command=by_command)
     if asked.from_run.startswith(MEMBER):
         config = (planned or {}).get(asked.from_run.removeprefix(MEMBER))
         if config is None:
-            return found
-        section = encoder_section(asked, found.modality, config["encoder"], None, found.where)
-        return replace(found, section=section)
+            return result
+        section = encoder_section(asked, result.modality, config["encoder"], None, result.where)
+        return replace(result, section=section)
     run = find_run(runs, asked.from_run)
     record = read_record(run)
     require_finished(record, "" if by_command else f"{key}.from_run=")
@@ -353,12 +353,14 @@ def trained_encoder(
     places = find_fold_dirs(run)
     for place in places:
         assert place.best_or_last_checkpoint  # raises where a checkpoint is missing
-    found = replace(found, run=run, record=record, places=places)
-    description, task = run / ENCODERS / found.modality, config["task"]
+    result = replace(result, run=run, record=record, places=places)
+    description, task = run / ENCODERS / result.modality, config["task"]
     own = SeenRows.of_run(run, record, places)
     return replace(
-        found,
-        section=encoder_section(asked, found.modality, config["encoder"], description, found.where),
+        result,
+        section=encoder_section(
+            asked, result.modality, config["encoder"], description, result.where
+        ),
         seen=[own, *SeenRows.before(description)] if own else [],
         classes=[*(task.get("classes") or ()), *(task.get("values") or ())],
     )
@@ -411,7 +413,7 @@ def _state_of(path: Path, modality: str) -> dict[str, Any]:
     """The tensors of one encoder in a checkpoint."""
     prefix = f"encoders.{modality}."
     state = read_checkpoint(path)["state_dict"]
-    found = {key.removeprefix(prefix): one for key, one in state.items() if key.startswith(prefix)}
-    if not found:
+    result = {key.removeprefix(prefix): one for key, one in state.items() if key.startswith(prefix)}
+    if not result:
         raise CheckpointError(f"{path} holds no weights of the encoder {modality}")
-    return found
+    return result

@@ -92,8 +92,8 @@ def precision_of(experiment: Experiment) -> Any:
     """Return the precision that an experiment is trained in."""
     options = experiment.config["trainer"]
     small = all(
-        isinstance(one, FrozenEncoder) and one.frame_rate_hz is None
-        for one in experiment.prototypes.values()
+        isinstance(prototype, FrozenEncoder) and prototype.frame_rate_hz is None
+        for prototype in experiment.prototypes.values()
     )
     accelerator = resolve_accelerator(options["accelerator"])
     return resolve_precision(options.get("precision"), accelerator, small=small)

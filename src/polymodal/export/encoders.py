@@ -160,12 +160,16 @@ def _write_source(
 def _copy_description(folder: Path, target: Path) -> None:
     """Copy the files of a description; values that are paths of this machine stay here."""
     target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(one for one in folder.iterdir() if one.is_file() and one.name != SECTION):
+    for path in sorted(
+        path for path in folder.iterdir() if path.is_file() and path.name != SECTION
+    ):
         copied = shutil.copyfile(path, target / path.name)
         if path.suffix != ".json":
             continue
         values = json.loads(path.read_text(encoding="utf-8"))
-        paths = [k for k, one in values.items() if is_path(one)] if isinstance(values, dict) else []
+        paths = (
+            [k for k, value in values.items() if is_path(value)] if isinstance(values, dict) else []
+        )
         if paths:
-            kept = {key: one for key, one in values.items() if key not in paths}
+            kept = {key: value for key, value in values.items() if key not in paths}
             copied.write_text(json.dumps(kept, ensure_ascii=False, indent=2), encoding="utf-8")

@@ -116,7 +116,7 @@ def published(record: RunRecord, digests: Mapping[str, Sequence[str]] | None = N
         record: The whole record.
         digests: Modality to the SHA-256 of the files that its encoder's weights were pushed as.
     """
-    of_files = {name: {"digests": [*one]} for name, one in (digests or {}).items()}
+    of_files = {name: {"digests": [*digest]} for name, digest in (digests or {}).items()}
     return RunRecord(
         run_id=record.run_id,
         name=record.experiment,  # its own name may tell speakers or paths
@@ -130,8 +130,8 @@ def published(record: RunRecord, digests: Mapping[str, Sequence[str]] | None = N
         versions=record.versions,
         code={key: one for key, one in record.code.items() if key in ("commit", "dirty")},
         data={key: one for key, one in record.data.items() if key in KEPT_DATA},
-        encoders={n: {**one, **of_files.get(n, {})} for n, one in record.encoders.items()},
-        notes={key: one for key, one in record.notes.items() if key in KEPT_NOTES},
+        encoders={n: {**encoder, **of_files.get(n, {})} for n, encoder in record.encoders.items()},
+        notes={key: note for key, note in record.notes.items() if key in KEPT_NOTES},
     )
 
 
@@ -154,8 +154,8 @@ def _note(record: RunRecord, config: Mapping[str, Any], num_models: int) -> dict
         "architectures": [str((config.get("model") or {}).get("_target_"))],
         "modalities": list(config.get("encoder") or ()),
         "num_models": num_models,
-        "id2label": {str(place): str(name) for place, name in enumerate(classes)},
-        "label2id": {str(name): place for place, name in enumerate(classes)},
+        "id2label": {str(index): str(name) for index, name in enumerate(classes)},
+        "label2id": {str(name): index for index, name in enumerate(classes)},
     }
 
 
@@ -169,7 +169,7 @@ def _refuse_occupied(target: Path) -> None:
         ours = False
     if not ours:
         raise ConfigError(f"{target} holds something else", hint="name a new folder")
-    others = sorted({one.name for one in target.iterdir()} - WRITTEN)
+    others = sorted({path.name for path in target.iterdir()} - WRITTEN)
     if others:
         raise ConfigError(
             f"{target} holds {others[0]}, which push did not write",

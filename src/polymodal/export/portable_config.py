@@ -26,7 +26,9 @@ def portable(text: str) -> tuple[dict[str, Any], list[str]]:
     kept = {key: one for key, one in config.items() if key not in LEFT_OUT}
     for section in OF_ROWS:
         if isinstance(options := kept.get(section), dict):
-            kept[section] = {key: one for key, one in options.items() if _is_general(key, one)}
+            kept[section] = {
+                key: option for key, option in options.items() if _is_general(key, option)
+            }
     asked: list[str] = []
     return {key: without_paths(one, key, asked) for key, one in kept.items()}, asked
 

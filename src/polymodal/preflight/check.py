@@ -46,7 +46,7 @@ class Report:
     @property
     def fatal(self) -> list[Diagnostic]:
         """The findings with which nothing should be started."""
-        return [one for one in self.findings if one.is_error]
+        return [finding for finding in self.findings if finding.is_error]
 
     def add(self, findings: Iterable[Diagnostic], origins: Provenance) -> None:
         """Add findings with where they were written, each once, the fatal ones first.
@@ -55,7 +55,7 @@ class Report:
             findings: The findings.
             origins: Where the values of the configuration were written.
         """
-        known = {(one.key, one.message) for one in self.findings}
+        known = {(finding.key, finding.message) for finding in self.findings}
         for one in with_location(findings, origins):
             if (one.key, one.message) not in known:
                 known.add((one.key, one.message))
@@ -68,12 +68,14 @@ class Report:
             "ok": not self.fatal,
             "fatal": len(self.fatal),
             "warnings": len(self.findings) - len(self.fatal),
-            "findings": [one.to_json() for one in self.findings],
+            "findings": [finding.to_json() for finding in self.findings],
             "notes": self.notes,
             "estimates": self.estimates,
-            "seconds": {name: round(one, 3) for name, one in self.seconds.items()},
+            "seconds": {name: round(second, 3) for name, second in self.seconds.items()},
             **(
-                {"parts": {k: one.to_json() for k, one in self.parts.items()}} if self.parts else {}
+                {"parts": {k: part.to_json() for k, part in self.parts.items()}}
+                if self.parts
+                else {}
             ),
         }
 
@@ -101,9 +103,11 @@ def check_fast(composed: ComposedConfig, report: Report) -> Context:
         report.add(keys.missing_values(reasons), origins)
         report.add(_key_checks(config, origins), origins)
     with report.timed("targets"):
-        mixed = tuple(f"{one.key}." for one in report.findings if one.rule == keys.MIXED)
-        found = signature_findings(config, context.projects)
-        report.add((one for one in found if not one.key.startswith(mixed)), origins)
+        mixed = tuple(
+            f"{finding.key}." for finding in report.findings if finding.rule == keys.MIXED
+        )
+        result = signature_findings(config, context.projects)
+        report.add((one for one in result if not one.key.startswith(mixed)), origins)
         is_boolean = partial(expects_bool, config, projects=context.projects)
         report.add(reinterpreted_values(origins.entries, is_boolean), origins)
     context.broken |= {_section(one.key) for one in report.fatal}

@@ -39,7 +39,7 @@ def compose_all(
             origin = SourceLocation(override=remaining.pop(place))
             findings.append(from_error(error, "unusable override", key, origin))
         else:
-            return composed, [_removed(one, composed) for one in findings]
+            return composed, [_removed(finding, composed) for finding in findings]
 
 
 def _removed(finding: Diagnostic, composed: ComposedConfig) -> Diagnostic:
@@ -49,8 +49,8 @@ def _removed(finding: Diagnostic, composed: ComposedConfig) -> Diagnostic:
     removed = removed_from(target, name)
     if removed is None:
         return finding
-    found = f"{finding.key} is unknown to {target}: {removed.since}"
-    return replace(finding, rule="removed option", message=found, hint=removed.instead)
+    message = f"{finding.key} is unknown to {target}: {removed.since}"
+    return replace(finding, rule="removed option", message=message, hint=removed.instead)
 
 
 def _culprit(
@@ -58,12 +58,12 @@ def _culprit(
 ) -> int | None:
     """The override without which another error comes, or none; the last ones first."""
     if _is_of_files(error) or not any(
-        _quoted(error)[-1:] and _quoted(error)[-1] in one for one in overrides
+        _quoted(error)[-1:] and _quoted(error)[-1] in override for override in overrides
     ):
         return None
     likely = sorted(range(len(overrides)), key=lambda one: (_named(overrides[one], error), one))
     for place in reversed(likely):
-        others = [one for number, one in enumerate(overrides) if number != place]
+        others = [override for number, override in enumerate(overrides) if number != place]
         try:
             compose(others, config_name=config_name, project=project)
         except ConfigError as other:

@@ -38,8 +38,10 @@ class Context:
             sections: Such as `model`.
         """
         return all(
-            one in self.config and one not in self.broken and not has_unknown(self.config[one])
-            for one in sections
+            section in self.config
+            and section not in self.broken
+            and not has_unknown(self.config[section])
+            for section in sections
         )
 
     def refused(self, error: UserError, section: str, rule: str = "refused option") -> Diagnostic:

@@ -123,13 +123,13 @@ def _unlogged(logged: list[str], context: Context) -> Iterator[Diagnostic]:
 
 def _by_section(names: list[str], context: Context) -> dict[str, list[str]]:
     """Parameters by the section that they belong to: `encoder.speech`, `model`, `loss`, ..."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for name in names:
         first, _, rest = name.partition(".")
         section = f"encoder.{rest.partition('.')[0]}" if first == "encoders" else first
         known = section.partition(".")[0] in context.config
-        found.setdefault(section if known else "model", []).append(name)
-    return found
+        result.setdefault(section if known else "model", []).append(name)
+    return result
 
 
 def _failed(error: Exception, context: Context) -> Diagnostic:

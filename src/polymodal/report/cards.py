@@ -192,7 +192,7 @@ def _limits(page: RunPage, about: About) -> str:
         "No licence was chosen: ask before you use it." if not about.licence else "",
         f"It was tested on {len({*num})} speakers." if num is not None else "",
     ]
-    worst = min((one for one in _recalls(page)), key=lambda one: one[1], default=None)
+    worst = min((recall for recall in _recalls(page)), key=lambda one: one[1], default=None)
     if worst is not None:
         lines.append(f"It recognises {_text(worst[0])} worst: recall {format_score(worst[1])}.")
     if page.record.status != "finished":
@@ -224,7 +224,7 @@ def _made(page: RunPage, config: Mapping[str, Any]) -> str:
             "code",
             value(record.code.get("commit")) + (" (changed)" * bool(record.code.get("dirty"))),
         ],
-        ["versions", ", ".join(f"{name} {one}" for name, one in record.versions.items())],
+        ["versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())],
     ]
     return markdown(rows)
 
@@ -232,13 +232,13 @@ def _made(page: RunPage, config: Mapping[str, Any]) -> str:
 def _recalls(page: RunPage) -> list[tuple[str, float]]:
     from polymodal.evaluation.breakdown import per_class_metrics
 
-    found = per_class_metrics(page.first) if page.first is not None else []
-    return [(one.name, one.recall) for one in found if one.recall is not None]
+    result = per_class_metrics(page.first) if page.first is not None else []
+    return [(one.name, one.recall) for one in result if one.recall is not None]
 
 
 def _facts(page: RunPage, *names: str) -> str:
     data = page.record.data
-    rows = [["", ""], *([one.replace("_", " "), value(data.get(one)) or NONE] for one in names)]
+    rows = [["", ""], *([name.replace("_", " "), value(data.get(name)) or NONE] for name in names)]
     return markdown(rows)
 
 
@@ -250,7 +250,7 @@ def _part(page: RunPage) -> str:
 
 def _shown(page: RunPage) -> dict[str, dict[str, float | int]]:
     part = _part(page)
-    return {key: one for key, one in page.intervals.items() if key.startswith(f"{part}/")}
+    return {key: interval for key, interval in page.intervals.items() if key.startswith(f"{part}/")}
 
 
 def _name(key: str) -> str:
@@ -280,7 +280,7 @@ def _size(num: int) -> str:
 def _text(words: object) -> str:
     """Text that is no Markdown: a name may come from somebody else."""
     return "".join(
-        f"\\{one}" if one in r"\`*_[]<>#|" else one for one in strip_control_chars(words)
+        f"\\{char}" if char in r"\`*_[]<>#|" else char for char in strip_control_chars(words)
     )
 
 

@@ -106,21 +106,23 @@ def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | No
         >>> forest_plot([Estimate("speech", 0.44, 0.4, 0.49)], "test/uar")[:4]
         '<svg'
     """
-    kinds = list(dict.fromkeys(("member", "vote", *(one.kind for one in estimates))))
+    kinds = list(dict.fromkeys(("member", "vote", *(estimate.kind for estimate in estimates))))
 
     def paint(axes: Any) -> None:
-        for place, one in enumerate(estimates):
-            colour, shape, paper = _look(kinds.index(one.kind))
-            axes.plot(*_line(one, place), color=colour, linewidth=2, solid_capstyle="butt")
-            axes.plot(one.mean, place, shape, color=colour, markerfacecolor=paper, markersize=7)
-            _figures(axes, place, _told(one))
-        _rows(axes, [one.name for one in estimates])
+        for index, estimate in enumerate(estimates):
+            colour, shape, paper = _look(kinds.index(estimate.kind))
+            axes.plot(*_line(estimate, index), color=colour, linewidth=2, solid_capstyle="butt")
+            axes.plot(
+                estimate.mean, index, shape, color=colour, markerfacecolor=paper, markersize=7
+            )
+            _figures(axes, index, _told(estimate))
+        _rows(axes, [estimate.name for estimate in estimates])
         if chance is not None:
             axes.axvline(chance, color=INK, linewidth=1, linestyle=":")
         handles = [
-            handle(place, kind)
-            for place, kind in enumerate(kinds)
-            if any(one.kind == kind for one in estimates)
+            handle(index, kind)
+            for index, kind in enumerate(kinds)
+            if any(estimate.kind == kind for estimate in estimates)
         ]
         if chance is not None:
             handles.append(
@@ -141,13 +143,13 @@ def dumbbell_plot(gaps: Sequence[TrainTestGap], label: str) -> str:
     """
 
     def paint(axes: Any) -> None:
-        for place, one in enumerate(gaps):
-            axes.plot([one.train, one.other], [place] * 2, color=COLOURS[0], linewidth=2.5)
-            axes.plot(one.train, place, "s", color=COLOURS[0], markerfacecolor=PAPER, markersize=7)
-            axes.plot(one.other, place, "o", color=COLOURS[0], markersize=7)
-            _figures(axes, place, format_score(one.train - one.other, signed=True))
-        _rows(axes, [one.name for one in gaps])
-        others = "/".join(dict.fromkeys(one.against for one in gaps))
+        for index, gap in enumerate(gaps):
+            axes.plot([gap.train, gap.other], [index] * 2, color=COLOURS[0], linewidth=2.5)
+            axes.plot(gap.train, index, "s", color=COLOURS[0], markerfacecolor=PAPER, markersize=7)
+            axes.plot(gap.other, index, "o", color=COLOURS[0], markersize=7)
+            _figures(axes, index, format_score(gap.train - gap.other, signed=True))
+        _rows(axes, [gap.name for gap in gaps])
+        others = "/".join(dict.fromkeys(gap.against for gap in gaps))
         hollow = handle(0, "train", marker="s", markerfacecolor=PAPER, linestyle="")
         legend(axes, [hollow, handle(0, shorten_names([others])[others], linestyle="")])
         axes.set_xlabel(label)
@@ -173,15 +175,15 @@ def curves(
 
     def paint(axes: Any) -> None:
         handles = []
-        for place, (name, points) in enumerate(lines.items()):
-            colour, shape, paper = _look(place)
-            aside = 1 + 0.012 * (place - (len(lines) - 1) / 2)  # or intervals would hide each other
+        for index, (name, points) in enumerate(lines.items()):
+            colour, shape, paper = _look(index)
+            aside = 1 + 0.012 * (index - (len(lines) - 1) / 2)  # or intervals would hide each other
             across, means = [share * aside for share, _ in points], [one.mean for _, one in points]
             for share, (_, one) in zip(across, points, strict=True):
                 axes.plot(*reversed(_line(one, share)), color=colour, linewidth=1.2, alpha=0.6)
             looks = {"marker": shape, "markerfacecolor": paper, "markersize": 6}
             axes.plot(across, means, color=colour, linewidth=1.6, **looks)
-            handles.append(handle(place, names[name]))
+            handles.append(handle(index, names[name]))
         if shares[-1] / shares[0] > 5:  # else the small ones would stand in one place
             axes.set_xscale("log")
             axes.minorticks_off()
@@ -205,8 +207,8 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
 
     def paint(axes: Any) -> None:
         handles = []
-        for place, (name, folds) in enumerate(lines.items()):
-            colour = COLOURS[place % len(COLOURS)]
+        for index, (name, folds) in enumerate(lines.items()):
+            colour = COLOURS[index % len(COLOURS)]
             means: dict[float, list[float]] = {}
             for points in folds.values():
                 for epoch, value in points:
@@ -214,11 +216,11 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
                 if len(folds) > 1:
                     axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.4)
             # Folds that have stopped drop out of the mean: it ends where fewer than half are left.
-            kept = [one for one in sorted(means) if 2 * len(means[one]) >= len(folds)]
-            shape = SHAPES[place % len(SHAPES)] if len(kept) < 30 else ""
+            kept = [mean for mean in sorted(means) if 2 * len(means[mean]) >= len(folds)]
+            shape = SHAPES[index % len(SHAPES)] if len(kept) < 30 else ""
             looks = {"marker": shape, "markersize": 4}
             axes.plot(kept, [np.mean(means[one]) for one in kept], color=colour, **looks)
-            handles.append(handle(place, name, markerfacecolor=colour, marker=shape))
+            handles.append(handle(index, name, markerfacecolor=colour, marker=shape))
         axes.set(xlabel="epoch", ylabel=label)
         short_ticks(axes.yaxis)
         legend(axes, handles)
@@ -260,7 +262,7 @@ def axis_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
         >>> [round(one, 2) for one in axis_limits([Estimate("speech", 0.5, 0.4, 0.6)])]
         [0.39, 0.61]
     """
-    ends = [end for one in estimates for end in _line(one, 0)[0]]
+    ends = [end for estimate in estimates for end in _line(estimate, 0)[0]]
     room = 0.05 * (max(ends) - min(ends)) or 0.05
     return min(ends) - room, max(ends) + room
 
@@ -276,11 +278,11 @@ def strip_plot(points: Mapping[str, Sequence[float]], label: str) -> str:
     def paint(axes: Any) -> None:
         every = [value for values in points.values() for value in values]
         width = (max(every) - min(every)) / 70 or 1.0
-        for place, values in enumerate(points.values()):
-            heights = place + _spread(values, width)
+        for index, values in enumerate(points.values()):
+            heights = index + _spread(values, width)
             axes.plot(values, heights, "o", color=COLOURS[0], markersize=4, alpha=0.85, mew=0)
             mean = float(np.mean(values))
-            axes.plot([mean] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=1.8)
+            axes.plot([mean] * 2, [index - 0.36, index + 0.36], color=INK, linewidth=1.8)
         _rows(axes, [*points])
         line = handle(0, "their mean", marker="", color=INK)
         legend(axes, [handle(0, "a speaker", linestyle="", markersize=4), line])
@@ -422,7 +424,7 @@ def handle(place: int, name: str, **looks: Any) -> Any:
 
 def legend(axes: Any, handles: Sequence[Any]) -> None:
     """Draw a legend below a picture."""
-    names = [one.get_label() for one in handles]
+    names = [handle.get_label() for handle in handles]
     axes.figure.legend(
         handles,
         names,

@@ -158,7 +158,7 @@ def _figures(inspection: Inspection, classes: ClassTable) -> str:
         f"{inspection.seconds / 3600:.2f} h of audio",
         f"checked in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)",
     ]
-    return f'<ul class="figures">{"".join(f"<li>{one}</li>" for one in entries)}</ul>'
+    return f'<ul class="figures">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
 
 
 def _findings(inspection: Inspection) -> list[str]:
@@ -432,7 +432,7 @@ def _ordered(labels: pl.Series) -> list[str]:
 
 def _colours(names: Sequence[str]) -> dict[str, str]:
     return {
-        name: GREYS.get(name, COLOURS[place % len(COLOURS)]) for place, name in enumerate(names)
+        name: GREYS.get(name, COLOURS[index % len(COLOURS)]) for index, name in enumerate(names)
     }
 
 

@@ -22,7 +22,9 @@ def origin_sentences(record: RunRecord) -> dict[str, str]:
         >>> origin_sentences(RunRecord("r2", "r2", encoders={"speech": speech}))
         {'speech': 'r1, frozen, layer 6, 2 checkpoints'}
     """
-    return {name: _sentence(one, record) for name, one in record.encoders.items() if one}
+    return {
+        name: _sentence(encoder, record) for name, encoder in record.encoders.items() if encoder
+    }
 
 
 def origin_rows(record: RunRecord) -> list[list[str]]:
@@ -34,12 +36,15 @@ def origin_rows(record: RunRecord) -> list[list[str]]:
     rows = [
         [
             name,
-            *(value(one.get(key)) or NONE for key in ("run", "mode", "layer", "pooling", "corpus")),
-            value(one.get("classes")) or NONE,
-            " ".join(digest[:DIGITS_SHOWN] for digest in _digests(one)) or NONE,
+            *(
+                value(encoder.get(key)) or NONE
+                for key in ("run", "mode", "layer", "pooling", "corpus")
+            ),
+            value(encoder.get("classes")) or NONE,
+            " ".join(digest[:DIGITS_SHOWN] for digest in _digests(encoder)) or NONE,
         ]
-        for name, one in record.encoders.items()
-        if one
+        for name, encoder in record.encoders.items()
+        if encoder
     ]
     return [list(HEADING), *rows]
 
@@ -56,8 +61,9 @@ def origins(record: RunRecord) -> str:
     for row in rows[1:]:
         digests = _digests(record.encoders[row[0]])
         row[-1] = " ".join(
-            f'<code title="{html.escape_html(one)}">{html.escape_html(one[:DIGITS_SHOWN])}</code>'
-            for one in digests
+            f'<code title="{html.escape_html(digest)}">'
+            f"{html.escape_html(digest[:DIGITS_SHOWN])}</code>"
+            for digest in digests
         )
     table = html.table(rows, words=range(len(HEADING)), raw=True)
     return f"<h3>Encoders from other runs</h3>{table}"

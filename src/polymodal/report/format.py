@@ -63,10 +63,10 @@ def format_score(value: object, *, signed: bool = False) -> str:
         >>> format_score(0.4404), format_score(12.5), format_score(0.13, signed=True)
         ('.440', '12.500', '+.130')
     """
-    if (found := as_finite(value)) is None:
+    if (result := as_finite(value)) is None:
         return NONE
-    shown = f"{abs(found):.3f}"
-    sign = "" if float(shown) == 0 else MINUS if found < 0 else "+" if signed else ""
+    shown = f"{abs(result):.3f}"
+    sign = "" if float(shown) == 0 else MINUS if result < 0 else "+" if signed else ""
     return sign + shown.removeprefix("0")
 
 
@@ -91,8 +91,8 @@ def format_p(value: object) -> str:
         >>> format_p(0.00004), format_p(0.0312)
         ('< .001', '.031')
     """
-    found = as_finite(value)
-    return "< .001" if found is not None and found < 0.001 else format_score(found)
+    result = as_finite(value)
+    return "< .001" if result is not None and result < 0.001 else format_score(result)
 
 
 def pluralise(num: int, what: str) -> str:
@@ -118,11 +118,11 @@ def duration(seconds: object) -> str:
         >>> duration(3.21), duration(200), duration(7300)
         ('3.2 s', '3 min', '2 h 02 min')
     """
-    if (found := as_finite(seconds)) is None:
+    if (result := as_finite(seconds)) is None:
         return NONE
-    if found < 60:
-        return f"{found:.1f} s"
-    minutes = round(found / 60)
+    if result < 60:
+        return f"{result:.1f} s"
+    minutes = round(result / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
@@ -139,7 +139,7 @@ def value(one: object) -> str:
     if isinstance(one, bool):
         return "yes" if one else "no"
     if one is None or isinstance(one, float):
-        return NONE if (found := as_finite(one)) is None else f"{found:,.6g}"
+        return NONE if (result := as_finite(one)) is None else f"{result:,.6g}"
     return f"{one:,}" if isinstance(one, int) else str(one)
 
 
@@ -228,7 +228,7 @@ def _markdown_text(cell: str) -> str:
 
 def _latex_cell(cell: str) -> str:
     first, space, rest = "".join(
-        LATEX.get(one, one) for one in strip_control_chars(cell)
+        LATEX.get(char, char) for char in strip_control_chars(cell)
     ).partition(" ")
     return f"\\textbf{{{first}}}{space}{rest}" if isinstance(cell, Bold) else first + space + rest
 
@@ -240,11 +240,11 @@ def shorten_names(names: Iterable[str]) -> dict[str, str]:
         >>> shorten_names(["speech", "a" * 40])["a" * 40]
         'aaaaaaaaaaaaaaaaa…aaaaaaaaaaaa'
     """
-    found: dict[str, str] = {}
-    for place, name in enumerate(names, start=1):
+    result: dict[str, str] = {}
+    for index, name in enumerate(names, start=1):
         shown = _short(name)
-        found[name] = shown if shown not in found.values() else f"{shown[:-4]}… {place}"
-    return found
+        result[name] = shown if shown not in result.values() else f"{shown[:-4]}… {index}"
+    return result
 
 
 def _short(name: str) -> str:

@@ -81,7 +81,7 @@ def document(title: str, about: str, head: str, sections: Sequence[tuple[str, st
         head: What stands above the links, HTML.
         sections: Name of the anchor, title and HTML of each; one without HTML is left out.
     """
-    shown = [one for one in sections if one[2]]
+    shown = [section for section in sections if section[2]]
     links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in shown)
     return "\n".join(
         [
@@ -136,7 +136,7 @@ def grid(drawn: Sequence[str], most: int, kind: str) -> str:
 
 def bullet_list(lines: Iterable[str], most: int) -> str:
     """Return a list, the first lines open."""
-    items = [f"<li>{one}</li>" for one in lines]
+    items = [f"<li>{line}</li>" for line in lines]
     rest = "".join(items[most:])
     more = collapsible(f"{len(items) - most} more", f"<ul>{rest}</ul>") if rest else ""
     return f"<ul>{''.join(items[:most])}</ul>{more}" if items else NONE
@@ -154,10 +154,10 @@ def table(rows: Rows, *, words: Iterable[int], raw: bool = False) -> str:
 
     def line(row: Sequence[str], tag: str) -> str:
         cells = [
-            f'<{tag} class="text">{one if raw and place == last else escape_html(one)}</{tag}>'
-            if place in wordy
+            f'<{tag} class="text">{one if raw and index == last else escape_html(one)}</{tag}>'
+            if index in wordy
             else f"<{tag}>{_figures(one)}</{tag}>"
-            for place, one in enumerate(row)
+            for index, one in enumerate(row)
         ]
         return f"<tr>{''.join(cells)}</tr>"
 

@@ -126,7 +126,7 @@ class _Corpus:
         wanted = manifest.take(manifest.frame.filter(pl.col("utterance_id").is_in(list(ids))))
         rows = [wanted.utterance(row) for row in range(len(wanted))]
         return {
-            one.utterance_id: PlayableExample(one.text, self._sound(wanted, one)) for one in rows
+            row.utterance_id: PlayableExample(row.text, self._sound(wanted, row)) for row in rows
         }
 
     def _sound(self, manifest: Manifest, one: Utterance) -> str | None:

@@ -75,11 +75,11 @@ class RunPage:
     @cached_property
     def intervals(self) -> dict[str, dict[str, float | int]]:
         """Each score with its interval, of the parts that are there."""
-        found: dict[str, dict[str, float | int]] = {}
+        intervals: dict[str, dict[str, float | int]] = {}
         for part in SPLITS:
             if (known := self.known(part)) is not None:
-                found |= bootstrap_cis(known, self.scores, part)
-        return found
+                intervals |= bootstrap_cis(known, self.scores, part)
+        return intervals
 
     def known(self, part: str) -> PredictionTable | None:
         """Return the rows of a part whose truth is known, or None."""
@@ -212,17 +212,22 @@ def _progress(page: RunPage) -> str:
         }
         for name, folds in found.items()
     }
-    moving = {name for name, one in lines.items() if max(map(len, one.values())) > 1}
+    moving = {name for name, line in lines.items() if max(map(len, line.values())) > 1}
     losses = [one for one in ("train/loss", "val/loss") if one in moving]
     scores = sorted(one for one in moving if one.startswith("val/") and one not in losses)
     scores.sort(key=lambda name: name != f"val/{page.monitor}")
     scores, more = scores[:MAX_CURVES], len(scores) - MAX_CURVES
-    pictures = [charts.progress({one: lines[one] for one in losses}, "loss")] if losses else []
-    pictures += [charts.progress({one: lines[one]}, one.partition("/")[2]) for one in scores]
+    pictures = [charts.progress({loss: lines[loss] for loss in losses}, "loss")] if losses else []
+    pictures += [
+        charts.progress({score: lines[score]}, score.partition("/")[2]) for score in scores
+    ]
     if "train/lr" in moving:
         pictures.append(charts.progress({"train/lr": lines["train/lr"]}, "learning rate"))
     told = f"<p>{more:,} further curves stand in metrics.jsonl.</p>" if more > 0 else ""
-    return html.grid([html.figure(one, kind="narrow") for one in pictures], 2, "grid two") + told
+    return (
+        html.grid([html.figure(picture, kind="narrow") for picture in pictures], 2, "grid two")
+        + told
+    )
 
 
 def _confusion_rows(page: RunPage) -> list[list[str]]:
@@ -240,7 +245,7 @@ def _confusion(page: RunPage) -> str:
         return ""
     body = {}
     for name, *counts in _confusion_rows(page)[1:]:
-        row = [int(one) for one in counts]
+        row = [int(count) for count in counts]
         shares = [one / (sum(row) or 1) for one in row]
         body[name] = [
             html.heatmap_cell(share, format_score(share), f"{num:,}")
@@ -254,7 +259,7 @@ def _exact_classes(page: RunPage) -> list[list[object]]:
     """A row a class, for programs."""
     rows: list[list[object]] = [["class", "utterances", "recall", "precision", "f1"]]
     if (table := page.first) is not None:
-        rows += [[*astuple(one)] for one in per_class_metrics(table)]
+        rows += [[*astuple(metric)] for metric in per_class_metrics(table)]
     return rows
 
 
@@ -282,10 +287,10 @@ def _exact_speakers(page: RunPage) -> list[list[object]]:
     table = page.first
     if table is None or table.speakers() is None:
         return []
-    found = accuracy_by_speaker(table)
+    result = accuracy_by_speaker(table)
     counts = dict(table.frame[SPEAKER].value_counts().iter_rows())
-    hardest = sorted(found, key=lambda one: (found[one], one))
-    rows: list[list[object]] = [[one, counts[one], found[one]] for one in hardest]
+    hardest = sorted(result, key=lambda one: (result[one], one))
+    rows: list[list[object]] = [[one, counts[one], result[one]] for one in hardest]
     return [["speaker", "utterances", "accuracy"], *rows]
 
 
@@ -364,8 +369,8 @@ def _resources(page: RunPage) -> str:
         rows.append([name, format.duration(seconds)])
     rows.append(["the whole run", format.duration(record.duration_s)])
     rows += [
-        [name.replace("_", " "), format.value(one)]
-        for name, one in record.notes.items()
+        [name.replace("_", " "), format.value(note)]
+        for name, note in record.notes.items()
         if name not in ("stage_s", "assignment")
     ]
     rows += [[f"machine: {name}", format.value(one)] for name, one in record.host.items()]
@@ -380,7 +385,8 @@ def _repeat(page: RunPage) -> str:
     versions = html.collapsible(
         "versions",
         html.table(
-            [["", ""], *([name, one] for name, one in record.versions.items())], words=(0, 1)
+            [["", ""], *([name, version] for name, version in record.versions.items())],
+            words=(0, 1),
         ),
     )
     config = html.collapsible(

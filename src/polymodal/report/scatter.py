@@ -50,7 +50,7 @@ def scatter(
     labels = {point.label for points in panels.values() for point in points}
     order = [name for name in classes if name in labels]
     order += sorted(label for label in labels if label is not None and label not in order)
-    entries = {name: place for place, name in enumerate(order)}
+    entries = {name: index for index, name in enumerate(order)}
 
     def paint(axes: Any) -> None:
         figure = axes.figure

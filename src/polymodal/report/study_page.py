@@ -117,7 +117,7 @@ class _Study:
 
     def with_section(self, part: str) -> dict[str, Any]:
         """Those members, from the best to the worst, that have a part."""
-        return {name: found for name in self.names if (found := self.members[name].get(part))}
+        return {name: value for name in self.names if (value := self.members[name].get(part))}
 
     def describe(self, name: str) -> str:
         return f"{name}, {self.score} {interval(score_of(self.members[name], self.key))}"
@@ -164,15 +164,17 @@ def _headline(study: _Study) -> str:
 
 def _pairwise_comparison(study: _Study, first: str, second: str) -> tuple[str, str]:
     """Colour and sentence about two names, the better mean first."""
-    for one in study.duels:
-        if {one["a"], one["b"]} == {first, second}:
-            claimed = study.is_significant(one)
+    for duel in study.duels:
+        if {duel["a"], duel["b"]} == {first, second}:
+            claimed = study.is_significant(duel)
             usual = (
                 f"{first} is better than {second}" if claimed else "no difference can be claimed"
             )
-            words = str(one.get("verdict") or usual).rstrip(".") + "."
-            named = words.startswith((first, second))  # whose spelling is not ours
-            return "good" if claimed else "fair", words if named else words[:1].upper() + words[1:]
+            message = str(duel.get("verdict") or usual).rstrip(".") + "."
+            named = message.startswith((first, second))  # whose spelling is not ours
+            return "good" if claimed else "fair", message if named else message[
+                :1
+            ].upper() + message[1:]
     return "fair", (
         f"{first} has the better {study.score} than {second}, but the two were not compared: no "
         "difference can be claimed."
@@ -181,7 +183,7 @@ def _pairwise_comparison(study: _Study, first: str, second: str) -> tuple[str, s
 
 def _unproven(study: _Study, best: str) -> list[str]:
     """Whom the best of all is not proven to beat."""
-    pairs = [(one["a"], one["b"]) for one in study.duels if not study.is_significant(one)]
+    pairs = [(duel["a"], duel["b"]) for duel in study.duels if not study.is_significant(duel)]
     tied = {name for pair in pairs if best in pair for name in pair if name != best}
     listed = format.join_names(sorted(tied, key=study.names.index))
     return [f"Not proven to be worse than {best}: {listed}."] if tied else []
@@ -191,7 +193,7 @@ def _notes(study: _Study) -> str:
     """What keeps the page from being the whole study, and the warnings."""
     status, lines = study.summary["status"], []
     if status != "finished":
-        done = sum(one.get("status") == "finished" for one in study.cells)
+        done = sum(cell.get("status") == "finished" for cell in study.cells)
         of = (
             f", {done} of {format.pluralise(len(study.cells), 'cell')} finished"
             if study.cells
@@ -212,9 +214,9 @@ def _notes(study: _Study) -> str:
 def _mixed_versions(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which members have cells of which version, where there are several."""
     made: dict[str, Counter[str]] = {}
-    for one in cells:
-        if one.get("version") is not None:
-            made.setdefault(str(one.get("member")), Counter())[str(one["version"])] += 1
+    for cell in cells:
+        if cell.get("version") is not None:
+            made.setdefault(str(cell.get("member")), Counter())[str(cell["version"])] += 1
     if len({version for counts in made.values() for version in counts}) < 2:
         return []
     groups: dict[str, list[str]] = {}
@@ -359,8 +361,8 @@ def _points(curve: Sequence[Mapping[str, Any]]) -> list[tuple[float, charts.Esti
 
 
 def _subsets(study: _Study) -> str:
-    found = study.with_section("subsets")
-    parts = {subset: subset.split("+") for one in found.values() for subset in one}
+    result = study.with_section("subsets")
+    parts = {subset: subset.split("+") for one in result.values() for subset in one}
     if not parts:
         return ""
     every = list(dict.fromkeys(part for one in parts.values() for part in one))
@@ -368,7 +370,7 @@ def _subsets(study: _Study) -> str:
     brief = len({*initials.values()}) == len(every)
     order = sorted(parts, key=lambda one: (len(parts[one]), [*map(every.index, parts[one])]))
     scores = {
-        one: [score_of({"scores": subsets.get(one)}, study.key) for subsets in found.values()]
+        one: [score_of({"scores": subsets.get(one)}, study.key) for subsets in result.values()]
         for one in order
     }
     heat = html.heat(score.get("mean") for row in scores.values() for score in row)
@@ -380,7 +382,9 @@ def _subsets(study: _Study) -> str:
     }
     meant = f": {', '.join(f'{initials[part]} {part}' for part in every)}" if brief else ""
     note = f"{study.score} of each member when it gets these modalities only{meant}."
-    return f"<p>{html.escape_html(note)}</p>{html.heatmap_table('', [*found], body, upright=False)}"
+    return (
+        f"<p>{html.escape_html(note)}</p>{html.heatmap_table('', [*result], body, upright=False)}"
+    )
 
 
 def _confusions(study: _Study) -> str:
@@ -487,8 +491,8 @@ def _group_identical(said: Sequence[object], total: int) -> list[str]:
     """Identical words once, with the folds that said them, as HTML."""
     groups: dict[str, list[str]] = {}
     for one in map(str, said):
-        found = WHERE.fullmatch(one)
-        place, words = (found[1].strip(" ,:"), found[2]) if found else ("", one)
+        match = WHERE.fullmatch(one)
+        place, words = (match[1].strip(" ,:"), match[2]) if match else ("", one)
         groups.setdefault(words, []).append(place)
     lines = []
     for words, places in sorted(groups.items(), key=lambda one: -len(one[1])):
@@ -509,14 +513,14 @@ def _cells(study: _Study) -> str:
     columns = ("member", "status", "seed", "share", "version", "reused")
     rows = [
         [
-            *(format.value(one.get(column)) for column in columns),
-            format.duration(one.get("duration_s")),
-            format.value(one.get("run")),
+            *(format.value(cell.get(column)) for column in columns),
+            format.duration(cell.get("duration_s")),
+            format.value(cell.get("run")),
         ]
-        for one in study.cells
+        for cell in study.cells
     ]
     states = Counter(row[1] for row in rows)
-    new = [one for one in study.cells if not one.get("reused")]
+    new = [cell for cell in study.cells if not cell.get("reused")]
     spent = sum(as_finite(one.get("duration_s")) or 0.0 for one in new)
     told = ", ".join(f"{times} {status}" for status, times in states.items())
     told = f"{format.pluralise(len(rows), 'cell')}: {told}; {len(rows) - len(new)} reused"
@@ -533,9 +537,9 @@ def _cells(study: _Study) -> str:
 
 def _versions(study: _Study) -> str:
     versions = study.summary.get("versions") or []
-    made = Counter(format.value(one.get("version")) for one in study.cells)
+    made = Counter(format.value(cell.get("version")) for cell in study.cells)
     rows = [["version", "started", "code", "config", "cells"]]
-    rows += [[format.value(one.get(column)) for column in rows[0][:4]] for one in versions]
+    rows += [[format.value(version.get(column)) for column in rows[0][:4]] for version in versions]
     for row in rows[1:]:
         row.append(f"{made[row[0]]:,}")
     return html.table(rows, words=range(4)) if len(versions) > 1 else ""
@@ -553,7 +557,7 @@ def _data(study: _Study) -> str:
 def _repeat(study: _Study) -> str:
     command, runs = study.about.get("command"), study.summary.get("runs") or []
     told = f"<pre><code>{html.escape_html(command)}</code></pre>" if command else ""
-    listed = html.bullet_list((f"<code>{html.escape_html(one)}</code>" for one in runs), len(runs))
+    listed = html.bullet_list((f"<code>{html.escape_html(run)}</code>" for run in runs), len(runs))
     return told + (html.collapsible(format.pluralise(len(runs), "run"), listed) if runs else "")
 
 

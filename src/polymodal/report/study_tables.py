@@ -64,8 +64,8 @@ def write_tables(summary: Summary, folder: Path) -> None:
 
 def members(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
     """Return members and votes by name."""
-    found: Mapping[str, Mapping[str, Any]] = summary["members"]
-    return found
+    result: Mapping[str, Mapping[str, Any]] = summary["members"]
+    return result
 
 
 def kind_of(member: Mapping[str, Any]) -> str:
@@ -75,8 +75,8 @@ def kind_of(member: Mapping[str, Any]) -> str:
 
 def score_of(member: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
     """Return mean, low, high and n of one score of a member; empty where it has none."""
-    found: Mapping[str, Any] = (member.get("scores") or {}).get(key) or {}
-    return found
+    result: Mapping[str, Any] = (member.get("scores") or {}).get(key) or {}
+    return result
 
 
 def lower_is_better(score: str, summary: Summary) -> bool:
@@ -128,7 +128,8 @@ def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[s
         kind: Only `member` or only `vote`, and only those with the score; None for all.
     """
     means = {
-        name: as_finite(score_of(one, key).get("mean")) for name, one in members(summary).items()
+        name: as_finite(score_of(member, key).get("mean"))
+        for name, member in members(summary).items()
     }
     sign = 1 if lower_is_better(key or "", summary) else -1
     names = sorted(means, key=lambda name: (means[name] is None, sign * (means[name] or 0.0)))
@@ -145,7 +146,7 @@ def headings(keys: Sequence[str], summary: Summary) -> list[str]:
     """Return scores as column headings: with their direction, without the part if all share it.
 
     Example:
-        >>> headings(["test/uar", "test/ece"], {})
+        >>> headings(["test/uar", "test/ece"], {"higher_is_better": {"ece": False}})
         ['uar ↑', 'ece ↓']
     """
     shared = len({key.rpartition("/")[0] for key in keys}) == 1
@@ -206,7 +207,7 @@ def class_table(summary: Summary) -> list[list[str]]:
         if classes and len(matrix) == len(classes):
             counts = [[as_finite(one) or 0.0 for one in row] for row in matrix]
             shares = [
-                row[place] / sum(row) if sum(row) else None for place, row in enumerate(counts)
+                row[index] / sum(row) if sum(row) else None for index, row in enumerate(counts)
             ]
             rows.append([name, *map(format_score, shares)])
     return rows

@@ -126,7 +126,11 @@ class RunEmbeddings:
         record = read_record(run)
         require_finished(record)
         encoders = _encoders(run, config, request)
-        taken = {name: one for name, one in encoders.items() if isinstance(one, TrainedEncoder)}
+        taken = {
+            name: encoder
+            for name, encoder in encoders.items()
+            if isinstance(encoder, TrainedEncoder)
+        }
         check_same_weights(record, {n: one for n, one in taken.items() if not one.by_command})
         for one in taken.values():
             assert one.digests  # raises where a checkpoint is missing or damaged
@@ -136,8 +140,8 @@ class RunEmbeddings:
         )
         jobs = [
             job
-            for name, one in encoders.items()
-            for job in _jobs(name, one, _readable(manifest, name, one), request)
+            for name, encoder in encoders.items()
+            for job in _jobs(name, encoder, _readable(manifest, name, encoder), request)
         ]
         return cls(config, manifest, request, jobs, [*_remarks(manifest, taken)])
 
@@ -176,7 +180,7 @@ class RunEmbeddings:
         is_pooled = self.request.pooling == "mean"
         values = [features[name].astype(np.float32) for name in job.rows["utterance_id"]]
         if is_pooled:
-            values = [one.mean(axis=0, keepdims=True) for one in values]
+            values = [value.mean(axis=0, keepdims=True) for value in values]
         offsets = np.cumsum([0, *map(len, values)]).astype(np.int64)
         return Embeddings(job.modality, job.rows, np.concatenate(values), offsets, is_pooled)
 
@@ -290,15 +294,15 @@ def _held_out(
     encoder: TrainedEncoder, tables: Mapping[int, pl.DataFrame]
 ) -> dict[int, pl.DataFrame]:
     """Each row once, of the first fold that has it in its test split."""
-    remedy = f"--fold K for the weights of one of its {len(tables)} folds, or --fold {ALL}"
+    hint = f"--fold K for the weights of one of its {len(tables)} folds, or --fold {ALL}"
     if not encoder.folds:
         raise SplitError(
             f"which rows the folds of {encoder.name} were tested on is not known: it has no "
             "folds.json (a pushed run has none)",
-            hint=remedy,
+            hint=hint,
         )
     ids = next(iter(tables.values()))["utterance_id"]
-    tested = pl.concat([one.filter(split="test") for one in tables.values()])
+    tested = pl.concat([table.filter(split="test") for table in tables.values()])
     first = tested.unique("utterance_id", keep="first", maintain_order=True)
     never = ids.filter(~ids.is_in(first["utterance_id"].implode()))
     if len(never):
@@ -306,16 +310,16 @@ def _held_out(
             f"{len(never)} of {len(ids)} rows are in the test split of no fold of {encoder.name}, "
             f"such as {never[0]!r}",
             expected="rows that the run has tested, of which one fold each knows nothing",
-            hint=remedy,
+            hint=hint,
         )
     held_out = {fold: first.filter(fold=fold).sort("utterance_id") for fold in tables}
     return {fold: rows for fold, rows in held_out.items() if rows.height}
 
 
 def _remarks(manifest: Manifest, encoders: Mapping[str, TrainedEncoder]) -> Iterator[str]:
-    for name, one in encoders.items():
-        known = num_covered_rows(manifest, one.folds) if one.folds else 0
-        if not one.folds:
-            yield f"{name}: the training rows of {one.name} are not known"
+    for name, encoder in encoders.items():
+        known = num_covered_rows(manifest, encoder.folds) if encoder.folds else 0
+        if not encoder.folds:
+            yield f"{name}: the training rows of {encoder.name} are not known"
         elif known < len(manifest):
-            yield f"{name}: {known} of {len(manifest)} rows belong to the folds of {one.name}"
+            yield f"{name}: {known} of {len(manifest)} rows belong to the folds of {encoder.name}"

@@ -47,11 +47,11 @@ def mean_description(descriptions: Sequence[Mapping[str, Any]]) -> dict[str, Any
     """
     first = dict(descriptions[0])
     for key in ("probe", "distance"):
-        values = [one.get(key) for one in descriptions]
-        tables = [one for one in values if isinstance(one, Mapping)]
+        values = [description.get(key) for description in descriptions]
+        tables = [value for value in values if isinstance(value, Mapping)]
         if tables:
             first[key] = {
-                split: float(np.mean([one[split] for one in tables if split in one]))
+                split: float(np.mean([table[split] for table in tables if split in table]))
                 for split in tables[0]
             }
     return first
@@ -59,7 +59,7 @@ def mean_description(descriptions: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 def _described(experiment: Experiment, name: str) -> dict[str, Any]:
     folds = [_of_fold(experiment, name, fold) for fold in experiment.folds if fold.assignment]
-    known = [one for one in folds if len(one.splits)]
+    known = [fold for fold in folds if len(fold.splits)]
     return describe_embeddings(known, experiment.task.classes) if known else {}
 
 
@@ -83,6 +83,6 @@ def _of_fold(experiment: Experiment, name: str, fold: Fold) -> FoldEmbeddings:
 
 def _targets(frame: pl.DataFrame, classes: Sequence[str]) -> dict[str, int]:
     """Id to the index of its class, -1 where that is unknown."""
-    places = {name: place for place, name in enumerate(classes)}
+    places = {name: index for index, name in enumerate(classes)}
     rows = zip(frame["utterance_id"], frame["label"], strict=True)
     return {str(utterance): places.get(label, -1) for utterance, label in rows}

@@ -26,7 +26,9 @@ def modality_subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
         [('text',), ('signals', 'speech')]
     """
     names = sorted(modalities)
-    return [some for size in range(1, len(names)) for some in combinations(names, size)]
+    return [
+        combination for size in range(1, len(names)) for combination in combinations(names, size)
+    ]
 
 
 def subset_split(part: str, modalities: Iterable[str]) -> str:
@@ -87,7 +89,7 @@ class _Subsets(pl.LightningModule):
         super().__init__()
         self.module, self.part, self.folder = module, part, folder
         self.collectors = {
-            some: PredictionCollector() for some in modality_subsets(module.encoders)
+            subset: PredictionCollector() for subset in modality_subsets(module.encoders)
         }
 
     def transfer_batch_to_device(

@@ -80,7 +80,7 @@ def start_trackers(section: Mapping[str, Any] | None) -> TrackerGroup:
         ConfigError: One cannot be built.
     """
     return TrackerGroup(
-        [BackgroundTracker(one, name) for name, one in build_trackers(section).items()]
+        [BackgroundTracker(tracker, name) for name, tracker in build_trackers(section).items()]
     )
 
 
@@ -108,7 +108,7 @@ def run_name(
 
 def _words(composed: ComposedConfig, kind: str, notes: Mapping[str, Any]) -> str:
     """The wished name: what differs, or what is always the same where nothing does."""
-    experiment = any(one.partition("=")[0] == "experiment" for one in composed.overrides)
+    experiment = any(override.partition("=")[0] == "experiment" for override in composed.overrides)
     words = describe_overrides(composed.overrides, () if experiment else GROUPS)
     if JOB in notes:
         seed = composed.config.get("seed")

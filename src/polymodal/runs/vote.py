@@ -102,10 +102,12 @@ def with_scores_of(names: Sequence[str], composed: ComposedConfig) -> ComposedCo
 def _members(names: Sequence[str], runs: Path) -> list[Path]:
     members = [find_run(runs, name) for name in names]
     folders = [member.resolve() for member in members]
-    twice = [one.name for place, one in enumerate(folders) if one in folders[:place]]
+    twice = [folder.name for index, folder in enumerate(folders) if folder in folders[:index]]
     if twice or len(members) < 2:
-        found = f"run {twice[0]} is named twice" if twice else f"a vote over {len(members)} run(s)"
+        message = (
+            f"run {twice[0]} is named twice" if twice else f"a vote over {len(members)} run(s)"
+        )
         raise PredictionError(
-            found, expected="at least two different runs", hint="`polymodal runs` lists them"
+            message, expected="at least two different runs", hint="`polymodal runs` lists them"
         )
     return members

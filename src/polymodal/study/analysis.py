@@ -111,13 +111,13 @@ def summarise(
         PredictionError: The score is unknown, or tables do not fit together.
     """
     name = plan.score or monitor
-    whole = {key: [one for one in entries if one.share == 1] for key, entries in told.items()}
+    whole = {key: [entry for entry in entries if entry.share == 1] for key, entries in told.items()}
     tests = {key: _pooled(entries, "test") for key, entries in whole.items()}
     values = next(iter(tests.values())).values
     scored = {key: select_score(test, scores, name) for key, test in tests.items()}
     score = next(iter(scored.values()))[1]
     tables = {key: table for key, (table, _) in scored.items()}
-    every = [one.tables for entries in whole.values() for one in entries]
+    every = [entry.tables for entries in whole.values() for entry in entries]
     against = "val" if all("val" in one for one in every) else "test"  # the same for all
     compared = compare(tables, name, score, pairs=plan.pairs, alpha=plan.alpha)
     return {
@@ -143,7 +143,7 @@ def _about(
     against: str,
 ) -> dict[str, Any]:
     """All that is told of one member or vote."""
-    whole = [one for one in entries if one.share == 1]
+    whole = [entry for entry in entries if entry.share == 1]
     about: dict[str, Any] = {"kind": "member", "scores": bootstrap_cis(test, scores, "test")}
     for vote in plan.votes:
         if vote.name == key:
@@ -151,7 +151,7 @@ def _about(
             about["said"] = [words for one in whole for words in one.said]
     if gap := _gap(whole, scores, name, against):
         about["gap"] = gap
-    if len(shares := sorted({one.share for one in entries})) > 1:
+    if len(shares := sorted({entry.share for entry in entries})) > 1:
         about["curve"] = [_at_share(entries, share, scores, name) for share in shares]
     if subsets := [one.tables[SUBSETS] for one in whole if SUBSETS in one.tables]:
         about["subsets"] = _subsets(concatenate(subsets), scores)
@@ -167,7 +167,7 @@ def _about(
 
 
 def _pooled(entries: Sequence[MemberResult], part: str) -> PredictionTable:
-    return concatenate([one.tables[part] for one in entries])
+    return concatenate([entry.tables[part] for entry in entries])
 
 
 def _gap(
@@ -193,14 +193,14 @@ def _gap(
 def _at_share(
     entries: Sequence[MemberResult], share: float, scores: Mapping[str, Score], name: str
 ) -> dict[str, Any]:
-    table = _pooled([one for one in entries if one.share == share], "test")
+    table = _pooled([entry for entry in entries if entry.share == share], "test")
     return {"share": share, **bootstrap_ci(*select_score(table, scores, name))}
 
 
 def _subsets(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, Any]:
     """Score of each subset of the modalities, named by them."""
-    found = {}
+    subsets = {}
     for (split,), frame in table.frame.group_by(["split"], maintain_order=True):
         part = str(split).partition("@")[2]
-        found[part] = bootstrap_cis(table.with_frame(frame), scores, "test")
-    return found
+        subsets[part] = bootstrap_cis(table.with_frame(frame), scores, "test")
+    return subsets

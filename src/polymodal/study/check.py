@@ -24,7 +24,7 @@ def is_study(overrides: Sequence[str]) -> bool:
         >>> is_study(["study=sample/fusion_vs_voting"]), is_study(["seed=1"])
         (True, False)
     """
-    return any(re.match(r"[+~]*study[.=]", one) for one in overrides)
+    return any(re.match(r"[+~]*study[.=]", override) for override in overrides)
 
 
 def check_sweep(
@@ -47,7 +47,7 @@ def check_sweep(
         return Report([from_error(error, "unusable override", "")])
     parts: dict[str, Report] = {}
     for words in jobs:
-        name = " ".join(one for one in words if one not in overrides) or f"job {len(parts)}"
+        name = " ".join(word for word in words if word not in overrides) or f"job {len(parts)}"
         report = parts[name] = Report()
         composed = compose_into(report, words)
         if composed is not None and len(parts) == 1 and not fast:
@@ -107,7 +107,7 @@ def _members(
         report = Report()
         compose_into(report, member.run)
         _move(report, _written(plan, member.name), origins)
-        whole.findings += [replace(one, of=(member.name,)) for one in report.findings]
+        whole.findings += [replace(finding, of=(member.name,)) for finding in report.findings]
     if whole.fatal:
         whole.notes.append("the members were not checked further: one cannot be composed")
         return {}
@@ -124,7 +124,7 @@ def _encoders(
     """Encoders that a member cannot take from the members that it names."""
     from polymodal.experiment.trained_encoders import trained_encoder
 
-    member = next(one for one in plan.members if one.name == name)
+    member = next(member for member in plan.members if member.name == name)
     for modality, source in member.encoders.items():
         try:
             planned = {source: members[source].resolved()}
@@ -145,13 +145,15 @@ def _vote(voting: Sequence[str]) -> Report:
 
 def _score(plan: StudyConfig, contexts: Mapping[str, Context]) -> Iterator[Diagnostic]:
     """A score to compare that no member has."""
-    built = next((one.built for one in contexts.values() if "scores" in one.built), None)
+    built = next(
+        (context.built for context in contexts.values() if "scores" in context.built), None
+    )
     if plan.score is None or built is None:
         return
     names = score_names(built["scores"], built["task"].values)
     if plan.score not in names:
-        found = f"study.score={plan.score} is no score of this task"
-        yield Diagnostic("unknown score", "study.score", found, hint=nearest(plan.score, names))
+        message = f"study.score={plan.score} is no score of this task"
+        yield Diagnostic("unknown score", "study.score", message, hint=nearest(plan.score, names))
 
 
 def _written(plan: StudyConfig, member: str) -> dict[str, str]:
@@ -167,15 +169,15 @@ def _written(plan: StudyConfig, member: str) -> dict[str, str]:
 
 def _move(report: Report, written: Mapping[str, str], origins: Provenance) -> None:
     """Return of what overrides set that it stands in the study's file, not on the command line."""
-    for place, one in enumerate(report.findings):
-        key = written.get(one.origin.override or "") if one.origin else None
+    for index, finding in enumerate(report.findings):
+        key = written.get(finding.origin.override or "") if finding.origin else None
         if key is not None:
-            report.findings[place] = replace(one, origin=origins.find(key))
+            report.findings[index] = replace(finding, origin=origins.find(key))
 
 
 def _key_in(error: ConfigError) -> str | None:
-    found = re.search(r"study\.\w+(\.\w+)*", error.message)
-    return found.group() if found else None
+    match = re.search(r"study\.\w+(\.\w+)*", error.message)
+    return match.group() if match else None
 
 
 def merge_reports(parts: Mapping[str, Report], whole: Report | None = None) -> Report:
@@ -202,8 +204,8 @@ def merge_reports(parts: Mapping[str, Report], whole: Report | None = None) -> R
         common = len(having) == sum(bool(part.notes) for part in parts.values())
         whole.notes.append(note if common else f"{', '.join(having)}: {note}")
     shown = (
-        replace(one, of=() if len(where[place]) == len(parts) else tuple(where[place]))
-        for place, one in firsts.items()
+        replace(first, of=() if len(where[place]) == len(parts) else tuple(where[place]))
+        for place, first in firsts.items()
     )
     whole.findings = sorted([*whole.findings, *shown], key=lambda one: not one.is_error)
     whole.parts = dict(parts)

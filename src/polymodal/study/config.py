@@ -104,10 +104,10 @@ class StudyConfig:
             ('speech', 'text', 'soft')
         """
         _check_packages(section)
-        keys = ["with" if one.name == "options" else one.name for one in fields(cls)]
+        keys = ["with" if field.name == "options" else field.name for field in fields(cls)]
         _known(section, keys, "study")
         members = tuple(_member(*one) for one in dict(section.get("members") or {}).items())
-        names = [one.name for one in members]
+        names = [member.name for member in members]
         votes = tuple(_vote(*one, names) for one in dict(section.get("votes") or {}).items())
         plan = cls(
             members=members,
@@ -118,7 +118,7 @@ class StudyConfig:
             seeds=_numbers(section, "seeds", [0], int),
             shares=_numbers(section, "shares", [], float),
             score=section.get("score"),
-            pairs=_pairs(section.get("pairs"), [*names, *(one.name for one in votes)]),
+            pairs=_pairs(section.get("pairs"), [*names, *(vote.name for vote in votes)]),
             alpha=float(section.get("alpha", 0.05)),
             parallel=_parallel(section.get("parallel", "auto"), num_devices),
             together=bool(section.get("together", True)),
@@ -134,7 +134,7 @@ class StudyConfig:
         Raises:
             ConfigError: They wait for each other in a circle.
         """
-        graph = {one.name: [*one.encoders.values()] for one in self.members}
+        graph = {member.name: [*member.encoders.values()] for member in self.members}
         try:
             order = [*TopologicalSorter(graph).static_order()]
         except CycleError as error:
@@ -148,7 +148,7 @@ class StudyConfig:
     @property
     def names(self) -> tuple[str, ...]:
         """Members, then votes."""
-        return (*(one.name for one in self.members), *(one.name for one in self.votes))
+        return (*(member.name for member in self.members), *(vote.name for vote in self.votes))
 
     def check(self) -> None:
         """Reject what no study can be made of.
@@ -172,13 +172,16 @@ class StudyConfig:
             raise ConfigError(
                 f"study.seeds={[*self.seeds]}", expected="at least one number, each once"
             )
-        if wrong := [one for one in self.shares if not 0 < one < 1]:
+        if wrong := [fraction for fraction in self.shares if not 0 < fraction < 1]:
             raise ConfigError(f"study.shares names {wrong[0]}", expected="shares between 0 and 1")
         if not 0 < self.alpha < 1:
             raise ConfigError(f"study.alpha={self.alpha}", expected="between 0 and 1")
 
     def _check_encoders(self, member: Member) -> None:
-        key, known = f"study.members.{member.name}", {one.name: one for one in self.members}
+        key, known = (
+            f"study.members.{member.name}",
+            {member.name: member for member in self.members},
+        )
         for modality, source in member.encoders.items():
             if source not in known:
                 raise ConfigError(
@@ -217,7 +220,7 @@ def _member(name: str, value: Any) -> Member:
         run=_words(value.get("run"), f"{key}.run"),
         applied=bool(value.get("applied", False)),
         root=value.get("root"),
-        encoders={str(modality): str(one) for modality, one in encoders.items()},
+        encoders={str(modality): str(encoder) for modality, encoder in encoders.items()},
         held_out=_held_out(value.get("fusion_rows", IN_FOLD), f"{key}.fusion_rows"),
     )
 
@@ -281,7 +284,7 @@ def _vote(name: str, value: Any, members: Sequence[str]) -> Vote:
 
 def _words(value: Any, key: str) -> tuple[str, ...]:
     words = value.split() if isinstance(value, str) else list(value or [])
-    if wrong := [one for one in words if not isinstance(one, str) or "=" not in one]:
+    if wrong := [word for word in words if not isinstance(word, str) or "=" not in word]:
         raise ConfigError(
             f"{key} has {wrong[0]!r}",
             expected="overrides as on the command line, such as optimizer.lr=0.001",
@@ -294,10 +297,10 @@ def _numbers(
 ) -> tuple[Any, ...]:
     values = section.get(name, usual)
     values = values if isinstance(values, list | tuple) else [values]
-    for one in values:
-        if isinstance(one, bool) or not isinstance(one, int if kind is int else int | float):
-            raise ConfigError(f"study.{name} has {one!r}", expected=f"numbers ({kind.__name__})")
-    return tuple(kind(one) for one in values)
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+            raise ConfigError(f"study.{name} has {value!r}", expected=f"numbers ({kind.__name__})")
+    return tuple(kind(value) for value in values)
 
 
 def _pairs(value: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...] | None:

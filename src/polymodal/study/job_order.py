@@ -46,7 +46,7 @@ class PlannedJobs:
     ) -> None:
         self.plan, self.members, self.configs, self.first = plan, members, configs, first
         self.check, self.runs, self.code = check, runs, code
-        self._by_name = {one.name: one for one in plan.members}
+        self._by_name = {member.name: member for member in plan.members}
         self._cells: dict[tuple[str, int, float, float], StudyJob] = {}
         self._built: dict[tuple[str, float], tuple[ComposedConfig, Experiment]] = {}
 
@@ -68,8 +68,8 @@ class PlannedJobs:
         name = (member.name, seed, share, fitted)
         if name not in self._cells:
             encoders = {
-                modality: self._cell(self._by_name[one], seed, share, fitted or member.held_out)
-                for modality, one in member.encoders.items()
+                modality: self._cell(self._by_name[encoder], seed, share, fitted or member.held_out)
+                for modality, encoder in member.encoders.items()
             }
             self._cells[name] = self._made(member, seed, share, fitted, encoders)
         return self._cells[name]
@@ -85,7 +85,8 @@ class PlannedJobs:
         composed, experiment = self._experiment(member, fitted)
         varied = with_options(composed, {"seed": seed, "data.train_share": share})
         keyed = with_options(
-            varied, {f"encoder.{modality}.from_run": one.key for modality, one in encoders.items()}
+            varied,
+            {f"encoder.{modality}.from_run": encoder.key for modality, encoder in encoders.items()},
         )
         return StudyJob(
             member.name,

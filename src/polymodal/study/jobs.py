@@ -96,9 +96,9 @@ class StudyJob:
         Args:
             known: As `recorded` gives it.
         """
-        if found := known.get(self.key):
-            self.run, self.status = found[0], found[1].status
-            self.duration_s = found[1].duration_s
+        if value := known.get(self.key):
+            self.run, self.status = value[0], value[1].status
+            self.duration_s = value[1].duration_s
         applied = known.get(self.applied_key)
         if self.applied is not None and applied and applied[1].status == "finished":
             self.predicted = applied[0]
@@ -168,8 +168,8 @@ def code_hash(projects: Sequence[Path]) -> str:
     ours = [file for room in HASHED_PACKAGES for file in (PACKAGE / room).rglob("*.py")]
     theirs = [
         file
-        for one in projects
-        for file in ([one] if one.is_file() else one.rglob("*.py"))
+        for project in projects
+        for file in ([project] if project.is_file() else project.rglob("*.py"))
         if "__pycache__" not in file.parts
     ]
     files = sorted({*ours, *theirs})
@@ -179,12 +179,12 @@ def code_hash(projects: Sequence[Path]) -> str:
 
 def finished_jobs(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
     """Find the cells that have been run: of several of one key the finished or newest one."""
-    found: dict[str, tuple[Path, RunRecord]] = {}
-    for one in reversed(find_runs(runs)[0]):  # the oldest first
-        key = one.record.notes.get(JOB)
-        if key and (key not in found or found[key][1].status != "finished"):
-            found[str(key)] = (one.path, one.record)
-    return found
+    result: dict[str, tuple[Path, RunRecord]] = {}
+    for run in reversed(find_runs(runs)[0]):  # the oldest first
+        key = run.record.notes.get(JOB)
+        if key and (key not in result or result[key][1].status != "finished"):
+            result[str(key)] = (run.path, run.record)
+    return result
 
 
 def run_jobs(files: Sequence[Path], check: Check) -> list[str]:

@@ -87,7 +87,9 @@ def _may_start(job: LaunchSpec, codes: Mapping[str, int]) -> bool:
 def _is_hopeless(job: LaunchSpec, codes: Mapping[str, int], jobs: Sequence[LaunchSpec]) -> bool:
     """Whether a job that it waits for has failed, or waits for one that has."""
     others = [one for one in jobs if one.words in job.after]
-    return any(codes.get(one.words, 0) != 0 or _is_hopeless(one, codes, jobs) for one in others)
+    return any(
+        codes.get(other.words, 0) != 0 or _is_hopeless(other, codes, jobs) for other in others
+    )
 
 
 def last_line(log: Path) -> str:

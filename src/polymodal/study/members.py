@@ -26,7 +26,7 @@ def compose_members(plan: StudyConfig, study: ComposedConfig) -> dict[str, Compo
         ConfigError: An override cannot be used, or members that are to be compared name different
             corpora or splits.
     """
-    composed = {one.name: _composed(plan, one, study) for one in plan.members}
+    composed = {member.name: _composed(plan, member, study) for member in plan.members}
     first = reference(plan)
     for member in plan.members:
         for key in () if member.applied else COMMON:
@@ -46,7 +46,7 @@ def compose_members(plan: StudyConfig, study: ComposedConfig) -> dict[str, Compo
 
 def reference(plan: StudyConfig) -> str:
     """Return the member whose corpus and folds are the study's."""
-    trained = [one for one in plan.members if not one.applied]
+    trained = [member for member in plan.members if not member.applied]
     return next((one.name for one in trained if not one.encoders), trained[0].name)
 
 
@@ -77,7 +77,9 @@ def with_options(composed: ComposedConfig, options: dict[str, Any]) -> ComposedC
 
 
 def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> ComposedConfig:
-    taken = [f"encoder.{name}.from_run={MEMBER}{one}" for name, one in member.encoders.items()]
+    taken = [
+        f"encoder.{name}.from_run={MEMBER}{encoder}" for name, encoder in member.encoders.items()
+    ]
     composed = compose([*member.run, *taken])
     words = [*([] if member.applied else plan.protocol), *plan.shared]
     root = member.root or (None if member.applied else plan.root)
@@ -103,5 +105,8 @@ def _with_own(plan: StudyConfig, member: Member, composed: ComposedConfig) -> Co
 
 def _named(changed: ComposedConfig, before: ComposedConfig) -> ComposedConfig:
     """The changed configuration, its overrides with those that it was composed with."""
-    words = (*before.overrides, *(one for one in changed.overrides if one not in before.overrides))
+    words = (
+        *before.overrides,
+        *(override for override in changed.overrides if override not in before.overrides),
+    )
     return replace(changed, choices=before.choices, overrides=words, name=before.name)

@@ -99,7 +99,9 @@ def _code() -> str:
     """A hash of the code that decides results: ours, and that of the project we are in."""
     project = Path.cwd()
     packages = [project / name for name in project_packages(project)]
-    return code_hash([one if one.is_dir() else one.with_suffix(".py") for one in packages])
+    return code_hash(
+        [package if package.is_dir() else package.with_suffix(".py") for package in packages]
+    )
 
 
 def _check_score(plan: StudyConfig, first: Experiment) -> None:
@@ -231,9 +233,9 @@ def _one_vote(
     members = [next(t for t in told[name] if t.seed == seed and t.share == 1) for name in vote.of]
     tables = {
         part: [
-            replace(one.tables[part], run_id=name)
-            for one, name in zip(members, vote.of, strict=True)
-            if part in one.tables
+            replace(member.tables[part], run_id=name)
+            for member, name in zip(members, vote.of, strict=True)
+            if part in member.tables
         ]
         for part in SPLITS
     }
@@ -250,12 +252,12 @@ def _shared(tables: Sequence[PredictionTable]) -> list[PredictionTable]:
     rows = tables[0].frame.select(keys)
     for table in tables[1:]:
         rows = rows.join(table.frame, on=keys, how="semi")
-    return [one.with_frame(one.frame.join(rows, on=keys, how="semi")) for one in tables]
+    return [table.with_frame(table.frame.join(rows, on=keys, how="semi")) for table in tables]
 
 
 def _stopped(runs: Path, name: str) -> Path | None:
     """The newest study of this name, if it was stopped or failed."""
-    for path, record in ((one.path, one.record) for one in find_runs(runs)[0]):
+    for path, record in ((run.path, run.record) for run in find_runs(runs)[0]):
         if record.kind == "study" and record.experiment == name:
             return path if record.status not in ("finished", "running") else None
     return None
@@ -309,10 +311,10 @@ class StudyRecord:
             partial(self._arguments, cells),
             self.session.path / "logs" / name,
             frozenset(
-                words[one.key]
+                words[encoder.key]
                 for cell in cells
-                for one in cell.encoders.values()
-                if one.key in words
+                for encoder in cell.encoders.values()
+                if encoder.key in words
             ),
         )
 
@@ -321,10 +323,10 @@ class StudyRecord:
 
         Their runs are looked up now: a run is recorded while the study goes on.
         """
-        sources = [one for cell in cells for one in cell.encoders.values()]
+        sources = [encoder for cell in cells for encoder in cell.encoders.values()]
         known = finished_jobs(self.session.path.parent) if sources else {}
-        for one in sources:
-            one.update_from_record(known)
+        for source in sources:
+            source.update_from_record(known)
         files = [cell.write(self.session.path / "cells", self.session.run_id) for cell in cells]
         return ("_study_worker", *map(str, files))
 
@@ -336,9 +338,9 @@ class StudyRecord:
     def close(self, cells: Sequence[StudyJob], results: Mapping[str, Any]) -> None:
         """Write the results; what the cells' processes needed is no longer."""
         self.results = dict(results)
-        for name, one in self.results["members"].items():
-            one |= self._encoders(name, cells)
-            one["runs"] = [
+        for name, result in self.results["members"].items():
+            result |= self._encoders(name, cells)
+            result["runs"] = [
                 c.run.name for c in cells if c.member == name and c.run and not c.left_out
             ]
         shutil.rmtree(self.session.path / "cells", ignore_errors=True)
@@ -346,7 +348,7 @@ class StudyRecord:
 
     def _encoders(self, name: str, cells: Sequence[StudyJob]) -> dict[str, Any]:
         """Of a member that takes its encoders from others: from which, and their embeddings."""
-        member = next((one for one in self.plan.members if one.name == name), None)
+        member = next((member for member in self.plan.members if member.name == name), None)
         if member is None or not member.encoders:
             return {}
         runs = [
@@ -359,8 +361,8 @@ class StudyRecord:
             "encoders": dict(member.encoders),
             "fusion_rows": {HELD_OUT: member.held_out} if member.held_out else IN_FOLD,
             "embeddings": {
-                one: mean_description([run[one] for run in runs if one in run])
-                for one in modalities
+                modality: mean_description([run[modality] for run in runs if modality in run])
+                for modality in modalities
             },
         }
 
@@ -404,7 +406,7 @@ class StudyRecord:
             "seed": cell.seed,
             "share": cell.share,
             "left_out": cell.left_out,
-            "encoders": {name: one.key for name, one in cell.encoders.items()},
+            "encoders": {name: encoder.key for name, encoder in cell.encoders.items()},
             "key": cell.key,
             "run": cell.run.name if cell.run else None,
             "predicted": cell.predicted.name if cell.predicted else None,

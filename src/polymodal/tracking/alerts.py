@@ -134,7 +134,7 @@ class Apprise:
         except ImportError:
             raise MissingExtraError("apprise", "alerts") from None
         sender = apprise.Apprise()
-        known = [sender.add(one) for one in self.credential_urls]
+        known = [sender.add(url) for url in self.credential_urls]
         if not all(known) or not sender.notify(body=text, title=title):
             raise OSError("apprise could not deliver it to all addresses")
 
@@ -161,7 +161,7 @@ class Alerts:
         above: Mapping[str, float] | None = None,
         below: Mapping[str, float] | None = None,
     ) -> None:
-        if unknown := [one for one in ends if one not in ENDS]:
+        if unknown := [end for end in ends if end not in ENDS]:
             raise ConfigError(f"alert.ends has {unknown[0]!r}", expected=f"of {', '.join(ENDS)}")
         self.channel, self.name, self.ends = channel, name, [*ends]
         self.bounds = {name: (bound, 1) for name, bound in (above or {}).items()}

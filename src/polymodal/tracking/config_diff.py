@@ -42,20 +42,20 @@ def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         >>> config_diff([{"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}])
         {'a.b': [1, 3]}
     """
-    if all(one is configs[0] for one in configs):
+    if all(config is configs[0] for config in configs):
         return {}
-    sections = dict.fromkeys(key for one in configs for key in one if key not in NEVER_TOLD)
-    found: dict[str, list[Any]] = {}
+    sections = dict.fromkeys(key for config in configs for key in config if key not in NEVER_TOLD)
+    result: dict[str, list[Any]] = {}
     for section in sections:
-        parts = [one.get(section) for one in configs]
+        parts = [config.get(section) for config in configs]
         if all(part is parts[0] or part == parts[0] for part in parts):
             continue
         flat = [dict(flatten(part, section)) for part in parts]
         for key in dict.fromkeys(key for one in flat for key in one):
             values = [one.get(key) for one in flat]
             if any(value != values[0] for value in values):
-                found[key] = values
-    return found
+                result[key] = values
+    return result
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

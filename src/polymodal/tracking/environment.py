@@ -42,18 +42,22 @@ def versions() -> dict[str, str]:
     Returns:
         Package to version, without importing any; what is not installed is left out.
     """
-    found = {"python": platform.python_version()}
+    result = {"python": platform.python_version()}
     for name in SHOWN:
         try:
-            found[name] = metadata.version(name)
+            result[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 def environment_text() -> str:
     """Return every installed package, `name==version`, one a line."""
-    packages = {f"{one.name}=={one.version}" for one in metadata.distributions() if one.name}
+    packages = {
+        f"{distribution.name}=={distribution.version}"
+        for distribution in metadata.distributions()
+        if distribution.name
+    }
     return "\n".join([f"python=={platform.python_version()}", *sorted(packages), ""])
 
 
@@ -140,11 +144,11 @@ def _gpus(folder: Path) -> dict[str, Any]:
     try:
         driver = (folder / "version").read_text(encoding="utf-8").splitlines()[0]
         told = [
-            one.read_text(encoding="utf-8") for one in sorted(folder.glob("gpus/*/information"))
+            path.read_text(encoding="utf-8") for path in sorted(folder.glob("gpus/*/information"))
         ]
     except (OSError, ValueError, IndexError):
         return {}
-    models = [found.group(1) for text in told if (found := re.search(r"Model:\s*(.+)", text))]
+    models = [match.group(1) for text in told if (match := re.search(r"Model:\s*(.+)", text))]
     release = re.search(r"\b\d{3,}(?:\.\d+)+\b", driver)
     return {"gpus": models, "driver": release.group() if release else driver}
 

@@ -127,7 +127,7 @@ def validate_keys(
             continue
         pairs = zip(records, configs, strict=True)
         if all(value_of(one, key, config) is MISSING for one, config in pairs):
-            scores = {name for one in records for name in one.scores}
+            scores = {name for record in records for name in record.scores}
             known = {name for config in configs for name in _flat(config)}
             known = scores if "/" in key else {*PLAIN, *TIMES, "corpus", *known}
             raise RunError(f"no run here has {key!r}", hint=nearest(key, known))
@@ -141,14 +141,14 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _parse(word: str, now: datetime) -> Filter:
-    found = WORD.fullmatch(word)
-    if found is None:
+    match = WORD.fullmatch(word)
+    if match is None:
         raise ConfigError(
             f"{word!r} is no filter",
             expected="KEY=VALUE, or !=, >, >=, <, <= between them",
             hint="such as status=failed, 'test/uar>0.7', since=7d or optimizer.lr=0.001",
         )
-    key, sign, value = found["key"].strip(), found["sign"], found["value"].strip()
+    key, sign, value = match["key"].strip(), match["sign"], match["value"].strip()
     if key in TIMES:
         if sign != "=":
             raise ConfigError(
@@ -161,16 +161,16 @@ def _parse(word: str, now: datetime) -> Filter:
     if sign not in ("=", "!=") and _number(value) is None:
         raise ConfigError(f"{word!r} compares with what is no number")
     misspelt = key not in PLAIN and key != "corpus" and "/" not in key and "." not in key
-    if misspelt and key in {one.name for one in fields(RunRecord)}:
+    if misspelt and key in {field.name for field in fields(RunRecord)}:
         raise ConfigError(f"{key} is not one value", expected=f"one of {', '.join(PLAIN)}")
     return Filter(key, sign, value)
 
 
 def _time(value: str, now: datetime) -> datetime:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)", value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)", value)
     try:
-        if found:
-            return now - timedelta(seconds=float(found[1]) * SPANS_S[found[2]])
+        if match:
+            return now - timedelta(seconds=float(match[1]) * SPANS_S[match[2]])
         return datetime.fromisoformat(value).astimezone(UTC)
     except (ValueError, OverflowError):  # no time, or none that a calendar has
         raise ConfigError(

@@ -113,15 +113,15 @@ def find_run(runs: Path, name: str) -> Path:
     for path in (*(root / name for root in places), Path(name)):
         if name and _is_run(path):
             return path
-    ids = [root / one for root in places for one in _folders(root) if _is_run(root / one)]
-    found = sorted(path for path in ids if path.name.startswith(name))
-    if len(found) == 1 and name:
-        return found[0]
-    if found and name:
-        shown = ", ".join(path.name for path in found[-5:])
-        more = "" if len(found) <= 5 else f", the newest of them: {shown}"
+    ids = [root / folder for root in places for folder in _folders(root) if _is_run(root / folder)]
+    result = sorted(path for path in ids if path.name.startswith(name))
+    if len(result) == 1 and name:
+        return result[0]
+    if result and name:
+        shown = ", ".join(path.name for path in result[-5:])
+        more = "" if len(result) <= 5 else f", the newest of them: {shown}"
         raise RunError(
-            f"{len(found)} runs begin with {name!r}{more or ': ' + shown}",
+            f"{len(result)} runs begin with {name!r}{more or ': ' + shown}",
             hint="give more of the id",
         )
     remedy = _hint(name, [path.name for path in ids])
@@ -142,7 +142,7 @@ def with_live_status(record: RunRecord) -> RunRecord:
 def _folders(runs: Path) -> list[str]:
     try:
         with os.scandir(runs) as entries:
-            return [one.name for one in entries if one.name[0] != "." and one.is_dir()]
+            return [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -75,28 +75,28 @@ class IndexCache:
         """
         root, kept = self.path.parent, self._load()
         stamps = {name: _stamp(f"{root}/{name}/{self.source}") for name in names}
-        found: dict[str, Values | None] = {}
+        result: dict[str, Values | None] = {}
         unknown = []
         for name, stamp in stamps.items():
             known = kept.entries.get(name)
             if known is not None and known[0] == stamp:
-                found[name] = kept.values(name)
+                result[name] = kept.values(name)
             else:
-                found[name] = None
+                result[name] = None
                 unknown.append(name)
         now_ns = _now_ns(root) if unknown and len(stamps) >= MIN_FOLDERS_TO_INDEX else 0
-        found.update((name, read(root / name)) for name in unknown)
+        result.update((name, read(root / name)) for name in unknown)
         settled = {
             name: (stamp, values)
             for name in unknown
-            if (values := found[name]) is not None
+            if (values := result[name]) is not None
             and (stamp := stamps[name])
             and max(stamp[:2]) < now_ns - FS_TIMESTAMP_RESOLUTION_NS
         }
         if settled:
             here = {name for name in kept.entries if name in stamps or (root / name).is_dir()}
             self._save(_merged(kept, here - {*unknown}, settled, self.shares))
-        return found
+        return result
 
     def _load(self) -> IndexContent:
         try:
@@ -139,8 +139,8 @@ def _merged(
         stamp, own, shared = kept.entries[name]
         content.entries[name] = [stamp, own, {key: moved(one) for key, one in shared.items()}]
     for name, (stamp, values) in settled.items():
-        own = {key: one for key, one in values.items() if not shares(key)}
-        shared = {key: place(one) for key, one in values.items() if shares(key)}
+        own = {key: value for key, value in values.items() if not shares(key)}
+        shared = {key: place(value) for key, value in values.items() if shares(key)}
         content.entries[name] = [stamp, own, shared]
     return content
 

@@ -51,7 +51,7 @@ class MetricsLog:
         """
         where = {"fold": fold, "epoch": epoch, "step": step}
         known = {name: value for name, value in where.items() if value is not None}
-        finite = {name: one if math.isfinite(one) else None for name, one in scores.items()}
+        finite = {name: score if math.isfinite(score) else None for name, score in scores.items()}
         line = _encode({**known, **finite, **known})
         if self.file is None:
             _drop_torn_line(self.path)
@@ -126,7 +126,7 @@ def of_fold(scores: Mapping[str, float], fold: int | None) -> dict[str, float]:
         {'fold2/val/uar': 0.5}
     """
     prefix = "" if fold is None else f"fold{fold}/"
-    return {f"{prefix}{name}": one for name, one in scores.items()}
+    return {f"{prefix}{name}": score for name, score in scores.items()}
 
 
 def _parse(path: Path, row: int, line: bytes) -> dict[str, Any]:

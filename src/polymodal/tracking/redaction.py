@@ -142,14 +142,14 @@ def _items(items: Sequence[Any], known: Sequence[str]) -> list[Any]:
     """Redact a list, whose strings may be words of a command line."""
     clean: list[Any] = []
     asked = False  # the word before was `--token`
-    for one in items:
-        if not isinstance(one, str):
-            clean.append(_redact(one, False, known))
-        elif asked and not one.startswith("-"):
-            clean.append(_hidden(one))
+    for item in items:
+        if not isinstance(item, str):
+            clean.append(_redact(item, False, known))
+        elif asked and not item.startswith("-"):
+            clean.append(_hidden(item))
         else:
-            clean.append(_word(one, known))
-        asked = isinstance(one, str) and one.startswith("--") and bool(SECRET_KEY.search(one))
+            clean.append(_word(item, known))
+        asked = isinstance(item, str) and item.startswith("--") and bool(SECRET_KEY.search(item))
     return clean
 
 

@@ -107,7 +107,7 @@ class ConfigIndex:
 
     def _unknown(self) -> list[Run]:
         runs = [*self.collection.runs.values()]
-        return [one for one in runs if self.known.get(one.key, (None,))[0] is not one]
+        return [run for run in runs if self.known.get(run.key, (None,))[0] is not run]
 
     def _read_all(self) -> None:
         for run in self._unknown():
@@ -117,11 +117,11 @@ class ConfigIndex:
         known = self.known.get(run.key)
         if known is not None and known[0] is run:
             return known[1]
-        found = self._read(run)
+        result = self._read(run)
         # One that has just begun may not have written it yet: it is asked again.
-        if found or run.record.status != "running":
-            self.known[run.key] = run, found
-        return found
+        if result or run.record.status != "running":
+            self.known[run.key] = run, result
+        return result
 
     def _read(self, run: Run) -> dict[str, Section]:
         folder = self.collection.folder(run)

@@ -45,8 +45,8 @@ class Pages:
 
 
 def _below(folder: Traversable, prefix: str) -> list[tuple[str, Traversable]]:
-    found: list[tuple[str, Traversable]] = []
-    for one in folder.iterdir():
-        name = prefix + one.name
-        found += _below(one, f"{name}/") if one.is_dir() else [(name, one)]
-    return found
+    result: list[tuple[str, Traversable]] = []
+    for path in folder.iterdir():
+        name = prefix + path.name
+        result += _below(path, f"{name}/") if path.is_dir() else [(name, path)]
+    return result

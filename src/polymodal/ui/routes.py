@@ -81,8 +81,8 @@ class Routes:
         return as_json(
             {
                 "version": __version__,
-                "roots": [str(one) for one in roots],
-                "trackio": [place for place, one in enumerate(roots) if _database(one).is_dir()],
+                "roots": [str(root) for root in roots],
+                "trackio": [index for index, root in enumerate(roots) if _database(root).is_dir()],
             }
         )
 
@@ -98,8 +98,8 @@ class Routes:
         if asks_config:
             self.options.wait()
         runs = [*self.collection.runs.values()]
-        records = [one.record for one in runs]
-        configs = [self.options.config(one) if asks_config else {} for one in runs]
+        records = [run.record for run in runs]
+        configs = [self.options.config(run) if asks_config else {} for run in runs]
         validate_keys([one.key for one in filters], records, configs)
         kept = [
             run.key

@@ -136,7 +136,7 @@ class RunIndex:
             self.rescan()
         with self._lock:
             whole = instance != self.instance or version > self.version
-            changed = [one for one in self.runs.values() if whole or one.version > version]
+            changed = [run for run in self.runs.values() if whole or run.version > version]
             kept = newest_first(changed)[: most or None]
             rows = ",".join(map(self._line, kept))
             gone = [] if whole else [key for key, at in self.gone.items() if at > version]
@@ -167,10 +167,10 @@ class RunIndex:
 
     def _first_look(self, place: int) -> None:
         """Take the records from the list of runs, which is quicker than the folders."""
-        found = dict(_signatures(self.roots[place]))
-        known = {one.path.name: one.record for one in find_runs(self.roots[place])[0]}
+        result = dict(_signatures(self.roots[place]))
+        known = {run.path.name: run.record for run in find_runs(self.roots[place])[0]}
         version = self.version = 1
-        for folder, signature in found.items():
+        for folder, signature in result.items():
             if folder in known:
                 run = Run(place, folder, known[folder], signature, version)
                 self.runs[run.key] = run
@@ -179,15 +179,15 @@ class RunIndex:
                 self._read(place, folder, signature, version)
 
     def _look(self, place: int, version: int) -> bool:
-        found = dict(_signatures(self.roots[place]))
+        result = dict(_signatures(self.roots[place]))
         changed = False
-        for folder, signature in found.items():
+        for folder, signature in result.items():
             key = f"{place}/{folder}"
             run = self.runs.get(key)
             known = run.signature if run is not None else self.broken.get(key, (None, ""))[0]
             if known != signature:
                 changed |= self._read(place, folder, signature, version)
-        for key in [one for one in (*self.runs, *self.broken) if _is_gone(one, place, found)]:
+        for key in [run for run in (*self.runs, *self.broken) if _is_gone(run, place, result)]:
             self.runs.pop(key, None)
             self.broken.pop(key, None)
             self._lines.pop(key, None)
@@ -215,7 +215,7 @@ class RunIndex:
 
     def _watch(self, version: int) -> bool:
         """Run that go on: does their process still, and what does their journal say?"""
-        on = [one for one in self.runs.values() if one.record.status == "running"]
+        on = [run for run in self.runs.values() if run.record.status == "running"]
         changed = False
         for run in newest_first(on)[:MAX_WATCHED]:
             record = with_live_status(run.record)
@@ -250,12 +250,12 @@ def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:
         if name.startswith(".") or not _is_unicode(name):
             continue
         try:
-            found = os.stat(f"{root}/{name}/run.json")
+            result = os.stat(f"{root}/{name}/run.json")
         except OSError:
             if any(os.path.lexists(f"{root}/{name}/{part}") for part in PARTS):
                 yield name, NO_RECORD
             continue
-        yield name, (found.st_mtime_ns, found.st_size, found.st_ino)
+        yield name, (result.st_mtime_ns, result.st_size, result.st_ino)
 
 
 def newest_first(runs: Iterable[Run]) -> list[Run]:

@@ -53,12 +53,12 @@ class Server(ThreadingHTTPServer):
     def __init__(self, roots: list[Path], port: int | None = None) -> None:
         self.access, self.pages = Access(), Pages()
         ports = [port] if port is not None else [*range(FIRST_PORT, FIRST_PORT + NUM_PORTS)]
-        for place, one in enumerate(ports, start=1):
+        for index, one in enumerate(ports, start=1):
             try:
                 super().__init__((LOOPBACK, one), Handler)
                 break
             except OSError as error:
-                if place == len(ports):
+                if index == len(ports):
                     raise _taken(ports, error) from None
         self.routes = Routes(roots)
 
@@ -142,10 +142,10 @@ class Handler(BaseHTTPRequestHandler):
             assert page is not None
             cookie = {"Set-Cookie": self._page.access.cookie, "Cache-Control": "no-store"}
             return Response(page.body, page.kind, headers=cookie)
-        found = self._page.pages.get(path.removeprefix("/static/")) if "/static/" in path else None
-        if found is not None and self.headers.get("If-None-Match") == found.headers["ETag"]:
-            return Response(b"", found.kind, 304, found.headers)
-        return found
+        value = self._page.pages.get(path.removeprefix("/static/")) if "/static/" in path else None
+        if value is not None and self.headers.get("If-None-Match") == value.headers["ETag"]:
+            return Response(b"", value.kind, 304, value.headers)
+        return value
 
     def _say(self, answer: Response, *, body: bool = True) -> None:
         headers = getattr(self, "headers", {})  # none before they are read

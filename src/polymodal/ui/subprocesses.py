@@ -148,7 +148,7 @@ def _is_fresh(folder: Path) -> bool:
     try:
         made = (folder / "report.html").stat().st_mtime_ns
         sources = [folder / name for name in ("run.json", "study.json")]
-        return all(made >= one.stat().st_mtime_ns for one in sources if one.exists())
+        return all(made >= source.stat().st_mtime_ns for source in sources if source.exists())
     except OSError:
         return False
 

@@ -61,9 +61,9 @@ def _encoders(context: Context) -> Iterator[Diagnostic]:
 
     sections = context.config.get("encoder") or {}
     if not sections and "encoder" in context.config:
-        found = "encoder names no modality"
+        message = "encoder names no modality"
         yield Diagnostic(
-            "no encoder", "encoder", found, hint="choose one, such as encoder=[logmel]"
+            "no encoder", "encoder", message, hint="choose one, such as encoder=[logmel]"
         )
     context.built["widths"] = dict.fromkeys(sections, UNKNOWN_WIDTH)
     context.built["encoders"], context.built["trained"] = {}, {}
@@ -146,5 +146,5 @@ def _tried(context: Context, section: str, make: Callable[[], Any]) -> tuple[Any
         context.broken.add(section.partition(".")[0])
         return None, [context.refused(error, section)]
     except Exception as error:  # of a class of the user's project, whatever it is
-        found = f"{section} cannot be built: {type(error).__name__}: {error}"
-        return None, [Diagnostic("cannot be built", section, found)]
+        message = f"{section} cannot be built: {type(error).__name__}: {error}"
+        return None, [Diagnostic("cannot be built", section, message)]

@@ -41,8 +41,8 @@ def check_monitors(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(monitor, str):
             continue
         if monitor not in logged:
-            found = f"{key}={monitor} is no score of this task"
-            yield Diagnostic("unknown monitor", key, found, hint=nearest(monitor, logged))
+            message = f"{key}={monitor} is no score of this task"
+            yield Diagnostic("unknown monitor", key, message, hint=nearest(monitor, logged))
             continue
         fitting, mode = monitor_mode(monitor, scores), section.get("mode", "auto")
         if mode not in ("auto", fitting):
@@ -54,16 +54,16 @@ def check_monitors(context: Context) -> Iterator[Diagnostic]:
             )
     chosen = (context.config.get("selection") or {}).get("score")
     if isinstance(chosen, str) and chosen not in names and _has_grid(context):
-        found = f"selection.score={chosen} is no score of this task"
-        yield Diagnostic("unknown score", "selection.score", found, hint=nearest(chosen, names))
+        message = f"selection.score={chosen} is no score of this task"
+        yield Diagnostic("unknown score", "selection.score", message, hint=nearest(chosen, names))
     for above in ("above", "below"):
         alert = (context.config.get("alert") or {}).get(above) or {}
-        known = [*logged, *(f"{part}/{one}" for part in ("test", "train") for one in names)]
+        known = [*logged, *(f"{part}/{name}" for part in ("test", "train") for name in names)]
         for name in alert if isinstance(alert, Mapping) else ():
             if name not in known:
                 key = f"alert.{above}.{name}"
-                found = f"{key}: no score of this task is called {name}"
-                yield Diagnostic("unknown score", key, found, hint=nearest(str(name), known))
+                message = f"{key}: no score of this task is called {name}"
+                yield Diagnostic("unknown score", key, message, hint=nearest(str(name), known))
 
 
 def check_validation(context: Context) -> Iterator[Diagnostic]:
@@ -84,8 +84,10 @@ def check_validation(context: Context) -> Iterator[Diagnostic]:
     for name, is_so in reasons.items():
         if is_so and waiting:
             key = f"trainer.{name}"
-            found = f"{key}={trainer[name]}: nothing is validated, but {waiting[0]} waits for it"
-            yield Diagnostic("never validated", key, found, hint="change it, or use callbacks=last")
+            message = f"{key}={trainer[name]}: nothing is validated, but {waiting[0]} waits for it"
+            yield Diagnostic(
+                "never validated", key, message, hint="change it, or use callbacks=last"
+            )
 
 
 def check_patience(context: Context) -> Iterator[Diagnostic]:
@@ -125,13 +127,13 @@ def check_training_length(context: Context) -> Iterator[Diagnostic]:
             yield Diagnostic("no training", key, f"{key}=0: nothing is trained", "more than 0")
     if trainer.get("fast_dev_run"):
         key = "trainer.fast_dev_run"
-        found = f"{key} keeps no checkpoint, and the trained model is read from one"
-        yield Diagnostic("no checkpoint", key, found, hint="use debug=fast")
+        message = f"{key} keeps no checkpoint, and the trained model is read from one"
+        yield Diagnostic("no checkpoint", key, message, hint="use debug=fast")
     epochs, least = trainer.get("max_epochs"), trainer.get("min_epochs")
     if _is_number(epochs) and _is_number(least) and least > epochs > 0:
         key = "trainer.min_epochs"
-        found = f"{key}={least} is more than trainer.max_epochs={epochs}"
-        yield Diagnostic("no effect", key, found, severity="warning")
+        message = f"{key}={least} is more than trainer.max_epochs={epochs}"
+        yield Diagnostic("no effect", key, message, severity="warning")
 
 
 def check_checkpoints(context: Context) -> Iterator[Diagnostic]:
@@ -147,17 +149,17 @@ def check_checkpoints(context: Context) -> Iterator[Diagnostic]:
         if keeps_checkpoints(_target(context, f"callbacks.{name}", section))
     ]
     if "fit" in stages and not keepers:
-        found = "no callback keeps a checkpoint, and the trained model is read from one"
-        remedy = "use callbacks=default, or callbacks=last for the last epoch"
-        yield Diagnostic("no checkpoint", "callbacks", found, hint=remedy)
+        message = "no callback keeps a checkpoint, and the trained model is read from one"
+        hint = "use callbacks=default, or callbacks=last for the last epoch"
+        yield Diagnostic("no checkpoint", "callbacks", message, hint=hint)
     if trainer.get("enable_checkpointing") is False and keepers:
         key = "trainer.enable_checkpointing"
-        found = f"{key}=False, but callbacks.{keepers[0]} keeps checkpoints"
-        yield Diagnostic("no checkpoint", key, found, hint="leave it out")
+        message = f"{key}=False, but callbacks.{keepers[0]} keeps checkpoints"
+        yield Diagnostic("no checkpoint", key, message, hint="leave it out")
     if stages and "fit" not in stages and not context.config.get("resume"):
-        found = f"stages={stages}: nothing is trained, and there is no run to go on with"
-        remedy = "add fit, or use `polymodal test RUN`"
-        yield Diagnostic("nothing trained", "stages", found, hint=remedy)
+        message = f"stages={stages}: nothing is trained, and there is no run to go on with"
+        hint = "add fit, or use `polymodal test RUN`"
+        yield Diagnostic("nothing trained", "stages", message, hint=hint)
 
 
 def check_lora(context: Context) -> Iterator[Diagnostic]:
@@ -167,15 +169,15 @@ def check_lora(context: Context) -> Iterator[Diagnostic]:
             continue
         key, frozen = f"encoder.{name}", section.get("freeze")
         if section.get("lora") and (frozen == "all" or _is_number(frozen)):
-            found = f"{key}.freeze={frozen} together with {key}.lora"
+            message = f"{key}.freeze={frozen} together with {key}.lora"
             expected = "one of them: lora freezes all weights by itself, and trains its adapters"
             yield Diagnostic(
-                "frozen and lora", f"{key}.freeze", found, expected, "leave out freeze"
+                "frozen and lora", f"{key}.freeze", message, expected, "leave out freeze"
             )
         if section.get("layer_decay") is not None and frozen == "all":
             dotted = f"{key}.layer_decay"
-            found = f"{dotted} has no effect: {key}.freeze=all leaves nothing to learn there"
-            yield Diagnostic("no effect", dotted, found, severity="warning")
+            message = f"{dotted} has no effect: {key}.freeze=all leaves nothing to learn there"
+            yield Diagnostic("no effect", dotted, message, severity="warning")
 
 
 def check_devices(context: Context) -> Iterator[Diagnostic]:
@@ -188,13 +190,13 @@ def check_devices(context: Context) -> Iterator[Diagnostic]:
         return
     words = strategy.split("_")[0]
     if words in ("fsdp", "deepspeed") and trainer.get("accelerator") == "cpu":
-        found = f"trainer.strategy={strategy} needs GPUs, and trainer.accelerator=cpu"
-        yield Diagnostic("strategy", "trainer.strategy", found, hint="use trainer.strategy=ddp")
+        message = f"trainer.strategy={strategy} needs GPUs, and trainer.accelerator=cpu"
+        yield Diagnostic("strategy", "trainer.strategy", message, hint="use trainer.strategy=ddp")
     origin = context.origins.find("trainer.strategy")
     if words == "ddp" and number == 1 and origin is not None and origin.by_user:
-        found = f"trainer.strategy={strategy} has no effect with trainer.devices=1"
+        message = f"trainer.strategy={strategy} has no effect with trainer.devices=1"
         yield Diagnostic(
-            "no effect", "trainer.strategy", found, hint="trainer.devices=-1", severity="warning"
+            "no effect", "trainer.strategy", message, hint="trainer.devices=-1", severity="warning"
         )
 
 
@@ -211,17 +213,21 @@ def check_selection_grid(context: Context) -> Iterator[Diagnostic]:
     known = [key for key, _ in flatten({one: context.config.get(one) for one in VARIABLE})]
     unknown = [str(key) for key in options if key not in known]
     for key in unknown:
-        found = f"selection.grid names {key!r}, which is no option of what is trained"
-        yield Diagnostic("sweep space", f"selection.grid.{key}", found, hint=nearest(key, known))
+        message = f"selection.grid names {key!r}, which is no option of what is trained"
+        yield Diagnostic("sweep space", f"selection.grid.{key}", message, hint=nearest(key, known))
     said = set()
     for combination in combinations[:MAX_COMBINATIONS] if not unknown else ():
         sections = {key.partition(".")[0] for key in combination}
         changed = with_options(context.config, combination)
-        for one in signature_findings({key: changed[key] for key in sections}, context.projects):
-            if one.message not in said and one.key in combination:
-                said.add(one.message)
-                key = f"selection.grid.{one.key}"
-                yield Diagnostic("sweep space", key, f"selection.grid: {one.message}", one.expected)
+        for finding in signature_findings(
+            {key: changed[key] for key in sections}, context.projects
+        ):
+            if finding.message not in said and finding.key in combination:
+                said.add(finding.message)
+                key = f"selection.grid.{finding.key}"
+                yield Diagnostic(
+                    "sweep space", key, f"selection.grid: {finding.message}", finding.expected
+                )
 
 
 def check_unused_options(context: Context) -> Iterator[Diagnostic]:
@@ -262,7 +268,7 @@ def _default_num_workers(context: Context) -> int:
 
 def _callbacks(context: Context) -> list[tuple[str, Mapping[str, Any]]]:
     sections = context.config.get("callbacks") or {}
-    return [(str(n), one) for n, one in sections.items() if isinstance(one, Mapping)]
+    return [(str(n), section) for n, section in sections.items() if isinstance(section, Mapping)]
 
 
 def _target(context: Context, key: str, section: Mapping[str, Any]) -> object:

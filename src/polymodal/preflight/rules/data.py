@@ -60,15 +60,15 @@ def _manifest(context: Context, *, full: bool) -> tuple[Any, list[Diagnostic]]:
             return None, []
         return None, [context.refused(error, "corpus", "data")]
     except Exception as error:  # of a reader of the user's project
-        found = f"the corpus cannot be read: {type(error).__name__}: {error}"
-        return None, [Diagnostic("data", "corpus", found)]
+        message = f"the corpus cannot be read: {type(error).__name__}: {error}"
+        return None, [Diagnostic("data", "corpus", message)]
 
 
 def _is_absent(context: Context, error: UserError) -> bool:
     """Whether a corpus is only not here, in a place that the user has not named."""
     named = ("corpus.root", "paths.data", "corpus.file")
     origins = [context.origins.find(key) for key in named]
-    by_user = any(one is not None and one.by_user for one in origins)
+    by_user = any(origin is not None and origin.by_user for origin in origins)
     return isinstance(error, MissingCorpusError) and not by_user
 
 
@@ -190,13 +190,13 @@ def _budget(context: Context) -> Iterator[Diagnostic]:
     longest = float(lengths_s(context.built["manifest"]).max())
     context.built["longest_s"] = longest
     if isinstance(budget, int | float) and budget <= 0:
-        found = f"data.batch_s={budget}: no utterance fits into a batch"
-        yield Diagnostic("budget", "data.batch_s", found, "more than 0")
+        message = f"data.batch_s={budget}: no utterance fits into a batch"
+        yield Diagnostic("budget", "data.batch_s", message, "more than 0")
     elif isinstance(budget, int | float) and budget < longest:
-        found = f"data.batch_s={budget}, but the longest utterance lasts {longest:.1f} s"
+        message = f"data.batch_s={budget}, but the longest utterance lasts {longest:.1f} s"
         expected = "at least that; longer utterances are a batch of their own"
-        remedy = f"set data.batch_s={int(longest) + 1} or more"
-        yield Diagnostic("budget", "data.batch_s", found, expected, remedy, "warning")
+        hint = f"set data.batch_s={int(longest) + 1} or more"
+        yield Diagnostic("budget", "data.batch_s", message, expected, hint, "warning")
 
 
 def _schedule(context: Context) -> Iterator[Diagnostic]:
@@ -209,9 +209,9 @@ def _schedule(context: Context) -> Iterator[Diagnostic]:
         value = section.get(name)
         if isinstance(value, int | float) and value > steps:
             key = f"scheduler.{name}"
-            found = f"{key}={value}, but the training has about {steps} steps"
-            remedy = "make it less, or trainer.max_epochs more"
-            yield Diagnostic("long schedule", key, found, f"at most {steps}", remedy, "warning")
+            message = f"{key}={value}, but the training has about {steps} steps"
+            hint = "make it less, or trainer.max_epochs more"
+            yield Diagnostic("long schedule", key, message, f"at most {steps}", hint, "warning")
 
 
 def num_steps(context: Context) -> int | None:
@@ -260,9 +260,9 @@ def _files(context: Context, *, full: bool) -> Iterator[Diagnostic]:
     for rule, found in inspection.by_rule().items():
         if found[0].severity == "fault":
             first = f"{found[0].utterance_id}: {found[0].detail}"
-            remedy = "polymodal corpus check opens every file and lists them"
-            words = f"{rule} in {len(found)} of {inspection.num_utterances} utterances: {first}"
-            yield Diagnostic(rule, "corpus", words, hint=remedy)
+            hint = "polymodal corpus check opens every file and lists them"
+            message = f"{rule} in {len(found)} of {inspection.num_utterances} utterances: {first}"
+            yield Diagnostic(rule, "corpus", message, hint=hint)
     if not full and step > 1:
         seen = inspection.num_utterances
         context.notes.append(f"{seen} of {len(manifest)} utterances were opened; --full opens all")

@@ -54,8 +54,8 @@ def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
     for key, reason in reasons.items():
         problem = reason.removeprefix(key)
         if "has no value" in problem:
-            remedy = f"give it on the command line: {key}=…"
-            yield Diagnostic("missing value", key, reason, hint=remedy)
+            hint = f"give it on the command line: {key}=…"
+            yield Diagnostic("missing value", key, reason, hint=hint)
         elif problem not in said:
             said.add(problem)
             yield Diagnostic("broken interpolation", key, reason)
@@ -64,7 +64,8 @@ def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
 def unread_keys(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     """Find keys that nothing reads: beside the groups, or within the sections that we read."""
     root = next(
-        (one.name for one in origins.layers if not one.package and one.parent == "<root>"), "run"
+        (layer.name for layer in origins.layers if not layer.package and layer.parent == "<root>"),
+        "run",
     )
     known = top_level_keys(root)
     for key, value in config.items():
@@ -80,14 +81,14 @@ def unread_keys(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diag
 
 def _is_late(group: str, origins: Provenance) -> bool:
     """Whether a file of a group has a package header that Hydra does not read."""
-    files = [one.file for one in origins.layers if one.name.startswith(f"{group}/")]
+    files = [layer.file for layer in origins.layers if layer.name.startswith(f"{group}/")]
     return any(file is not None and misplaced_package_header(file) is not None for file in files)
 
 
 def _unread(key: str, known: Sequence[str], origins: Provenance) -> Diagnostic:
     """A key beside the groups; of a file with a wrong package header if one puts it there."""
     entry = next(
-        (one for one in origins.entries if one.key.split(".")[0].split("[")[0] == key), None
+        (entry for entry in origins.entries if entry.key.split(".")[0].split("[")[0] == key), None
     )
     layer = origins.layers[entry.layer] if entry else None
     if entry is not None and layer is not None and layer.file is not None:
@@ -203,14 +204,14 @@ def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> I
         if section is UNRESOLVED:
             continue
         names = list(section) if isinstance(section, Mapping) else []
-        near = get_close_matches("_target_", [str(one) for one in names], n=1)
-        found = f"{key} does not say what it is: it has no `_target_`"
-        remedy = (
+        near = get_close_matches("_target_", [str(name) for name in names], n=1)
+        message = f"{key} does not say what it is: it has no `_target_`"
+        hint = (
             f"write _target_ instead of {near[0]}"
             if near
             else ("choose an option of the group, or give the dotted path of a class as _target_")
         )
-        yield Diagnostic("no target", f"{key}.{near[0]}" if near else key, found, hint=remedy)
+        yield Diagnostic("no target", f"{key}.{near[0]}" if near else key, message, hint=hint)
 
 
 def conflicting_keys(origins: Provenance) -> Iterator[Diagnostic]:
@@ -233,17 +234,21 @@ def conflicting_keys(origins: Provenance) -> Iterator[Diagnostic]:
 
 
 def _shared(group: str, first: int, second: int, origins: Provenance) -> Iterator[Diagnostic]:
-    targets = {one.key: one for one in origins.entries if one.layer == first and _names_target(one)}
-    for one in origins.entries:
-        if one.layer == second and one.key in targets:
-            key = one.key.removesuffix("._target_")
+    targets = {
+        entry.key: entry
+        for entry in origins.entries
+        if entry.layer == first and _names_target(entry)
+    }
+    for entry in origins.entries:
+        if entry.layer == second and entry.key in targets:
+            key = entry.key.removesuffix("._target_")
             names = f"{origins.layers[first].name} and {origins.layers[second].name}"
             yield Diagnostic(
                 MIXED,
                 key,
                 f"{names} both set {key}: the options of both are mixed",
                 hint=f"choose one of them, or give one another name in its file of {group}/",
-                origin=one.origin,
+                origin=entry.origin,
             )
 
 
@@ -285,21 +290,21 @@ def overridden_values(origins: Provenance) -> Iterator[Diagnostic]:
         One finding for each value of the user that has no effect.
     """
     places = {layer.name: number for number, layer in enumerate(origins.layers)}
-    final = {one.key: one for one in origins.entries if one.kind == "value"}
-    for one in origins.entries:
-        last = final.get(one.key, one)
-        if one.kind != "value" or one.text is None or last.layer <= one.layer:
+    final = {entry.key: entry for entry in origins.entries if entry.kind == "value"}
+    for entry in origins.entries:
+        last = final.get(entry.key, entry)
+        if entry.kind != "value" or entry.text is None or last.layer <= entry.layer:
             continue
-        mine, its = origins.layers[one.layer], origins.layers[last.layer]
-        if _includes(mine.name, its, origins.layers, places) and one.text != last.text:
+        mine, its = origins.layers[entry.layer], origins.layers[last.layer]
+        if _includes(mine.name, its, origins.layers, places) and entry.text != last.text:
             yield Diagnostic(
                 "no effect",
-                one.key,
-                f"{one.key}={one.text} has no effect: {its.name}, which this file is based on, "
+                entry.key,
+                f"{entry.key}={entry.text} has no effect: {its.name}, which this file is based on, "
                 f"sets it to {last.text} afterwards",
                 hint="put `_self_` at the end of the defaults list",
                 severity="warning",
-                origin=one.origin,
+                origin=entry.origin,
             )
 
 
@@ -329,7 +334,7 @@ def top_level_keys(root: str) -> tuple[str, ...]:
         str(name) for one in node.pop("defaults", ()) if isinstance(one, dict) for name in one
     ]
     nothing = ("hydra", "experiment", "debug")
-    return tuple(sorted({*node, *(one for one in groups if one not in nothing)}))
+    return tuple(sorted({*node, *(group for group in groups if group not in nothing)}))
 
 
 @cache
@@ -339,10 +344,10 @@ def default_values(section: str) -> Mapping[str, Any]:
     Args:
         section: Such as `data`.
     """
-    found: dict[str, Any] = dict(_read(CONFIGS / "run.yaml").get(section) or {})
+    result: dict[str, Any] = dict(_read(CONFIGS / "run.yaml").get(section) or {})
     for file in sorted((CONFIGS / section).glob("*.yaml")):
-        found |= {k: v for k, v in _read(file).items() if k != "defaults"}
-    return found
+        result |= {k: v for k, v in _read(file).items() if k != "defaults"}
+    return result
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -27,11 +27,11 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
         before = _built(make, context.config)
         for key, value in flatten(_at(context.config, section), section) if before else ():
             others = _others(context, key, value) if _is_written(context, key) else []
-            after = [_built(make, _changed(context.config, key, one)) for one in others]
+            after = [_built(make, _changed(context.config, key, other)) for other in others]
             built = [one for one in after if one]
             if built and all(deep_equal(before, one) for one in built):
                 tried = " or ".join(
-                    str(one) for one, made in zip(others, after, strict=True) if made
+                    str(other) for other, made in zip(others, after, strict=True) if made
                 )
                 yield Diagnostic(
                     "no effect",
@@ -94,7 +94,7 @@ def _others(context: Context, key: str, value: Any) -> list[Any]:
         for one in get_args(part)
     ]
     if literals:
-        return [one for one in literals if one != value]
+        return [literal for literal in literals if literal != value]
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):

@@ -38,7 +38,7 @@ def check_signatures(config: Mapping[str, Any], projects: Sequence[str] = ()) ->
     Raises:
         ConfigError: With one line for every fault.
     """
-    faults = [one.text() for one in signature_findings(config, projects)]
+    faults = [finding.text() for finding in signature_findings(config, projects)]
     if faults:
         raise ConfigError("\n".join(faults))
 
@@ -110,7 +110,7 @@ def matches_type(value: Any, hint: Any) -> bool:
     if hint is Any or value is UNRESOLVED:
         return True
     if origin in (Union, types.UnionType):
-        return any(matches_type(value, one) for one in arguments)
+        return any(matches_type(value, argument) for argument in arguments)
     if origin is Literal:
         return value in arguments
     if isinstance(hint, type) and hint in (int, float, bool, str, type(None)):
@@ -148,8 +148,8 @@ def _section(
     section: Any, key: str, given: frozenset[str], projects: Sequence[str]
 ) -> Iterator[Diagnostic]:
     if isinstance(section, list):
-        for place, value in enumerate(section):
-            yield from _section(value, f"{key}[{place}]", given, projects)
+        for index, value in enumerate(section):
+            yield from _section(value, f"{key}[{index}]", given, projects)
     if not isinstance(section, Mapping):
         return
     if "_target_" in section:
@@ -194,30 +194,30 @@ def check_against_signature(
         ):
             yield _wrong_type(f"{key}.{name}", value, hints[name])
     positional = len(section.get("_args_") or ())
-    for place, (name, parameter) in enumerate(parameters.items()):
-        required = parameter.default is parameter.empty and place >= positional
+    for index, (name, parameter) in enumerate(parameters.items()):
+        required = parameter.default is parameter.empty and index >= positional
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if required and not variadic and name not in options and name not in given:
             expected = _words(hints.get(name, Any))
-            found = f"{key}.{name} is missing"
-            yield Diagnostic("missing option", f"{key}.{name}", found, expected)
+            message = f"{key}.{name} is missing"
+            yield Diagnostic("missing option", f"{key}.{name}", message, expected)
 
 
 def _unknown(name: str, key: str, section: Mapping[str, Any], known: Sequence[str]) -> Diagnostic:
     """An option that its target does not take: removed by its library, or never there."""
     target, dotted = str(section["_target_"]), f"{key}.{name}"
-    found = f"{dotted} is unknown to {target}"
+    message = f"{dotted} is unknown to {target}"
     if (removed := removed_from(target, name)) is not None:
         return Diagnostic(
-            "removed option", dotted, f"{found}: {removed.since}", hint=removed.instead
+            "removed option", dotted, f"{message}: {removed.since}", hint=removed.instead
         )
     if name.startswith("_"):
         known = sorted(SPECIAL)
-    return Diagnostic("unknown option", dotted, found, hint=nearest(name, known))
+    return Diagnostic("unknown option", dotted, message, hint=nearest(name, known))
 
 
 def _wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:
-    found = f"{key}={value!r} has the wrong type"
+    message = f"{key}={value!r} has the wrong type"
     remedy = ""
     if (
         isinstance(value, str)
@@ -225,7 +225,7 @@ def _wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:
         and matches_type(number, hint)
     ):
         remedy = f"it is text; write the number {number!r}"
-    return Diagnostic("wrong type", key, found, _words(hint), remedy)
+    return Diagnostic("wrong type", key, message, _words(hint), remedy)
 
 
 def _number(text: str) -> float | int | None:
@@ -263,7 +263,7 @@ def _each_word(hint: Any) -> Iterator[str]:
     """What an annotation allows, one by one, in the words of a YAML file."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        plain = [one for one in arguments if not _is_object(one)] or arguments
+        plain = [argument for argument in arguments if not _is_object(argument)] or arguments
         for one in plain:
             yield from _each_word(one)
     elif origin is Literal:

@@ -28,22 +28,23 @@ def reinterpreted_values(
     Yields:
         A finding for each value or key that changes its meaning.
     """
-    for one in entries:
-        if not one.plain or one.text is None:
+    for entry in entries:
+        if not entry.plain or entry.text is None:
             continue
-        if one.tag == "bool" and one.text.lower() in BOOLEANS:
-            if one.kind != "value" or not is_boolean(one.key):
-                yield _boolean(one)
-        elif one.kind == "key" and one.tag != "str":
-            yield _finding(one, f"the key `{one.text}` is a {_kind(one)} to YAML", QUOTED)
-        elif one.tag in ("int", "float") and SEXAGESIMAL.fullmatch(one.text):
-            found = (
-                f"{one.key}={one.text} is {_sexagesimal(one.text):g} to YAML: a number in sixties"
+        if entry.tag == "bool" and entry.text.lower() in BOOLEANS:
+            if entry.kind != "value" or not is_boolean(entry.key):
+                yield _boolean(entry)
+        elif entry.kind == "key" and entry.tag != "str":
+            yield _finding(entry, f"the key `{entry.text}` is a {_kind(entry)} to YAML", QUOTED)
+        elif entry.tag in ("int", "float") and SEXAGESIMAL.fullmatch(entry.text):
+            value = _sexagesimal(entry.text)
+            message = f"{entry.key}={entry.text} is {value:g} to YAML: a number in sixties"
+            yield _finding(entry, message, f"{QUOTED}, or write the number")
+        elif entry.tag == "int" and OCTAL.fullmatch(entry.text):
+            message = (
+                f"{entry.key}={entry.text} is {int(entry.text.replace('_', ''), 8)} to YAML: octal"
             )
-            yield _finding(one, found, f"{QUOTED}, or write the number")
-        elif one.tag == "int" and OCTAL.fullmatch(one.text):
-            found = f"{one.key}={one.text} is {int(one.text.replace('_', ''), 8)} to YAML: octal"
-            yield _finding(one, found, f"leave out the zeros, or {QUOTED}")
+            yield _finding(entry, message, f"leave out the zeros, or {QUOTED}")
 
 
 def unreadable(files: Sequence[Path]) -> Iterator[Diagnostic]:
@@ -53,16 +54,16 @@ def unreadable(files: Sequence[Path]) -> Iterator[Diagnostic]:
             entries = read_entries(file)
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
-            found = f"{file.name} is not UTF-8"
-            remedy = "save it as UTF-8"
+            message = f"{file.name} is not UTF-8"
+            hint = "save it as UTF-8"
             yield Diagnostic(
-                "unreadable file", "", found, "", remedy, origin=SourceLocation(file, line)
+                "unreadable file", "", message, "", hint, origin=SourceLocation(file, line)
             )
         except yaml.YAMLError as error:
             yield _broken(file, error)
         except OSError as error:
-            found = f"{file.name} cannot be read: {error.strerror}"
-            yield Diagnostic("unreadable file", "", found, origin=SourceLocation(file))
+            message = f"{file.name} cannot be read: {error.strerror}"
+            yield Diagnostic("unreadable file", "", message, origin=SourceLocation(file))
         else:
             yield from _doubled(entries)
 
@@ -71,23 +72,23 @@ def _broken(file: Path, error: yaml.YAMLError) -> Diagnostic:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if CONFLICT.match(line):
-            found = f"{file.name} holds a conflict of a merge: {line.strip()[:40]}"
-            remedy = "keep one of the two sides, and take out the marks"
+            message = f"{file.name} holds a conflict of a merge: {line.strip()[:40]}"
+            hint = "keep one of the two sides, and take out the marks"
             return Diagnostic(
-                "merge conflict", "", found, "", remedy, origin=SourceLocation(file, number)
+                "merge conflict", "", message, "", hint, origin=SourceLocation(file, number)
             )
     mark = getattr(error, "problem_mark", None)
     place: int | None = None if mark is None else mark.line + 1
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     text = lines[place - 1] if place and place <= len(lines) else ""
-    remedy = "indent with spaces" if "\t" in text else "mend the line, or the one above it"
+    hint = "indent with spaces" if "\t" in text else "mend the line, or the one above it"
     rule = "tab" if "\t" in text else "broken YAML"
     return Diagnostic(
         rule,
         "",
         f"{file.name} is no YAML: {problem}",
         "",
-        remedy,
+        hint,
         origin=SourceLocation(file, place),
     )
 
@@ -95,22 +96,24 @@ def _broken(file: Path, error: yaml.YAMLError) -> Diagnostic:
 def _doubled(entries: Sequence[ConfigEntry]) -> Iterator[Diagnostic]:
     """Keys that stand twice in one mapping of one file."""
     seen: dict[str, ConfigEntry] = {}
-    for one in entries:
-        if one.kind != "key":
+    for entry in entries:
+        if entry.kind != "key":
             continue
-        if one.key in seen:
-            found = f"the key {one.key} stands twice, first in line {seen[one.key].origin.line}"
-            remedy = "take one of them out"
-            yield Diagnostic("key twice", one.key, found, "", remedy, origin=one.origin)
-        seen[one.key] = one
+        if entry.key in seen:
+            message = (
+                f"the key {entry.key} stands twice, first in line {seen[entry.key].origin.line}"
+            )
+            hint = "take one of them out"
+            yield Diagnostic("key twice", entry.key, message, "", hint, origin=entry.origin)
+        seen[entry.key] = entry
 
 
 def _boolean(one: ConfigEntry) -> Diagnostic:
     meaning = "true" if (one.text or "").lower() in ("yes", "on") else "false"
     what = "the key" if one.kind == "key" else f"{one.key}="
-    found = f"{what} `{one.text}` is {meaning} to YAML"
+    message = f"{what} `{one.text}` is {meaning} to YAML"
     severity: Severity = "warning" if one.kind == "value" else "fatal"
-    return _finding(one, found, f"write {meaning}, or {QUOTED} if it is a word", severity)
+    return _finding(one, message, f"write {meaning}, or {QUOTED} if it is a word", severity)
 
 
 def _finding(one: ConfigEntry, found: str, remedy: str, severity: Severity = "fatal") -> Diagnostic:

@@ -150,7 +150,7 @@ def predict_vectorized(jobs: Sequence[HeadJob], part: str, file: str | None = No
         part: `train`, `val`, `test`, or `all` for the whole corpus.
         file: Name of the part in the table, and of the file; that of the part by default.
     """
-    loaders = [one.loader(part) for one in jobs]
+    loaders = [job.loader(part) for job in jobs]
     there = [(job, loader) for job, loader in zip(jobs, loaders, strict=True) if loader]
     if not there:
         return
@@ -159,9 +159,9 @@ def predict_vectorized(jobs: Sequence[HeadJob], part: str, file: str | None = No
     modules = [job.module for job, _ in there]
     device = _device(jobs[0].experiment)
     outputs = apply_vectorized(modules, [loader for _, loader in there], device)
-    for module, its in zip(modules, outputs, strict=True):
+    for module, output in zip(modules, outputs, strict=True):
         module.predictions.mkdir(parents=True, exist_ok=True)
-        table = module.table(its, file or part)
+        table = module.table(output, file or part)
         table.write(module.predictions / f"{file or part}.parquet")
 
 
@@ -186,7 +186,7 @@ def _watch(section: Mapping[str, Any], experiment: Experiment) -> MonitorSpec:
 def _callbacks(config: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, ...]:
     """The callback that keeps the best epoch, and the one that stops early."""
     sections = [one for one in (config["callbacks"] or {}).values() if one]
-    found = {one["_target_"]: one for one in sections}
+    found = {section["_target_"]: section for section in sections}
     return found.get(MODEL_CHECKPOINT), found.get(EARLY_STOPPING)
 
 
@@ -260,7 +260,9 @@ def _not_alike(experiment: Experiment) -> str | None:
         return "the loss has parameters"
     with torch.random.fork_rng():
         model = experiment.build_model(prototypes)
-    return why_not_stackable(model, {name: one.feature_size for name, one in prototypes.items()})
+    return why_not_stackable(
+        model, {name: prototype.feature_size for name, prototype in prototypes.items()}
+    )
 
 
 def _device(experiment: Experiment) -> torch.device:

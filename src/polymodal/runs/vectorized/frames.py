@@ -46,20 +46,22 @@ class PackedFrames:
                     self.rows[name] = len(values)
                     values.append(dataset[index].values)
         self.modalities = {
-            name: _Modality([one[name] for one in values], [one[name] for one in encoders], device)
+            name: _Modality(
+                [value[name] for value in values], [encoder[name] for encoder in encoders], device
+            )
             for name in encoders[0]
         }
 
     def sizes(self, rows: Int[np.ndarray, " batch"]) -> list[int]:
         """Return what a batch measures by itself: utterances, then frames of each modality."""
-        longest = [int(one.lengths[rows].max()) for one in self.modalities.values()]
+        longest = [int(modality.lengths[rows].max()) for modality in self.modalities.values()]
         return [len(rows), *(max(1, length) for length in longest)]
 
     def counts(self, rows: Int[np.ndarray, " batch"]) -> tuple[int, int]:
         """Return how many frames of a batch are real, and how many there are with the padding."""
-        lengths = [one.lengths[rows] for one in self.modalities.values()]
-        return sum(int(one.sum()) for one in lengths), sum(
-            len(rows) * int(one.max()) for one in lengths
+        lengths = [modality.lengths[rows] for modality in self.modalities.values()]
+        return sum(int(length.sum()) for length in lengths), sum(
+            len(rows) * int(length.max()) for length in lengths
         )
 
     def passes(self, rows: Several[np.ndarray]) -> list[list[int]]:
@@ -68,8 +70,8 @@ class PackedFrames:
         Returns:
             Places in `rows`, pass by pass.
         """
-        widths = [one.frames.shape[1] for one in self.modalities.values()]
-        sizes = np.array([self.sizes(one) for one in rows])
+        widths = [modality.frames.shape[1] for modality in self.modalities.values()]
+        sizes = np.array([self.sizes(row) for row in rows])
         numbers = sizes[:, 0] * (sizes[:, 1:] @ widths)
         order = np.argsort(-numbers, kind="stable").tolist()
         passes: list[list[int]] = []
@@ -91,7 +93,7 @@ class PackedFrames:
         Returns:
             Modality to values and mask; zeros under the padding.
         """
-        return {name: one.gather(rows, heads) for name, one in self.modalities.items()}
+        return {name: modality.gather(rows, heads) for name, modality in self.modalities.items()}
 
 
 class _Modality:
@@ -104,15 +106,15 @@ class _Modality:
         device: torch.device,
     ) -> None:
         # The last utterance, which NOBODY is the index of, has no frame.
-        self.lengths = np.array([0 if one is None else len(one) for one in values] + [0])
+        self.lengths = np.array([0 if value is None else len(value) for value in values] + [0])
         self.starts = 1 + np.cumsum(self.lengths) - self.lengths
         nothing = np.zeros((0, encoders[0].feature_size), dtype=np.float32)
-        raw = np.concatenate([nothing, *(one for one in values if one is not None)])
+        raw = np.concatenate([nothing, *(value for value in values if value is not None)])
         frames = [torch.zeros(1, encoders[0].feature_size)]
         known: dict[bytes, int] = {}
         shifts = []
         for encoder in encoders:
-            state = b"".join(one.cpu().numpy().tobytes() for one in encoder.buffers())
+            state = b"".join(buffer.cpu().numpy().tobytes() for buffer in encoder.buffers())
             if state not in known:
                 known[state] = len(known) * len(raw)
                 frames.append(_encoded(encoder, torch.from_numpy(raw).float()))

@@ -149,7 +149,7 @@ class HeadState:
 
     def record(self, scores: Mapping[str, Any], step: int, epoch: int) -> None:
         """Keep scores in single precision, as Lightning does."""
-        singles = {name: float(np.float32(one)) for name, one in scores.items()}
+        singles = {name: float(np.float32(score)) for name, score in scores.items()}
         self.head.lines.append((singles, step, epoch))
 
     def scores(self, outputs: Outputs) -> dict[str, float]:

@@ -49,7 +49,7 @@ def train_vectorized(
     """
     loaders = [one for head in heads for one in (head.training, head.validation) if one]
     frames = _frames([head.module for head in heads], loaders, device)
-    learners = [HeadState(head, place, frames, device) for place, head in enumerate(heads)]
+    learners = [HeadState(head, index, frames, device) for index, head in enumerate(heads)]
     learners.sort(key=lambda one: one.pace)
     ended, total = 0, len(heads) * plan.max_epochs
     for _, some in groupby(learners, key=lambda one: one.pace):
@@ -71,7 +71,7 @@ def apply_vectorized(
     """Compute what modules of one architecture put out for one part each."""
     frames = _frames(modules, loaders, device)
     parts = [SplitBatches(loader, frames, device) for loader in loaders]
-    stack = StackedModels([one.to(device).model for one in modules], modules[0].widths)
+    stack = StackedModels([module.to(device).model for module in modules], modules[0].widths)
     return _outputs(stack, frames, np.arange(len(parts)), parts)
 
 
@@ -83,7 +83,7 @@ class _Group:
     ) -> None:
         self.learners, self.frames, self.plan = list(learners), frames, plan
         first = learners[0].module
-        self.stack = StackedModels([one.module.model for one in learners], first.widths)
+        self.stack = StackedModels([learner.module.model for learner in learners], first.widths)
         self.num_batches = len(learners[0].training.sampler)
         named = {id(weight): name for name, weight in first.model.named_parameters()}
         groups = [
@@ -96,31 +96,31 @@ class _Group:
     def train(self, epoch: int) -> None:
         """Goes through all training parts once."""
         # The module seeds every epoch so, before its first batch.
-        seeds = [one.module.seed * 1_000_003 + epoch * 1009 for one in self.learners]
+        seeds = [learner.module.seed * 1_000_003 + epoch * 1009 for learner in self.learners]
         states = [self.stack.random_state(seed) for seed in seeds]
         frames = np.zeros((len(seeds), 2), dtype=int)
-        plans = [one.training.batches(epoch) for one in self.learners]
+        plans = [learner.training.batches(epoch) for learner in self.learners]
         for number, batches in enumerate(zip(*plans, strict=True)):
             frames += self._step(batches, states, epoch, number)
-        for one, (valid, padded) in zip(self.learners, frames.tolist(), strict=True):
-            one.padding = 1 - valid / max(1, padded)
+        for learner, (valid, padded) in zip(self.learners, frames.tolist(), strict=True):
+            learner.padding = 1 - valid / max(1, padded)
 
     def validate_and_checkpoint(self, epoch: int) -> None:
         """Score the epoch, keeps what is to be kept, and lets those go that have finished."""
         step = (epoch + 1) * self.num_batches - 1
         scores = self._validate()
         left = []
-        for place, (one, its) in enumerate(zip(self.learners, scores, strict=True)):
+        for index, (one, its) in enumerate(zip(self.learners, scores, strict=True)):
             if its:
                 one.record(its, step, epoch)
             one.record({"train/padding_share": one.padding}, step, epoch)
             keep, stop = self.plan.keep, self.plan.stop
             if keep and one.improved(its, keep):
-                one.head.best = self._checkpoint(place, epoch)
+                one.head.best = self._checkpoint(index, epoch)
             if (stop and one.should_stop(its, stop)) or epoch + 1 == self.plan.max_epochs:
-                one.head.last, one.head.epochs = self._checkpoint(place, epoch), epoch + 1
+                one.head.last, one.head.epochs = self._checkpoint(index, epoch), epoch + 1
             else:
-                left.append(place)
+                left.append(index)
         if len(left) < len(self.learners):
             self._go_on_with(left)
 
@@ -128,7 +128,7 @@ class _Group:
         self, batches: Sequence[list[int]], states: list[Tensor], epoch: int, number: int
     ) -> Int[np.ndarray, "head 2"]:
         """Update all learners once; returns how many of their frames were real, and padded."""
-        parts = [one.training for one in self.learners]
+        parts = [learner.training for learner in self.learners]
         rows = [part.rows[batch] for part, batch in zip(parts, batches, strict=True)]
         self.optimizer.zero_grad()
         losses = torch.zeros(len(parts))
@@ -141,8 +141,8 @@ class _Group:
             outputs = self.stack(places, inputs, noise).unbind()
             these = torch.stack(
                 [
-                    one.module.loss(own[: len(row)], one.training.targets[batches[place]])
-                    for place, one, own, row in zip(places, heads, outputs, some, strict=True)
+                    head.module.loss(output[: len(row)], head.training.targets[batches[place]])
+                    for place, head, output, row in zip(places, heads, outputs, some, strict=True)
                 ]
             )
             torch.autograd.backward(these.sum())
@@ -155,7 +155,7 @@ class _Group:
             self._clip(self.plan.max_norm)
         self.optimizer.step()
         self.schedule.step()
-        return np.array([self.frames.counts(one) for one in rows])
+        return np.array([self.frames.counts(row) for row in rows])
 
     def _check(self, losses: Tensor, batches: Sequence[list[int]], epoch: int, number: int) -> None:
         if torch.isfinite(losses).all():
@@ -173,9 +173,9 @@ class _Group:
         """Record what the module writes: the loss and the rate, and the gradient's norm."""
         rate = self.optimizer.param_groups[0]["lr"]
         norms = _norms(self._gradients()).tolist()
-        for one, loss, norm in zip(self.learners, losses.tolist(), norms, strict=True):
-            one.record({"train/loss": loss, "train/lr": rate}, step, epoch)
-            one.record({"train/grad_norm": norm}, step, epoch)
+        for learner, loss, norm in zip(self.learners, losses.tolist(), norms, strict=True):
+            learner.record({"train/loss": loss, "train/lr": rate}, step, epoch)
+            learner.record({"train/grad_norm": norm}, step, epoch)
 
     def _clip(self, max_norm: float) -> None:
         """Clips the gradient of each learner by its own norm."""
@@ -185,15 +185,21 @@ class _Group:
             gradient *= factors[:, None]
 
     def _gradients(self) -> list[Float[Tensor, "head _"]]:
-        gradients = [one.grad for one in self.stack.parameters.values() if one.grad is not None]
-        return [one.reshape(len(self.learners), -1) for one in gradients]
+        gradients = [
+            parameter.grad
+            for parameter in self.stack.parameters.values()
+            if parameter.grad is not None
+        ]
+        return [gradient.reshape(len(self.learners), -1) for gradient in gradients]
 
     def _validate(self) -> list[dict[str, float]]:
-        parts = [one.validation for one in self.learners if one.validation]
+        parts = [learner.validation for learner in self.learners if learner.validation]
         if not parts:
             return [{} for _ in self.learners]
         outputs = _outputs(self.stack, self.frames, _places(self.learners), parts)
-        return [one.scores(its) for one, its in zip(self.learners, outputs, strict=True)]
+        return [
+            learner.scores(output) for learner, output in zip(self.learners, outputs, strict=True)
+        ]
 
     def _checkpoint(self, place: int, epoch: int) -> dict[str, Any]:
         """What Lightning would save, without what only it could go on with."""
@@ -219,7 +225,7 @@ class _Group:
 
 
 def _norms(gradients: Sequence[Float[Tensor, "head _"]]) -> Float[Tensor, " head"]:
-    norms: Tensor = torch.stack([one.norm(dim=1) for one in gradients]).norm(dim=0)
+    norms: Tensor = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
     return norms
 
 
@@ -233,7 +239,7 @@ def _frames(
 
 def _places(learners: Sequence[HeadState]) -> Int[np.ndarray, " head"]:
     """The places of learners among all heads, by which their frames are found."""
-    return np.array([one.place for one in learners])
+    return np.array([learner.place for learner in learners])
 
 
 def _outputs(
@@ -245,15 +251,15 @@ def _outputs(
     """What the models of a stack put out for one part each, without dropout."""
     said: list[list[np.ndarray]] = [[] for _ in parts]
     for batches in zip_longest(*(part.fixed for part in parts), fillvalue=()):
-        there = [place for place, batch in enumerate(batches) if batch]
+        there = [index for index, batch in enumerate(batches) if batch]
         rows = [parts[place].rows[batches[place]] for place in there]
         for some in frames.passes(rows):
             places = [there[one] for one in some]
             inputs = frames.gather(_level([rows[one] for one in some]), heads[places])
             with torch.no_grad():
                 outputs = stack(places, inputs).cpu().numpy()
-            for place, one, its in zip(places, some, outputs, strict=True):
-                said[place].append(its[: len(rows[one])])
+            for place, one, output in zip(places, some, outputs, strict=True):
+                said[place].append(output[: len(rows[one])])
     return [_sorted(part, np.concatenate(its)) for part, its in zip(parts, said, strict=True)]
 
 
@@ -267,7 +273,7 @@ def _sorted(part: SplitBatches, said: np.ndarray) -> Outputs:
 
 def _level(rows: Sequence[np.ndarray]) -> Int[np.ndarray, "head batch"]:
     """Fill batches of different sizes up with nobody."""
-    level = np.full((len(rows), max(len(one) for one in rows)), PADDING_ROW)
-    for whole, one in zip(level, rows, strict=True):
-        whole[: len(one)] = one
+    level = np.full((len(rows), max(len(row) for row in rows)), PADDING_ROW)
+    for whole, row in zip(level, rows, strict=True):
+        whole[: len(row)] = row
     return level

@@ -45,7 +45,9 @@ class StackedModels:
             for name in named[0]
         }
         buffers = [dict(model.named_buffers()) for model in models]
-        self.buffers = {name: torch.stack([one[name] for one in buffers]) for name in buffers[0]}
+        self.buffers = {
+            name: torch.stack([buffer[name] for buffer in buffers]) for name in buffers[0]
+        }
         self.draws = _DropoutShapes(lambda sizes: self._asked(sizes, widths), 1 + len(widths))
 
     def __call__(
@@ -212,7 +214,7 @@ def why_not_stackable(model: nn.Module, widths: Mapping[str, int]) -> str | None
     """
     sizes = [[3, *range(4, 4 + len(widths))], [2, *range(2, 2 + len(widths))]]
     with torch.random.fork_rng():
-        batches = [_random_batch(one, widths) for one in sizes]
+        batches = [_random_batch(size, widths) for size in sizes]
         states, alone = [], []
         for seed, batch in enumerate(batches):
             states.append(torch.manual_seed(seed).get_state())

@@ -43,7 +43,7 @@ class TrainedFolds:
 
 def is_small_head(experiment: Experiment) -> bool:
     """Return whether nothing but a head on stored features is trained."""
-    return all(isinstance(one, STORED) for one in experiment.prototypes.values())
+    return all(isinstance(prototype, STORED) for prototype in experiment.prototypes.values())
 
 
 def why_not_vectorized(experiment: Experiment, run: Path | None = None) -> str | None:
@@ -127,7 +127,9 @@ def commit_trained_folds(experiment: Experiment, staged: TrainedFolds, session: 
         if part != "val" or not out_of_fold:
             predict_vectorized(jobs, part, file)
     session.notes["trained_together"] = staged.num_heads
-    session.notes["num_parameters"] = sum(one.numel() for one in jobs[0].module.parameters())
+    session.notes["num_parameters"] = sum(
+        parameter.numel() for parameter in jobs[0].module.parameters()
+    )
 
 
 def _tell_out_of_fold(jobs: Sequence[HeadJob]) -> None:

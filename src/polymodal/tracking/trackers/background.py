@@ -231,23 +231,25 @@ class TrackerGroup:
 
     def start(self, start: Start) -> None:
         """Start a run."""
-        for one in self.mirrors:
-            one.start(start)
+        for mirror in self.mirrors:
+            mirror.start(start)
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
         """Pass the scores of one step on, without waiting."""
-        for one in self.mirrors:
-            one.log(scores, step)
+        for mirror in self.mirrors:
+            mirror.log(scores, step)
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
         """End the run; all trackers together have as long as one."""
-        for one in self.mirrors:
-            one.end(status, scores)
-        deadline = time.monotonic() + max((one.last_words_s for one in self.mirrors), default=0.0)
-        for one in self.mirrors:
-            one.wait(status, deadline)
+        for mirror in self.mirrors:
+            mirror.end(status, scores)
+        deadline = time.monotonic() + max(
+            (mirror.last_words_s for mirror in self.mirrors), default=0.0
+        )
+        for mirror in self.mirrors:
+            mirror.wait(status, deadline)
 
     def lacking(self) -> dict[str, int]:
         """Return the names of the trackers that lack lines of the journal, and how many."""
-        missing = {one.name: one.num_logged - one.num_told for one in self.mirrors}
+        missing = {mirror.name: mirror.num_logged - mirror.num_told for mirror in self.mirrors}
         return {name: number for name, number in missing.items() if number}

@@ -127,11 +127,11 @@ class MlflowTracker:
 
     def _go_on(self, start: Start) -> int:
         """Find the run, or makes it; how many lines it has."""
-        found = self.client.search_runs([self.experiment], f"tags.`{RUN_ID}` = '{start.run_id}'")
-        if found:
-            self.id = found[0].info.run_id
+        result = self.client.search_runs([self.experiment], f"tags.`{RUN_ID}` = '{start.run_id}'")
+        if result:
+            self.id = result[0].info.run_id
             self.client.update_run(self.id, status="RUNNING")
-            return int(found[0].data.tags.get(LINES, 0))
+            return int(result[0].data.tags.get(LINES, 0))
         tags = {RUN_ID: start.run_id, "group": start.group, "kind": start.kind}
         tags |= {"tags": ", ".join(start.tags)} if start.tags else {}
         self.id = self.client.create_run(
