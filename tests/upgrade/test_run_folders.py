@@ -1,6 +1,7 @@
 """A stored run of every released version, and of what came before: shown, tested, repeated."""
 
 import importlib.util
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,8 @@ import polars as pl
 import pytest
 import yaml
 
-from polymodal.upgrade.own_names import MOVED_MODULES
+from polymodal.security.targets import resolve_target
+from polymodal.upgrade.own_names import MOVED_MODULES, RENAMED_OPTIONS
 from polymodal.upgrade.rules import rules
 from polymodal.upgrade.run_folders import MIGRATIONS, rewrite_run
 
@@ -85,6 +87,22 @@ def test_targets_name_the_modules_of_today():
     made = rewrite_run(old, Path("config.yaml"))
     assert made.text == old.replace("models.early.", "models.concat.")
     assert rewrite_run(made.text, Path("config.yaml")).changes == ()
+
+
+def test_options_have_the_names_of_today():
+    target = "_target_: polymodal.encoders.logmel.LogMelEncoder\n"
+    old = f"a:\n  {target}  max_time_share: 0.2\n  waveform_augment: {{share: 0.5}}\n"
+    made = rewrite_run(old, Path("config.yaml"))
+    new = "  max_time_fraction: 0.2\n  waveform_augment: {probability: 0.5}\n"
+    assert made.text == f"a:\n  {target}{new}"
+
+
+@pytest.mark.parametrize("target", RENAMED_OPTIONS)
+def test_renamed_options_exist(target):
+    parameters = inspect.signature(resolve_target(target, "")).parameters
+    names = {old: new for old, new in RENAMED_OPTIONS[target].items() if "." not in old}
+    assert {*names.values()} <= {*parameters}
+    assert not {*names} & {*parameters}
 
 
 @pytest.mark.parametrize("module", MOVED_MODULES.values())

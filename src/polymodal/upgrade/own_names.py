@@ -42,6 +42,19 @@ RENAMED: Mapping[str, str] = {
     "training.optimizers.warmup_cosine": "training.optimizers.cosine_with_warmup",
 }
 
+# Target, as it is called today, to its options: dotted old name to the last word of the new one.
+RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "polymodal.encoders.huggingface.speech.PretrainedSpeechEncoder": {
+        "mask_time_share": "mask_time_fraction",
+        "mask_feature_share": "mask_feature_fraction",
+        "waveform_augment.share": "probability",
+    },
+    "polymodal.encoders.logmel.LogMelEncoder": {
+        "max_time_share": "max_time_fraction",
+        "waveform_augment.share": "probability",
+    },
+}
+
 
 def current_target(target: str) -> str:
     """Return the name that a class or function of polymodal has now.

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from polymodal.upgrade.changes import Change, Rewrite
-from polymodal.upgrade.own_names import current_target
+from polymodal.upgrade.own_names import RENAMED_OPTIONS, current_target
 from polymodal.upgrade.yaml_text import (
     Document,
     Edit,
@@ -140,7 +141,35 @@ def _moved_targets(document: Document) -> ConfigChange | None:
     return ConfigChange(first.start_mark.index, first.value + others, written, edits)
 
 
+def _renamed_options(document: Document) -> ConfigChange | None:
+    """Some options of classes have got other names."""
+    renames = [
+        (key, new)
+        for root in document.roots
+        for _, section in below(root)
+        if (target := entry(section, "_target_")) is not None and is_scalar(target.value)
+        for old, new in RENAMED_OPTIONS.get(target.value.value, {}).items()
+        if (key := _key_node(section, old)) is not None
+    ]
+    if not renames:
+        return None
+    first, new = renames[0]
+    others = f" and {len(renames) - 1} more" if len(renames) > 1 else ""
+    edits = tuple((key.start_mark.index, document.end(key), name) for key, name in renames)
+    return ConfigChange(first.start_mark.index, first.value + others, new + others, edits)
+
+
+def _key_node(section: Any, dotted: str) -> Any:
+    """The node of a dotted key below a section, or None."""
+    name, _, rest = dotted.partition(".")
+    found = entry(section, name)
+    if found is None or not rest:
+        return found.key if found else None
+    return _key_node(found.value, rest)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("0.1.0", "the score that leads a run stands once, in its task", _task_monitor),
     Migration("0.1.0", "the packages of polymodal were renamed", _moved_targets),
+    Migration("0.1.0", "options say fraction and probability, not share", _renamed_options),
 )
