@@ -29,11 +29,11 @@ TESTED = {
 
 
 def said(lines) -> list[tuple[str, str]]:
-    return [(line.state, line.found) for line in lines]
+    return [(line.state, line.message) for line in lines]
 
 
 @pytest.mark.parametrize(
-    ("installed", "state", "words"),
+    ("installed", "state", "message"),
     [
         ({"numpy": "2.4.1"}, "ok", "numpy 2.4.1 (tested: 2.0.0 to 2.4.6)"),
         ({"numpy": "2.9.0"}, "warning", "numpy 2.9.0 (tested: 2.0.0 to 2.4.6)"),
@@ -44,34 +44,34 @@ def said(lines) -> list[tuple[str, str]]:
         ({"numpy": "2.0", "mlflow-skinny": "3.17"}, "warning", "mlflow-skinny 3.17: no release"),
     ],
 )
-def test_a_release_is_compared_with_what_is_allowed_and_tested(installed, state, words):
-    found = said(packages(installed, REQUIRES, TESTED))
-    assert [one for one in found if one[0] == state and one[1].startswith(words)], found
+def test_a_release_is_compared_with_what_is_allowed_and_tested(installed, state, message):
+    lines = said(packages(installed, REQUIRES, TESTED))
+    assert [line for line in lines if line[0] == state and line[1].startswith(message)], lines
 
 
 def test_what_an_extra_wants_is_asked_for_by_nobody_else():
-    found = said(packages({"numpy": "2.0.0", "torch": "2.13.0"}, REQUIRES, TESTED))
-    assert len(found) == 2
+    lines = said(packages({"numpy": "2.0.0", "torch": "2.13.0"}, REQUIRES, TESTED))
+    assert len(lines) == 2
     there, missing = extras({"wandb": "0.31.0"}, REQUIRES)
-    assert there.found == "installed: wandb"
-    assert missing.found == "not installed: mlflow (pip install 'polymodal[mlflow]')"
+    assert there.message == "installed: wandb"
+    assert missing.message == "not installed: mlflow (pip install 'polymodal[mlflow]')"
 
 
 def test_every_release_that_is_known_to_be_bad_is_found():
-    known, _ = tables()
-    for one in known:
-        for words in one["releases"]:
-            releases = SpecifierSet(words)
+    dangerous, _ = tables()
+    for entry in dangerous:
+        for text in entry["releases"]:
+            releases = SpecifierSet(text)
             named = [*(specifier.version for specifier in releases), "0.1"]
             version = next(filter(releases.contains, named))
-            (line,) = withdrawn({one["package"]: version}, [one])
-            assert (line.state, one["source"] in line.remedy) == ("fault", True)
-    assert not list(withdrawn({"lightning": "2.6.6", "torch": "2.13.0+cpu"}, known))
+            (line,) = withdrawn({entry["package"]: version}, [entry])
+            assert (line.state, entry["source"] in line.hint) == ("fault", True)
+    assert not list(withdrawn({"lightning": "2.6.6", "torch": "2.13.0+cpu"}, dangerous))
 
 
 def test_the_worst_is_said_of_a_package_that_has_several_faults():
     (line,) = withdrawn({"lightning": "2.6.3"}, tables()[0])
-    assert "steals credentials" in line.found
+    assert "steals credentials" in line.message
 
 
 @pytest.fixture(scope="module")
@@ -81,27 +81,32 @@ def requirements(repository_root) -> dict[str, Requirement]:
     project = tomllib.loads(text)["project"]
     extras = project["optional-dependencies"].values()
     lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
-    return {one.name.lower().replace(".", "-"): one for one in map(Requirement, lines)}
+    return {
+        requirement.name.lower().replace(".", "-"): requirement
+        for requirement in map(Requirement, lines)
+    }
 
 
 def test_no_oldest_release_that_is_allowed_is_known_to_be_bad(requirements):
     oldest = {
         name: next(
-            (one.version for one in requirement.specifier if one.operator in (">=", "==")), ""
+            (item.version for item in requirement.specifier if item.operator in (">=", "==")), ""
         )
         for name, requirement in requirements.items()
     }
     assert oldest["pytorch-lightning"] == "2.6.6"
-    assert not list(withdrawn({name: one for name, one in oldest.items() if one}, tables()[0]))
+    assert not list(
+        withdrawn({name: version for name, version in oldest.items() if version}, tables()[0])
+    )
 
 
 def test_the_table_holds_what_was_run(requirements):
     _, tested = tables()
     assert {"oldest", "newest"} <= set(tested)
-    for name, one in tested.items():
-        assert one["ok"] is not bool(one["failed"]), name
-        assert one["passed"] > 1_000
-        for package, version in one["versions"].items():
+    for name, versions in tested.items():
+        assert versions["ok"] is not bool(versions["failed"]), name
+        assert versions["passed"] > 1_000
+        for package, version in versions["versions"].items():
             assert requirements[package].specifier.contains(Version(version)), (name, package)
     assert Version(tested["oldest"]["versions"]["torch"]) < Version(
         tested["newest"]["versions"]["torch"]
@@ -112,17 +117,17 @@ def test_disks_are_named_once_and_missing_folders_by_their_parents(tmp_path, mon
     monkeypatch.setattr(machine.tempfile, "gettempdir", lambda: str(tmp_path))
     paths = {"runs": str(tmp_path / "not" / "there"), "store": str(tmp_path)}
     (line,) = machine.disk(paths)
-    assert f"free at {tmp_path} (runs, store, temporary files)" in line.found
-    monkeypatch.setattr(machine, "ENOUGH_GB", 1e9)
+    assert f"free at {tmp_path} (runs, store, temporary files)" in line.message
+    monkeypatch.setattr(machine, "MIN_FREE_GB", 1e9)
     (line,) = machine.disk(paths)
     assert line.state == "warning"
-    assert "polymodal features" in line.remedy
+    assert "polymodal features" in line.hint
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(machine.os, "access", lambda *_: False)
-    found = [line for line in machine.disk({"runs": str(tmp_path)}) if line.state == "fault"]
-    assert f"{tmp_path} (runs) cannot be written to" in [line.found for line in found]
+    faults = [line for line in machine.disk({"runs": str(tmp_path)}) if line.state == "fault"]
+    assert f"{tmp_path} (runs) cannot be written to" in [line.message for line in faults]
 
 
 def test_a_clock_that_differs_from_the_disks_is_said(tmp_path, monkeypatch):
@@ -131,21 +136,21 @@ def test_a_clock_that_differs_from_the_disks_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(machine.time, "time", lambda: now + 3600)
     line = machine.clock(tmp_path)
     assert line.state == "warning"
-    assert "that of the disk is -3600 s off" in line.found or "-3599 s" in line.found
+    assert "that of the disk is -3600 s off" in line.message or "-3599 s" in line.message
 
 
 def test_a_project_without_a_commit_is_said(tmp_path):
     (line,) = machine.repository(tmp_path)
-    assert (line.state, "git init" in line.remedy) == ("warning", True)
+    assert (line.state, "git init" in line.hint) == ("warning", True)
 
 
 def test_experiments_that_no_longer_bind_are_named(polymodal, workplace: Path, monkeypatch):
     import polymodal as package
 
-    own = Path(package.__file__).parent / "configs" / "experiment" / "sample"
+    experiments = Path(package.__file__).parent / "configs" / "experiment" / "sample"
     folder = workplace / "configs" / "experiment" / "old"
     folder.mkdir(parents=True)
-    text = (own / "speech.yaml").read_text(encoding="utf-8")
+    text = (experiments / "speech.yaml").read_text(encoding="utf-8")
     (folder / "gpus.yaml").write_text(f"{text}\ntrainer: {{gpus: 1}}\n", encoding="utf-8")
     monkeypatch.setenv("POLYMODAL_RUNS", str(workplace / "elsewhere"))
     code, out, _ = polymodal("doctor", "--json")

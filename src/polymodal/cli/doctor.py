@@ -60,7 +60,7 @@ def _print(page: "Console", line: "Line") -> None:
     from rich.text import Text
 
     page.print(
-        Text.assemble((f"{line.state:<8}", COLOURS[line.state]), f"{line.topic:<9} {line.found}")
+        Text.assemble((f"{line.state:<8}", COLOURS[line.state]), f"{line.topic:<9} {line.message}")
     )
-    if line.remedy:
-        page.print(Text(f"{'':<18}hint: {line.remedy}", style="dim"))
+    if line.hint:
+        page.print(Text(f"{'':<18}hint: {line.hint}", style="dim"))

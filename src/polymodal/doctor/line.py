@@ -1,27 +1,28 @@
-"""What the doctor says: one line for each thing that it has looked at."""
+"""One line of the doctor's report."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 State = Literal["ok", "warning", "fault"]
+JSON_KEYS = ("state", "topic", "found", "remedy")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        state: `fault`: experiments would fail, or harm. `warning`: nobody has tried this.
+        state: `fault`: experiments would fail. `warning`: untested.
         topic: Such as `packages` or `disk`.
-        found: What was found, in words.
-        remedy: What to do about it; may be empty.
+        message: What was observed.
+        hint: What to do about it; may be empty.
     """
 
     state: State
     topic: str
-    found: str
-    remedy: str = ""
+    message: str
+    hint: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the line as plain values."""
-        return asdict(self)
+        """Return the line as plain values."""
+        return dict(zip(JSON_KEYS, astuple(self), strict=True))

@@ -1,4 +1,4 @@
-"""Installed releases against those that are allowed, tested, withdrawn or dangerous."""
+"""Compare installed releases with those that are allowed, tested, withdrawn or vulnerable."""
 
 import json
 import re
@@ -14,66 +14,47 @@ from packaging.version import InvalidVersion, Version
 from polymodal.doctor.line import Line
 
 HERE = Path(__file__).parent
-OF_THE_DEVELOPERS = "dev"  # an extra that no user needs
+DEVELOPMENT_EXTRA = "dev"  # no user needs it
 Versions = Mapping[str, str]
 
 
 def tables() -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Returns the dangerous releases, and the sets of releases that the suite was run against."""
-    known = json.loads((HERE / "known_releases.json").read_text(encoding="utf-8"))
+    """Return the vulnerable releases, and the releases that the tests were run with."""
+    dangerous = json.loads((HERE / "known_releases.json").read_text(encoding="utf-8"))
     tested = json.loads((HERE / "tested_versions.json").read_text(encoding="utf-8"))
-    return known, tested
+    return dangerous, tested
 
 
-def withdrawn(installed: Versions, known: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
-    """Finds releases that were withdrawn, or that should not be used.
-
-    Args:
-        installed: Package to release.
-        known: As `tables` gives them.
-
-    Yields:
-        A fault for each package, by the first entry that fits it.
-    """
-    said = set()
-    for one in known:
-        name = one["package"]
+def withdrawn(installed: Versions, dangerous: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """Yield a fault for each package whose release was withdrawn or is vulnerable."""
+    reported = set()
+    for entry in dangerous:
+        name = entry["package"]
         version = _version(installed.get(name))
-        if version is None or name in said:
+        if version is None or name in reported:
             continue
-        if any(
-            SpecifierSet(words).contains(version, prereleases=True) for words in one["releases"]
-        ):
-            said.add(name)
-            found = f"{name} {version} {one['why']}"
-            yield Line("fault", "packages", found, f"{one['remedy']}; {one['source']}")
+        ranges = map(SpecifierSet, entry["releases"])
+        if any(specifiers.contains(version, prereleases=True) for specifiers in ranges):
+            reported.add(name)
+            message = f"{name} {version} {entry['why']}"
+            yield Line("fault", "packages", message, f"{entry['remedy']}; {entry['source']}")
 
 
 def packages(
     installed: Versions, requires: Sequence[str], tested: Mapping[str, Any]
 ) -> Iterator[Line]:
-    """Compares what the pipeline always needs, and those of its extras that are there.
-
-    Args:
-        installed: Package to release.
-        requires: What the pipeline's own package says that it needs.
-        tested: As `tables` gives them.
-
-    Yields:
-        A line for each package: a fault where it is missing or not allowed, a warning where no
-        release near it has been tested.
-    """
-    said = set()
+    """Compare required and optional packages with the allowed and tested releases."""
+    reported = set()
     for requirement, extra in _requirements(requires):
         name = canonicalize_name(requirement.name)
         version = _version(installed.get(name))
-        if name in said:  # two extras may ask for the same
+        if name in reported:  # two extras may require the same
             continue
-        said.add(name)
+        reported.add(name)
         if version is None:
             if extra is None:
-                remedy = f"pip install '{requirement.name}{requirement.specifier}'"
-                yield Line("fault", "packages", f"{name} is missing", remedy)
+                hint = f"pip install '{requirement.name}{requirement.specifier}'"
+                yield Line("fault", "packages", f"{name} is missing", hint)
             continue
         yield _compared(name, version, requirement, tested)
 
@@ -82,36 +63,28 @@ def _compared(
     name: str, version: Version, requirement: Requirement, tested: Mapping[str, Any]
 ) -> Line:
     releases = sorted(
-        Version(one["versions"][name])
-        for one in tested.values()
-        if one["ok"] and name in one["versions"]
+        Version(test_run["versions"][name])
+        for test_run in tested.values()
+        if test_run["ok"] and name in test_run["versions"]
     )
     allowed = f"allowed: {requirement.specifier}" if requirement.specifier else "any is allowed"
     if requirement.specifier and not requirement.specifier.contains(version, prereleases=True):
-        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
-        return Line("fault", "packages", f"{name} {version} ({allowed})", remedy)
+        hint = f"pip install '{requirement.name}{requirement.specifier}'"
+        return Line("fault", "packages", f"{name} {version} ({allowed})", hint)
     if not releases:
-        remedy = "run `make test` before you trust it"
-        return Line("warning", "packages", f"{name} {version}: no release was tested", remedy)
+        hint = "run `make test` before you trust it"
+        return Line("warning", "packages", f"{name} {version}: no release was tested", hint)
     low, high = releases[0], releases[-1]
     tried = low.public if low == high else f"{low.public} to {high.public}"
-    words = f"{name} {version} (tested: {tried})"
+    message = f"{name} {version} (tested: {tried})"
     if low.release <= version.release <= high.release:
-        return Line("ok", "packages", words)
-    remedy = f"what breaks would be new to us; pip install '{name}=={high.public}' is known to work"
-    return Line("warning", "packages", words, remedy)
+        return Line("ok", "packages", message)
+    hint = f"what breaks would be new to us; pip install '{name}=={high.public}' is known to work"
+    return Line("warning", "packages", message, hint)
 
 
 def extras(installed: Versions, requires: Sequence[str]) -> Iterator[Line]:
-    """Says which extras are there.
-
-    Args:
-        installed: Package to release.
-        requires: What the pipeline's own package says that it needs.
-
-    Yields:
-        One line for those that are installed, one for those that are not.
-    """
+    """List the installed and the missing extras."""
     needed: dict[str, list[str]] = {}
     for requirement, extra in _requirements(requires):
         if extra is not None:
@@ -126,7 +99,7 @@ def extras(installed: Versions, requires: Sequence[str]) -> Iterator[Line]:
 
 
 def _requirements(requires: Sequence[str]) -> Iterator[tuple[Requirement, str | None]]:
-    """Each with the extra that it belongs to, without tools of development and other platforms."""
+    """Yield requirements for this platform with their extra, without the development tools."""
     for line in requires:
         try:
             requirement = Requirement(line)
@@ -135,7 +108,7 @@ def _requirements(requires: Sequence[str]) -> Iterator[tuple[Requirement, str | 
         match = re.search(r"extra == ['\"]([^'\"]+)['\"]", line)
         extra = match[1] if match else None
         fits = requirement.marker is None or requirement.marker.evaluate({"extra": extra or ""})
-        if fits and extra != OF_THE_DEVELOPERS:
+        if fits and extra != DEVELOPMENT_EXTRA:
             yield requirement, extra
 
 

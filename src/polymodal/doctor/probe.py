@@ -1,4 +1,4 @@
-"""Asks a Python something in a process of its own, so that a crash of a library is an answer."""
+"""Run questions in a separate Python process, so that a crash of a library is an answer."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from typing import Any
 
 TIME_LIMIT_S = 120.0
 SOURCES = Path(__file__).parents[2]
-MARK = "polymodal-doctor:"  # before the answer, as libraries print what they like
+ANSWER_PREFIX = "polymodal-doctor:"  # before the answer, as libraries print, too
 
 INSTALLED = """
 import platform
@@ -62,44 +62,23 @@ for name in names:
 paths = {name: str(value) for name, value in compose([]).resolved()["paths"].items()}
 answer = {"count": len(names), "faults": faults, "paths": paths}
 """
-QUESTIONS = {
-    "installed": INSTALLED,
-    "devices": DEVICES,
-    "configurations": CONFIGURATIONS,
-}
+QUESTIONS = {"installed": INSTALLED, "devices": DEVICES, "configurations": CONFIGURATIONS}
 
 
 def ask_all(python: str, project: Path) -> dict[str, Future[tuple[Any, str]]]:
-    """Asks everything at once.
-
-    Args:
-        python: The program.
-        project: Folder in which it is asked.
-
-    Returns:
-        Question to what `ask` will return.
-    """
+    """Start all questions in parallel, and return the future of each."""
     pool = ThreadPoolExecutor(len(QUESTIONS))
-    answers = {one: pool.submit(ask, python, one, project) for one in QUESTIONS}
+    answers = {question: pool.submit(ask, python, question, project) for question in QUESTIONS}
     pool.shutdown(wait=False)
     return answers
 
 
 def ask(python: str, question: str, project: Path) -> tuple[Any, str]:
-    """Runs a question in a Python and returns its answer.
-
-    Args:
-        python: The program.
-        question: One of `QUESTIONS`.
-        project: Folder in which it is asked.
-
-    Returns:
-        The answer, and an empty text; or None, and why there is none.
-    """
+    """Run a question in a Python; return the answer and "", or None and the reason."""
     code = (
         "import json, re, sys\nfrom pathlib import Path\n"
         f"sys.path[:0] = [{str(SOURCES)!r}, {str(project)!r}]\n"
-        f"{QUESTIONS[question]}\nprint('\\n{MARK}' + json.dumps(answer))"
+        f"{QUESTIONS[question]}\nprint('\\n{ANSWER_PREFIX}' + json.dumps(answer))"
     )
     try:
         done = subprocess.run(
@@ -116,10 +95,10 @@ def ask(python: str, question: str, project: Path) -> tuple[Any, str]:
         return None, f"no answer within {TIME_LIMIT_S:g} s"
     except OSError as error:
         return None, error.strerror or str(error)
-    answers = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    answers = [line for line in done.stdout.splitlines() if line.startswith(ANSWER_PREFIX)]
     if done.returncode == 0 and answers:
-        return json.loads(answers[-1].removeprefix(MARK)), ""
+        return json.loads(answers[-1].removeprefix(ANSWER_PREFIX)), ""
     if done.returncode < 0:
         return None, f"it was ended by signal {-done.returncode}"
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    return None, said[-1] if said else f"it ended with code {done.returncode}"
+    stderr_lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return None, stderr_lines[-1] if stderr_lines else f"it ended with code {done.returncode}"
