@@ -3,7 +3,7 @@
 import textwrap
 from pathlib import Path
 
-from polymodal.upgrade.changes import Facts, Rewrite
+from polymodal.upgrade.changes import ProjectFacts, Rewrite
 from polymodal.upgrade.python_files import gather_python, rewrite_python
 
 LIT = "import pytorch_lightning as pl\n\n\n"
@@ -11,10 +11,10 @@ LIT = "import pytorch_lightning as pl\n\n\n"
 
 def upgrade(*texts: str) -> list[Rewrite]:
     """Upgrades the files of a tree."""
-    facts = Facts()
-    for one in texts:
-        gather_python(one, facts)
-    return [rewrite_python(one, Path("/project/file.py"), facts) for one in texts]
+    facts = ProjectFacts()
+    for text in texts:
+        gather_python(text, facts)
+    return [rewrite_python(text, Path("/project/file.py"), facts) for text in texts]
 
 
 def upgraded(text: str) -> Rewrite:
@@ -23,7 +23,7 @@ def upgraded(text: str) -> Rewrite:
     compile(first.text, "file.py", "exec")
     (second,) = upgrade(first.text)
     assert second.text == first.text
-    assert all(one.is_undecided for one in second.changes)
+    assert all(change.is_undecided for change in second.changes)
     return first
 
 
@@ -39,4 +39,4 @@ def module(body: str, base: str = "pl.LightningModule", more: str = "") -> str:
 
 def notes(done: Rewrite) -> dict[str, str]:
     """Returns what was left alone: rule and note."""
-    return {one.rule: one.note for one in done.changes if one.is_undecided}
+    return {change.rule: change.note for change in done.changes if change.is_undecided}

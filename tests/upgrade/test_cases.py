@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from polymodal.preflight.rules.signatures import check_against_signature
-from polymodal.upgrade.changes import Facts
+from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.proof import prove
 from polymodal.upgrade.rules import rules
-from polymodal.upgrade.tree import Tree, Upgraded
+from polymodal.upgrade.tree import FileResult, Tree
 from polymodal.upgrade.yaml_files import rewrite_yaml
 
 TABLE = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8"))
@@ -35,29 +35,32 @@ def text_of(target: str, options: dict[str, Any], in_line: bool) -> str:
 
 
 @pytest.mark.parametrize("in_line", [False, True], ids=["block", "in line"])
-@pytest.mark.parametrize(("name", "rule", "case"), CASES, ids=lambda one: str(one)[:60])
+@pytest.mark.parametrize(("name", "rule", "case"), CASES, ids=lambda case_part: str(case_part)[:60])
 def test_a_rule_does_what_its_case_says(name, rule, case, in_line):
     target, path = target_of(name), Path("configs/any.yaml")
     old = text_of(target, case["old"], in_line)
-    made = rewrite_yaml(old, path, Facts())
-    now = yaml.safe_load(made.text)["section"]
-    assert rule in {change.rule for change in made.changes}
-    assert rewrite_yaml(made.text, path, Facts()).text == made.text
+    result = rewrite_yaml(old, path, ProjectFacts())
+    now = yaml.safe_load(result.text)["section"]
+    assert rule in {change.rule for change in result.changes}
+    assert rewrite_yaml(result.text, path, ProjectFacts()).text == result.text
     now.pop("_recursive_")
     if case.get("left"):
-        kept = {n: v for n, v in now.items() if n in case["old"]}
-        assert kept == case["old"]
-        assert any(change.is_undecided and change.note for change in made.changes)
+        remaining = {n: v for n, v in now.items() if n in case["old"]}
+        assert remaining == case["old"]
+        assert any(change.is_undecided and change.note for change in result.changes)
         return
     assert now.pop("_target_") == target_of(case.get("class", name))
     assert now == case["new"]
-    done = Upgraded(path, old.encode(), old, made)
-    assert [one.text() for one in prove(Tree((done,), ()), check_against_signature).findings] == []
+    done = FileResult(path, old.encode(), old, result)
+    assert [
+        finding.text() for finding in prove(Tree((done,), ()), check_against_signature).findings
+    ] == []
 
 
 def test_every_rule_about_an_argument_has_a_case():
-    without = [one for one in rules("argument") if one.id not in {rule for _, rule, _ in CASES}]
+    tested = {name for _, name, _ in CASES}
+    without = [rule for rule in rules("argument") if rule.id not in tested]
     # Arguments that only code gives have their cases there.
-    told = Path(__file__).with_name("test_python_calls.py").read_text(encoding="utf-8")
-    assert {one.library for one in without} <= {"transformers"}
-    assert all(any(f"{old}=" in told for old in one.old) for one in without)
+    source = Path(__file__).with_name("test_python_calls.py").read_text(encoding="utf-8")
+    assert {rule.library for rule in without} <= {"transformers"}
+    assert all(any(f"{old}=" in source for old in rule.old) for rule in without)

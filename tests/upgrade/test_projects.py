@@ -17,7 +17,7 @@ from polymodal.upgrade.tree import Tree, upgrade_tree
 from polymodal.upgrade.write import write_tree
 
 PROJECTS = Path(__file__).with_name("projects")
-NAMES = sorted(one.name for one in PROJECTS.iterdir())
+NAMES = sorted(path.name for path in PROJECTS.iterdir())
 LOGS = ("hydra/hydra_logging=default", "hydra/job_logging=default")  # colours are a plugin's
 # What a person has to decide in each project; all else has to bind.
 LEFT = {
@@ -38,7 +38,7 @@ def project(tmp_path, request) -> Path:
 
 def upgraded(folder: Path) -> Tree:
     tree = upgrade_tree([folder])
-    assert tree.faults == ()
+    assert tree.errors == ()
     write_tree(tree, [folder])
     return tree
 
@@ -48,9 +48,9 @@ def test_what_is_written_binds_but_for_what_is_left_to_a_person(project):
     tree = upgraded(project)
     assert [change.rule for _, change in undecided(tree)] == LEFT[project.name]
     proof = prove(tree, check_against_signature)
-    left = {change.found.partition(":")[0] for _, change in undecided(tree)}
-    assert {one.key.rpartition(".")[2] for one in proof.findings} <= left
-    assert proof.count - proof.num_bound == len({one.key for one in proof.findings})
+    left = {change.before.partition(":")[0] for _, change in undecided(tree)}
+    assert {finding.key.rpartition(".")[2] for finding in proof.findings} <= left
+    assert proof.count - proof.num_bound == len({finding.key for finding in proof.findings})
 
 
 @pytest.mark.parametrize("project", NAMES, indirect=True)
@@ -66,9 +66,9 @@ def test_a_second_time_changes_nothing(project):
 def test_lines_of_the_report_are_lines_of_the_old_file(project):
     for path, change in upgrade_tree([project]).changes:
         line = path.read_text(encoding="utf-8").splitlines()[change.line - 1]
-        word = change.found.partition(":")[0].split()[-1].strip("'\"")
-        is_missing = change.found.startswith("no ") or "without" in change.found
-        assert is_missing or word in line, f"{path}:{change.line}: {change.found}"
+        word = change.before.partition(":")[0].split()[-1].strip("'\"")
+        is_missing = change.before.startswith("no ") or "without" in change.before
+        assert is_missing or word in line, f"{path}:{change.line}: {change.before}"
 
 
 @pytest.mark.parametrize("project", ["ancestor_2022"], indirect=True)
@@ -76,11 +76,11 @@ def test_a_score_renamed_in_python_is_followed_into_monitors_and_filenames(proje
     upgraded(project)
     callbacks = (project / "configs/callbacks/default.yaml").read_text(encoding="utf-8")
     assert "val_F1Score" not in callbacks
-    made = yaml.safe_load(callbacks)
-    assert made["early_stopping"]["monitor"] == "val_MulticlassF1Score"
+    options = yaml.safe_load(callbacks)
+    assert options["early_stopping"]["monitor"] == "val_MulticlassF1Score"
     name = "epoch={epoch}-val_MulticlassF1Score={val_MulticlassF1Score:.4f}"
-    assert made["model_checkpoint"]["filename"] == name
-    assert made["model_checkpoint"]["monitor"] == "${monitor}"
+    assert options["model_checkpoint"]["filename"] == name
+    assert options["model_checkpoint"]["monitor"] == "${monitor}"
     model = (project / "architectures/multimodal.py").read_text(encoding="utf-8")
     assert 'task="multiclass"' in model
     assert "def on_validation_epoch_end(self)" in model
@@ -108,6 +108,6 @@ def test_our_own_configurations_and_code_are_of_today():
 
     package = Path(polymodal.__file__).parent
     code = [package / "training", package / "models", package / "cli" / "sweep.py"]
-    made = upgrade_tree([package / "configs", *code])
-    assert [(str(path), change.rule, change.line) for path, change in made.changes] == []
-    assert made.faults == ()
+    tree = upgrade_tree([package / "configs", *code])
+    assert [(str(path), change.rule, change.line) for path, change in tree.changes] == []
+    assert tree.errors == ()

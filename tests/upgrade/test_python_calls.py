@@ -9,9 +9,9 @@ from tests.upgrade.python_rewriting import LIT, block, module, notes, upgraded
 from polymodal.upgrade.rules import rules
 
 ATTRIBUTES = [
-    one
-    for one in rules("form")
-    if set(one.classes) & {"trainer", "module"} and not one.id.startswith("hook-")
+    rule
+    for rule in rules("form")
+    if set(rule.classes) & {"trainer", "module"} and not rule.id.startswith("hook-")
 ]
 
 
@@ -130,16 +130,18 @@ def test_argparse_of_ones_own_data_module_is_left_to_a_person():
     assert done.text == text
     assert done.changes[0].line == 8
     assert "datamodule-argparse" in notes(done)
-    own = module("def from_argparse_args(args): ...\n", "pl.LightningDataModule")
-    assert "datamodule-argparse" not in notes(upgraded(own + "\n\nLit.from_argparse_args(a)\n"))
+    class_code = module("def from_argparse_args(args): ...\n", "pl.LightningDataModule")
+    assert "datamodule-argparse" not in notes(
+        upgraded(class_code + "\n\nLit.from_argparse_args(a)\n")
+    )
 
 
 def test_a_callback_that_cannot_be_added_is_named():
-    made = "best = pl.callbacks.ModelCheckpoint()\n"
-    done = upgraded(LIT + made + "pl.Trainer(checkpoint_callback=best, callbacks=found)\n")
+    callback = "best = pl.callbacks.ModelCheckpoint()\n"
+    done = upgraded(LIT + callback + "pl.Trainer(checkpoint_callback=best, callbacks=found)\n")
     assert "add best to what callbacks is made of" in notes(done)["trainer-checkpoint-callback"]
     done = upgraded(LIT + "pl.Trainer(progress_bar_refresh_rate=5, callbacks=found)\n")
-    assert [one.written for one in done.changes] == [""], "the bar is left out, and it is said"
+    assert [change.after for change in done.changes] == [""], "the bar is left out, and it is said"
 
 
 def test_what_a_class_gives_to_its_base_is_a_call_of_the_base():
@@ -244,13 +246,13 @@ def test_every_rule_of_an_attribute_is_met(rule):
     for name in rule.old:
         owner = "trainer" if "trainer" in rule.classes else "self"
         method, _, word = name.partition(".")
-        said = {
+        messages = {
             "manual_backward": f"{owner}.manual_backward(a, b)",
             "toggle_optimizer": f"{owner}.toggle_optimizer(a, b)",
         }.get(method, f"{owner}.{method}({word}=1)" if word else f"{owner}.{name}")
-        text = module(f"def test_step(self, batch, trainer):\n    print({said})\n")
+        text = module(f"def test_step(self, batch, trainer):\n    print({messages})\n")
         if rule.id == "module-hparams":
-            text = module(f"def __init__(self, h):\n    {said} = h\n")
+            text = module(f"def __init__(self, h):\n    {messages} = h\n")
         (change,) = upgraded(text).changes
         assert change.rule == rule.id
         assert change.line == 6
@@ -271,7 +273,7 @@ def test_what_takes_the_place_of_an_attribute_is_there(rule, tmp_path):
         elif "." not in old and old not in ("hparams", "root_gpu") and "trainer" in rule.classes:
             assert not hasattr(type(trainer), old.removesuffix("()")), old
     if rule.action == "rename" and "trainer" in rule.classes and "root_gpu" not in rule.old:
-        found = trainer
-        for part in rule.new[0].split("."):
-            assert hasattr(type(found), part) or hasattr(found, part), rule.new[0]
-            found = getattr(found, part) if part in ("fit_loop", "strategy") else found
+        value = trainer
+        for name in rule.new[0].split("."):
+            assert hasattr(type(value), name) or hasattr(value, name), rule.new[0]
+            value = getattr(value, name) if name in ("fit_loop", "strategy") else value

@@ -1,7 +1,9 @@
 """A file of Python: only what changes is touched; what does not parse is said."""
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from tests.upgrade.python_rewriting import block, upgraded
 
 import polymodal
 from polymodal.errors import ConfigError
-from polymodal.upgrade.changes import Facts
+from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.python_files import gather_python, rewrite_python
 from polymodal.upgrade.python_layout import break_long_lines, width_of
 
@@ -44,7 +46,7 @@ def test_line_ends_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "fragments"),
     [
         ("x = 1\nif x\n    y = 2\n", ("file.py, line 2", "Python 3 that parses")),
         ("print 'a'\n", ("file.py, line 1",)),
@@ -56,14 +58,14 @@ def test_line_ends_stay_as_they_are():
         ("x = 'a\n", ("file.py, line 1",)),
     ],
 )
-def test_what_does_not_parse_is_said(text, words):
+def test_what_does_not_parse_is_said(text, fragments):
     for run in (
-        lambda: gather_python(text, Facts()),
-        lambda: rewrite_python(text, Path("file.py"), Facts()),
+        lambda: gather_python(text, ProjectFacts()),
+        lambda: rewrite_python(text, Path("file.py"), ProjectFacts()),
     ):
         with pytest.raises(ConfigError) as caught:
             run()
-        assert all(word in str(caught.value) for word in words), str(caught.value)
+        assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
 
 
 def test_a_string_with_the_marks_of_a_merge_is_no_conflict():
@@ -88,7 +90,7 @@ def test_changes_are_in_the_order_of_the_old_lines():
         trainer = pl.Trainer(gpus=1)
         """
     )
-    lines = [(one.rule, one.line) for one in upgraded(text).changes]
+    lines = [(change.rule, change.line) for change in upgraded(text).changes]
     assert lines == [
         ("hook-epoch-end", 8),
         ("trainer-attribute-devices", 9),
@@ -113,9 +115,10 @@ LONG = [
 
 @pytest.mark.parametrize("text", LONG)
 def test_lines_are_broken_as_the_formatter_does(text):
-    ruff = shutil.which("ruff")
+    scripts = Path(sys.executable).parent
+    ruff = shutil.which("ruff", path=f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}")
     if ruff is None:
-        pytest.skip("ruff is not on the path")
+        pytest.skip("ruff is not installed")
     done = subprocess.run(
         [ruff, "format", "--isolated", "--line-length", "88", "-"],
         input=text,
@@ -141,11 +144,11 @@ def test_the_width_is_that_of_the_project(tmp_path):
 def test_this_package_needs_no_upgrade():
     files = sorted((SOURCES / "training").rglob("*.py"))
     assert len(files) > 15
-    facts = Facts()
-    for one in files:
-        gather_python(one.read_text(encoding="utf-8"), facts)
-    for one in files:
-        text = one.read_text(encoding="utf-8")
-        done = rewrite_python(text, one, facts)
-        assert done.text == text, one
-        assert not done.changes, one
+    facts = ProjectFacts()
+    for file in files:
+        gather_python(file.read_text(encoding="utf-8"), facts)
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        done = rewrite_python(text, file, facts)
+        assert done.text == text, file
+        assert not done.changes, file

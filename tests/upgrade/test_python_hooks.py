@@ -400,7 +400,7 @@ LEFT = [
         "hook-pretrain-routine",
         CALLBACK,
         "def on_fit_start(self, a, b): ...\n\n\ndef on_pretrain_routine_end(self, a, b): ...\n",
-        "on_fit_start is there, too",
+        "on_fit_start exists, too",
     ),
 ]
 
@@ -410,8 +410,8 @@ def test_a_hook_is_rewritten(rule, base, before, after):
     more = TRAINER if base == "Trainer" else ""
     done = upgraded(module(before, base, more))
     assert done.text == module(after, base, more)
-    assert {one.rule for one in done.changes} == {rule}
-    assert all(one.line > 4 for one in done.changes)
+    assert {change.rule for change in done.changes} == {rule}
+    assert all(change.line > 4 for change in done.changes)
 
 
 @pytest.mark.parametrize(("rule", "base", "body", "word"), LEFT, ids=lambda x: x[:24])
@@ -423,8 +423,8 @@ def test_a_hook_without_a_successor_is_left_with_a_note(rule, base, body, word):
 
 
 def test_every_rule_of_a_hook_has_a_case():
-    told = {rule for rule, *_ in (*MECHANICAL, *LEFT)} | {"hook-epoch-end", "hook-step-end"}
-    assert {one.id for one in rules("form") if one.id.startswith("hook-")} <= told
+    tested = {rule for rule, *_ in (*MECHANICAL, *LEFT)} | {"hook-epoch-end", "hook-step-end"}
+    assert {rule.id for rule in rules("form") if rule.id.startswith("hook-")} <= tested
 
 
 def test_hooks_of_today_are_left_alone():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.upgrade.python_rewriting import block, notes, upgraded
 
-from polymodal.upgrade.changes import Facts
+from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.python_files import gather_python
 
 MAIN = """
@@ -28,9 +28,9 @@ MAIN = """
 """
 
 
-def facts_of(text: str) -> Facts:
+def facts_of(text: str) -> ProjectFacts:
     """Returns what a file tells the others."""
-    facts = Facts()
+    facts = ProjectFacts()
     gather_python(block(text), facts)
     return facts
 
@@ -59,7 +59,7 @@ def test_whether_runs_have_folders_of_their_own_is_a_fact(line, chdir):
 def test_the_program_works_in_the_same_folder_as_before(tmp_path: Path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_text("lr: 0.1\n")
-    words = []
+    messages = []
     for name, text in (("old", block(MAIN)), ("new", upgraded(block(MAIN)).text)):
         (tmp_path / f"{name}.py").write_text(text)
         done = subprocess.run(
@@ -70,9 +70,9 @@ def test_the_program_works_in_the_same_folder_as_before(tmp_path: Path):
             text=True,
             check=True,
         )
-        words.append(done.stdout)
-    assert words[0] == words[1]
-    assert f"at {tmp_path / 'out'} 0.1" in words[1]
+        messages.append(done.stdout)
+    assert messages[0] == messages[1]
+    assert f"at {tmp_path / 'out'} 0.1" in messages[1]
 
 
 @pytest.mark.parametrize(

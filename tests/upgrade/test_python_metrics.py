@@ -4,7 +4,7 @@ import pytest
 import torchmetrics
 from tests.upgrade.python_rewriting import block, notes, upgrade, upgraded
 
-from polymodal.upgrade.changes import Facts
+from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.python_files import gather_python
 from polymodal.upgrade.python_metrics import rename_in_braces
 
@@ -13,7 +13,7 @@ HEAD = "import torchmetrics\nfrom torchmetrics import MetricCollection\n\n"
 
 def scores(text: str) -> dict[str, str]:
     """Returns the scores that a file renames."""
-    facts = Facts()
+    facts = ProjectFacts()
     gather_python(HEAD + block(text), facts)
     return facts.renamed_scores
 
@@ -66,15 +66,15 @@ def test_keys_of_a_collection_are_the_names_of_its_classes():
         f1 = torchmetrics.F1(num_classes=4)
         MetricCollection([f1, torchmetrics.Accuracy(num_classes=4)], prefix="val_")
     """
-    found = scores(text)
-    assert found == {
+    renames = scores(text)
+    assert renames == {
         "val_F1": "val_MulticlassF1Score",
         "val_Accuracy": "val_MulticlassAccuracy",
     }
-    made = torchmetrics.MetricCollection(
+    metrics = torchmetrics.MetricCollection(
         [torchmetrics.F1Score(task="multiclass", num_classes=4)], prefix="val_"
     )
-    assert found["val_F1"] in set(made.keys())
+    assert renames["val_F1"] in set(metrics.keys())
 
 
 def test_clones_give_the_prefixes():
@@ -95,10 +95,10 @@ def test_names_put_together_from_the_class_are_found():
         log("test_" + type(f1).__name__, 1)
         log(f"{stage}/{type(f1).__name__}", 1)
     """
-    found = scores(text)
-    assert found["val_F1Score"] == "val_MulticlassF1Score"
-    assert found["test_F1Score"] == "test_MulticlassF1Score"
-    assert found["valid/F1Score"] == "valid/MulticlassF1Score"
+    renames = scores(text)
+    assert renames["val_F1Score"] == "val_MulticlassF1Score"
+    assert renames["test_F1Score"] == "test_MulticlassF1Score"
+    assert renames["valid/F1Score"] == "valid/MulticlassF1Score"
 
 
 def test_names_that_the_code_writes_out_stay():
@@ -142,7 +142,7 @@ def test_monitors_and_checkpoints_of_other_files_follow():
         title = "val_F1 of the model"
         """
     )
-    assert {one.line for one in done.changes} == {3, 4, 5, 6}
+    assert {change.line for change in done.changes} == {3, 4, 5, 6}
 
 
 def test_a_bare_name_is_followed_only_where_it_is_a_score():
@@ -155,7 +155,7 @@ def test_a_bare_name_is_followed_only_where_it_is_a_score():
 
 
 def test_braces_of_all_kinds_are_followed():
-    known = {"val/F1": "val/MulticlassF1Score"}
-    assert rename_in_braces("{val/F1}_{val/F1:.2f}_{val/F10}_val/F1", known) == (
+    renames = {"val/F1": "val/MulticlassF1Score"}
+    assert rename_in_braces("{val/F1}_{val/F1:.2f}_{val/F10}_val/F1", renames) == (
         "{val/MulticlassF1Score}_{val/MulticlassF1Score:.2f}_{val/F10}_val/F1"
     )

@@ -141,7 +141,7 @@ def test_argparse_of_the_trainer_is_left_to_a_person():
     )
     done = upgraded(text)
     assert done.text == text
-    assert [one.line for one in done.changes] == [3, 4]
+    assert [change.line for change in done.changes] == [3, 4]
     assert "LightningCLI" in done.changes[0].note
 
 
@@ -161,12 +161,12 @@ def test_the_package_that_is_installed_is_the_one_that_is_written(monkeypatch):
 
 def test_a_tree_of_one_package_that_is_installed_keeps_it(monkeypatch):
     monkeypatch.setattr(python_names, "importable", lambda name: True)
-    one = "from lightning.pytorch import Trainer\n"
-    other = "from pytorch_lightning import LightningModule\n"
-    assert upgraded(one).text == one
-    first, second = upgrade(one, other)
+    unified = "from lightning.pytorch import Trainer\n"
+    separate = "from pytorch_lightning import LightningModule\n"
+    assert upgraded(unified).text == unified
+    first, second = upgrade(unified, separate)
     assert first.text == "from pytorch_lightning import Trainer\n"
-    assert second.text == other
+    assert second.text == separate
     moved = "from lightning.pytorch.utilities.distributed import rank_zero_only\n"
     assert (
         upgraded(moved).text == "from lightning.pytorch.utilities.rank_zero import rank_zero_only\n"

@@ -103,8 +103,8 @@ def test_a_mapping_of_a_training_step_keeps_its_loss_detached():
     """
     text = rewritten(before)
     assert "        output = self.step(batch)\n" in text
-    kept = 'self.training_step_outputs.append({**output, "loss": output["loss"].detach()})\n'
-    assert kept in text
+    stored = 'self.training_step_outputs.append({**output, "loss": output["loss"].detach()})\n'
+    assert stored in text
 
 
 def test_outputs_that_nothing_reads_are_not_kept():
@@ -367,8 +367,8 @@ def test_what_a_step_end_returns_is_what_the_step_returns():
 def test_what_is_not_mechanical_is_left_alone_with_a_reason(body, rule, why):
     text = module(body)
     done = upgraded(text)
-    kept = block(body).splitlines()[-2].strip()
-    assert kept in done.text
+    stored = block(body).splitlines()[-2].strip()
+    assert stored in done.text
     assert why in notes(done)[rule]
 
 

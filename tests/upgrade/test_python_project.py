@@ -122,10 +122,10 @@ def loader(seed: int, batches: int) -> DataLoader[Any]:
 
 def module_of(text: str, name: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """Runs a file as a module."""
-    made = types.ModuleType(name)
-    monkeypatch.setitem(sys.modules, name, made)
-    exec(compile(text, name, "exec"), made.__dict__)
-    return made
+    fake = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, fake)
+    exec(compile(text, name, "exec"), fake.__dict__)
+    return fake
 
 
 class OldRecogniser:
@@ -142,7 +142,7 @@ class OldRecogniser:
         self.model.load_state_dict(weights)
         self.logged: dict[str, torch.Tensor] = {}
         self.model.log = self.log
-        self.model.log_dict = lambda found: [self.log(*one) for one in found.items()]
+        self.model.log_dict = lambda values: [self.log(*item) for item in values.items()]
 
     def log(self, name: str, value: Any) -> None:
         """Keeps what a hook logs."""
@@ -153,22 +153,25 @@ class OldRecogniser:
         optimiser = self.model.configure_optimizers()
         outputs = []
         for step, batch in zip(range(2), train, strict=False):
-            made = self.model.training_step(batch, step)
+            output = self.model.training_step(batch, step)
             optimiser.zero_grad()
-            made["loss"].backward()
+            output["loss"].backward()
             optimiser.step()
-            outputs.append({**made, "loss": made["loss"].detach()})
+            outputs.append({**output, "loss": output["loss"].detach()})
         with torch.no_grad():
-            kept = [self.model.validation_step(batch, i) for i, batch in enumerate(val)]
-            self.model.validation_epoch_end(kept)
+            val_outputs = [self.model.validation_step(batch, i) for i, batch in enumerate(val)]
+            self.model.validation_epoch_end(val_outputs)
         self.model.training_epoch_end(outputs)
 
     def test(self, loaders: list[DataLoader[Any]]) -> None:
         """Tests on several loaders."""
         with torch.no_grad():
             outputs = [
-                [self.model.test_step_end(self.model.test_step(b, i, n)) for i, b in enumerate(one)]
-                for n, one in enumerate(loaders)
+                [
+                    self.model.test_step_end(self.model.test_step(b, i, n))
+                    for i, b in enumerate(loader)
+                ]
+                for n, loader in enumerate(loaders)
             ]
         self.model.test_epoch_end(outputs)
 
@@ -179,9 +182,9 @@ def old_model(monkeypatch: pytest.MonkeyPatch) -> type[pl.LightningModule]:
 
     class F1:
         def __new__(cls, **options: Any) -> torchmetrics.Metric:
-            made = torchmetrics.F1Score(task="multiclass", **options)
-            made.__class__ = type("F1", (type(made),), {})
-            return made
+            metric = torchmetrics.F1Score(task="multiclass", **options)
+            metric.__class__ = type("F1", (type(metric),), {})
+            return metric
 
     metrics.F1 = F1  # ty: ignore[unresolved-attribute]
     monkeypatch.setitem(sys.modules, "pytorch_lightning.metrics", metrics)
@@ -206,7 +209,7 @@ def test_it_trains_and_logs_what_it_logged(tmp_path, monkeypatch):
 
     monkeypatch.setattr(recogniser, "__init__", begin)
     run = module_of(program.text, "program", monkeypatch).run
-    made, best, fitted, tested = run(HPARAMS, train, val, tests, tmp_path)
+    trained, best, fitted, tested = run(HPARAMS, train, val, tests, tmp_path)
 
     old = OldRecogniser(old_model(monkeypatch), weights)
     old.fit(train, val)
@@ -219,14 +222,14 @@ def test_it_trains_and_logs_what_it_logged(tmp_path, monkeypatch):
     assert set(tested) == set(old.logged) == {"test_loss_0", "test_loss_1"}
     for name, value in old.logged.items():
         torch.testing.assert_close(tested[name], value)
-    assert made.ends == 4, "one epoch of training, one of sanity, one of validation, one of test"
+    assert trained.ends == 4, "one epoch of training, one of sanity, one of validation, one of test"
     assert best.best_model_path.endswith(f"val_MulticlassF1Score={best.best_model_score:.2f}.ckpt")
-    assert made.hparams.width == 5
+    assert trained.hparams.width == 5
 
 
 def test_nothing_of_it_is_left_to_a_person():
     model, program = upgrade(MODEL, PROGRAM)
-    left = [one for file in (model, program) for one in file.changes if one.is_undecided]
+    left = [change for file in (model, program) for change in file.changes if change.is_undecided]
     assert not left
     assert upgraded(model.text).text == model.text
 
@@ -234,6 +237,6 @@ def test_nothing_of_it_is_left_to_a_person():
 def test_what_was_not_to_be_changed_is_as_it_was():
     model, _ = upgrade(MODEL, PROGRAM)
     before, after = MODEL.splitlines(), model.text.splitlines()
-    kept = [line for line in before if line in after]
-    assert len(kept) > 0.7 * len(before)
+    unchanged = [line for line in before if line in after]
+    assert len(unchanged) > 0.7 * len(before)
     assert "            return {'loss': loss, 'n': len(y)}" not in after

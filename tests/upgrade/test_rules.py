@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from polymodal.upgrade.arguments import Call, Expression, apply, rewrite_arguments
-from polymodal.upgrade.names import renamed
+from polymodal.upgrade.names import current
 from polymodal.upgrade.removed import removed_from
 from polymodal.upgrade.rules import GROUPS, Rule, rules
 
@@ -26,16 +26,18 @@ ARGUMENTS = rules("argument")
 
 
 def classes_of(rule: Rule) -> list[Any]:
-    names = [n for one in rule.classes for n in sorted(GROUPS.get(one, {one})) if n[0].isupper()]
+    names = [
+        n for group in rule.classes for n in sorted(GROUPS.get(group, {group})) if n[0].isupper()
+    ]
     homes = [importlib.import_module(home) for home in HOMES[rule.library]]
-    found = {n: next((getattr(h, n) for h in homes if hasattr(h, n)), None) for n in names}
-    assert {n for n, one in found.items() if one is None} <= GONE, rule.id
-    return [one for one in found.values() if one is not None]
+    classes = {n: next((getattr(h, n) for h in homes if hasattr(h, n)), None) for n in names}
+    assert {n for n, cls in classes.items() if cls is None} <= GONE, rule.id
+    return [cls for cls in classes.values() if cls is not None]
 
 
 def parameters(target: Any) -> dict[str, inspect.Parameter]:
-    made = target.__new__ if "task" in inspect.signature(target.__new__).parameters else target
-    return dict(inspect.signature(made).parameters)
+    callable_ = target.__new__ if "task" in inspect.signature(target.__new__).parameters else target
+    return dict(inspect.signature(callable_).parameters)
 
 
 def names_written(rule: Rule) -> set[str]:
@@ -53,8 +55,8 @@ def test_what_a_rule_writes_is_taken_by_the_installed_class(rule):
         wild = any(p.kind is p.VAR_KEYWORD for p in taken.values())
         assert wild or names_written(rule) <= set(taken), f"{rule.id}: {target}"
     if shared:
-        known = {name for target in classes_of(rule) for name in parameters(target)}
-        assert names_written(rule) <= known
+        accepted = {name for target in classes_of(rule) for name in parameters(target)}
+        assert names_written(rule) <= accepted
 
 
 @pytest.mark.parametrize("rule", ARGUMENTS, ids=lambda rule: rule.id)
@@ -62,7 +64,7 @@ def test_what_a_rule_calls_removed_is_not_taken_any_more(rule):
     gone = [name for name in rule.old if name not in rule.new]
     if not rule.removed or rule.id.startswith(("trainer-accelerator", "trainer-plugins")):
         return  # some values are gone, not the argument
-    if rule.action in ("ask",) and rule.asked is not None:
+    if rule.action in ("ask",) and rule.ask_about is not None:
         return
     for target in classes_of(rule):
         assert not set(gone) & set(parameters(target)), f"{rule.id}: {target}"
@@ -94,13 +96,13 @@ def is_there(name: str) -> bool:
 def test_strategies_that_are_written_are_registered():
     from pytorch_lightning.strategies import StrategyRegistry
 
-    known = {*StrategyRegistry.available_strategies(), "auto"}
+    accepted = {*StrategyRegistry.available_strategies(), "auto"}
     for rule in ARGUMENTS:
         for _, new in rule.values:
             written = new.get("strategy") if isinstance(new, dict) else None
             if rule.new == ("strategy",) and isinstance(new, str):
                 written = new
-            assert written is None or written in known, rule.id
+            assert written is None or written in accepted, rule.id
 
 
 def test_precisions_that_are_written_are_known():
@@ -155,33 +157,33 @@ SPAWN = {"accelerator": "cpu", "strategy": "ddp_spawn"}
     ],
 )
 def test_devices_of_all_kinds_become_one_number(old, new):
-    made = rewrite_arguments(TRAINER, old)
-    assert not [edit for edit in made if edit.is_undecided]
-    assert apply(old, made) == new
+    edits = rewrite_arguments(TRAINER, old)
+    assert not [edit for edit in edits if edit.is_undecided]
+    assert apply(old, edits) == new
 
 
 @pytest.mark.parametrize(
-    ("old", "words"),
+    ("old", "message"),
     [
         ({"gpus": "1"}, "before Lightning 1.5"),
         ({"gpus": Expression("args.gpus")}, "devices: args.gpus where it is 1 or more"),
         ({"gpus": 2, "devices": 3}, "devices is given, too"),
-        ({"gpus": 0, "accelerator": "gpu"}, "no device is asked for"),
+        ({"gpus": 0, "accelerator": "gpu"}, "is given, but no device"),
         ({"accelerator": "horovod"}, "no longer has it"),
         ({"accelerator": "ddp", "strategy": "fsdp"}, "strategy is given, too"),
     ],
 )
-def test_what_cannot_be_decided_is_left_alone_and_says_why(old, words):
-    made = rewrite_arguments(TRAINER, old)
-    assert apply(old, made) == old
-    assert any(words in edit.note for edit in made if edit.is_undecided)
+def test_what_cannot_be_decided_is_left_alone_and_says_why(old, message):
+    edits = rewrite_arguments(TRAINER, old)
+    assert apply(old, edits) == old
+    assert any(message in edit.note for edit in edits if edit.is_undecided)
 
 
 def test_a_bar_takes_its_rate_and_its_place_along():
     old = {"process_position": 2, "progress_bar_refresh_rate": 20}
     bar = "pytorch_lightning.callbacks.TQDMProgressBar"
-    made = apply(old, rewrite_arguments(TRAINER, old))
-    assert made == {"callbacks": [Call(bar, {"refresh_rate": 20, "process_position": 2})]}
+    result = apply(old, rewrite_arguments(TRAINER, old))
+    assert result == {"callbacks": [Call(bar, {"refresh_rate": 20, "process_position": 2})]}
 
 
 @pytest.mark.parametrize(
@@ -199,29 +201,29 @@ def test_a_bar_takes_its_rate_and_its_place_along():
     ],
 )
 def test_the_task_follows_from_the_number_of_classes(old, task):
-    made = rewrite_arguments("torchmetrics.F1Score", old)
-    assert apply(old, made).get("task") == task
+    edits = rewrite_arguments("torchmetrics.F1Score", old)
+    assert apply(old, edits).get("task") == task
 
 
 def test_names_follow_the_installed_package():
     both = {"lightning", "pytorch_lightning"}
     trainer = "lightning.pytorch.Trainer"
-    assert renamed(trainer, {"pytorch_lightning"}.__contains__).name == "pytorch_lightning.Trainer"
-    assert renamed("pytorch_lightning.Trainer", {"lightning"}.__contains__).name == trainer
-    assert renamed(trainer, both.__contains__) is None
-    assert renamed("pytorch_lightning.Trainer", both.__contains__) is None
-    moved = renamed("lightning.pytorch.profiler.SimpleProfiler", both.__contains__)
+    assert current(trainer, {"pytorch_lightning"}.__contains__).name == "pytorch_lightning.Trainer"
+    assert current("pytorch_lightning.Trainer", {"lightning"}.__contains__).name == trainer
+    assert current(trainer, both.__contains__) is None
+    assert current("pytorch_lightning.Trainer", both.__contains__) is None
+    moved = current("lightning.pytorch.profiler.SimpleProfiler", both.__contains__)
     assert moved.name == "lightning.pytorch.profilers.SimpleProfiler"
-    assert renamed("pytorch_lightning.metrics.classification.F1").name == "torchmetrics.F1Score"
-    assert renamed("pytorch_lightning.loggers.NeptuneLogger").name is None
-    assert renamed("torch.optim.Adam") is None
+    assert current("pytorch_lightning.metrics.classification.F1").name == "torchmetrics.F1Score"
+    assert current("pytorch_lightning.loggers.NeptuneLogger").name is None
+    assert current("torch.optim.Adam") is None
 
 
 def test_check_reads_the_same_rules():
     assert removed_from("lightning.pytorch.Trainer", "gpus").since == "removed in Lightning 2.0"
     assert (
         "eval_strategy"
-        in removed_from("transformers.TrainingArguments", "evaluation_strategy").instead
+        in removed_from("transformers.TrainingArguments", "evaluation_strategy").replacement
     )
     assert (
         removed_from("torchmetrics.F1Score", "mdmc_average").since == "removed in torchmetrics 0.11"

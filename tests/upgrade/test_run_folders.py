@@ -16,10 +16,10 @@ from polymodal.upgrade.rules import rules
 from polymodal.upgrade.run_folders import MIGRATIONS, rewrite_run
 
 ASSETS = Path(__file__).parents[1] / "assets" / "runs"
-RUNS = sorted(one for version in ASSETS.iterdir() for one in version.iterdir())
+RUNS = sorted(run for version in ASSETS.iterdir() for run in version.iterdir())
 
 
-@pytest.fixture(params=RUNS, ids=lambda one: f"{one.parent.name}/{one.name}")
+@pytest.fixture(params=RUNS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def stored(request, workplace) -> Path:
     folder = workplace / "runs" / request.param.name
     shutil.copytree(request.param, folder)
@@ -31,7 +31,7 @@ def scores_of(run: Path) -> dict[str, float]:
 
 
 def last(stored: Path) -> Path:
-    return max(one for one in stored.parent.iterdir() if one.is_dir() and one != stored)
+    return max(path for path in stored.parent.iterdir() if path.is_dir() and path != stored)
 
 
 def test_a_stored_run_is_carried_forward_shown_and_tested(stored, polymodal, workplace):
@@ -48,7 +48,9 @@ def test_a_stored_run_is_carried_forward_shown_and_tested(stored, polymodal, wor
     assert polymodal("test", stored.name)[0] == 0
     tested = last(stored)
     assert scores_of(tested)["test/uar"] == pytest.approx(scores_of(stored)["test/uar"], abs=0.05)
-    before, after = (pl.read_parquet(one / "predictions/test.parquet") for one in (stored, tested))
+    before, after = (
+        pl.read_parquet(path / "predictions/test.parquet") for path in (stored, tested)
+    )
     assert before["utterance_id"].to_list() == after["utterance_id"].to_list()
     assert polymodal("upgrade", str(stored))[1] == "0 changes, 0 undecided\n"
 
@@ -64,18 +66,18 @@ def test_a_stored_run_is_reported_and_repeated(stored, polymodal):
     assert repeated == pytest.approx(scores_of(stored)["test/uar"], abs=0.05)
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda one: one.name)
+@pytest.mark.parametrize("run", RUNS, ids=lambda path: path.name)
 def test_a_stored_run_is_small(run):
-    assert sum(one.stat().st_size for one in run.rglob("*") if one.is_file()) < 200_000
+    assert sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) < 200_000
 
 
 def test_the_leading_score_is_that_of_the_callbacks():
     old = "task:\n  _target_: a  # of old\ncallbacks:\n  stop: {monitor: val/macro_f1}\nseed: 0\n"
-    made = rewrite_run(old, Path("config.yaml"))
-    assert made.text == old.replace("# of old\n", "# of old\n  monitor: macro_f1\n")
-    (change,) = made.changes
-    assert (change.line, change.written) == (1, "task.monitor: macro_f1")
-    assert rewrite_run(made.text, Path("config.yaml")).changes == ()
+    result = rewrite_run(old, Path("config.yaml"))
+    assert result.text == old.replace("# of old\n", "# of old\n  monitor: macro_f1\n")
+    (change,) = result.changes
+    assert (change.line, change.after) == (1, "task.monitor: macro_f1")
+    assert rewrite_run(result.text, Path("config.yaml")).changes == ()
     bare = rewrite_run("task: {_target_: a}\n", Path("config.yaml")).text
     assert yaml.safe_load(bare)["task"]["monitor"] == "uar"
 
@@ -84,9 +86,9 @@ def test_targets_name_the_modules_of_today():
     old = (
         "model: {_target_: polymodal.models.early.EarlyFusion}\nloss:\n  _target_: polymodal.a.B\n"
     )
-    made = rewrite_run(old, Path("config.yaml"))
-    assert made.text == old.replace("models.early.", "models.concat.")
-    assert rewrite_run(made.text, Path("config.yaml")).changes == ()
+    result = rewrite_run(old, Path("config.yaml"))
+    assert result.text == old.replace("models.early.", "models.concat.")
+    assert rewrite_run(result.text, Path("config.yaml")).changes == ()
 
 
 def test_options_have_the_names_of_today():
@@ -116,5 +118,7 @@ def test_other_files_of_a_run_stay():
 
 
 def test_migrations_stand_in_the_order_of_their_releases():
-    assert [one.version for one in MIGRATIONS] == sorted(one.version for one in MIGRATIONS)
+    assert [migration.version for migration in MIGRATIONS] == sorted(
+        migration.version for migration in MIGRATIONS
+    )
     assert "own-config" in {rule.id for rule in rules("form")}

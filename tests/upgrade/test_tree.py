@@ -14,12 +14,12 @@ from polymodal.upgrade.write import write_tree
 OLD = "trainer:\n  gpus: 2\n  max_epochs: 1\n"
 NEW = "trainer:\n  accelerator: gpu\n  devices: 2\n  max_epochs: 1\n"
 BROKEN = {
-    "broken.yaml": (b"a: 1\nb: [1, 2\nc: 3\n", "is no YAML", 3),
-    "tab.yml": (b"a:\n\tb: 1\n", "is no YAML", 2),
+    "broken.yaml": (b"a: 1\nb: [1, 2\nc: 3\n", "is not valid YAML", 3),
+    "tab.yml": (b"a:\n\tb: 1\n", "is not valid YAML", 2),
     "latin.yaml": ("a: 1\nb: B\xfcro\n".encode("latin-1"), "is not UTF-8", 2),
     "conflict.yaml": (b"a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> other\n", "merge", 2),
     "conflict.py": (b"<<<<<<< HEAD\na = 1\n=======\na = 2\n>>>>>>> other\n", "merge", 1),
-    "broken.py": (b"a = 1\ndef f(:\n", "is no Python", 2),
+    "broken.py": (b"a = 1\ndef f(:\n", "is not valid Python", 2),
     "latin.py": ("# B\xfcro\n".encode("latin-1"), "is not UTF-8", 1),
 }
 
@@ -34,15 +34,15 @@ def tree(tmp_path) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {
-        str(one.relative_to(folder)): one.read_bytes()
-        for one in sorted(folder.rglob("*"))
-        if one.is_file() and ".git" not in one.parts
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.parts
     }
 
 
-def git(folder: Path, *words: str) -> None:
+def git(folder: Path, *arguments: str) -> None:
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
+    subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True)
 
 
 def committed(folder: Path) -> None:
@@ -53,16 +53,16 @@ def committed(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file_is_named_others_are_upgraded_and_nothing_is_written(tree, name):
-    raw, words, line = BROKEN[name]
+    raw, message, line = BROKEN[name]
     (tree / name).write_bytes(raw)
     before = content(tree)
-    made = upgrade_tree([tree])
-    (fault,) = made.faults
+    result = upgrade_tree([tree])
+    (fault,) = result.errors
     assert (fault.path, fault.line) == (tree / name, line)
-    assert words in fault.found
-    assert len(made.changed) == 2
+    assert message in fault.message
+    assert len(result.changed) == 2
     with pytest.raises(ConfigError, match=rf"nothing is written.*{name}:{line}"):
-        write_tree(made, [tree])
+        write_tree(result, [tree])
     assert content(tree) == before
     write_tree(upgrade_tree([tree], [name]), [tree])
     assert (tree / "a.yaml").read_text() == NEW
@@ -108,10 +108,10 @@ def test_a_read_only_tree_is_refused(tree):
 
 
 def test_a_file_that_changed_meanwhile_is_not_overwritten(tree):
-    made = upgrade_tree([tree])
+    result = upgrade_tree([tree])
     (tree / "sub" / "b.yml").write_text("mine: 1\n")
     with pytest.raises(ConfigError, match="has changed meanwhile"):
-        write_tree(made, [tree])
+        write_tree(result, [tree])
     assert (tree / "a.yaml").read_text() == OLD
     assert (tree / "sub" / "b.yml").read_text() == "mine: 1\n"
 
@@ -138,13 +138,13 @@ def test_work_that_is_in_no_commit_is_not_written_over(tree, what):
         changed = tree / ("a.yaml" if what == "changed" else "other.txt")
         changed.write_text(changed.read_text() + "# mine\n")
     before = content(tree)
-    made = upgrade_tree([tree])
+    result = upgrade_tree([tree])
     with pytest.raises(ConfigError, match="in no commit") as refused:
-        write_tree(made, [tree])
+        write_tree(result, [tree])
     name = {"changed": "a.yaml", "other": "other.txt", "untracked": "b.yml"}[what]
     assert name in str(refused.value)
     assert content(tree) == before
-    write_tree(made, [tree], force=True)
+    write_tree(result, [tree], force=True)
     assert (tree / "sub" / "b.yml").read_text() == NEW
 
 
@@ -160,9 +160,9 @@ def test_nor_is_what_the_repository_says_nothing_of(tree, what):
         git(tree, "commit", "-qm", "some")
         file = tree / "sub" / "b.yml"
         file.write_text(file.read_text() + "# mine\n")
-    made = upgrade_tree([tree])
+    result = upgrade_tree([tree])
     with pytest.raises(ConfigError, match=r"in no commit: .*b\.yml"):
-        write_tree(made, [tree])
+        write_tree(result, [tree])
 
 
 def test_a_link_that_is_named_stays_a_link(tree):
@@ -198,16 +198,16 @@ def test_folders_of_tools_and_links_are_left_out(tree, tmp_path_factory):
     (tree / "link.yaml").symlink_to(outside)
     (tree / "folder").symlink_to(outside.parent)
     (tree / "long.yaml").write_bytes(b"a: 1\n" * 60_000)
-    made = upgrade_tree([tree])
-    assert [one.path for one in made.files] == [tree / "a.yaml", tree / "sub" / "b.yml"]
-    assert made.too_long == (tree / "long.yaml",)
+    result = upgrade_tree([tree])
+    assert [file.path for file in result.files] == [tree / "a.yaml", tree / "sub" / "b.yml"]
+    assert result.too_large == (tree / "long.yaml",)
     assert outside.read_text() == OLD
 
 
 def test_a_pattern_leaves_files_and_folders_out(tree):
-    assert [one.path.name for one in upgrade_tree([tree], ["sub"]).files] == ["a.yaml"]
-    assert [one.path.name for one in upgrade_tree([tree], ["sub/*"]).files] == ["a.yaml"]
-    assert [one.path.name for one in upgrade_tree([tree], ["a.*"]).files] == ["b.yml"]
+    assert [file.path.name for file in upgrade_tree([tree], ["sub"]).files] == ["a.yaml"]
+    assert [file.path.name for file in upgrade_tree([tree], ["sub/*"]).files] == ["a.yaml"]
+    assert [file.path.name for file in upgrade_tree([tree], ["a.*"]).files] == ["b.yml"]
 
 
 def test_a_path_given_twice_is_upgraded_once_and_one_that_is_not_there_is_refused(tree):

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from polymodal.upgrade.changes import Facts
-from polymodal.upgrade.names import renamed
+from polymodal.upgrade.changes import ProjectFacts
+from polymodal.upgrade.names import current
 from polymodal.upgrade.rules import rules
 from polymodal.upgrade.yaml_files import gather_yaml, rewrite_yaml
 
 
-def rewritten(text: str, path: str = "configs/a.yaml", facts: Facts | None = None) -> str:
-    known = facts or Facts()
-    gather_yaml(text, known)
-    new = rewrite_yaml(text, Path(path), known).text
-    assert rewrite_yaml(new, Path(path), known).text == new
+def rewritten(text: str, path: str = "configs/a.yaml", facts: ProjectFacts | None = None) -> str:
+    project = facts or ProjectFacts()
+    gather_yaml(text, project)
+    new = rewrite_yaml(text, Path(path), project).text
+    assert rewrite_yaml(new, Path(path), project).text == new
     return new
 
 
@@ -76,16 +76,18 @@ def test_line_breaks_stay(break_, is_ended):
     ],
 )
 def test_a_file_with_nothing_old_stays_byte_for_byte(text):
-    made = rewrite_yaml(text, Path("configs/a.yaml"), Facts())
-    assert made.text == text
-    assert made.changes == ()
+    result = rewrite_yaml(text, Path("configs/a.yaml"), ProjectFacts())
+    assert result.text == text
+    assert result.changes == ()
 
 
 def test_a_value_that_others_name_by_its_anchor_is_not_taken_away():
     old = "trainer:\n  tpu_cores: &none null\n  gpus: 1\n  max_time: *none\n"
-    made = rewrite_yaml(old, Path("a.yaml"), Facts())
-    assert yaml.safe_load(made.text)["trainer"]["max_time"] is None
-    assert [change.rule for change in made.changes if change.is_undecided] == ["trainer-tpu-cores"]
+    result = rewrite_yaml(old, Path("a.yaml"), ProjectFacts())
+    assert yaml.safe_load(result.text)["trainer"]["max_time"] is None
+    assert [change.rule for change in result.changes if change.is_undecided] == [
+        "trainer-tpu-cores"
+    ]
 
 
 def test_an_alias_is_read_and_replaced_where_it_stands():
@@ -139,14 +141,14 @@ trainer:
 
 
 def test_where_code_gives_the_callbacks_none_are_written_into_the_section():
-    facts = Facts(callbacks_in_code=True)
+    facts = ProjectFacts(callbacks_in_code=True)
     old = "trainer:\n  max_epochs: 1\n  progress_bar_refresh_rate: 7\n"
     old += "  early_stop_callback:\n    _target_: my.Stop\n"
-    made = rewrite_yaml(old, Path("a.yaml"), facts)
-    assert "callbacks:" not in made.text
-    assert "progress_bar_refresh_rate" not in made.text  # of no consequence, and said
-    assert "_target_: my.Stop" in made.text  # of consequence, and left
-    assert all(change.note for change in made.changes)
+    result = rewrite_yaml(old, Path("a.yaml"), facts)
+    assert "callbacks:" not in result.text
+    assert "progress_bar_refresh_rate" not in result.text  # of no consequence, and said
+    assert "_target_: my.Stop" in result.text  # of consequence, and left
+    assert all(change.note for change in result.changes)
 
 
 def test_scores_of_a_collection_in_yaml_are_followed():
@@ -164,17 +166,17 @@ optimized_metric: val/F1
 checkpoint:
   filename: "{epoch}-{val/F1:.2f}"
 """
-    made = yaml.safe_load(rewritten(old))
-    assert made["stop"] == {"monitor": "val/MulticlassF1Score", "other": "val/F1"}
-    assert made["optimized_metric"] == "val/MulticlassF1Score"
-    assert made["checkpoint"]["filename"] == "{epoch}-{val/MulticlassF1Score:.2f}"
-    assert made["scores"]["metrics"][0]["_target_"] == "torchmetrics.F1Score"
+    content = yaml.safe_load(rewritten(old))
+    assert content["stop"] == {"monitor": "val/MulticlassF1Score", "other": "val/F1"}
+    assert content["optimized_metric"] == "val/MulticlassF1Score"
+    assert content["checkpoint"]["filename"] == "{epoch}-{val/MulticlassF1Score:.2f}"
+    assert content["scores"]["metrics"][0]["_target_"] == "torchmetrics.F1Score"
 
 
 def test_the_longer_of_two_names_is_followed():
-    facts = Facts(renamed_scores={"F1": "A", "val_F1": "B"})
-    made = rewrite_yaml("filename: '{val_F1:.1f}-{F1}'\n", Path("a.yaml"), facts)
-    assert made.text == "filename: '{B:.1f}-{A}'\n"
+    facts = ProjectFacts(renamed_scores={"F1": "A", "val_F1": "B"})
+    result = rewrite_yaml("filename: '{val_F1:.1f}-{F1}'\n", Path("a.yaml"), facts)
+    assert result.text == "filename: '{B:.1f}-{A}'\n"
 
 
 @pytest.mark.parametrize(
@@ -184,17 +186,17 @@ def test_a_class_that_moved_is_named_anew(rule):
     for old in rule.old:
         name = old.removesuffix("*") + "Thing" if old.endswith(".*") else old
         text = f'_target_: "{name}"  # of old\n'
-        expected = renamed(name)
+        expected = current(name)
         assert expected is not None
         assert expected.name != name
         assert rewritten(text) == f'_target_: "{expected.name}"  # of old\n'
 
 
 def test_a_class_that_is_gone_is_left_and_said():
-    made = rewrite_yaml(
-        "_target_: pytorch_lightning.loggers.NeptuneLogger\n", Path("a.yaml"), Facts()
+    result = rewrite_yaml(
+        "_target_: pytorch_lightning.loggers.NeptuneLogger\n", Path("a.yaml"), ProjectFacts()
     )
-    (change,) = made.changes
+    (change,) = result.changes
     assert change.is_undecided
     assert "choose another logger" in change.note
 
@@ -212,7 +214,7 @@ def test_a_class_that_is_gone_is_left_and_said():
     ],
 )
 def test_the_working_directory_is_kept_where_runs_counted_on_it(old, new):
-    assert rewritten(old, facts=Facts(chdir=True)) == new
+    assert rewritten(old, facts=ProjectFacts(chdir=True)) == new
     assert rewritten(old) == old
 
 
@@ -230,14 +232,16 @@ def test_the_working_directory_is_kept_where_runs_counted_on_it(old, new):
 )
 def test_a_search_space_is_said_in_hydras_words(old, new):
     text = yaml.safe_dump({"sweeper": {"search_space": {"model.x": old}}})
-    made = yaml.safe_load(rewritten(text))["sweeper"]
-    assert made == ({"params": {"model.x": new}} if new else {"search_space": {"model.x": old}})
+    sweeper = yaml.safe_load(rewritten(text))["sweeper"]
+    assert sweeper == ({"params": {"model.x": new}} if new else {"search_space": {"model.x": old}})
 
 
 def test_words_for_a_search_space_are_what_hydra_reads():
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    words = ["tag(log, interval(0.0001, 0.1))", "choice(32, 64, 'b c')", "range(1, 9, step=2)"]
-    words.append("tag(log, int(interval(1, 64)))")
-    parsed = OverridesParser.create().parse_overrides([f"model.x={one}" for one in words])
-    assert all(one.is_sweep_override() for one in parsed)
+    overrides = ["tag(log, interval(0.0001, 0.1))", "choice(32, 64, 'b c')", "range(1, 9, step=2)"]
+    overrides.append("tag(log, int(interval(1, 64)))")
+    parsed = OverridesParser.create().parse_overrides(
+        [f"model.x={override}" for override in overrides]
+    )
+    assert all(override.is_sweep_override() for override in parsed)

@@ -78,10 +78,10 @@ def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
     if left:
         page.print(f"{len(left)} left to you:", style="yellow", markup=False)
     for path, change in left:
-        _say(page, f"{path}:{change.line}: {change.found}", change.note, change.rule)
-    for fault in tree.faults:
+        _say(page, f"{path}:{change.line}: {change.before}", change.note, change.rule)
+    for fault in tree.errors:
         page.print(f"cannot be upgraded: {fault}", style="red", markup=False)
-    for path in tree.too_long:
+    for path in tree.too_large:
         page.print(f"not read: {path} is longer than any configuration", markup=False)
     _print_proof(page, proof)
     decided = len(tree.changes) - len(left)
@@ -104,10 +104,10 @@ def _print_diffs(page: "Console", tree: "Tree") -> None:
 
 
 def _print_rules(page: "Console", tree: "Tree") -> None:
-    from polymodal.upgrade.report import by_rule
+    from polymodal.upgrade.report import group_by_rule
 
-    for one in by_rule(tree):
-        places = f"{len(one.places)} in {one.files} files" if one.files > 1 else len(one.places)
+    for one in group_by_rule(tree):
+        places = f"{len(one.changes)} in {one.files} files" if one.files > 1 else len(one.changes)
         page.print(f"{one.rule}: {places}", style="green", markup=False)
         if one.reason:
             page.print(f"  {one.reason}", style="dim", markup=False)

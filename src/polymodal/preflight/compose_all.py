@@ -50,7 +50,7 @@ def _removed(finding: Diagnostic, composed: ComposedConfig) -> Diagnostic:
     if removed is None:
         return finding
     message = f"{finding.key} is unknown to {target}: {removed.since}"
-    return replace(finding, rule="removed option", message=message, hint=removed.instead)
+    return replace(finding, rule="removed option", message=message, hint=removed.replacement)
 
 
 def _culprit(

@@ -1,58 +1,39 @@
-"""What becomes of the arguments of a class: on values, for YAML and Python alike."""
+"""Decide how the arguments of a class change, on plain values, for YAML and Python alike."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from polymodal.upgrade.decisions import DECISIONS, MISSING
-from polymodal.upgrade.edits import (
-    Call,
-    Edit,
-    Expression,
-    Value,
-    among,
-    ask,
-    looked_up,
-)
+from polymodal.upgrade.edits import ArgEdit, Call, Expression, Value, ask, contains, lookup
 from polymodal.upgrade.rules import Rule, rules
 
-__all__ = ["Call", "Edit", "Expression", "Value", "apply", "rewrite_arguments"]
+__all__ = ["ArgEdit", "Call", "Expression", "Value", "apply", "rewrite_arguments"]
 
 
-def rewrite_arguments(target: str, arguments: Mapping[str, Value]) -> list[Edit]:
-    """Decides what becomes of the arguments of a class.
-
-    Args:
-        target: Dotted name of the class, as it is called now.
-        arguments: Its arguments by name, in their order.
-
-    Returns:
-        One edit for each argument that has changed, in their order; then those for arguments
-        that are missing.
+def rewrite_arguments(target: str, arguments: Mapping[str, Value]) -> list[ArgEdit]:
+    """Return an edit for each argument that changes, then for each missing argument.
 
     Example:
-        >>> made = rewrite_arguments("pytorch_lightning.Trainer", {"gpus": 2, "accelerator": "ddp"})
-        >>> [(edit.argument, dict(edit.sets)) for edit in made]
+        >>> old = {"gpus": 2, "accelerator": "ddp"}
+        >>> edits = rewrite_arguments("pytorch_lightning.Trainer", old)
+        >>> [(edit.argument, dict(edit.sets)) for edit in edits]
         [('gpus', {'accelerator': 'gpu', 'devices': 2}), ('accelerator', {'strategy': 'ddp'})]
     """
-    known = [rule for rule in rules("argument") if rule.is_about(target)]
-    edits: list[Edit] = []
+    matching = [rule for rule in rules("argument") if rule.is_about(target)]
+    edits: list[ArgEdit] = []
     for name, value in arguments.items():
-        for rule in known:
-            if name in rule.old and (made := _edit(rule, name, value, arguments)) is not None:
-                edits.append(made)
+        for rule in matching:
+            if name in rule.old and (edit := _edit(rule, name, value, arguments)) is not None:
+                edits.append(edit)
                 break
-    for rule in known:
-        if rule.action in MISSING and (made := MISSING[rule.action](rule, arguments)) is not None:
-            edits.append(made)
+    for rule in matching:
+        if rule.action in MISSING and (edit := MISSING[rule.action](rule, arguments)) is not None:
+            edits.append(edit)
     return _without_conflicts(edits, arguments)
 
 
-def apply(arguments: Mapping[str, Value], edits: Iterable[Edit]) -> dict[str, Value]:
-    """Returns the arguments after their edits.
-
-    Args:
-        arguments: Before.
-        edits: As `rewrite_arguments` gives them.
+def apply(arguments: Mapping[str, Value], edits: Iterable[ArgEdit]) -> dict[str, Value]:
+    """Return the arguments with edits applied.
 
     Example:
         >>> old = {"gpus": 1, "max_epochs": 3}
@@ -72,44 +53,42 @@ def apply(arguments: Mapping[str, Value], edits: Iterable[Edit]) -> dict[str, Va
     return result
 
 
-def _edit(rule: Rule, name: str, value: Value, arguments: Mapping[str, Value]) -> Edit | None:
-    """What a rule makes of an argument; None where it is not about this value."""
-    if rule.asked is not None and among(value, rule.asked):
+def _edit(rule: Rule, name: str, value: Value, arguments: Mapping[str, Value]) -> ArgEdit | None:
+    if rule.ask_about is not None and contains(value, rule.ask_about):
         return ask(rule, name)
-    if rule.only is not None and not among(value, rule.only):
+    if rule.only is not None and not contains(value, rule.only):
         return None
-    if among(value, rule.neutral):
-        return Edit(rule, name)
+    if contains(value, rule.neutral):
+        return ArgEdit(rule, name)
     if rule.action in DECISIONS:
         return DECISIONS[rule.action](rule, name, value, arguments)
-    if (new := looked_up(rule, value)) is not None:
-        return Edit(rule, name, new, note="" if rule.action == "ask" and rule.note else rule.note)
+    if (new := lookup(rule, value)) is not None:
+        return ArgEdit(rule, name, new, note="" if rule.action == "ask" else rule.note)
     if rule.action == "rename":
-        return Edit(rule, name, ((rule.new[0], value),), note=rule.note)
+        return ArgEdit(rule, name, ((rule.new[0], value),), note=rule.note)
     if rule.action == "drop":
-        return Edit(rule, name, note="" if among(value, rule.quiet) else rule.note)
-    if name in rule.new or rule.asked is not None or rule.action in MISSING:
-        return None  # the argument is as it was; only some of its values have changed
+        return ArgEdit(rule, name, note="" if contains(value, rule.quiet) else rule.note)
+    if name in rule.new or rule.ask_about is not None or rule.action in MISSING:
+        return None  # only some values of this argument have changed
     return ask(rule, name)
 
 
-def _without_conflicts(edits: list[Edit], arguments: Mapping[str, Value]) -> list[Edit]:
-    """Sees to it that no argument is set twice; one that was null gives way."""
+def _without_conflicts(edits: list[ArgEdit], arguments: Mapping[str, Value]) -> list[ArgEdit]:
     replaced = {edit.argument for edit in edits if not edit.is_undecided}
     taken = {name: value for name, value in arguments.items() if name not in replaced}
-    settled: dict[int, Edit] = {}
-    for place, edit in sorted(enumerate(edits), key=lambda one: _gives_way(one[1], arguments)):
+    settled: dict[int, ArgEdit] = {}
+    for index, edit in sorted(enumerate(edits), key=lambda pair: _gives_way(pair[1], arguments)):
         others = tuple((name, new) for name, new in edit.sets if name not in taken)
-        same = {name for name, new in edit.sets if name in taken and among(new, [taken[name]])}
+        same = {name for name, new in edit.sets if name in taken and contains(new, [taken[name]])}
         clash = [name for name, _ in edit.sets if name in taken and name not in same]
         if clash and not _gives_way(edit, arguments):
             note = f"{clash[0]} is given, too: decide which of the two is meant"
-            settled[place] = ask(edit.rule, edit.argument, note)
+            settled[index] = ask(edit.rule, edit.argument, note)
             continue
         taken.update(others)
-        settled[place] = replace(edit, sets=others)
-    return [settled[place] for place in range(len(edits))]
+        settled[index] = replace(edit, sets=others)
+    return [settled[index] for index in range(len(edits))]
 
 
-def _gives_way(edit: Edit, arguments: Mapping[str, Value]) -> bool:
+def _gives_way(edit: ArgEdit, arguments: Mapping[str, Value]) -> bool:
     return arguments.get(edit.argument, "") is None and edit.argument in dict(edit.sets)

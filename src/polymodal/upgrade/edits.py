@@ -1,4 +1,4 @@
-"""What becomes of one argument, and how a rule's table says it."""
+"""Changes of one argument, and look-ups in the table of a rule."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ Value = Any  # None, bool, int, float, str, a list or mapping of them, Expressio
 
 @dataclass(frozen=True)
 class Expression:
-    """A value that is known only when the program runs, or that makes an object.
+    """A value that is computed at run time, or that builds an object.
 
     Args:
-        text: As it stands in the file: Python's expression, or YAML's interpolation or section.
-        target: Dotted name of the class, where it makes an object of one.
+        text: Its text in the file: a Python expression, or an interpolation or section of YAML.
+        target: Dotted name of the class, if it builds an object.
     """
 
     text: str
@@ -24,29 +24,23 @@ class Expression:
 
 @dataclass(frozen=True)
 class Call:
-    """An object that is to be made.
-
-    Args:
-        target: Dotted name of its class.
-        arguments: Its arguments by name.
-    """
+    """An object to be built: dotted name of its class, and arguments by name."""
 
     target: str
     arguments: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Edit:
+class ArgEdit:
     """What becomes of one argument.
 
     Args:
-        rule: Which rule says so.
-        argument: The argument; one that is missing where a class asks for it now.
-        sets: Arguments that stand in its place, in this order; none where it is only left out. An
-            argument that is itself among them keeps its name.
-        callback: What is to be added to the argument `callbacks`; whoever has no place for it
-            leaves the argument alone and says `note`, or leaves it out if the rule is `harmless`.
-        is_undecided: It is left alone, and `note` says what a person has to do.
+        rule: The rule that applies.
+        argument: The argument; it may be missing.
+        sets: Arguments that replace it, in this order; may contain the argument itself.
+        callback: What is added to the argument `callbacks`. A caller that cannot add it keeps the
+            argument and says `note`, or removes it if the rule is `harmless`.
+        is_undecided: Whether a person has to decide; `note` says what.
         note: What a person has to know.
     """
 
@@ -58,42 +52,24 @@ class Edit:
     note: str = ""
 
 
-def ask(rule: Rule, argument: str, note: str = "") -> Edit:
-    """Leaves an argument to a person.
-
-    Args:
-        rule: The rule.
-        argument: The argument.
-        note: What to do; that of the rule by default.
-    """
-    return Edit(rule, argument, is_undecided=True, note=note or rule.note)
+def ask(rule: Rule, argument: str, note: str = "") -> ArgEdit:
+    """Leave an argument to a person, with the note of the rule by default."""
+    return ArgEdit(rule, argument, is_undecided=True, note=note or rule.note)
 
 
-def among(value: Value, values: Iterable[Value]) -> bool:
-    """Tells whether a value is one of some; 1 is not true, and 0 is not false.
-
-    Args:
-        value: The value.
-        values: The others.
+def contains(value: Value, values: Iterable[Value]) -> bool:
+    """Return whether a value is one of several; 1 is not True, and 0 is not False.
 
     Example:
-        >>> among(1, [True]), among(None, [False, None])
+        >>> contains(1, [True]), contains(None, [False, None])
         (False, True)
     """
-    return any(type(value) is type(one) and value == one for one in values)
+    return any(type(value) is type(candidate) and value == candidate for candidate in values)
 
 
-def looked_up(rule: Rule, value: Value) -> tuple[tuple[str, Value], ...] | None:
-    """Returns what a rule's table of values makes of a value.
-
-    Args:
-        rule: The rule.
-        value: The old value.
-
-    Returns:
-        The arguments that take its place; None where it is not in the table.
-    """
+def lookup(rule: Rule, value: Value) -> tuple[tuple[str, Value], ...] | None:
+    """Return the arguments that replace a value by a rule's table; None if it is not listed."""
     for old, new in rule.values:
-        if among(value, [old]):
+        if contains(value, [old]):
             return tuple(new.items()) if isinstance(new, Mapping) else ((rule.new[0], new),)
     return None

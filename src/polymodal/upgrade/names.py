@@ -1,4 +1,4 @@
-"""What has become of a dotted name: moved, renamed or gone."""
+"""Current names of classes, functions and modules that were moved, renamed or removed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,45 +13,33 @@ OURS, OTHER = "pytorch_lightning", "lightning.pytorch"
 
 @dataclass(frozen=True)
 class Renamed:
-    """What became of a name.
-
-    Args:
-        rule: Which rule says so; of several, the first.
-        name: What it is called now; None where it is gone.
-    """
+    """The current name, or None if it was removed, and the first rule that applies."""
 
     rule: Rule
     name: str | None
 
 
-def renamed(name: str, is_installed: Callable[[str], bool] | None = None) -> Renamed | None:
-    """Tells what a class, function or module is called now.
+def current(name: str, is_installed: Callable[[str], bool] | None = None) -> Renamed | None:
+    """Return the current name of a class, function or module; None if it has not changed.
 
-    Of Lightning's two packages that one is written that is installed; if both or none are, the one
-    that stands there stays.
-
-    Args:
-        name: Dotted name, by which it is imported.
-        is_installed: Tells whether a package is installed; asks Python by default.
-
-    Returns:
-        What became of it; None where it is called as it was.
+    Of Lightning's two packages the installed one is written; if both or none are installed, the
+    package stays as it is.
 
     Example:
-        >>> renamed("pytorch_lightning.metrics.F1").name
+        >>> current("pytorch_lightning.metrics.F1").name
         'torchmetrics.F1Score'
     """
     ours, was_other = _plain(name)
     first: Rule | None = None
     now = ours
     for _ in range(4):  # a name may have moved more than once
-        found = _once(now)
-        if found is None:
+        step = _once(now)
+        if step is None:
             break
-        first = first or found.rule
-        if found.name is None:
+        first = first or step.rule
+        if step.name is None:
             return Renamed(first, None)
-        now = found.name
+        now = step.name
     written = _package(now, was_other, is_installed or _is_installed)
     if written == name:
         return None
@@ -59,7 +47,7 @@ def renamed(name: str, is_installed: Callable[[str], bool] | None = None) -> Ren
 
 
 def _plain(name: str) -> tuple[str, bool]:
-    """The name as the rules write it, and whether it was of the other package."""
+    """Return the name as the rules write it, and whether it was of the unified package."""
     is_other = name == OTHER or name.startswith(OTHER + ".")
     return (OURS + name.removeprefix(OTHER), True) if is_other else (name, False)
 
@@ -67,8 +55,8 @@ def _plain(name: str) -> tuple[str, bool]:
 def _package(name: str, was_other: bool, is_installed: Callable[[str], bool]) -> str:
     if name != OURS and not name.startswith(OURS + "."):
         return name
-    ours, other = is_installed(OURS), is_installed("lightning")
-    keeps_other = other if ours != other else was_other
+    ours, unified = is_installed(OURS), is_installed("lightning")
+    keeps_other = unified if ours != unified else was_other
     return OTHER + name.removeprefix(OURS) if keeps_other else name
 
 

@@ -1,8 +1,8 @@
-"""Old names of polymodal itself that recorded configurations still hold."""
+"""Old names of polymodal itself in recorded configurations."""
 
 from collections.abc import Mapping
 
-# Module of a `_target_`, below `polymodal.`, to the module that has its class now.
+# Old to new module of a `_target_`, below `polymodal.`.
 MOVED_MODULES: Mapping[str, str] = {
     "corpora.features": "corpora.precomputed.corpus",
     "corpora.stored": "corpora.manifest",
@@ -29,7 +29,7 @@ MOVED_MODULES: Mapping[str, str] = {
     "voting.stacking": "ensemble.stacking",
 }
 
-# Of classes and functions that have another name now, where their module is today.
+# Old to new name of classes and functions, with their current module.
 RENAMED: Mapping[str, str] = {
     "data.splits.k_folds": "data.splits.k_fold",
     "data.splits.leave_one_out": "data.splits.leave_one_group_out",
@@ -58,9 +58,6 @@ RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
 
 def current_target(target: str) -> str:
     """Return the name that a class or function of polymodal has now.
-
-    Args:
-        target: Dotted name, as a recorded configuration holds it.
 
     Example:
         >>> current_target("polymodal.models.early.EarlyFusion")

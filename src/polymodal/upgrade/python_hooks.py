@@ -1,17 +1,12 @@
 """Hooks that Lightning no longer calls, or calls with other arguments."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import libcst as cst
 import libcst.matchers as m
 
-from polymodal.upgrade.python_bodies import (
-    after_method,
-    at_end,
-    at_head,
-    statements,
-    with_method,
-)
+from polymodal.upgrade.python_bodies import after_method, at_end, at_head, statements, with_method
 from polymodal.upgrade.python_classes import (
     kind_of,
     methods,
@@ -22,10 +17,10 @@ from polymodal.upgrade.python_classes import (
     without_parameters,
 )
 from polymodal.upgrade.python_outputs import rewrite_outputs
-from polymodal.upgrade.python_source import Source, rule_of, why
+from polymodal.upgrade.python_source import EQUAL, Source, rule_by_id
 from polymodal.upgrade.rules import Rule, rules
 
-# How many parameters, with `self`, a hook has that is given them by their place.
+# Number of parameters, with `self`, of hooks that are called with positional arguments.
 ARITY = {
     "get_metrics": 3,
     "on_after_batch_transfer": 3,
@@ -42,262 +37,214 @@ SPLITS = m.Assign(targets=[m.AssignTarget(target=NAMED)]) | m.AnnAssign(target=N
 
 
 def rewrite_class(source: Source, old: cst.ClassDef, new: cst.ClassDef) -> cst.ClassDef:
-    """Rewrites the hooks of a class.
-
-    Args:
-        source: The file.
-        old: The class as it was.
-        new: The class as it is now.
-
-    Returns:
-        The class; the same where Lightning does not call it.
-    """
+    """Rewrite the hooks of a class that derives from Lightning."""
     kind = kind_of(source, old)
     if not kind:
         return new
     if kind == "module":
-        _tell_of_magic_keys(source, old)
-        _tell_of_splits(source, old)
-        _tell_of_optimisers(source, old)
+        _note_magic_keys(source, old)
+        _note_truncated_backpropagation(source, old)
+        _note_several_optimisers(source, old)
         new = rewrite_outputs(source, old, new)
     for rule in rules("form"):
         if rule.id.startswith("hook-") and kind in rule.classes and rule.action in ACTIONS:
-            for hook in rule.old:
-                if hook in methods(new) and hook in methods(old):
-                    new = ACTIONS[rule.action](source, rule, old, new, hook)
+            for name in rule.old:
+                if name in methods(new) and name in methods(old):
+                    new = ACTIONS[rule.action](_Hook(source, rule, new, methods(old)[name]))
     return new
 
 
-def _tell_of_splits(source: Source, old: cst.ClassDef) -> None:
-    """Says that truncated backpropagation is no longer built in, where a class asks for it."""
-    rule = rule_of("module-truncated-bptt")
-    for one in old.body.body:
-        if m.matches(one, m.SimpleStatementLine(body=[SPLITS])):
-            source.note(rule.id, one, source.code(one), None, why(rule))
+def _note_truncated_backpropagation(source: Source, old: cst.ClassDef) -> None:
+    for statement in old.body.body:
+        if m.matches(statement, m.SimpleStatementLine(body=[SPLITS])):
+            rule = rule_by_id("module-truncated-bptt")
+            source.note_rule(rule, statement, source.code(statement), None)
 
 
-def _tell_of_optimisers(source: Source, old: cst.ClassDef) -> None:
-    """Says that several optimisers need manual optimisation, where a class has them."""
+def _note_several_optimisers(source: Source, old: cst.ClassDef) -> None:
     method = methods(old).get("configure_optimizers")
     if method is None or "automatic_optimization" in source.code(old):
         return
-    rule = rule_of("several-optimisers")
-    for one in returns(method):
-        several = m.matches(one.value, SEVERAL) if one.value is not None else False
-        if several or any(_has_frequency(found) for found in m.findall(one, m.Dict())):
-            source.note(rule.id, one, source.code(one), None, why(rule))
+    for statement in returns(method):
+        several = m.matches(statement.value, SEVERAL) if statement.value is not None else False
+        if several or any(map(_has_frequency, m.findall(statement, m.Dict()))):
+            rule = rule_by_id("several-optimisers")
+            source.note_rule(rule, statement, source.code(statement), None)
 
 
 def _has_frequency(node: cst.CSTNode) -> bool:
-    keys = {_key(one) for one in getattr(node, "elements", ())}
+    keys = {_key(element) for element in getattr(node, "elements", ())}
     return {"optimizer", "frequency"} <= keys
 
 
 def _key(element: cst.CSTNode) -> object:
-    """Returns the key of an element of a mapping, where it is written out."""
     key = getattr(element, "key", None)
     return key.evaluated_value if isinstance(key, cst.SimpleString) else None
 
 
-def _node(old: cst.ClassDef, hook: str) -> cst.FunctionDef:
-    """Returns the old method, for its line."""
-    return methods(old)[hook]
+def _note_magic_keys(source: Source, old: cst.ClassDef) -> None:
+    rule = rule_by_id("magic-keys")
+    for name, method in methods(old).items():
+        if not name.endswith(("_step", "_epoch_end", "_step_end")):
+            continue
+        for statement in returns(method):
+            elements = m.findall(statement, m.DictElement(key=m.SimpleString()))
+            if magic := [str(key) for key in map(_key, elements) if key in rule.old]:
+                source.note_rule(rule, statement, f"return {', '.join(magic)}", None)
 
 
 def _signature(method: cst.FunctionDef) -> str:
     return f"{method.name.value}({', '.join(parameter_names(method))})"
 
 
-def _tell(
-    source: Source, rule: Rule, node: cst.FunctionDef, written: str | None, note: str = ""
-) -> None:
-    source.note(rule.id, node, _signature(node), written, why(rule, note))
+@dataclass(frozen=True)
+class _Hook:
+    """A hook that a rule is about: its class as it is now, and its method as it was."""
+
+    source: Source
+    rule: Rule
+    cls: cst.ClassDef
+    old: cst.FunctionDef
+
+    @property
+    def name(self) -> str:
+        return self.old.name.value
+
+    @property
+    def method(self) -> cst.FunctionDef:
+        return methods(self.cls)[self.name]
+
+    @property
+    def target(self) -> str:
+        index = self.rule.old.index(self.name)
+        return str(self.rule.new[index if len(self.rule.new) == len(self.rule.old) else 0])
+
+    def note(self, after: str | None, note: str = "") -> cst.ClassDef:
+        self.source.note_rule(self.rule, self.old, _signature(self.old), after, note)
+        return self.cls
+
+    def replace(self, method: cst.FunctionDef, note: str = "") -> cst.ClassDef:
+        self.note(_signature(method), note)
+        return with_method(self.cls, self.name, method)
 
 
-def _ask(
-    source: Source, rule: Rule, old: cst.ClassDef, new: cst.ClassDef, hook: str
-) -> cst.ClassDef:
-    _tell(source, rule, _node(old, hook), None)
-    return new
+def _ask(hook: _Hook) -> cst.ClassDef:
+    return hook.note(None)
 
 
-def _rename(
-    source: Source, rule: Rule, old: cst.ClassDef, new: cst.ClassDef, hook: str
-) -> cst.ClassDef:
-    """Gives a hook its new name, and the parameters that the new one has more."""
-    target, node = _target(rule, hook), _node(old, hook)
-    if target in methods(new):
-        _tell(source, rule, node, None, f"{target} is there, too: move what this one does into it")
-        return new
-    method = methods(new)[hook].with_changes(name=cst.Name(target))
-    if rule.only:
+def _rename(hook: _Hook) -> cst.ClassDef:
+    """Rename a hook, and append its new parameters."""
+    target = hook.target
+    if target in methods(hook.cls):
+        return hook.note(None, f"{target} exists, too: move what this one does into it")
+    method = hook.method.with_changes(name=cst.Name(target))
+    if hook.rule.only:
         taken = parameter_names(method)
         if len(taken) != 3:
-            _tell(source, rule, node, None, f"write {target}(self, trainer, pl_module, ...)")
-            return new
-        before = [one for one in rule.only if one not in taken]
-        method = with_parameters(method, before)
-    _tell(source, rule, node, _signature(method))
-    return with_method(new, hook, method)
+            return hook.note(None, f"write {target}(self, trainer, pl_module, ...)")
+        method = with_parameters(method, [name for name in hook.rule.only if name not in taken])
+    return hook.replace(method)
 
 
-def _target(rule: Rule, hook: str) -> str:
-    place = rule.old.index(hook)
-    return str(rule.new[place if len(rule.new) == len(rule.old) else 0])
-
-
-def _add(
-    source: Source, rule: Rule, old: cst.ClassDef, new: cst.ClassDef, hook: str
-) -> cst.ClassDef:
-    """Adds parameters that a hook is given now."""
-    if rule.new:
-        return _rename(source, rule, old, new, hook)
-    method = methods(new)[hook]
-    missing = [one for one in rule.only or () if one not in parameter_names(method)]
-    if len(parameter_names(method)) >= ARITY.get(hook, len(parameter_names(method)) + 1):
-        return new  # it has them all, by other names
+def _add(hook: _Hook) -> cst.ClassDef:
+    if hook.rule.new:
+        return _rename(hook)
+    method, taken = hook.method, parameter_names(hook.method)
+    missing = [name for name in hook.rule.only or () if name not in taken]
+    if len(taken) >= ARITY.get(hook.name, len(taken) + 1):
+        return hook.cls  # it has them all, by other names
     if not missing or method.params.star_kwarg or isinstance(method.params.star_arg, cst.Param):
-        return new
-    made = with_parameters(method, missing, "None" if rule.neutral == (None,) else "")
-    _tell(source, rule, _node(old, hook), _signature(made))
-    return with_method(new, hook, made)
+        return hook.cls
+    default = "None" if hook.rule.neutral == (None,) else ""
+    return hook.replace(with_parameters(method, missing, default))
 
 
-def _drop(
-    source: Source, rule: Rule, old: cst.ClassDef, new: cst.ClassDef, hook: str
-) -> cst.ClassDef:
-    """Takes out parameters that a hook is no longer given."""
-    method, node = methods(new)[hook], _node(old, hook)
-    gone = [one for one in rule.only or () if one in parameter_names(method)]
+def _drop(hook: _Hook) -> cst.ClassDef:
+    gone = [name for name in hook.rule.only or () if name in parameter_names(hook.method)]
     if not gone:
-        return new
-    used = [one for one in gone if uses(method.body, one)]
-    if used:
-        note = f"{', '.join(used)} is used: {rule.note or 'write the method without it'}"
-        _tell(source, rule, node, None, note)
-        return new
-    made = without_parameters(method, gone)
-    _tell(source, rule, node, _signature(made), rule.reason)
-    return with_method(new, hook, made)
+        return hook.cls
+    if used := [name for name in gone if uses(hook.method.body, name)]:
+        note = f"{', '.join(used)} is used: {hook.rule.note or 'write the method without it'}"
+        return hook.note(None, note)
+    return hook.replace(without_parameters(hook.method, gone), hook.rule.reason)
 
 
-def _default(
-    source: Source, rule: Rule, old: cst.ClassDef, new: cst.ClassDef, hook: str
-) -> cst.ClassDef:
-    """Gives parameters a default that a hook is given only sometimes."""
-    method = methods(new)[hook]
+def _default(hook: _Hook) -> cst.ClassDef:
+    """Give a default to parameters that are passed only sometimes."""
+    params = hook.method.params
     changed = [
-        one.with_changes(
-            default=cst.Integer("0"),
-            equal=cst.MaybeSentinel.DEFAULT
-            if one.annotation
-            else cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace("")),
+        param.with_changes(
+            default=cst.Integer("0"), equal=cst.MaybeSentinel.DEFAULT if param.annotation else EQUAL
         )
-        if one.name.value in (rule.only or ()) and one.default is None
-        else one
-        for one in method.params.params
+        if param.name.value in (hook.rule.only or ()) and param.default is None
+        else param
+        for param in params.params
     ]
-    if all(a is b for a, b in zip(changed, method.params.params, strict=True)):
-        return new
-    made = method.with_changes(params=method.params.with_changes(params=changed))
-    _tell(source, rule, _node(old, hook), "dataloader_idx=0")
-    return with_method(new, hook, made)
+    if all(a is b for a, b in zip(changed, params.params, strict=True)):
+        return hook.cls
+    hook.note("dataloader_idx=0")
+    method = hook.method.with_changes(params=params.with_changes(params=changed))
+    return with_method(hook.cls, hook.name, method)
 
 
-def _split(
-    source: Source, rule: Rule, old: cst.ClassDef, new: cst.ClassDef, hook: str
-) -> cst.ClassDef:
-    """Puts a hook of each kind of epoch in the place of the one for all."""
-    end = hook.removeprefix("on_epoch_")
+def _split(hook: _Hook) -> cst.ClassDef:
+    """Replace the hook of all epochs by one for each kind of epoch."""
+    end = hook.name.removeprefix("on_epoch_")
     targets = [f"on_{stage}_epoch_{end}" for stage in ("train", "validation", "test")]
-    taken = [one for one in targets if one in methods(new)]
-    node = _node(old, hook)
-    name = f"_{hook}" if taken else targets[0]
-    count = len(parameter_names(methods(new)[hook]))
-    new = with_method(new, hook, methods(new)[hook].with_changes(name=cst.Name(name)))
-    for one in taken:
-        given = ", ".join(parameter_names(methods(new)[one])[1:count])
-        new = _also_calling(new, one, given, f"self.{name}({given})")
-    lines = statements(*(f"{one} = {name}" for one in targets if one not in (*taken, name)))
+    taken = [target for target in targets if target in methods(hook.cls)]
+    name = f"_{hook.name}" if taken else targets[0]
+    count = len(parameter_names(hook.method))
+    new = with_method(hook.cls, hook.name, hook.method.with_changes(name=cst.Name(name)))
+    for target in taken:
+        given = ", ".join(parameter_names(methods(new)[target])[1:count])
+        new = _also_calling(new, target, given, f"self.{name}({given})")
+    added = [target for target in targets if target not in (*taken, name)]
+    lines = statements(*(f"{target} = {name}" for target in added))
     if lines:
         lines[0] = lines[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)])
-    _tell(source, rule, node, ", ".join(targets))
+    hook.note(", ".join(targets))
     return after_method(new, name, *lines)
 
 
 def _also_calling(node: cst.ClassDef, hook: str, given: str, line: str) -> cst.ClassDef:
-    """Has a hook say one more line when it is done, however it ends."""
+    """Append a line to a hook; wrap the hook if it may return early."""
     method = methods(node)[hook]
     if not m.findall(method.body, m.Return()):
         return with_method(node, hook, at_end(method, line))
-    inner = f"_{hook}"
-    text = (
-        f"def {hook}(self{', ' + given if given else ''}):\n    self.{inner}({given})\n    {line}\n"
-    )
-    outer = cst.parse_statement(text)
+    inner, head = f"_{hook}", f"def {hook}(self{', ' + given if given else ''}):"
+    outer = cst.parse_statement(f"{head}\n    self.{inner}({given})\n    {line}\n")
     blank = [cst.EmptyLine(indent=False)]
     node = with_method(node, hook, method.with_changes(name=cst.Name(inner)))
     return after_method(node, inner, outer.with_changes(leading_lines=blank))
 
 
-def _interrupt(
-    source: Source, rule: Rule, old: cst.ClassDef, new: cst.ClassDef, hook: str
-) -> cst.ClassDef:
-    """Has the hook of all exceptions do what the one of the keyboard did."""
-    method = methods(new)[hook]
-    if not isinstance(method.body, cst.IndentedBlock):
-        return _ask(source, rule, old, new, hook)
-    made = _rename(source, rule, old, new, hook)
-    if made is new:
+def _interrupt(hook: _Hook) -> cst.ClassDef:
+    """Let the hook of all exceptions do what the hook of the keyboard did."""
+    if not isinstance(hook.method.body, cst.IndentedBlock):
+        return _ask(hook)
+    new = _rename(hook)
+    if new is hook.cls:
         return new
     guard = "if not isinstance(exception, KeyboardInterrupt):\n    return\n"
-    target = _target(rule, hook)
-    return with_method(made, target, at_head(methods(made)[target], guard))
+    return with_method(new, hook.target, at_head(methods(new)[hook.target], guard))
 
 
-def _state(
-    source: Source, rule: Rule, old: cst.ClassDef, new: cst.ClassDef, hook: str
-) -> cst.ClassDef:
-    """Turns what a callback saves of itself into its state."""
-    method, node, target = methods(new)[hook], _node(old, hook), _target(rule, hook)
-    taken = parameter_names(method)
-    if hook == "on_save_checkpoint" and not returns(method):
-        if len(taken) == 3:
-            made = with_parameters(method, ["checkpoint"])
-            _tell(source, rule, node, _signature(made))
-            return with_method(new, hook, made)
-        return new
-    others = [one for one in taken[1:] if one not in ("callback_state", "state")]
-    if hook == "on_load_checkpoint" and len(taken) == 4 and others[-1:] == ["checkpoint"]:
-        return new
-    if target in methods(new) or any(uses(method.body, one) for one in others):
-        note = f"what it returned is {target} now, without trainer and module"
-        _tell(source, rule, node, None, note)
-        return new
-    made = without_parameters(method, others).with_changes(name=cst.Name(target))
-    _tell(source, rule, node, _signature(made))
-    return with_method(new, hook, made)
+def _state(hook: _Hook) -> cst.ClassDef:
+    """Turn the checkpoint hooks of a callback into its `state_dict` and `load_state_dict`."""
+    method, taken = hook.method, parameter_names(hook.method)
+    if hook.name == "on_save_checkpoint" and not returns(method):
+        is_short = len(taken) == 3
+        return hook.replace(with_parameters(method, ["checkpoint"])) if is_short else hook.cls
+    others = [name for name in taken[1:] if name not in ("callback_state", "state")]
+    if hook.name == "on_load_checkpoint" and len(taken) == 4 and others[-1:] == ["checkpoint"]:
+        return hook.cls
+    if hook.target in methods(hook.cls) or any(uses(method.body, name) for name in others):
+        return hook.note(None, f"what it returned is {hook.target} now, without trainer and module")
+    method = without_parameters(method, others).with_changes(name=cst.Name(hook.target))
+    return hook.replace(method)
 
 
-def _tell_of_magic_keys(source: Source, old: cst.ClassDef) -> None:
-    """Says which returned mappings hold keys that are no longer logged."""
-    for name, method in methods(old).items():
-        if not name.endswith(("_step", "_epoch_end", "_step_end")):
-            continue
-        for one in returns(method):
-            keys = m.findall(one, m.DictElement(key=m.SimpleString()))
-            found = [
-                str(key.key.evaluated_value)
-                for key in keys
-                if isinstance(key, cst.DictElement) and isinstance(key.key, cst.SimpleString)
-            ]
-            if magic := [key for key in found if key in rule_of("magic-keys").old]:
-                note = why(rule_of("magic-keys"))
-                source.note("magic-keys", one, f"return {', '.join(magic)}", None, note)
-
-
-Action = Callable[[Source, Rule, cst.ClassDef, cst.ClassDef, str], cst.ClassDef]
-ACTIONS: Mapping[str, Action] = {
+ACTIONS: Mapping[str, Callable[[_Hook], cst.ClassDef]] = {
     "ask": _ask,
     "rename": _rename,
     "add": _add,

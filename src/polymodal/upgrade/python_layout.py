@@ -1,4 +1,4 @@
-"""Breaks lines that an upgrade has made too long, as black does."""
+"""Break lines that an upgrade has made too long, as black does."""
 
 import itertools
 import tomllib
@@ -17,14 +17,7 @@ BETWEEN = ", \t\r\n"
 
 
 def width_of(path: Path) -> int:
-    """Returns the length of line that a project asks for.
-
-    Args:
-        path: A file of it.
-
-    Returns:
-        That of black or ruff in the nearest `pyproject.toml`; black's own where there is none.
-    """
+    """Return the line length of black or ruff in the nearest `pyproject.toml`; 88 by default."""
     for folder in path.resolve().parents:
         file = folder / "pyproject.toml"
         if file.is_file():
@@ -39,22 +32,12 @@ def width_of(path: Path) -> int:
 
 
 def break_long_lines(old: str, new: str, width: int) -> str:
-    """Breaks the long lines that an older text did not have.
-
-    Args:
-        old: The text before.
-        new: The text now; it parses.
-        width: The longest that a line may be.
-
-    Returns:
-        The text, whose new lines are broken in their outermost brackets where that helps.
-    """
-    kept = set(old.splitlines())
+    """Break the long lines that an older text did not have, in their outermost brackets."""
+    old_lines = set(old.splitlines())
     for _ in range(ROUNDS):
         lines = new.splitlines()
-        long = {
-            number for number, line in enumerate(lines, 1) if len(line) > width and line not in kept
-        }
+        pairs = enumerate(lines, 1)
+        long = {n for n, line in pairs if len(line) > width and line not in old_lines}
         broken = _broken(new, long, width) if long else new
         if broken == new:
             break
@@ -64,20 +47,20 @@ def break_long_lines(old: str, new: str, width: int) -> str:
 
 @dataclass(frozen=True)
 class _Bracket:
-    """What stands in a pair of brackets.
+    """The items in a pair of brackets.
 
     Args:
-        start: Where its first part begins, as an offset.
-        end: Where its last part ends.
-        parts: Text of each part.
+        start: Offset of the first item.
+        end: Offset behind the last item.
+        items: Text of each item.
         lines: First and last line, with those of the brackets.
-        is_literal: Whether it makes a list or mapping, or imports names.
-        is_open: Whether each part has a line of its own.
+        is_literal: Whether it is a list, a mapping or an import.
+        is_open: Whether each item has a line of its own.
     """
 
     start: int
     end: int
-    parts: tuple[str, ...]
+    items: tuple[str, ...]
     lines: tuple[int, int]
     is_literal: bool
     is_open: bool
@@ -85,28 +68,27 @@ class _Bracket:
 
 def _broken(text: str, long: set[int], width: int) -> str:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
-    places = wrapper.resolve(PositionProvider)
+    positions = wrapper.resolve(PositionProvider)
     starts = [0, *itertools.accumulate(len(line) for line in text.splitlines(keepends=True))]
     outermost: dict[int, _Bracket] = {}
     for node in m.findall(wrapper.module, BRACKETED):
-        found = _bracket(node, places, text, starts)
-        if found is None or found.is_open:
+        bracket = _bracket(node, positions, text, starts)
+        if bracket is None or bracket.is_open:
             continue
-        for line in long & {*range(found.lines[0], found.lines[1] + 1)}:
-            known = outermost.get(line)
-            if known is None or found.start < known.start:
-                outermost[line] = found
+        for line in long & {*range(bracket.lines[0], bracket.lines[1] + 1)}:
+            outer = outermost.get(line)
+            if outer is None or bracket.start < outer.start:
+                outermost[line] = bracket
     newline = "\r\n" if "\r\n" in text else "\n"
     done = len(text)
-    for one in sorted(set(outermost.values()), key=lambda one: -one.start):
-        if one.end <= done:
-            text = _split(text, one, width, newline)
-            done = one.start
+    for bracket in sorted(set(outermost.values()), key=lambda item: -item.start):
+        if bracket.end <= done:
+            text = _split(text, bracket, width, newline)
+            done = bracket.start
     return text
 
 
-def _parts(node: cst.CSTNode) -> list[cst.CSTNode]:
-    """Returns what stands in the brackets of a node."""
+def _items(node: cst.CSTNode) -> list[cst.CSTNode]:
     if isinstance(node, cst.Call):
         return list(node.args)
     if isinstance(node, cst.List | cst.Dict):
@@ -123,38 +105,35 @@ def _parts(node: cst.CSTNode) -> list[cst.CSTNode]:
 
 
 def _bracket(
-    node: cst.CSTNode,
-    places: Mapping[cst.CSTNode, CodeRange],
-    text: str,
-    starts: Sequence[int],
+    node: cst.CSTNode, positions: Mapping[cst.CSTNode, CodeRange], text: str, starts: Sequence[int]
 ) -> _Bracket | None:
-    """Reads the brackets of a node; None where there are none, or comments in them."""
-    parts = _parts(node)
-    if not parts or any(m.findall(one, m.Comment()) for one in parts):
+    """Return the brackets of a node; None if there are none, or comments in them."""
+    nodes = _items(node)
+    if not nodes or any(m.findall(item, m.Comment()) for item in nodes):
         return None
-    spots = [places[one] for one in parts]
-    default = getattr(parts[-1], "default", None)
-    last = places[default if default is not None else parts[-1]].end
-    offsets = [starts[one.start.line - 1] + one.start.column for one in spots]
+    spots = [positions[item] for item in nodes]
+    default = getattr(nodes[-1], "default", None)
+    last = positions[default if default is not None else nodes[-1]].end
+    offsets = [starts[item.start.line - 1] + item.start.column for item in spots]
     end = starts[last.line - 1] + last.column
     pieces = [text[a:b].rstrip(BETWEEN) for a, b in itertools.pairwise([*offsets, end])]
-    if any("\n" in one for one in pieces):
+    if any("\n" in piece for piece in pieces):
         return None
     first = text.count("\n", 0, len(text[: offsets[0]].rstrip())) + 1
     closing = text.count("\n", 0, end + len(text[end:]) - len(text[end:].lstrip(BETWEEN))) + 1
-    lines = {one.start.line for one in spots}
+    lines = {item.start.line for item in spots}
     return _Bracket(
         offsets[0],
         end,
         tuple(pieces),
         (first, closing if not isinstance(node, cst.ImportFrom) or node.lpar else last.line),
-        is_literal=not isinstance(node, cst.Call | cst.FunctionDef) and len(parts) > 1,
-        is_open=len(lines) == len(parts) and first not in lines,
+        is_literal=not isinstance(node, cst.Call | cst.FunctionDef) and len(nodes) > 1,
+        is_open=len(lines) == len(nodes) and first not in lines,
     )
 
 
 def _split(text: str, bracket: _Bracket, width: int, newline: str) -> str:
-    """Writes what is in brackets on a line of its own, or each part on one."""
+    """Put the content of brackets on a line of its own, or each item on one."""
     head = text[: bracket.start].rstrip()
     line = head[head.rfind("\n") + 1 :]
     indent = line[: len(line) - len(line.lstrip())]
@@ -163,8 +142,8 @@ def _split(text: str, bracket: _Bracket, width: int, newline: str) -> str:
         tail = tail.lstrip(BETWEEN)
     else:
         head, tail = f"{head} (", f"){tail}"
-    body = ", ".join(bracket.parts)
+    body = ", ".join(bracket.items)
     if bracket.is_literal or len(indent) + 4 + len(body) > width:
-        comma = "" if len(bracket.parts) == 1 and " for " in body else ","
-        body = f",{newline}{indent}    ".join(bracket.parts) + comma
+        comma = "" if len(bracket.items) == 1 and " for " in body else ","
+        body = f",{newline}{indent}    ".join(bracket.items) + comma
     return f"{head}{newline}{indent}    {body}{newline}{indent}{tail}"

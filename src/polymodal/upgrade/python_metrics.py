@@ -1,4 +1,4 @@
-"""Scores that are logged under the name of their class, and are called otherwise now."""
+"""Scores that are logged under the name of a class that was renamed."""
 
 import itertools
 import re
@@ -10,44 +10,41 @@ import libcst.matchers as m
 from polymodal.upgrade.arguments import rewrite_arguments
 from polymodal.upgrade.python_calls import target_of, value_of
 from polymodal.upgrade.python_names import canonical
-from polymodal.upgrade.python_source import Source, argument, dotted, rule_of, why
+from polymodal.upgrade.python_source import Source, argument, dotted, keyword_of, rule_by_id
 from polymodal.upgrade.rules import GROUPS
 
 COLLECTION = "torchmetrics.MetricCollection"
 FORMS = {"binary": "Binary", "multiclass": "Multiclass", "multilabel": "Multilabel"}
-# What a stage may be called where a prefix holds one that only the run knows.
+# Possible stages, where a prefix is known only at run time.
 STAGES = ("train", "val", "valid", "validation", "test")
-CLASS_NAME = m.Attribute(attr=m.Name("__name__"))
-# Where a string is the name of a score, whatever it is.
+OWNER = m.Attribute(attr=m.Name("__class__")) | m.Call(func=m.Name("type"))
+CLASS_NAME = m.Attribute(value=OWNER, attr=m.Name("__name__"))
+# Attributes whose keys are names of scores.
 READS = ("callback_metrics", "logged_metrics", "progress_bar_metrics")
 
 
 def gather_scores(source: Source) -> None:
-    """Finds scores whose names change with their classes, and keeps them in the facts.
-
-    Args:
-        source: The file.
-    """
-    calls = [one for one in m.findall(source.module, m.Call()) if isinstance(one, cst.Call)]
+    """Add scores whose names change with their classes to the facts."""
+    calls = [call for call in m.findall(source.module, m.Call()) if isinstance(call, cst.Call)]
     classes = dict(pair for call in calls if (pair := _renamed_class(source, call)) is not None)
     if not classes:
         return
-    found: dict[str, str] = {}
+    renames: dict[str, str] = {}
     clones = [*_affixes_of_clones(calls)]
     for call in calls:
         if target_of(source, call) == COLLECTION:
             members = dict(_members(source, call))
-            own = _affixes(call)
-            for before, after in clones or [*own, *(_loops(source) if own == [("", "")] else [])]:
-                found.update({before + a + after: before + b + after for a, b in members.items()})
+            affixes = _affixes(call)
+            loops = _loops(source) if affixes == [("", "")] else ()
+            for before, after in clones or [*affixes, *loops]:
+                renames.update({before + a + after: before + b + after for a, b in members.items()})
     for before, after in _affixes_of_names(source):
-        found.update({before + a + after: before + b + after for a, b in classes.items()})
+        renames.update({before + a + after: before + b + after for a, b in classes.items()})
     written = _logged_by_name(calls)
-    source.facts.renamed_scores.update({a: b for a, b in found.items() if a not in written})
+    source.facts.renamed_scores.update({a: b for a, b in renames.items() if a not in written})
 
 
 def _renamed_class(source: Source, call: cst.Call) -> tuple[str, str] | None:
-    """Returns the old and the new name of a score's class, where they differ."""
     name = canonical(source.qualified(call.func))
     target = target_of(source, call)
     if not target.startswith("torchmetrics.") or ".functional." in target:
@@ -55,11 +52,7 @@ def _renamed_class(source: Source, call: cst.Call) -> tuple[str, str] | None:
     old, new = name.rpartition(".")[2], target.rpartition(".")[2]
     if new not in GROUPS["classification"]:
         return (old, new) if old != new and "Corr" in new else None
-    values = {
-        one.keyword.value: value_of(source, one.value)
-        for one in call.args
-        if one.keyword is not None
-    }
+    values = {keyword_of(arg): value_of(source, arg.value) for arg in call.args if arg.keyword}
     if "task" in values:
         return None
     if call.args and call.args[0].keyword is None and new not in ("Accuracy", "HammingDistance"):
@@ -72,27 +65,19 @@ def _renamed_class(source: Source, call: cst.Call) -> tuple[str, str] | None:
 
 
 def _members(source: Source, call: cst.Call) -> Iterator[tuple[str, str]]:
-    """Walks through the classes of a collection whose keys are the names of its classes."""
-    values = [one.value for one in call.args if one.keyword is None]
-    for value in values:
-        elements = (
-            [one.value for one in value.elements]
-            if isinstance(value, cst.List | cst.Tuple)
-            else [value]
-        )
-        for one in elements:
-            made = (
-                [one]
-                if isinstance(one, cst.Call)
-                else (source.assigned_calls(one) if isinstance(one, cst.Name) else ())
-            )
-            for constructor in made:
+    for value in (arg.value for arg in call.args if arg.keyword is None):
+        elements = value.elements if isinstance(value, cst.List | cst.Tuple) else ()
+        for item in [element.value for element in elements] or [value]:
+            calls = source.assigned_calls(item) if isinstance(item, cst.Name) else [item]
+            for constructor in calls:
+                if not isinstance(constructor, cst.Call):
+                    continue
                 if (pair := _renamed_class(source, constructor)) is not None:
                     yield pair
 
 
 def _affixes(call: cst.Call) -> list[tuple[str, str]]:
-    """Returns what may stand before and after the keys of a collection."""
+    """Return the possible prefixes and suffixes of a collection."""
     before, after = argument(call, "prefix"), argument(call, "postfix")
     return [*itertools.product(_texts(before), _texts(after))]
 
@@ -104,77 +89,62 @@ def _affixes_of_clones(calls: Sequence[cst.Call]) -> Iterator[tuple[str, str]]:
 
 
 def _texts(arg: cst.Arg | None) -> list[str]:
-    """Returns what a string may be."""
-    if arg is None or dotted(arg.value) == "None":
-        return [""]
-    if isinstance(arg.value, cst.SimpleString):
+    """Return the possible values of a string."""
+    if arg is not None and isinstance(arg.value, cst.SimpleString):
         return [str(arg.value.evaluated_value)]
-    if isinstance(arg.value, cst.FormattedString):
+    if arg is not None and isinstance(arg.value, cst.FormattedString):
         return [*_spelt(arg.value.parts)]
     return [""]
 
 
-def _spelt(parts: Sequence[cst.BaseFormattedStringContent]) -> Iterator[str]:
-    """Spells out a formatted string: what it holds of the run may be a stage."""
+def _spelt(contents: Sequence[cst.BaseFormattedStringContent]) -> Iterator[str]:
+    """Spell out a formatted string; an expression in it may be a stage."""
     choices = [
-        (one.value,) if isinstance(one, cst.FormattedStringText) else STAGES for one in parts
+        (content.value,) if isinstance(content, cst.FormattedStringText) else STAGES
+        for content in contents
     ]
-    if sum(isinstance(one, cst.FormattedStringExpression) for one in parts) <= 1:
+    if sum(isinstance(content, cst.FormattedStringExpression) for content in contents) <= 1:
         yield from map("".join, itertools.product(*choices))
 
 
 def _affixes_of_names(source: Source) -> Iterator[tuple[str, str]]:
-    """Walks through what stands around the name of a class in a name that is put together."""
-    for one in m.findall(source.module, m.FormattedString()):
-        assert isinstance(one, cst.FormattedString)
-        for place, part in enumerate(one.parts):
-            if isinstance(part, cst.FormattedStringExpression) and _is_class_name(part.expression):
-                yield from itertools.product(
-                    [*_spelt(one.parts[:place])], [*_spelt(one.parts[place + 1 :])]
-                )
+    """Yield what surrounds the name of a class in composed names."""
+    for string in m.findall(source.module, m.FormattedString()):
+        assert isinstance(string, cst.FormattedString)
+        for index, content in enumerate(string.parts):
+            if m.matches(content, m.FormattedStringExpression(expression=CLASS_NAME)):
+                before, after = _spelt(string.parts[:index]), _spelt(string.parts[index + 1 :])
+                yield from itertools.product(before, after)
     added = m.BinaryOperation(left=m.SimpleString(), operator=m.Add(), right=CLASS_NAME)
-    for one in m.findall(source.module, added):
-        assert isinstance(one, cst.BinaryOperation)
-        assert isinstance(one.left, cst.SimpleString)
-        if _is_class_name(one.right):
-            yield str(one.left.evaluated_value), ""
-
-
-def _is_class_name(node: cst.BaseExpression) -> bool:
-    of_class = m.Attribute(value=m.Attribute(attr=m.Name("__class__")), attr=m.Name("__name__"))
-    of_type = m.Attribute(value=m.Call(func=m.Name("type")), attr=m.Name("__name__"))
-    return m.matches(node, of_class | of_type)
+    for operation in m.findall(source.module, added):
+        assert isinstance(operation, cst.BinaryOperation)
+        assert isinstance(operation.left, cst.SimpleString)
+        yield str(operation.left.evaluated_value), ""
 
 
 def _loops(source: Source) -> Iterator[tuple[str, str]]:
-    """Walks through what is put before the keys of a collection while they are logged."""
-    for one in m.findall(source.module, m.FormattedString()):
-        assert isinstance(one, cst.FormattedString)
-        match one.parts:
+    """Yield the prefixes of a collection's keys in a loop that logs them."""
+    for string in m.findall(source.module, m.FormattedString()):
+        assert isinstance(string, cst.FormattedString)
+        match string.parts:
             case [cst.FormattedStringText(value=before), cst.FormattedStringExpression() as last]:
                 if before.endswith(("_", "/")) and isinstance(last.expression, cst.Name):
                     yield before, ""
 
 
 def _logged_by_name(calls: Sequence[cst.Call]) -> set[str]:
-    """Returns the scores whose names are written out where they are logged."""
-    found: set[str] = set()
+    """Return the scores that are logged by a literal name."""
+    logged: set[str] = set()
     for call in calls:
         func = dotted(call.func)
         if func.endswith((".log", ".log_dict")) and call.args:
             strings = m.findall(call.args[0], m.SimpleString())
-            found |= {str(s.evaluated_value) for s in strings if isinstance(s, cst.SimpleString)}
-    return found
+            logged |= {str(s.evaluated_value) for s in strings if isinstance(s, cst.SimpleString)}
+    return logged
 
 
-def follow_score(source: Source, old: cst.SimpleString, new: cst.SimpleString) -> cst.SimpleString:
-    """Rewrites a string that is the name of a score, or holds one in braces.
-
-    Args:
-        source: The file.
-        old: The string as it was.
-        new: The string as it is now.
-    """
+def rename_score(source: Source, old: cst.SimpleString, new: cst.SimpleString) -> cst.SimpleString:
+    """Rewrite a string that is the name of a score, or holds one in braces."""
     scores = source.facts.renamed_scores
     value = old.evaluated_value
     if not scores or not isinstance(value, str):
@@ -186,30 +156,22 @@ def follow_score(source: Source, old: cst.SimpleString, new: cst.SimpleString) -
         written = rename_in_braces(raw, scores)
         if written == raw:
             return new
-    source.note("score-names", old, raw, written, why(rule_of("score-names")))
+    source.note_rule(rule_by_id("score-names"), old, raw, written)
     return new.with_changes(value=old.prefix + old.quote + written + old.quote)
 
 
 def rename_in_braces(text: str, scores: Mapping[str, str]) -> str:
-    """Renames scores in the template of a checkpoint's name.
-
-    Args:
-        text: The template.
-        scores: Old name to new one.
+    """Rename scores in the template of a checkpoint's name.
 
     Example:
         >>> rename_in_braces("{epoch}-{val_F1:.2f}", {"val_F1": "val_MulticlassF1Score"})
         '{epoch}-{val_MulticlassF1Score:.2f}'
     """
-    return re.sub(
-        r"\{([^{}:!]+)(?=[:!}])",
-        lambda found: "{" + scores.get(found[1], found[1]),
-        text,
-    )
+    return re.sub(r"(?<=\{)[^{}:!]+(?=[:!}])", lambda match: scores.get(match[0], match[0]), text)
 
 
 def _is_score(source: Source, node: cst.SimpleString, scores: Mapping[str, str]) -> bool:
-    """Tells whether a string names a score: by where it stands, if it could be a class, too."""
+    """Return whether a string is a score, by its position if it could be a class, too."""
     value = str(node.evaluated_value)
     if value != value.replace("_", "").replace("/", ""):
         return True
@@ -218,12 +180,12 @@ def _is_score(source: Source, node: cst.SimpleString, scores: Mapping[str, str])
         call = source.parent(parent)
         word = parent.keyword.value if parent.keyword is not None else ""
         called = dotted(call.func) if isinstance(call, cst.Call) else ""
-        is_read = any(f"{one}.get" in called for one in READS)
+        is_read = any(f"{attribute}.get" in called for attribute in READS)
         return word == "monitor" or called.endswith("EarlyStopping") or is_read
     if isinstance(parent, cst.DictElement):
         return m.matches(parent.key, m.SimpleString()) and "monitor" in source.code(parent.key)
     if isinstance(parent, cst.Index):
         element = source.parent(parent)
-        whole = source.parent(element) if element is not None else None
-        return isinstance(whole, cst.Subscript) and dotted(whole.value).endswith(READS)
+        container = source.parent(element) if element is not None else None
+        return isinstance(container, cst.Subscript) and dotted(container.value).endswith(READS)
     return False

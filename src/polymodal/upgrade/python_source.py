@@ -1,11 +1,11 @@
-"""A Python file, parsed: what its names refer to, where they stand, what was changed in it."""
+"""A parsed Python file: what its names refer to, where they are, and its changes."""
 
 import ast
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import libcst as cst
 from libcst.metadata import (
@@ -20,24 +20,19 @@ from libcst.metadata import (
 )
 
 from polymodal.errors import ConfigError
-from polymodal.upgrade.changes import Change, Facts
+from polymodal.upgrade.changes import Change, ProjectFacts
 from polymodal.upgrade.rules import Rule, rules
 
+NodeT = TypeVar("NodeT", bound=cst.CSTNode)
+EQUAL = cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
 CONFLICT = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
 
 
 def parse(text: str, path: Path) -> cst.Module:
-    """Parses a file of Python, losing nothing of its text.
-
-    Args:
-        text: What stands in it.
-        path: Where it lies, for messages.
-
-    Returns:
-        The tree.
+    """Parse a Python file with all of its formatting.
 
     Raises:
-        ConfigError: Where it holds the marks of a merge, or is no Python.
+        ConfigError: It holds conflict markers, or is not valid Python.
     """
     try:
         return cst.parse_module(text)
@@ -50,32 +45,26 @@ def _no_python(text: str, path: Path, error: cst.ParserSyntaxError) -> ConfigErr
     if mark is not None:
         line = text.count("\n", 0, mark.start()) + 1
         return ConfigError(
-            f"{path}, line {line}: the marks of a merge that was not finished",
+            f"{path}, line {line}: an unfinished merge",
             expected="Python that parses",
             hint="resolve the conflict, then upgrade",
         )
-    place, words = error.raw_line, str(error.message).strip().splitlines()[0]
+    line, reason = error.raw_line, str(error.message).strip().splitlines()[0]
     try:
         ast.parse(text)
-    except SyntaxError as found:
-        place, words = found.lineno or place, found.msg
+    except SyntaxError as syntax_error:
+        line, reason = syntax_error.lineno or line, syntax_error.msg
     return ConfigError(
-        f"{path}, line {place}: {words}",
+        f"{path}, line {line}: {reason}",
         expected="Python 3 that parses",
-        hint="mend the file, then upgrade",
+        hint="fix the file, then upgrade",
     )
 
 
 class Source:
-    """A parsed file and the changes made to it.
+    """A parsed file and the changes made to it; nodes are those of the old tree."""
 
-    Args:
-        text: What stands in it.
-        path: Where it lies.
-        facts: What the files of its tree know of one another.
-    """
-
-    def __init__(self, text: str, path: Path, facts: Facts) -> None:
+    def __init__(self, text: str, path: Path, facts: ProjectFacts) -> None:
         self.text, self.path, self.facts = text, path, facts
         wrapper = MetadataWrapper(parse(text, path), unsafe_skip_copy=True)
         self.module = wrapper.module
@@ -87,79 +76,70 @@ class Source:
         self.new_imports: list[str] = []
 
     def line(self, node: cst.CSTNode) -> int:
-        """Returns the line on which a node of the old tree begins."""
+        """Return the line of a node, from 1."""
         return int(self._positions[node].start.line)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
-        """Returns what a node of the old tree stands in."""
-        found = self._parents.get(node)
-        return found if isinstance(found, cst.CSTNode) else None
+        """Return the parent of a node."""
+        parent = self._parents.get(node)
+        return parent if isinstance(parent, cst.CSTNode) else None
 
-    def class_around(self, node: cst.CSTNode) -> cst.ClassDef | None:
-        """Returns the class in which a node of the old tree stands."""
-        found = self.parent(node)
-        while found is not None and not isinstance(found, cst.ClassDef):
-            found = self.parent(found)
-        return found
+    def ancestor(self, node: cst.CSTNode, kind: type[NodeT]) -> NodeT | None:
+        """Return the nearest node of a kind that contains a node."""
+        parent = self.parent(node)
+        while parent is not None and not isinstance(parent, kind):
+            parent = self.parent(parent)
+        return parent
 
     def scope(self, node: cst.CSTNode) -> Scope | None:
-        """Returns the scope of a node of the old tree."""
-        found = self._scopes.get(node)
-        return found if isinstance(found, Scope) else None
+        """Return the scope of a node."""
+        scope = self._scopes.get(node)
+        return scope if isinstance(scope, Scope) else None
 
     def code(self, node: cst.CSTNode) -> str:
-        """Returns a node's text on one line."""
+        """Return a node's text on one line."""
         return " ".join(self.module.code_for_node(node).split()).rstrip(", ")
 
     def note(
-        self, rule: str, node: cst.CSTNode, found: str, written: str | None, note: str = ""
+        self, rule: str, node: cst.CSTNode, before: str, after: str | None, note: str = ""
     ) -> None:
-        """Keeps a change.
-
-        Args:
-            rule: Id of the rule.
-            node: Node of the old tree.
-            found: What stands there.
-            written: What takes its place; None where it is left alone.
-            note: What a person has to know.
-        """
-        change = Change(rule, self.line(node), found, written, note)
+        """Add a change; `after` is None if a person has to decide."""
+        change = Change(rule, self.line(node), before, after, note)
         if change not in self.changes:
             self.changes.append(change)
 
+    def note_rule(
+        self, rule: Rule, node: cst.CSTNode, before: str, after: str | None, note: str = ""
+    ) -> None:
+        """Add a change with the reason of its rule, and a note or else that of the rule."""
+        self.note(rule.id, node, before, after, reason_for(rule, note))
+
     def need(self, statement: str) -> None:
-        """Asks for an import statement at the head of the file."""
+        """Ask for an import statement."""
         if statement not in self.new_imports:
             self.new_imports.append(statement)
 
     def qualified(self, node: cst.CSTNode) -> str:
-        """Tells what an imported name or attribute refers to.
-
-        Args:
-            node: Name, attribute or call of the old tree.
-
-        Returns:
-            Dotted path; empty where it was not imported, or where two imports disagree.
-        """
+        """Return the dotted path of an imported name; empty if it is not imported or ambiguous."""
         scope = self.scope(node)
         if scope is None:
             return ""
         names = scope.get_qualified_names_for(node)
-        dotted = {one.name for one in names if one.source is QualifiedNameSource.IMPORT}
+        dotted = {item.name for item in names if item.source is QualifiedNameSource.IMPORT}
         return dotted.pop() if len(dotted) == 1 and len(names) == 1 else ""
 
     def assigned(self, node: cst.Name) -> Sequence[Any]:
-        """Returns the assignments that a local name may stand for."""
+        """Return the assignments that a local name may refer to."""
         scope = self.scope(node)
         return () if scope is None else tuple(scope[node.value])
 
     def assigned_calls(self, node: cst.Name) -> tuple[cst.Call, ...]:
-        """Returns the calls whose result a local name may hold."""
+        """Return the calls whose result a local name may hold."""
         calls = []
-        for one in self.assigned(node):
-            if not isinstance(one, Assignment) or isinstance(one, ImportAssignment):
+        for assignment in self.assigned(node):
+            if not isinstance(assignment, Assignment) or isinstance(assignment, ImportAssignment):
                 continue
-            parent = self.parent(one.node)
+            parent = self.parent(assignment.node)
             statement = self.parent(parent) if isinstance(parent, cst.AssignTarget) else parent
             value = getattr(statement, "value", None)
             if isinstance(statement, cst.Assign | cst.AnnAssign) and isinstance(value, cst.Call):
@@ -168,20 +148,20 @@ class Source:
 
 
 @cache
-def rule_of(name: str) -> Rule:
-    """Returns the first rule of an id."""
-    return next(one for one in rules() if one.id == name)
+def rule_by_id(name: str) -> Rule:
+    """Return the first rule of an id."""
+    return next(rule for rule in rules() if rule.id == name)
 
 
-def why(rule: Rule, note: str = "") -> str:
-    """Says why a rule asks for a change, and since when."""
+def reason_for(rule: Rule, note: str = "") -> str:
+    """Return why a rule asks for a change, and since when."""
     since = f"gone since {rule.removed}" if rule.removed else f"old since {rule.deprecated}"
     reason = "" if rule.reason == "gone" else rule.reason
-    return "; ".join(dict.fromkeys(one for one in (reason, since, note or rule.note) if one))
+    return "; ".join(dict.fromkeys(text for text in (reason, since, note or rule.note) if text))
 
 
 def dotted(node: cst.CSTNode) -> str:
-    """Returns the text of a chain of names, such as `self.trainer`; empty for all else."""
+    """Return the text of a chain of names, such as `self.trainer`; empty for other nodes."""
     if isinstance(node, cst.Name):
         return node.value
     if isinstance(node, cst.Attribute):
@@ -191,14 +171,14 @@ def dotted(node: cst.CSTNode) -> str:
 
 
 def chain(text: str) -> cst.Name | cst.Attribute:
-    """Makes a chain of names from its text."""
+    """Parse a chain of names."""
     node = cst.parse_expression(text)
     assert isinstance(node, cst.Name | cst.Attribute)
     return node
 
 
 def literal(node: cst.CSTNode) -> object:
-    """Returns the value of a literal; the node itself where it is none."""
+    """Return the value of a literal, or the node itself."""
     if isinstance(node, cst.SimpleString):
         return node.evaluated_value
     if isinstance(node, cst.Integer | cst.Float):
@@ -208,41 +188,39 @@ def literal(node: cst.CSTNode) -> object:
     return node
 
 
+def keyword_of(arg: cst.Arg) -> str:
+    """Return the keyword of an argument; empty for a positional one."""
+    return arg.keyword.value if arg.keyword is not None else ""
+
+
 def argument(call: cst.Call, keyword: str) -> cst.Arg | None:
-    """Returns an argument of a call by its keyword."""
-    for one in call.args:
-        if one.keyword is not None and one.keyword.value == keyword:
-            return one
-    return None
+    """Return an argument of a call by its keyword."""
+    return next((arg for arg in call.args if keyword_of(arg) == keyword), None)
 
 
-def words_between(args: Sequence[cst.Arg], old: Sequence[cst.Arg]) -> list[cst.Arg]:
-    """Puts commas and line breaks between arguments as they stood between those of before.
+def keyword_arg(name: str, value: cst.BaseExpression) -> cst.Arg:
+    """Return `name=value` as an argument."""
+    return cst.Arg(value, keyword=cst.Name(name), equal=EQUAL)
 
-    Args:
-        args: The arguments to be.
-        old: Those of before, in their order.
 
-    Returns:
-        The arguments; the last one ends as the last one did.
-    """
+def lay_out_args(args: Sequence[cst.Arg], old: Sequence[cst.Arg]) -> list[cst.Arg]:
+    """Separate arguments by commas and line breaks like those of the old call."""
     if not args or not old:
-        return [one.with_changes(comma=cst.MaybeSentinel.DEFAULT) for one in args]
+        return [arg.with_changes(comma=cst.MaybeSentinel.DEFAULT) for arg in args]
     between = _plain_comma(old[0].comma)
-    made = [
-        one
-        if isinstance(one.comma, cst.Comma) and one is not old[-1]
-        else one.with_changes(comma=between)
-        for one in args[:-1]
+    laid_out = [
+        arg
+        if isinstance(arg.comma, cst.Comma) and arg is not old[-1]
+        else arg.with_changes(comma=between)
+        for arg in args[:-1]
     ]
-    last = args[-1].with_changes(
-        comma=old[-1].comma, whitespace_after_arg=old[-1].whitespace_after_arg
-    )
-    return [*made, last]
+    space = old[-1].whitespace_after_arg
+    last = args[-1].with_changes(comma=old[-1].comma, whitespace_after_arg=space)
+    return [*laid_out, last]
 
 
 def _plain_comma(comma: cst.Comma | cst.MaybeSentinel) -> cst.Comma:
-    """Returns a comma that breaks the line as another one does, without its comments."""
+    """Return a comma that breaks the line as another one does, without its comments."""
     if not isinstance(comma, cst.Comma):
         return cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
     space = comma.whitespace_after

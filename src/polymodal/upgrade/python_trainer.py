@@ -1,28 +1,22 @@
-"""What code asks of a Trainer or a LightningModule: attributes, methods, keywords."""
+"""Attributes, methods and keywords of a Trainer or a LightningModule."""
 
-from collections.abc import Sequence
 from functools import cache
 
 import libcst as cst
 import libcst.matchers as m
 
-from polymodal.upgrade.python_classes import (
-    attributes_set,
-    kind_of,
-    kind_of_name,
-    methods,
-)
-from polymodal.upgrade.python_imports import now
+from polymodal.upgrade.python_classes import attributes_set, kind_of, kind_of_name, methods
+from polymodal.upgrade.python_imports import current_path
 from polymodal.upgrade.python_names import canonical
 from polymodal.upgrade.python_source import (
     Source,
     argument,
     chain,
     dotted,
+    keyword_arg,
+    lay_out_args,
     literal,
-    rule_of,
-    why,
-    words_between,
+    rule_by_id,
 )
 from polymodal.upgrade.rules import Rule, rules
 
@@ -32,49 +26,35 @@ MAKERS = (TRAINER, f"{TRAINER}.from_argparse_args", "hydra.utils.instantiate")
 
 @cache
 def _known() -> dict[tuple[str, str], Rule]:
-    """Returns the rules of attributes by who has them and what they are called."""
-    found = {}
+    """Return the rules of attributes by owner and name."""
+    table = {}
     for rule in rules("form"):
         if not rule.id.startswith("hook-"):
             for owner in rule.classes:
-                found.update({(owner, name): rule for name in rule.old})
-    return found
+                table.update({(owner, name): rule for name in rule.old})
+    return table
 
 
 def owner_of(source: Source, node: cst.BaseExpression) -> str:
-    """Tells what an expression is, as far as Lightning goes.
-
-    Args:
-        source: The file.
-        node: Expression of the old tree.
-
-    Returns:
-        `trainer`, the kind of class that `self` is, or empty.
-    """
+    """Return `trainer`, the kind of class that `self` is, or an empty string."""
     if isinstance(node, cst.Attribute):
         return "trainer" if node.attr.value == "trainer" and _uses_lightning(source) else ""
     if not isinstance(node, cst.Name):
         return ""
     if node.value == "self":
-        cls = source.class_around(node)
+        cls = source.ancestor(node, cst.ClassDef)
         return kind_of(source, cls) if cls is not None else ""
-    if kind := kind_of_name(
-        source.facts, (source.qualified(node) or node.value).rpartition(".")[2]
-    ):
+    name = (source.qualified(node) or node.value).rpartition(".")[2]
+    if kind := kind_of_name(source.facts, name):
         return kind
-    makers = [canonical(now(source, source.qualified(c.func))[0]) for c in _makers(source, node)]
+    calls = source.assigned_calls(node)
+    makers = [canonical(current_path(source, source.qualified(c.func))[0]) for c in calls]
+    is_named = node.value == "trainer"
     if makers:
-        return (
-            "trainer"
-            if all(one in MAKERS for one in makers)
-            and (node.value == "trainer" or TRAINER in makers)
-            else ""
-        )
-    return "trainer" if node.value == "trainer" and _uses_lightning(source) else ""
-
-
-def _makers(source: Source, node: cst.Name) -> Sequence[cst.Call]:
-    return source.assigned_calls(node)
+        is_trainer = {*makers} <= {*MAKERS} and (is_named or TRAINER in makers)
+    else:
+        is_trainer = is_named and _uses_lightning(source)
+    return "trainer" if is_trainer else ""
 
 
 def _uses_lightning(source: Source) -> bool:
@@ -84,13 +64,7 @@ def _uses_lightning(source: Source) -> bool:
 def rewrite_attribute(
     source: Source, old: cst.Attribute, new: cst.BaseExpression
 ) -> cst.BaseExpression:
-    """Rewrites an attribute that is gone, or is called otherwise now.
-
-    Args:
-        source: The file.
-        old: The attribute as it was.
-        new: The attribute as it is now.
-    """
+    """Rewrite an attribute that was renamed or removed."""
     if not isinstance(new, cst.Attribute):
         return new
     name = old.attr.value
@@ -100,50 +74,34 @@ def rewrite_attribute(
         return new
     if owner != "trainer" and _is_own(source, old, name):
         return new
-    found = source.code(old)
     if rule.action == "ask" or isinstance(source.parent(old), cst.AssignTarget):
-        _tell(source, rule, old, found, None)
+        source.note_rule(rule, old, source.code(old), None)
         return new
-    written = f"{dotted(old.value)}.{rule.new[0]}"
-    _tell(source, rule, old, found, written)
-    made = chain(f"x.{rule.new[0]}")
-    return _on(made, new.value)
+    source.note_rule(rule, old, source.code(old), f"{dotted(old.value)}.{rule.new[0]}")
+    return _on(chain(f"x.{rule.new[0]}"), new.value)
 
 
-def _on(made: cst.BaseExpression, head: cst.BaseExpression) -> cst.BaseExpression:
-    """Puts an expression in the place of the first name of a chain."""
-    if not isinstance(made, cst.Attribute):
+def _on(expression: cst.BaseExpression, head: cst.BaseExpression) -> cst.BaseExpression:
+    """Replace the first name of a chain by an expression."""
+    if not isinstance(expression, cst.Attribute):
         return head
-    return made.with_changes(value=_on(made.value, head))
+    return expression.with_changes(value=_on(expression.value, head))
 
 
 def _is_own(source: Source, node: cst.Attribute, name: str) -> bool:
-    """Tells whether a class has an attribute of its own by that name."""
-    cls = source.class_around(node)
+    cls = source.ancestor(node, cst.ClassDef)
     if isinstance(node.value, cst.Name):
-        known = source.facts.classes.get(node.value.value)
-        if known is not None and name in known.methods:
+        outline = source.facts.classes.get(node.value.value)
+        if outline is not None and name in outline.methods:
             return True
-    if cls is None:
-        return False
-    if name == "truncated_bptt_steps":
+    if cls is None or name == "truncated_bptt_steps":
         return False
     in_body = m.findall(cls.body, m.AssignTarget(target=m.Name(name)))
     return name in attributes_set(cls) or name in methods(cls) or bool(in_body)
 
 
-def _tell(source: Source, rule: Rule, node: cst.CSTNode, found: str, written: str | None) -> None:
-    source.note(rule.id, node, found, written, why(rule))
-
-
 def rewrite_assignment(source: Source, old: cst.Assign, new: cst.Assign) -> cst.BaseSmallStatement:
-    """Rewrites `self.hparams = hparams`, which Lightning refuses.
-
-    Args:
-        source: The file.
-        old: The assignment as it was.
-        new: The assignment as it is now.
-    """
+    """Rewrite `self.hparams = hparams`, which Lightning rejects."""
     target = old.targets[0].target
     if len(old.targets) != 1 or dotted(target) != "self.hparams":
         return new
@@ -152,29 +110,17 @@ def rewrite_assignment(source: Source, old: cst.Assign, new: cst.Assign) -> cst.
     if rule is None:
         return new
     value = source.code(old.value)
-    if not _is_in_init(source, old):
-        _tell(source, rule, old, f"self.hparams = {value}", None)
+    method = source.ancestor(old, cst.FunctionDef)
+    is_in_init = method is not None and method.name.value == "__init__"
+    after = f"self.save_hyperparameters({value})" if is_in_init else None
+    source.note_rule(rule, old, f"self.hparams = {value}", after)
+    if not is_in_init:
         return new
-    written = f"self.save_hyperparameters({value})"
-    _tell(source, rule, old, f"self.hparams = {value}", written)
     return cst.Expr(cst.Call(chain("self.save_hyperparameters"), [cst.Arg(new.value)]))
 
 
-def _is_in_init(source: Source, node: cst.CSTNode) -> bool:
-    found = source.parent(node)
-    while found is not None and not isinstance(found, cst.FunctionDef):
-        found = source.parent(found)
-    return isinstance(found, cst.FunctionDef) and found.name.value == "__init__"
-
-
 def rewrite_method_call(source: Source, old: cst.Call, new: cst.Call) -> cst.BaseExpression:
-    """Rewrites a call of a method of a Trainer or of `self`.
-
-    Args:
-        source: The file.
-        old: The call as it was.
-        new: The call as it is now.
-    """
+    """Rewrite a call of a method of a Trainer or of `self`."""
     if not isinstance(old.func, cst.Attribute) or not isinstance(new.func, cst.Attribute):
         return new
     name = old.func.attr.value
@@ -183,23 +129,26 @@ def rewrite_method_call(source: Source, old: cst.Call, new: cst.Call) -> cst.Bas
     owner = owner_of(source, old.func.value)
     if not owner:
         return new
-    whole = _known().get((owner, f"{name}()"))
-    if whole is not None and not old.args:
-        _tell(source, whole, old, source.code(old), f"{dotted(old.func.value)}.{whole.new[0]}")
-        return new.func.with_changes(attr=cst.Name(whole.new[0]))
+    method_rule = _known().get((owner, f"{name}()"))
+    if method_rule is not None and not old.args:
+        attribute = method_rule.new[0]
+        after = f"{dotted(old.func.value)}.{attribute}"
+        source.note_rule(method_rule, old, source.code(old), after)
+        return new.func.with_changes(attr=cst.Name(attribute))
     args = list(new.args)
     if name == "manual_backward" and len(args) > 1 and args[1].keyword is None and not args[1].star:
-        _tell(source, _known()[owner, "manual_backward.optimizer"], old, source.code(old), "")
-        args = [args[0], *args[2:]]
+        source.note_rule(_known()[owner, f"{name}.optimizer"], old, source.code(old), "")
+        del args[1]
     if name == "toggle_optimizer" and len(args) > 1:
-        _tell(source, _known()[owner, "toggle_optimizer.optimizer_idx"], old, source.code(old), "")
-        args = args[:1]
-    args = [made for one in args if (made := _keyword(source, old, owner, name, one)) is not None]
+        source.note_rule(_known()[owner, f"{name}.optimizer_idx"], old, source.code(old), "")
+        del args[1:]
+    rewritten = (_keyword(source, old, owner, name, arg) for arg in args)
+    args = [arg for arg in rewritten if arg is not None]
     if name == "fit" and owner == "trainer":
         args += _checkpoint(source, old)
-    if len(args) == len(new.args) and all(a is b for a, b in zip(args, new.args, strict=True)):
+    if [*map(id, args)] == [*map(id, new.args)]:
         return new
-    return new.with_changes(args=words_between(args, new.args))
+    return new.with_changes(args=lay_out_args(args, new.args))
 
 
 @cache
@@ -211,33 +160,24 @@ def _named_methods() -> frozenset[str]:
 def _keyword(
     source: Source, call: cst.Call, owner: str, method: str, arg: cst.Arg
 ) -> cst.Arg | None:
-    """Rewrites one keyword of a call; None where it is left out."""
-    if arg.keyword is None:
-        return arg
-    word = arg.keyword.value
+    """Rewrite a keyword of a call; None if it is removed."""
+    word = arg.keyword.value if arg.keyword is not None else ""
     rule = _known().get((owner, f"{method}.{word}"))
     if rule is None:
         return arg
+    before = f"{method}({word}=)"
     if rule.action == "keyword":
-        _tell(source, rule, call, f"{method}({word}=)", f"{method}({rule.new[0]}=)")
+        source.note_rule(rule, call, before, f"{method}({rule.new[0]}=)")
         return arg.with_changes(keyword=cst.Name(rule.new[0]))
-    if rule.quiet and literal(arg.value) not in rule.quiet:
-        _tell(source, rule, call, f"{method}({word}=)", None)
-        return arg
-    _tell(source, rule, call, f"{method}({word}=)", "")
-    return None
+    is_undecided = bool(rule.quiet) and literal(arg.value) not in rule.quiet
+    source.note_rule(rule, call, before, None if is_undecided else "")
+    return arg if is_undecided else None
 
 
 def moved_checkpoint(source: Source, trainer: cst.Call) -> tuple[cst.Arg, cst.Call] | None:
-    """Finds the `fit` to which a Trainer's `resume_from_checkpoint` can be moved.
+    """Return a Trainer's `resume_from_checkpoint` and the only `fit` in the same function.
 
-    Args:
-        source: The file.
-        trainer: The call of Trainer, of the old tree.
-
-    Returns:
-        The argument, and the one call of `fit` in the same function; None where there is none, or
-        where the value could differ there.
+    Returns None if there is no such call, or if the value could differ there.
     """
     arg = argument(trainer, "resume_from_checkpoint")
     assign = source.parent(trainer)
@@ -248,8 +188,8 @@ def moved_checkpoint(source: Source, trainer: cst.Call) -> tuple[cst.Arg, cst.Ca
     if not isinstance(target, cst.Name) or scope is None or not _is_plain(arg.value):
         return None
     fits = []
-    for one in scope[target.value]:
-        for access in one.references:
+    for assignment in scope[target.value]:
+        for access in assignment.references:
             func = source.parent(access.node)
             call = source.parent(func) if func is not None else None
             is_fit = isinstance(func, cst.Attribute) and func.attr.value == "fit"
@@ -261,7 +201,7 @@ def moved_checkpoint(source: Source, trainer: cst.Call) -> tuple[cst.Arg, cst.Ca
 
 
 def _is_plain(value: cst.BaseExpression) -> bool:
-    """Tells whether an expression has the same value a few lines later."""
+    """Return whether an expression has the same value a few lines later."""
     return (
         dotted(value) not in ("", "None")
         or isinstance(value, cst.SimpleString)
@@ -270,26 +210,20 @@ def _is_plain(value: cst.BaseExpression) -> bool:
 
 
 def _checkpoint(source: Source, fit: cst.Call) -> list[cst.Arg]:
-    """Returns the argument that a call of `fit` gets from its Trainer."""
+    """Return the `ckpt_path` that a call of `fit` takes over from its Trainer."""
     assert isinstance(fit.func, cst.Attribute)
     if not isinstance(fit.func.value, cst.Name):
         return []
     for maker in source.assigned_calls(fit.func.value):
         moved = moved_checkpoint(source, maker)
         if moved is not None and moved[1] is fit:
-            equal = cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
-            value = moved[0].value.deep_clone()
-            return [cst.Arg(value, keyword=cst.Name("ckpt_path"), equal=equal)]
+            return [keyword_arg("ckpt_path", moved[0].value.deep_clone())]
     return []
 
 
-def tell_of_checkpoints(source: Source) -> None:
-    """Says where checkpoints are read that an older release may have written.
-
-    Args:
-        source: The file.
-    """
-    rule = rule_of("load-weights-only")
+def note_checkpoints(source: Source) -> None:
+    """Note where checkpoints are loaded that an older release may have written."""
+    rule = rule_by_id("load-weights-only")
     for call in m.findall(source.module, m.Call(func=m.Attribute(attr=m.Name(rule.old[0])))):
         if isinstance(call, cst.Call) and argument(call, "weights_only") is None:
-            source.note(rule.id, call, source.code(call.func), None, why(rule))
+            source.note_rule(rule, call, source.code(call.func), None)

@@ -1,4 +1,4 @@
-"""What a training step returns: a loss, or a mapping with one; told from the code alone."""
+"""Infer from code whether a training step returns a loss or a mapping with one."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -16,17 +16,7 @@ DEPTH = 4
 def step_output(
     node: cst.ClassDef, method: cst.FunctionDef, value: cst.BaseExpression, depth: int = DEPTH
 ) -> Output:
-    """Tells what an expression of a step is.
-
-    Args:
-        node: The class.
-        method: The method in which the expression stands.
-        value: The expression.
-        depth: How many methods of the class may be followed.
-
-    Returns:
-        `loss`, `mapping`, or empty where the code does not tell.
-    """
+    """Return `loss`, `mapping` or, if unknown, an empty string; follow `depth` methods."""
     if isinstance(value, cst.Dict | cst.DictComp) or m.matches(value, m.Call(func=m.Name("dict"))):
         return "mapping"
     if isinstance(value, cst.Call):
@@ -42,23 +32,21 @@ def step_output(
 
 def _called(node: cst.ClassDef, call: cst.Call, depth: int) -> Output:
     func = call.func
-    own = methods(node)
+    class_methods = methods(node)
     if m.matches(func, m.Attribute(value=m.Name("self"))):
         assert isinstance(func, cst.Attribute)
-        method = own.get(func.attr.value)
+        method = class_methods.get(func.attr.value)
         if method is not None and depth:
-            values = [one.value for one in returns(method) if one.value is not None]
-            kinds = {step_output(node, method, one, depth - 1) for one in values}
+            values = [item.value for item in returns(method) if item.value is not None]
+            kinds = {step_output(node, method, expression, depth - 1) for expression in values}
             return kinds.pop() if len(kinds) == 1 else ""
         return "loss" if _sounds_like_loss(func) else ""
     return "loss" if _is_of_torch(func) or _sounds_like_loss(func) else ""
 
 
 def _named(node: cst.ClassDef, method: cst.FunctionDef, name: str, depth: int) -> Output:
-    """Tells what a local name is, from what is assigned to it and how it is used."""
-    keyed = m.Subscript(
-        value=m.Name(name), slice=[m.SubscriptElement(slice=m.Index(value=m.SimpleString()))]
-    )
+    element = m.SubscriptElement(slice=m.Index(value=m.SimpleString()))
+    keyed = m.Subscript(value=m.Name(name), slice=[element])
     if m.findall(method.body, keyed):
         return "mapping"
     kinds = {
@@ -71,18 +59,18 @@ def _named(node: cst.ClassDef, method: cst.FunctionDef, name: str, depth: int) -
 
 
 def _assigned(method: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression | None]:
-    """Walks through what is assigned to a name; None for a part of a tuple."""
-    for one in own_nodes(method.body):
-        if isinstance(one, cst.Assign):
-            for target in one.targets:
+    """Yield what is assigned to a name; None for an element of a tuple."""
+    for statement in own_nodes(method.body):
+        if isinstance(statement, cst.Assign):
+            for target in statement.targets:
                 if m.matches(target.target, m.Name(name)):
-                    yield one.value
+                    yield statement.value
                 elif isinstance(target.target, cst.Tuple) and any(
-                    m.matches(part.value, m.Name(name)) for part in target.target.elements
+                    m.matches(element.value, m.Name(name)) for element in target.target.elements
                 ):
                     yield None
-        elif isinstance(one, cst.AnnAssign) and m.matches(one.target, m.Name(name)):
-            yield one.value
+        elif isinstance(statement, cst.AnnAssign) and m.matches(statement.target, m.Name(name)):
+            yield statement.value
 
 
 def _sounds_like_loss(node: cst.BaseExpression) -> bool:

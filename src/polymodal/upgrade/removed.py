@@ -1,4 +1,4 @@
-"""Options that a library has taken away: since when, and what takes their place."""
+"""Options that a library has removed, and their replacements."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,14 @@ LIBRARIES = {"pytorch_lightning": "Lightning"}
 
 @dataclass(frozen=True)
 class Removed:
-    """An option that is gone.
-
-    Args:
-        since: In which release.
-        instead: What to write now.
-    """
+    """The release that removed an option, and what to write instead."""
 
     since: str
-    instead: str
+    replacement: str
 
 
 def removed_from(target: str, option: str) -> Removed | None:
-    """Tells what became of an option that a library no longer takes.
-
-    Args:
-        target: Dotted path of the class.
-        option: The option.
-
-    Returns:
-        Since when it is gone and what to write instead; None where nothing is known of it.
+    """Return since when a class no longer takes an option; None if unknown.
 
     Example:
         >>> removed_from("pytorch_lightning.Trainer", "gpus").since
@@ -37,5 +25,5 @@ def removed_from(target: str, option: str) -> Removed | None:
     for rule in rules("argument"):
         if option in rule.old and option not in rule.new and rule.is_about(target):
             library = LIBRARIES.get(rule.library, rule.library)
-            return Removed(f"removed in {library} {rule.removed or rule.deprecated}", rule.remedy)
+            return Removed(f"removed in {library} {rule.removed or rule.deprecated}", rule.hint)
     return None

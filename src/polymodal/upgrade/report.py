@@ -1,4 +1,4 @@
-"""What an upgrade has to say: by rule, what is left to a person, and what binds."""
+"""Report an upgrade: changes by rule, decisions left to a person, and sections that bind."""
 
 import difflib
 from collections.abc import Iterator
@@ -9,124 +9,108 @@ from typing import Any
 from polymodal.upgrade.changes import Change
 from polymodal.upgrade.proof import Proof
 from polymodal.upgrade.rules import Rule, rules
-from polymodal.upgrade.tree import Tree, Upgraded
+from polymodal.upgrade.tree import FileResult, Tree
 
 
 @dataclass(frozen=True)
-class OfRule:
-    """What one rule changed.
-
-    Args:
-        rule: Its id.
-        known: The rule itself; None for one that has no entry in the tables.
-        places: Where, with the change.
-    """
+class RuleSummary:
+    """Changes by one rule; `definition` is None for a rule without an entry in the tables."""
 
     rule: str
-    known: Rule | None
-    places: tuple[tuple[Path, Change], ...]
+    definition: Rule | None
+    changes: tuple[tuple[Path, Change], ...]
 
     @property
     def files(self) -> int:
-        """In how many files."""
-        return len({path for path, _ in self.places})
+        """Number of files."""
+        return len({path for path, _ in self.changes})
 
     @property
     def notes(self) -> list[str]:
-        """What a person has to know, each once; not the reason, which is said anyway."""
-        said = ("", "") if self.known is None else (self.known.reason, _since(self.known))
-        notes = [change.note for _, change in self.places]
-        for words in said:
-            notes = [note.removeprefix(words).lstrip("; ") for note in notes]
+        """What a person has to know, each once, without the reason."""
+        redundant = (
+            ("", "")
+            if self.definition is None
+            else (self.definition.reason, _since(self.definition))
+        )
+        notes = [change.note for _, change in self.changes]
+        for prefix in redundant:
+            notes = [note.removeprefix(prefix).lstrip("; ") for note in notes]
         return list(dict.fromkeys(note for note in notes if note))
 
     @property
     def reason(self) -> str:
         """Why, and since when."""
-        if self.known is None:
+        if self.definition is None:
             return ""
-        return f"{self.known.reason} ({self.known.library}: {_since(self.known)})"
+        return f"{self.definition.reason} ({self.definition.library}: {_since(self.definition)})"
 
 
 def _since(rule: Rule) -> str:
     return f"gone since {rule.removed}" if rule.removed else f"old since {rule.deprecated}"
 
 
-def by_rule(tree: Tree) -> list[OfRule]:
-    """Groups what was changed by rule, the most frequent first.
-
-    Args:
-        tree: What an upgrade made.
-    """
-    known = {rule.id: rule for rule in rules()}
-    decided = [one for one in tree.changes if not one[1].is_undecided]
+def group_by_rule(tree: Tree) -> list[RuleSummary]:
+    """Group changes by rule, the most frequent first."""
+    definitions = {rule.id: rule for rule in rules()}
+    decided = [item for item in tree.changes if not item[1].is_undecided]
     names = dict.fromkeys(change.rule for _, change in decided)
     grouped = [
-        OfRule(name, known.get(name), tuple(one for one in decided if one[1].rule == name))
+        RuleSummary(
+            name, definitions.get(name), tuple(item for item in decided if item[1].rule == name)
+        )
         for name in names
     ]
-    return sorted(grouped, key=lambda one: (-len(one.places), one.rule))
+    return sorted(grouped, key=lambda summary: (-len(summary.changes), summary.rule))
 
 
 def undecided(tree: Tree) -> list[tuple[Path, Change]]:
-    """Returns what was left to a person.
-
-    Args:
-        tree: What an upgrade made.
-    """
-    return [one for one in tree.changes if one[1].is_undecided]
+    """Return the changes that are left to a person."""
+    return [item for item in tree.changes if item[1].is_undecided]
 
 
-def diff_lines(one: Upgraded) -> Iterator[str]:
-    """Goes through the lines of a file's unified diff.
-
-    Args:
-        one: The file.
-
-    Yields:
-        Lines without line breaks.
-    """
-    old, new = one.text.splitlines(), one.rewritten.text.splitlines()
-    name = one.path.as_posix()
+def diff_lines(file: FileResult) -> Iterator[str]:
+    """Yield the lines of a file's unified diff, without line breaks."""
+    old, new = file.text.splitlines(), file.rewrite.text.splitlines()
+    name = file.path.as_posix()
     yield from difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm="")
 
 
 def to_json(tree: Tree, proof: Proof, written: bool) -> dict[str, Any]:
-    """Returns everything as plain values.
-
-    Args:
-        tree: What an upgrade made.
-        proof: What of it binds.
-        written: Whether the files were written.
-    """
+    """Return the report as plain values; `written` says whether files were written."""
     left = undecided(tree)
     return {
         "changes": len(tree.changes) - len(left),
         "undecided": len(left),
         "written": written,
-        "files": [_file(one) for one in tree.files if one.rewritten.changes],
+        "files": [_file(file) for file in tree.files if file.rewrite.changes],
         "faults": [
-            {"file": str(one.path), "line": one.line, "found": one.found, "remedy": one.remedy}
-            for one in tree.faults
+            {
+                "file": str(error.path),
+                "line": error.line,
+                "found": error.message,
+                "remedy": error.hint,
+            }
+            for error in tree.errors
         ],
-        "too_long": [str(one) for one in tree.too_long],
+        "too_long": [str(path) for path in tree.too_large],
         "proof": {
             "sections": proof.count,
             "bind": proof.num_bound,
-            "findings": [one.to_json() for one in proof.findings],
+            "findings": [finding.to_json() for finding in proof.findings],
         },
     }
 
 
-def _file(one: Upgraded) -> dict[str, Any]:
+def _file(file: FileResult) -> dict[str, Any]:
     changes = [
         {
             "rule": change.rule,
             "line": change.line,
-            "found": change.found,
-            "written": change.written,
+            "found": change.before,
+            "written": change.after,
             "note": change.note,
         }
-        for change in one.rewritten.changes
+        for change in file.rewrite.changes
     ]
-    return {"file": str(one.path), "changes": changes, "diff": "\n".join(diff_lines(one))}
+    return {"file": str(file.path), "changes": changes, "diff": "\n".join(diff_lines(file))}

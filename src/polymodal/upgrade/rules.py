@@ -1,4 +1,4 @@
-"""The rules of an upgrade, read from rules/*.yaml: what was renamed, moved or taken away."""
+"""Rules of an upgrade, read from `rules/*.yaml`: what was renamed, moved or removed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import yaml
 
 FOLDER = Path(__file__).parent / "rules"
 Kind = Literal["argument", "name", "form"]
-# Classes that stand for several; `torchmetrics` is every class of that package.
+# Groups of classes; `torchmetrics` is every class of that package.
 GROUPS: Mapping[str, frozenset[str]] = {
     "classification": frozenset(
         {
@@ -20,7 +20,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
             *("NegativePredictiveValue", "Precision", "PrecisionAtFixedRecall"),
             *("PrecisionRecallCurve", "RecallAtFixedPrecision", "SensitivityAtSpecificity"),
             *("Specificity", "SpecificityAtSensitivity", "StatScores"),
-            # The functions of torchmetrics.functional.
+            # functions of torchmetrics.functional
             *("accuracy", "auroc", "average_precision", "calibration_error", "cohen_kappa"),
             *("confusion_matrix", "exact_match", "f1_score", "fbeta_score", "hamming_distance"),
             *("hinge_loss", "jaccard_index", "matthews_corrcoef", "roc", "recall", "precision"),
@@ -37,30 +37,31 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that a library has changed.
+    """A change of a library.
 
     Args:
-        id: Its name; several rules may share one, where they are about one thing.
+        id: Its name; rules on the same subject may share one.
         kind: `argument` of a class, dotted `name`, or another `form`, which code looks for.
         library: Package that changed.
-        old: What it was called: arguments, dotted names (`.*`: all below), or words.
-        new: What takes its place; empty where it is gone, or not to be decided.
-        reason: Why, or in which way it changed.
-        source: Where the library says so.
+        old: Old arguments, dotted names (`.*`: all below) or forms.
+        new: Their replacement; empty if there is none.
+        reason: Why or how it changed.
+        source: Page of the library that says so.
         deprecated: Release that began to warn; may be empty.
-        removed: Release without the old one; empty where it still works, with a warning.
-        remedy: What to do by hand, for `check`.
-        classes: Of an argument, the names of the classes that took it.
-        action: Of an argument, what becomes of it: `rename`, `drop`, `ask` (a person decides), or
-            the name of a decision in `arguments.py`.
-        neutral: Values that asked for nothing, so that it is left out.
+        removed: Release without the old form; empty if it still works with a warning.
+        hint: What to do by hand, for `check`.
+        classes: Names of the classes that took the argument.
+        action: What becomes of the argument: `rename`, `drop`, `ask` (a person decides), or the
+            name
+            of a decision in `decisions.py`.
+        neutral: Values without effect, so that the argument is removed.
         quiet: Values that need no note.
-        values: Old value and new one, or a mapping of arguments that take its place.
-        only: If given, the rule is about these values alone.
-        asked: Values that a person decides on; the rule is about these alone.
+        values: Old value, and the new one or a mapping of arguments.
+        only: Values that the rule applies to; None for all.
+        ask_about: Values that a person decides on; the rule applies to these alone.
         accelerator: Kind of device that the argument counts.
-        callback: Dotted name of the callback that does it now.
-        harmless: Whether the result of a training is the same without that callback.
+        callback: Dotted name of the callback that replaces it.
+        harmless: Whether training gives the same result without that callback.
         note: What a person has to know.
     """
 
@@ -73,44 +74,36 @@ class Rule:
     source: str
     deprecated: str = ""
     removed: str = ""
-    remedy: str = ""
+    hint: str = ""
     classes: tuple[str, ...] = ()
     action: str = "ask"
     neutral: tuple[Any, ...] = ()
     quiet: tuple[Any, ...] = ()
     values: tuple[tuple[Any, Any], ...] = ()
     only: tuple[Any, ...] | None = None
-    asked: tuple[Any, ...] | None = None
+    ask_about: tuple[Any, ...] | None = None
     accelerator: str = ""
     callback: str = ""
     harmless: bool = False
     note: str = ""
 
     def is_about(self, target: str) -> bool:
-        """Tells whether a class took this argument.
-
-        Args:
-            target: Dotted name of the class.
-        """
+        """Return whether a class, by its dotted name, took this argument."""
         name = target.rpartition(".")[2]
         in_package = target.startswith(PACKAGES.get(self.library, (self.library + ".",)))
         return in_package and any(
-            name == one or name in GROUPS.get(one, ()) or one == self.library
-            for one in self.classes
+            name == name_or_group
+            or name in GROUPS.get(name_or_group, ())
+            or name_or_group == self.library
+            for name_or_group in self.classes
         )
 
 
 def rules(kind: Kind | None = None) -> tuple[Rule, ...]:
-    """Returns the rules, in the order of their files.
-
-    Args:
-        kind: Of this kind only.
-
-    Returns:
-        All of them.
+    """Return the rules of a kind, or all, in the order of their files.
 
     Raises:
-        ValueError: A file of rules is wrong; the tests see to it that none is.
+        ValueError: A file of rules is not valid.
 
     Example:
         >>> next(rule.new for rule in rules("argument") if "gpus" in rule.old)
@@ -122,7 +115,7 @@ def rules(kind: Kind | None = None) -> tuple[Rule, ...]:
 @cache
 def _all() -> tuple[Rule, ...]:
     files = sorted(FOLDER.glob("*.yaml"))
-    return tuple(one for file in files for one in _read(file))
+    return tuple(rule for file in files for rule in _read(file))
 
 
 def _read(file: Path) -> Iterator[Rule]:
@@ -137,16 +130,16 @@ def _read(file: Path) -> Iterator[Rule]:
 
 def _rule(raw: Mapping[str, Any]) -> Rule:
     options = {key: value for key, value in raw.items() if key not in ("from", "to")}
-    for key in ("classes", "neutral", "quiet", "only", "asked"):
+    for key in ("classes", "neutral", "quiet", "only", "ask_about"):
         if key in options:
             options[key] = _several(options[key])
     options["values"] = tuple((old, new) for old, new in options.get("values", ()))
-    made = Rule(old=_several(raw["from"]), new=_several(raw.get("to", ())), **options)
-    if made.kind == "argument" and not (made.classes and made.remedy and made.reason):
-        raise ValueError("an argument needs classes, a reason and a remedy")
-    if made.kind != "form" and not (made.deprecated or made.removed):
+    rule = Rule(old=_several(raw["from"]), new=_several(raw.get("to", ())), **options)
+    if rule.kind == "argument" and not (rule.classes and rule.hint and rule.reason):
+        raise ValueError("an argument needs classes, a reason and a hint")
+    if rule.kind != "form" and not (rule.deprecated or rule.removed):
         raise ValueError("since when? deprecated or removed is missing")
-    return made
+    return rule
 
 
 def _several(value: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Carries our own run folders and configurations forward, from release to release."""
+"""Migrate recorded runs of polymodal from release to release."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,13 @@ from polymodal.upgrade.changes import Change, Rewrite
 from polymodal.upgrade.own_names import RENAMED_OPTIONS, current_target
 from polymodal.upgrade.yaml_text import (
     Document,
-    Edit,
-    below,
-    changed,
+    TextEdit,
+    apply_edits,
     entries,
     entry,
     is_mapping,
     is_scalar,
-    plain,
+    to_plain,
 )
 from polymodal.upgrade.yaml_write import MappingChange, edits_of
 
@@ -25,12 +24,9 @@ RULE = "own-config"
 
 @dataclass(frozen=True)
 class Migration:
-    """One step forward of a recorded configuration.
+    """One step of a recorded configuration: release, note, and a function that finds the change.
 
-    Args:
-        version: Release that writes the new form.
-        note: What has changed.
-        step: Finds the change; None where a configuration has the new form.
+    The function returns None if a configuration already has the new form.
     """
 
     version: str
@@ -40,95 +36,68 @@ class Migration:
 
 @dataclass(frozen=True)
 class ConfigChange:
-    """A change of a recorded configuration.
+    """A change of a recorded configuration: position in the text, old and new text, edits."""
 
-    Args:
-        at: Position in the text that it is about.
-        found: What stands there.
-        written: What takes its place.
-        edits: Changes of the text.
-    """
-
-    at: int
-    found: str
-    written: str
-    edits: tuple[Edit, ...]
+    position: int
+    before: str
+    after: str
+    edits: tuple[TextEdit, ...]
 
 
 def is_run(folder: Path) -> bool:
-    """Tells whether a folder is one of our runs.
-
-    Args:
-        folder: The folder.
-    """
+    """Return whether a folder is a run of polymodal."""
     return (folder / "run.json").is_file() and (folder / "config.yaml").is_file()
 
 
 def is_outdated(folder: Path) -> bool:
-    """Tells whether an earlier release recorded a run in a form that is no longer read.
-
-    Args:
-        folder: The run's folder.
-    """
+    """Return whether the configuration of a run has a form that is no longer read."""
     path = folder / "config.yaml"
     return bool(rewrite_run(path.read_text(encoding="utf-8"), path).changes)
 
 
 def rewrite_run(text: str, path: Path) -> Rewrite:
-    """Carries a file of a run folder forward.
-
-    The record itself has had one layout so far, `record_version` 1; its configuration has not.
-
-    Args:
-        text: Text of `config.yaml` or `run.json`.
-        path: The file.
-
-    Returns:
-        Its new text.
+    """Migrate a `config.yaml`; a `run.json` is returned as it is, with `record_version` 1 so far.
 
     Raises:
-        ruamel.yaml.error.YAMLError: It is no YAML.
+        ruamel.yaml.error.YAMLError: The text is not valid YAML.
     """
     changes = []
     if path.name == "config.yaml":
         for migration in MIGRATIONS:
             document = Document(text)
-            found = migration.step(document)
-            if found is not None:
-                line = document.line(found.at)
+            change = migration.step(document)
+            if change is not None:
+                line = document.line(change.position)
                 note = f"{migration.note} ({migration.version})"
-                changes.append(Change(RULE, line, found.found, found.written, note))
-                text, _ = changed(text, found.edits)
+                changes.append(Change(RULE, line, change.before, change.after, note))
+                text, _ = apply_edits(text, change.edits)
     return Rewrite(text, tuple(changes))
 
 
 def _task_monitor(document: Document) -> ConfigChange | None:
-    """The first configurations named the leading score in each callback, not once in the task."""
+    """Name the leading score once, in the task, not in each callback."""
     root = document.roots[0] if document.roots else None
     task, callbacks = entry(root, "task"), entry(root, "callbacks")
     if task is None or not is_mapping(task.value) or entry(task.value, "monitor") is not None:
         return None
-    watched = plain(callbacks.value) if callbacks else {}
+    watched = to_plain(callbacks.value) if callbacks else {}
     monitors = [
-        one["monitor"].partition("/")[2]
-        for one in (watched or {}).values()
-        if isinstance(one, dict) and str(one.get("monitor", "")).startswith("val/")
+        options["monitor"].partition("/")[2]
+        for options in (watched or {}).values()
+        if isinstance(options, dict) and str(options.get("monitor", "")).startswith("val/")
     ]
-    monitor = next((one for one in monitors if one), "uar")
+    monitor = next((name for name in monitors if name), "uar")
     last = list(entries(task.value))[-1]
-    change = MappingChange(behind={last.place: [("monitor", monitor)]})
+    change = MappingChange(added={last.index: [("monitor", monitor)]})
     at = task.key.start_mark.index
     edits = tuple(edits_of(document, task.value, change))
     return ConfigChange(at, "no task.monitor", f"task.monitor: {monitor}", edits)
 
 
 def _moved_targets(document: Document) -> ConfigChange | None:
-    """The packages of polymodal have got other names."""
+    """Replace the old names of polymodal's modules, classes and functions."""
     targets = [
-        node
-        for root in document.roots
-        for path, node in below(root)
-        if path and path[-1] == "_target_" and is_scalar(node)
+        node for path, node in document.nodes() if path[-1:] == ("_target_",) and is_scalar(node)
     ]
     renamed = {id(node): current_target(node.value) for node in targets}
     moved = [node for node in targets if renamed[id(node)] != node.value]
@@ -169,7 +138,7 @@ def _key_node(section: Any, dotted: str) -> Any:
 
 
 MIGRATIONS: tuple[Migration, ...] = (
-    Migration("0.1.0", "the score that leads a run stands once, in its task", _task_monitor),
+    Migration("0.1.0", "the leading score of a run is named once, in its task", _task_monitor),
     Migration("0.1.0", "the packages of polymodal were renamed", _moved_targets),
     Migration("0.1.0", "options say fraction and probability, not share", _renamed_options),
 )

@@ -1,4 +1,4 @@
-"""Goes through a tree of files, and rewrites in memory what was written for older releases."""
+"""Rewrite the files of a project in memory."""
 
 import ast
 import os
@@ -13,121 +13,92 @@ from typing import TypeVar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from polymodal.errors import ConfigError
-from polymodal.upgrade.changes import Change, Facts, Rewrite
+from polymodal.upgrade.changes import Change, ProjectFacts, Rewrite
 from polymodal.upgrade.python_files import gather_python, rewrite_python
 from polymodal.upgrade.run_folders import is_run, rewrite_run
 from polymodal.upgrade.yaml_files import gather_yaml, rewrite_yaml
 
 YAML, PYTHON = (".yaml", ".yml"), (".py",)
-# Folders of tools and of what programs have put out: nothing in them is written by hand.
-SKIPPED = (
+RUN_FILES = ("config.yaml", "run.json")
+# Output of tools and programs, nothing written by hand.
+SKIPPED_DIRS = (
     *(".*", "__pycache__", "node_modules", "site-packages", "*.egg-info"),
     *("build", "dist", "outputs", "multirun", "wandb", "mlruns", "lightning_logs"),
 )
-MOST_BYTES = 250_000  # no configuration is as long, and reading YAML with positions is slow
+MAX_BYTES = 250_000  # longer than any configuration; YAML with positions is slow to read
 T = TypeVar("T")
 CONFLICT = re.compile(r"^<{7} .*?^={7}\s*$.*?^>{7} ", re.MULTILINE | re.DOTALL)
 PASSES_CALLBACKS = re.compile(r"\b(instantiate|Trainer)\s*\([^#]*?\bcallbacks\s*=", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A file that cannot be upgraded.
-
-    Args:
-        path: The file.
-        found: What is wrong with it.
-        line: Where; None where that is unknown.
-        remedy: What to do.
-    """
+class FileError:
+    """A file that cannot be upgraded, with the line, if known, and what to do."""
 
     path: Path
-    found: str
+    message: str
     line: int | None = None
-    remedy: str = "mend it, or leave it out with --skip"
+    hint: str = "fix it, or leave it out with --skip"
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}:{self.line}: {self.found}" if self.line else f"{self.path}: {self.found}"
-        )
+        return f"{self.path}{f':{self.line}' if self.line else ''}: {self.message}"
 
 
 @dataclass(frozen=True)
-class Upgraded:
-    """A file and what became of it.
-
-    Args:
-        path: The file.
-        old: Its bytes.
-        text: Its text.
-        rewritten: Its upgrade.
-        bom: Whether a byte order mark stands before it.
-    """
+class FileResult:
+    """A file with its bytes, text (without the byte order mark) and rewrite."""
 
     path: Path
     old: bytes
     text: str
-    rewritten: Rewrite = field(default_factory=lambda: Rewrite(""))
+    rewrite: Rewrite = field(default_factory=lambda: Rewrite(""))
     bom: bool = False
 
     @property
     def new(self) -> bytes:
-        """Its bytes after the upgrade."""
-        return ("\ufeff" if self.bom else "").encode() + self.rewritten.text.encode()
+        """The bytes after the upgrade."""
+        return ("\ufeff" if self.bom else "").encode() + self.rewrite.text.encode()
 
     @property
     def is_changed(self) -> bool:
         """Whether there is anything to write."""
-        return self.rewritten.text != self.text
+        return self.rewrite.text != self.text
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What an upgrade makes of some paths.
+    """An upgrade of some paths: files by name, errors, and files too large to read."""
 
-    Args:
-        files: Every file that was read, in the order of their names.
-        faults: Files that cannot be upgraded.
-        too_long: Files that are longer than any configuration, and were not read.
-    """
-
-    files: tuple[Upgraded, ...]
-    faults: tuple[Fault, ...]
-    too_long: tuple[Path, ...] = ()
+    files: tuple[FileResult, ...]
+    errors: tuple[FileError, ...]
+    too_large: tuple[Path, ...] = ()
 
     @property
-    def changed(self) -> list[Upgraded]:
-        """The files that are to be written."""
-        return [one for one in self.files if one.is_changed]
+    def changed(self) -> list[FileResult]:
+        """The files to be written."""
+        return [file for file in self.files if file.is_changed]
 
     @property
     def changes(self) -> list[tuple[Path, Change]]:
-        """What was changed or left alone, with its file."""
-        return [(one.path, change) for one in self.files for change in one.rewritten.changes]
+        """All changes, and decisions left to a person, with their file."""
+        return [(file.path, change) for file in self.files for change in file.rewrite.changes]
 
 
 def upgrade_tree(paths: Sequence[Path], skip: Sequence[str] = ()) -> Tree:
-    """Upgrades files in memory; nothing is written.
-
-    Args:
-        paths: Files and folders.
-        skip: Patterns of paths that are left out, such as `configs/old/*`.
-
-    Returns:
-        Every file and what became of it.
+    """Upgrade files and folders in memory, without those that match a pattern to skip.
 
     Raises:
-        ConfigError: A path is not there.
+        ConfigError: A path does not exist.
     """
-    faults: list[Fault] = []
+    errors: list[FileError] = []
     files = {file.resolve(): file for path in paths for file in _files(path, skip)}.values()
-    too_long = tuple(one for one in files if one.stat().st_size > MOST_BYTES)
-    read = [one for file in files if file not in too_long and (one := _read(file, faults))]
-    facts = Facts()
-    sound = [one for one, _ in _worked(read, partial(_gather, facts=facts), faults)]
-    made = _worked(sound, partial(_rewrite, facts=facts), faults)
-    done = tuple(replace(one, rewritten=new) for one, new in made)
-    return Tree(done, tuple(faults), too_long)
+    too_large = tuple(file for file in files if file.stat().st_size > MAX_BYTES)
+    read = [result for file in files if file not in too_large and (result := _read(file, errors))]
+    facts = ProjectFacts()
+    sound = [file for file, _ in _apply(read, partial(_gather, facts=facts), errors)]
+    rewrites = _apply(sound, partial(_rewrite, facts=facts), errors)
+    done = tuple(replace(file, rewrite=new) for file, new in rewrites)
+    return Tree(done, tuple(errors), too_large)
 
 
 def _files(path: Path, skip: Sequence[str]) -> Iterator[Path]:
@@ -138,14 +109,13 @@ def _files(path: Path, skip: Sequence[str]) -> Iterator[Path]:
         return
     for folder, folders, names in os.walk(path):
         here = Path(folder)
-        folders[:] = sorted(one for one in folders if not _is_skipped(here, one, path, skip))
+        folders[:] = sorted(name for name in folders if not _is_skipped(here, name, path, skip))
         if is_run(here):
             folders.clear()
         for name in sorted(names):
             file = here / name
-            wanted = name in ("run.json",) if is_run(here) else name.endswith((*YAML, *PYTHON))
-            wanted = wanted or (is_run(here) and name == "config.yaml")
-            if wanted and not file.is_symlink() and not _named(file, path, skip):
+            is_read = name in RUN_FILES if is_run(here) else file.suffix in (*YAML, *PYTHON)
+            if is_read and not file.is_symlink() and not _named(file, path, skip):
                 yield file
 
 
@@ -153,71 +123,82 @@ def _is_skipped(here: Path, name: str, root: Path, skip: Sequence[str]) -> bool:
     folder = here / name
     if folder.is_symlink() or (folder / "pyvenv.cfg").is_file() or _named(folder, root, skip):
         return True
-    return any(fnmatch(name, one) for one in SKIPPED)
+    return any(fnmatch(name, pattern) for pattern in SKIPPED_DIRS)
 
 
 def _named(path: Path, root: Path, skip: Sequence[str]) -> bool:
-    """Whether a pattern asks for a path to be left out: by its name, below the root, or whole."""
+    """Return whether a pattern matches a path by its name, below the root, or in full."""
     names = (path.name, path.relative_to(root).as_posix(), path.as_posix())
-    return any(fnmatch(name, one) for name in names for one in skip)
+    return any(fnmatch(name, pattern) for name in names for pattern in skip)
 
 
-def _read(path: Path, faults: list[Fault]) -> Upgraded | None:
+def _read(path: Path, errors: list[FileError]) -> FileResult | None:
     try:
         old = path.read_bytes()
     except OSError as error:
-        faults.append(Fault(path, f"cannot be read: {error.strerror}"))
+        errors.append(FileError(path, f"cannot be read: {error.strerror}"))
         return None
     try:
         text = old.decode("utf-8")
     except UnicodeDecodeError as error:
         line = old.count(b"\n", 0, error.start) + 1
-        remedy = "store it as UTF-8, or leave it out with --skip"
-        faults.append(Fault(path, f"is not UTF-8: byte {old[error.start]:#04x}", line, remedy))
+        hint = "store it as UTF-8, or leave it out with --skip"
+        errors.append(FileError(path, f"is not UTF-8: byte {old[error.start]:#04x}", line, hint))
         return None
     conflict = CONFLICT.search(text)
     if conflict is not None:
         line = text.count("\n", 0, conflict.start()) + 1
-        faults.append(Fault(path, "holds a merge conflict", line, "resolve it first"))
+        errors.append(FileError(path, "holds a merge conflict", line, "resolve it first"))
         return None
-    return Upgraded(path, old, text.removeprefix("\ufeff"), bom=text.startswith("\ufeff"))
+    return FileResult(path, old, text.removeprefix("\ufeff"), bom=text.startswith("\ufeff"))
 
 
-def _gather(one: Upgraded, facts: Facts) -> None:
-    if one.path.suffix in PYTHON:
-        facts.callbacks_in_code |= PASSES_CALLBACKS.search(one.text) is not None
-        ast.parse(one.text)
-        gather_python(one.text, facts, one.path)
-    elif one.path.suffix in YAML and not is_run(one.path.parent):
-        gather_yaml(one.text, facts)
+def _gather(file: FileResult, facts: ProjectFacts) -> None:
+    if file.path.suffix in PYTHON:
+        facts.callbacks_in_code |= PASSES_CALLBACKS.search(file.text) is not None
+        ast.parse(file.text)
+        gather_python(file.text, facts, file.path)
+    elif file.path.suffix in YAML and not is_run(file.path.parent):
+        gather_yaml(file.text, facts)
 
 
-def _rewrite(one: Upgraded, facts: Facts) -> Rewrite:
-    if one.path.suffix in PYTHON:
-        return rewrite_python(one.text, one.path, facts)
-    if is_run(one.path.parent):
-        return rewrite_run(one.text, one.path)
-    return rewrite_yaml(one.text, one.path, facts)
+def _rewrite(file: FileResult, facts: ProjectFacts) -> Rewrite:
+    if file.path.suffix in PYTHON:
+        return rewrite_python(file.text, file.path, facts)
+    if is_run(file.path.parent):
+        return rewrite_run(file.text, file.path)
+    return rewrite_yaml(file.text, file.path, facts)
 
 
-def _worked(
-    files: Iterable[Upgraded], action: Callable[[Upgraded], T], faults: list[Fault]
-) -> Iterator[tuple[Upgraded, T]]:
-    """Goes through the files for which an action works; what is wrong with the others is noted."""
-    for one in files:
+def _apply(
+    files: Iterable[FileResult], action: Callable[[FileResult], T], errors: list[FileError]
+) -> Iterator[tuple[FileResult, T]]:
+    """Yield the files for which an action succeeds; add the errors of the others."""
+    for file in files:
         try:
-            yield one, action(one)
-        except MarkedYAMLError as error:
+            yield file, action(file)
+        except (
+            YAMLError,
+            SyntaxError,
+            ConfigError,
+            RecursionError,
+            MemoryError,
+            ValueError,
+        ) as error:
+            errors.append(FileError(file.path, *_explain(error)))
+
+
+def _explain(error: BaseException) -> tuple[str, int | None]:
+    """Return what an error says, and its line, if known."""
+    match error:
+        case MarkedYAMLError():
             mark = error.problem_mark or error.context_mark
-            words = ", ".join(word for word in (error.context, error.problem) if word)
-            line = mark.line + 1 if mark else None
-            faults.append(Fault(one.path, f"is no YAML: {words}", line))
-        except YAMLError as error:
-            faults.append(Fault(one.path, f"is no YAML: {' '.join(str(error).split())}"))
-        except SyntaxError as error:
-            faults.append(Fault(one.path, f"is no Python: {error.msg}", error.lineno))
-        except ConfigError as error:
-            faults.append(Fault(one.path, error.message))
-        except (RecursionError, MemoryError, ValueError) as error:
-            words = str(error) or "it is nested too deeply"
-            faults.append(Fault(one.path, f"cannot be read: {words}"))
+            message = ", ".join(text for text in (error.context, error.problem) if text)
+            return f"is not valid YAML: {message}", mark.line + 1 if mark else None
+        case YAMLError():
+            return f"is not valid YAML: {' '.join(str(error).split())}", None
+        case SyntaxError():
+            return f"is not valid Python: {error.msg}", error.lineno
+        case ConfigError():
+            return error.message, None
+    return f"cannot be read: {str(error) or 'it is nested too deeply'}", None

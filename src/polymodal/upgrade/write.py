@@ -1,4 +1,4 @@
-"""Writes an upgraded tree: all of its files or none, and never over work that is in no commit."""
+"""Write an upgraded project: all files or none, and never over uncommitted work."""
 
 import os
 import subprocess
@@ -8,50 +8,43 @@ from pathlib import Path
 from polymodal.errors import ConfigError
 from polymodal.security.files import atomic_write
 from polymodal.upgrade.run_folders import is_run
-from polymodal.upgrade.tree import Tree, Upgraded
+from polymodal.upgrade.tree import FileResult, Tree
 
 GIT_TIME_S = 60
 
 
 def write_tree(tree: Tree, paths: Sequence[Path], force: bool = False) -> None:
-    """Writes what has changed.
+    """Write the changed files atomically, and restore those already written if one fails.
 
-    Every file takes the place of the old one whole. If one cannot be written, those before it are
-    put back. What is not in a commit counts for all the paths, not only for the files that change:
-    afterwards `git diff` shows the upgrade and nothing else.
-
-    Args:
-        tree: What the upgrade made.
-        paths: What it was asked for.
-        force: Write over changes that are in no commit.
+    Uncommitted files count in all the paths, not only among the files that change: afterwards `git
+    diff` shows the upgrade and nothing else. `force` skips this check.
 
     Raises:
-        ConfigError: A file cannot be upgraded or written, or changes are in no commit.
+        ConfigError: A file cannot be upgraded or written, or changes are uncommitted.
     """
-    if tree.faults:
+    if tree.errors:
         raise ConfigError(
-            "nothing is written: " + "; ".join(map(str, tree.faults)),
-            hint="mend these files, or leave them out with --skip",
+            "nothing is written: " + "; ".join(map(str, tree.errors)),
+            hint="fix these files, or leave them out with --skip",
         )
     if not tree.changed:
         return
     if not force:
-        _refuse_uncommitted(tree, paths)
-    for one in tree.changed:
-        if not (os.access(one.path, os.W_OK) and os.access(one.path.parent, os.W_OK)):
-            raise ConfigError(
-                f"{one.path} cannot be written; nothing is written", hint="make it writable"
-            )
-    written: list[Upgraded] = []
+        _require_committed(tree, paths)
+    for file in tree.changed:
+        if not (os.access(file.path, os.W_OK) and os.access(file.path.parent, os.W_OK)):
+            message = f"{file.path} cannot be written; nothing is written"
+            raise ConfigError(message, hint="make it writable")
+    written: list[FileResult] = []
     try:
-        for one in tree.changed:
-            if one.path.read_bytes() != one.old:
-                raise ConfigError(f"{one.path} has changed meanwhile", hint="start again")
-            _write(one.path, one.new)
-            written.append(one)
+        for file in tree.changed:
+            if file.path.read_bytes() != file.old:
+                raise ConfigError(f"{file.path} has changed meanwhile", hint="start again")
+            _write(file.path, file.new)
+            written.append(file)
     except BaseException as error:
-        for one in reversed(written):
-            _write(one.path, one.old)
+        for file in reversed(written):
+            _write(file.path, file.old)
         if isinstance(error, OSError):
             raise ConfigError(
                 f"{error.filename or 'a file'} cannot be written: {error.strerror}; "
@@ -62,25 +55,27 @@ def write_tree(tree: Tree, paths: Sequence[Path], force: bool = False) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     mode = path.stat().st_mode
-    with atomic_write(path) as beside:
-        beside.write_bytes(content)
-        beside.chmod(mode)
+    with atomic_write(path) as tmp_path:
+        tmp_path.write_bytes(content)
+        tmp_path.chmod(mode)
 
 
-def _refuse_uncommitted(tree: Tree, paths: Sequence[Path]) -> None:
-    asked = dict.fromkeys(one for path in paths if (one := _repository(path)) is not None)
-    ours = {one.path.resolve() for one in tree.changed}
+def _require_committed(tree: Tree, paths: Sequence[Path]) -> None:
+    asked = dict.fromkeys(pair for path in paths if (pair := _repository(path)) is not None)
+    ours = {file.path.resolve() for file in tree.changed}
     open_files: list[str] = []
     for root, path in asked:
         for state, name in _status(root, path):
             if state != "??" or (root / name).resolve() in ours:
                 open_files.append(name)
-    roots = {one[0] for path in ours if (one := _repository(path)) is not None}
-    for root in roots:  # ignored files, and repositories within, of which the first says nothing
+    roots = {repository[0] for path in ours if (repository := _repository(path)) is not None}
+    for root in (
+        roots
+    ):  # ignored files, and nested repositories, which the status of the outer one does not list
         inside = {name for name, _ in asked}
         changed = () if root in inside else (name for _, name in _status(root, root))
         open_files += [name for name in changed if (root / name).resolve() in ours]
-        open_files += _untracked(root, ours, known=open_files)
+        open_files += _untracked(root, ours, listed=open_files)
     if open_files:
         shown = ", ".join(open_files[:5]) + (", …" if len(open_files) > 5 else "")
         raise ConfigError(
@@ -89,12 +84,12 @@ def _refuse_uncommitted(tree: Tree, paths: Sequence[Path]) -> None:
         )
 
 
-def _untracked(root: Path, ours: Collection[Path], known: Collection[str]) -> list[str]:
-    """Files of a repository that are in no commit; run folders never are, and are left out."""
+def _untracked(root: Path, ours: Collection[Path], listed: Collection[str]) -> list[str]:
+    """Return the files that are in no commit; run folders never are, and are left out."""
     tracked = set(_git(root, "ls-files", "-z"))
-    mine = (one for one in ours if (found := _repository(one)) and found[0] == root)
-    names = (one.relative_to(root).as_posix() for one in mine if not is_run(one.parent))
-    return [name for name in names if name not in tracked and name not in known]
+    in_root = (path for path in ours if (repository := _repository(path)) and repository[0] == root)
+    names = (path.relative_to(root).as_posix() for path in in_root if not is_run(path.parent))
+    return [name for name in names if name not in tracked and name not in listed]
 
 
 def _repository(path: Path) -> tuple[Path, Path] | None:
@@ -110,15 +105,14 @@ def _status(root: Path, path: Path) -> list[tuple[str, str]]:
     return [(line[:2], line[3:]) for line in _git(root, "status", *options, "--", str(path))]
 
 
-def _git(root: Path, *words: str) -> list[str]:
-    """What git prints, parted at its zeros."""
-    command = ["git", "-C", str(root), *words]
+def _git(root: Path, *arguments: str) -> list[str]:
+    command = ["git", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=GIT_TIME_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", b"") or str(error).encode()
         raise ConfigError(
             f"git cannot tell what is uncommitted in {root}: {os.fsdecode(reason).strip()}",
-            hint="see to it that `git status` works there, or add --force",
+            hint="make `git status` work there, or add --force",
         ) from None
     return [line for line in os.fsdecode(done.stdout).split("\0") if line]

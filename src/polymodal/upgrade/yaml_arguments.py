@@ -1,229 +1,201 @@
-"""Changes a section's class and arguments in a YAML text."""
+"""Change the class and the arguments of a section in a YAML text."""
 
 from dataclasses import dataclass, replace
 
 from polymodal.upgrade.arguments import rewrite_arguments
-from polymodal.upgrade.changes import Change, Facts
-from polymodal.upgrade.edits import Call, Expression, Value, among
-from polymodal.upgrade.edits import Edit as Decision
-from polymodal.upgrade.names import renamed
-from polymodal.upgrade.yaml_sections import Section, arguments, now
+from polymodal.upgrade.changes import Change, ProjectFacts
+from polymodal.upgrade.edits import ArgEdit as Decision
+from polymodal.upgrade.edits import Call, Expression, Value, contains
+from polymodal.upgrade.names import current
+from polymodal.upgrade.yaml_sections import Section, arguments, current_name
 from polymodal.upgrade.yaml_text import (
+    KEEP,
     Document,
-    Edit,
-    Entry,
-    Keep,
+    TextEdit,
+    YamlEntry,
     entry,
     is_sequence,
-    shown,
+    shorten,
 )
-from polymodal.upgrade.yaml_write import (
-    Item,
-    MappingChange,
-    Pairs,
-    edits_of,
-    item_of,
-    scalar,
-)
+from polymodal.upgrade.yaml_write import MappingChange, Pairs, YamlItem, edits_of, item_of, scalar
 
-FILLED_IN = ("monitor-mode-auto", "torchmetrics-task")  # polymodal knows both itself
+FILLED_IN = ("monitor-mode-auto", "torchmetrics-task")  # polymodal fills in both
 
 
 @dataclass(frozen=True)
 class Step:
-    """Changes of the text that belong together.
+    """Edits of the text that belong together, and their changes, with lines of this text."""
 
-    Args:
-        edits: Changes of the text; none where it is left alone.
-        changes: What is said of them, with lines of this text.
-    """
-
-    edits: tuple[Edit, ...]
+    edits: tuple[TextEdit, ...]
     changes: tuple[Change, ...]
 
 
+def step(
+    rule: str, line: int, before: str, after: str | None, *edits: TextEdit, note: str = ""
+) -> Step:
+    """Return a step with one change."""
+    return Step(edits, (Change(rule, line, before, after, note),))
+
+
 def class_step(document: Document, section: Section) -> Step | None:
-    """Changes the name of a section's class.
-
-    Args:
-        document: The document.
-        section: The section.
-
-    Returns:
-        The change; None where the class is called as it was.
-    """
+    """Rename the class of a section; None if it has not changed."""
     if section.named is None:
         return None
     value = section.named.value
-    found = renamed(str(value.value))
-    if found is None:
+    move = current(str(value.value))
+    if move is None:
         return None
-    line = document.line(value.start_mark.index)
-    if found.name is None:
-        return Step((), (Change(found.rule.id, line, value.value, None, found.rule.note),))
+    rule, line, before = move.rule, document.line_of(value), str(value.value)
+    if move.name is None:
+        return step(rule.id, line, before, None, note=rule.note)
     start, end = document.span(section.named)
-    written = scalar(found.name, document.text[start:end])
-    change = Change(found.rule.id, line, value.value, found.name, found.rule.note)
-    return Step(((start, end, written),), (change,))
+    edit = (start, end, scalar(move.name, document.text[start:end]))
+    return step(rule.id, line, before, move.name, edit, note=rule.note)
 
 
-def argument_step(document: Document, section: Section, facts: Facts) -> Step | None:
-    """Changes the arguments of a section.
-
-    Args:
-        document: The document.
-        section: The section.
-        facts: What the tree's files know of one another.
-
-    Returns:
-        The changes; None where nothing is to be said.
-    """
+def argument_step(document: Document, section: Section, facts: ProjectFacts) -> Step | None:
+    """Change the arguments of a section; None if there is nothing to change or note."""
     if section.options is None:
         return None
     given = arguments(document, section)
     decisions = [
-        _placed(one, section, facts, document)
-        for one in rewrite_arguments(section.target, given)
-        if (one.argument in given or section.is_whole)
-        and not (facts.fills_in and one.rule.id in FILLED_IN)
+        _placed(decision, section, facts, document)
+        for decision in rewrite_arguments(section.target, given)
+        if (decision.argument in given or section.is_complete)
+        and not (facts.fills_in and decision.rule.id in FILLED_IN)
     ]
     if not decisions:
         return None
     change = MappingChange()
-    said = []
-    moved: list[tuple[Entry, Item]] = []
-    for one in decisions:
-        place = entry(section.options, one.argument)
-        line = _line(document, section, place)
-        found = shown(f"{one.argument}: {document.raw(place)}") if place else f"no {one.argument}"
-        if one.is_undecided or (place and _is_named(document, place) and not one.sets):
-            note = one.note or "other places name it by its anchor: take it out by hand"
-            said.append(Change(one.rule.id, line, found, None, note))
+    changes = []
+    moved: list[tuple[YamlEntry, YamlItem]] = []
+    for decision in decisions:
+        name, old = decision.argument, entry(section.options, decision.argument)
+        line = _line(document, section, old)
+        before = shorten(f"{name}: {document.raw(old)}") if old else f"no {name}"
+        is_shared = old is not None and not decision.sets and _is_named(document, old)
+        if decision.is_undecided or is_shared:
+            note = decision.note or "other places name it by its anchor: take it out by hand"
+            changes.append(Change(decision.rule.id, line, before, None, note))
             continue
-        if place is None:
-            change.behind[_first(section)] = one.sets
+        if old is None:
+            change.added[_first(section)] = decision.sets
         else:
-            change.replaced[place.place] = _kept(one.sets, given[one.argument])
-        if one.callback is not None and place is not None:
-            moved.append((place, _item(one.callback, section, document, place)))
-        said.append(Change(one.rule.id, line, found, _written(one), one.note))
-    edits = (*_callbacks(document, section, change, moved), *_edits(document, section, change))
-    return Step(edits, tuple(said))
+            change.replaced[old.index] = _kept(decision.sets, given[name])
+            if decision.callback is not None:
+                moved.append((old, _item(decision.callback, section, document, old)))
+        changes.append(Change(decision.rule.id, line, before, _written(decision), decision.note))
+    edits = _callbacks(document, section, change, moved)
+    if change.replaced or change.added:
+        edits += edits_of(document, section.options, change)
+    return Step(tuple(edits), tuple(changes))
 
 
-def _edits(document: Document, section: Section, change: MappingChange) -> list[Edit]:
-    if not change.replaced and not change.behind:
-        return []
-    return edits_of(document, section.options, change)
-
-
-def _placed(one: Decision, section: Section, facts: Facts, document: Document) -> Decision:
-    """A callback needs a list that takes it; what is harmless is left out where there is none."""
-    if one.callback is None:
-        return one
+def _placed(
+    decision: Decision, section: Section, facts: ProjectFacts, document: Document
+) -> Decision:
+    """Return a decision on a callback as it can be made here: there may be no list for it."""
+    if decision.callback is None:
+        return decision
     given = entry(section.options, "callbacks")
-    is_free = given is None and not facts.callbacks_in_code
-    is_list = given is not None and (
-        is_sequence(given.value) or among(_plain_null(document, given), [None])
-    )
-    if is_free or is_list:
-        return replace(one, note="")
-    name = one.callback.target
-    note = f"{one.note or f'{name} belongs to the callbacks'}; add it where they are listed"
-    if one.rule.harmless:
-        return Decision(one.rule, one.argument, note=note)
-    return Decision(one.rule, one.argument, is_undecided=True, note=note)
-
-
-def _plain_null(document: Document, given: Entry) -> Value:
-    return None if document.raw(given) in ("", "null", "~") else given
+    if given is None:
+        is_possible = not facts.callbacks_in_code
+    else:
+        is_possible = is_sequence(given.value) or document.raw(given) in ("", "null", "~")
+    if is_possible:
+        return replace(decision, note="")
+    note = decision.note or f"{decision.callback.target} belongs to the callbacks"
+    note += "; add it where they are listed"
+    is_undecided = not decision.rule.harmless
+    return Decision(decision.rule, decision.argument, is_undecided=is_undecided, note=note)
 
 
 def _callbacks(
-    document: Document, section: Section, change: MappingChange, moved: list[tuple[Entry, Item]]
-) -> list[Edit]:
-    """Adds callbacks to the list of the section, or makes one in the place of the first."""
+    document: Document,
+    section: Section,
+    change: MappingChange,
+    moved: list[tuple[YamlEntry, YamlItem]],
+) -> list[TextEdit]:
+    """Add callbacks to the list of the section, or create one in place of the first."""
     if not moved:
         return []
     items = [item for _, item in moved]
     lines = [line for item in items for line in item.lines]
     given = entry(section.options, "callbacks")
     if given is None:
-        places = range(len(section.options.value))
-        kept = [one for one in places if change.replaced.get(one, True)]
-        before = [one for one in kept if one < moved[0][0].place]
-        place = before[-1] if before else kept[0] if kept else 0
-        change.behind[place] = [*change.behind.get(place, ()), ("callbacks", items)]
+        indices = range(len(section.options.value))
+        remaining = [index for index in indices if change.replaced.get(index, True)]
+        before = [index for index in remaining if index < moved[0][0].index]
+        index = (before[-1:] or remaining[:1] or [0])[0]
+        change.added[index] = [*change.added.get(index, ()), ("callbacks", items)]
         return []
     is_filled = is_sequence(given.value) and given.value.value
     if is_filled and not given.value.flow_style:
-        indent = document.newline + document.indent(given.value)
-        at = document.line_end(document.end(given.value))
-        return [(at, at, "".join(indent + line for line in lines))]
+        end = document.line_end(document.end(given.value))
+        return [document.insertion(end, document.indent(given.value), lines)]
     if is_filled:
-        at = document.end(given.value.value[-1])
-        return [(at, at, "".join(f", {item.in_line}" for item in items))]
+        end = document.end(given.value.value[-1])
+        return [(end, end, "".join(f", {item.in_line}" for item in items))]
     _, end = document.span(given)
     colon = document.text.index(":", given.key.end_mark.index) + 1
     if section.options.flow_style:
         return [(colon, max(end, colon), " " + scalar(items))]
-    indent = document.newline + document.indent(given.key) + "  "
-    return [(colon, max(end, colon), "".join(indent + line for line in lines))]
+    _, _, text = document.insertion(colon, document.indent(given.key) + "  ", lines)
+    return [(colon, max(end, colon), text)]
 
 
-def _item(callback: Call | Expression, section: Section, document: Document, place: Entry) -> Item:
-    """A callback as an item of a list."""
+def _item(
+    callback: Call | Expression, section: Section, document: Document, given: YamlEntry
+) -> YamlItem:
     if isinstance(callback, Call):
         is_cli = "class_path:" in document.text and "_target_:" not in document.text
         style = section.style or ("class_path" if is_cli else "_target_")
-        return item_of(Call(now(callback.target), callback.arguments), style)
-    first, *rest = _dedented(document, place)
-    above = document.text[place.key.end_mark.index : document.span(place)[0]].splitlines()[1:]
+        return item_of(Call(current_name(callback.target), callback.arguments), style)
+    first, *rest = _dedented(document, given)
+    above = document.text[given.key.end_mark.index : document.span(given)[0]].splitlines()[1:]
     comments = [line.strip() for line in above if line.strip()]
     lines = (*comments, f"- {first}", *("  " + line for line in rest))
-    return Item(lines, document.raw(place))
+    return YamlItem(lines, document.raw(given))
 
 
-def _dedented(document: Document, place: Entry) -> list[str]:
-    """The lines of a section, without the blanks that they share."""
-    indent = len(document.indent(place.value))
-    first, *rest = document.raw(place).splitlines()
-    return [
-        first,
-        *(line[indent:] if not line[:indent].strip() else line.lstrip() for line in rest),
-    ]
+def _dedented(document: Document, given: YamlEntry) -> list[str]:
+    """Return the lines of a section, without their common indentation."""
+    indent = len(document.indent(given.value))
+    first, *rest = document.raw(given).splitlines()
+    return [first, *(line.lstrip() if line[:indent].strip() else line[indent:] for line in rest)]
 
 
 def _kept(sets: Pairs, old: Value) -> Pairs:
-    """What stands in the place of an argument; a value that is only called otherwise stays."""
-    if sets and among(sets[0][1], [old]):
-        return [(sets[0][0], Keep), *sets[1:]]
+    """Return the replacement of an argument; a value that is only renamed stays as it is."""
+    if sets and contains(sets[0][1], [old]):
+        return [(sets[0][0], KEEP), *sets[1:]]
     return sets
 
 
-def _is_named(document: Document, place: Entry) -> bool:
-    """Whether an anchor stands at the value, and other places need it."""
-    raw = document.raw(place)
+def _is_named(document: Document, given: YamlEntry) -> bool:
+    """Return whether other nodes refer to the value by its anchor."""
+    raw = document.raw(given)
     name = raw.split()[0][1:] if raw.startswith("&") else ""
     return bool(name) and f"*{name}" in document.text
 
 
-def _written(one: Decision) -> str:
-    parts = [f"{name}: {scalar(value)}" for name, value in one.sets]
-    if one.callback is not None:
-        options = one.callback.arguments if isinstance(one.callback, Call) else {}
+def _written(decision: Decision) -> str:
+    items = [f"{name}: {scalar(value)}" for name, value in decision.sets]
+    if decision.callback is not None:
+        options = decision.callback.arguments if isinstance(decision.callback, Call) else {}
         more = ", ".join(f"{name}: {scalar(value)}" for name, value in options.items())
-        parts.append(f"callbacks: {now(one.callback.target)}" + (f" ({more})" if more else ""))
-    return shown(", ".join(parts))
+        target = current_name(decision.callback.target)
+        items.append(f"callbacks: {target} ({more})" if more else f"callbacks: {target}")
+    return shorten(", ".join(items))
 
 
 def _first(section: Section) -> int:
-    """Behind which entry an argument is added that was missing."""
+    """Return the index of the entry behind which a missing argument is added."""
     if section.style == "_target_" and section.named is not None:
-        return section.named.place
+        return section.named.index
     return 0
 
 
-def _line(document: Document, section: Section, place: Entry | None) -> int:
-    at = place or section.named
+def _line(document: Document, section: Section, given: YamlEntry | None) -> int:
+    at = given or section.named
     return document.line(at.key.start_mark.index if at else section.options.start_mark.index)

@@ -1,4 +1,4 @@
-"""Names of scores that change with their class, followed into monitors and names of checkpoints."""
+"""Scores whose names change with their class, in monitors and names of checkpoints."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,77 +6,56 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.upgrade.arguments import apply, rewrite_arguments
-from polymodal.upgrade.changes import Change, Facts
+from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.rules import GROUPS
-from polymodal.upgrade.yaml_arguments import Step
+from polymodal.upgrade.yaml_arguments import Step, step
 from polymodal.upgrade.yaml_sections import Section, arguments, class_of, sections
 from polymodal.upgrade.yaml_text import (
     Document,
-    below,
     entries,
     entry,
     is_mapping,
     is_scalar,
     is_sequence,
-    plain,
-    shown,
+    shorten,
+    to_plain,
 )
 
 RULE = "score-names"
 WATCHING = re.compile(r"(^|_)(monitor|metric|metric_for_best_model)$")
-TASKS: Mapping[str, str] = {
-    "binary": "Binary",
-    "multiclass": "Multiclass",
-    "multilabel": "Multilabel",
-}
+TASKS = {"binary": "Binary", "multiclass": "Multiclass", "multilabel": "Multilabel"}
 
 
-def gather_scores(document: Document, facts: Facts) -> None:
-    """Notes which scores get another name, as a collection names them by their class.
-
-    Args:
-        document: The document.
-        facts: Is added to.
-    """
+def gather_scores(document: Document, facts: ProjectFacts) -> None:
+    """Add scores that a collection names by their class to the facts."""
     for section in sections(document, Path()):
         if section.target != "torchmetrics.MetricCollection" or section.options is None:
             continue
         metrics = entry(section.options, "metrics")
         if metrics is None or not is_sequence(metrics.value):
             continue
-        before, behind = (_text(section.options, one) for one in ("prefix", "postfix"))
+        before, behind = (_text(section.options, name) for name in ("prefix", "postfix"))
         for item in metrics.value.value:
             for old, new in _renamed(document, item):
                 facts.renamed_scores[before + old + behind] = before + new + behind
 
 
-def score_steps(document: Document, facts: Facts) -> Iterator[Step]:
-    """Follows renamed scores.
-
-    Args:
-        document: The document.
-        facts: What the tree's files know of one another.
-
-    Yields:
-        A change for each place that names one of them.
-    """
+def score_steps(document: Document, facts: ProjectFacts) -> Iterator[Step]:
+    """Yield changes of renamed scores."""
     if not facts.renamed_scores:
         return
-    for root in document.roots:
-        for _, node in below(root):
-            for one in entries(node):
-                if is_scalar(one.value) and one.value.value:
-                    old = document.raw(one)
-                    new = _followed(one.name, old, str(one.value.value), facts.renamed_scores)
-                    if new != old:
-                        start, end = document.span(one)
-                        line = document.line(start)
-                        change = Change(RULE, line, shown(old), shown(new))
-                        yield Step(((start, end, new),), (change,))
+    for _, node in document.nodes():
+        for item in entries(node):
+            if is_scalar(item.value) and item.value.value:
+                old, (start, end) = document.raw(item), document.span(item)
+                new = _followed(item.name, old, str(item.value.value), facts.renamed_scores)
+                if new != old:
+                    edit = (start, end, new)
+                    yield step(RULE, document.line(start), shorten(old), shorten(new), edit)
 
 
 def _renamed(document: Document, item: Any) -> Iterator[tuple[str, str]]:
-    """Old and new name of a score that gets a task; none where it has one already."""
+    """Yield the old and new name of a score that gets a task."""
     target = class_of(item)
     new = target.rpartition(".")[2]
     if not is_mapping(item) or not target.startswith("torchmetrics."):
@@ -98,17 +77,17 @@ def _renamed(document: Document, item: Any) -> Iterator[tuple[str, str]]:
 
 
 def _text(options: Any, name: str) -> str:
-    found = entry(options, name)
-    value = plain(found.value) if found else None
+    given = entry(options, name)
+    value = to_plain(given.value) if given else None
     return value if isinstance(value, str) else ""
 
 
 def _followed(key: str, raw: str, value: str, names: Mapping[str, str]) -> str:
-    """A value in which renamed scores have their new names."""
+    """Return a value with renamed scores replaced."""
     if WATCHING.search(key) and value in names:
         return raw.replace(value, names[value])
     if key == "filename":
-        for old, new in sorted(names.items(), key=lambda one: -len(one[0])):
+        for old, new in sorted(names.items(), key=lambda pair: -len(pair[0])):
             word = re.escape(old)
             raw = re.sub(rf"(?<=\{{){word}(?=[:!}}])|(?<![\w/]){word}(?==)", new, raw)
     return raw

@@ -1,4 +1,4 @@
-"""Which sections of a YAML file feed a class that an upgrade knows, and what they give it."""
+"""Sections of a YAML file that configure a known class, and their arguments."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.upgrade.edits import Expression, Value
-from polymodal.upgrade.names import renamed
+from polymodal.upgrade.names import current
 from polymodal.upgrade.rules import rules
 from polymodal.upgrade.yaml_text import (
     Document,
-    Entry,
-    below,
+    YamlEntry,
     entries,
     entry,
     is_mapping,
     is_scalar,
     is_sequence,
-    plain,
+    to_plain,
 )
 
 TRAINER = "pytorch_lightning.Trainer"
@@ -27,8 +26,8 @@ CALLBACKS = {
     "checkpoint": "pytorch_lightning.callbacks.ModelCheckpoint",
     "early_stop": "pytorch_lightning.callbacks.EarlyStopping",
 }
-# Arguments of a Trainer that have kept their names. They tell a section without `_target_`.
-TRAINER_WORDS = frozenset(
+# Arguments of a Trainer that have kept their names; they identify a section without `_target_`.
+TRAINER_OPTIONS = frozenset(
     {
         *("accelerator", "accumulate_grad_batches", "barebones", "benchmark", "callbacks"),
         *("check_val_every_n_epoch", "default_root_dir", "detect_anomaly", "deterministic"),
@@ -42,8 +41,8 @@ TRAINER_WORDS = frozenset(
         "val_check_interval",
     }
 )
-# Arguments of TrainingArguments that nothing else has.
-ARGUMENTS_WORDS = frozenset(
+# Arguments that only TrainingArguments has.
+ARGUMENTS_OPTIONS = frozenset(
     {
         *("evaluation_strategy", "eval_strategy", "per_device_train_batch_size"),
         *("per_device_eval_batch_size", "per_gpu_train_batch_size", "per_gpu_eval_batch_size"),
@@ -57,100 +56,67 @@ ARGUMENTS_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Section:
-    """A section that feeds a class.
+    """A section that configures a class.
 
     Args:
-        target: Dotted name of the class, as it is called now.
+        target: Current dotted name of the class.
         options: The mapping that holds its arguments.
-        style: How it names its class: `_target_`, `class_path`, or empty where it does not.
-        named: Entry that names the class; None where nothing does.
+        style: `_target_`, `class_path`, or empty if the class is not named.
+        named: Entry that names the class, if any.
         path: Keys that lead to it.
     """
 
     target: str
     options: Any
     style: str
-    named: Entry | None
+    named: YamlEntry | None
     path: tuple[str, ...]
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it gives all arguments; otherwise it adds to those of another file."""
+    def is_complete(self) -> bool:
+        """Whether it gives all arguments; otherwise it overrides some of another file."""
         return self.named is not None
 
 
 def sections(document: Document, path: Path) -> Iterator[Section]:
-    """Finds the sections of a document.
-
-    Args:
-        document: The document.
-        path: Its file; a group's folder tells what is in it.
-
-    Yields:
-        The sections, outer ones first.
-    """
-    for root in document.roots:
-        for keys, node in below(root):
-            if is_mapping(node) and (found := _section(node, keys, path)) is not None:
-                yield found
+    """Yield the sections of a document, outer ones first; `path` tells its group."""
+    for keys, node in document.nodes():
+        if is_mapping(node) and (section := _section(node, keys, path)) is not None:
+            yield section
 
 
 def arguments(document: Document, section: Section) -> dict[str, Value]:
-    """Returns the arguments that a section gives, as values.
-
-    Args:
-        document: The document.
-        section: The section.
-    """
-    options = entries(section.options) if is_mapping(section.options) else ()
+    """Return the arguments of a section, as values."""
     return {
-        one.name: value(document, one)
-        for one in options
-        if not one.name.startswith("_") and one.name != "defaults"
+        option.name: _value(option.value, document.raw(option))
+        for option in entries(section.options)
+        if not option.name.startswith("_") and option.name != "defaults"
     }
 
 
-def value(document: Document, one: Entry) -> Value:
-    """Returns the value of an entry; as an expression, where it is known later or makes an object.
-
-    Args:
-        document: The document.
-        one: The entry.
-    """
-    return _value(one.value, document.raw(one))
-
-
 def class_of(node: Any) -> str:
-    """Returns the class that a mapping names, as it is called now; empty where it names none.
-
-    Args:
-        node: Any node.
-    """
+    """Return the current name of the class that a mapping names; empty if none."""
     for style in ("_target_", "class_path"):
-        found = entry(node, style)
-        if found is not None and is_scalar(found.value):
-            return now(str(found.value.value))
+        class_entry = entry(node, style)
+        if class_entry is not None and is_scalar(class_entry.value):
+            return current_name(str(class_entry.value.value))
     return ""
 
 
-def now(name: str) -> str:
-    """Returns what a dotted name is called now; itself where it is gone.
-
-    Args:
-        name: The name.
-    """
-    found = renamed(name)
-    return found.name if found is not None and found.name is not None else name
+def current_name(name: str) -> str:
+    """Return the current form of a dotted name; itself if it was removed."""
+    move = current(name)
+    return move.name if move is not None and move.name is not None else name
 
 
 def _value(node: Any, raw: str) -> Value:
     if is_mapping(node) and class_of(node):
         return Expression(raw, class_of(node))
     if is_sequence(node):
-        return [_value(one, "") for one in node.value]
+        return [_value(item, "") for item in node.value]
     if is_scalar(node) and ("${" in node.value or node.value == "???"):
         return Expression(raw)
-    return plain(node)
+    return to_plain(node)
 
 
 def _section(node: Any, keys: tuple[str, ...], path: Path) -> Section | None:
@@ -161,28 +127,20 @@ def _section(node: Any, keys: tuple[str, ...], path: Path) -> Section | None:
     if named is not None:
         given = entry(node, "init_args")
         return Section(class_of(node), given.value if given else None, "class_path", named, keys)
-    names = {one.name for one in entries(node)}
-    names = {one for one in names if one != "defaults"}
-    known = names & (TRAINER_WORDS | old_names(TRAINER))
-    if _is_trainer(keys, path) and 2 * len(known) > len(names):
+    names = {item.name for item in entries(node)} - {"defaults"}
+    matching = names & (TRAINER_OPTIONS | old_names(TRAINER))
+    is_trainer = keys[-1:] == ("trainer",) or (not keys and path.parent.name == "trainer")
+    if is_trainer and 2 * len(matching) > len(names):
         return Section(TRAINER, node, "", None, keys)
-    if len(names & ARGUMENTS_WORDS) > 1 and "trainer" not in names:
+    if len(names & ARGUMENTS_OPTIONS) > 1 and "trainer" not in names:
         return Section(ARGUMENTS, node, "", None, keys)
     if len(keys) > 1 and keys[-2] == "callbacks":
-        found = [target for word, target in CALLBACKS.items() if word in keys[-1]]
-        return Section(found[0], node, "", None, keys) if found else None
+        targets = [target for word, target in CALLBACKS.items() if word in keys[-1]]
+        return Section(targets[0], node, "", None, keys) if targets else None
     return None
-
-
-def _is_trainer(keys: tuple[str, ...], path: Path) -> bool:
-    return keys[-1:] == ("trainer",) or (not keys and path.parent.name == "trainer")
 
 
 @cache
 def old_names(target: str) -> frozenset[str]:
-    """Returns all names that arguments of a class once had.
-
-    Args:
-        target: Dotted name of the class.
-    """
+    """Return all names that arguments of a class once had."""
     return frozenset(n for rule in rules("argument") if rule.is_about(target) for n in rule.old)

@@ -1,25 +1,20 @@
-"""Values as YAML text, and changes of a mapping in the form that it has."""
+"""Values as YAML text, and edits of a mapping in its own form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from polymodal.upgrade.edits import Call, Expression, Value
-from polymodal.upgrade.yaml_text import ANCHOR, Document, Edit, Entry, Keep
+from polymodal.upgrade.yaml_text import ANCHOR, KEEP, Document, TextEdit, YamlEntry
 
 Pairs = Sequence[tuple[str, Value]]
 
 
 @dataclass(frozen=True)
-class Item:
-    """An item of a list.
-
-    Args:
-        lines: As lines of a block: comments, and from the hyphen on the item.
-        in_line: As it stands between brackets.
-    """
+class YamlItem:
+    """An item of a list, as lines of a block (with comments and hyphen) and in brackets."""
 
     lines: tuple[str, ...]
     in_line: str
@@ -27,36 +22,27 @@ class Item:
 
 @dataclass
 class MappingChange:
-    """What becomes of the entries of one mapping.
-
-    Args:
-        replaced: Place of an entry to what stands in its place; nothing where it is left out.
-        behind: Place of an entry to what is added behind it.
-    """
+    """Changes of a mapping: index of an entry to replacements (empty: removed), or to additions."""
 
     replaced: dict[int, Pairs] = field(default_factory=dict)
-    behind: dict[int, Pairs] = field(default_factory=dict)
+    added: dict[int, Pairs] = field(default_factory=dict)
 
 
 def scalar(value: Value, like: str = "", in_line: bool = False) -> str:
-    """Returns a value on one line of YAML.
+    """Return a value on one line of YAML, in the quotes of an old one.
 
-    Args:
-        value: Plain value, list, mapping, or an interpolation.
-        like: The old value; its quotes are kept.
-        in_line: Whether it stands between brackets, where commas and braces part values.
+    `in_line` says that it is inside brackets, where commas and braces are special.
 
     Example:
         >>> scalar("16-mixed", '"16"'), scalar(None), scalar([0, 1]), scalar({"a": True})
         ('"16-mixed"', 'null', '[0, 1]', '{a: true}')
     """
-    if isinstance(value, Expression | Item):
+    if isinstance(value, Expression | YamlItem):
         return value.text if isinstance(value, Expression) else value.in_line
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(scalar(one, in_line=True) for one in value) + "]"
+        return "[" + ", ".join(scalar(item, in_line=True) for item in value) + "]"
     if isinstance(value, Mapping):
-        pairs = (f"{scalar(k)}: {scalar(v, in_line=True)}" for k, v in value.items())
-        return "{" + ", ".join(pairs) + "}"
+        return "{" + _in_line(value.items()) + "}"
     if isinstance(value, str) and like[:1] in ("'", '"') and like[:1] not in value:
         return like[0] + value + like[0]
     dumped = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
@@ -66,65 +52,54 @@ def scalar(value: Value, like: str = "", in_line: bool = False) -> str:
     return text
 
 
-def item_of(call: Call, style: str) -> Item:
-    """Returns an object as an item of a list.
-
-    Args:
-        call: The object.
-        style: `_target_` for Hydra, `class_path` for LightningCLI.
-    """
-    options = [f"{name}: {scalar(value, in_line=True)}" for name, value in call.arguments.items()]
-    block, line = options, options
+def item_of(call: Call, style: str) -> YamlItem:
+    """Return an object as an item of a list, in the style `_target_` or `class_path`."""
+    options = [_in_line([pair]) for pair in call.arguments.items()]
+    name, block, line = f"{style}: {call.target}", options, ", ".join(options)
     if style == "class_path" and options:
-        block = ["init_args:", *("  " + one for one in options)]
-        line = ["init_args: {" + ", ".join(options) + "}"]
-    name = f"{style}: {call.target}"
-    lines = (f"- {name}", *("  " + one for one in block))
-    return Item(lines, "{" + ", ".join([name, *line]) + "}")
+        block = ["init_args:", *("  " + option for option in options)]
+        line = f"init_args: {{{line}}}"
+    lines = (f"- {name}", *("  " + option for option in block))
+    return YamlItem(lines, f"{{{name}, {line}}}" if line else f"{{{name}}}")
 
 
-def edits_of(document: Document, mapping: Any, change: MappingChange) -> list[Edit]:
-    """Returns the changes of the text that change a mapping.
+def _in_line(pairs: Iterable[tuple[Any, Value]]) -> str:
+    return ", ".join(f"{scalar(key)}: {scalar(value, in_line=True)}" for key, value in pairs)
 
-    Args:
-        document: The document.
-        mapping: Node of the mapping.
-        change: What becomes of its entries.
-    """
-    all_entries = [Entry(key, value, place) for place, (key, value) in enumerate(mapping.value)]
-    gone = {place for place, pairs in change.replaced.items() if not pairs}
+
+def edits_of(document: Document, mapping: Any, change: MappingChange) -> list[TextEdit]:
+    """Return the edits of the text that change a mapping."""
+    all_entries = [YamlEntry(key, value, index) for index, (key, value) in enumerate(mapping.value)]
+    gone = {index for index, pairs in change.replaced.items() if not pairs}
     if len(gone) == len(all_entries):
         first, *others = all_entries
-        added = [one for pairs in change.behind.values() for one in pairs]
-        written = _whole(document, first, added, mapping.flow_style)
+        added = [pair for pairs in change.added.values() for pair in pairs]
+        new = _whole(document, first, added, mapping.flow_style)
         last = all_entries[-1] if mapping.flow_style else first
-        edit = (first.key.start_mark.index, document.span(last)[1], written)
-        places = set() if mapping.flow_style else {one.place for one in others}
-        return [edit, *_removals(document, all_entries, places)]
-    made: list[Edit] = []
-    if mapping.flow_style:
-        made += _removals_in_line(document, all_entries, gone)
-    else:
-        made += _removals(document, all_entries, gone)
-    for one in all_entries:
-        if change.replaced.get(one.place):
-            made += _replacement(document, one, change.replaced[one.place], mapping.flow_style)
-        if one.place in change.behind:
-            made.append(_addition(document, one, change.behind[one.place], mapping.flow_style))
-    return made
+        edit = (first.key.start_mark.index, document.span(last)[1], new)
+        removed = set() if mapping.flow_style else {item.index for item in others}
+        return [edit, *_removals(document, all_entries, removed)]
+    remove = _removals_in_line if mapping.flow_style else _removals
+    edits = remove(document, all_entries, gone)
+    for item in all_entries:
+        if change.replaced.get(item.index):
+            edits += _replacement(document, item, change.replaced[item.index], mapping.flow_style)
+        if item.index in change.added:
+            edits.append(_addition(document, item, change.added[item.index], mapping.flow_style))
+    return edits
 
 
-def _whole(document: Document, first: Entry, added: Pairs, in_line: bool) -> str:
-    """A mapping of which no entry is left."""
+def _whole(document: Document, first: YamlEntry, added: Pairs, in_line: bool) -> str:
+    """Return a mapping of which no old entry is left."""
     if in_line:
-        return ", ".join(f"{name}: {scalar(value, in_line=True)}" for name, value in added)
+        return _in_line(added)
     indent = document.newline + document.indent(first.key)
     return indent.join(line for name, value in added for line in _lines(name, value)) or "{}"
 
 
-def _removals(document: Document, all_entries: list[Entry], gone: set[int]) -> list[Edit]:
-    """Whole lines; of a list's item its first keys, so that the hyphen stays."""
-    made: list[Edit] = []
+def _removals(document: Document, all_entries: list[YamlEntry], gone: set[int]) -> list[TextEdit]:
+    """Remove whole lines; of a list's item the first keys, so that the hyphen stays."""
+    edits: list[TextEdit] = []
     first = all_entries[0].key.start_mark.index
     head = document.text[document.line_start(first) : first]
     leading = 0
@@ -132,68 +107,63 @@ def _removals(document: Document, all_entries: list[Entry], gone: set[int]) -> l
         while leading in gone:
             leading += 1
         if leading:
-            made.append((first, all_entries[leading].key.start_mark.index, ""))
-    for place in sorted(gone):
-        if place >= leading:
-            start = document.line_start(all_entries[place].key.start_mark.index)
-            end = document.line_end(document.span(all_entries[place])[1])
+            edits.append((first, all_entries[leading].key.start_mark.index, ""))
+    for index in sorted(gone):
+        if index >= leading:
+            start = document.line_start(all_entries[index].key.start_mark.index)
+            end = document.line_end(document.span(all_entries[index])[1])
             if end < len(document.text):
                 end += len(document.newline)
-            else:  # the last line has no break; that of the line before goes
+            else:  # the last line has no break; remove that of the line before
                 start = document.line_end(start - 1) if start else 0
-            made.append((start, end, ""))
-    return made
+            edits.append((start, end, ""))
+    return edits
 
 
-def _removals_in_line(document: Document, all_entries: list[Entry], gone: set[int]) -> list[Edit]:
-    made: list[Edit] = []
-    kept = [one.place for one in all_entries if one.place not in gone]
-    for place in sorted(gone):
-        start, end = all_entries[place].key.start_mark.index, document.span(all_entries[place])[1]
-        if place < kept[-1]:
-            end = all_entries[place + 1].key.start_mark.index
-        else:
-            start = document.span(all_entries[place - 1])[1]
-        made.append((start, end, ""))
-    return made
+def _removals_in_line(
+    document: Document, all_entries: list[YamlEntry], gone: set[int]
+) -> list[TextEdit]:
+    edits: list[TextEdit] = []
+    last = max(item.index for item in all_entries if item.index not in gone)
+    starts = [item.key.start_mark.index for item in all_entries]
+    ends = [document.span(item)[1] for item in all_entries]
+    for index in sorted(gone):
+        bounds = starts[index : index + 2] if index < last else ends[index - 1 : index + 1]
+        edits.append((bounds[0], bounds[1], ""))
+    return edits
 
 
-def _replacement(document: Document, one: Entry, pairs: Pairs, in_line: bool) -> list[Edit]:
+def _replacement(
+    document: Document, item: YamlEntry, pairs: Pairs, in_line: bool
+) -> list[TextEdit]:
     (name, value), *more = pairs
-    made: list[Edit] = []
-    if name != one.name:
-        made.append((one.key.start_mark.index, one.key.end_mark.index, name))
-    if value is not Keep:
-        start, end = document.span(one)
+    edits: list[TextEdit] = []
+    if name != item.name:
+        edits.append((item.key.start_mark.index, item.key.end_mark.index, name))
+    if value is not KEEP:
+        start, end = document.span(item)
         raw = document.text[start:end]
         anchor = ANCHOR.match(raw)
         like = raw[anchor.end() :] if anchor else raw
         new = (anchor.group() if anchor else "") + scalar(value, like, in_line)
-        colon = document.text.index(":", one.key.end_mark.index) + 1
+        colon = document.text.index(":", item.key.end_mark.index) + 1
         if "\n" in document.text[colon:start] or start == colon:
             start, new = colon, " " + new
-        made.append((start, end, new))
+        edits.append((start, end, new))
     if more:
-        made.append(_addition(document, one, more, in_line))
-    return made
+        edits.append(_addition(document, item, more, in_line))
+    return edits
 
 
-def _addition(document: Document, one: Entry, pairs: Pairs, in_line: bool) -> Edit:
-    """Entries behind another one."""
-    end = document.span(one)[1]
+def _addition(document: Document, item: YamlEntry, pairs: Pairs, in_line: bool) -> TextEdit:
+    end = document.span(item)[1]
     if in_line:
-        return (
-            end,
-            end,
-            "".join(f", {name}: {scalar(value, in_line=True)}" for name, value in pairs),
-        )
-    at = document.line_end(end)
-    indent = document.indent(one.key)
-    lines = [line for name, value in pairs for line in _lines(name, value)]
-    return at, at, "".join(document.newline + indent + line for line in lines)
+        return end, end, ", " + _in_line(pairs)
+    lines = (line for name, value in pairs for line in _lines(name, value))
+    return document.insertion(document.line_end(end), document.indent(item.key), lines)
 
 
 def _lines(name: str, value: Value) -> list[str]:
-    if isinstance(value, list) and value and all(isinstance(one, Item) for one in value):
-        return [f"{name}:", *("  " + line for one in value for line in one.lines)]
+    if isinstance(value, list) and value and all(isinstance(item, YamlItem) for item in value):
+        return [f"{name}:", *("  " + line for item in value for line in item.lines)]
     return [f"{name}: {scalar(value)}"]

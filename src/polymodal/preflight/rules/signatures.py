@@ -209,7 +209,7 @@ def _unknown(name: str, key: str, section: Mapping[str, Any], known: Sequence[st
     message = f"{dotted} is unknown to {target}"
     if (removed := removed_from(target, name)) is not None:
         return Diagnostic(
-            "removed option", dotted, f"{message}: {removed.since}", hint=removed.instead
+            "removed option", dotted, f"{message}: {removed.since}", hint=removed.replacement
         )
     if name.startswith("_"):
         known = sorted(SPECIAL)
