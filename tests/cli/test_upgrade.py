@@ -77,7 +77,7 @@ def test_bad_input_ends_with_2_and_a_clear_message(here, capsys, json_too):
     (here / "b.yaml").write_text("a: [")
     assert main(["upgrade", ".", "--write", *json_too]) == 2
     error = capsys.readouterr().err
-    assert "nothing is written: b.yaml:1: is no YAML" in error
+    assert "nothing is written: b.yaml:1: is not valid YAML" in error
     assert "--skip" in error
     assert (here / "a.yaml").read_text() == OLD
     assert main(["upgrade", ".", "--write", "--skip", "b.yaml", *json_too]) == 0

@@ -11,7 +11,7 @@ START = 1_600_000_000
 
 
 def recording(values, rate=4):
-    return f"{START}.000000\n{rate}.000000\n" + "".join(f"{one}\n" for one in values)
+    return f"{START}.000000\n{rate}.000000\n" + "".join(f"{value}\n" for value in values)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_signals_that_end_early_or_lack_beats_leave_a_hole(root):
     with pytest.raises(ManifestError, match="window without a signal: baseline"):
         read(root)
     manifest = read(root, max_refused=1)
-    assert [one["name"] for one in manifest.frame["signals"][2]] == ["eda"]
+    assert [signal["name"] for signal in manifest.frame["signals"][2]] == ["eda"]
     assert manifest.handled["window without TEMP"] == 2
     assert manifest.handled["window without EDA"] == 1
 
@@ -80,7 +80,7 @@ def test_signals_that_end_early_or_lack_beats_leave_a_hole(root):
 )
 def test_a_file_that_is_no_recording_is_named(root, name, text):
     (root / "S1" / name).write_text(text)
-    with pytest.raises(ManifestError, match=f"{name} is no recording"):
+    with pytest.raises(ManifestError, match=f"{name} is not a recording"):
         read_recording(root / "S1" / name)
 
 

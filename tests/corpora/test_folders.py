@@ -121,7 +121,7 @@ def test_what_cannot_be_used_is_refused_with_a_reason(tmp_path, change, rule, re
     write(root, "joy/a.wav", "joy/b.wav")
     change(root)
     options = {"speaker": "s", "classes": ["joy"]}
-    with pytest.raises(ManifestError, match="1 rows were refused"):
+    with pytest.raises(ManifestError, match="1 rows were rejected"):
         read_folders(str(root), **options)
     manifest = read_folders(str(root), **options, max_refused=1)
     assert manifest.rejected_by_rule() == {rule: 1}
@@ -141,10 +141,10 @@ def test_two_files_of_one_name_are_refused_and_a_link_within_is_counted(tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pattern": "(?P<label"}, r"(?s)no regular expression.*\(\?P<speaker>\[\^/\]\+\)"),
-        ({"pattern": ".*", "speaker": "s"}, r"(?s)names no group.*\(\?P<speaker>"),
-        ({}, r"(?s)says who speaks.*\(\?P<speaker>.*corpus.speaker=NAME"),
-        ({"pattern": "(?P<audio>.*)", "speaker": "s"}, "'audio', which a path cannot say"),
+        ({"pattern": "(?P<label"}, r"(?s)not a regular expression.*\(\?P<speaker>\[\^/\]\+\)"),
+        ({"pattern": ".*", "speaker": "s"}, r"(?s)has no named group.*\(\?P<speaker>"),
+        ({}, r"(?s)gives the speaker.*\(\?P<speaker>.*corpus.speaker=NAME"),
+        ({"pattern": "(?P<audio>.*)", "speaker": "s"}, "'audio', which a path cannot give"),
         ({"speaker": "s", "encoding": "utf-9"}, "corpus.encoding=utf-9"),
         ({"speaker": "s", "suffixes": [".aac"]}, r"no file below .* ends in .aac"),
         ({"speaker": "s", "where": {"lable": "joy"}}, "did you mean 'label'"),
@@ -162,10 +162,10 @@ def test_a_missing_folder_is_said(tmp_path):
 
 def test_the_order_in_which_files_are_listed_moves_nothing(tmp_path):
     names = ["s1/joy/a.wav", "s2/anger/b.wav", "s1/anger/c.wav", "odd.wav"]
-    found = []
+    opened = []
     for order in (names, names[::-1]):
         root = write(tmp_path / "corpus", *order, text=b"x")
         manifest = read_folders(root, pattern=BY_SPEAKER, max_refused=1)
-        found.append((manifest.fingerprint(), manifest.refused))
+        opened.append((manifest.fingerprint(), manifest.refused))
         shutil.rmtree(root)
-    assert found[0] == found[1]
+    assert opened[0] == opened[1]

@@ -51,8 +51,8 @@ def save(folder, data, shards=1, own_split=None, features=None):
         )
     state = {"_data_files": [{"filename": name} for name in names], "_split": own_split}
     (folder / "state.json").write_text(json.dumps(state))
-    known = {"emotion": EMOTION, "audio": {"decode": False, "_type": "Audio"}}
-    info = {"features": known if features is None else features}
+    default = {"emotion": EMOTION, "audio": {"decode": False, "_type": "Audio"}}
+    info = {"features": default if features is None else features}
     (folder / "dataset_info.json").write_text(json.dumps(info))
     return str(folder)
 
@@ -121,8 +121,8 @@ def test_the_library_itself_writes_the_same(tmp_path):
     written.save_to_disk(tmp_path / "set", num_shards=2)
     manifest = read(str(tmp_path / "set"), tmp_path)
     check_single(manifest, tmp_path)
-    own = read(save(tmp_path / "own", cells()), tmp_path, corpus="set")
-    assert own.fingerprint() == manifest.fingerprint()
+    saved_here = read(save(tmp_path / "own", cells()), tmp_path, corpus="set")
+    assert saved_here.fingerprint() == manifest.fingerprint()
     datasets.DatasetDict(train=written, test=written).save_to_disk(tmp_path / "sets")
     assert len(read(str(tmp_path / "sets"), tmp_path)) == 8
 
@@ -168,7 +168,7 @@ def test_audio_beside_the_dataset_is_read_where_it_lies(tmp_path):
 
 def test_audio_of_both_kinds_is_refused(tmp_path):
     audio = [{"bytes": sound(0), "path": None}, {"bytes": None, "path": "a.wav"}]
-    with pytest.raises(ManifestError, match="some audio in the dataset and some beside it"):
+    with pytest.raises(ManifestError, match="some audio in the dataset and some as files"):
         read(save(tmp_path / "set", {"audio": audio}), tmp_path, columns=None, speaker="s")
 
 
@@ -262,7 +262,7 @@ def torn(folder):
         (lambda folder: (folder / "state.json").unlink(), r"(?s)state.json .*save_to_disk"),
         (lambda folder: (folder / "dataset_info.json").unlink(), "dataset_info.json"),
         (no_json, "state.json cannot be read"),
-        (other_json, "it holds no names"),
+        (other_json, "it is not a mapping"),
         (odd_files, "expected: a list of files"),
         (lambda folder: next(folder.glob("*.arrow")).unlink(), "data-00000-of-00001.arrow"),
         (torn, r"(?s)data-00000-of-00001.arrow cannot be read.*an Arrow stream"),

@@ -111,10 +111,10 @@ def test_the_row_of_the_speakers_own_file_is_the_speakers_emotion(tree19):
 
     rewrite(table19(tree19, "F"), say("happy"))
     rewrite(table19(tree19, "M"), say("sad"))
-    mine, theirs = read19(tree19), read19(tree19, perspective="listener")
-    assert (one(mine, F001)["label"], one(mine, M001)["label"]) == ("happy", "sad")
+    speakers, theirs = read19(tree19), read19(tree19, perspective="listener")
+    assert (one(speakers, F001)["label"], one(speakers, M001)["label"]) == ("happy", "sad")
     assert (one(theirs, F001)["label"], one(theirs, M001)["label"]) == ("sad", "happy")
-    assert len(mine) == len(theirs) == 40
+    assert len(speakers) == len(theirs) == 40
 
 
 def test_a_tie_has_no_label_but_its_votes_and_words(tree19):
@@ -155,16 +155,16 @@ def test_a_label_against_its_votes_is_counted(tree19):
 )
 def test_no_guess_about_the_layout_is_needed(tmp_path, layout):
     (tmp_path / "usual").mkdir()
-    usual = read19(write_kemdy19(tmp_path / "usual", sessions=1))
+    expected = read19(write_kemdy19(tmp_path / "usual", sessions=1))
     (tmp_path / "other").mkdir()
-    other = read19(write_kemdy19(tmp_path / "other", sessions=1, layout=layout))
+    result = read19(write_kemdy19(tmp_path / "other", sessions=1, layout=layout))
     columns = ["utterance_id", "label", "votes", "valence", "arousal", "text", "duration_s"]
-    assert other.frame.select(columns).equals(usual.frame.select(columns))
+    assert result.frame.select(columns).equals(expected.frame.select(columns))
     for kind, rate_hz in (("eda", 4.0), ("temp", 4.0), ("ecg", layout.ecg_rate_hz)):
-        samples, reference = values(other, F001, kind)
+        samples, reference = values(result, F001, kind)
         assert reference["rate_hz"] == rate_hz
         assert np.abs(samples).max() < 6  # no time was taken for a value
-        assert len(samples) == max(1, int(one(other, F001)["duration_s"] * rate_hz))
+        assert len(samples) == max(1, int(one(result, F001)["duration_s"] * rate_hz))
 
 
 def test_arousal_before_valence_is_seen_in_the_header(tree19):
@@ -208,7 +208,7 @@ def test_empty_and_missing_signal_tables_leave_a_hole(tree20):
     manifest = read20(tree20)
     assert [one_signal["name"] for one_signal in one(manifest, U001)["signals"]] == ["eda"]
     assert manifest.handled["IBI table without a row in a segment"] == 1
-    assert manifest.handled["EDA sample that is no number"] == 1
+    assert manifest.handled["EDA sample that is not finite"] == 1
 
 
 def test_a_dialogue_without_signals_is_counted(tree19):
@@ -324,9 +324,9 @@ def test_equal_trees_make_equal_bytes_whatever_the_order_of_rows(tmp_path):
 def test_signals_are_cut_once_and_again_when_their_table_changes(tree19):
     before, _ = values(read19(tree19), F001, "eda")
     cut = tree19.parent / "cut/EDA/Session01/Original/Sess01F.npy"
-    made = cut.stat().st_mtime_ns
+    mtime_ns = cut.stat().st_mtime_ns
     read19(tree19)
-    assert cut.stat().st_mtime_ns == made
+    assert cut.stat().st_mtime_ns == mtime_ns
     path = tree19 / "EDA/Session01/Original/Sess01F.csv"
     path.write_text(path.read_text().replace(f"{before[0]:.5f}", "9.00000", 1) + "\n")
     assert values(read19(tree19), F001, "eda")[0][0] == 9
@@ -363,5 +363,5 @@ def test_two_processes_may_cut_at_once(tree19):
     code += "r(sys.argv[1], prepared=sys.argv[2])"
     command = [sys.executable, "-c", code, str(tree19), str(tree19.parent / "cut")]
     running = [subprocess.Popen(command) for _ in range(2)]
-    assert [one.wait(timeout=60) for one in running] == [0, 0]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
     assert not list((tree19.parent / "cut").rglob(".*"))

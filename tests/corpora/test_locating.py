@@ -86,8 +86,8 @@ def test_a_table_is_found_in_the_folder_of_its_corpus(tmp_path):
     (tmp_path / "EmotionTTS_ko").mkdir()
     (tmp_path / "EmotionTTS_ko/list.csv").write_text("")
     for root in (tmp_path, tmp_path / "emotiontts_ko", tmp_path / "EmotionTTS_ko"):
-        found = find_folder_of("list.csv", str(root), "emotiontts_ko")
-        assert found == tmp_path / "EmotionTTS_ko"
+        folder = find_folder_of("list.csv", str(root), "emotiontts_ko")
+        assert folder == tmp_path / "EmotionTTS_ko"
     assert find_folder_of("none.csv", str(tmp_path), "nobody") == tmp_path
     (tmp_path / "list[1].csv").write_text("")
     assert find_folder_of("list[1].csv", str(tmp_path), "emotiontts_ko") == tmp_path
@@ -98,7 +98,7 @@ def test_no_name_finds_nothing_by_its_version(tmp_path, monkeypatch):
     (tmp_path / "v1/list.csv").write_text("")
     monkeypatch.chdir(tmp_path)
     assert str(find_folder_of("list.csv", ".", None)) == "."
-    assert CorpusFolder("x", ("",)).version("v1") is None
+    assert CorpusFolder("x", ("",)).parse_version("v1") is None
 
 
 def test_both_corpora_are_read_from_one_folder(polymodal, tmp_path):

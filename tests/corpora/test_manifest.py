@@ -113,7 +113,7 @@ def test_votes_are_mapped_with_the_label(tmp_path):
     Manifest(frame, tmp_path).write(tmp_path / "m.parquet")
     mapped = read_manifest(str(tmp_path / "m.parquet"), label_map={"happy": "joy"})
     assert mapped.frame["label"][0] == "joy"
-    assert [one["label"] for one in mapped.frame["votes"][0]] == ["joy", "sad"]
+    assert [vote["label"] for vote in mapped.frame["votes"][0]] == ["joy", "sad"]
 
 
 def test_columns_that_cannot_be_compared_are_named(tmp_path, corpus):

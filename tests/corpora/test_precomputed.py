@@ -31,9 +31,9 @@ def table(folder, text=TABLE):
 
 def as_folder(root, arrays, name="face"):
     (root / name).mkdir(parents=True, exist_ok=True)
-    for one, array in arrays.items():
-        (root / name / one).parent.mkdir(parents=True, exist_ok=True)
-        np.save(root / name / f"{one}.npy", array)
+    for name_of_array, array in arrays.items():
+        (root / name / name_of_array).parent.mkdir(parents=True, exist_ok=True)
+        np.save(root / name / f"{name_of_array}.npy", array)
     return name
 
 
@@ -68,14 +68,14 @@ def read(root, face, **options):
 def values(manifest, name="face"):
     reader = SignalReader(manifest.signals_root or manifest.root)
     rows = [manifest.utterance(row) for row in range(len(manifest))]
-    return {one.utterance_id: (reader(one) or {}).get(name, (None,))[0] for one in rows}
+    return {row.utterance_id: (reader(row) or {}).get(name, (None,))[0] for row in rows}
 
 
-def check(found, wanted):
-    assert [*found] == [*wanted]
-    for name, array in wanted.items():
-        assert found[name].dtype == np.float32
-        np.testing.assert_array_equal(found[name], np.atleast_2d(array))
+def check(arrays, expected):
+    assert [*arrays] == [*expected]
+    for name, array in expected.items():
+        assert arrays[name].dtype == np.float32
+        np.testing.assert_array_equal(arrays[name], np.atleast_2d(array))
 
 
 def files(folder):
@@ -200,7 +200,7 @@ def test_ids_with_folders_and_filters_of_the_table(root):
 
 BAD = {
     "other feature size": (np.zeros((2, 3)), "'b' has 3 features, most have 2"),
-    "features that are no numbers": (np.array([[1.0, np.nan]]), "'b' holds NaN"),
+    "features that are not finite": (np.array([[1.0, np.nan]]), "'b' holds NaN"),
     "other shape": (np.zeros((1, 1, 2)), r"the shape is \(1, 1, 2\)"),
 }
 
@@ -215,7 +215,7 @@ BAD = {
 def test_bad_arrays_are_refused_by_name(root, write, rule):
     array, reason = BAD[rule]
     face = write(root, SEQUENCES | {"b": array})
-    with pytest.raises(ManifestError, match=f"(?s)1 rows were refused.*row b: {rule}: face: "):
+    with pytest.raises(ManifestError, match=f"(?s)1 rows were rejected.*row b: {rule}: face: "):
         read(root, face)
     for _ in range(2):  # the second time from what was written the first time
         manifest = read(root, face, max_refused=1)
@@ -227,13 +227,13 @@ def test_bad_arrays_are_refused_by_name(root, write, rule):
 
 def test_too_large_for_float32_is_no_number(root):
     manifest = read(root, as_folder(root, SEQUENCES | {"b": np.full((1, 2), 1e39)}), max_refused=1)
-    assert manifest.rejected_by_rule() == {"features that are no numbers": 1}
+    assert manifest.rejected_by_rule() == {"features that are not finite": 1}
 
 
 def test_refusals_of_table_and_features_count_together(root):
     table(root, TABLE + "d,,joy\n")
     face = as_folder(root, SEQUENCES | {"b": np.zeros((2, 3))})
-    with pytest.raises(ManifestError, match="2 rows were refused"):
+    with pytest.raises(ManifestError, match="2 rows were rejected"):
         read(root, face, max_refused=1)
     assert len(read(root, face, max_refused=2)) == 2
 
@@ -273,13 +273,13 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-@pytest.mark.parametrize("place", ["folder", "archive"])
+@pytest.mark.parametrize("source", ["folder", "archive"])
 def test_pickles_and_damaged_arrays_are_refused_and_never_run(
-    root, tmp_path, monkeypatch, kind, place
+    root, tmp_path, monkeypatch, kind, source
 ):
     monkeypatch.chdir(tmp_path)
     data, reason = UNREADABLE[kind]
-    if place == "folder":
+    if source == "folder":
         face = as_folder(root, SEQUENCES)
         (root / face / "b.npy").write_bytes(data)
     else:
@@ -295,8 +295,8 @@ def test_pickles_and_damaged_arrays_are_refused_and_never_run(
 def test_a_damaged_member_is_refused(root):
     face = as_archive(root, SEQUENCES)
     data = bytearray((root / face).read_bytes())
-    place = data.index(SEQUENCES["b"].tobytes())
-    data[place] ^= 1
+    position = data.index(SEQUENCES["b"].tobytes())
+    data[position] ^= 1
     (root / face).write_bytes(data)
     with pytest.raises(ManifestError, match=r"row b: unreadable array: face: 'b': Bad CRC"):
         read(root, face)
@@ -353,7 +353,7 @@ def test_links_that_leave_the_folder_are_refused(root):
         ({"utterance_id": ["a"], "x": [1.0], "y": ["joy"]}, "either one column of lists"),
         ({"utterance_id": ["a"], "x": [["joy"]]}, "has the columns"),
         ({"utterance_id": ["a"], "x": [[[[1.0]]]]}, "has the columns"),
-        ({"utterance_id": ["a", "a"], "x": [1.0, 2.0]}, "stands twice"),
+        ({"utterance_id": ["a", "a"], "x": [1.0, 2.0]}, "not unique"),
         ({"utterance_id": ["a", None], "x": [1.0, 2.0]}, "is empty"),
         ({"utterance_id": ["a"], "x": [[[1.0], [1.0, 2.0]]]}, "its vectors differ in length"),
         ({"utterance_id": ["a"], "x": [[[1.0], None]]}, "its vectors differ in length"),
@@ -381,7 +381,7 @@ def test_a_parquet_may_have_arrays_and_numbers_as_ids(root, shape):
         ({"modalities": {}}, "corpus.modalities="),
         ({"modalities": {"a/b": "face"}}, "names of letters"),
         ({"modalities": {"face": "none"}}, "corpus.modalities.face: .*none is missing"),
-        ({"modalities": {"face": "manifest.csv"}}, "of no known kind"),
+        ({"modalities": {"face": "manifest.csv"}}, "of an unknown kind"),
         ({"modalities": {"face": "bad.npz"}}, "bad.npz cannot be read"),
         ({"modalities": {"face": "bad.parquet"}}, "bad.parquet cannot be read"),
         ({"rates_hz": {"fase": 1.0}}, "did you mean 'face'"),

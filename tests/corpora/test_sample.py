@@ -14,8 +14,8 @@ from polymodal.corpora.sample import (
     AROUSED,
     CEILINGS,
     CLASSES,
-    MISSING,
-    SHOWN,
+    P_MISSING,
+    P_SHOWN,
     bayes_accuracy,
     read_sample,
 )
@@ -36,11 +36,11 @@ def digest(manifest):
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
-    one, other = (read_sample(str(tmp_path / name), **SMALL) for name in "ab")
-    assert one.fingerprint() == other.fingerprint()
-    assert digest(one) == digest(other)
+    first, second = (read_sample(str(tmp_path / name), **SMALL) for name in "ab")
+    assert first.fingerprint() == second.fingerprint()
+    assert digest(first) == digest(second)
     changed = read_sample(str(tmp_path / "a"), **SMALL, seed=1)
-    assert changed.fingerprint() != one.fingerprint()
+    assert changed.fingerprint() != first.fingerprint()
 
 
 def test_it_is_as_large_as_promised(sample):
@@ -51,19 +51,19 @@ def test_it_is_as_large_as_promised(sample):
 
 
 def test_modalities_are_missing_as_often_as_promised_and_never_two(sample):
-    lacking = sample.frame.select(
+    is_missing = sample.frame.select(
         pl.col("audio").is_null(), pl.col("text").is_null(), pl.col("signals").list.len() == 0
     )
-    shares = np.array([lacking[name].mean() for name in lacking.columns])
-    assert np.abs(shares - MISSING).max() < 0.025
-    assert lacking.sum_horizontal().max() == 1
+    fractions = np.array([is_missing[name].mean() for name in is_missing.columns])
+    assert np.abs(fractions - P_MISSING).max() < 0.025
+    assert is_missing.sum_horizontal().max() == 1
 
 
 def test_modalities_tell_the_wrong_thing_as_often_as_promised(sample):
     frame = sample.frame
     aroused = frame["label"].is_in(list(AROUSED)).cast(pl.String)
     wrong = (frame["shown_arousal"].str.to_lowercase() != aroused).mean()
-    assert wrong == pytest.approx(1 - SHOWN["speech"], abs=0.035)
+    assert wrong == pytest.approx(1 - P_SHOWN["speech"], abs=0.035)
 
 
 def test_every_signal_lies_inside_its_file(sample):
@@ -83,23 +83,24 @@ def test_the_ceilings_are_those_of_the_best_possible_decision(count):
     arousal, valence = rng.random(num) < 0.5, rng.random(num) < 0.5
     truth = {"speech": arousal, "physiology": arousal, "text": valence}
     shown = {
-        name: np.where(rng.random(num) < SHOWN[name], truth[name], ~truth[name]) for name in SHOWN
+        name: np.where(rng.random(num) < P_SHOWN[name], truth[name], ~truth[name])
+        for name in P_SHOWN
     }
-    absent = rng.choice([*SHOWN, ""], num, p=[*[MISSING] * 3, 1 - 3 * MISSING])
-    for modalities in itertools.combinations(SHOWN, count):
+    absent = rng.choice([*P_SHOWN, ""], num, p=[*[P_MISSING] * 3, 1 - 3 * P_MISSING])
+    for modalities in itertools.combinations(P_SHOWN, count):
         belief = {True: np.zeros(num), False: np.zeros(num)}  # log odds of valence, of arousal
         for name in modalities:
-            odds = np.log(SHOWN[name] / (1 - SHOWN[name]))
+            odds = np.log(P_SHOWN[name] / (1 - P_SHOWN[name]))
             belief[name == "text"] += np.where(
                 absent == name, 0, np.where(shown[name], odds, -odds)
             )
         guesses = [
-            np.where(one == 0, rng.random(num) < 0.5, one > 0)
-            for one in (belief[False], belief[True])
+            np.where(probability == 0, rng.random(num) < 0.5, probability > 0)
+            for probability in (belief[False], belief[True])
         ]
         right = ((guesses[0] == arousal) & (guesses[1] == valence)).mean()
         assert right == pytest.approx(bayes_accuracy(modalities), abs=0.006)
-    assert CEILINGS["all"] == bayes_accuracy(list(SHOWN))
+    assert CEILINGS["all"] == bayes_accuracy(list(P_SHOWN))
 
 
 def test_two_processes_may_generate_at_once(tmp_path):
@@ -142,12 +143,12 @@ def probe(features, labels, speakers):
 
 def test_words_carry_valence_and_nothing_else(sample):
     frame = sample.frame.filter(pl.col("text").is_not_null())
-    words = sorted({word for text in frame["text"] for word in text.split()})
+    vocabulary = sorted({word for text in frame["text"] for word in text.split()})
     bag = np.array(
-        [[word in text.split() for word in words] for text in frame["text"]], dtype=float
+        [[word in text.split() for word in vocabulary] for text in frame["text"]], dtype=float
     )
     labels, speakers = frame["label"].to_numpy(), frame["speaker"].to_numpy()
     arousal = np.isin(labels, list(AROUSED))
     valence = np.isin(labels, ["happiness", "contentment"])
-    assert probe(bag, valence, speakers) == pytest.approx(SHOWN["text"], abs=0.05)
+    assert probe(bag, valence, speakers) == pytest.approx(P_SHOWN["text"], abs=0.05)
     assert probe(bag, arousal, speakers) == pytest.approx(0.5, abs=0.07)

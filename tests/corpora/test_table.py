@@ -77,7 +77,7 @@ def test_signals_come_from_their_columns(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("a,s1,x,joy", "row 2: duplicate row: 'a' stands in row 1"),
+        ("a,s1,x,joy", "row 2: duplicate row: 'a' is in row 1"),
         ("b,s1,x,jou", "row 2: unknown label: 'jou', did you mean 'joy'"),
         ("b,,x,joy", "row 2: no speaker"),
         (",s1,x,joy", "row 2: no utterance_id"),
@@ -85,7 +85,7 @@ def test_signals_come_from_their_columns(tmp_path):
 )
 def test_bad_rows_are_refused_counted_and_never_silent(tmp_path, row, message):
     root = write(tmp_path, f"{HEAD}a,s1,x,joy\n{row}\n")
-    with pytest.raises(ManifestError, match=f"(?s)1 rows were refused.*{message}.*max_refused=1"):
+    with pytest.raises(ManifestError, match=f"(?s)1 rows were rejected.*{message}.*max_refused=1"):
         read_table(root, classes=["joy", "anger"])
     manifest = read_table(root, classes=["joy", "anger"], max_refused=1)
     assert len(manifest) == 1
@@ -97,16 +97,16 @@ def test_of_different_rows_with_one_id_none_is_taken(tmp_path):
     root = write(tmp_path, f"{HEAD}a,s1,x,joy\nb,s1,x,joy\na,s2,y,anger\n")
     manifest = read_table(root, max_refused=None)
     assert manifest.frame["utterance_id"].to_list() == ["b"]
-    assert [(one.row, one.rule, one.reason) for one in manifest.refused] == [
-        (1, "duplicate id", "'a' stands in row 1 and row 3"),
-        (3, "duplicate id", "'a' stands in row 1 and row 3"),
+    assert [(row.row, row.rule, row.reason) for row in manifest.refused] == [
+        (1, "duplicate id", "'a' is in row 1 and row 3"),
+        (3, "duplicate id", "'a' is in row 1 and row 3"),
     ]
 
 
 def test_the_order_of_the_rows_does_not_move_a_byte(tmp_path):
     lines = ["a,s1,x,joy", "b,s2,,anger", "c,s1,y,", "a,s1,x,joy", "b,s3,,anger"]
     for number, order in enumerate(([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 4, 0, 1, 3])):
-        root = write(tmp_path, HEAD + "".join(f"{lines[place]}\n" for place in order))
+        root = write(tmp_path, HEAD + "".join(f"{lines[index]}\n" for index in order))
         read_table(root, corpus="c", max_refused=None).write(tmp_path / f"{number}.parquet")
     written = {(tmp_path / f"{number}.parquet").read_bytes() for number in range(3)}
     assert len(written) == 1
@@ -125,7 +125,7 @@ def test_filters_choose_rows_and_say_when_none_is_left(tmp_path):
     ("name", "text", "options", "message"),
     [
         ("manifest.csv", "utterance_id,text\na,b\n", {}, "no column for the speaker"),
-        ("manifest.xls", "", {"file": "manifest.xls"}, "no known kind"),
+        ("manifest.xls", "", {"file": "manifest.xls"}, "an unknown kind"),
         ("manifest.csv", HEAD, {"file": "other.csv"}, "no file"),
         ("manifest.csv", "가,나\n", {"encoding": "ascii"}, "is not ascii"),
         ("manifest.csv", HEAD, {"encoding": "utf-9"}, "is not utf-9"),
@@ -184,7 +184,7 @@ def test_numbers_that_cannot_be_are_refused(tmp_path, cells, rule):
 
 def test_values_of_another_kind_are_named(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"utterance_id": "a", "speaker": "s", "votes": ["joy"]}\n')
-    with pytest.raises(ManifestError, match="'votes' holds values of another kind"):
+    with pytest.raises(ManifestError, match="'votes' holds values of another type"):
         read_table(str(tmp_path), file="m.jsonl")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ManifestError, match="cannot be read"):

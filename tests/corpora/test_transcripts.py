@@ -33,7 +33,7 @@ def test_each_step(options, before, after):
 
 
 def test_a_marker_that_is_no_regular_expression_is_named():
-    with pytest.raises(ConfigError, match=r"'\*' is no regular expression"):
+    with pytest.raises(ConfigError, match=r"'\*' is not a regular expression"):
         TextPreparation(markers=["*"])
 
 

@@ -83,13 +83,13 @@ def _complete(composed: "ComposedConfig", arguments: argparse.Namespace, out: Pa
     """Fill in what the command line says of the corpus, and what reading does not need."""
     from omegaconf import OmegaConf
 
-    from polymodal.corpora.manifest import prepared_beside
+    from polymodal.corpora.manifest import prepared_dir
 
     section = composed.config.corpus
     given = {override.partition("=")[0] for override in arguments.overrides}
     known = {
         "root": arguments.root,
-        "prepared": str(prepared_beside(out)),
+        "prepared": str(prepared_dir(out)),
         "max_refused": 0 if arguments.strict else None,
     }
     for key, value in known.items():

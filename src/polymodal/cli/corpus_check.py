@@ -59,9 +59,9 @@ def _write_json(values: object, path: Path) -> None:
 
 def _print_inspection(inspection: "Inspection", out: Path) -> None:
     console = Console()
-    if inspection.findings:
+    if inspection.issues:
         table = Table("severity", "rule")
-        table.add_column("findings", justify="right")
+        table.add_column("issues", justify="right")
         table.add_column("first example")
         for rule, found in inspection.by_rule().items():
             example = f"{found[0].utterance_id}: {found[0].detail}"

@@ -1,1 +1,1 @@
-"""One file a corpus: a raw folder becomes a manifest."""
+"""Readers: each turns the raw folder of a corpus into a manifest."""

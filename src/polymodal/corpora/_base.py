@@ -1,13 +1,13 @@
-"""What every reader does: check rows one by one, refuse with a reason, drop nothing in silence."""
+"""Common part of all readers: check every row, and reject unusable ones with a reason."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import soundfile
@@ -17,147 +17,155 @@ from polymodal.errors import DataError, ManifestError, nearest
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside
 
-SHOWN = 5
-SHORTFALL_S = 0.1  # what a rounded duration may be too long by
+MAX_SHOWN = 5
+DURATION_TOLERANCE_S = 0.1  # tolerance for rounded durations
 NUMBERS = ("start_s", "duration_s", "valence", "arousal")
-ROWS_AT_ONCE = 2048
-AT_ONCE = 256  # rows a thread takes: one by one they would wait for each other
+CHUNK_ROWS = 2048
+ROWS_PER_TASK = 256  # single rows would wait for each other
 NUM_THREADS = 8  # reading headers waits for the disk more than for the processor
 
 
+ItemT = TypeVar("ItemT")
+Row = dict[str, Any]
+Rows = Iterable[tuple[int | str, Row]]  # row number or file name, and columns
+
+
 @dataclass
-class Rules:
-    """What a corpus accepts.
+class ReaderOptions:
+    """Options that most readers share.
 
     Args:
-        classes: The declared classes; None to accept any label.
-        label_map: The corpus's word to ours.
+        classes: The declared classes; None accepts any label.
+        label_map: Label of the corpus to declared class.
         where: Column to the value, or values, to keep.
-        max_refused: How many rows may be refused; None for any number.
+        max_refused: Maximum number of rejected rows; None for any number.
         declared_votes: Whether every label that got a vote must be a declared class, too.
     """
 
     classes: Sequence[str] | None = None
-    label_map: Mapping[str, str] = field(default_factory=dict)
-    where: Mapping[str, Any] = field(default_factory=dict)
+    label_map: Mapping[str, str] | None = None
+    where: Mapping[str, Any] | None = None
     max_refused: int | None = 0
     declared_votes: bool = False
 
 
 def require_dir(root: str, corpus: str) -> Path:
-    """Return the folder of a corpus of which nothing else is known.
-
-    Args:
-        root: The folder; next to a missing one, another spelling of its name is looked for.
-        corpus: Name of the corpus, for the message.
-
-    Returns:
-        The folder.
+    """Return the folder of a corpus about which nothing else is known.
 
     Raises:
-        ManifestError: It does not exist, or there are several.
+        ManifestError: It does not exist, or several folders match.
     """
     return find_folder(root, CorpusFolder(corpus, (Path(root).name,), any_layout=True))
 
 
+def check_columns(
+    columns: Mapping[str, str], allowed: Collection[str], available: Sequence[str], path: Path
+) -> None:
+    """Check `corpus.columns`, our column to that of a file, against both.
+
+    Raises:
+        ManifestError: A column is not ours, or the file does not have it.
+    """
+    for ours, theirs in columns.items():
+        if ours not in allowed:
+            raise ManifestError(f"corpus.columns.{ours}", hint=nearest(ours, allowed))
+        if theirs not in available:
+            message = f"{path} has no column {theirs!r}, which corpus.columns.{ours} names"
+            raise ManifestError(message, hint=nearest(theirs, available))
+
+
+def missing_speaker(source: Path) -> ManifestError:
+    """Return the error of a file or folder without a column for the speaker."""
+    return ManifestError(
+        f"{source} has no column for the speaker",
+        expected="a column with the speaker, as splits are by speaker",
+        hint="name it with corpus.columns.speaker=COLUMN, or give one speaker to all rows "
+        "with corpus.speaker=NAME",
+    )
+
+
 def build_manifest(
-    rows: Iterable[tuple[int | str, dict[str, Any]]],
+    rows: Rows,
     root: Path,
-    rules: Rules,
-    refused: Sequence[RejectedRow] = (),
+    options: ReaderOptions,
+    rejected: Sequence[RejectedRow] = (),
     *,
     handled: Mapping[str, int] | None = None,
     signals_root: Path | None = None,
 ) -> Manifest:
-    """Checks rows and makes the manifest of those that can be used, in the order of their ids.
+    """Check rows and return the manifest of the usable ones, sorted by id.
 
-    Neither the order of the rows nor that of the files moves the result: of equal rows one is kept,
-    of different rows with the same id none.
-
-    Args:
-        rows: Row number (or file name) and columns; `label` in the corpus's own words.
-        root: Folder of the corpus.
-        rules: What is accepted.
-        refused: Rows that the reader has refused already.
-        handled: Oddities that the reader has mended, and how often.
-        signals_root: Folder of the signals, where it is another one.
-
-    Returns:
-        The manifest.
+    `rows` yields row number (or file name) and columns, with the label of the corpus. `handled`
+    counts oddities that the reader has fixed. The result does not depend on the order of rows and
+    files: of equal rows one is kept, of different rows with the same id none.
 
     Raises:
-        ManifestError: More rows were refused than allowed, or none is left.
+        ManifestError: More rows were rejected than allowed, or none is left.
     """
-    refusals: list[RejectedRow] = []
-    places: list[int | str] = []
+    rejections: list[RejectedRow] = []
+    positions: list[int | str] = []
     frames: list[pl.DataFrame] = []
+    where = options.where or {}
+    selected = (item for item in rows if _is_selected(item[1], where))
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        for chunk in _chunks(one for one in rows if _wanted(one[1], rules.where)):
-            parts = [chunk[start : start + AT_ONCE] for start in range(0, len(chunk), AT_ONCE)]
-            found = threads.map(lambda part: [_fault(row, rules, root) for _, row in part], parts)
-            faults = [fault for part in found for fault in part]
+        for chunk in _chunks(selected, CHUNK_ROWS):
+            results = threads.map(
+                lambda task: [_fault(row, options, root) for _, row in task],
+                _chunks(chunk, ROWS_PER_TASK),
+            )
             accepted = []
-            for (place, row), fault in zip(chunk, faults, strict=True):
+            faults = chain.from_iterable(results)
+            for (position, row), fault in zip(chunk, faults, strict=True):
                 if fault is None:
-                    places.append(place)
+                    positions.append(position)
                     accepted.append(row)
                 else:
-                    refusals.append(RejectedRow(place, *fault))
+                    rejections.append(RejectedRow(position, *fault))
             frames.append(_frame(accepted))
     frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
-    frame = _unique(frame, places, refusals)
-    refusals = [*refused, *refusals]  # a reader may refuse rows while its generator runs
-    _check_refusals(refusals, rules.max_refused)
+    frame = _unique(frame, positions, rejections)
+    rejections = [*rejected, *rejections]  # a reader may reject rows while its generator runs
+    _check_number(rejections, options.max_refused)
     if frame.is_empty():
-        filters = f" with corpus.where={dict(rules.where)}" if rules.where else ""
+        filters = f" with corpus.where={dict(where)}" if where else ""
         raise ManifestError(
-            f"no utterance is left in {root}{filters}, {len(refusals)} rows were refused",
+            f"no utterance is left in {root}{filters}, {len(rejections)} rows were rejected",
             hint="check corpus.root and corpus.where",
         )
     counts = {rule: count for rule, count in sorted((handled or {}).items()) if count}
-    return Manifest(frame, root, tuple(refusals), counts, signals_root)
+    return Manifest(frame, root, tuple(rejections), counts, signals_root)
 
 
-def _chunks(
-    rows: Iterable[tuple[int | str, dict[str, Any]]],
-) -> Iterator[list[tuple[int | str, dict[str, Any]]]]:
-    """Some rows at a time, so that a large corpus never stands in memory as Python objects."""
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, ROWS_AT_ONCE)):
+def _chunks(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
+    """Yield chunks, so that a large corpus is never held as Python objects."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
         yield chunk
 
 
 def _unique(
-    frame: pl.DataFrame, places: Sequence[int | str], refusals: list[RejectedRow]
+    frame: pl.DataFrame, positions: Sequence[int | str], rejections: list[RejectedRow]
 ) -> pl.DataFrame:
-    """Rows in the order of their ids, each id once; the others are refused."""
+    """Sort rows by id, and reject duplicates."""
     if frame.is_empty():
         return frame
     numbered = frame.with_row_index("_row")
     repeated = numbered.filter(pl.col("utterance_id").is_duplicated())
     dropped: list[int] = []
     for (name,), group in repeated.group_by("utterance_id", maintain_order=True):
-        first, *others = group.drop("_row").rows()
-        rows = group["_row"].to_list()
-        equal = all(other == first for other in others)
-        shown = " and ".join(f"row {places[row]}" for row in (rows[:1] if equal else rows))
+        rows, values = group["_row"].to_list(), group.drop("_row").rows()
+        equal = all(row == values[0] for row in values)
         rule, lost = ("duplicate row", rows[1:]) if equal else ("duplicate id", rows)
-        refusals += [RejectedRow(places[row], rule, f"{name!r} stands in {shown}") for row in lost]
+        listed = " and ".join(f"row {positions[row]}" for row in (rows[:1] if equal else rows))
+        reason = f"{name!r} is in {listed}"
+        rejections += [RejectedRow(positions[row], rule, reason) for row in lost]
         dropped += lost
-    kept = numbered.filter(~pl.col("_row").is_in(dropped)) if dropped else numbered
-    return kept.drop("_row").sort("utterance_id")
+    unique = numbered.filter(~pl.col("_row").is_in(dropped)) if dropped else numbered
+    return unique.drop("_row").sort("utterance_id")
 
 
-def _header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
-    """Opens the header of an utterance's audio, and fills in what it says.
-
-    Args:
-        row: Columns; `duration_s` is set where it is missing.
-        root: Folder of the corpus.
-
-    Returns:
-        Rule and reason if the audio cannot be used.
-    """
+def _header_fault(row: Row, root: Path) -> tuple[str, str] | None:
+    """Read the header of an utterance's audio into its row; return rule and reason if unusable."""
     if not row.get("audio"):
         return None
     try:
@@ -179,7 +187,7 @@ def _header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
     }
     there_s = header.frames / header.samplerate
     start_s, stated_s = row.get("start_s") or 0.0, row.get("duration_s")
-    if start_s >= there_s or start_s + (stated_s or 0.0) > there_s + SHORTFALL_S:
+    if start_s >= there_s or start_s + (stated_s or 0.0) > there_s + DURATION_TOLERANCE_S:
         until_s = start_s + (stated_s or 0.0)
         return "audio too short", f"{row['audio']} has {there_s:.2f} s, the row says {until_s:.2f}"
     if stated_s is None:
@@ -188,10 +196,7 @@ def _header_fault(row: dict[str, Any], root: Path) -> tuple[str, str] | None:
 
 
 def allowed_values(values: object) -> list[str]:
-    """Returns the values that `corpus.where` lets through, as text.
-
-    Args:
-        values: One value or several.
+    """Return the values that `corpus.where` accepts, as text.
 
     Example:
         >>> allowed_values(1), allowed_values(["a", 2])
@@ -201,20 +206,18 @@ def allowed_values(values: object) -> list[str]:
     return [str(value) for value in several]
 
 
-def _wanted(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+def _is_selected(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
     for column, values in where.items():
         if column not in row and column not in SCHEMA:
-            raise ManifestError(
-                f"corpus.where names the column {column!r}",
-                hint=nearest(column, row),
-            )
+            message = f"corpus.where names the column {column!r}"
+            raise ManifestError(message, hint=nearest(column, row))
         if str(row.get(column)) not in allowed_values(values):
             return False
     return True
 
 
-def _fault(row: dict[str, Any], rules: Rules, root: Path) -> tuple[str, str] | None:
-    """Rule and reason if a row cannot be used; otherwise its label is put into our words."""
+def _fault(row: Row, options: ReaderOptions, root: Path) -> tuple[str, str] | None:
+    """Return rule and reason if a row cannot be used; otherwise map its labels."""
     for column in ("utterance_id", "speaker"):
         if not row.get(column):
             return f"no {column}", f"{column} is empty"
@@ -223,28 +226,22 @@ def _fault(row: dict[str, Any], rules: Rules, root: Path) -> tuple[str, str] | N
         negative = value is not None and column.endswith("_s") and value < 0
         if value is not None and (negative or not math.isfinite(value)):
             return "impossible number", f"{column} is {value}"
+    label_map = options.label_map or {}
     label = row.get("label") or None
-    row["label"] = label = rules.label_map.get(label, label) if label else None
-    if row.get("votes") and rules.label_map:
-        row["votes"] = remap_votes(row["votes"], rules.label_map)
-    names = [vote["label"] for vote in row.get("votes") or ()] if rules.declared_votes else []
+    row["label"] = label = label_map.get(label, label) if label else None
+    if row.get("votes") and label_map:
+        row["votes"] = remap_votes(row["votes"], label_map)
+    names = [vote["label"] for vote in row.get("votes") or ()] if options.declared_votes else []
     for name in [label, *names] if label else names:
-        if rules.classes and name not in rules.classes:
-            return "unknown label", f"{name!r}, {nearest(name, rules.classes)}"
+        if options.classes and name not in options.classes:
+            return "unknown label", f"{name!r}, {nearest(name, options.classes)}"
     return _header_fault(row, root)
 
 
 def remap_votes(
     votes: Sequence[Mapping[str, Any]], label_map: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Puts the labels of votes into our words, and adds up those that become one.
-
-    Args:
-        votes: Each with `label` and `count`.
-        label_map: The corpus's word to ours.
-
-    Returns:
-        The votes, each label once.
+    """Map the labels of votes, and add up those that become equal.
 
     Example:
         >>> remap_votes([{"label": "joy", "count": 2}, {"label": "love", "count": 1}],
@@ -257,15 +254,16 @@ def remap_votes(
     return [{"label": label, "count": count} for label, count in counts.items()]
 
 
-def _check_refusals(refusals: Sequence[RejectedRow], allowed: int | None) -> None:
-    if allowed is None or len(refusals) <= allowed:
+def _check_number(rejections: Sequence[RejectedRow], allowed: int | None) -> None:
+    if allowed is None or len(rejections) <= allowed:
         return
-    shown = [f"  row {one.row}: {one.rule}: {one.reason}" for one in refusals[:SHOWN]]
-    more = [f"  and {len(refusals) - SHOWN} more"] if len(refusals) > SHOWN else []
+    lines = [f"  row {row.row}: {row.rule}: {row.reason}" for row in rejections[:MAX_SHOWN]]
+    if len(rejections) > MAX_SHOWN:
+        lines.append(f"  and {len(rejections) - MAX_SHOWN} more")
     raise ManifestError(
-        "\n".join([f"{len(refusals)} rows were refused:", *shown, *more]),
+        "\n".join([f"{len(rejections)} rows were rejected:", *lines]),
         expected=f"at most {allowed} (corpus.max_refused)",
-        hint=f"mend the rows, or go on without them with corpus.max_refused={len(refusals)}",
+        hint=f"fix the rows, or leave them out with corpus.max_refused={len(rejections)}",
     )
 
 
@@ -280,7 +278,7 @@ def _series(name: str, values: Sequence[Any]) -> pl.Series:
         return pl.Series(name, values, dtype=SCHEMA.get(name, pl.String), strict=False)
     except (TypeError, pl.exceptions.PolarsError) as error:
         raise ManifestError(
-            f"column {name!r} holds values of another kind: {str(error).splitlines()[0]}",
+            f"column {name!r} holds values of another type: {str(error).splitlines()[0]}",
             expected=f"{SCHEMA.get(name, pl.String)}",
-            hint="mend the column, or map another one to it with corpus.columns",
+            hint="fix the column, or map another one to it with corpus.columns",
         ) from None

@@ -1,7 +1,7 @@
-"""Folders of the Empatica E4 wristband, one a person, and a table of labelled intervals.
+"""Recordings of the Empatica E4 wristband, a folder a person, with a table of labelled intervals.
 
-Layout of the device: `EDA.csv` and `TEMP.csv` begin with the start (seconds since 1970) and the
-rate; `IBI.csv` begins with the start, then says seconds since it and the interval of each beat.
+Format of the device: `EDA.csv` and `TEMP.csv` start with the time (seconds since 1970) and the
+rate; `IBI.csv` starts with the time, followed by offset and interval of each beat in seconds.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.corpora._base import Rules, build_manifest
+from polymodal.corpora._base import ReaderOptions, build_manifest
 from polymodal.corpora.locating import find_folder_of
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
@@ -27,12 +27,12 @@ COLUMNS = ("subject", "start", "end", "label")
 
 @dataclass(frozen=True)
 class Recording:
-    """What one file of the device holds.
+    """One file of the device.
 
     Args:
-        start_s: When it began, in seconds since 1970.
+        start_s: Start in seconds since 1970.
         rate_hz: Samples a second; None for heart beats.
-        values: `[sample]`, or `[beat, 2]`: seconds since the start and interval.
+        values: `[sample]`, or `[beat, 2]`: offset and interval in seconds.
     """
 
     start_s: float
@@ -42,13 +42,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time with one label.
-
-    Args:
-        person: Name of the person's folder.
-        start_s: When it begins, in seconds since 1970.
-        label: What the interval is labelled.
-    """
+    """A window with one label: the person's folder, and its start in seconds since 1970."""
 
     person: str
     start_s: float
@@ -69,79 +63,72 @@ def read_e4(
     where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
-    """Cuts raw recordings of the Empatica E4 into windows within labelled intervals.
+    """Cut raw recordings of the Empatica E4 into windows within labelled intervals.
 
-    Only whole windows are taken, so that no window has two labels.
+    Only complete windows are used, so that none has two labels. A window is an utterance without
+    audio and text, a person a speaker.
 
     Args:
-        root: Folder with one folder a person and the table of intervals, or one with a folder of
-            the corpus's name in it.
-        prepared: Folder that the signals are written to as `.npy`.
-        intervals: The table: `subject` (a folder's name), `start` and `end` in seconds since 1970,
+        root: Folder with a folder a person and the table of intervals, or its parent.
+        prepared: Folder to which the signals are written as `.npy`.
+        intervals: The table: `subject` (name of a folder), `start` and `end` in seconds since 1970,
             `label`.
         signals: Names of the device's files to read.
         window_s: Length of a window in seconds.
-        step_s: From the start of one window to the next; windows do not overlap where it is None.
+        step_s: Seconds from the start of a window to the next; None for windows without overlap.
         corpus: Name of the corpus; the folder's name by default.
-        classes: The declared classes; None to accept any label.
-        label_map: The table's word to ours.
+        classes: The declared classes; None accepts any label.
+        label_map: Label of the table to declared class.
         where: Column to the value, or values, to keep.
-        max_refused: How many windows may be refused; None for any number.
-
-    Returns:
-        The manifest: a window is an utterance without audio and text, a person the speaker.
+        max_refused: Maximum number of rejected windows; None for any number.
 
     Raises:
-        ManifestError: A folder, file or column is missing, a file is no recording of the device, a
-            length is not positive, or more windows were refused than allowed.
+        ManifestError: A folder, file or column is missing or not valid, a length is not positive,
+            or more windows were rejected than allowed.
     """
     folder = find_folder_of(intervals, root, corpus)
     if window_s <= 0 or (step_s is not None and step_s <= 0):
-        raise ManifestError(
-            f"corpus.window_s={window_s}, corpus.step_s={step_s}", expected="above 0"
-        )
-    handled: Counter[str] = Counter()
+        message = f"corpus.window_s={window_s}, corpus.step_s={step_s}"
+        raise ManifestError(message, expected="above 0")
+    target, name_of_corpus = Path(prepared).expanduser(), corpus or folder.name
     windows = _windows(folder / intervals, window_s, step_s or window_s)
+    labelled = {window.person for window in windows}
     people = {path.name for path in folder.iterdir() if (path / f"{signals[0]}.csv").is_file()}
-    handled["person without a labelled interval"] = len(people - {one.person for one in windows})
+    handled = Counter({"person without a labelled interval": len(people - labelled)})
     rows: list[tuple[int | str, dict[str, Any]]] = []
-    refused: list[RejectedRow] = []
-    target = Path(prepared).expanduser()
+    rejected: list[RejectedRow] = []
     for window, cut in _cut_all(folder, windows, signals, window_s, target):
         name = f"{window.person}-{window.start_s:.0f}"
-        handled.update(f"window without {one}" for one in signals if one.lower() not in cut)
+        missing = [signal for signal in signals if signal.lower() not in cut]
+        handled.update(f"window without {signal}" for signal in missing)
         if cut:
-            rows.append((name, _row(name, window, window_s, cut, corpus or folder.name)))
+            ids = {"utterance_id": name, "corpus": name_of_corpus, "speaker": window.person}
+            data = {"duration_s": window_s, "signals": [*cut.values()], "label": window.label}
+            rows.append((name, ids | data))
         else:
-            refused.append(RejectedRow(name, "window without a signal", f"{window.label}"))
-    rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    return build_manifest(rows, folder, rules, refused, handled=handled, signals_root=target)
+            rejected.append(RejectedRow(name, "window without a signal", f"{window.label}"))
+    options = ReaderOptions(classes, label_map, where, max_refused)
+    return build_manifest(rows, folder, options, rejected, handled=handled, signals_root=target)
 
 
 def read_recording(path: Path) -> Recording | None:
-    """Reads one file of the device.
-
-    Args:
-        path: Such as `EDA.csv`.
-
-    Returns:
-        The recording; None where the file is missing or empty.
+    """Read one file of the device, such as `EDA.csv`; None if it is missing or empty.
 
     Raises:
-        ManifestError: It is no such file.
+        ManifestError: The file is not a recording of the device.
     """
     lines = path.read_text(encoding="utf-8-sig").split() if path.is_file() else []
     if not lines:
         return None
     try:
-        if path.stem == EVENTS:  # its first line is `start, IBI`, in two words
+        if path.stem == EVENTS:  # its first line is `start, IBI`
             body = [word.split(",") for word in lines[1:] if word != EVENTS]
             values = np.array(body, dtype=np.float64).reshape(-1, 2)
             return Recording(float(lines[0].rstrip(",").split(",")[0]), None, values)
         return Recording(float(lines[0]), float(lines[1]), np.array(lines[2:], dtype=np.float64))
     except (ValueError, IndexError):
         raise ManifestError(
-            f"{path} is no recording of the E4",
+            f"{path} is not a recording of the E4",
             expected="the start in seconds since 1970, the rate, then one number a line; or the "
             "start and IBI, then offset and interval",
             hint="take the file as the device wrote it, or leave its name out of corpus.signals",
@@ -151,9 +138,8 @@ def read_recording(path: Path) -> Recording | None:
 def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
     frame = read_cells(table, "utf-8", "corpus.intervals")
     if missing := [name for name in COLUMNS if name not in frame.columns]:
-        raise ManifestError(
-            f"{table} has no column {missing[0]!r}", hint=nearest(missing[0], frame.columns)
-        )
+        hint = nearest(missing[0], frame.columns)
+        raise ManifestError(f"{table} has no column {missing[0]!r}", hint=hint)
     windows = []
     for number, (person, start, end, label) in enumerate(frame.select(COLUMNS).iter_rows(), 1):
         try:
@@ -161,14 +147,11 @@ def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
             if not (math.isfinite(start_s) and math.isfinite(end_s)):
                 raise ValueError
         except (TypeError, ValueError):
-            raise ManifestError(
-                f"{table}, row {number}: start is {start!r}, end is {end!r}",
-                expected="seconds since 1970",
-            ) from None
+            message = f"{table}, row {number}: start is {start!r}, end is {end!r}"
+            raise ManifestError(message, expected="seconds since 1970") from None
         if not person or Path(person).name != person or person == "..":
-            raise ManifestError(
-                f"{table}, row {number}: subject is {person!r}", expected="the name of a folder"
-            )
+            message = f"{table}, row {number}: subject is {person!r}"
+            raise ManifestError(message, expected="the name of a folder")
         count = int((end_s - start_s - window_s) // step_s) + 1
         windows += [Window(person, start_s + k * step_s, label) for k in range(max(0, count))]
     return windows
@@ -177,40 +160,40 @@ def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
 def _cut_all(
     folder: Path, windows: Sequence[Window], signals: Sequence[str], window_s: float, target: Path
 ) -> Iterator[tuple[Window, dict[str, dict[str, Any]]]]:
-    """Each window with its signals, person by person."""
     for person in sorted({window.person for window in windows}):
-        own = [window for window in windows if window.person == person]
-        yield from zip(own, _cut(folder / person, own, signals, window_s, target), strict=True)
+        of_person = [window for window in windows if window.person == person]
+        cuts = _cut(folder / person, of_person, signals, window_s, target)
+        yield from zip(of_person, cuts, strict=True)
 
 
 def _cut(
     folder: Path, windows: Sequence[Window], signals: Sequence[str], window_s: float, target: Path
 ) -> list[dict[str, dict[str, Any]]]:
-    """Each window's signals; the samples of all windows lie one behind another in a file."""
+    """Return each window's signals; the samples of all windows are concatenated in one file."""
     cuts: list[dict[str, dict[str, Any]]] = [{} for _ in windows]
     for signal in signals:
         recording = read_recording(folder / f"{signal}.csv")
         if recording is None:
             continue
-        parts = [_part(recording, window.start_s, window_s) for window in windows]
-        values = np.concatenate(parts).astype(np.float32)
+        slices = [_slice(recording, window.start_s, window_s) for window in windows]
+        values = np.concatenate(slices).astype(np.float32)
         # Named by its content: other windows of the same recording are another file.
         path = f"{folder.name}/{signal}-{hashlib.sha256(values.tobytes()).hexdigest()[:12]}.npy"
         (target / folder.name).mkdir(parents=True, exist_ok=True)
         if not (target / path).is_file():
-            with atomic_write(target / path) as beside:
-                np.save(beside, values)
-        start = 0
-        for cut, part in zip(cuts, parts, strict=True):
-            if len(part):
-                span = {"start": start, "length": len(part), "rate_hz": recording.rate_hz}
-                cut[signal.lower()] = {"name": signal.lower(), "path": path, **span}
-            start += len(part)
+            with atomic_write(target / path) as tmp_path:
+                np.save(tmp_path, values)
+        start, name = 0, signal.lower()
+        for cut, length in zip(cuts, map(len, slices), strict=True):
+            if length:
+                span = {"start": start, "length": length, "rate_hz": recording.rate_hz}
+                cut[name] = {"name": name, "path": path, **span}
+            start += length
     return cuts
 
 
-def _part(recording: Recording, start_s: float, window_s: float) -> np.ndarray:
-    """The values of a window; none where the recording does not cover it whole."""
+def _slice(recording: Recording, start_s: float, window_s: float) -> np.ndarray:
+    """Return the values of a window; none if the recording does not cover it completely."""
     after_s = start_s - recording.start_s
     if recording.rate_hz is None:
         offsets = recording.values[:, 0]
@@ -219,16 +202,3 @@ def _part(recording: Recording, start_s: float, window_s: float) -> np.ndarray:
     first, length = round(after_s * recording.rate_hz), round(window_s * recording.rate_hz)
     covered = first >= 0 and first + length <= len(recording.values)
     return recording.values[first : first + length] if covered else recording.values[:0]
-
-
-def _row(
-    name: str, window: Window, window_s: float, cut: Mapping[str, Any], corpus: str
-) -> dict[str, Any]:
-    return {
-        "utterance_id": name,
-        "corpus": corpus,
-        "speaker": window.person,
-        "duration_s": window_s,
-        "signals": [*cut.values()],
-        "label": window.label,
-    }

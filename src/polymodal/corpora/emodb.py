@@ -1,11 +1,11 @@
-"""EmoDB (Burkhardt et al., 2005): German acted speech, told apart by the names of its files."""
+"""EmoDB (Burkhardt et al., 2005): German acted speech, labelled by file names."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import Rules, build_manifest
+from polymodal.corpora._base import ReaderOptions, build_manifest
 from polymodal.corpora.locating import CorpusFolder, find_folder
 from polymodal.schemas.manifest import Manifest, RejectedRow
 
@@ -25,7 +25,7 @@ EMODB = CorpusFolder(
     "EmoDB",
     names=("emodb",),
     contents=("*.wav", "*.flac", "wav/*.wav", "flac/*.flac"),
-    any_layout=True,  # the files are found however deep they lie
+    any_layout=True,  # files are found at any depth
 )
 
 
@@ -37,55 +37,43 @@ def read_emodb(
     where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
-    """Reads the corpus from its audio files, wherever below the folder they lie.
+    """Read EmoDB from its audio files, at any depth below the folder.
 
-    A name such as `03a01Fa.wav` says speaker 03, sentence a01, emotion F (happiness), take a.
+    A name such as `03a01Fa.wav` means speaker 03, sentence a01, emotion F (happiness), take a.
+    There is no text: the ten sentences carry no emotion.
 
     Args:
         root: The folder, or one with a folder `emodb` in it.
-        classes: The declared classes; None to accept all seven emotions.
-        label_map: An emotion to another class.
-        where: Column to the value, or values, to keep; there are `sentence`, `gender` and `take`.
-        max_refused: How many files may be refused; None for any number.
-
-    Returns:
-        The manifest; the text is missing, as the ten sentences carry no emotion.
+        classes: The declared classes; None accepts all seven emotions.
+        label_map: Emotion to declared class.
+        where: Column to the value, or values, to keep; also `sentence`, `gender` and `take`.
+        max_refused: Maximum number of rejected files; None for any number.
 
     Raises:
-        ManifestError: The folder is missing, or more files were refused than allowed.
+        ManifestError: The folder is missing, or more files were rejected than allowed.
     """
     folder = find_folder(root, EMODB)
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    strange = [path for path in files if not _known(path)]
-    refused = [
-        RejectedRow(path.name, "unknown file name", "expected such as 03a01Fa.wav")
-        for path in strange
-    ]
-    rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    return build_manifest(
-        _rows(folder, [path for path in files if _known(path)]), folder, rules, refused
-    )
-
-
-def _known(path: Path) -> bool:
-    found = NAME.fullmatch(path.stem)
-    return found is not None and found["letter"] in LETTERS
-
-
-def _rows(folder: Path, files: Sequence[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    rows, rejected = [], []
     for path in files:
-        found = NAME.fullmatch(path.stem)
-        assert found is not None
-        yield (
-            path.name,
-            {
-                "utterance_id": path.stem,
-                "corpus": "emodb",
-                "speaker": found["speaker"],
-                "audio": path.relative_to(folder).as_posix(),
-                "label": LETTERS[found["letter"]],
-                "sentence": found["sentence"],
-                "gender": "male" if found["speaker"] in MEN else "female",
-                "take": found["take"],
-            },
-        )
+        match = NAME.fullmatch(path.stem)
+        if match is None or match["letter"] not in LETTERS:
+            reason = "expected such as 03a01Fa.wav"
+            rejected.append(RejectedRow(path.name, "unknown file name", reason))
+        else:
+            rows.append((path.name, _row(match, path.relative_to(folder))))
+    options = ReaderOptions(classes, label_map, where, max_refused)
+    return build_manifest(rows, folder, options, rejected)
+
+
+def _row(match: re.Match[str], audio: Path) -> dict[str, Any]:
+    return {
+        "utterance_id": audio.stem,
+        "corpus": "emodb",
+        "speaker": match["speaker"],
+        "audio": audio.as_posix(),
+        "label": LETTERS[match["letter"]],
+        "sentence": match["sentence"],
+        "gender": "male" if match["speaker"] in MEN else "female",
+        "take": match["take"],
+    }

@@ -1,7 +1,7 @@
-"""Folders that the Hugging Face library `datasets` wrote with `save_to_disk`.
+"""Datasets that the Hugging Face library `datasets` wrote with `save_to_disk`.
 
-`state.json` names the Arrow files, `dataset_info.json` says what the columns are. A dataset of
-several splits is a folder a split, and `dataset_dict.json` names them. The library is not needed.
+`state.json` lists the Arrow files, `dataset_info.json` the types of columns. A dataset with several
+splits has a folder for each, listed in `dataset_dict.json`. The library is not needed.
 """
 
 import hashlib
@@ -14,8 +14,14 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.corpora._base import Rules, build_manifest, require_dir
-from polymodal.errors import ManifestError, nearest
+from polymodal.corpora._base import (
+    ReaderOptions,
+    build_manifest,
+    check_columns,
+    missing_speaker,
+    require_dir,
+)
+from polymodal.errors import ManifestError
 from polymodal.schemas.manifest import SCHEMA, Manifest
 from polymodal.security.files import atomic_write
 from polymodal.security.paths import resolve_inside
@@ -33,7 +39,7 @@ BEGINNINGS: Mapping[bytes, str] = {
     b"\xff\xf2": ".mp3",
     b"FORM": ".aiff",
 }
-NESTED = ("signals", "votes")  # columns of ours that are no plain values
+NESTED = ("signals", "votes")  # columns that hold lists
 EXPECTED: Mapping[str, str] = {
     "audio": "audio, or the path of a file",
     "utterance_id": "text",
@@ -53,31 +59,27 @@ def read_dataset(
     where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
-    """Reads a dataset that `save_to_disk` of the library `datasets` wrote.
+    """Read a dataset that `save_to_disk` of the library `datasets` wrote.
 
-    The number of a class becomes its name, -1 no label. The split becomes the column `split`. Audio
-    that lies in the dataset itself is written to the folder `prepared`, as it is; audio that the
-    dataset names by path must lie below the folder. A column that is not ours is kept if it holds
-    plain values. Without text for an id, the id is split and row, such as `train-000000`, counted
-    from 0 as in `dataset[0]`.
+    Classes become their names, -1 no label. The split becomes the column `split`. Embedded audio is
+    written to `prepared` unchanged, and `prepared` is then the manifest's root; audio given by path
+    must be below the folder. Unknown columns are kept if they hold plain values. Without an id as
+    text, the id is split and row, such as `train-000000`, counted from 0 as in `dataset[0]`.
 
     Args:
         root: The folder.
-        prepared: Folder that audio from within the dataset is written to.
-        columns: Our column to the dataset's; None where they are the same.
-        speaker: One speaker for all rows, for datasets that name none.
+        prepared: Folder to which embedded audio is written.
+        columns: Our column to the dataset's; None if they are the same.
+        speaker: Speaker of all rows, if the dataset has none.
         corpus: Name of the corpus; the dataset's own column, or the folder's name, by default.
-        classes: The declared classes; None to accept any label.
-        label_map: The dataset's word to ours.
+        classes: The declared classes; None accepts any label.
+        label_map: Label of the dataset to declared class.
         where: Column to the value, or values, to keep.
-        max_refused: How many rows may be refused; None for any number.
-
-    Returns:
-        The manifest; its root is `prepared` where the audio lies in the dataset.
+        max_refused: Maximum number of rejected rows; None for any number.
 
     Raises:
-        ManifestError: The folder is no such dataset, a file is damaged, a column is missing, some
-            audio lies in the dataset and some beside it, or more rows were refused than allowed.
+        ManifestError: The folder is not such a dataset, a file is damaged, a column is missing,
+            only some audio is embedded, or more rows were rejected than allowed.
         DataError: A name in the dataset leads out of its folder.
     """
     folder, target = require_dir(root, "the corpus"), Path(prepared).expanduser()
@@ -86,24 +88,19 @@ def read_dataset(
     fixed = {"speaker": speaker} if speaker else {}
     rows = [
         (name, row | fixed | {"corpus": row.get("corpus") or corpus or folder.name})
-        for split, part in _splits(folder)
-        for name, row in reading.rows(split, part)
+        for split, split_dir in _splits(folder)
+        for name, row in reading.rows(split, split_dir)
     ]
     if rows and not any("speaker" in row for _, row in rows):
-        raise ManifestError(
-            f"{folder} has no column for the speaker",
-            expected="a column that says who speaks, as splits are by speaker",
-            hint="name it with corpus.columns.speaker=COLUMN, or give one speaker to all rows "
-            "with corpus.speaker=NAME",
-        )
-    rules = Rules(classes, label_map or {}, where or {}, max_refused)
+        raise missing_speaker(folder)
+    options = ReaderOptions(classes, label_map, where, max_refused)
     base = target if reading.kinds == {"bytes"} else folder
-    handled = {f"column left out: {name}": 1 for name in sorted(reading.left_out)}
-    return build_manifest(rows, base, rules, handled=handled)
+    handled = {f"column left out: {name}": 1 for name in reading.left_out}
+    return build_manifest(rows, base, options, handled=handled)
 
 
 def _splits(folder: Path) -> Iterator[tuple[str | None, Path]]:
-    """Each split's name and folder; a dataset of one part has the name that it knows, or none."""
+    """Yield each split's name and folder; a dataset of one split may have no name for it."""
     if not (folder / "dataset_dict.json").is_file():
         yield None, folder
         return
@@ -112,25 +109,23 @@ def _splits(folder: Path) -> Iterator[tuple[str | None, Path]]:
         raise ManifestError(f"{folder / 'dataset_dict.json'} names no splits")
     for name in names:
         if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
-            raise ManifestError(
-                f"{folder / 'dataset_dict.json'} names a split {name!r}",
-                expected="the name of a folder beside it",
-            )
+            message = f"{folder / 'dataset_dict.json'} names a split {name!r}"
+            raise ManifestError(message, expected="the name of a folder next to it")
         yield name, resolve_inside(folder, name)
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(read, dict):
-            return read
-        error: Exception | str = "it holds no names"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+        reason = "it is not a mapping"
     except FileNotFoundError:
-        error = "there is no such file"
-    except (OSError, ValueError) as caught:
-        error = caught
+        reason = "there is no such file"
+    except (OSError, ValueError) as error:
+        reason = str(error)
     raise ManifestError(
-        f"{path} cannot be read: {error}",
+        f"{path} cannot be read: {reason}",
         expected="a folder that save_to_disk of the library `datasets` wrote",
         hint="write it with dataset.save_to_disk(FOLDER), and name that folder with corpus.root",
     )
@@ -142,7 +137,7 @@ class _Reading:
 
     Args:
         folder: Folder of the dataset.
-        target: Folder that audio is written to.
+        target: Folder to which audio is written.
         named: Our column to the dataset's.
         kinds: How the audio is given: `bytes` or `path`.
         left_out: Columns that hold no plain values.
@@ -154,15 +149,16 @@ class _Reading:
     kinds: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
 
-    def rows(self, split: str | None, part: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The name and the columns of every row of a split."""
-        state, features = _json(part / "state.json"), _features(part)
-        own = state.get("_split")
-        prefix = split or (own if isinstance(own, str) and PLAIN_NAME.fullmatch(own) else "data")
-        before = {} if own is None else {"split": str(own)}
+    def rows(self, split: str | None, split_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield name and columns of every row of a split."""
+        state, features = _json(split_dir / "state.json"), _features(split_dir)
+        stored = state.get("_split")
+        has_name = isinstance(stored, str) and PLAIN_NAME.fullmatch(stored)
+        prefix = split or (stored if has_name else "data")
+        before = {} if stored is None else {"split": str(stored)}
         after = {} if split is None else {"split": split}
         number = 0
-        for path in _data_files(part, state):
+        for path in _data_files(split_dir, state):
             frame = self._columns(_arrow(path), path, features)
             for cells in frame.iter_rows(named=True):
                 name = f"{prefix}-{number:06d}"
@@ -175,8 +171,8 @@ class _Reading:
     def _columns(
         self, frame: pl.DataFrame, path: Path, features: Mapping[str, Any]
     ) -> pl.DataFrame:
-        """The columns that can be used, by our names."""
-        _check_columns(self.named, frame, path)
+        """Return the usable columns, by our names."""
+        check_columns(self.named, [*SCHEMA.keys() - {*NESTED}], frame.columns, path)
         ours_of = {theirs: ours for ours, theirs in self.named.items()}
         chosen = []
         for theirs in frame.columns:
@@ -198,7 +194,7 @@ class _Reading:
         return pl.DataFrame(chosen)
 
     def _audio(self, cell: Any, prefix: str) -> str | None:
-        """The path of a row's audio; audio from within the dataset is written first."""
+        """Return the path of a row's audio; write embedded audio first."""
         audio = cell if isinstance(cell, dict) else {"bytes": None, "path": cell}
         data, path = audio["bytes"], audio["path"]
         if data is None and not path:
@@ -206,59 +202,44 @@ class _Reading:
         self.kinds.add("path" if data is None else "bytes")
         if len(self.kinds) > 1:
             raise ManifestError(
-                f"{self.folder} has some audio in the dataset and some beside it, by path",
+                f"{self.folder} has some audio in the dataset and some as files",
                 expected="all audio in the dataset, or all of it as files",
                 hint="write it with save_to_disk of a newer version of `datasets`, which takes "
                 "all audio into the dataset",
             )
         if data is not None:
             return _written(data, path, self.target, prefix)
-        root, place = self.folder.resolve(), Path(str(path))
-        is_below = place.is_absolute() and place.is_relative_to(root)
-        return place.relative_to(root).as_posix() if is_below else str(path)
+        root, file = self.folder.resolve(), Path(str(path))
+        return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(path)
 
 
-def _features(part: Path) -> Mapping[str, Any]:
-    features = _json(part / "dataset_info.json").get("features")
+def _features(split_dir: Path) -> Mapping[str, Any]:
+    features = _json(split_dir / "dataset_info.json").get("features")
     return features if isinstance(features, dict) else {}
 
 
-def _data_files(part: Path, state: Mapping[str, Any]) -> list[Path]:
+def _data_files(split_dir: Path, state: Mapping[str, Any]) -> list[Path]:
     files = state.get("_data_files")
     try:
-        return [resolve_inside(part, str(one["filename"])) for one in files or ()]
+        return [resolve_inside(split_dir, str(entry["filename"])) for entry in files or ()]
     except (TypeError, KeyError):
-        raise ManifestError(
-            f"{part / 'state.json'}: _data_files is {files!r}", expected="a list of files"
-        ) from None
+        message = f"{split_dir / 'state.json'}: _data_files is {files!r}"
+        raise ManifestError(message, expected="a list of files") from None
 
 
 def _arrow(path: Path) -> pl.DataFrame:
     try:
         return pl.read_ipc_stream(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0]
         raise ManifestError(
-            f"{path} cannot be read: {reason}",
+            f"{path} cannot be read: {str(error).splitlines()[0]}",
             expected="an Arrow stream",
             hint="copy or write the dataset again",
         ) from None
 
 
-def _check_columns(named: Mapping[str, str], frame: pl.DataFrame, path: Path) -> None:
-    for ours, theirs in named.items():
-        if ours not in SCHEMA or ours in NESTED:
-            known = [name for name in SCHEMA if name not in NESTED]
-            raise ManifestError(f"corpus.columns.{ours}", hint=nearest(ours, known))
-        if theirs not in frame.columns:
-            raise ManifestError(
-                f"{path} has no column {theirs!r}, which corpus.columns.{ours} names",
-                hint=nearest(theirs, frame.columns),
-            )
-
-
 def _plain(series: pl.Series, ours: str, path: Path, feature: Any) -> pl.Series | None:
-    """A column as we keep it: classes by name, our numbers as numbers, the rest as text."""
+    """Convert a column: classes to names, numeric columns to numbers, the rest to text."""
     dtype = series.dtype
     is_class = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
     try:
@@ -268,7 +249,7 @@ def _plain(series: pl.Series, ours: str, path: Path, feature: Any) -> pl.Series 
         if ours == "audio":
             return series if dtype == pl.String or _is_audio(dtype) else None
         if ours == "utterance_id" and dtype != pl.String:
-            return None  # numbers begin anew in each split
+            return None  # numbers restart in each split
         if ours in NESTED or dtype.is_nested() or dtype in (pl.Binary, pl.Object):
             return None
         return series.cast(SCHEMA.get(ours, pl.String()))
@@ -280,11 +261,12 @@ def _plain(series: pl.Series, ours: str, path: Path, feature: Any) -> pl.Series 
 
 
 def _is_audio(dtype: Any) -> bool:
-    return isinstance(dtype, pl.Struct) and {"bytes", "path"} <= {one.name for one in dtype.fields}
+    names = {item.name for item in dtype.fields} if isinstance(dtype, pl.Struct) else set()
+    return {"bytes", "path"} <= names
 
 
 def _written(data: bytes, path: str | None, target: Path, split: str) -> str:
-    """Writes audio under a name made of its content, if it is not there; returns that name."""
+    """Write audio under the hash of its content, unless it exists; return its name."""
     suffix = next((end for start, end in BEGINNINGS.items() if data.startswith(start)), None)
     if suffix is None:
         suffix = Path(path or "").suffix.lower()
@@ -293,6 +275,6 @@ def _written(data: bytes, path: str | None, target: Path, split: str) -> str:
     file = target / name
     if not file.is_file() or file.stat().st_size != len(data):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as beside:  # another process may write it, too
-            beside.write_bytes(data)
+        with atomic_write(file) as tmp_path:  # another process may write it, too
+            tmp_path.write_bytes(data)
     return name

@@ -1,13 +1,13 @@
 """KEMDy19 and KEMDy20 (ETRI): Korean dialogues with ten annotators and wrist physiology.
 
-Noh and Jeong, "KEMDy19: Korean emotion multi-modal dataset" and "KEMDy20" (ETRI, 2021). Both are
-licence-gated: ask ETRI for them. Read as they were received, dirt included.
+Noh and Jeong, "KEMDy19: Korean emotion multi-modal dataset" and "KEMDy20" (ETRI, 2021). Both need a
+licence of ETRI. They are read as published, errors included.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import soundfile
 
-from polymodal.corpora._base import Rules, build_manifest
+from polymodal.corpora._base import ReaderOptions, build_manifest
 from polymodal.corpora.kemdy_annotation import (
     TIE,
     Annotation,
@@ -33,7 +33,7 @@ SEGMENT_20 = re.compile(r"Sess\d\d_script0[1-6]_User\d{3}[FM]_\d{3}")
 FILE_19 = re.compile(r"Sess(?:ion)?\d\d_?([FM])")
 # Marks such as `b/` and `n/` (breath, noise), `*` and `+` (unclear or cut words).
 MARKERS = (r"(?<![A-Za-z])[A-Za-z]/", r"[*+]")
-# ETRI hands them out as KEMDy19_v1_3, KEMDy20_v1_1 and KEMDy20_v1_2.
+# Published as KEMDy19_v1_3, KEMDy20_v1_1 and KEMDy20_v1_2.
 KEMDY19 = CorpusFolder("KEMDy19", names=("KEMDy19",), contents=("annotation/*.csv",))
 KEMDY20 = CorpusFolder("KEMDy20", names=("KEMDy20",), contents=("annotation/*.csv",))
 Brackets = Literal["keep", "content", "drop"]
@@ -41,15 +41,32 @@ Brackets = Literal["keep", "content", "drop"]
 
 @dataclass
 class _Reading:
-    """What is found below the folder of a corpus while it is read."""
+    """A corpus while it is read; `files` is suffix to segment to file."""
 
+    corpus: str
     root: Path
+    prepared: Path
     segment_id: re.Pattern[str]
     clean: TextPreparation
     handled: Counter[str] = field(default_factory=Counter)
-    refused: list[RejectedRow] = field(default_factory=list)
-    files: dict[str, dict[str, Path]] = field(default_factory=dict)
+    rejected: list[RejectedRow] = field(default_factory=list)
+    files: dict[str, dict[str, Path]] = field(default_factory=lambda: {"wav": {}, "txt": {}})
     signals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def annotations(self) -> Iterator[tuple[Path, list[Annotation]]]:
+        """Yield each annotation table with its rows."""
+        for table in sorted((self.root / "annotation").glob("*.csv")):
+            yield table, read_annotations(table, self.segment_id, self.handled, self.rejected)
+
+    def manifest(self, annotations: Iterable[Annotation], options: ReaderOptions) -> Manifest:
+        return build_manifest(
+            _usable_rows(self, annotations),
+            self.root,
+            options,
+            self.rejected,
+            handled=self.handled,
+            signals_root=self.prepared,
+        )
 
 
 def read_kemdy19(
@@ -63,42 +80,32 @@ def read_kemdy19(
     where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
-    """Reads KEMDy19: 20 sessions, each with two actors, six scripted and four free dialogues.
+    """Read KEMDy19: 20 sessions, each with two actors, six scripted and four free dialogues.
 
     The F file and the M file of a session both list every segment: the row in the file of the
-    speaker's own letter says what the speaker felt, the other what the listener felt.
+    speaker's own letter holds what the speaker felt, the other what the listener felt. A tie has
+    votes, but no label.
 
     Args:
-        root: The folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or the one above it, in
-            which the newest version is taken.
-        prepared: Folder that the cut signals are written to.
+        root: The folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or its parent, of which
+            the newest version is used.
+        prepared: Folder to which the cut signals are written.
         perspective: Whose emotion is the label.
-        brackets: What becomes of words in parentheses (cut speech): kept with them, without, or
-            dropped.
-        classes: The declared classes; None to accept all seven emotions.
-        label_map: An emotion to another class.
-        where: Column to the value, or values, to keep; there are `session`, `gender`, `scenario`
-            and `label_raw` (`angry;neutral` for a tie).
-        max_refused: How many rows may be refused; None for any number.
-
-    Returns:
-        The manifest; a tie has no label but its votes.
+        brackets: What happens to words in parentheses (cut speech): keep, keep their content, or
+            drop.
+        classes: The declared classes; None accepts all seven emotions.
+        label_map: Emotion to declared class.
+        where: Column to the value, or values, to keep; also `session`, `gender`, `scenario` and
+            `label_raw` (`angry;neutral` for a tie).
+        max_refused: Maximum number of rejected rows; None for any number.
 
     Raises:
-        ManifestError: A folder is missing, a table cannot be read, or more rows were refused than
+        ManifestError: A folder is missing, a table cannot be read, or more rows were rejected than
             allowed.
     """
-    reading = _open(root, KEMDY19, SEGMENT_19, brackets)
-    reading.signals = cut_signals(
-        reading.root,
-        Path(prepared).expanduser(),
-        SEGMENT_19,
-        lambda table, segment: _letter(table) in (segment[-4], ""),
-        reading.handled,
-    )
-    rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    annotations = _annotations_19(reading, own=perspective == "speaker")
-    return _finish(reading, annotations, rules, Path(prepared).expanduser(), "kemdy19")
+    reading = _open(KEMDY19, root, prepared, SEGMENT_19, brackets, _is_by_wearer_19)
+    annotations = _annotations_19(reading, from_speaker=perspective == "speaker")
+    return reading.manifest(annotations, ReaderOptions(classes, label_map, where, max_refused))
 
 
 def read_kemdy20(
@@ -111,122 +118,89 @@ def read_kemdy20(
     where: Mapping[str, Any] | None = None,
     max_refused: int | None = 0,
 ) -> Manifest:
-    """Reads KEMDy20: 40 sessions, each of two people who talk after six videos; mostly neutral.
+    """Read KEMDy20: 40 sessions, each of two people who talk after six videos; mostly neutral.
 
-    Args:
-        root: The folder with `annotation`, `wav`, `EDA`, `IBI` and `TEMP`, or the one above it, in
-            which the newest version is taken.
-        prepared: Folder that the cut signals are written to.
-        brackets: What becomes of words in parentheses (cut speech): kept with them, without, or
-            dropped.
-        classes: The declared classes; None to accept all seven emotions.
-        label_map: An emotion to another class.
-        where: Column to the value, or values, to keep; there are `session`, `gender`, `scenario`
-            and `label_raw` (`angry;neutral` for a tie).
-        max_refused: How many rows may be refused; None for any number.
-
-    Returns:
-        The manifest; a tie has no label but its votes.
+    The options are those of `read_kemdy19`, without `perspective`.
 
     Raises:
-        ManifestError: A folder is missing, a table cannot be read, or more rows were refused than
+        ManifestError: A folder is missing, a table cannot be read, or more rows were rejected than
             allowed.
     """
-    reading = _open(root, KEMDY20, SEGMENT_20, brackets)
-    reading.signals = cut_signals(
-        reading.root,
-        Path(prepared).expanduser(),
-        SEGMENT_20,
-        lambda table, segment: segment.rpartition("_")[0] == table.stem,
-        reading.handled,
-    )
-    rules = Rules(classes, label_map or {}, where or {}, max_refused)
-    annotations = (
-        one
-        for table in _tables(reading)
-        for one in read_annotations(table, SEGMENT_20, reading.handled, reading.refused)
-    )
-    return _finish(reading, annotations, rules, Path(prepared).expanduser(), "kemdy20")
+    reading = _open(KEMDY20, root, prepared, SEGMENT_20, brackets, _is_by_wearer_20)
+    annotations = (annotation for _, rows in reading.annotations() for annotation in rows)
+    return reading.manifest(annotations, ReaderOptions(classes, label_map, where, max_refused))
 
 
-def _annotations_19(reading: _Reading, *, own: bool) -> Iterator[Annotation]:
-    """The rows of the speaker's own file, or those of the other's."""
-    for table in _tables(reading):
+def _annotations_19(reading: _Reading, *, from_speaker: bool) -> Iterator[Annotation]:
+    """Yield the rows of the speakers' own files, or those of the listeners'."""
+    duration_s = partial(_duration_s, reading)
+    for table, annotations in reading.annotations():
         letter = _letter(table)
-        annotations = read_annotations(table, SEGMENT_19, reading.handled, reading.refused)
-        duration_s = partial(_duration_s, reading)
-        for one in fix_speaker_letters(annotations, letter, duration_s, reading.handled):
-            if (one.segment[-4] == letter) is own:
-                yield one
+        for annotation in fix_speaker_letters(annotations, letter, duration_s, reading.handled):
+            if (annotation.segment[-4] == letter) is from_speaker:
+                yield annotation
 
 
 def _open(
-    root: str, known: CorpusFolder, segment_id: re.Pattern[str], brackets: Brackets
+    corpus_folder: CorpusFolder,
+    root: str,
+    prepared: str,
+    segment_id: re.Pattern[str],
+    brackets: Brackets,
+    belongs_to: Callable[[Path, str], bool],
 ) -> _Reading:
-    folder = find_folder(root, known)
+    folder, target = find_folder(root, corpus_folder), Path(prepared).expanduser()
     clean = TextPreparation(unicode_form="NFC", markers=MARKERS, brackets=brackets)
-    reading = _Reading(folder, segment_id, clean)
-    reading.files = {"wav": {}, "txt": {}}
-    for path in sorted(_walk(folder / "wav")):
+    reading = _Reading(corpus_folder.corpus.lower(), folder, target, segment_id, clean)
+    paths = (Path(parent, name) for parent, _, names in os.walk(folder / "wav") for name in names)
+    for path in sorted(paths):
         kind = path.suffix.lower()[1:]
         if kind in reading.files and segment_id.fullmatch(path.stem):
             reading.files[kind].setdefault(path.stem, path)
+    reading.signals = cut_signals(folder, target, segment_id, belongs_to, reading.handled)
     return reading
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        yield from (Path(parent, name) for name in names)
+def _is_by_wearer_19(table: Path, segment: str) -> bool:
+    return _letter(table) in (segment[-4], "")
 
 
-def _tables(reading: _Reading) -> list[Path]:
-    return sorted((reading.root / "annotation").glob("*.csv"))
+def _is_by_wearer_20(table: Path, segment: str) -> bool:
+    return segment.rpartition("_")[0] == table.stem
 
 
 def _letter(table: Path) -> str:
-    found = FILE_19.search(table.stem)
-    return found.group(1) if found else ""
+    match = FILE_19.search(table.stem)
+    return match.group(1) if match else ""
 
 
 def _duration_s(reading: _Reading, segment: str) -> float | None:
-    """Length of a segment's audio; None without a readable header."""
+    """Return the length of a segment's audio; None without a readable header."""
     try:
         return float(soundfile.info(reading.files["wav"][segment]).duration)
     except (KeyError, OSError, RuntimeError):
         return None
 
 
-def _finish(
-    reading: _Reading, rows: Iterable[Annotation], rules: Rules, signals_root: Path, corpus: str
-) -> Manifest:
-    return build_manifest(
-        _usable(reading, rows, corpus),
-        reading.root,
-        rules,
-        reading.refused,
-        handled=reading.handled,
-        signals_root=signals_root,
-    )
-
-
-def _usable(
-    reading: _Reading, annotations: Iterable[Annotation], corpus: str
+def _usable_rows(
+    reading: _Reading, annotations: Iterable[Annotation]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of segments that have a file, counting what is odd about them."""
-    lacking = set(reading.files["wav"])
-    for one in annotations:
-        lacking.discard(one.segment)
-        row = _row(one, reading, corpus)
-        if row["audio"] is None and one.segment not in reading.files["txt"]:
-            reading.refused.append(RejectedRow(one.place, "neither wav nor txt", one.segment))
+    """Yield the rows of segments that have a file, and count oddities."""
+    unlisted = set(reading.files["wav"])
+    for annotation in annotations:
+        segment, location = annotation.segment, annotation.location
+        unlisted.discard(segment)
+        row = _row(annotation, reading)
+        if row["audio"] is None and segment not in reading.files["txt"]:
+            reading.rejected.append(RejectedRow(location, "neither wav nor txt", segment))
         else:
             reading.handled.update(_oddities(row))
-            yield one.place, row
-    reading.handled["audio without an annotation"] += len(lacking)
+            yield location, row
+    reading.handled["audio without an annotation"] += len(unlisted)
 
 
-def _row(annotation: Annotation, reading: _Reading, corpus: str) -> dict[str, Any]:
-    segment = annotation.segment
+def _row(annotation: Annotation, reading: _Reading) -> dict[str, Any]:
+    segment, corpus = annotation.segment, reading.corpus
     session, scenario, last, *_ = segment.split("_")
     person = f"{session}{last[0]}" if corpus == "kemdy19" else last
     raw = _text(segment, reading)
@@ -265,23 +239,13 @@ def _text(segment: str, reading: _Reading) -> str | None:
 
 
 def _oddities(row: Mapping[str, Any]) -> Iterator[str]:
+    counts = {vote["label"]: vote["count"] for vote in row["votes"] or ()}
     if TIE in (row["label_raw"] or ""):
         yield "tie"
     elif row["label"] is None:
         yield "no emotion"
-    elif row["votes"] and max(row["votes"], key=_count)["count"] > _votes(row, row["label"]):
+    elif counts and max(counts.values()) > counts.get(row["label"], 0):
         yield "label that is not the majority of the votes"
+    yield from (f"no {key}" for key in ("text", "signals") if not row[key])
     if row["audio"] is None:
         yield "no wav"
-    if row["text"] is None:
-        yield "no text"
-    if not row["signals"]:
-        yield "no signals"
-
-
-def _count(vote: Mapping[str, Any]) -> int:
-    return int(vote["count"])
-
-
-def _votes(row: Mapping[str, Any], label: str) -> int:
-    return next((_count(vote) for vote in row["votes"] if vote["label"] == label), 0)

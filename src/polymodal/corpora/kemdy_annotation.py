@@ -1,4 +1,4 @@
-"""The annotation tables of KEMDy19 and KEMDy20: two header rows, ten annotators side by side."""
+"""Annotation tables of KEMDy19 and KEMDy20: two header rows, and ten annotators in columns."""
 
 import csv
 import re
@@ -12,9 +12,9 @@ from polymodal.corpora.transcripts import decode
 from polymodal.errors import ManifestError
 from polymodal.schemas.manifest import RejectedRow
 
-# In the order that the corpus itself uses inside its ties.
+# in the order of the corpus's own ties
 EMOTIONS = ("happy", "surprise", "angry", "neutral", "disgust", "fear", "sad")
-MISSPELT = {"disqust": "disgust"}
+MISSPELLED = {"disqust": "disgust"}
 SESSION = re.compile(r"Sess(?:ion)?(\d\d)")
 TIE = ";"
 PREFIX = len("Sess01")
@@ -23,20 +23,20 @@ TOLERANCE_S = 0.02
 
 @dataclass(frozen=True)
 class Annotation:
-    """What the annotators said of one segment.
+    """The annotations of one segment.
 
     Args:
         segment: Its id, such as `Sess01_script01_F001`.
-        place: File and row, for messages.
-        duration_s: End minus start within the dialogue; None where a time is missing.
-        emotion: The majority, several with `;` for a tie; empty where it is missing.
+        location: File and row, for messages.
+        duration_s: End minus start within the dialogue; None if a time is missing.
+        emotion: The majority, several with `;` for a tie; empty if missing.
         valence: Mean of 1 to 5.
         arousal: Mean of 1 to 5.
         votes: The annotators' emotions.
     """
 
     segment: str
-    place: str
+    location: str
     duration_s: float | None
     emotion: str
     valence: float | None
@@ -45,23 +45,13 @@ class Annotation:
 
     @property
     def label(self) -> str | None:
-        """The emotion, or None for a tie or a missing one."""
+        """The emotion; None for a tie or if missing."""
         return None if TIE in self.emotion else self.emotion or None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a table has what; the pair of times, and the first of three columns an annotator.
-
-    Args:
-        first_row: Position of the first row of data.
-        segment: Column of the segment id.
-        start: Column of the start within the dialogue; the end follows.
-        emotion: Column of the majority.
-        valence: Column of the mean valence.
-        arousal: Column of the mean arousal.
-        votes: Columns of the annotators' emotions.
-    """
+    """The columns of a table, and its first row of data; the column of the end follows `start`."""
 
     first_row: int
     segment: int
@@ -73,18 +63,9 @@ class Columns:
 
 
 def read_annotations(
-    path: Path, segment_id: re.Pattern[str], handled: Counter[str], refused: list[RejectedRow]
+    path: Path, segment_id: re.Pattern[str], handled: Counter[str], rejected: list[RejectedRow]
 ) -> list[Annotation]:
-    """Reads one annotation table.
-
-    Args:
-        path: The table; its name holds the session.
-        segment_id: What a segment id looks like.
-        handled: Counts the oddities that were mended.
-        refused: Gets the rows without a usable id or with an unknown emotion.
-
-    Returns:
-        The rows, in their order.
+    """Read an annotation table, and count fixed oddities in `handled`.
 
     Raises:
         ManifestError: The file is neither UTF-8 nor cp949, or holds no segment id.
@@ -96,31 +77,25 @@ def read_annotations(
     for number, row in enumerate(rows[columns.first_row :], start=columns.first_row + 1):
         if not any(row):
             continue
-        place = f"{path.name}:{number}"
+        location = f"{path.name}:{number}"
         segment = _at(row, columns.segment)
         if not segment_id.fullmatch(segment):
-            refused.append(RejectedRow(place, "no segment id", f"{segment!r}"))
+            rejected.append(RejectedRow(location, "no segment id", f"{segment!r}"))
             continue
         if session and segment[4:PREFIX] != session.group(1):
             segment = f"Sess{session.group(1)}{segment[PREFIX:]}"
             handled["id with the prefix of another session"] += 1
-        annotation = _annotation(row, columns, segment, place, handled)
+        annotation = _annotation(row, columns, segment, location, handled)
         unknown = {*annotation.emotion.split(TIE), *annotation.votes} - {*EMOTIONS, ""}
         if unknown:
-            refused.append(RejectedRow(place, "unknown emotion", f"{sorted(unknown)}"))
+            rejected.append(RejectedRow(location, "unknown emotion", f"{sorted(unknown)}"))
             continue
         annotations.append(annotation)
     return annotations
 
 
 def parse_votes(annotation: Annotation) -> list[dict[str, str | int]] | None:
-    """Counts the annotators by emotion, in the order of `EMOTIONS`.
-
-    Args:
-        annotation: What they said.
-
-    Returns:
-        Each emotion that was said, with its `label` and `count`; None if nobody said any.
+    """Count the annotators by emotion, in the order of `EMOTIONS`; None without any vote.
 
     Example:
         >>> parse_votes(Annotation("a", "", None, "sad", None, None, ("sad", "fear", "sad")))
@@ -136,35 +111,28 @@ def fix_speaker_letters(
     duration_s: Callable[[str], float | None],
     handled: Counter[str],
 ) -> list[Annotation]:
-    """Mends ids that carry the partner's letter by mistake (KEMDy19, sessions 3 and 9).
+    """Fix ids that carry the partner's letter by mistake (KEMDy19, sessions 3 and 9).
 
-    Such an id stands twice in the file, while the same number with the wearer's own letter is
-    missing. Of the two rows the one is renamed whose length is that of the missing segment's audio
-    and not that of its namesake; where both or neither fit, nothing is guessed.
-
-    Args:
-        annotations: The rows of one file.
-        letter: F or M: whose file it is.
-        duration_s: Segment to the length of its audio, None where there is none.
-        handled: Counts the mended ids.
-
-    Returns:
-        The rows.
+    Such an id is a duplicate in the file of `letter`, and the same number with that letter is
+    missing. The row is renamed whose length is that of the missing segment's audio and not that of
+    its namesake; if both rows or neither match, both are kept.
     """
-    counts = Counter(one.segment for one in annotations)
+    counts = Counter(annotation.segment for annotation in annotations)
     mended = list(annotations)
     for name in [name for name, count in counts.items() if count > 1]:
-        own = re.sub(r"_[FM](\d{3})$", rf"_{letter}\1", name)
-        if own == name or own in counts:
+        corrected = re.sub(r"_[FM](\d{3})$", rf"_{letter}\1", name)
+        if corrected == name or corrected in counts:
             continue
-        wanted_s, other_s = duration_s(own), duration_s(name)
+        wanted_s, other_s = duration_s(corrected), duration_s(name)
         fitting = [
-            place
-            for place, one in enumerate(annotations)
-            if one.segment == name and _lasts(one, wanted_s) and not _lasts(one, other_s)
+            index
+            for index, annotation in enumerate(annotations)
+            if annotation.segment == name
+            and _lasts(annotation, wanted_s)
+            and not _lasts(annotation, other_s)
         ]
         if len(fitting) == 1:
-            mended[fitting[0]] = replace(annotations[fitting[0]], segment=own)
+            mended[fitting[0]] = replace(annotations[fitting[0]], segment=corrected)
             handled["id with the partner's letter"] += 1
     return mended
 
@@ -179,28 +147,27 @@ def _cells(path: Path) -> list[list[str]]:
     try:
         text, _ = decode(path.read_bytes())
     except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{path} is neither UTF-8 nor cp949: {error}", hint="save it as UTF-8"
-        ) from None
+        message = f"{path} is neither UTF-8 nor cp949: {error}"
+        raise ManifestError(message, hint="save it as UTF-8") from None
     return [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
 
 
 def _columns(rows: Sequence[Sequence[str]], segment_id: re.Pattern[str], path: Path) -> Columns:
-    """Finds the columns by name in either header row, or else by position from the segment id."""
-    found = [
+    """Find the columns by name in either header row, or by position from the segment id."""
+    id_cells = [
         (number, column)
         for number, row in enumerate(rows)
         for column, cell in enumerate(row)
         if segment_id.fullmatch(cell)
     ]
-    if not found:
+    if not id_cells:
         raise ManifestError(
             f"{path} holds no segment id",
             expected=f"ids such as {segment_id.pattern}",
             hint="check that corpus.root is the folder of this corpus",
         )
-    first_found, segment = found[0]
-    numbered = (place for place, row in enumerate(rows) if _number(_at(row, 0)) is not None)
+    first_found, segment = id_cells[0]
+    numbered = (number for number, row in enumerate(rows) if _number(_at(row, 0)) is not None)
     first_row = min(first_found, next(numbered, first_found))
     heads = rows[:first_row]
     emotion = _named(heads, "totalevaluation", segment + 1)
@@ -231,14 +198,14 @@ def _key(cell: str) -> str:
 
 
 def _annotation(
-    row: Sequence[str], columns: Columns, segment: str, place: str, handled: Counter[str]
+    row: Sequence[str], columns: Columns, segment: str, location: str, handled: Counter[str]
 ) -> Annotation:
     start_s, end_s = _number(_at(row, columns.start)), _number(_at(row, columns.start + 1))
     emotion = TIE.join(_emotion(word, handled) for word in _at(row, columns.emotion).split(TIE))
     votes = (_emotion(_at(row, column), handled) for column in columns.votes)
     return Annotation(
         segment,
-        place,
+        location,
         duration_s=None if start_s is None or end_s is None else end_s - start_s,
         emotion=emotion,
         valence=_number(_at(row, columns.valence)),
@@ -249,9 +216,9 @@ def _annotation(
 
 def _emotion(word: str, handled: Counter[str]) -> str:
     word = word.strip().lower()
-    if word in MISSPELT:
-        handled[f"{word} for {MISSPELT[word]}"] += 1
-    return sys.intern(MISSPELT.get(word, word))  # ten a row: one object a word, not one a vote
+    if word in MISSPELLED:
+        handled[f"{word} for {MISSPELLED[word]}"] += 1
+    return sys.intern(MISSPELLED.get(word, word))  # ten a row: share the strings
 
 
 def _at(row: Sequence[str], column: int) -> str:

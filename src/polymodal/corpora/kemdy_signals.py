@@ -1,4 +1,4 @@
-"""The physiology of KEMDy: tables whose rows name the segment that they belong to.
+"""Physiology of KEMDy: tables whose rows name their segment.
 
 A table is cut once into a `.npy` file with the samples of each segment side by side, and read again
 only when it changes.
@@ -17,24 +17,24 @@ import polars as pl
 
 from polymodal.security.files import atomic_write, sha256_of
 
-# Changing how tables are cut changes this number, so that old cuts are not taken for new ones.
+# Increase when tables are cut differently, so that cached files are not used.
 VERSION = 1
 FIELDS = ("first", "second", "third", "fourth")
-# What the devices record at, where a table's times do not tell (Empatica E4; ECG is uncertain).
-USUAL_RATES_HZ: Mapping[str, float | None] = {"EDA": 4.0, "TEMP": 4.0, "ECG": 250.0, "IBI": None}
+# Rates of the devices, for tables without times (Empatica E4; ECG is uncertain).
+DEFAULT_RATES_HZ: Mapping[str, float | None] = {"EDA": 4.0, "TEMP": 4.0, "ECG": 250.0, "IBI": None}
 CLOCK = r"(\d{1,2}):(\d{2}):(\d{2}(?:[.,]\d+)?)"
 MILLISECONDS_FROM, MICROSECONDS_FROM = 1e11, 1e14
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One table, cut by segment.
+    """A table cut by segment.
 
     Args:
         path: The `.npy` file below the folder of the signals.
         rate_hz: Samples a second; None for one value an event.
         segments: Segment to (first sample, number of samples).
-        odd: Oddity to how often it was met.
+        odd: Oddity to its count.
     """
 
     path: str
@@ -47,28 +47,20 @@ def cut_signals(
     root: Path,
     signals_root: Path,
     segment_id: re.Pattern[str],
-    worn_by: Callable[[Path, str], bool],
+    belongs_to: Callable[[Path, str], bool],
     handled: Counter[str],
 ) -> dict[str, list[dict[str, Any]]]:
-    """Cuts every table of every signal of a corpus.
+    """Cut every table of every signal, and return the signals of each segment as in a manifest.
 
-    Args:
-        root: Folder of the corpus, with a folder a signal.
-        signals_root: Folder that the `.npy` files are written to.
-        segment_id: What a segment id looks like.
-        worn_by: Whether a segment is one of the person who wore the device of a file.
-        handled: Counts the oddities.
-
-    Returns:
-        Segment to its signals, as the manifest has them.
+    `belongs_to` tells whether a segment is by the person who wore the device of a file.
     """
     signals: dict[str, list[dict[str, Any]]] = {}
-    for kind in USUAL_RATES_HZ:
+    for kind in DEFAULT_RATES_HZ:
         for table in _tables(root / kind):
             cut = _cut_once(table, kind, root, signals_root, segment_id)
             handled.update(cut.odd)
             for segment, (start, length) in cut.segments.items():
-                if worn_by(table, segment):
+                if belongs_to(table, segment):
                     reference = {"path": cut.path, "rate_hz": cut.rate_hz}
                     span = {"name": kind.lower(), "start": start, "length": length}
                     signals.setdefault(segment, []).append({**reference, **span})
@@ -84,30 +76,28 @@ def _tables(folder: Path) -> list[Path]:
 def _cut_once(
     table: Path, kind: str, root: Path, signals_root: Path, segment_id: re.Pattern[str]
 ) -> Cut:
-    """Cuts a table, or finds the cut that was made of it before."""
+    """Cut a table, or load the cached cut."""
     target = (signals_root / table.relative_to(root)).with_suffix(".npy")
     index, state = target.with_suffix(".json"), table.stat()
-    of_source = [VERSION, state.st_size, state.st_mtime_ns, segment_id.pattern]
-    known = _known(index, of_source)
-    if known is not None:
-        return known
+    source = [VERSION, state.st_size, state.st_mtime_ns, segment_id.pattern]
+    if (cached := _load(index, source)) is not None:
+        return cached
     values, cut = _cut(table, kind, target.relative_to(signals_root).as_posix(), segment_id)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(target) as beside:
-        np.save(beside, values)
-    body = {"path": cut.path, "rate_hz": cut.rate_hz, "segments": cut.segments, "odd": cut.odd}
-    text = json.dumps({"source": of_source, "sha256": sha256_of(target), "cut": body})
-    with atomic_write(index) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_write(target) as tmp_path:
+        np.save(tmp_path, values)
+    text = json.dumps({"source": source, "sha256": sha256_of(target), "cut": vars(cut)})
+    with atomic_write(index) as tmp_path:
+        tmp_path.write_text(text, encoding="utf-8")
     return cut
 
 
-def _known(index: Path, of_source: list[Any]) -> Cut | None:
+def _load(index: Path, source: list[Any]) -> Cut | None:
     try:
-        read = json.loads(index.read_text(encoding="utf-8"))
-        usable = read["source"] == of_source
-        usable = usable and read["sha256"] == sha256_of(index.with_suffix(".npy"))
-        cut = read["cut"]
+        content = json.loads(index.read_text(encoding="utf-8"))
+        usable = content["source"] == source
+        usable = usable and content["sha256"] == sha256_of(index.with_suffix(".npy"))
+        cut = content["cut"]
         segments = {name: (start, length) for name, (start, length) in cut["segments"].items()}
         return Cut(cut["path"], cut["rate_hz"], segments, cut["odd"]) if usable else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -123,7 +113,7 @@ def _cut(table: Path, kind: str, path: str, segment_id: re.Pattern[str]) -> tupl
     values = _values(rows, kind)
     usable = values.select(pl.all_horizontal(pl.all().is_finite().fill_null(False))).to_series()
     if lost := int((~usable).sum()):
-        odd[f"{kind} sample that is no number"] += lost
+        odd[f"{kind} sample that is not finite"] += lost
     rows, values = rows.filter(usable), values.filter(usable)
     spans = rows.with_row_index("row").group_by("segment", maintain_order=True)
     lengths = spans.agg(pl.col("row").first().alias("start"), pl.len().alias("length"))
@@ -135,7 +125,7 @@ def _cut(table: Path, kind: str, path: str, segment_id: re.Pattern[str]) -> tupl
 
 
 def _rows_in_segments(table: Path, segment_id: re.Pattern[str]) -> pl.DataFrame | None:
-    """The rows that end with a segment id, each segment's together; header lines have none."""
+    """Return rows that end with a segment id, grouped by segment; header lines have none."""
     raw = table.read_bytes()
     if not raw.strip():
         return None
@@ -150,17 +140,17 @@ def _rows_in_segments(table: Path, segment_id: re.Pattern[str]) -> pl.DataFrame 
     split = pl.col("line").str.split_exact(",", len(FIELDS) - 1).struct.rename_fields([*FIELDS])
     cells = lines.select(split).unnest("line").select(pl.all().str.strip_chars(' \r\ufeff"'))
     matches = pl.all().str.contains(f"^(?:{segment_id.pattern})$").fill_null(False)
-    place = int(cells.select(matches).sum().to_numpy().argmax())
-    named = cells.with_columns(cells.to_series(place).alias("segment"))
-    inside = named.filter(cells.select(matches).to_series(place))
-    if inside.is_empty() or place < 2:
+    index = int(cells.select(matches).sum().to_numpy().argmax())
+    named = cells.with_columns(cells.to_series(index).alias("segment"))
+    inside = named.filter(cells.select(matches).to_series(index))
+    if inside.is_empty() or index < 2:
         return None
-    times = inside.with_columns(inside.to_series(place - 1).alias("time"))
-    return times.drop(FIELDS[place - 1 :]).sort("segment", maintain_order=True)
+    times = inside.with_columns(inside.to_series(index - 1).alias("time"))
+    return times.drop(FIELDS[index - 1 :]).sort("segment", maintain_order=True)
 
 
 def _values(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """The one column of values, or offset and interval of heart beats."""
+    """Return the column of values, or offset and interval of heart beats."""
     names = [name for name in FIELDS if name in rows.columns]
     numbers = rows.select(pl.col(names).cast(pl.Float64, strict=False))
     if kind == "IBI":
@@ -171,7 +161,7 @@ def _values(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
 
 
 def _is_clock(column: pl.Series, segments: pl.Series) -> bool:
-    """Whether a column only grows within each segment, as a time does and a voltage does not."""
+    """Return whether a column only grows within segments, like a time and unlike a voltage."""
     steps = pl.DataFrame({"value": column, "segment": segments}).select(
         pl.col("value").diff().over("segment").drop_nulls()
     )["value"]
@@ -179,7 +169,7 @@ def _is_clock(column: pl.Series, segments: pl.Series) -> bool:
 
 
 def _rate_hz(table: Path, kind: str, rows: pl.DataFrame, odd: Counter[str]) -> float:
-    """The rate that the header states, that the times show, or that the device usually has."""
+    """Return the rate from the header, the times, or the device's default."""
     if (stated := _stated_rate_hz(table)) is not None:
         return stated
     spans = (
@@ -188,18 +178,18 @@ def _rate_hz(table: Path, kind: str, rows: pl.DataFrame, odd: Counter[str]) -> f
         .agg(pl.len().alias("num"), (pl.col("s").last() - pl.col("s").first()).alias("span_s"))
         .filter((pl.col("num") > 1) & (pl.col("span_s") > 0))
     )
-    usual = USUAL_RATES_HZ[kind]
-    assert usual is not None
+    default = DEFAULT_RATES_HZ[kind]
+    assert default is not None
     if spans.is_empty():
         odd[f"{kind} table whose rate is assumed"] += 1
-        return usual
+        return default
     rate = float(spans.select(((pl.col("num") - 1) / pl.col("span_s")).median()).item())
     nearest = max(1, round(rate))
     return float(nearest) if abs(rate - nearest) < 0.02 * nearest else round(rate, 3)
 
 
 def _stated_rate_hz(table: Path) -> float | None:
-    """The second line of an Empatica E4 file, below the start: one number."""
+    """Return the second line of an Empatica E4 file, if it is a rate."""
     with table.open(encoding="utf-8-sig", errors="replace") as file:
         head = [file.readline().strip() for _ in range(2)]
     try:
@@ -210,7 +200,7 @@ def _stated_rate_hz(table: Path) -> float | None:
 
 
 def _seconds(times: pl.Series) -> pl.Series:
-    """Seconds from a clock (`10:00:00.250` in any date format) or from a number (s, ms or us)."""
+    """Return seconds from a clock (`10:00:00.250` in any date format) or a number (s, ms or us)."""
     number = pl.col("t").cast(pl.Float64, strict=False)
     scaled = (
         pl.when(number > MICROSECONDS_FROM)
@@ -219,16 +209,16 @@ def _seconds(times: pl.Series) -> pl.Series:
         .then(number / 1e3)
         .otherwise(number)
     )
-    part = [
+    fields = [
         pl.col("t").str.extract(CLOCK, group).str.replace(",", ".").cast(pl.Float64, strict=False)
         for group in (1, 2, 3)
     ]
-    clock = part[0] * 3600 + part[1] * 60 + part[2]
+    clock = fields[0] * 3600 + fields[1] * 60 + fields[2]
     return times.to_frame("t").select(pl.coalesce(clock, scaled)).to_series()
 
 
 def _since_first_beat(array: np.ndarray, segments: Mapping[str, tuple[int, int]]) -> np.ndarray:
-    """Offsets count from the start of the recording; here from the first beat of the segment."""
+    """Count offsets from the first beat of the segment, not from the start of the recording."""
     shifted = array.copy()
     for start, length in segments.values():
         shifted[start : start + length, 0] -= array[start, 0]

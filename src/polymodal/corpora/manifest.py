@@ -1,7 +1,7 @@
-"""A corpus that was read before: its manifest as Parquet, and the report of that reading beside it.
+"""A corpus that was read before, as Parquet with a report.
 
-`NAME.parquet` holds the rows, `NAME.json` where they came from and what was refused or mended, and
-`NAME.prepared/` what the reader had to write (signals cut from tables, audio taken out of files).
+`NAME.parquet` holds the rows, `NAME.json` their origin and the rejected or fixed rows, and
+`NAME.prepared/` what the reader had to write (cut signals, extracted audio).
 """
 
 import json
@@ -19,11 +19,7 @@ from polymodal.security.files import sha256_of
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Writes a manifest and the report of how it was read.
-
-    Args:
-        manifest: The corpus.
-        path: The Parquet file to write; its folder is made.
+    """Write a manifest and the report of how it was read.
 
     Raises:
         ManifestError: It cannot be written.
@@ -35,23 +31,19 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         raise ManifestError(f"{path} cannot be written: {error}") from None
     report = {
         "root": str(manifest.root.resolve()),
-        "prepared": manifest.signals_root == prepared_beside(path),
+        "prepared": manifest.signals_root == prepared_dir(path),
         "rows": len(manifest),
         "fingerprint": manifest.fingerprint(),
         "handled": dict(manifest.handled),
         "refused_by_rule": manifest.rejected_by_rule(),
-        "refused": [vars(one) for one in manifest.refused],
+        "refused": [vars(rejection) for rejection in manifest.refused],
     }
     text = json.dumps(report, indent=1, ensure_ascii=False)
     path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
-def prepared_beside(path: Path) -> Path:
-    """Returns the folder beside a manifest for what its reader writes.
-
-    Args:
-        path: The Parquet file.
-    """
+def prepared_dir(path: Path) -> Path:
+    """Return the folder next to a manifest for files that its reader writes."""
     return path.with_suffix(".prepared")
 
 
@@ -63,29 +55,26 @@ def read_manifest(
     label_map: Mapping[str, str] | None = None,
     where: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Reads a manifest that `polymodal corpus` wrote, without opening a file of the corpus.
+    """Read a manifest that `polymodal corpus` wrote, without opening the corpus itself.
 
     Args:
         file: The Parquet file.
         root: Folder of the corpus; by default the one that it was read from.
-        classes: The declared classes; None to accept any label.
-        label_map: The manifest's label to ours.
+        classes: The declared classes; None accepts any label.
+        label_map: Label of the manifest to declared class.
         where: Column to the value, or values, to keep.
-
-    Returns:
-        The manifest.
 
     Raises:
         ManifestError: The file or the folder cannot be read, a column does not exist, a label is
-            none of the classes, or no row is left.
+            not a declared class, or no row is left.
     """
     path = Path(file).expanduser()
     report = _report(path)
     manifest = Manifest.read(path, _root(path, root or report.get("root")))
-    prepared = prepared_beside(path)
+    prepared = prepared_dir(path)
     frame = _filtered(manifest.frame, where or {})
     if label_map:
-        votes = [one and remap_votes(one, label_map) for one in frame["votes"].to_list()]
+        votes = [row and remap_votes(row, label_map) for row in frame["votes"].to_list()]
         frame = frame.with_columns(
             pl.col("label").replace(dict(label_map)),
             pl.Series("votes", votes, dtype=frame.schema["votes"]),
@@ -96,7 +85,6 @@ def read_manifest(
 
 
 def _report(path: Path) -> dict[str, Any]:
-    """What was noted when the corpus was read; empty where the note is gone."""
     try:
         report = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -105,13 +93,11 @@ def _report(path: Path) -> dict[str, Any]:
 
 
 def _root(path: Path, given: str | None) -> Path:
-    if given is None:
-        given = str(path.parent)
-    root = Path(given).expanduser()
+    root = path.parent if given is None else Path(given).expanduser()
     if not root.is_dir():
         raise MissingCorpusError(
             f"there is no folder {root}, which {path.name} was read from",
-            hint="say where the corpus is now with corpus.root=FOLDER",
+            hint="give its current folder with corpus.root=FOLDER",
         )
     return root
 
@@ -119,9 +105,8 @@ def _root(path: Path, given: str | None) -> Path:
 def _filtered(frame: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
     for column, values in where.items():
         if column not in frame.columns:
-            raise ManifestError(
-                f"corpus.where names the column {column!r}", hint=nearest(column, frame.columns)
-            )
+            message = f"corpus.where names the column {column!r}"
+            raise ManifestError(message, hint=nearest(column, frame.columns))
         if frame.schema[column].is_nested():
             raise ManifestError(f"corpus.where names the column {column!r}, which holds lists")
         frame = frame.filter(pl.col(column).cast(pl.String).is_in(allowed_values(values)))
@@ -140,8 +125,7 @@ def _check_labels(frame: pl.DataFrame, classes: Sequence[str] | None) -> None:
     if unknown.height:
         label, name = unknown.select("label", "utterance_id").row(0)
         raise ManifestError(
-            f"{unknown.height} rows have a label that is no declared class, such as {label!r} of "
-            f"{name!r}",
+            f"{unknown.height} rows have an undeclared label, such as {label!r} of {name!r}",
             expected=f"one of {list(classes)}",
             hint="declare it in corpus.classes, map it with corpus.label_map, or leave it out "
             "with corpus.where",
@@ -149,17 +133,10 @@ def _check_labels(frame: pl.DataFrame, classes: Sequence[str] | None) -> None:
 
 
 def with_hashes(manifest: Manifest) -> Manifest:
-    """Adds the SHA-256 of every audio file, by which `corpus check` sees that one was replaced.
-
-    Args:
-        manifest: The corpus.
-
-    Returns:
-        The corpus with `audio_sha256` filled.
-    """
+    """Add the SHA-256 of every audio file, by which `corpus check` detects replaced files."""
     audios = manifest.frame["audio"].drop_nulls().unique().sort().to_list()
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        found = threads.map(sha256_of, [manifest.root / audio for audio in audios])
-        hashes = dict(zip(audios, found, strict=True))
+        digests = threads.map(sha256_of, [manifest.root / audio for audio in audios])
+        hashes = dict(zip(audios, digests, strict=True))
     column = pl.col("audio").replace_strict(hashes, default=None, return_dtype=pl.String)
     return manifest.take(manifest.frame.with_columns(column.alias("audio_sha256")))

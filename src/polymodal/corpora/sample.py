@@ -1,17 +1,17 @@
-"""The embedded sample: a generated corpus for trying the program out.
+"""The embedded sample: a generated corpus to try the program.
 
 It is synthetic and no evidence about emotion. Four emotions are the quadrants of arousal and
 valence: anger (high, negative), happiness (high, positive), sadness (low, negative) and contentment
 (low, positive). Speech shows arousal alone (pitch, energy, rate), words show valence alone, body
 signals (skin conductance, temperature, heart-beat intervals) show arousal weakly. Each shows the
-wrong thing in a fixed share of the utterances, drawn independently: speech in 8 %, words in 8 %,
+opposite in a fixed fraction of the utterances, drawn independently: speech in 8 %, words in 8 %,
 signals in 28 %; and each is missing in 4 % of the utterances (never two at once). So no model can
-be expected to be right more often than `CEILINGS` says on new speakers:
+be expected to exceed the accuracies of `CEILINGS` on new speakers:
 
     speech .452, text .452, physiology .356, all of them .824
 
-Ten annotators who know the truth say what they hear, each wrong in about a third of the cases, and
-rate valence and arousal from 1 to 5; the means are in the manifest.
+Ten annotators who know the truth vote, each wrong in about a third of the cases, and rate valence
+and arousal from 1 to 5; the means are in the manifest.
 """
 
 import json
@@ -33,41 +33,35 @@ from polymodal.errors import ManifestError
 from polymodal.schemas.manifest import Manifest
 
 VERSION = 1
-OPINIONS = 1  # version of what the annotators say, which comes after all else is drawn
+RATINGS_VERSION = 1  # version of the votes and ratings, which are drawn last
 NUM_ANNOTATORS = 10
 CLASSES = ("anger", "happiness", "sadness", "contentment")
 AROUSED = frozenset({"anger", "happiness"})
 POSITIVE = frozenset({"happiness", "contentment"})
-SHOWN: Mapping[str, float] = MappingProxyType({"speech": 0.92, "text": 0.92, "physiology": 0.72})
-MISSING = 0.04
+P_SHOWN: Mapping[str, float] = MappingProxyType({"speech": 0.92, "text": 0.92, "physiology": 0.72})
+P_MISSING = 0.04
 
 
 def bayes_accuracy(modalities: Sequence[str]) -> float:
-    """Returns the accuracy that the best possible model expects from some modalities.
+    """Return the accuracy that the best possible model expects from some modalities.
 
-    Of the three, speech and physiology tell the same thing, and speech is right more often, so
-    physiology adds something only where speech is missing.
-
-    Args:
-        modalities: Some of `speech`, `text` and `physiology`.
-
-    Returns:
-        The share of utterances.
+    Speech and physiology both show arousal, and speech is more reliable, so physiology helps only
+    where speech is missing.
 
     Example:
         >>> round(bayes_accuracy(["speech"]), 4), round(bayes_accuracy(["speech", "text"]), 4)
         (0.4516, 0.8155)
     """
     total = 0.0
-    for absent, share in [(None, 1 - 3 * MISSING), *((name, MISSING) for name in SHOWN)]:
-        here = {name: SHOWN[name] for name in modalities if name != absent}
+    for absent, probability in [(None, 1 - 3 * P_MISSING), *((key, P_MISSING) for key in P_SHOWN)]:
+        here = {name: P_SHOWN[name] for name in modalities if name != absent}
         arousal = max(here.get("speech", 0.5), here.get("physiology", 0.5))
-        total += share * arousal * here.get("text", 0.5)
+        total += probability * arousal * here.get("text", 0.5)
     return total
 
 
 CEILINGS: Mapping[str, float] = MappingProxyType(
-    {**{name: bayes_accuracy([name]) for name in SHOWN}, "all": bayes_accuracy(list(SHOWN))}
+    {**{name: bayes_accuracy([name]) for name in P_SHOWN}, "all": bayes_accuracy(list(P_SHOWN))}
 )
 
 
@@ -80,18 +74,15 @@ def read_sample(
     seed: int = 0,
     max_refused: int | None = 0,
 ) -> Manifest:
-    """Generates the sample on first use, and reads it.
+    """Generate the sample on first use, and read it.
 
     Args:
-        root: Folder below which it is kept, a folder for each set of options.
+        root: Folder below which it is cached, a folder for each set of options.
         classes: The declared classes.
         num_speakers: Number of speakers, at least 3.
         num_utterances: Utterances of each speaker.
-        seed: Seed of everything random.
+        seed: Random seed.
         max_refused: Not used; every reader has it.
-
-    Returns:
-        The manifest.
 
     Raises:
         ManifestError: The folder cannot be written, or there are fewer than three speakers.
@@ -101,10 +92,8 @@ def read_sample(
             f"a sample of {num_speakers} speakers with {num_utterances} utterances each",
             expected="at least 3 speakers and 4 utterances",
         )
-    folder = (
-        Path(root).expanduser()
-        / f"v{VERSION}.{OPINIONS}-{num_speakers}x{num_utterances}-seed{seed}"
-    )
+    size = f"{num_speakers}x{num_utterances}"
+    folder = Path(root).expanduser() / f"v{VERSION}.{RATINGS_VERSION}-{size}-seed{seed}"
     if not (folder / "manifest.parquet").is_file():
         try:
             _generate(folder, num_speakers, num_utterances, seed)
@@ -117,25 +106,25 @@ def read_sample(
 
 
 def _generate(folder: Path, num_speakers: int, num_utterances: int, seed: int) -> None:
-    """Writes everything beside the folder, then renames; of two processes one wins, equal bytes."""
+    """Write a temporary folder, then rename it; of two processes one wins with equal bytes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+    tmp_dir = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
-        (beside / "audio").mkdir()
-        rows, values = _utterances(beside, num_speakers, num_utterances, seed)
+        (tmp_dir / "audio").mkdir()
+        rows, values = _utterances(tmp_dir, num_speakers, num_utterances, seed)
         for name, arrays in values.items():
-            np.save(beside / f"{name}.npy", np.concatenate(arrays))
-        pl.DataFrame(rows, infer_schema_length=None).write_parquet(beside / "manifest.parquet")
+            np.save(tmp_dir / f"{name}.npy", np.concatenate(arrays))
+        pl.DataFrame(rows, infer_schema_length=None).write_parquet(tmp_dir / "manifest.parquet")
         about = {"corpus": "polymodal sample, synthetic", "ceilings": dict(CEILINGS)}
-        (beside / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-        beside.chmod(0o755)
+        (tmp_dir / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        tmp_dir.chmod(0o755)
         try:
-            beside.rename(folder)
+            tmp_dir.rename(folder)
         except OSError:
             if not (folder / "manifest.parquet").is_file():
                 raise
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(tmp_dir, ignore_errors=True)
 
 
 def _utterances(
@@ -149,20 +138,13 @@ def _utterances(
         voice, body = SpeakerSynth.draw(drawn, woman=speaker % 2 == 0), SignalSynth.draw(drawn)
         for number in range(num_utterances):
             rng = np.random.default_rng((VERSION, seed, speaker, number))
-            row, signals = _utterance(
-                folder, voice, body, f"s{speaker:02d}-{number:02d}", number, rng
-            )
-            row["signals"] = [
-                {
-                    "name": name,
-                    "path": f"{name}.npy",
-                    "rate_hz": RATE_HZ[name],
-                    "start": starts[name],
-                    "length": len(array),
-                }
-                for name, array in signals.items()
-            ]
+            utterance_id = f"s{speaker:02d}-{number:02d}"
+            row, signals = _utterance(folder, voice, body, utterance_id, number, rng)
+            row["signals"] = []
             for name, array in signals.items():
+                reference = {"name": name, "path": f"{name}.npy", "rate_hz": RATE_HZ[name]}
+                span = {"start": starts[name], "length": len(array)}
+                row["signals"].append(reference | span)
                 values[name].append(array)
                 starts[name] += len(array)
             rows.append(row)
@@ -177,10 +159,10 @@ def _utterance(
     number: int,
     rng: np.random.Generator,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """One row, its audio written, its signals returned; some modality may be missing."""
+    """Return a row, with its audio written, and its signals; one modality may be missing."""
     label = CLASSES[number % len(CLASSES)]
-    shown = {one: rng.random() < share for one, share in SHOWN.items()}
-    absent = rng.choice([*SHOWN, "nothing"], p=[*[MISSING] * 3, 1 - 3 * MISSING])
+    shown = {key: rng.random() < probability for key, probability in P_SHOWN.items()}
+    absent = rng.choice([*P_SHOWN, "nothing"], p=[*[P_MISSING] * 3, 1 - 3 * P_MISSING])
     aroused, positive = label in AROUSED, label in POSITIVE
     row: dict[str, Any] = {
         "utterance_id": name,
@@ -199,24 +181,22 @@ def _utterance(
     if absent != "text":
         row["text"] = synth_text(rng, positive=positive == shown["text"])
     signals = synth_signals(body, rng, aroused=aroused == shown["physiology"])
-    row |= _opinions(label, rng)
+    row |= _annotations(label, rng)
     return row, {} if absent == "physiology" else signals
 
 
-def _opinions(label: str, rng: np.random.Generator) -> dict[str, Any]:
-    """What the annotators say: votes, and the mean of their ratings from 1 to 5."""
+def _annotations(label: str, rng: np.random.Generator) -> dict[str, Any]:
+    """Return votes, and the means of ratings from 1 to 5."""
     aroused, positive = label in AROUSED, label in POSITIVE
-    shares = [
-        0.68 if one == label else 0.16 if (one in AROUSED) == aroused else 0.08 for one in CLASSES
+    weights = [
+        0.68 if name == label else 0.16 if (name in AROUSED) == aroused else 0.08
+        for name in CLASSES
     ]
-    counts = rng.multinomial(NUM_ANNOTATORS, np.array(shares) / sum(shares))
+    counts = rng.multinomial(NUM_ANNOTATORS, np.array(weights) / sum(weights))
     ratings = {
         name: np.clip(np.rint(rng.normal(4 if high else 2, 0.8, NUM_ANNOTATORS)), 1, 5).mean()
         for name, high in (("valence", positive), ("arousal", aroused))
     }
-    votes = [
-        {"label": one, "count": int(count)}
-        for one, count in zip(CLASSES, counts, strict=True)
-        if count
-    ]
+    pairs = zip(CLASSES, counts, strict=True)
+    votes = [{"label": name, "count": int(count)} for name, count in pairs if count]
     return {"votes": votes, **{name: float(mean) for name, mean in ratings.items()}}

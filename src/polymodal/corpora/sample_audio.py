@@ -1,7 +1,7 @@
-"""Speech-like sound for the sample: a buzzing source, vowels as formants, syllables.
+"""Speech-like sound for the sample: a pulse source, vowels as formants, syllables.
 
-The source-filter view of speech (Fant, 1960), as far as a small corpus needs it: a pulse train with
-a falling melody is shaped by three resonances a syllable, with some breath.
+A small source-filter model of speech (Fant, 1960): a pulse train with falling pitch and some noise
+is shaped by three resonances a syllable.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class SpeakerSynth:
     Args:
         pitch_hz: Mean pitch.
         tract: Factor on the resonances: below 1 for a long vocal tract.
-        gain: Loudness, 1 = the usual.
-        breath: Share of noise in the source.
+        gain: Relative loudness.
+        breath: Amplitude of noise in the source.
     """
 
     pitch_hz: float
@@ -35,15 +35,7 @@ class SpeakerSynth:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, *, woman: bool) -> "SpeakerSynth":
-        """Draws a speaker.
-
-        Args:
-            rng: Source of random numbers.
-            woman: Whether pitch and resonances lie higher.
-
-        Returns:
-            The voice.
-        """
+        """Draw a speaker; pitch and resonances of a woman are higher."""
         pitch_hz = rng.uniform(175, 225) if woman else rng.uniform(95, 130)
         tract = rng.uniform(1.08, 1.2) if woman else rng.uniform(0.94, 1.06)
         return cls(pitch_hz, tract, gain=rng.uniform(0.8, 1.25), breath=rng.uniform(0.02, 0.08))
@@ -52,12 +44,12 @@ class SpeakerSynth:
 def synth_speech(
     voice: SpeakerSynth, rng: np.random.Generator, *, aroused: bool
 ) -> Float[np.ndarray, " sample"]:
-    """Makes one utterance.
+    """Synthesise one utterance.
 
     Args:
         voice: The speaker.
-        rng: Source of random numbers.
-        aroused: Whether it is said with a higher and livelier pitch, louder, faster and brighter.
+        rng: Random generator.
+        aroused: Whether pitch is higher and livelier, and speech louder, faster and brighter.
 
     Returns:
         Waveform `[sample]` at `SAMPLING_RATE_HZ`, within -1 to 1.
@@ -65,8 +57,8 @@ def synth_speech(
     rate_hz = rng.normal(5.4, 0.4) if aroused else rng.normal(3.6, 0.3)
     num_syllables = int(rng.integers(5, 9))
     syllables = [
-        _syllable(voice, rng, place / num_syllables, rate_hz, aroused)
-        for place in range(num_syllables)
+        _syllable(voice, rng, index / num_syllables, rate_hz, aroused)
+        for index in range(num_syllables)
     ]
     pause = np.zeros(int(SAMPLING_RATE_HZ * rng.uniform(0.03, 0.1)))
     loudness = (0.32 if aroused else 0.13) * voice.gain * rng.uniform(0.85, 1.15)
@@ -77,11 +69,11 @@ def synth_speech(
 
 
 def _syllable(
-    voice: SpeakerSynth, rng: np.random.Generator, place: float, rate_hz: float, aroused: bool
+    voice: SpeakerSynth, rng: np.random.Generator, position: float, rate_hz: float, aroused: bool
 ) -> Float[np.ndarray, " sample"]:
     num_samples = int(SAMPLING_RATE_HZ / rate_hz * rng.uniform(0.8, 1.2))
     raised, liveliness = (1.4, 0.14) if aroused else (1.0, 0.05)
-    level = voice.pitch_hz * raised * (1.08 - 0.16 * place) * np.exp(rng.normal(0, liveliness))
+    level = voice.pitch_hz * raised * (1.08 - 0.16 * position) * np.exp(rng.normal(0, liveliness))
     pitch_hz = level * np.linspace(1 + rng.normal(0, liveliness), 1, num_samples)
     phase = np.cumsum(pitch_hz) / SAMPLING_RATE_HZ
     source = np.diff(np.floor(phase), prepend=0.0)  # one pulse a period

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 WINDOW_S = 10.0
-# Heart-beat intervals come one an event, so they have no rate.
+# Heart-beat intervals are events, so they have no rate.
 RATE_HZ: Mapping[str, float | None] = MappingProxyType({"eda": 4.0, "temp": 4.0, "ibi": None})
 
 
@@ -27,25 +27,18 @@ class SignalSynth:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "SignalSynth":
-        """Draws a speaker.
-
-        Args:
-            rng: Source of random numbers.
-
-        Returns:
-            The body.
-        """
+        """Draw a speaker."""
         return cls(rng.uniform(0.5, 4.0), rng.uniform(31, 34.5), rng.uniform(0.82, 0.95))
 
 
 def synth_signals(
     body: SignalSynth, rng: np.random.Generator, *, aroused: bool
 ) -> dict[str, np.ndarray]:
-    """Makes the signals around one utterance.
+    """Synthesise the signals around one utterance.
 
     Args:
         body: The speaker.
-        rng: Source of random numbers.
+        rng: Random generator.
         aroused: Whether conductance responds, the skin cools and the heart beats faster.
 
     Returns:
@@ -61,8 +54,8 @@ def synth_signals(
     eda = body.eda_us * (1 + response + drift)
     slope = rng.normal(-0.02 if aroused else 0.01, 0.008)
     temp = body.temp_c + slope * seconds + rng.normal(0, 0.01, len(seconds))
-    usual = body.ibi_s * (0.78 if aroused else 1.0)
-    beats = usual + rng.normal(0, 0.02 if aroused else 0.045, int(WINDOW_S / usual) + 1)
+    mean_ibi_s = body.ibi_s * (0.78 if aroused else 1.0)
+    beats = mean_ibi_s + rng.normal(0, 0.02 if aroused else 0.045, int(WINDOW_S / mean_ibi_s) + 1)
     offsets = np.cumsum(beats)
     ibi = np.stack([offsets, beats], axis=1)[offsets < WINDOW_S]
     return {

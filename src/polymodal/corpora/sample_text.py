@@ -1,4 +1,4 @@
-"""Korean sentences for the sample: some words say valence, the rest says nothing."""
+"""Korean sentences for the sample: verdicts show valence, times and topics do not."""
 
 import numpy as np
 
@@ -69,15 +69,7 @@ BAD = [
 
 
 def synth_text(rng: np.random.Generator, *, positive: bool) -> str:
-    """Makes one sentence.
-
-    Args:
-        rng: Source of random numbers.
-        positive: Which words of valence it has.
-
-    Returns:
-        The sentence.
-    """
+    """Draw a sentence."""
     time = TIMES[rng.integers(len(TIMES))]
     topic = TOPICS[rng.integers(len(TOPICS))]
     verdicts = GOOD if positive else BAD

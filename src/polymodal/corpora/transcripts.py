@@ -1,4 +1,4 @@
-"""Transcripts: bytes of unknown encoding to text, and text to what an encoder should see."""
+"""Transcripts: decode bytes of unknown encoding, and prepare text for an encoder."""
 
 import re
 import unicodedata
@@ -20,24 +20,24 @@ QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b\u00b4`", "'")) | 
 
 
 class TextPreparation:
-    """Prepares transcripts for an encoder; by default they stay as they are.
+    """Prepare transcripts for an encoder; by default only blanks change.
 
-    The steps run in the order of the arguments, and blank space is drawn together at the end.
+    The steps run in the order of the arguments; runs of blanks become one blank at the end.
 
     Args:
-        unicode_form: Unicode normalisation: NFC puts Korean letters that came apart (as in file
-            names of macOS) together again. NFKC narrows signs as well, but takes single Korean
-            letters (`ㅋㅋ`) for others.
+        unicode_form: Unicode normalisation: NFC composes Korean letters that were decomposed (as in
+            file names of macOS). NFKC also narrows letters, but replaces single Korean letters
+            (`ㅋㅋ`).
         narrow: Whether full-width letters and signs become narrow.
-        markers: Regular expressions of annotation marks, which are taken out.
-        brackets: What becomes of `(…)`, `[…]` and `<…>`: kept, only their `content`, or `drop`ped.
+        markers: Regular expressions of annotation marks to remove.
+        brackets: What happens to `(…)`, `[…]` and `<…>`: keep, keep their `content`, or `drop`.
         quotes: Whether typographic quotation marks become plain ones.
-        repeats: Longest run of one character that is left (`ㅋㅋㅋㅋㅋ`); 0 for any.
+        repeats: Longest run of one character that is kept (`ㅋㅋㅋㅋㅋ`); 0 for any.
         punctuation: Whether punctuation is kept or dropped.
-        case: Whether letters keep their case or become small.
+        case: Whether letters keep their case or become lower case.
 
     Raises:
-        ConfigError: A marker is no regular expression.
+        ConfigError: A marker is not a regular expression.
 
     Example:
         >>> prepare = TextPreparation(markers=[r"[a-z]/"], brackets="content", repeats=2)
@@ -65,19 +65,12 @@ class TextPreparation:
                 re.compile(marker)
             except re.error as error:
                 raise ConfigError(
-                    f"the marker {marker!r} is no regular expression: {error}",
+                    f"the marker {marker!r} is not a regular expression: {error}",
                     hint=r"write a backslash before characters such as * or +",
                 ) from None
 
     def __call__(self, text: str) -> str:
-        """Prepares one transcript.
-
-        Args:
-            text: As the corpus has it.
-
-        Returns:
-            As the encoder shall see it; may be empty.
-        """
+        """Return a prepared transcript; it may be empty."""
         if self.unicode_form:
             text = unicodedata.normalize(self.unicode_form, text)
         if self.narrow:
@@ -89,7 +82,7 @@ class TextPreparation:
         if self.quotes:
             text = text.translate(QUOTES)
         if self._run:
-            text = self._run.sub(lambda found: found.group(1) * self.repeats, text)
+            text = self._run.sub(lambda match: match.group(1) * self.repeats, text)
         if self.punctuation == "drop":
             text = "".join(" " if unicodedata.category(c).startswith("P") else c for c in text)
         if self.case == "lower":
@@ -97,14 +90,15 @@ class TextPreparation:
         return " ".join(text.split())
 
     def changes_nothing(self) -> bool:
-        """Tells whether every text stays as it is, but for blank space."""
-        kept = self.brackets == self.punctuation == self.case == "keep"
+        """Return whether every text stays as it is, but for blanks."""
+        is_plain = self.brackets == self.punctuation == self.case == "keep"
         steps = (self.unicode_form, self.narrow, self.markers, self.quotes, self.repeats)
-        return kept and not any(steps)
+        return is_plain and not any(steps)
 
     @cached_property
     def _marker(self) -> re.Pattern[str] | None:
-        return re.compile("|".join(f"(?:{one})" for one in self.markers)) if self.markers else None
+        pattern = "|".join(f"(?:{marker})" for marker in self.markers)
+        return re.compile(pattern) if pattern else None
 
     @cached_property
     def _run(self) -> re.Pattern[str] | None:
@@ -112,14 +106,9 @@ class TextPreparation:
 
 
 def prepare_text(manifest: Manifest, preparation: TextPreparation) -> Manifest:
-    """Prepares the transcripts of a corpus and keeps the raw ones in `text_raw`.
+    """Prepare the transcripts of a corpus, and keep the raw ones in `text_raw`.
 
-    Args:
-        manifest: The corpus.
-        preparation: What is done to each text.
-
-    Returns:
-        The corpus; a text of which nothing is left is missing.
+    A text of which nothing is left becomes missing.
 
     Example:
         >>> from pathlib import Path
@@ -131,22 +120,19 @@ def prepare_text(manifest: Manifest, preparation: TextPreparation) -> Manifest:
     if preparation.changes_nothing():
         return manifest
     texts = manifest.frame["text"]
-    prepared = pl.Series("text", [one and (preparation(one) or None) for one in texts], pl.String)
+    cleaned = [text and (preparation(text) or None) for text in texts]
+    prepared = pl.Series("text", cleaned, pl.String)
     raw = pl.coalesce("text_raw", "text").alias("text_raw")
     return manifest.take(manifest.frame.with_columns(raw).with_columns(prepared))
 
 
 def decode(raw: bytes) -> tuple[str, str]:
-    """Decodes text that is UTF-8, with or without a byte order mark, or else cp949 (Korean).
+    """Decode UTF-8, with or without a byte order mark, or else cp949 (Korean).
 
-    Args:
-        raw: The bytes.
-
-    Returns:
-        The text and its encoding.
+    Returns the text and its encoding.
 
     Raises:
-        UnicodeDecodeError: It is neither.
+        UnicodeDecodeError: The text is neither.
 
     Example:
         >>> decode("화가 나".encode("cp949"))
@@ -160,5 +146,5 @@ def decode(raw: bytes) -> tuple[str, str]:
     return raw.decode(ENCODINGS[-1]), ENCODINGS[-1]
 
 
-def _content(found: re.Match[str]) -> str:
-    return f" {next((group for group in found.groups() if group), '')} "
+def _content(match: re.Match[str]) -> str:
+    return f" {next((group for group in match.groups() if group), '')} "

@@ -11,7 +11,7 @@ import polars as pl
 
 from polymodal.corpora.validation.class_table import (
     ALL,
-    LISTED_SPEAKERS,
+    MAX_SPEAKERS,
     NONE,
     OTHERS,
     ClassTable,
@@ -95,7 +95,7 @@ def require_matplotlib() -> None:
 def write_page(
     manifest: Manifest, inspection: Inspection, path: Path, *, split: pl.Series | None = None
 ) -> None:
-    """Write the page: verdict, findings by rule, plots, and the classes by split and speaker.
+    """Write the page: verdict, issues by rule, plots, and the classes by split and speaker.
 
     Args:
         manifest: The corpus.
@@ -113,7 +113,7 @@ def write_page(
         f"<h1>{html.escape_html(title)}</h1>",
         _verdict(inspection),
         _figures(inspection, classes),
-        "<h2>Findings</h2>",
+        "<h2>Issues</h2>",
         *_findings(inspection),
         "<h2>Plots</h2>",
         '<div class="plots">',
@@ -162,7 +162,7 @@ def _figures(inspection: Inspection, classes: ClassTable) -> str:
 
 
 def _findings(inspection: Inspection) -> list[str]:
-    if not inspection.findings:
+    if not inspection.issues:
         return ["<p>None.</p>"]
     return [_rule(rule, found) for rule, found in inspection.by_rule().items()]
 
@@ -185,18 +185,18 @@ def _rule(rule: str, found: Sequence[DataIssue]) -> str:
 
 def _classes(classes: ClassTable) -> list[str]:
     lines = []
-    if classes.absent:
+    if classes.missing:
         pairs = ", ".join(
             f"{html.escape_html(label)} in {html.escape_html(split)}"
-            for label, split in classes.absent
+            for label, split in classes.missing
         )
         lines.append(f'<p><strong class="fair">Absent classes:</strong> {pairs}</p>')
     num_speakers = classes.counts["speaker"].n_unique()
-    listed = classes.listed()
+    listed = classes.top_speakers()
     shown = "" if num_speakers > OPEN_SPEAKERS else " open"
     told = f"{num_speakers:,} speaker{'s' if num_speakers != 1 else ''}"
-    if num_speakers > LISTED_SPEAKERS:
-        told += f", the {LISTED_SPEAKERS} largest named"
+    if num_speakers > MAX_SPEAKERS:
+        told += f", the {MAX_SPEAKERS} largest named"
     lines.append(f"<details{shown}><summary>Utterances by split and speaker: {told}</summary>")
     lines += ['<div class="scroll">', *_class_rows(listed), "</div></details>"]
     return lines
@@ -347,9 +347,9 @@ def _class_bars(classes: ClassTable) -> str:
 def _speaker_bars(classes: ClassTable) -> str:
     sizes = classes.totals("speaker")
     order = sorted(sizes, key=lambda one: (-sizes[one], one))
-    shown = order[:LISTED_SPEAKERS]
+    shown = order[:MAX_SPEAKERS]
     counts = [sizes[one] for one in shown]
-    rest = sum(sizes[one] for one in order[LISTED_SPEAKERS:])
+    rest = sum(sizes[one] for one in order[MAX_SPEAKERS:])
 
     def paint(axes: Any) -> str:
         if len(shown) <= OPEN_SPEAKERS:

@@ -31,16 +31,16 @@ def manifest_of(folder, *rows):
 
 
 def rules(manifest, **options):
-    found = inspect_manifest(manifest, num_workers=1, **options).findings
-    return [(one.utterance_id, one.rule) for one in found]
+    issues = inspect_manifest(manifest, num_workers=1, **options).issues
+    return [(issue.utterance_id, issue.rule) for issue in issues]
 
 
 def one_rule(folder, **row):
     """The rules of one row of audio, beside a sound one, without those that compare the two."""
     write(folder, "sound.wav")
-    found = rules(manifest_of(folder, row, {"audio": "sound.wav"}))
-    assert all(name == "a" for name, _ in found)
-    return [rule for _, rule in found if not rule.startswith("mixed")]
+    issues = rules(manifest_of(folder, row, {"audio": "sound.wav"}))
+    assert all(name == "a" for name, _ in issues)
+    return [rule for _, rule in issues if not rule.startswith("mixed")]
 
 
 def test_a_clean_corpus_is_usable_and_measured(tmp_path):
@@ -52,12 +52,12 @@ def test_a_clean_corpus_is_usable_and_measured(tmp_path):
         {"audio": "b.flac", "duration_s": 1.99, "text": "정말 좋아요", "channels": 1},
     )
     done = []
-    found = inspect_manifest(manifest, progress=lambda *counts: done.append(counts))
-    assert (found.findings, found.verdict, found.num_utterances) == ((), "usable", 2)
-    assert found.summary == "nothing is wrong with any of 2 utterances"
-    assert found.seconds == pytest.approx(2.99)
+    inspection = inspect_manifest(manifest, progress=lambda *counts: done.append(counts))
+    assert (inspection.issues, inspection.verdict, inspection.num_utterances) == ((), "usable", 2)
+    assert inspection.summary == "nothing is wrong with any of 2 utterances"
+    assert inspection.seconds == pytest.approx(2.99)
     assert done[-1] == (2, 2)
-    first = found.measures.row(0, named=True)
+    first = inspection.measures.row(0, named=True)
     assert first["rms_db"] == pytest.approx(10 * np.log10(np.mean(TONE**2)), abs=0.01)
     assert first["peak"] == pytest.approx(0.3, abs=1e-3)
     assert (first["seconds"], first["difference_s"], first["clipped_share"]) == (1, 0, 0)
@@ -93,10 +93,10 @@ def test_a_damaged_flac_is_unreadable_from_there(tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.1, 40 * RATE_HZ)
     path = tmp_path / write(tmp_path, "a.flac", noise)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    parts = [
+    chunks = [
         {"audio": "a.flac", "start_s": start_s, "duration_s": 2.0} for start_s in (0.0, 4.0, 30.0)
     ]
-    assert rules(manifest_of(tmp_path, *parts)) == [("c", "unreadable audio")]
+    assert rules(manifest_of(tmp_path, *chunks)) == [("c", "unreadable audio")]
 
 
 def test_a_file_shorter_or_longer_than_the_manifest(tmp_path):
@@ -115,11 +115,11 @@ def test_a_sample_that_is_no_number_is_found_with_its_place(tmp_path, value):
     samples = np.tile(TONE, 20)
     samples[8_000 + 10 * RATE_HZ] = value
     write(tmp_path, "a.wav", samples, subtype="FLOAT")
-    found = inspect_manifest(manifest_of(tmp_path, {"audio": "a.wav"}), num_workers=1)
-    assert [one.rule for one in found.findings] == ["audio not finite"]
-    assert found.findings[0].detail == "a sample is no number at 10.500 s of the utterance"
-    assert found.measures["rms_db"].to_list() == [None]
-    json.dumps(found.to_json(), allow_nan=False)
+    inspection = inspect_manifest(manifest_of(tmp_path, {"audio": "a.wav"}), num_workers=1)
+    assert [issue.rule for issue in inspection.issues] == ["audio not finite"]
+    assert inspection.issues[0].detail == "a sample is not finite at 10.500 s of the utterance"
+    assert inspection.measures["rms_db"].to_list() == [None]
+    json.dumps(inspection.to_json(), allow_nan=False)
 
 
 def test_silence_is_found_as_a_whole_and_in_part(tmp_path):
@@ -128,14 +128,14 @@ def test_silence_is_found_as_a_whole_and_in_part(tmp_path):
     write(tmp_path, "c.wav", np.concatenate([TONE, np.zeros(2 * RATE_HZ)]))
     write(tmp_path, "d.wav", np.concatenate([TONE, np.zeros(RATE_HZ // 2)]))
     manifest = manifest_of(tmp_path, *({"audio": f"{name}.wav"} for name in "abcd"))
-    found = inspect_manifest(manifest, num_workers=1)
-    assert [(one.utterance_id, one.rule) for one in found.findings] == [
+    inspection = inspect_manifest(manifest, num_workers=1)
+    assert [(issue.utterance_id, issue.rule) for issue in inspection.issues] == [
         ("c", "mostly silent"),
         ("a", "silent audio"),
         ("b", "silent audio"),
     ]
-    assert found.measures["silent_share"].to_list()[::2] == pytest.approx([1, 2 / 3], abs=0.01)
-    assert found.measures["rms_db"][0] == -120
+    assert inspection.measures["silent_share"].to_list()[::2] == pytest.approx([1, 2 / 3], abs=0.01)
+    assert inspection.measures["rms_db"][0] == -120
     assert rules(manifest, silence_db=-90.0) == [("c", "mostly silent"), ("a", "silent audio")]
 
 
@@ -144,12 +144,14 @@ def test_clipped_samples_are_counted(tmp_path, subtype):
     write(tmp_path, "a.wav", np.clip(TONE * 10, -1, 1), subtype=subtype)
     write(tmp_path, "b.wav", TONE, subtype=subtype)
     manifest = manifest_of(tmp_path, {"audio": "a.wav"}, {"audio": "b.wav"})
-    found = inspect_manifest(manifest, num_workers=1)
-    assert [(one.utterance_id, one.rule) for one in found.findings] == [("a", "clipped audio")]
-    share, none = found.measures["clipped_share"]
-    assert share == pytest.approx(np.mean(np.abs(TONE * 10) >= 0.999), abs=0.01)
+    inspection = inspect_manifest(manifest, num_workers=1)
+    assert [(issue.utterance_id, issue.rule) for issue in inspection.issues] == [
+        ("a", "clipped audio")
+    ]
+    fraction, none = inspection.measures["clipped_share"]
+    assert fraction == pytest.approx(np.mean(np.abs(TONE * 10) >= 0.999), abs=0.01)
     assert none == 0
-    assert rules(manifest, clipping_share=0.9) == []
+    assert rules(manifest, clipping_fraction=0.9) == []
 
 
 def test_rates_and_channels_that_differ_within_the_corpus_or_from_the_manifest(tmp_path):
@@ -196,20 +198,21 @@ def test_parts_of_a_long_file_are_measured_each_and_decoded_once(tmp_path, monke
     write(tmp_path, "long.wav", loud)
     starts = [7.0, 0.0, 2.0, 2.5, 9.0]
     manifest = manifest_of(
-        tmp_path, *({"audio": "long.wav", "start_s": one, "duration_s": 1.0} for one in starts)
+        tmp_path,
+        *({"audio": "long.wav", "start_s": start_s, "duration_s": 1.0} for start_s in starts),
     )
     opened = []
     original = soundfile.SoundFile
     monkeypatch.setattr(soundfile, "SoundFile", lambda path: opened.append(path) or original(path))
-    found = inspect_manifest(manifest, num_workers=1)
+    inspection = inspect_manifest(manifest, num_workers=1)
     assert len(opened) == 1
-    assert found.findings == ()
-    parts = [loud[round(one * RATE_HZ) :][:RATE_HZ] for one in starts]
-    peaks = [part.max() for part in parts]
-    loudness = [10 * np.log10(np.mean(part**2)) for part in parts]
-    assert found.measures["peak"].to_list() == pytest.approx(peaks, abs=1e-4)
-    assert found.measures["rms_db"].to_list() == pytest.approx(loudness, abs=0.01)
-    assert found.measures["seconds"].to_list() == [1] * 5
+    assert inspection.issues == ()
+    slices = [loud[round(start_s * RATE_HZ) :][:RATE_HZ] for start_s in starts]
+    peaks = [samples.max() for samples in slices]
+    loudness = [10 * np.log10(np.mean(samples**2)) for samples in slices]
+    assert inspection.measures["peak"].to_list() == pytest.approx(peaks, abs=1e-4)
+    assert inspection.measures["rms_db"].to_list() == pytest.approx(loudness, abs=0.01)
+    assert inspection.measures["seconds"].to_list() == [1] * 5
 
 
 def signal(folder, values, name="x.npy", **reference):
@@ -258,15 +261,15 @@ def test_damaged_signal_files_are_unreadable(tmp_path, damage):
     ],
 )
 def test_texts(tmp_path, text, rule):
-    found = rules(manifest_of(tmp_path, {"text": text}, {"text": "ja"}))
-    assert found == ([("a", rule)] if rule else [])
+    issues = rules(manifest_of(tmp_path, {"text": text}, {"text": "ja"}))
+    assert issues == ([("a", rule)] if rule else [])
 
 
 def test_a_corpus_without_any_text_or_audio_lacks_nothing(tmp_path):
     assert rules(manifest_of(tmp_path, {"label": "joy"}, {"label": None})) == []
     write(tmp_path, "a.wav")
-    found = rules(manifest_of(tmp_path, {"audio": "a.wav"}, {"audio": None}, {"audio": ""}))
-    assert found == [("b", "no audio"), ("c", "no audio")]
+    issues = rules(manifest_of(tmp_path, {"audio": "a.wav"}, {"audio": None}, {"audio": ""}))
+    assert issues == [("b", "no audio"), ("c", "no audio")]
 
 
 def spoilt(folder):
@@ -285,24 +288,24 @@ def spoilt(folder):
 
 def test_the_number_of_workers_and_the_order_of_rows_move_nothing(tmp_path):
     manifest = spoilt(tmp_path)
-    one = inspect_manifest(manifest, num_workers=1)
-    assert one.verdict == "not usable"
+    expected = inspect_manifest(manifest, num_workers=1)
+    assert expected.verdict == "not usable"
     for workers in (2, 3):
-        other = inspect_manifest(manifest, num_workers=workers)
-        assert other.findings == one.findings
-        assert other.measures.equals(one.measures)
+        inspection = inspect_manifest(manifest, num_workers=workers)
+        assert inspection.issues == expected.issues
+        assert inspection.measures.equals(expected.measures)
     turned = inspect_manifest(manifest.take(manifest.frame.reverse()), num_workers=3)
-    assert turned.findings == one.findings
+    assert turned.issues == expected.issues
     with pytest.raises(DataError, match="num_workers is 0"):
         inspect_manifest(manifest, num_workers=0)
 
 
 def test_progress_grows_to_the_number_of_utterances(tmp_path):
     done = []
-    inspect_manifest(spoilt(tmp_path), num_workers=3, progress=lambda *one: done.append(one))
+    inspect_manifest(spoilt(tmp_path), num_workers=3, progress=lambda *counts: done.append(counts))
     assert done == sorted(done)
     assert done[-1] == (150, 150)
-    inspect_manifest(manifest_of(tmp_path, {}), progress=lambda *one: done.append(one))
+    inspect_manifest(manifest_of(tmp_path, {}), progress=lambda *counts: done.append(counts))
     assert done[-1] == (1, 1)
 
 
@@ -317,17 +320,17 @@ def test_an_interrupt_ends_the_check(tmp_path):
 def test_verdicts_and_json(tmp_path):
     write(tmp_path, "a.wav")
     warned = manifest_of(tmp_path, {"text": " "}, {"text": "ja", "audio": "a.wav"})
-    found = inspect_manifest(warned)
-    assert found.verdict == "usable with warnings"
-    assert found.summary == "1 of 2 utterances have a warning (empty text 1, no audio 1)"
+    inspection = inspect_manifest(warned)
+    assert inspection.verdict == "usable with warnings"
+    assert inspection.summary == "1 of 2 utterances have a warning (empty text 1, no audio 1)"
     rows = [{"audio": f"{number}.wav"} for number in range(130)]
     ids = [
         {"utterance_id": f"{number:03}", "speaker": "s", **row} for number, row in enumerate(rows)
     ]
-    found = inspect_manifest(Manifest(pl.DataFrame(ids), tmp_path))
-    assert found.verdict == "not usable"
-    assert found.summary == "130 of 130 utterances have a fault (missing audio 130)"
-    values = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    inspection = inspect_manifest(Manifest(pl.DataFrame(ids), tmp_path))
+    assert inspection.verdict == "not usable"
+    assert inspection.summary == "130 of 130 utterances have a fault (missing audio 130)"
+    values = json.loads(json.dumps(inspection.to_json(), allow_nan=False))
     assert values["rules"]["missing audio"]["count"] == 130
     assert len(values["rules"]["missing audio"]["examples"]) == 100
     assert values["distributions"]["seconds"] == {"count": 0}
@@ -336,16 +339,16 @@ def test_verdicts_and_json(tmp_path):
 
 def test_classes_are_counted_and_absent_ones_named(tmp_path):
     labels = ["joy", "joy", "anger", None, "anger", "joy"]
-    rows = [{"label": label, "speaker": f"s{place % 3}"} for place, label in enumerate(labels)]
+    rows = [{"label": label, "speaker": f"s{index % 3}"} for index, label in enumerate(labels)]
     manifest = manifest_of(tmp_path, *rows)
     split = pl.Series(["test", "train", "train", "train", "train", None])
     table = class_table(manifest, split)
     assert table.splits == ["train", "test", "(none)"]
     assert table.labels == ["anger", "joy", "(none)"]
     assert table.totals("label", "split")["anger", "train"] == 2
-    assert table.absent == (("anger", "test"),)
+    assert table.missing == (("anger", "test"),)
     assert sum(table.totals("speaker").values()) == 6
-    small = table.listed(1)
+    small = table.top_speakers(1)
     assert small.totals("speaker") == {("(others)",): 4, ("s0",): 2}
     assert small.totals("label", "split") == table.totals("label", "split")
     assert class_table(manifest).splits == ["all"]

@@ -1,6 +1,6 @@
-"""Features that were computed elsewhere, one array an utterance, beside a table of the labels.
+"""Precomputed features, one array an utterance, with a table of labels.
 
-Sequences that lie as `.npy` are used where they lie; everything else is written once.
+Sequences in `.npy` files are used in place; all other features are written once.
 """
 
 import math
@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import Rules, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
 from polymodal.corpora.precomputed.files import ID, feature_source
-from polymodal.corpora.precomputed.packing import PackedFeatures, packed, placed
+from polymodal.corpora.precomputed.packing import PackedFeatures, index_files, pack
 from polymodal.corpora.table import read_table
 from polymodal.errors import ManifestError, nearest
 from polymodal.schemas.manifest import Manifest, RejectedRow
@@ -38,35 +38,20 @@ def read_features(
     max_refused: int | None = 0,
     max_gb: float = 8.0,
 ) -> Manifest:
-    """Reads a table of labels, and features of any modality that lie beside it.
+    """Read a table of labels, and features of any modality.
 
-    A modality is a folder with `<utterance_id>.npy`, an `.npz` with one array an utterance, or a
-    `.parquet` with `utterance_id` and either one column of lists or one column a feature. An array
-    is `[time, feature]`; a vector `[feature]` counts as one step. An utterance may lack a modality.
-    An encoder such as `PrecomputedEncoder` reads a modality as the signal of its name.
+    A modality is a folder with `<utterance_id>.npy`, an `.npz` with an array an utterance, or a
+    `.parquet` with `utterance_id` and either one column of lists or a column a feature. An array is
+    `[time, feature]`; a vector `[feature]` is one step. An utterance may lack a modality. An
+    encoder such as `PrecomputedEncoder` reads a modality as the signal of its name.
 
-    Args:
-        root: Folder of the table and the features.
-        modalities: Name of a modality to its folder or file below `root`.
-        prepared: Folder that features are written to which do not lie as sequences in `.npy` files.
-        file: The table, see `read_table`.
-        rates_hz: Name of a modality to its steps a second; None, or left out, where unknown.
-        columns: Our column to the table's; None where they are the same.
-        speaker: One speaker for all rows, for tables that name none.
-        encoding: Of the table.
-        corpus: Name of the corpus; the table's own column, or the folder's name, by default.
-        classes: The declared classes; None to accept any label.
-        label_map: The table's word to ours.
-        where: Column to the value, or values, to keep.
-        max_refused: How many rows may be refused; None for any number.
-        max_gb: How large an `.npz` may become in memory, in 10^9 bytes.
-
-    Returns:
-        The manifest; the features are its signals.
+    `modalities` maps a name to its folder or file below `root`, `rates_hz` to its steps a second,
+    if known. Features that are not sequences in `.npy` files are written to `prepared`; an `.npz`
+    may take `max_gb` 10^9 bytes in memory. The other options are those of `read_table`.
 
     Raises:
         ManifestError: The table or a modality cannot be read, no utterance has a modality, an
-            `.npz` is too large, or more rows were refused than allowed.
+            `.npz` is too large, or more rows were rejected than allowed.
         DataError: A path leads out of the folder.
     """
     folder, target = require_dir(root, "the features"), Path(prepared).expanduser()
@@ -84,11 +69,11 @@ def read_features(
         max_refused=max_refused,
     )
     _check_without_signals(table)
-    sources = [feature_source(*one, folder, max_gb) for one in sorted(modalities.items())]
-    in_place = all(source.lies_ready for source in sources)
+    sources = [feature_source(*item, folder, max_gb) for item in sorted(modalities.items())]
+    in_place = all(source.is_in_place for source in sources)
     ids = set(table.frame[ID])
     features = {
-        source.name: placed(source, folder, ids) if in_place else packed(source, target)
+        source.name: index_files(source, folder, ids) if in_place else pack(source, target)
         for source in sources
     }
     return _joined(table, features, rates_hz or {}, max_refused, None if in_place else target)
@@ -124,46 +109,50 @@ def _joined(
     max_refused: int | None,
     signals_root: Path | None,
 ) -> Manifest:
-    """The table with the features as signals, without the rows whose features cannot be used."""
+    """Add the features to the table as signals, and reject rows with unusable features."""
     rows: list[tuple[int | str, dict[str, Any]]] = []
-    refused = list(table.refused)
-    handled = Counter(table.handled) + _strangers(features, set(table.frame[ID]))
+    rejected = list(table.refused)
+    handled = Counter(table.handled) + _count_unlisted(features, set(table.frame[ID]))
     for name, speaker in table.frame.select(ID, "speaker").iter_rows():
-        faults = [(key, *one.faults[name]) for key, one in features.items() if name in one.faults]
-        if faults:
-            modality, rule, reason = faults[0]
-            refused.append(RejectedRow(name, rule, f"{modality}: {reason}"))
+        faulty = next((key for key, arrays in features.items() if name in arrays.faults), None)
+        if faulty is not None:
+            rule, reason = features[faulty].faults[name]
+            rejected.append(RejectedRow(name, rule, f"{faulty}: {reason}"))
             continue
-        spans = {key: one.spans[name] for key, one in features.items() if name in one.spans}
-        signals = [_reference(key, span, rates_hz.get(key)) for key, span in spans.items()]
-        handled.update(f"no {key}" for key in features if key not in spans)
+        signals = []
+        for key, arrays in features.items():
+            if name in arrays.spans:
+                path, start, length = arrays.spans[name]
+                reference = {"name": key, "path": path, "rate_hz": rates_hz.get(key)}
+                signals.append({**reference, "start": start, "length": length})
+            else:
+                handled[f"no {key}"] += 1
         rows.append((name, {ID: name, "speaker": speaker, "signals": signals}))
-    rules = Rules(max_refused=max_refused)
-    kept = build_manifest(
-        rows, table.root, rules, refused, handled=handled, signals_root=signals_root
+    manifest = build_manifest(
+        rows,
+        table.root,
+        ReaderOptions(max_refused=max_refused),
+        rejected,
+        handled=handled,
+        signals_root=signals_root,
     )
-    signals_of = kept.frame.select(ID, "signals")
+    signals_of = manifest.frame.select(ID, "signals")
     frame = table.frame.drop("signals").join(signals_of, on=ID, how="inner").sort(ID)
-    return replace(kept, frame=frame)
+    return replace(manifest, frame=frame)
 
 
-def _strangers(features: Mapping[str, PackedFeatures], ids: Collection[str]) -> Counter[str]:
-    """How many arrays of each modality belong to no utterance of the table."""
+def _count_unlisted(features: Mapping[str, PackedFeatures], ids: Collection[str]) -> Counter[str]:
+    """Count the arrays of each modality that belong to no utterance of the table."""
     counts: Counter[str] = Counter()
-    for name, one in features.items():
-        known = {*one.spans, *one.faults}
-        if known.isdisjoint(ids):
+    for name, arrays in features.items():
+        array_ids = {*arrays.spans, *arrays.faults}
+        if array_ids.isdisjoint(ids):
             raise ManifestError(
-                f"no utterance of the table has {name}: it has {sorted(known)[:3]}, the table "
+                f"no utterance of the table has {name}: it has {sorted(array_ids)[:3]}, the table "
                 f"{sorted(ids)[:3]}",
                 expected="the ids of the table as names of the arrays",
                 hint="rename the arrays, or map another column with "
                 "corpus.columns.utterance_id=COLUMN",
             )
-        counts[f"{name} of an utterance that is not in the table"] = len(known.difference(ids))
+        counts[f"{name} of an utterance that is not in the table"] = len(array_ids.difference(ids))
     return counts
-
-
-def _reference(name: str, span: tuple[str, int, int], rate_hz: float | None) -> dict[str, Any]:
-    path, start, length = span
-    return {"name": name, "path": path, "rate_hz": rate_hz, "start": start, "length": length}

@@ -1,6 +1,6 @@
-"""Finds the arrays of a modality in a folder of `.npy`, an `.npz` or a `.parquet`.
+"""Arrays of a modality in a folder of `.npy`, an `.npz` or a `.parquet`.
 
-Only shapes are read at first; values are read when somebody asks for them. Nothing is unpickled.
+Only shapes are read at first, values on request. Nothing is unpickled.
 """
 
 import io
@@ -24,14 +24,11 @@ from polymodal.errors import DataError, ManifestError
 from polymodal.security.paths import resolve_inside
 
 GIGABYTE = 10**9
-MAX_RATIO = 1000  # an archive of features has about 1, a bomb a thousand and more
-KINDS = "biuf"  # NumPy's letters for numbers that have a place on the line
+MAX_RATIO = 1000  # features compress to about 1:1, a zip bomb to 1:1000 and more
+NUMERIC_KINDS = "biuf"  # NumPy's codes for bool, int, uint and float
 ID = "utterance_id"
 DAMAGED = (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 Fault = tuple[str, str]
 
@@ -41,9 +38,9 @@ class FeatureArray:
     """One utterance's array before it is read.
 
     Args:
-        shape: Its shape; of no meaning where there is a fault.
+        shape: Its shape; meaningless if there is a fault.
         load: Reads it.
-        fault: Rule and reason why it cannot be used.
+        fault: Rule and reason if it cannot be used.
     """
 
     shape: tuple[int, ...]
@@ -52,19 +49,13 @@ class FeatureArray:
 
     @property
     def size(self) -> int:
-        """Width of its vectors."""
+        """Number of features."""
         return self.shape[-1]
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """What one modality is read from.
-
-    Args:
-        name: Name of the modality.
-        path: Folder or file.
-        arrays: Id to its array; in a folder, `<id>.npy` is its file.
-    """
+    """The folder or file of one modality; in a folder, `<id>.npy` is the array of an id."""
 
     name: str
     path: Path
@@ -72,89 +63,67 @@ class FeatureSource:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Id to the file of its own; empty where all arrays lie in one file."""
+        """Id to its file; empty if all arrays are in one file."""
         if not self.path.is_dir():
             return {}
         return {name: self.path / f"{name}.npy" for name in self.arrays}
 
     @property
-    def lies_ready(self) -> bool:
-        """Whether all that can be used are sequences in files of their own."""
+    def is_in_place(self) -> bool:
+        """Whether all usable arrays are sequences in their own files."""
         usable = [array for array in self.arrays.values() if not array.fault]
         return self.path.is_dir() and all(len(array.shape) == 2 for array in usable)
 
 
 def feature_source(name: str, path: str, folder: Path, max_gb: float) -> FeatureSource:
-    """Finds the arrays of a modality; empty ones are left out.
-
-    Args:
-        name: Name of the modality.
-        path: Its folder or file below `folder`.
-        folder: Folder of the corpus.
-        max_gb: How large an `.npz` may become in memory, in 10^9 bytes.
-
-    Returns:
-        The arrays, those that cannot be used with their fault.
+    """Find the arrays of a modality below `folder`, without empty ones.
 
     Raises:
-        ManifestError: There is no such file, or it cannot be read as a whole.
+        ManifestError: There is no such file, or it cannot be read at all.
         DataError: The path leads out of the folder.
     """
-    place = resolve_inside(folder, path)
+    resolved = resolve_inside(folder, path)
     readers: Mapping[str, Callable[[Path], dict[str, FeatureArray]]] = {
         "folder": partial(_folder_arrays, root=folder),
         ".npz": partial(_archive_arrays, max_gb=max_gb),
         ".parquet": _table_arrays,
     }
-    kind = "folder" if place.is_dir() else place.suffix if place.is_file() else ""
+    kind = "folder" if resolved.is_dir() else resolved.suffix if resolved.is_file() else ""
     if kind not in readers:
-        fault = "is of no known kind" if place.is_file() else "is missing"
+        fault = "is of an unknown kind" if resolved.is_file() else "is missing"
         raise ManifestError(
-            f"corpus.modalities.{name}: {place} {fault}",
+            f"corpus.modalities.{name}: {resolved} {fault}",
             expected="a folder of .npy, an .npz or a .parquet below corpus.root",
         )
     try:
-        return FeatureSource(name, place, _checked(readers[kind](place)))
+        return FeatureSource(name, resolved, _checked(readers[kind](resolved)))
     except (OSError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
         raise ManifestError(
-            f"{place} cannot be read: {str(error).splitlines()[0]}",
+            f"{resolved} cannot be read: {str(error).splitlines()[0]}",
             expected="an .npz that numpy.savez wrote, or a .parquet",
         ) from None
 
 
 def _checked(arrays: Mapping[str, FeatureArray]) -> dict[str, FeatureArray]:
-    """Marks what is no sequence of vectors of the usual width; leaves out what is empty."""
-    held = {
-        name: _shape_checked(array)
-        for name, array in arrays.items()
-        if array.fault or math.prod(array.shape)
-    }
-    sizes = Counter(array.size for array in held.values() if not array.fault)
-    usual = min(sizes, key=lambda size: (-sizes[size], size), default=0)
-    for name, array in held.items():
-        if not array.fault and array.size != usual:
-            reason = f"{name!r} has {array.size} features, most have {usual}"
-            held[name] = replace(array, fault=("other feature size", reason))
-    return held
-
-
-def _shape_checked(array: FeatureArray) -> FeatureArray:
-    if array.fault or len(array.shape) in (1, 2):
-        return array
-    reason = f"the shape is {array.shape}, expected [time, feature] or [feature]"
-    return replace(array, fault=("other shape", reason))
+    """Mark arrays that are not sequences of vectors of the most frequent size; drop empty ones."""
+    checked = {name: a for name, a in arrays.items() if a.fault or math.prod(a.shape)}
+    vectors = [a for a in checked.values() if not a.fault and len(a.shape) in (1, 2)]
+    sizes = Counter(array.size for array in vectors)
+    common_size = min(sizes, key=lambda size: (-sizes[size], size), default=0)
+    for name, array in checked.items():
+        if array.fault:
+            continue
+        if len(array.shape) not in (1, 2):
+            reason = f"the shape is {array.shape}, expected [time, feature] or [feature]"
+            checked[name] = replace(array, fault=("other shape", reason))
+        elif array.size != common_size:
+            reason = f"{name!r} has {array.size} features, most have {common_size}"
+            checked[name] = replace(array, fault=("other feature size", reason))
+    return checked
 
 
 def unreadable(name: str, error: Exception) -> Fault:
-    """Says that an array is damaged.
-
-    Args:
-        name: Its id.
-        error: What reading it said.
-
-    Returns:
-        Rule and reason.
-    """
+    """Return rule and reason for a damaged array."""
     reason = error.message if isinstance(error, DataError) else str(error)
     return "unreadable array", f"{name!r}: {reason}"
 
@@ -164,15 +133,15 @@ def _without_values(fault: Fault | None = None) -> FeatureArray:
 
 
 def _folder_arrays(folder: Path, root: Path) -> dict[str, FeatureArray]:
-    """Arrays of all `.npy` that are not hidden; an id may have `/`, as in `read_folders`."""
+    """Return arrays of all visible `.npy`; an id may contain `/`, as in `read_folders`."""
     arrays = {}
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if name.endswith(".npy") and not name.startswith("."):
-                path = Path(place) / name
-                one = path.relative_to(folder).as_posix().removesuffix(".npy")
-                arrays[one] = _file_array(path, root)
+                path = Path(parent) / name
+                array_id = path.relative_to(folder).as_posix().removesuffix(".npy")
+                arrays[array_id] = _file_array(path, root)
     return arrays
 
 
@@ -187,7 +156,7 @@ def _file_array(path: Path, root: Path) -> FeatureArray:
 
 
 def _shape(file: Any, num_bytes: int) -> tuple[int, ...]:
-    """The shape in the header of a `.npy`; ValueError if it holds no numbers or too few bytes."""
+    """Return the shape in a `.npy` header; ValueError without numbers or with too few bytes."""
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:
         raise ValueError(f"version {version} of the format")
@@ -197,7 +166,7 @@ def _shape(file: Any, num_bytes: int) -> tuple[int, ...]:
         raise ValueError(f"its header is damaged: {error}") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never loaded; save numbers instead")
-    if dtype.kind not in KINDS:
+    if dtype.kind not in NUMERIC_KINDS:
         raise ValueError(f"it holds {dtype}, not numbers")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > num_bytes - file.tell():
         raise ValueError(f"its header says {shape}, more than there is")
@@ -214,8 +183,7 @@ def _archive_arrays(path: Path, max_gb: float) -> dict[str, FeatureArray]:
         try:
             with archive.open(member) as file:
                 shape = _shape(file, member.file_size)
-            load = partial(_from_archive, archive, member.filename)
-            arrays[name] = FeatureArray(shape, load)
+            arrays[name] = FeatureArray(shape, partial(_from_archive, archive, member.filename))
         except DAMAGED as error:
             arrays[name] = _without_values(unreadable(name, error))
     return arrays
@@ -223,15 +191,15 @@ def _archive_arrays(path: Path, max_gb: float) -> dict[str, FeatureArray]:
 
 def _check_names(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     for name, count in Counter(member.filename for member in members).items():
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", name):
+        member_path = PurePosixPath(name.replace("\\", "/"))
+        if member_path.is_absolute() or ".." in member_path.parts or re.match(r"[A-Za-z]:", name):
             raise ManifestError(f"{path}: the name {name!r} leads out of the folder")
         if count > 1:
             raise ManifestError(f"{path} has {name!r} {count} times", expected="each id once")
 
 
 def _check_sizes(path: Path, members: Sequence[zipfile.ZipInfo], max_gb: float) -> None:
-    """Refuses a bomb by the directory of the archive, before anything is unpacked."""
+    """Detect a zip bomb by the archive's directory, before anything is unpacked."""
     total = sum(member.file_size for member in members)
     if total > max_gb * GIGABYTE:
         raise ManifestError(
@@ -265,18 +233,16 @@ def _table_arrays(path: Path) -> dict[str, FeatureArray]:
         )
     ids = frame[ID].cast(pl.String)
     if ids.is_null().any() or ids.is_duplicated().any():
-        raise ManifestError(f"{path}: {ID} is empty or stands twice", expected="each id once")
+        raise ManifestError(f"{path}: {ID} is empty or not unique", expected="each id once")
     if lists:
-        return {one: _list_array(one, row) for one, row in zip(ids, frame[lists[0]], strict=True)}
+        pairs = zip(ids, frame[lists[0]], strict=True)
+        return {array_id: _list_array(array_id, row) for array_id, row in pairs}
     matrix = frame.select(pl.col(numbers).cast(pl.Float32)).to_numpy()
-    return {
-        one: FeatureArray(row.shape, partial(np.asarray, row))
-        for one, row in zip(ids, matrix, strict=True)
-    }
+    arrays = (FeatureArray(row.shape, partial(np.asarray, row)) for row in matrix)
+    return dict(zip(ids, arrays, strict=True))
 
 
 def _is_lists(dtype: Any) -> bool:
-    """Whether it is a list of numbers, or a list of lists of numbers."""
     inner = getattr(dtype, "inner", None)
     innermost = getattr(inner, "inner", inner)
     return innermost is not None and bool(innermost.is_numeric())

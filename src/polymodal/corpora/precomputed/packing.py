@@ -1,7 +1,7 @@
-"""Gives every array of a modality a place in a `.npy` of float32, and writes it there if need be.
+"""Pack the arrays of a modality into one `.npy` of float32.
 
-All arrays lie behind one another under a name made of their content; an index under a name made of
-the source's bytes says what lies where, so that nothing is written twice.
+The file is named by the hash of its content. An index, named by the hash of the source, lists the
+position of each array, so that nothing is written twice.
 """
 
 import hashlib
@@ -16,38 +16,24 @@ import numpy as np
 from polymodal.corpora.precomputed.files import DAMAGED, Fault, FeatureSource, unreadable
 from polymodal.security.files import atomic_write, sha256_of
 
-# Changing how arrays are packed changes this number, so that old files are not taken for new ones.
+# Increase when arrays are packed differently, so that cached files are not used.
 VERSION = 1
 DIGITS = 20
-ROWS_AT_ONCE = 65_536
+CHUNK_ROWS = 65_536
 
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class PackedFeatures:
-    """Where the arrays of a modality lie that can be used.
-
-    Args:
-        spans: Id to file, first row and number of rows.
-        faults: Id to rule and reason, for the others.
-    """
+    """Id to file, first row and number of rows of usable arrays; the faults of the others."""
 
     spans: Mapping[str, tuple[str, int, int]]
     faults: Mapping[str, Fault]
 
 
-def placed(source: FeatureSource, root: Path, ids: Collection[str]) -> PackedFeatures:
-    """Takes the arrays of a folder where they lie.
-
-    Args:
-        source: The modality.
-        root: Folder of the corpus, which the files are named from.
-        ids: Utterances of the table; the values of others are not read.
-
-    Returns:
-        The places of the arrays.
-    """
+def index_files(source: FeatureSource, root: Path, ids: Collection[str]) -> PackedFeatures:
+    """Use the arrays of a folder in place, and check the values of the table's utterances."""
     spans, faults = {}, {}
     for name, path in source.files.items():
         array = source.arrays[name]
@@ -59,38 +45,29 @@ def placed(source: FeatureSource, root: Path, ids: Collection[str]) -> PackedFea
     return PackedFeatures(spans, faults)
 
 
-def packed(source: FeatureSource, target: Path) -> PackedFeatures:
-    """Packs a modality, or finds what was packed of the same bytes before.
-
-    Args:
-        source: The modality.
-        target: The folder to write to; it is made where there is none.
-
-    Returns:
-        The places of the arrays.
-    """
+def pack(source: FeatureSource, target: Path) -> PackedFeatures:
+    """Pack a modality, or load the index of the same bytes."""
     target.mkdir(parents=True, exist_ok=True)
     index = target / f"{source.name}-{_source_digest(source)[:DIGITS]}.json"
-    known = _known(index, target)
-    if known is not None:
-        return known
-    with atomic_write(index) as beside:  # another process may pack it, too
-        name, spans, faults = _pack(source, beside)
-        size = beside.stat().st_size
-        beside.replace(target / name)
+    if (cached := _load(index, target)) is not None:
+        return cached
+    with atomic_write(index) as tmp_path:  # another process may pack it, too
+        name, spans, faults = _pack(source, tmp_path)
+        size = tmp_path.stat().st_size
+        tmp_path.replace(target / name)
         body = {"path": name, "bytes": size, "spans": spans, "faults": faults}
-        beside.write_text(json.dumps(body), encoding="utf-8")
-    return PackedFeatures({one: (name, *span) for one, span in spans.items()}, faults)
+        tmp_path.write_text(json.dumps(body), encoding="utf-8")
+    return PackedFeatures({array_id: (name, *span) for array_id, span in spans.items()}, faults)
 
 
-def _known(index: Path, target: Path) -> PackedFeatures | None:
+def _load(index: Path, target: Path) -> PackedFeatures | None:
     try:
         body = json.loads(index.read_text(encoding="utf-8"))
         path = str(body["path"])
         if (target / path).stat().st_size != body["bytes"]:
             return None
-        spans = {one: (path, int(span[0]), int(span[1])) for one, span in body["spans"].items()}
-        faults = {one: (str(rule), str(reason)) for one, (rule, reason) in body["faults"].items()}
+        spans = {name: (path, int(a), int(b)) for name, (a, b) in body["spans"].items()}
+        faults = {name: (str(rule), str(why)) for name, (rule, why) in body["faults"].items()}
         return PackedFeatures(spans, faults)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -106,7 +83,7 @@ def _source_digest(source: FeatureSource) -> str:
 
 
 def _pack(source: FeatureSource, path: Path) -> tuple[str, dict[str, Span], dict[str, Fault]]:
-    """Writes all arrays, in the order of their ids, and names the file after its content."""
+    """Write all arrays, sorted by id, and return the name made of their content."""
     faults = {name: array.fault for name, array in source.arrays.items() if array.fault}
     width = next((array.size for array in source.arrays.values() if not array.fault), 1)
     spans: dict[str, Span] = {}
@@ -124,7 +101,7 @@ def _pack(source: FeatureSource, path: Path) -> tuple[str, dict[str, Span], dict
 
 
 def _loaded(source: FeatureSource, faults: dict[str, Fault]) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays that can be used, float32 `[time, feature]`; notes the faults of the others."""
+    """Yield the usable arrays, float32 `[time, feature]`, and add the faults of the others."""
     for name, array in sorted(source.arrays.items()):
         if array.fault:
             continue
@@ -140,14 +117,14 @@ def _loaded(source: FeatureSource, faults: dict[str, Fault]) -> Iterator[tuple[s
 
 
 def _value_fault(name: str, values: Any) -> Fault | None:
-    for start in range(0, len(values), ROWS_AT_ONCE):
-        if not np.isfinite(_float32(values[start : start + ROWS_AT_ONCE])).all():
-            return "features that are no numbers", f"{name!r} holds NaN or infinite values"
+    for start in range(0, len(values), CHUNK_ROWS):
+        if not np.isfinite(_float32(values[start : start + CHUNK_ROWS])).all():
+            return "features that are not finite", f"{name!r} holds NaN or infinite values"
     return None
 
 
 def _float32(values: Any) -> np.ndarray:
-    with np.errstate(over="ignore"):  # too large for float32 is infinite, which is refused
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is rejected
         return np.asarray(values, dtype="<f4")
 
 

@@ -1,6 +1,6 @@
-"""Checks the audio files behind a manifest: each is decoded once, whoever speaks in it.
+"""Check the audio files of a manifest, each decoded once.
 
-Files of one utterance and long files with many utterances are read alike: in blocks, so that memory
+Files of one utterance and long files with many utterances are both read in blocks, so that memory
 does not grow with their length.
 """
 
@@ -10,7 +10,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -34,54 +34,30 @@ MEASURES: Mapping[str, Any] = {
     "sampling_rate_hz": pl.Int64,
     "channels": pl.Int64,
 }
-BLOCK = 1 << 17  # samples decoded at a time: 8 s at 16 kHz, which the cache of a core holds
-FRAME_S = 0.01  # digital silence is looked for in frames of this length
-MIN_S = 0.025  # 400 samples at 16 kHz: what one frame of most speech encoders takes
-SHORTFALL_S = 0.1  # as the reader of training allows
+BLOCK = 1 << 17  # samples decoded at a time: 8 s at 16 kHz, which fits a core's cache
+FRAME_S = 0.01  # length of the frames in which digital silence is detected
+MIN_S = 0.025  # 400 samples at 16 kHz: one frame of most speech encoders
+DURATION_TOLERANCE_S = 0.1  # as the reader of training allows
 SILENT_FRACTION = 0.5
 MIN_DB = -120.0
 FULL_SCALE = 32_768
 CLIPPED = 0.999
-# The largest sample of codes that end below full scale.
+# The largest sample of codecs that end below full scale.
 CEILINGS = {"PCM_S8": 127 / 128, "PCM_U8": 127 / 128, "ULAW": 32_124 / 32_768, "ALAW": 63 / 64}
-WHOLE_NUMBERS = {"PCM_16", *CEILINGS}  # read as int16, where no sample can be NaN
-# How a file of chunks begins, to the name of the chunk that holds the samples.
+INT16_SUBTYPES = {"PCM_16", *CEILINGS}  # read as int16, where no sample can be NaN
+# Magic of a chunked file to the name of its sample chunk and its byte order.
 CHUNKS: Mapping[bytes, tuple[bytes, Literal["little", "big"]]] = {
     b"RIFF": (b"data", "little"),
     b"FORM": (b"SSND", "big"),
 }
 CHUNKED = {"WAV", "WAVEX", "AIFF"}
-UNKNOWN_SIZE = 0x7FFF_F000  # what programs that write to a pipe put there, or above
-COLUMNS = (
-    "row",
-    "utterance_id",
-    "start_s",
-    "duration_s",
-    "sampling_rate_hz",
-    "channels",
-    "audio_bytes",
-    "audio_sha256",
-)
-
+UNKNOWN_SIZE = 0x7FFF_F000  # written by programs that stream to a pipe, or larger
 Detail = tuple[str, str]
-
-
-def audio_rows(frame: pl.DataFrame) -> pl.DataFrame:
-    """Chooses what is to be checked.
-
-    Args:
-        frame: The manifest's rows, numbered by `row`.
-
-    Returns:
-        One row an utterance that has audio, those of one file together.
-    """
-    rows = frame.select("audio", *COLUMNS)
-    return rows.filter(pl.col("audio").str.len_bytes() > 0).sort("audio", "row")
 
 
 @dataclass(slots=True)
 class _Piece:
-    """One utterance's part of an audio file (its `COLUMNS`), and what was measured of it so far."""
+    """One utterance in an audio file: its columns, and what was measured so far."""
 
     row: int
     utterance_id: str
@@ -100,81 +76,83 @@ class _Piece:
     silent: int = 0
     bad_at: int | None = None
 
-    def usable(self) -> bool:
+    @property
+    def is_usable(self) -> bool:
         start, duration = self.start_s or 0.0, self.duration_s
         return 0 <= start < math.inf and (duration is None or 0 < duration < math.inf)
 
-    def place(self, rate_hz: int, num_frames: int) -> None:
+    def locate(self, rate_hz: int, num_frames: int) -> None:
         self.first = min(round((self.start_s or 0.0) * rate_hz), num_frames)
         length = num_frames if self.duration_s is None else round(self.duration_s * rate_hz)
         self.stop = min(self.first + length, num_frames)
 
 
+COLUMNS = tuple(item.name for item in fields(_Piece) if item.default is MISSING)
+
+
+def audio_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a row an utterance that has audio, sorted by file; `frame` is numbered by `row`."""
+    rows = frame.select("audio", *COLUMNS)
+    return rows.filter(pl.col("audio").str.len_bytes() > 0).sort("audio", "row")
+
+
 class AudioCheck:
-    """Checks the audio files of some rows; threads may share it.
+    """Check the audio files of some rows; threads may share an instance.
 
     Args:
         root: Folder of the corpus.
-        values: Where the measures go, `[row, measure]`; every row is written by one thread.
-        silence_db: Utterances quieter than this are called silent, in dBFS (RMS).
-        clipping_share: Share of clipped samples from which an utterance is called clipped.
+        values: Array `[row, measure]` for the measures; every row is written by one thread.
+        silence_db: Utterances quieter than this are silent, in dBFS (RMS).
+        clipping_fraction: Fraction of clipped samples from which an utterance is clipped.
     """
 
     def __init__(
-        self, root: Path, values: np.ndarray, silence_db: float, clipping_share: float
+        self, root: Path, values: np.ndarray, silence_db: float, clipping_fraction: float
     ) -> None:
         self.root, self.values = root, values
-        self.silence_db, self.clipping_share = silence_db, clipping_share
+        self.silence_db, self.clipping_fraction = silence_db, clipping_fraction
         self.local = threading.local()
 
-    def __call__(self, part: pl.DataFrame) -> Iterator[DataIssue]:
-        """Decodes and measures every file once.
-
-        Args:
-            part: Some of `audio_rows`.
-
-        Yields:
-            What is wrong with them.
-        """
-        for audio, rows in groupby(part.iter_rows(), lambda row: row[0]):
-            pieces = [_Piece(*row[1:]) for row in rows]
+    def __call__(self, rows: pl.DataFrame) -> Iterator[DataIssue]:
+        """Decode and measure every file of some `audio_rows` once, and yield its issues."""
+        for audio, of_file in groupby(rows.iter_rows(), lambda row: row[0]):
+            pieces = [_Piece(*row[1:]) for row in of_file]
             try:
                 yield from self._file(audio, pieces)
             except UnusableFileError as error:
                 yield from _each(pieces, error.rule, error.detail)
-            except Exception as error:  # whatever a file holds, the others are to be seen as well
+            except Exception as error:  # a damaged file must not hide the others
                 yield from _each(pieces, "unreadable audio", f"{audio}: {error}")
 
     def _file(self, audio: str, pieces: Sequence[_Piece]) -> Iterator[DataIssue]:
         path, num_bytes = _path_and_size(self.root, audio)
         yield from _changed(path, num_bytes, pieces)
         if not num_bytes:
-            raise UnusableFileError("empty audio", f"{audio} has no byte")
+            raise UnusableFileError("empty audio", f"{audio} has 0 bytes")
         with soundfile.SoundFile(path) as file:
             if not file.frames:
-                raise UnusableFileError("empty audio", f"{audio} has no sample")
+                raise UnusableFileError("empty audio", f"{audio} has 0 samples")
             lost = _lost_bytes(path, num_bytes) if file.format in CHUNKED else 0
             yield from self._decoded(file, audio, pieces, lost)
 
     def _decoded(
         self, file: Any, audio: str, pieces: Sequence[_Piece], lost_bytes: int
     ) -> Iterator[DataIssue]:
-        usable = [piece for piece in pieces if piece.usable()]
+        usable = [piece for piece in pieces if piece.is_usable]
         for piece in usable:
-            piece.place(file.samplerate, file.frames)
+            piece.locate(file.samplerate, file.frames)
         end, error = self._measure(file, usable)
         lost = f"{lost_bytes} bytes of {audio} are lost" if lost_bytes else ""
         if end < file.frames and not error:
             lost = f"the header of {audio} has {file.frames} samples, {end} could be decoded"
         for piece in pieces:
             details = list(_header_details(piece, file, alone=len(pieces) == 1))
-            if not piece.usable():
-                detail = f"from {piece.start_s} s for {piece.duration_s} s"
-                details.append(("unusable times", detail))
+            if not piece.is_usable:
+                span = f"from {piece.start_s} s for {piece.duration_s} s"
+                details.append(("unusable times", span))
             elif error and piece.stop > end:
-                seconds = end / file.samplerate
-                detail = f"{audio} cannot be decoded beyond {seconds:.2f} s: {error}"
-                details.append(("unreadable audio", detail))
+                reason = f"cannot be decoded beyond {end / file.samplerate:.2f} s: {error}"
+                details.append(("unreadable audio", f"{audio} {reason}"))
             else:
                 values = self.values[piece.row] = _measured(piece, file)
                 details += _content_details(piece, file, lost if piece.stop >= end else "")
@@ -182,7 +160,7 @@ class AudioCheck:
             yield from (DataIssue(piece.utterance_id, *detail) for detail in details)
 
     def _measure(self, file: Any, pieces: Sequence[_Piece]) -> tuple[int, str]:
-        """Reads a file once; returns where it ended (its length if all is there) and why."""
+        """Read a file once; return where it ended (its length if complete) and why."""
         waiting = deque(sorted(pieces, key=lambda piece: piece.first))
         active: list[_Piece] = []
         last = max((piece.stop for piece in pieces), default=0)
@@ -207,23 +185,22 @@ class AudioCheck:
         return file.frames, ""
 
     def _buffers(self, file: Any) -> tuple[np.ndarray, np.ndarray]:
-        """What to decode into and to square in: the same memory for all files of a thread."""
+        """Return buffers for samples and their squares, reused for all files of a thread."""
         if not hasattr(self.local, "buffers"):
             self.local.buffers = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
         block, scratch = self.local.buffers
-        dtype = np.int16 if file.subtype in WHOLE_NUMBERS else np.float32
+        dtype = np.int16 if file.subtype in INT16_SUBTYPES else np.float32
         num_frames = max(BLOCK // file.channels, 1)
         shaped = block.view(dtype)[: num_frames * file.channels].reshape(num_frames, file.channels)
         return shaped, scratch
 
-    def _level_details(
-        self, rms_db: float, peak: float, clipped: float, silent: float
-    ) -> Iterator[Detail]:
+    def _level_details(self, *levels: float) -> Iterator[Detail]:
+        rms_db, peak, clipped, silent = levels
         if rms_db < self.silence_db:
             yield "silent audio", f"{rms_db:.1f} dBFS, peak {peak:.5f}"
         elif silent > SILENT_FRACTION:
             yield "mostly silent", f"{silent:.0%} of it is digital silence"
-        if clipped >= self.clipping_share and clipped > 0:
+        if clipped >= self.clipping_fraction and clipped > 0:
             yield "clipped audio", f"{clipped:.2%} of the samples are at the limit"
 
 
@@ -240,12 +217,12 @@ def _path_and_size(root: Path, audio: str) -> tuple[Path, int]:
     except (FileNotFoundError, NotADirectoryError):
         raise UnusableFileError("missing audio", f"there is no file {audio}") from None
     if not stat.S_ISREG(status.st_mode):
-        raise UnusableFileError("missing audio", f"{audio} is no file")
+        raise UnusableFileError("missing audio", f"{audio} is not a file")
     return path, status.st_size
 
 
 def _changed(path: Path, num_bytes: int, pieces: Sequence[_Piece]) -> Iterator[DataIssue]:
-    """Compares size and hash with those in the manifest; hashes only where one is to compare."""
+    """Compare size and hash with the manifest; hash only if the manifest has one."""
     digest = ""
     for piece in pieces:
         detail = ""
@@ -256,17 +233,17 @@ def _changed(path: Path, num_bytes: int, pieces: Sequence[_Piece]) -> Iterator[D
             if digest != piece.audio_sha256.lower():
                 detail = f"its SHA-256 is {digest[:12]}…, not {piece.audio_sha256[:12]}…"
         if detail:
-            told = f"the file changed since the manifest was made: {detail}"
-            yield DataIssue(piece.utterance_id, "audio changed", told)
+            message = f"the file changed since the manifest was made: {detail}"
+            yield DataIssue(piece.utterance_id, "audio changed", message)
 
 
 def _lost_bytes(path: Path, num_bytes: int) -> int:
-    """How many bytes of samples a WAV or AIFF promises and lacks, which libsndfile hides."""
+    """Return the missing bytes of samples in a WAV or AIFF, which libsndfile ignores."""
     with path.open("rb") as file:
-        wanted, order = CHUNKS.get(file.read(12)[:4], (b"", "little"))
-        while wanted and len(head := file.read(8)) == 8:
+        sample_chunk, order = CHUNKS.get(file.read(12)[:4], (b"", "little"))
+        while sample_chunk and len(head := file.read(8)) == 8:
             size = int.from_bytes(head[4:], order)
-            if head[:4] == wanted:
+            if head[:4] == sample_chunk:
                 missing = file.tell() + size - num_bytes
                 return missing if missing > 0 and size < UNKNOWN_SIZE else 0
             file.seek(size + size % 2, os.SEEK_CUR)
@@ -282,33 +259,33 @@ def _header_details(piece: _Piece, file: Any, *, alone: bool) -> Iterator[Detail
         yield "channels not as listed", f"{channels}, the manifest says {piece.channels}"
     if channels > 1:
         yield "several channels", f"{channels} channels, training reads one"
-    # A start says that more of the file is left out on purpose.
+    # A start means that the rest of the file is left out on purpose.
     if alone and piece.duration_s is not None and not piece.start_s:
         seconds = file.frames / rate_hz
-        if seconds > piece.duration_s + SHORTFALL_S:
+        if seconds > piece.duration_s + DURATION_TOLERANCE_S:
             detail = f"{seconds:.2f} s, the manifest says {piece.duration_s:.2f} s"
             yield "longer than listed", detail
 
 
 def _content_details(piece: _Piece, file: Any, lost: str) -> Iterator[Detail]:
     seconds = piece.count / file.samplerate
-    short = piece.duration_s is not None and seconds < piece.duration_s - SHORTFALL_S
+    short = piece.duration_s is not None and seconds < piece.duration_s - DURATION_TOLERANCE_S
     if not piece.count:
         yield "truncated audio", f"it ends before {piece.start_s or 0.0:.2f} s"
     elif short:
-        told = f"{seconds:.2f} s are there, the manifest says {piece.duration_s:.2f} s"
-        yield "truncated audio", f"{told}; {lost}" if lost else told
+        message = f"{seconds:.2f} s are there, the manifest says {piece.duration_s:.2f} s"
+        yield "truncated audio", f"{message}; {lost}" if lost else message
     elif lost:
         yield "truncated audio", lost
     elif seconds < MIN_S:
         yield "very short audio", f"{piece.count} samples, {seconds * 1000:.1f} ms"
     if piece.bad_at is not None:
         bad_s = piece.bad_at / file.samplerate
-        yield "audio not finite", f"a sample is no number at {bad_s:.3f} s of the utterance"
+        yield "audio not finite", f"a sample is not finite at {bad_s:.3f} s of the utterance"
 
 
 def _add(piece: _Piece, file: Any, samples: np.ndarray, scratch: np.ndarray) -> None:
-    """Adds a block, which begins where the piece does or goes on, to what was measured."""
+    """Add a block, which starts where the piece does or continues, to the measures."""
     samples = samples[: piece.stop - piece.first - piece.count]
     if not len(samples):
         return
@@ -335,9 +312,9 @@ def _add(piece: _Piece, file: Any, samples: np.ndarray, scratch: np.ndarray) -> 
 
 
 def _energy(wave: np.ndarray, step: int) -> tuple[float, int]:
-    """Sum of the squares, and how many samples lie in frames without any."""
-    whole = wave.size - wave.size % step
-    frames, rest = wave[:whole].reshape(-1, step), wave[whole:]
+    """Return the sum of squares, and the number of samples in silent frames."""
+    num_framed = wave.size - wave.size % step
+    frames, rest = wave[:num_framed].reshape(-1, step), wave[num_framed:]
     with np.errstate(over="ignore", invalid="ignore"):
         energies = np.vecdot(frames, frames)
         remaining = float(np.dot(rest, rest))
@@ -347,7 +324,7 @@ def _energy(wave: np.ndarray, step: int) -> tuple[float, int]:
 
 
 def _measured(piece: _Piece, file: Any) -> tuple[float, ...]:
-    """The `MEASURES` of a piece; NaN where there is none."""
+    """Return the `MEASURES` of a piece; NaN if missing."""
     seconds = piece.count / file.samplerate
     difference_s = math.nan if piece.duration_s is None else seconds - piece.duration_s
     num_samples = piece.count * file.channels

@@ -1,4 +1,4 @@
-"""How many utterances there are of each class, in each split, by each speaker."""
+"""Counts of utterances by class, split and speaker."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,24 +8,24 @@ import polars as pl
 from polymodal.errors import ManifestError
 from polymodal.schemas.manifest import Manifest
 
-LISTED_SPEAKERS = 100
+MAX_SPEAKERS = 100
 NONE, OTHERS, ALL = "(none)", "(others)", "all"
 SPLIT_ORDER = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """How many utterances there are of each class, in each split, by each speaker.
+    """Counts of utterances by class, split and speaker.
 
     Args:
-        counts: Columns `label`, `split`, `speaker` and `utterances`; no row where there is none.
+        counts: Columns `label`, `split`, `speaker` and `utterances`, without rows of 0.
     """
 
     counts: pl.DataFrame
 
     @property
     def labels(self) -> list[str]:
-        """The classes by name; utterances without one last."""
+        """The classes by name; `(none)` last."""
         return sorted(self.counts["label"].unique(), key=lambda name: (name == NONE, name))
 
     @property
@@ -34,7 +34,7 @@ class ClassTable:
         return sorted(self.counts["split"].unique(), key=_split_order)
 
     @property
-    def absent(self) -> tuple[tuple[str, str], ...]:
+    def missing(self) -> tuple[tuple[str, str], ...]:
         """Class and split for every class that a split lacks."""
         present = self.totals("label", "split")
         return tuple(
@@ -45,72 +45,51 @@ class ClassTable:
         )
 
     def totals(self, *columns: str) -> dict[tuple[str, ...], int]:
-        """Adds the counts up.
-
-        Args:
-            columns: What to keep apart, such as `label` and `split`.
-
-        Returns:
-            Values of these columns to the number of utterances.
-        """
+        """Add up the counts by some columns, such as `label` and `split`."""
         counted = self.counts.group_by(columns).agg(pl.col("utterances").sum())
         return {tuple(row[:-1]): row[-1] for row in counted.sort(columns).iter_rows()}
 
-    def listed(self, limit: int = LISTED_SPEAKERS) -> "ClassTable":
-        """Returns a table that stays small: the largest speakers, and all others as one.
-
-        Args:
-            limit: How many speakers are named.
-
-        Returns:
-            The table; itself where there are no more speakers.
-        """
+    def top_speakers(self, limit: int = MAX_SPEAKERS) -> "ClassTable":
+        """Return a smaller table: the `limit` largest speakers, and all others as one."""
         sizes = self.totals("speaker")
         if len(sizes) <= limit:
             return self
-        largest = sorted(sizes, key=lambda one: (-sizes[one], one))[:limit]
+        largest = sorted(sizes, key=lambda speaker: (-sizes[speaker], speaker))[:limit]
         named = [speaker for (speaker,) in largest]
         speaker = pl.when(pl.col("speaker").is_in(named)).then("speaker").otherwise(pl.lit(OTHERS))
         counts = self.counts.with_columns(speaker.alias("speaker"))
         return ClassTable(_counted(counts, pl.col("utterances").sum()))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the counts as plain values, the speakers listed as in `listed`."""
+        """Return the counts as plain values, with the largest speakers as in `top_speakers`."""
         return {
             "labels": self.labels,
             "splits": self.splits,
-            "absent": [{"label": label, "split": split} for label, split in self.absent],
+            "absent": [{"label": label, "split": split} for label, split in self.missing],
             "totals": [
                 {"label": label, "split": split, "utterances": count}
                 for (label, split), count in self.totals("label", "split").items()
             ],
-            "counts": self.listed().counts.to_dicts(),
+            "counts": self.top_speakers().counts.to_dicts(),
         }
 
 
 def class_table(manifest: Manifest, split: pl.Series | None = None) -> ClassTable:
-    """Counts the utterances by class, split and speaker.
-
-    Args:
-        manifest: The corpus.
-        split: Name of the split of each row; None where the corpus is not parted.
-
-    Returns:
-        The counts.
+    """Count the utterances by class, split and speaker; `split` holds the name for each row.
 
     Raises:
-        ManifestError: There are more or fewer splits than rows.
+        ManifestError: The numbers of splits and rows differ.
     """
     if split is not None and len(split) != len(manifest):
         raise ManifestError(
             f"{len(split)} rows have a split, the manifest has {len(manifest)}",
             expected="one a row, in the manifest's order",
         )
-    parts = pl.Series([ALL]).new_from_index(0, len(manifest)) if split is None else split
+    splits = pl.Series([ALL]).new_from_index(0, len(manifest)) if split is None else split
     frame = manifest.frame.select(
         pl.col("label").replace("", None).fill_null(NONE),
         "speaker",
-        parts.cast(pl.String).fill_null(NONE).alias("split"),
+        splits.cast(pl.String).fill_null(NONE).alias("split"),
     )
     return ClassTable(_counted(frame, pl.len().cast(pl.Int64)))
 
@@ -121,5 +100,5 @@ def _counted(frame: pl.DataFrame, utterances: pl.Expr) -> pl.DataFrame:
 
 
 def _split_order(name: str) -> tuple[int, str]:
-    place = SPLIT_ORDER.index(name) if name in SPLIT_ORDER else len(SPLIT_ORDER)
-    return (place + (name == NONE), name)
+    rank = SPLIT_ORDER.index(name) if name in SPLIT_ORDER else len(SPLIT_ORDER)
+    return (rank + (name == NONE), name)

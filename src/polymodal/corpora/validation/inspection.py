@@ -1,4 +1,4 @@
-"""Opens every file behind a manifest once, and says what would spoil a training run."""
+"""Open every file of a manifest once, and report issues that would spoil a training run."""
 
 import os
 import time
@@ -12,11 +12,11 @@ import polars as pl
 
 from polymodal.corpora.validation.audio import MEASURES, AudioCheck, audio_rows
 from polymodal.corpora.validation.issues import DataIssue, Inspection
-from polymodal.corpora.validation.signals import signal_findings, signal_rows
+from polymodal.corpora.validation.signals import signal_issues, signal_rows
 from polymodal.errors import DataError
 from polymodal.schemas.manifest import Manifest
 
-ROWS_AT_ONCE = 32
+ROWS_PER_JOB = 32
 CONTINUED = "\u0080-\u00bf\u2018-\u203a\u20ac\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192"
 TEXT_RULES = {
     "broken characters": (
@@ -37,21 +37,18 @@ def inspect_manifest(
     num_workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     silence_db: float = -60.0,
-    clipping_share: float = 1e-3,
+    clipping_fraction: float = 1e-3,
     sampling_rate_hz: int | None = None,
 ) -> Inspection:
-    """Opens every audio and signal file of a manifest and reads every text.
+    """Open every audio and signal file of a manifest and read every text.
 
     Args:
         manifest: The corpus.
-        num_workers: Threads that decode; one a core where it is not given.
-        progress: Called with the utterances done so far and their total.
-        silence_db: Utterances quieter than this are called silent, in dBFS (RMS).
-        clipping_share: Share of clipped samples from which an utterance is called clipped.
-        sampling_rate_hz: The rate that is wanted; the most frequent one where it is not given.
-
-    Returns:
-        What was found; the number of workers does not move it.
+        num_workers: Threads that decode; one a core by default. The result does not depend on it.
+        progress: Called with the number of utterances done so far and in total.
+        silence_db: Utterances quieter than this are silent, in dBFS (RMS).
+        clipping_fraction: Fraction of clipped samples from which an utterance is clipped.
+        sampling_rate_hz: The expected rate; the most frequent one by default.
 
     Raises:
         DataError: `num_workers` is below 1.
@@ -61,20 +58,20 @@ def inspect_manifest(
     if workers < 1:
         raise DataError(f"num_workers is {workers}", expected="1 or more")
     values = np.full((len(manifest), len(MEASURES)), np.nan)
-    audio = AudioCheck(manifest.root, values, silence_db, clipping_share)
-    signals = partial(signal_findings, manifest.signals_folder)
+    audio = AudioCheck(manifest.root, values, silence_db, clipping_fraction)
+    signals = partial(signal_issues, manifest.signals_folder)
     frame = manifest.frame.with_row_index("row")
-    jobs: list[Job] = [(audio, part) for part in _parts(audio_rows(frame), "audio")]
-    jobs += [(signals, part) for part in _parts(signal_rows(frame), "path")]
-    findings = [*_absent(frame, "audio"), *_absent(frame, "text"), *_text_findings(frame)]
-    for found in _run(jobs, workers, len(manifest), progress):
-        findings += found
+    jobs: list[Job] = [(audio, rows) for rows in _chunks(audio_rows(frame), "audio")]
+    jobs += [(signals, rows) for rows in _chunks(signal_rows(frame), "path")]
+    issues = [*_absent(frame, "audio"), *_absent(frame, "text"), *_text_issues(frame)]
+    for job_issues in _run(jobs, workers, len(manifest), progress):
+        issues += job_issues
     measures = _measures(frame["utterance_id"], values)
-    findings += _uncommon(measures, "sampling_rate_hz", sampling_rate_hz)
-    findings += _uncommon(measures, "channels", None)
-    findings.sort(key=lambda one: (one.severity, one.rule, one.utterance_id, one.detail))
+    issues += _uncommon(measures, "sampling_rate_hz", sampling_rate_hz)
+    issues += _uncommon(measures, "channels", None)
+    issues.sort(key=lambda issue: (issue.severity, issue.rule, issue.utterance_id, issue.detail))
     return Inspection(
-        findings=tuple(findings),
+        issues=tuple(issues),
         num_utterances=len(manifest),
         seconds=float(measures["seconds"].sum()),
         wall_s=time.perf_counter() - begun_s,
@@ -82,12 +79,12 @@ def inspect_manifest(
     )
 
 
-def _parts(frame: pl.DataFrame, column: str) -> list[pl.DataFrame]:
-    """Parts of some rows each that never part the rows of one file."""
+def _chunks(frame: pl.DataFrame, column: str) -> list[pl.DataFrame]:
+    """Split into chunks of rows that never separate the rows of one file."""
     if frame.is_empty():
         return []
     begins = frame[column].ne_missing(frame[column].shift(1)).arg_true().to_numpy()
-    _, first = np.unique(begins // ROWS_AT_ONCE, return_index=True)
+    _, first = np.unique(begins // ROWS_PER_JOB, return_index=True)
     cuts = [*begins[first].tolist(), frame.height]
     return [frame.slice(start, stop - start) for start, stop in pairwise(cuts)]
 
@@ -98,14 +95,14 @@ def _run(
     num_utterances: int,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[list[DataIssue]]:
-    """Findings of each job; progress is shared out over the files that utterances name."""
-    total, done = sum(part.height for _, part in jobs), 0
+    """Yield the issues of each job; progress counts the files that utterances name."""
+    total, done = sum(rows.height for _, rows in jobs), 0
     pool = ThreadPoolExecutor(workers) if workers > 1 else None
     try:
         results = pool.map(_call, jobs) if pool else map(_call, jobs)
-        for (_, part), found in zip(jobs, results, strict=True):
-            yield found
-            done += part.height
+        for (_, rows), job_issues in zip(jobs, results, strict=True):
+            yield job_issues
+            done += rows.height
             if progress is not None:
                 progress(num_utterances * done // total, num_utterances)
     finally:
@@ -116,42 +113,41 @@ def _run(
 
 
 def _call(job: Job) -> list[DataIssue]:
-    check, part = job
-    return list(check(part))
+    return list(job[0](job[1]))
 
 
 def _measures(ids: pl.Series, values: np.ndarray) -> pl.DataFrame:
     columns = [
-        pl.Series(name, values[:, place]).fill_nan(None).cast(dtype)
-        for place, (name, dtype) in enumerate(MEASURES.items())
+        pl.Series(name, values[:, index]).fill_nan(None).cast(dtype)
+        for index, (name, dtype) in enumerate(MEASURES.items())
     ]
     return pl.DataFrame([ids, *columns])
 
 
-def _uncommon(measures: pl.DataFrame, column: str, wanted: int | None) -> Iterator[DataIssue]:
-    """Rows whose rate, or number of channels, is not the usual or wanted one."""
+def _uncommon(measures: pl.DataFrame, column: str, target: int | None) -> Iterator[DataIssue]:
+    """Yield rows whose rate or number of channels is not the expected or most frequent one."""
     counts = measures[column].drop_nulls().value_counts().sort("count", column, descending=True)
     if counts.is_empty():
         return
-    usual = wanted or counts[column][0]
+    common = target or counts[column][0]
     rate = column == "sampling_rate_hz"
-    rule = "other sampling rate" if wanted else "mixed sampling rates" if rate else "mixed channels"
-    why = "is wanted" if wanted else "is the most frequent"
+    rule = "other sampling rate" if target else "mixed sampling rates" if rate else "mixed channels"
+    why = "is expected" if target else "is the most frequent"
     unit = "Hz" if rate else "channel(s)"
-    chosen = measures.filter(pl.col(column) != usual).select("utterance_id", column)
+    chosen = measures.filter(pl.col(column) != common).select("utterance_id", column)
     for name, value in chosen.iter_rows():
-        yield DataIssue(name, rule, f"{value} {unit}, {usual} {unit} {why}")
+        yield DataIssue(name, rule, f"{value} {unit}, {common} {unit} {why}")
 
 
 def _absent(frame: pl.DataFrame, column: str) -> Iterator[DataIssue]:
-    """Rows without a text or audio that others have; a corpus without any has no fault."""
-    lacking = frame[column].is_null() | (frame[column] == "" if column == "audio" else False)
-    if not lacking.all():
-        for name in frame["utterance_id"].filter(lacking):
+    """Yield rows without a text or audio, unless no row has any."""
+    is_absent = frame[column].is_null() | (frame[column] == "" if column == "audio" else False)
+    if not is_absent.all():
+        for name in frame["utterance_id"].filter(is_absent):
             yield DataIssue(name, f"no {column}", f"other utterances have {column}")
 
 
-def _text_findings(frame: pl.DataFrame) -> Iterator[DataIssue]:
+def _text_issues(frame: pl.DataFrame) -> Iterator[DataIssue]:
     text = pl.col("text")
     for name in frame.filter(text.str.strip_chars() == "")["utterance_id"]:
         yield DataIssue(name, "empty text", "the text is blank")

@@ -1,4 +1,4 @@
-"""What an inspection found: findings by rule, measures of every utterance, and the verdict."""
+"""Result of an inspection: issues by rule, measures of every utterance, and the verdict."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ Verdict = Literal["usable", "usable with warnings", "not usable"]
 
 @dataclass(frozen=True, slots=True)
 class DataIssue:
-    """One thing that is wrong with one utterance.
+    """One issue of one utterance.
 
     Args:
         utterance_id: The utterance.
-        rule: Short name of what was found, such as `truncated audio`.
-        detail: What was found, with its figures.
+        rule: Short name, such as `truncated audio`.
+        detail: Details with figures.
     """
 
     utterance_id: str
@@ -50,17 +50,12 @@ class DataIssue:
 
     @property
     def severity(self) -> Severity:
-        """A `fault` ends or falsifies a training run, a `warning` should be looked at."""
+        """`fault`: a training run would fail or be wrong. `warning`: should be looked at."""
         return "fault" if self.rule in FAULTS else "warning"
 
 
 class UnusableFileError(Exception):
-    """Nothing of a file can be used.
-
-    Args:
-        rule: As in `Diagnostic`.
-        detail: As in `Diagnostic`.
-    """
+    """A file cannot be used at all; `rule` and `detail` as in `DataIssue`."""
 
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(rule, detail)
@@ -69,52 +64,46 @@ class UnusableFileError(Exception):
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found behind a manifest.
+    """The issues of a manifest.
 
     Args:
-        findings: Faults first, then by rule and utterance.
+        issues: Faults first, then by rule and utterance.
         num_utterances: Rows of the manifest.
-        seconds: Seconds of audio that were decoded for them.
-        wall_s: How long that took.
-        measures: One row an utterance, in the manifest's order: `utterance_id` and the columns of
-            `MEASURES`; null where nothing could be measured.
+        seconds: Seconds of audio that were decoded.
+        wall_s: Seconds that this took.
+        measures: A row an utterance, in the manifest's order: `utterance_id` and the columns of
+            `MEASURES`; null if not measured.
     """
 
-    findings: tuple[DataIssue, ...]
+    issues: tuple[DataIssue, ...]
     num_utterances: int
     seconds: float
     wall_s: float
     measures: pl.DataFrame = field(repr=False)
 
     def by_rule(self) -> dict[str, list[DataIssue]]:
-        """Returns the findings of each rule, faults first."""
-        return {rule: list(found) for rule, found in groupby(self.findings, lambda one: one.rule)}
+        """Return the issues of each rule, faults first."""
+        groups = groupby(self.issues, lambda issue: issue.rule)
+        return {rule: list(issues) for rule, issues in groups}
 
     def num_with(self, severity: Severity) -> int:
-        """Returns how many utterances have a finding of this severity.
-
-        Args:
-            severity: `fault` or `warning`.
-
-        Returns:
-            The number of utterances, each counted once.
-        """
-        return len({one.utterance_id for one in self.findings if one.severity == severity})
+        """Return how many utterances have an issue of this severity."""
+        return len({issue.utterance_id for issue in self.issues if issue.severity == severity})
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the corpus can be used; one fault suffices that it cannot."""
-        if not self.findings:
+        """Whether the corpus can be used; a single fault makes it unusable."""
+        if not self.issues:
             return "usable"
-        return "not usable" if self.findings[0].severity == "fault" else "usable with warnings"
+        return "not usable" if self.issues[0].severity == "fault" else "usable with warnings"
 
     @property
     def summary(self) -> str:
         """The verdict's reason in one sentence."""
-        if not self.findings:
+        if not self.issues:
             return f"nothing is wrong with any of {self.num_utterances} utterances"
-        severity = self.findings[0].severity
-        counts = Counter(one.rule for one in self.findings if one.severity == severity)
+        severity = self.issues[0].severity
+        counts = Counter(issue.rule for issue in self.issues if issue.severity == severity)
         rules = ", ".join(f"{rule} {count}" for rule, count in counts.most_common())
         others = self.num_with("warning") if severity == "fault" else 0
         more = f"; {others} have a warning" if others else ""
@@ -124,14 +113,7 @@ class Inspection:
         )
 
     def to_json(self, classes: ClassTable | None = None) -> dict[str, Any]:
-        """Returns everything as plain values for a JSON file.
-
-        Args:
-            classes: What `class_table` returned.
-
-        Returns:
-            Verdict, counts and examples by rule, distributions, and the classes if given.
-        """
+        """Return verdict, counts, examples by rule, distributions and classes as plain values."""
         return {
             "verdict": self.verdict,
             "summary": self.summary,
@@ -140,7 +122,7 @@ class Inspection:
             "with_warning": self.num_with("warning"),
             "audio_s": round(self.seconds, 3),
             "wall_s": round(self.wall_s, 3),
-            "rules": {rule: _rule_json(found) for rule, found in self.by_rule().items()},
+            "rules": {rule: _rule_json(issues) for rule, issues in self.by_rule().items()},
             "distributions": {name: distribution(self.measures[name]) for name in DESCRIBED},
             "sampling_rates_hz": _frequencies(self.measures["sampling_rate_hz"]),
             "channels": _frequencies(self.measures["channels"]),
@@ -149,14 +131,7 @@ class Inspection:
 
 
 def distribution(values: pl.Series, bins: int = 40) -> dict[str, Any]:
-    """Describes one measure of all utterances.
-
-    Args:
-        values: The measure; nulls are left out.
-        bins: Number of bins of the histogram.
-
-    Returns:
-        Count, mean, quantiles, and the histogram's edges and counts.
+    """Return count, mean, quantiles and histogram of a measure, without nulls.
 
     Example:
         >>> distribution(pl.Series([1.0, 3.0, None]))["mean"]
@@ -176,12 +151,13 @@ def distribution(values: pl.Series, bins: int = 40) -> dict[str, Any]:
     }
 
 
-def _rule_json(found: Sequence[DataIssue]) -> dict[str, Any]:
+def _rule_json(issues: Sequence[DataIssue]) -> dict[str, Any]:
     return {
-        "severity": found[0].severity,
-        "count": len(found),
+        "severity": issues[0].severity,
+        "count": len(issues),
         "examples": [
-            {"utterance_id": one.utterance_id, "detail": one.detail} for one in found[:EXAMPLES]
+            {"utterance_id": issue.utterance_id, "detail": issue.detail}
+            for issue in issues[:EXAMPLES]
         ],
     }
 
