@@ -111,11 +111,10 @@ def _moved_targets(document: Document) -> ConfigChange | None:
 
 
 def _renamed_options(document: Document) -> ConfigChange | None:
-    """Some options of classes have got other names."""
+    """Replace the old names of options of polymodal's classes."""
     renames = [
         (key, new)
-        for root in document.roots
-        for _, section in below(root)
+        for _, section in document.nodes()
         if (target := entry(section, "_target_")) is not None and is_scalar(target.value)
         for old, new in RENAMED_OPTIONS.get(target.value.value, {}).items()
         if (key := _key_node(section, old)) is not None
@@ -129,12 +128,12 @@ def _renamed_options(document: Document) -> ConfigChange | None:
 
 
 def _key_node(section: Any, dotted: str) -> Any:
-    """The node of a dotted key below a section, or None."""
+    """Return the node of a dotted key below a section, or None."""
     name, _, rest = dotted.partition(".")
-    found = entry(section, name)
-    if found is None or not rest:
-        return found.key if found else None
-    return _key_node(found.value, rest)
+    option = entry(section, name)
+    if option is None or not rest:
+        return option.key if option else None
+    return _key_node(option.value, rest)
 
 
 MIGRATIONS: tuple[Migration, ...] = (
