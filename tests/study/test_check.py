@@ -25,14 +25,14 @@ def project(workplace, group, text):
 
 
 def by_key(report):
-    return {one.key: one for one in report.findings}
+    return {finding.key: finding for finding in report.findings}
 
 
 def test_a_sweep_names_the_jobs_that_would_fail(workplace, shape_checks_off):
     report = check_sweep(["model.num_heads=4,5", "seed=0,1", "sed=1", *SMALL], fast=True)
-    found = by_key(report)
-    assert found["sed"].of == ()  # all jobs have it
-    assert found["model.num_heads"].of == (
+    findings = by_key(report)
+    assert findings["sed"].of == ()  # all jobs have it
+    assert findings["model.num_heads"].of == (
         "model.num_heads=5 seed=0",
         "model.num_heads=5 seed=1",
     )
@@ -90,27 +90,27 @@ def test_an_override_of_a_removed_option_says_what_takes_its_place(polymodal):
 
 def test_a_study_is_checked_with_the_lines_of_its_file(workplace, shape_checks_off):
     file = project(workplace, "study", STUDY)
-    found = by_key(check_study(["study=mine"]))
-    assert found["voting"].hint == "did you mean 'soft'?"
-    assert found["voting"].of == ("soft",)
-    assert found["seed"].of == ("speech", "fusion")
-    assert found["study.score"].hint == "did you mean 'uar'?"
+    findings = by_key(check_study(["study=mine"]))
+    assert findings["voting"].hint == "did you mean 'soft'?"
+    assert findings["voting"].of == ("soft",)
+    assert findings["seed"].of == ("speech", "fusion")
+    assert findings["study.score"].hint == "did you mean 'uar'?"
     lines = {"optimizer.lr": 2, "model.num_heads": 3, "voting": 5, "seed": 6, "study.score": 7}
     for key, line in lines.items():
-        assert (found[key].origin.file, found[key].origin.line) == (file, line), key
+        assert (findings[key].origin.file, findings[key].origin.line) == (file, line), key
 
 
 def test_a_member_that_cannot_be_composed_is_said_with_its_line(workplace, shape_checks_off):
     file = project(workplace, "study", STUDY.replace("sample/fusion", "sample/fuson"))
-    found = by_key(check_study(["study=mine"]))["experiment"]
-    assert (found.origin.file, found.origin.line, found.of) == (file, 3, ("fusion",))
+    finding = by_key(check_study(["study=mine"]))["experiment"]
+    assert (finding.origin.file, finding.origin.line, finding.of) == (file, 3, ("fusion",))
 
 
 def test_a_vote_over_an_unknown_member_is_said_with_its_line(workplace, shape_checks_off):
     file = project(workplace, "study", STUDY.replace("[speech, fusion]", "[speach, fusion]"))
-    (found,) = check_study(["study=mine"]).findings
-    assert (found.origin.file, found.origin.line) == (file, 5)
-    assert found.hint == "did you mean 'speech'?"
+    (finding,) = check_study(["study=mine"]).findings
+    assert (finding.origin.file, finding.origin.line) == (file, 5)
+    assert finding.hint == "did you mean 'speech'?"
 
 
 @pytest.mark.slow  # each member of each is rehearsed
@@ -119,11 +119,11 @@ def test_nothing_is_found_in_any_shipped_study(workplace, shape_checks_off):
     assert len(names) >= 7
     for name in names:
         report = check_study([f"study={name}"])
-        assert not report.findings, (name, [one.text() for one in report.findings])
+        assert not report.findings, (name, [finding.text() for finding in report.findings])
 
 
 def test_nothing_is_found_in_the_study_of_the_sample(polymodal):
-    small = ",".join(f"'{one}'" for one in SMALL)
+    small = ",".join(f"'{override}'" for override in SMALL)
     code, out, _ = polymodal("check", "study=sample/fusion_vs_voting", f"study.shared=[{small}]")
     assert code == 0, out
     assert "estimate of fusion" in out

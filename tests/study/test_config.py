@@ -39,7 +39,7 @@ def test_a_vote_without_names_is_over_all_members():
 
 
 @pytest.mark.parametrize(
-    ("section", "words"),
+    ("section", "message"),
     [
         ({}, "no member that is trained"),
         ({"members": {"text": MEMBERS["text"]}}, "no member that is trained"),
@@ -65,12 +65,12 @@ def test_a_vote_without_names_is_over_all_members():
         ({"members": MEMBERS, "parallel": 0}, "a number from 1"),
     ],
 )
-def test_what_no_study_can_be_made_of_is_refused(section, words):
-    with pytest.raises(ConfigError, match=words):
+def test_invalid_studies_are_rejected(section, message):
+    with pytest.raises(ConfigError, match=message):
         StudyConfig.read(section)
 
 
-def test_processes_side_by_side_follow_devices_and_cores():
+def test_parallel_processes_follow_devices_and_cores():
     assert StudyConfig.read({"members": MEMBERS}, num_devices=3).parallel == 3
     assert 1 <= StudyConfig.read({"members": MEMBERS}).parallel <= 4
     assert StudyConfig.read({"members": MEMBERS, "parallel": 7}, num_devices=3).parallel == 7

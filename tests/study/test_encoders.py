@@ -33,7 +33,7 @@ shared: [corpus.num_speakers=8, corpus.num_utterances=8, trainer.max_epochs=1, s
 """
 
 
-def told() -> dict:
+def last_study() -> dict:
     return json.loads((Path("runs") / Path("runs/last").read_text() / "study.json").read_text())
 
 
@@ -41,35 +41,39 @@ def record(run: str) -> dict:
     return json.loads((Path("runs") / run / "run.json").read_text())
 
 
-def cells(found: dict, member: str, **wanted: object) -> dict[int, dict]:
+def jobs_of(study: dict, member: str, **expected: object) -> dict[int, dict]:
     return {
-        one["seed"]: one
-        for one in found["cells"]
-        if one["member"] == member
-        and "left" not in one
-        and all(one[name] == value for name, value in wanted.items())
+        job["seed"]: job
+        for job in study["cells"]
+        if job["member"] == member
+        and "left" not in job
+        and all(job[name] == value for name, value in expected.items())
     }
 
 
 def rows(run: str, split: str) -> set[str]:
     """Speakers of a split, of the only fold."""
     (fold,), _ = read_folds(Path("runs") / run)
-    return {name for name, part in fold.assignment["speaker"].items() if part == split}
+    return {
+        name
+        for name, split_of_speaker in fold.assignment["speaker"].items()
+        if split_of_speaker == split
+    }
 
 
 def planned(text: str) -> dict[tuple[str, int, float], StudyJob]:
-    """The cells of a study, without running anything."""
+    """Return the jobs of a study without running anything."""
     Path("configs/study").mkdir(parents=True, exist_ok=True)
     Path("configs/study/small.yaml").write_text(text)
     composed = compose(["study=small", "tracker=none"], config_name="study")
     plan = StudyConfig.read(composed.resolved()["study"])
     members = compose_members(plan, composed)
-    configs = {name: one.resolved() for name, one in members.items()}
+    configs = {name: config.resolved() for name, config in members.items()}
     first = Experiment.prepare(configs["text"], planned=configs)
-    cells = PlannedJobs(
+    jobs = PlannedJobs(
         plan, members, configs, first, ComposedConfig.resolved, Path("runs"), "code"
     ).all()
-    return {(one.member, one.seed, one.left_out): one for one in cells}
+    return {(job.member, job.seed, job.left_out): job for job in jobs}
 
 
 def test_each_seed_takes_its_own_and_a_changed_encoder_changes_what_rests_on_it(workplace):
@@ -86,28 +90,29 @@ def test_each_seed_takes_its_own_and_a_changed_encoder_changes_what_rests_on_it(
         ]
     }
     order = [*first]
-    for (member, seed, _), cell in first.items():
-        sources = [*cell.encoders.values()]
-        assert {one.seed for one in sources} <= {seed}
-        assert {one.left_out for one in sources} <= {0.4 if member == "apart" else 0.0}
-        for one in sources:
-            assert order.index((one.member, seed, one.left_out)) < order.index((member, seed, 0.0))
-    assert len({one.key for one in first.values()}) == len(first)
+    for (member, seed, _), job in first.items():
+        sources = [*job.encoders.values()]
+        assert {source.seed for source in sources} <= {seed}
+        assert {source.left_out for source in sources} <= {0.4 if member == "apart" else 0.0}
+        for source in sources:
+            position = order.index((source.member, seed, source.left_out))
+            assert position < order.index((member, seed, 0.0))
+    assert len({job.key for job in first.values()}) == len(first)
 
     second = planned(STUDY.replace("physiology.width=8", "physiology.width=8 optimizer.lr=0.01"))
-    changed = {name[0] for name, cell in first.items() if second[name].key != cell.key}
+    changed = {name[0] for name, job in first.items() if second[name].key != job.key}
     assert changed == {"body", "fusion"}
 
 
 def test_fusion_is_trained_on_the_encoders_of_the_study(study):
     code, _, error = study(STUDY.replace("[0, 1]", "[3]"))
     assert code == 0, error
-    first = told()
+    first = last_study()
     assert {*first["members"]} == {"fusion", "apart", "text", "body", "soft"}
-    (fusion,) = cells(first, "fusion").values()
-    (apart,) = cells(first, "apart").values()
-    (text,) = cells(first, "text", left_out=0.0).values()
-    (fitted,) = cells(first, "text", left_out=0.4).values()
+    (fusion,) = jobs_of(first, "fusion").values()
+    (apart,) = jobs_of(first, "apart").values()
+    (text,) = jobs_of(first, "text", left_out=0.0).values()
+    (fitted,) = jobs_of(first, "text", left_out=0.4).values()
     origins = record(fusion["run"])["encoders"]
     assert origins["text"]["run"] == text["run"]
     assert record(apart["run"])["encoders"]["text"]["run"] == fitted["run"]
@@ -136,7 +141,7 @@ def test_what_rests_on_a_failed_encoder_is_not_started(study):
     assert code == 1
     assert "fusion, seed 0: not started" in error
     records = [json.loads(path.read_text()) for path in Path("runs").glob("2*/run.json")]
-    assert "fusion" not in {one["notes"].get("member") for one in records}
+    assert "fusion" not in {job["notes"].get("member") for job in records}
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def write(workplace, name, text):
 def test_a_study_of_a_project_extends_a_shipped_one(workplace, base, self, name):
     write(workplace, name, EXTENDED.format(base=base, self=self))
     plan = StudyConfig.read(compose([f"study={name}"], config_name="study").resolved()["study"])
-    members = {one.name: one.run for one in plan.members}
+    members = {member.name: member.run for member in plan.members}
     assert members == {
         "speech": ("experiment=kemdy20/speech",),
         "text": ("experiment=kemdy20/text",),
@@ -52,7 +52,7 @@ def test_a_study_of_a_project_extends_a_shipped_one(workplace, base, self, name)
         "fusion": ("experiment=kemdy20/fusion",),
         "audio_large": ("experiment=kemdy20/speech", "optimizer.lr=1.0e-6"),
     }
-    assert [one.name for one in plan.votes] == ["soft", "calibrated", "stacked", "large"]
+    assert [member.name for member in plan.votes] == ["soft", "calibrated", "stacked", "large"]
     assert plan.pairs == (("audio_large", "speech"),)  # a list replaces
     assert plan.score == "macro_f1"
 
@@ -80,9 +80,9 @@ def test_options_for_one_member_reach_it_alone_and_come_last(workplace):
         "study.with.speech=[optimizer.lr=0.25]",
         "study.with.text=optimizer.lr=0.125 optimizer.weight_decay=0.5",  # an applied one
     )
-    rates = {name: one.resolved()["optimizer"]["lr"] for name, one in members.items()}
+    rates = {name: member.resolved()["optimizer"]["lr"] for name, member in members.items()}
     assert rates == {"speech": 0.25, "text": 0.125, "fusion": 0.5}
-    assert {one.resolved()["seed"] for one in members.values()} == {7}
+    assert {member.resolved()["seed"] for member in members.values()} == {7}
     assert members["text"].resolved()["optimizer"]["weight_decay"] == 0.5
     assert "optimizer.lr=0.25" in members["speech"].overrides
 
@@ -91,7 +91,7 @@ def test_options_for_one_member_may_stand_in_the_file(workplace):
     text = "defaults: [sample/fusion_vs_voting]\nwith: {speech: seed=3, text: [seed=4]}\n"
     write(workplace, "mine", text)
     _, members = members_of("study=mine", "study.with.speech=[seed=5]")
-    seeds = {name: one.resolved()["seed"] for name, one in members.items()}
+    seeds = {name: member.resolved()["seed"] for name, member in members.items()}
     assert seeds == {"speech": 5, "text": 4, "physiology": 0, "fusion": 0}
 
 
@@ -104,7 +104,7 @@ def test_a_wrong_option_for_one_member_names_its_place(workplace):
     ("word", "key", "found"),
     [
         ("study.with.speech=[optimizer.lrr=1]", "study.with.speech", "optimizer.lrr"),
-        ("study.with.speach=[optimizer.lr=1]", "study.with.speach", "no member"),
+        ("study.with.speach=[optimizer.lr=1]", "study.with.speach", "not a member"),
         ("study.with.speech=[optimizer.lr=fast]", "optimizer.lr", "fast"),
     ],
 )

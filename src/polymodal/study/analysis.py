@@ -1,4 +1,4 @@
-"""What the members and votes of a study said, and what follows from it."""
+"""Score and compare the members and votes of a study."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -24,7 +24,7 @@ from polymodal.evaluation.stats.multiple import compare, generalisation_gap
 from polymodal.schemas.predictions import ID, PredictionTable, concatenate
 from polymodal.study.config import StudyConfig
 
-MAX_ERRORS = 20  # of a member
+MAX_ERRORS = 20  # per member
 
 SPLITS = ("train", "val", "test")
 SUBSETS = "test@subsets"
@@ -32,75 +32,71 @@ SUBSETS = "test@subsets"
 
 @dataclass(frozen=True)
 class MemberResult:
-    """What one cell or vote said.
+    """The predictions of one job or vote.
 
     Args:
-        run: Name of its run; empty for a vote.
-        seed: Its seed.
-        share: The share of the training rows it was trained with.
-        tables: Part to prediction table.
-        said: What a vote found, in words.
+        run: Name of the run; empty for a vote.
+        seed: Seed of the run.
+        fraction: Fraction of the training rows that the member was trained on.
+        tables: Split to prediction table.
+        messages: What a vote reports, such as fitted weights.
     """
 
     run: str
     seed: int
-    share: float
+    fraction: float
     tables: Mapping[str, PredictionTable]
-    said: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
-def load_member_result(run: Path, seed: int, share: float) -> MemberResult:
-    """Read the prediction tables of a run.
-
-    Returns:
-        What it said; with the tables of subsets of its modalities, if it was asked for them.
-    """
-    files = {part: run / "predictions" / f"{part}.parquet" for part in (*SPLITS, SUBSETS)}
+def load_member_result(run: Path, seed: int, fraction: float) -> MemberResult:
+    """Read the prediction tables of a run, with those of modality subsets if there are any."""
+    files = {split: run / "predictions" / f"{split}.parquet" for split in (*SPLITS, SUBSETS)}
     tables = {k: PredictionTable.read(file) for k, file in files.items() if file.is_file()}
-    return MemberResult(run.name, seed, share, tables)
+    return MemberResult(run.name, seed, fraction, tables)
 
 
-def assign_to_folds(own: MemberResult, predicted: Path, like: MemberResult) -> MemberResult:
-    """Parts the predictions of a member that was trained elsewhere as the study's folds do.
+def assign_to_folds(result: MemberResult, predicted: Path, like: MemberResult) -> MemberResult:
+    """Assign the predictions of a member that was trained elsewhere to the folds of the study.
 
-    Every fold gets the same prediction of an utterance, as no fold was trained on.
+    Every fold gets the same prediction of an utterance, because the member saw none of them.
 
     Args:
-        own: What it said of its own corpus; only its training score is of use.
+        result: The result of the member on its own corpus: name, seed and fraction.
         predicted: Folder of the run that predicted the study's corpus.
-        like: A member whose tables have the rows wanted.
+        like: A member whose tables have the expected rows.
 
     Raises:
-        PredictionError: It lacks rows, or has other classes.
+        PredictionError: Rows are missing, or the classes differ.
     """
-    whole = PredictionTable.read(predicted / "predictions" / "predict.parquet")
-    said = whole.frame.drop("split", "fold", "seed")
+    table = PredictionTable.read(predicted / "predictions" / "predict.parquet")
+    predictions = table.frame.drop("split", "fold", "seed")
     tables = {}
-    for part in ("val", "test"):
-        if part not in like.tables:
+    for split in ("val", "test"):
+        if split not in like.tables:
             continue
-        rows = like.tables[part].frame.select(ID, "split", "fold", "seed")
-        if (lacking := rows.join(said, on=ID, how="anti")).height:
+        rows = like.tables[split].frame.select(ID, "split", "fold", "seed")
+        if (missing := rows.join(predictions, on=ID, how="anti")).height:
             raise PredictionError(
-                f"{predicted.name} says nothing of {lacking.height} utterances of the study, such "
-                f"as {lacking[ID][0]!r}",
+                f"{predicted.name} has no prediction of {missing.height} utterances of the study, "
+                f"such as {missing[ID][0]!r}",
                 hint="leave them out of the study's corpus with corpus.where, or this member",
             )
-        tables[part] = whole.with_frame(rows.join(said, on=ID, maintain_order="left"))
-    return MemberResult(own.run, own.seed, own.share, tables)
+        tables[split] = table.with_frame(rows.join(predictions, on=ID, maintain_order="left"))
+    return MemberResult(result.run, result.seed, result.fraction, tables)
 
 
 def summarise(
     plan: StudyConfig,
-    told: Mapping[str, Sequence[MemberResult]],
+    results: Mapping[str, Sequence[MemberResult]],
     scores: Mapping[str, Score],
     monitor: str,
 ) -> dict[str, Any]:
-    """Score and compares the members and votes of a study.
+    """Score and compare the members and votes of a study.
 
     Args:
         plan: The study.
-        told: Name to what was said, one entry a seed and share.
+        results: Name to results, one for each seed and fraction.
         scores: Name to score.
         monitor: The score that is compared unless the study names one.
 
@@ -111,25 +107,25 @@ def summarise(
         PredictionError: The score is unknown, or tables do not fit together.
     """
     name = plan.score or monitor
-    whole = {key: [entry for entry in entries if entry.share == 1] for key, entries in told.items()}
-    tests = {key: _pooled(entries, "test") for key, entries in whole.items()}
+    complete = {
+        key: [entry for entry in entries if entry.fraction == 1] for key, entries in results.items()
+    }
+    tests = {key: _pooled(entries, "test") for key, entries in complete.items()}
     values = next(iter(tests.values())).values
     scored = {key: select_score(test, scores, name) for key, test in tests.items()}
     score = next(iter(scored.values()))[1]
     tables = {key: table for key, (table, _) in scored.items()}
-    every = [entry.tables for entries in whole.values() for entry in entries]
-    against = "val" if all("val" in one for one in every) else "test"  # the same for all
+    validated = all("val" in entry.tables for entries in complete.values() for entry in entries)
+    against = "val" if validated else "test"  # the same for all
     compared = compare(tables, name, score, pairs=plan.pairs, alpha=plan.alpha)
     return {
         "score": name,
         "higher_is_better": score_directions(scores, values),
         "members": {
-            key: _about(plan, key, told[key], tests[key], scores, name, against) for key in tests
+            key: _about(plan, key, results[key], tests[key], scores, name, against) for key in tests
         },
-        "comparisons": [one.to_dict() for one in compared],
-        "warnings": sorted(
-            {one for one in (interval(*pair).caution for pair in scored.values()) if one}
-        ),
+        "comparisons": [comparison.to_dict() for comparison in compared],
+        "warnings": sorted({c for pair in scored.values() if (c := interval(*pair).caution)}),
     }
 
 
@@ -142,65 +138,63 @@ def _about(
     name: str,
     against: str,
 ) -> dict[str, Any]:
-    """All that is told of one member or vote."""
-    whole = [entry for entry in entries if entry.share == 1]
+    complete = [entry for entry in entries if entry.fraction == 1]
     about: dict[str, Any] = {"kind": "member", "scores": bootstrap_cis(test, scores, "test")}
     for vote in plan.votes:
         if vote.name == key:
             about |= {"kind": "vote", "of": [*vote.of], "voting": " ".join(vote.voting)}
-            about["said"] = [words for one in whole for words in one.said]
-    if gap := _gap(whole, scores, name, against):
+            about["said"] = [message for entry in complete for message in entry.messages]
+    if gap := _gap(complete, scores, name, against):
         about["gap"] = gap
-    if len(shares := sorted({entry.share for entry in entries})) > 1:
-        about["curve"] = [_at_share(entries, share, scores, name) for share in shares]
-    if subsets := [one.tables[SUBSETS] for one in whole if SUBSETS in one.tables]:
+    if len(fractions := sorted({entry.fraction for entry in entries})) > 1:
+        about["curve"] = [_at_fraction(entries, fraction, scores, name) for fraction in fractions]
+    if subsets := [entry.tables[SUBSETS] for entry in complete if SUBSETS in entry.tables]:
         about["subsets"] = _subsets(concatenate(subsets), scores)
     if test.classes:
-        known = test.with_frame(test.frame.filter(pl.col("label").is_not_null()))
-        said = known.logits().argmax(axis=1)
-        about["confusion"] = confusion_matrix(said, known.targets(), len(test.classes)).tolist()
-        about["reliability"] = [[*astuple(one)] for one in reliability(known)]
-        about["errors"] = most_confident_errors(known, MAX_ERRORS)
+        labelled = test.with_frame(test.frame.filter(pl.col("label").is_not_null()))
+        predicted = labelled.logits().argmax(axis=1)
+        about["confusion"] = confusion_matrix(
+            predicted, labelled.targets(), len(test.classes)
+        ).tolist()
+        about["reliability"] = [[*astuple(bin_)] for bin_ in reliability(labelled)]
+        about["errors"] = most_confident_errors(labelled, MAX_ERRORS)
         if test.speakers() is not None:
-            about["per_speaker"] = accuracy_by_speaker(known)
+            about["per_speaker"] = accuracy_by_speaker(labelled)
     return about
 
 
-def _pooled(entries: Sequence[MemberResult], part: str) -> PredictionTable:
-    return concatenate([entry.tables[part] for entry in entries])
+def _pooled(entries: Sequence[MemberResult], split: str) -> PredictionTable:
+    return concatenate([entry.tables[split] for entry in entries])
 
 
 def _gap(
-    whole: Sequence[MemberResult], scores: Mapping[str, Score], name: str, against: str
+    results: Sequence[MemberResult], scores: Mapping[str, Score], name: str, against: str
 ) -> dict[str, Any] | None:
-    """How much better the rows that were trained on are scored than others."""
-    if not all({"train", against} <= {*one.tables} for one in whole):
+    """Return how much higher the training rows score than held-out rows."""
+    if not all({"train", against} <= {*result.tables} for result in results):
         return None
-    tables = [select_score(_pooled(whole, part), scores, name) for part in ("train", against)]
-    (seen, score), (unseen, _) = tables
-    told = {
-        key: interval(one, score, num_resamples=1).value
-        for key, one in (("train", seen), ("other", unseen))
-    }
+    tables = [select_score(_pooled(results, split), scores, name) for split in ("train", against)]
+    (trained, score), (held_out, _) = tables
     return {
         "score": name,
         "against": against,
-        **told,
-        "gap": generalisation_gap(seen, unseen, score),
+        "train": interval(trained, score, num_resamples=1).value,
+        "other": interval(held_out, score, num_resamples=1).value,
+        "gap": generalisation_gap(trained, held_out, score),
     }
 
 
-def _at_share(
-    entries: Sequence[MemberResult], share: float, scores: Mapping[str, Score], name: str
+def _at_fraction(
+    entries: Sequence[MemberResult], fraction: float, scores: Mapping[str, Score], name: str
 ) -> dict[str, Any]:
-    table = _pooled([entry for entry in entries if entry.share == share], "test")
-    return {"share": share, **bootstrap_ci(*select_score(table, scores, name))}
+    table = _pooled([entry for entry in entries if entry.fraction == fraction], "test")
+    return {"share": fraction, **bootstrap_ci(*select_score(table, scores, name))}
 
 
 def _subsets(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str, Any]:
-    """Score of each subset of the modalities, named by them."""
+    """Return the scores of each subset of the modalities, by the names of the modalities."""
     subsets = {}
     for (split,), frame in table.frame.group_by(["split"], maintain_order=True):
-        part = str(split).partition("@")[2]
-        subsets[part] = bootstrap_cis(table.with_frame(frame), scores, "test")
+        modalities = str(split).partition("@")[2]
+        subsets[modalities] = bootstrap_cis(table.with_frame(frame), scores, "test")
     return subsets

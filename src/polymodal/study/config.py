@@ -1,4 +1,4 @@
-"""What a study is to run: members, seeds, votes, and what is compared."""
+"""Configuration of a study: members, seeds, votes and comparisons."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from polymodal.errors import ConfigError, nearest
 
 MEMBER_KEYS = ("run", "applied", "root", "encoders", "fusion_rows")
 IN_FOLD, HELD_OUT = "in_fold", "held_out"
-MAX_PARALLEL = 4  # processes on a CPU unless more are asked for: each holds its own libraries
+MAX_PARALLEL = 4  # default limit of processes on a CPU: each loads all libraries
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Member:
     """One model of the study.
 
     Args:
-        name: Its name in tables and votes.
+        name: Name in tables and votes.
         run: Overrides of `polymodal run`, such as `experiment=sample/speech`.
-        applied: Whether it is trained on a corpus of its own and then applied to the study's.
-        root: Folder of the corpus it is trained on; None for where its config says.
+        applied: Whether it is trained on another corpus and then applied to the study's.
+        root: Folder of the corpus it is trained on; None for the one of its configuration.
         encoders: Modality to the member whose trained encoder it takes, seed by seed.
-        held_out: Fraction of the training speakers that this member alone is trained on, while
-            its encoders are fitted to the others; 0 for the same rows (`fusion_rows: in_fold`).
+        held_out: Fraction of the training speakers that only this member is trained on, while
+            its encoders are trained on the others; 0 for the same rows (`fusion_rows: in_fold`).
     """
 
     name: str
@@ -40,8 +40,8 @@ class Vote:
     """One vote over members.
 
     Args:
-        name: Its name in tables.
-        of: The members that vote.
+        name: Name in tables.
+        of: Names of the members that vote.
         voting: Overrides of `polymodal vote`, such as `voting=calibrated`.
     """
 
@@ -52,23 +52,23 @@ class Vote:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A study as its configuration describes it.
+    """The parsed section `study` of a configuration.
 
     Args:
         members: The models.
         votes: The votes over them.
-        protocol: Overrides that part the study's corpus for every member, but for applied ones.
+        protocol: Overrides that split the study's corpus, for every member that is not applied.
         shared: Overrides for every member.
-        root: Folder of the study's corpus; None for where the members' configs say.
+        root: Folder of the study's corpus; None for the one of the members' configurations.
         seeds: Every member is trained once with each.
-        shares: Further shares of the training rows to train with, for learning curves.
-        score: The score that is compared; None for the one that the task is monitored by.
+        shares: Further fractions of the training rows to train with, for learning curves.
+        score: The score that is compared; None for the one that the task monitors.
         pairs: Pairs of names to compare; None for every pair.
-        alpha: Error probability of all claims together.
-        parallel: Processes side by side; `auto` for one a device, or one a core up to
+        alpha: Family-wise error rate of all comparisons.
+        parallel: Number of parallel processes; `auto` for one per device, or one per core up to
             `MAX_PARALLEL`.
-        together: Whether small heads on stored features are trained at once in one process.
-        options: Member to further overrides of its own, the key `with`; they come last.
+        together: Whether small heads on stored features are trained in one vectorized process.
+        options: Member to further overrides (the key `with`), which come last.
     """
 
     members: tuple[Member, ...]
@@ -105,15 +105,15 @@ class StudyConfig:
         """
         _check_packages(section)
         keys = ["with" if field.name == "options" else field.name for field in fields(cls)]
-        _known(section, keys, "study")
-        members = tuple(_member(*one) for one in dict(section.get("members") or {}).items())
+        _check_keys(section, keys, "study")
+        members = tuple(_member(*item) for item in dict(section.get("members") or {}).items())
         names = [member.name for member in members]
-        votes = tuple(_vote(*one, names) for one in dict(section.get("votes") or {}).items())
+        votes = tuple(_vote(*item, names) for item in dict(section.get("votes") or {}).items())
         plan = cls(
             members=members,
             votes=votes,
-            protocol=_words(section.get("protocol"), "study.protocol"),
-            shared=_words(section.get("shared"), "study.shared"),
+            protocol=_overrides(section.get("protocol"), "study.protocol"),
+            shared=_overrides(section.get("shared"), "study.shared"),
             root=section.get("root"),
             seeds=_numbers(section, "seeds", [0], int),
             shares=_numbers(section, "shares", [], float),
@@ -129,10 +129,10 @@ class StudyConfig:
 
     @property
     def ordered(self) -> tuple[Member, ...]:
-        """The members, each behind those whose encoders it takes.
+        """The members, each after those whose encoders it takes.
 
         Raises:
-            ConfigError: They wait for each other in a circle.
+            ConfigError: They depend on each other in a circle.
         """
         graph = {member.name: [*member.encoders.values()] for member in self.members}
         try:
@@ -141,21 +141,21 @@ class StudyConfig:
             chain = " from ".join(error.args[1])
             raise ConfigError(
                 f"study.members take their encoders from each other: {chain}",
-                expected="a member whose encoders are its own at the beginning of each chain",
+                expected="a member that trains its own encoders at the start of each chain",
             ) from None
-        return tuple(sorted(self.members, key=lambda one: order.index(one.name)))
+        return tuple(sorted(self.members, key=lambda member: order.index(member.name)))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Members, then votes."""
+        """Names of the members, then of the votes."""
         return (*(member.name for member in self.members), *(vote.name for vote in self.votes))
 
     def check(self) -> None:
-        """Reject what no study can be made of.
+        """Validate members, names and ranges.
 
         Raises:
-            ConfigError: There is no member that is trained on the study's corpus, no seed, a name
-                stands twice, or a number is out of its range.
+            ConfigError: There is no member that is trained on the study's corpus, no seed, a
+                duplicate name, or a number out of range.
         """
         if not any(not member.applied for member in self.members):
             raise ConfigError(
@@ -164,31 +164,28 @@ class StudyConfig:
             )
         for member in self.members:
             self._check_encoders(member)
-        assert self.ordered  # raises where they wait for each other
-        twice = [name for name in self.names if self.names.count(name) > 1]
-        if twice:
-            raise ConfigError(f"{twice[0]!r} is the name of a member and of a vote")
+        assert self.ordered  # raises on circular dependencies
+        if duplicates := [name for name in self.names if self.names.count(name) > 1]:
+            raise ConfigError(f"{duplicates[0]!r} is the name of a member and of a vote")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(
                 f"study.seeds={[*self.seeds]}", expected="at least one number, each once"
             )
         if wrong := [fraction for fraction in self.shares if not 0 < fraction < 1]:
-            raise ConfigError(f"study.shares names {wrong[0]}", expected="shares between 0 and 1")
+            raise ConfigError(f"study.shares has {wrong[0]}", expected="numbers between 0 and 1")
         if not 0 < self.alpha < 1:
             raise ConfigError(f"study.alpha={self.alpha}", expected="between 0 and 1")
 
     def _check_encoders(self, member: Member) -> None:
-        key, known = (
-            f"study.members.{member.name}",
-            {member.name: member for member in self.members},
-        )
+        key = f"study.members.{member.name}"
+        members = {member.name: member for member in self.members}
         for modality, source in member.encoders.items():
-            if source not in known:
+            if source not in members:
                 raise ConfigError(
                     f"{key}.encoders.{modality} names {source!r}",
-                    hint=nearest(source, [*known]),
+                    hint=nearest(source, [*members]),
                 )
-            if member.held_out and known[source].held_out:
+            if member.held_out and members[source].held_out:
                 raise ConfigError(
                     f"{key} and {source}, whose encoder it takes, both hold out speakers",
                     expected="fusion_rows: in_fold for members that encoders are taken from",
@@ -201,7 +198,7 @@ class StudyConfig:
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -210,14 +207,14 @@ def num_cores() -> int:
 def _member(name: str, value: Any) -> Member:
     key = f"study.members.{name}"
     if not isinstance(value, Mapping):
-        return Member(name, _words(value, key))
-    _known(value, MEMBER_KEYS, key)
+        return Member(name, _overrides(value, key))
+    _check_keys(value, MEMBER_KEYS, key)
     encoders = value.get("encoders") or {}
     if not isinstance(encoders, Mapping):
         raise ConfigError(f"{key}.encoders={encoders!r}", expected="{modality: member}")
     return Member(
         name,
-        run=_words(value.get("run"), f"{key}.run"),
+        run=_overrides(value.get("run"), f"{key}.run"),
         applied=bool(value.get("applied", False)),
         root=value.get("root"),
         encoders={str(modality): str(encoder) for modality, encoder in encoders.items()},
@@ -238,28 +235,28 @@ def _held_out(value: Any, key: str) -> float:
 
 
 def _options(value: Any, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The overrides of single members, below the key `with`."""
+    """Return the overrides of single members, from the key `with`."""
     if not isinstance(value, Mapping | None):
         raise ConfigError(f"study.with={value!r}", expected="{MEMBER: [overrides]}")
-    given = {str(name): words for name, words in (value or {}).items()}
+    given = {str(name): overrides for name, overrides in (value or {}).items()}
     if unknown := [name for name in given if name not in members]:
         raise ConfigError(
-            f"study.with.{unknown[0]} is for no member of the study",
+            f"study.with.{unknown[0]} is not a member of the study",
             expected=f"one of {', '.join(members)}",
             hint=nearest(unknown[0], members),
         )
-    return {name: _words(words, f"study.with.{name}") for name, words in given.items()}
+    return {name: _overrides(overrides, f"study.with.{name}") for name, overrides in given.items()}
 
 
 def _check_packages(section: Mapping[str, Any]) -> None:
-    """Refuse a study that an extending one has put below a key of its own."""
+    """Reject a study that was extended without `@package`, and so landed below another key."""
     for key, value in section.items():
         while isinstance(value, Mapping) and len(value) == 1 and "members" not in value:
             value = next(iter(value.values()))
         if key not in ("members", "votes") and isinstance(value, Mapping) and "members" in value:
             raise ConfigError(
                 f"study.{key} is a study within the study",
-                expected="a study that is extended to land at the key `study`",
+                expected="an extended study at the key `study`",
                 hint="begin the extended file with the line `# @package _global_.study`",
             )
 
@@ -268,34 +265,34 @@ def _vote(name: str, value: Any, members: Sequence[str]) -> Vote:
     key = f"study.votes.{name}"
     if not isinstance(value, Mapping):
         raise ConfigError(f"{key}={value!r}", expected="{of: [two or more members], voting: soft}")
-    _known(value, ["of", "voting"], key)
+    _check_keys(value, ["of", "voting"], key)
     of = tuple(value.get("of") or members)
-    if unknown := [one for one in of if one not in members]:
+    if unknown := [name for name in of if name not in members]:
         raise ConfigError(f"{key}.of names {unknown[0]!r}", hint=nearest(unknown[0], members))
     if len(set(of)) < max(2, len(of)):
         raise ConfigError(
-            f"{key} is a vote over {', '.join(of) or 'nobody'}",
+            f"{key} is a vote over {', '.join(of) or 'no members'}",
             expected="at least two members, each once",
         )
     voting = value.get("voting", "soft")
-    words = [f"voting={voting}"] if isinstance(voting, str) and "=" not in voting else voting
-    return Vote(name, of, _words(words, f"{key}.voting"))
+    overrides = [f"voting={voting}"] if isinstance(voting, str) and "=" not in voting else voting
+    return Vote(name, of, _overrides(overrides, f"{key}.voting"))
 
 
-def _words(value: Any, key: str) -> tuple[str, ...]:
-    words = value.split() if isinstance(value, str) else list(value or [])
-    if wrong := [word for word in words if not isinstance(word, str) or "=" not in word]:
+def _overrides(value: Any, key: str) -> tuple[str, ...]:
+    overrides = value.split() if isinstance(value, str) else list(value or [])
+    if wrong := [word for word in overrides if not isinstance(word, str) or "=" not in word]:
         raise ConfigError(
             f"{key} has {wrong[0]!r}",
             expected="overrides as on the command line, such as optimizer.lr=0.001",
         )
-    return tuple(words)
+    return tuple(overrides)
 
 
 def _numbers(
-    section: Mapping[str, Any], name: str, usual: list[Any], kind: type
+    section: Mapping[str, Any], name: str, default: list[Any], kind: type
 ) -> tuple[Any, ...]:
-    values = section.get(name, usual)
+    values = section.get(name, default)
     values = values if isinstance(values, list | tuple) else [values]
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
@@ -307,14 +304,14 @@ def _pairs(value: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...] | No
     if value is None:
         return None
     pairs = []
-    for one in value:
-        if not isinstance(one, list | tuple) or len(one) != 2 or one[0] == one[1]:
+    for pair in value:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or pair[0] == pair[1]:
             raise ConfigError(
-                f"study.pairs has {one!r}", expected="two names, such as [fusion, soft]"
+                f"study.pairs has {pair!r}", expected="two names, such as [fusion, soft]"
             )
-        if unknown := [name for name in one if name not in names]:
+        if unknown := [name for name in pair if name not in names]:
             raise ConfigError(f"study.pairs names {unknown[0]!r}", hint=nearest(unknown[0], names))
-        pairs.append((str(one[0]), str(one[1])))
+        pairs.append((str(pair[0]), str(pair[1])))
     return tuple(pairs)
 
 
@@ -326,6 +323,6 @@ def _parallel(value: Any, num_devices: int) -> int:
     return value
 
 
-def _known(section: Mapping[str, Any], names: Sequence[str], key: str) -> None:
-    if unknown := [str(one) for one in section if one not in names]:
+def _check_keys(section: Mapping[str, Any], names: Sequence[str], key: str) -> None:
+    if unknown := [str(name) for name in section if name not in names]:
         raise ConfigError(f"there is no option {key}.{unknown[0]}", hint=nearest(unknown[0], names))

@@ -1,4 +1,4 @@
-"""The cells of a study in the order of what they rest on: encoders first, then fusion over them."""
+"""The jobs of a study in the order of their dependencies: encoders first, then fusion."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ from polymodal.study.jobs import Check, StudyJob, job_key
 from polymodal.study.members import with_folds, with_options
 from polymodal.tracking.index import roots
 
-FOLDS = ".folds"  # in the folder of runs: folds by their content, which studies share
+FOLDS = ".folds"  # in the folder of runs: content-addressed folds, shared by studies
 
 
 class PlannedJobs:
-    """Every cell of a study with its key; each configuration is built once to fail early.
+    """Every job of a study with its key; each configuration is built once to fail early.
 
     Args:
         plan: The study.
         members: Name to configuration.
         configs: The same, resolved and checked.
         first: The experiment whose corpus and folds are the study's.
-        check: Resolves a configuration and refuses what cannot work.
+        check: Resolves and validates a configuration.
         runs: The folder of runs, or several as in `roots`.
         code: Hash of the code that decides results.
     """
@@ -47,43 +47,45 @@ class PlannedJobs:
         self.plan, self.members, self.configs, self.first = plan, members, configs, first
         self.check, self.runs, self.code = check, runs, code
         self._by_name = {member.name: member for member in plan.members}
-        self._cells: dict[tuple[str, int, float, float], StudyJob] = {}
+        self._jobs: dict[tuple[str, int, float, float], StudyJob] = {}
         self._built: dict[tuple[str, float], tuple[ComposedConfig, Experiment]] = {}
 
     def all(self) -> list[StudyJob]:
-        """Return the cells; each stands behind those whose encoders it takes.
+        """Return the jobs; each comes after those whose encoders it takes.
 
         Raises:
-            UserError: A member cannot work, or its encoders have seen what it is judged by.
+            UserError: A member cannot work, or its encoders were trained on its test rows.
         """
         for member in self.plan.ordered:
-            for share in (*sorted(self.plan.shares), 1.0):
+            for fraction in (*sorted(self.plan.shares), 1.0):
                 for seed in self.plan.seeds:
-                    self._cell(member, seed, share, 0.0)
-        return [*self._cells.values()]
+                    self._job(member, seed, fraction, 0.0)
+        return [*self._jobs.values()]
 
-    def _cell(self, member: Member, seed: int, share: float, fitted: float) -> StudyJob:
-        """A cell; with `fitted`, one that leaves that fraction of the training speakers out."""
-        fitted = 0.0 if member.applied else fitted  # it has seen nothing of this corpus
-        name = (member.name, seed, share, fitted)
-        if name not in self._cells:
+    def _job(self, member: Member, seed: int, fraction: float, left_out: float) -> StudyJob:
+        """Return a job; `left_out` is the fraction of training speakers that it leaves out."""
+        left_out = 0.0 if member.applied else left_out  # not trained on this corpus
+        name = (member.name, seed, fraction, left_out)
+        if name not in self._jobs:
             encoders = {
-                modality: self._cell(self._by_name[encoder], seed, share, fitted or member.held_out)
+                modality: self._job(
+                    self._by_name[encoder], seed, fraction, left_out or member.held_out
+                )
                 for modality, encoder in member.encoders.items()
             }
-            self._cells[name] = self._made(member, seed, share, fitted, encoders)
-        return self._cells[name]
+            self._jobs[name] = self._build_job(member, seed, fraction, left_out, encoders)
+        return self._jobs[name]
 
-    def _made(
+    def _build_job(
         self,
         member: Member,
         seed: int,
-        share: float,
-        fitted: float,
+        fraction: float,
+        left_out: float,
         encoders: Mapping[str, StudyJob],
     ) -> StudyJob:
-        composed, experiment = self._experiment(member, fitted)
-        varied = with_options(composed, {"seed": seed, "data.train_share": share})
+        composed, experiment = self._experiment(member, left_out)
+        varied = with_options(composed, {"seed": seed, "data.train_share": fraction})
         keyed = with_options(
             varied,
             {f"encoder.{modality}.from_run": encoder.key for modality, encoder in encoders.items()},
@@ -91,47 +93,47 @@ class PlannedJobs:
         return StudyJob(
             member.name,
             seed,
-            share,
+            fraction,
             varied,
             job_key(keyed.resolved(), experiment.fingerprint, self.code),
             applied=self.first.config["corpus"] if member.applied else None,
-            # Seeds that take encoders of their own share no features.
-            at_once=self.plan.together and is_small_head(experiment) and not encoders,
+            # Seeds with encoders of their own cannot share features.
+            vectorized=self.plan.together and is_small_head(experiment) and not encoders,
             encoders=dict(encoders),
-            left_out=fitted,
+            left_out=left_out,
         )
 
-    def _experiment(self, member: Member, fitted: float) -> tuple[ComposedConfig, Experiment]:
-        """Configuration and experiment of a member, with the folds that it is trained on."""
-        if (member.name, fitted) not in self._built:
+    def _experiment(self, member: Member, left_out: float) -> tuple[ComposedConfig, Experiment]:
+        """Return configuration and experiment of a member, with the folds it is trained on."""
+        if (member.name, left_out) not in self._built:
             composed = self.members[member.name]
             if not member.applied:
-                file = str(self._folds(member.held_out, fitted))
-                composed = with_folds(composed, file, whole=not (fitted or member.held_out))
+                file = str(self._folds(member.held_out, left_out))
+                composed = with_folds(composed, file, complete=not (left_out or member.held_out))
             experiment = prepare_experiment(self.check(composed), planned=self.configs)
-            self._built[member.name, fitted] = composed, experiment
-        return self._built[member.name, fitted]
+            self._built[member.name, left_out] = composed, experiment
+        return self._built[member.name, left_out]
 
-    def _folds(self, held_out: float, fitted: float) -> Path:
-        """The file of the folds: all training speakers, those held out, or all but those."""
-        if fitted:
-            return self._stored(hold_out(self._frame, self.first.folds, fitted)[0])
+    def _folds(self, held_out: float, left_out: float) -> Path:
+        """Return the file of the folds: all training speakers, those held out, or the rest."""
+        if left_out:
+            return self._store(hold_out(self._frame, self.first.folds, left_out)[0])
         if held_out:
-            return self._stored(hold_out(self._frame, self.first.folds, held_out)[1])
-        return self._whole
+            return self._store(hold_out(self._frame, self.first.folds, held_out)[1])
+        return self._all_folds
 
     @cached_property
-    def _whole(self) -> Path:
-        return self._stored(self.first.folds)
+    def _all_folds(self) -> Path:
+        return self._store(self.first.folds)
 
     @property
     def _frame(self) -> Any:
         return self.first.manifest.frame
 
-    def _stored(self, folds: Sequence[Fold]) -> Path:
-        """Keep folds under a name that says what they are, so that equal ones are one file."""
+    def _store(self, folds: Sequence[Fold]) -> Path:
+        """Store folds under a hash of their content, so that equal folds share one file."""
         folder = roots(self.runs)[0] / FOLDS
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f"{os.getpid()}.part"
-        write_folds(beside, folds, self.first.fingerprint)
-        return beside.replace(folder / f"{sha256_of(beside)[:16]}.json")
+        tmp_path = folder / f"{os.getpid()}.part"
+        write_folds(tmp_path, folds, self.first.fingerprint)
+        return tmp_path.replace(folder / f"{sha256_of(tmp_path)[:16]}.json")

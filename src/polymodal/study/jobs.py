@@ -1,4 +1,4 @@
-"""The cells of a study: what each runs, and whether it has run already."""
+"""The jobs of a study: what each runs, and whether it has run already."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ from polymodal.training.progress import Display
 
 Check = Callable[[ComposedConfig], dict[str, Any]]
 PACKAGE = Path(__file__).parents[1]
-# The rooms whose code decides what a cell computes.
+# Packages whose code decides the result of a job.
 HASHED_PACKAGES = (
     *("schemas", "corpora", "data", "encoders", "features", "layers", "models"),
     *("training", "evaluation", "config", "experiment", "runs"),
 )
-# What changes nothing in a result.
+# Sections and options that do not change a result.
 KEY_IGNORED_SECTIONS = ("paths", "tracker", "alert", "resume", "hydra")
 KEY_IGNORED_DATA_OPTIONS = ("num_workers", "timeout_s", "cache_mb", "extract_workers")
 
@@ -40,30 +40,31 @@ class StudyJob:
     """One run of a study.
 
     Args:
-        member: The member.
-        seed: Its seed.
-        share: The share of the training rows.
-        composed: Its configuration.
-        key: What its result depends on: configuration, data and code.
-        applied: The configuration of the corpus that it is applied to; None where it is trained on
-            the study's.
-        at_once: Whether its seeds may be trained in one process.
-        encoders: Modality to the cell whose trained encoder it takes.
-        left_out: Fraction of the training speakers that it leaves to a fusion; such a cell is
-            trained for its encoder alone, and is not compared.
-        run: Folder of its run, once there is one.
-        predicted: Folder of the run that applied it.
-        status: How its run ended, `missing` or `running`.
-        reused: Whether an earlier study had run it.
+        member: Name of the member.
+        seed: Seed of the run.
+        fraction: Fraction of the training rows.
+        composed: Configuration of the run.
+        key: Hash of everything the result depends on: configuration, data and code.
+        applied: Configuration of the corpus that the model is applied to; None for a member that
+            is trained on the study's corpus.
+        vectorized: Whether the seeds may be trained in one process.
+        encoders: Modality to the job whose trained encoder this one takes.
+        left_out: Fraction of the training speakers that is left to a fusion; such a job only
+            trains an encoder, and is not compared.
+        run: Folder of the run, once it exists.
+        predicted: Folder of the run that applied the model.
+        status: How the run ended, `missing` or `running`.
+        reused: Whether an earlier study ran the job.
+        duration_s: Duration of the run in seconds.
     """
 
     member: str
     seed: int
-    share: float
+    fraction: float
     composed: ComposedConfig
     key: str
     applied: Any = None
-    at_once: bool = False
+    vectorized: bool = False
     encoders: Mapping[str, "StudyJob"] = field(default_factory=dict)
     left_out: float = 0.0
     run: Path | None = None
@@ -73,51 +74,47 @@ class StudyJob:
     duration_s: float | None = field(default=None, compare=False)
 
     @property
-    def words(self) -> str:
-        """The cell in words."""
-        share = f", {self.share:g} of the training rows" if self.share < 1 else ""
+    def description(self) -> str:
+        """The job in words, such as `fusion, seed 0`."""
+        fraction = f", {self.fraction:g} of the training rows" if self.fraction < 1 else ""
         fitted = f", without {self.left_out:.0%} of the speakers" if self.left_out else ""
-        return f"{self.member}, seed {self.seed}{share}{fitted}"
+        return f"{self.member}, seed {self.seed}{fraction}{fitted}"
 
     @property
     def run_id(self) -> str:
-        """The run, once there is one."""
-        assert self.run is not None, f"{self.words} has not run yet"
+        """Id of the run, once it exists."""
+        assert self.run is not None, f"{self.description} has not run yet"
         return self.run.name
 
     @property
     def done(self) -> bool:
-        """Whether all that it has to do is done."""
+        """Whether the job is trained and, if requested, applied."""
         return self.status == "finished" and (self.applied is None or self.predicted is not None)
 
-    def update_from_record(self, known: Mapping[str, tuple[Path, RunRecord]]) -> None:
-        """Take over what the run folders say of it.
-
-        Args:
-            known: As `recorded` gives it.
-        """
-        if value := known.get(self.key):
+    def update_from_record(self, finished: Mapping[str, tuple[Path, RunRecord]]) -> None:
+        """Update run and status from the result of `finished_jobs`."""
+        if value := finished.get(self.key):
             self.run, self.status = value[0], value[1].status
             self.duration_s = value[1].duration_s
-        applied = known.get(self.applied_key)
+        applied = finished.get(self.applied_key)
         if self.applied is not None and applied and applied[1].status == "finished":
             self.predicted = applied[0]
 
     @property
     def applied_key(self) -> str:
-        """The key of the run that applies it to the study's corpus."""
+        """Key of the run that applies the model to the study's corpus."""
         return short_hash([self.key, self.applied])
 
     def write(self, folder: Path, study: str) -> Path:
-        """Write what the process of the cell needs, for the user's eyes only.
+        """Write the input of the job's process, readable by its owner only.
 
         Args:
-            folder: Where to.
+            folder: The folder to write to.
             study: The study's run id.
         """
         composed = with_options(
             self.composed,
-            {f"encoder.{name}.from_run": cell.run_id for name, cell in self.encoders.items()},
+            {f"encoder.{name}.from_run": job.run_id for name, job in self.encoders.items()},
         )
         body = {
             "name": composed.name,
@@ -128,7 +125,7 @@ class StudyJob:
             "notes": {
                 JOB: self.key,
                 "member": self.member,
-                "share": self.share,
+                "share": self.fraction,
                 **({"left_out": self.left_out} if self.left_out else {}),
             },
             "run": str(self.run) if self.run else None,
@@ -144,13 +141,17 @@ class StudyJob:
 
 
 def job_key(config: Mapping[str, Any], fingerprint: str, code: str) -> str:
-    """Return what names a cell by all that its result depends on."""
-    kept = {name: value for name, value in config.items() if name not in KEY_IGNORED_SECTIONS}
-    kept["data"] = {k: v for k, v in kept["data"].items() if k not in KEY_IGNORED_DATA_OPTIONS}
-    if file := kept["split"].get("file"):  # named by its content
-        kept["split"] = {**kept["split"], "file": Path(file).name}
-    kept["corpus"] = {k: v for k, v in kept["corpus"].items() if k not in ("root", "prepared")}
-    return short_hash([kept, fingerprint, code])
+    """Return a hash of everything that the result of a job depends on."""
+    sections = {name: value for name, value in config.items() if name not in KEY_IGNORED_SECTIONS}
+    sections["data"] = {
+        k: v for k, v in sections["data"].items() if k not in KEY_IGNORED_DATA_OPTIONS
+    }
+    if file := sections["split"].get("file"):  # named by its content
+        sections["split"] = {**sections["split"], "file": Path(file).name}
+    sections["corpus"] = {
+        k: v for k, v in sections["corpus"].items() if k not in ("root", "prepared")
+    }
+    return short_hash([sections, fingerprint, code])
 
 
 def short_hash(value: Any) -> str:
@@ -160,12 +161,12 @@ def short_hash(value: Any) -> str:
 
 
 def code_hash(projects: Sequence[Path]) -> str:
-    """Return a hash of the code that decides results: ours, and the project's own.
+    """Return a hash of the code that decides results: this package's and the project's.
 
     Args:
         projects: Folders of the project's packages, or its modules.
     """
-    ours = [file for room in HASHED_PACKAGES for file in (PACKAGE / room).rglob("*.py")]
+    ours = [file for package in HASHED_PACKAGES for file in (PACKAGE / package).rglob("*.py")]
     theirs = [
         file
         for project in projects
@@ -178,7 +179,7 @@ def code_hash(projects: Sequence[Path]) -> str:
 
 
 def finished_jobs(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
-    """Find the cells that have been run: of several of one key the finished or newest one."""
+    """Return key to run of the jobs that have run: the finished or else the newest run."""
     result: dict[str, tuple[Path, RunRecord]] = {}
     for run in reversed(find_runs(runs)[0]):  # the oldest first
         key = run.record.notes.get(JOB)
@@ -188,29 +189,29 @@ def finished_jobs(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
 
 
 def run_jobs(files: Sequence[Path], check: Check) -> list[str]:
-    """Run cells that differ in their seed alone, or what is left of them.
+    """Run or continue jobs that differ in their seed only.
 
     Args:
-        files: As `Cell.write` made them.
-        check: Resolves a configuration and refuses what cannot work.
+        files: Paths from `StudyJob.write`.
+        check: Resolves and validates a configuration.
 
     Returns:
-        What came out, in words, one entry a cell; none on other ranks than zero.
+        One message per job with its test scores; none on ranks other than zero.
 
     Raises:
         UserError: The configuration or the data cannot be used.
-        RunFailedError: A run died.
+        RunFailedError: A run failed.
     """
-    works = [JobWorker.read(file, check) for file in files]
+    workers = [JobWorker.read(file, check) for file in files]
     with TemporaryDirectory(dir=files[0].parent) as folder, Display() as display:
-        _stage([work for work in works if not work.run], Path(folder), display)
-        told = [work.do(check, display) for work in works]
-    return [words for words in told if words]
+        _stage([worker for worker in workers if not worker.run], Path(folder), display)
+        messages = [worker.execute(check, display) for worker in workers]
+    return [message for message in messages if message]
 
 
 @dataclass
 class JobWorker:
-    """What the process of a cell has to do."""
+    """Run one job in this process."""
 
     body: Mapping[str, Any]
     composed: ComposedConfig
@@ -221,19 +222,19 @@ class JobWorker:
 
     @classmethod
     def read(cls, file: Path, check: Check) -> "JobWorker":
-        """Read what a study wrote for this process."""
+        """Read a file of `StudyJob.write`."""
         body = json.loads(file.read_text(encoding="utf-8"))
-        config, words = OmegaConf.create(body["config"]), tuple(body["overrides"])
-        composed = ComposedConfig(config, body["choices"], words, body["name"])
+        config, overrides = OmegaConf.create(body["config"]), tuple(body["overrides"])
+        composed = ComposedConfig(config, body["choices"], overrides, body["name"])
         run = Path(body["run"]) if body["run"] else None
         if run and not body["finished"]:
             composed = with_options(composed, {"resume": str(run)})
         return cls(body, composed, check(composed), run)
 
-    def do(self, check: Check, display: Display) -> str:
-        """Run it, and applies it if it is to be; what came out, in words."""
+    def execute(self, check: Check, display: Display) -> str:
+        """Train the member, apply it if requested, and return a message with its test scores."""
         if not self.body["finished"]:
-            outcome = run_experiment(
+            result = run_experiment(
                 self.composed,
                 self.config,
                 display=display,
@@ -242,7 +243,7 @@ class JobWorker:
                 experiment=self.experiment,
                 staged=self.staged,
             )
-            self.run = outcome[0] if outcome else None
+            self.run = result[0] if result else None
         if self.run is None:
             return ""
         if self.body["applied"] is not None:
@@ -255,22 +256,22 @@ class JobWorker:
         return f"{shown} in {record.duration_s or 0:.0f} s ({record.run_id})"
 
 
-def _stage(works: Sequence[JobWorker], folder: Path, display: Display) -> None:
-    """Train new cells at once where that is possible."""
-    if len(works) < 2:
+def _stage(workers: Sequence[JobWorker], folder: Path, display: Display) -> None:
+    """Train new jobs in one vectorized pass if possible."""
+    if len(workers) < 2:
         return
-    first = prepare_experiment(works[0].config)
+    first = prepare_experiment(workers[0].config)
     first.extract(lambda name, done, total: display.show(f"extract · {name} · {done}/{total}", 0))
-    experiments = [replace(first, config=work.config) for work in works]
+    experiments = [replace(first, config=worker.config) for worker in workers]
     if why_not_vectorized(first) is not None:
         return
     staged = train_folds(experiments, folder, vectorized_progress(display))
-    for work, experiment, one in zip(works, experiments, staged, strict=True):
-        work.experiment, work.staged = experiment, one
+    for worker, experiment, folds in zip(workers, experiments, staged, strict=True):
+        worker.experiment, worker.staged = experiment, folds
 
 
 def _apply(run: Path, body: Mapping[str, Any], check: Check) -> None:
-    """Predict the study's corpus with a model that was trained on its own."""
+    """Predict the study's corpus with a model that was trained on another."""
     stored = load_config(run / "config.yaml", body["name"])
     classes = stored.resolved()["task"]
     changed = with_options(

@@ -1,4 +1,4 @@
-"""Processes side by side: each on a device of its own, or with its share of the cores."""
+"""Run processes in parallel, each on its own device or with an equal number of cores."""
 
 import contextlib
 import ctypes
@@ -14,7 +14,7 @@ from pathlib import Path
 from polymodal.study.config import num_cores
 
 POLL_S = 0.1
-PATIENCE_S = 60.0  # for a checkpoint to be saved after a signal
+SHUTDOWN_TIMEOUT_S = 60.0  # for a checkpoint to be saved after a signal
 SET_DEATH_SIGNAL = 1  # prctl(2)
 LAST_BYTES = 4096
 
@@ -24,13 +24,13 @@ class LaunchSpec:
     """One process.
 
     Args:
-        words: What it does, in words.
-        arguments: Returns the arguments of `polymodal`, when the job starts.
-        log: File that gets what it prints.
-        after: The words of jobs that have to succeed first.
+        name: Unique description.
+        arguments: Returns the arguments of `polymodal` when the process starts.
+        log: File for its output.
+        after: Names of the processes that have to succeed first.
     """
 
-    words: str
+    name: str
     arguments: Callable[[], tuple[str, ...]]
     log: Path
     after: frozenset[str] = frozenset()
@@ -43,18 +43,16 @@ def launch(
     num_devices: int,
     show: Callable[[Sequence[LaunchSpec], Sequence[LaunchSpec]], None],
 ) -> dict[str, int]:
-    """Run processes, so many at a time.
+    """Run processes, several at a time; stop them if this process is stopped.
 
     Args:
         jobs: The processes.
-        parallel: How many run side by side.
+        parallel: Maximum number of processes at a time.
         num_devices: Number of accelerators.
-        show: Told again and again which have ended, and which are running.
+        show: Called repeatedly with the ended and the running processes.
 
     Returns:
-        The words of each to its exit code, without those that were not started as one that they
-        wait for has failed. If this process is asked to stop, the others are asked as well, and
-        waited for.
+        Name to exit code, without processes that did not start because one of `after` failed.
     """
     waiting: list[LaunchSpec] = list(jobs)
     ended: list[LaunchSpec] = []
@@ -63,7 +61,9 @@ def launch(
     try:
         while waiting or running:
             for slot in set(range(parallel)) - set(running):
-                job = next((one for one in waiting if _may_start(one, codes)), None)
+                job = next(
+                    (candidate for candidate in waiting if _may_start(candidate, codes)), None
+                )
                 if job is not None:
                     waiting.remove(job)
                     running[slot] = (job, _start(job, environment(slot, parallel, num_devices)))
@@ -71,7 +71,7 @@ def launch(
             time.sleep(POLL_S)
             for slot, (job, process) in list(running.items()):
                 if process.poll() is not None:
-                    codes[job.words] = process.returncode
+                    codes[job.name] = process.returncode
                     ended.append(job)
                     del running[slot]
             show(ended, [job for job, _ in running.values()])
@@ -81,19 +81,20 @@ def launch(
 
 
 def _may_start(job: LaunchSpec, codes: Mapping[str, int]) -> bool:
-    return all(codes.get(one) == 0 for one in job.after)
+    return all(codes.get(name) == 0 for name in job.after)
 
 
 def _is_hopeless(job: LaunchSpec, codes: Mapping[str, int], jobs: Sequence[LaunchSpec]) -> bool:
-    """Whether a job that it waits for has failed, or waits for one that has."""
-    others = [one for one in jobs if one.words in job.after]
+    """Return whether a dependency has failed, directly or through its own dependencies."""
+    dependencies = [candidate for candidate in jobs if candidate.name in job.after]
     return any(
-        codes.get(other.words, 0) != 0 or _is_hopeless(other, codes, jobs) for other in others
+        codes.get(dependency.name, 0) != 0 or _is_hopeless(dependency, codes, jobs)
+        for dependency in dependencies
     )
 
 
 def last_line(log: Path) -> str:
-    """Return the last line that a process has printed, or an empty one."""
+    """Return the last line of a log, or an empty string."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
         lines = file.read().decode(errors="replace").strip().splitlines()
@@ -102,7 +103,7 @@ def last_line(log: Path) -> str:
 
 
 def end_with_parent() -> None:
-    """Ask Linux to stop this process when the one that started it is gone, be it killed."""
+    """Let Linux stop this process when its parent dies, even by SIGKILL."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
@@ -111,11 +112,7 @@ def end_with_parent() -> None:
 
 
 def environment(slot: int, parallel: int, num_devices: int) -> dict[str, str]:
-    """Return the environment of the process in one of several places side by side.
-
-    Returns:
-        With one device each, or a fair share of the cores.
-    """
+    """Return the environment of the process in a slot: one device or its number of cores."""
     environ = {name: value for name, value in os.environ.items() if name != "POLYMODAL_RUN_FOLDER"}
     if parallel == 1:
         return environ
@@ -127,9 +124,9 @@ def environment(slot: int, parallel: int, num_devices: int) -> dict[str, str]:
 
 
 def _devices(environ: Mapping[str, str], num_devices: int) -> list[str]:
-    """The names of the devices that this process sees."""
-    names = [one for one in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-    return names or [str(number) for number in range(num_devices)]
+    """Return the names of the devices that this process sees."""
+    names = [name for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return names or [str(index) for index in range(num_devices)]
 
 
 def _start(job: LaunchSpec, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -147,7 +144,7 @@ def _start(job: LaunchSpec, environ: Mapping[str, str]) -> subprocess.Popen[byte
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.terminate()
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + SHUTDOWN_TIMEOUT_S
     for process in processes:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))

@@ -12,15 +12,15 @@ from polymodal.study.config import Member, StudyConfig
 
 # What must be the same in all members that are trained on the study's corpus.
 COMMON = ("corpus", "split")
-# The sections that a study decides for all its members.
+# Sections that the study sets for all members.
 SHARED = ("paths", "tracker")
 STAGES = ["fit", "train", "test"]
-# Of a protocol, what still holds when the folds are read from a file.
+# Options of a protocol that still hold when the folds are read from a file.
 PROMISES = ("speaker_dependent", "disjoint")
 
 
 def compose_members(plan: StudyConfig, study: ComposedConfig) -> dict[str, ComposedConfig]:
-    """Compose every member as the study changes it.
+    """Compose every member with the overrides of the study.
 
     Raises:
         ConfigError: An override cannot be used, or members that are to be compared name different
@@ -30,13 +30,12 @@ def compose_members(plan: StudyConfig, study: ComposedConfig) -> dict[str, Compo
     first = reference(plan)
     for member in plan.members:
         for key in () if member.applied else COMMON:
-            mine, its = (composed[one].resolved()[key] for one in (member.name, first))
-            if mine != its:
-                differing = [k for k in {**mine, **its} if mine.get(k) != its.get(k)]
+            section, common = (composed[name].resolved()[key] for name in (member.name, first))
+            if section != common:
+                option = next(k for k in {**section, **common} if section.get(k) != common.get(k))
                 raise ConfigError(
-                    f"the members {first} and {member.name} have different {key}: "
-                    f"{key}.{differing[0]} is {its.get(differing[0])!r} and "
-                    f"{mine.get(differing[0])!r}",
+                    f"the members {first} and {member.name} have different {key}: {key}.{option} "
+                    f"is {common.get(option)!r} and {section.get(option)!r}",
                     expected="the same utterances and folds, so that members can be compared",
                     hint=f"name the {key} in study.protocol, such as [{key}=…], or mark a member "
                     "that is trained elsewhere with applied: true",
@@ -47,22 +46,22 @@ def compose_members(plan: StudyConfig, study: ComposedConfig) -> dict[str, Compo
 def reference(plan: StudyConfig) -> str:
     """Return the member whose corpus and folds are the study's."""
     trained = [member for member in plan.members if not member.applied]
-    return next((one.name for one in trained if not one.encoders), trained[0].name)
+    return next((member.name for member in trained if not member.encoders), trained[0].name)
 
 
-def with_folds(composed: ComposedConfig, file: str, *, whole: bool = True) -> ComposedConfig:
+def with_folds(composed: ComposedConfig, file: str, *, complete: bool = True) -> ComposedConfig:
     """Return a member's configuration that takes its folds from a file.
 
     Args:
         composed: The member.
         file: The folds.
-        whole: Whether they assign every row; otherwise those that they do not know are left out.
+        complete: Whether they assign every row; otherwise unassigned rows are left out.
     """
-    before = composed.resolved()["split"]
-    kept = {name: before[name] for name in PROMISES if name in before}
-    kept |= {} if whole else {"unknown": "leave_out"}
+    split = composed.resolved()["split"]
+    options = {name: split[name] for name in PROMISES if name in split}
+    options |= {} if complete else {"unknown": "leave_out"}
     fresh = apply_overrides(composed, ["split=file", f"split.file={file}", "split.inner=true"])
-    return _named(with_options(fresh, {f"split.{k}": v for k, v in kept.items()}), composed)
+    return _named(with_options(fresh, {f"split.{k}": v for k, v in options.items()}), composed)
 
 
 def with_options(composed: ComposedConfig, options: dict[str, Any]) -> ComposedConfig:
@@ -72,8 +71,8 @@ def with_options(composed: ComposedConfig, options: dict[str, Any]) -> ComposedC
     for key, value in options.items():
         OmegaConf.update(config, key, value, merge=False)
     OmegaConf.set_struct(config, True)
-    words = [f"{key}={value}" for key, value in options.items()]
-    return replace(composed, config=config, overrides=(*composed.overrides, *words))
+    overrides = [f"{key}={value}" for key, value in options.items()]
+    return replace(composed, config=config, overrides=(*composed.overrides, *overrides))
 
 
 def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> ComposedConfig:
@@ -81,10 +80,10 @@ def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> Compo
         f"encoder.{name}.from_run={MEMBER}{encoder}" for name, encoder in member.encoders.items()
     ]
     composed = compose([*member.run, *taken])
-    words = [*([] if member.applied else plan.protocol), *plan.shared]
+    overrides = [*([] if member.applied else plan.protocol), *plan.shared]
     root = member.root or (None if member.applied else plan.root)
-    words += [f"corpus.root={root}"] if root else []
-    composed = _named(apply_overrides(composed, words), composed)
+    overrides += [f"corpus.root={root}"] if root else []
+    composed = _named(apply_overrides(composed, overrides), composed)
     composed = _with_own(plan, member, composed)
     sections = {name: study.config.get(name) for name in SHARED}
     changed = with_options(composed, {**sections, "stages": STAGES})
@@ -92,7 +91,7 @@ def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> Compo
 
 
 def _with_own(plan: StudyConfig, member: Member, composed: ComposedConfig) -> ComposedConfig:
-    """A member with its overrides of `study.with`, which come last."""
+    """Apply the overrides of `study.with`, which come last."""
     try:
         return _named(apply_overrides(composed, plan.options.get(member.name, ())), composed)
     except ConfigError as error:
@@ -104,9 +103,9 @@ def _with_own(plan: StudyConfig, member: Member, composed: ComposedConfig) -> Co
 
 
 def _named(changed: ComposedConfig, before: ComposedConfig) -> ComposedConfig:
-    """The changed configuration, its overrides with those that it was composed with."""
-    words = (
+    """Restore choices, name and overrides that `apply_overrides` does not carry over."""
+    overrides = (
         *before.overrides,
         *(override for override in changed.overrides if override not in before.overrides),
     )
-    return replace(changed, choices=before.choices, overrides=words, name=before.name)
+    return replace(changed, choices=before.choices, overrides=overrides, name=before.name)

@@ -1,4 +1,4 @@
-"""Runs a study: the cells that are missing, votes over their predictions, and what follows."""
+"""Run a study: its missing jobs, the votes over their predictions, and the analysis."""
 
 import json
 import shlex
@@ -48,19 +48,19 @@ LINE_EVERY_S = 60.0
 
 
 def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check) -> RunResult:
-    """Run what is missing of a study, votes, compares, and writes its report.
+    """Run the missing jobs of a study, vote, compare, and write the report.
 
-    A study of this name that was stopped is continued in its folder. Cells that have finished, in
-    this study or in another, are not run again unless their configuration, data or code changed.
+    A stopped study of the same name is continued in its folder. Jobs that finished, in this study
+    or another, are not run again unless their configuration, data or code changed.
 
     Args:
         composed: The configuration of the study.
         config: The same, resolved and checked.
-        check: Resolves the configuration of a member and refuses what cannot work.
+        check: Resolves and validates the configuration of a member.
 
     Raises:
-        UserError: Something is wrong with a member or a vote; nothing was started.
-        RunFailedError: A cell failed; the others have run, and are kept.
+        UserError: A member or a vote is invalid; nothing was started.
+        RunFailedError: A job failed; the results of the others are kept.
     """
     plan = StudyConfig.read(config["study"], num_devices=torch.cuda.device_count())
     runs = Path(config["paths"]["runs"])
@@ -70,7 +70,7 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
     _check_score(plan, first)
     votes = _check_votes(plan, first, check)
     code = _code()
-    cells = PlannedJobs(plan, members, configs, first, check, runs, code).all()
+    jobs = PlannedJobs(plan, members, configs, first, check, runs, code).all()
     about = dataset_summary(first)
     with (
         recording(
@@ -83,20 +83,20 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
         ) as session,
         Display(line_every_s=LINE_EVERY_S) as display,
     ):
-        book = StudyRecord(session, plan, first, about, composed, code)
+        record = StudyRecord(session, plan, first, about, composed, code)
         write_folds(session.path / "folds.json", first.folds, first.fingerprint)
         with stage_time(session, "cells"):
-            _run_cells(cells, plan, runs, book, display)
+            _run_jobs(jobs, plan, runs, record, display)
         display.show("comparing", 0.99, important=True)
         with stage_time(session, "compare"):
-            told = _vote(plan, votes, _collect_results(plan, cells, first), display)
-            book.close(cells, summarise(plan, told, first.scores, first.task.monitor))
-            write_report(book.summary(cells), session.path)
+            results = _vote(plan, votes, _collect_results(plan, jobs, first), display)
+            record.close(jobs, summarise(plan, results, first.scores, first.task.monitor))
+            write_report(record.summary(jobs), session.path)
     return session.path, RunRecord.read(session.path / "run.json")
 
 
 def _code() -> str:
-    """A hash of the code that decides results: ours, and that of the project we are in."""
+    """Hash the code that decides results, with the packages of the current project."""
     project = Path.cwd()
     packages = [project / name for name in project_packages(project)]
     return code_hash(
@@ -108,13 +108,13 @@ def _check_score(plan: StudyConfig, first: Experiment) -> None:
     names = score_names(first.scores, first.task.values)
     if plan.score and plan.score not in names:
         raise ConfigError(
-            f"study.score={plan.score} is no score of this task",
+            f"study.score={plan.score} is not a score of this task",
             hint=nearest(plan.score, names),
         )
 
 
 def _check_votes(plan: StudyConfig, first: Experiment, check: Check) -> dict[str, dict[str, Any]]:
-    """The configuration of each vote; one that is fitted needs validation rows in every fold."""
+    """Return the configuration of each vote; a fitted vote needs validation rows in every fold."""
     frame = first.manifest.frame
     validated = first.config["selection"]["out_of_fold"] or all(
         (fold.split_of_rows(frame) == "val").any() for fold in first.folds
@@ -132,122 +132,134 @@ def _check_votes(plan: StudyConfig, first: Experiment, check: Check) -> dict[str
     return configs
 
 
-def _run_cells(
-    cells: Sequence[StudyJob], plan: StudyConfig, runs: Path, book: "StudyRecord", display: Display
+def _run_jobs(
+    jobs: Sequence[StudyJob], plan: StudyConfig, runs: Path, record: "StudyRecord", display: Display
 ) -> None:
-    """Run the cells that have not finished.
+    """Run the jobs that have not finished.
 
     Raises:
-        RunError: Some failed; the others have run.
+        RunError: Some jobs failed; the others have run.
     """
-    known = finished_jobs(runs)
-    for cell in cells:
-        cell.update_from_record(known)
-        cell.reused = cell.done
-    missing = [cell for cell in cells if not cell.done]
-    if len(missing) < len(cells):
-        display.print_line(f"{len(cells) - len(missing)} of {len(cells)} cells have run before")
-    book.note(cells)
-    jobs = _jobs(_grouped(missing), book)
-    told: set[str] = set()
+    finished = finished_jobs(runs)
+    for job in jobs:
+        job.update_from_record(finished)
+        job.reused = job.done
+    missing = [job for job in jobs if not job.done]
+    if len(missing) < len(jobs):
+        display.print_line(f"{len(jobs) - len(missing)} of {len(jobs)} jobs have run before")
+    record.note(jobs)
+    processes = _process_specs(_grouped(missing), record)
+    reported: set[str] = set()
 
     def show(ended: Sequence[LaunchSpec], running: Sequence[LaunchSpec]) -> None:
-        for job in ended:
-            if job.words not in told:
-                told.add(job.words)
-                display.print_line(f"{job.words}: {last_line(job.log)}")
-        doing = " | ".join(f"{job.words}: {last_line(job.log)}"[:70] for job in running)
-        display.show(f"{len(ended)}/{len(jobs)} · {doing}", len(ended) / max(1, len(jobs)))
+        for process in ended:
+            if process.name not in reported:
+                reported.add(process.name)
+                display.print_line(f"{process.name}: {last_line(process.log)}")
+        current = " | ".join(
+            f"{process.name}: {last_line(process.log)}"[:70] for process in running
+        )
+        display.show(
+            f"{len(ended)}/{len(processes)} · {current}", len(ended) / max(1, len(processes))
+        )
 
-    codes = launch(jobs, parallel=plan.parallel, num_devices=torch.cuda.device_count(), show=show)
-    known = finished_jobs(runs)
-    for cell in cells:
-        cell.update_from_record(known)
-    book.note(cells)
-    failed = [job for job in jobs if codes.get(job.words)]
+    codes = launch(
+        processes, parallel=plan.parallel, num_devices=torch.cuda.device_count(), show=show
+    )
+    finished = finished_jobs(runs)
+    for job in jobs:
+        job.update_from_record(finished)
+    record.note(jobs)
+    failed = [process for process in processes if codes.get(process.name)]
     if failed:
-        lines = [f"{job.words}: {last_line(job.log)} ({job.log})" for job in failed]
-        lines += [f"{job.words}: not started" for job in jobs if job.words not in codes]
+        lines = [f"{process.name}: {last_line(process.log)} ({process.log})" for process in failed]
+        lines += [
+            f"{process.name}: not started" for process in processes if process.name not in codes
+        ]
         raise RunError(
-            f"{len(failed)} of {len(cells)} cells failed\n  " + "\n  ".join(lines),
-            hint="mend it and give the same command again: the other cells are kept",
+            f"{len(failed)} of {len(jobs)} jobs failed\n  " + "\n  ".join(lines),
+            hint="fix it and repeat the command: finished jobs are kept",
         )
 
 
-def _grouped(cells: Sequence[StudyJob]) -> list[list[StudyJob]]:
-    """Cells that one process runs: the seeds of a small head, any other cell by itself.
+def _grouped(jobs: Sequence[StudyJob]) -> list[list[StudyJob]]:
+    """Group the jobs by process: the seeds of a small head together, any other job alone.
 
-    Those with most modalities come first, as they take longest and nothing should wait for them.
+    Jobs with the most modalities come first, because they take longest.
     """
     groups: dict[Any, list[StudyJob]] = {}
-    for cell in cells:
-        name = (cell.member, cell.share, cell.left_out) if cell.at_once else cell.key
-        groups.setdefault(name, []).append(cell)
-    return sorted(groups.values(), key=lambda one: -len(one[0].composed.config.encoder))
+    for job in jobs:
+        name = (job.member, job.fraction, job.left_out) if job.vectorized else job.key
+        groups.setdefault(name, []).append(job)
+    return sorted(groups.values(), key=lambda group: -len(group[0].composed.config.encoder))
 
 
-def _jobs(groups: Sequence[Sequence[StudyJob]], book: "StudyRecord") -> list[LaunchSpec]:
-    """A process for each group, behind those whose encoders it takes; the awaited ones first."""
-    words = {cell.key: " & ".join(one.words for one in group) for group in groups for cell in group}
-    jobs = [book.job(group, words) for group in groups]
-    awaited = {one for job in jobs for one in job.after}
-    return sorted(jobs, key=lambda job: job.words not in awaited)
+def _process_specs(groups: Sequence[Sequence[StudyJob]], record: "StudyRecord") -> list[LaunchSpec]:
+    """Return a process for each group; those that others wait for come first."""
+    names = {}
+    for group in groups:
+        names |= dict.fromkeys((job.key for job in group), " & ".join(j.description for j in group))
+    specs = [record.process_spec(group, names) for group in groups]
+    awaited = {name for spec in specs for name in spec.after}
+    return sorted(specs, key=lambda spec: spec.name not in awaited)
 
 
 def _collect_results(
-    plan: StudyConfig, cells: Sequence[StudyJob], first: Experiment
+    plan: StudyConfig, jobs: Sequence[StudyJob], first: Experiment
 ) -> dict[str, list[MemberResult]]:
-    """What each member said, one entry a cell; of applied ones in the folds of the study."""
-    told: dict[str, list[MemberResult]] = {}
+    """Read the results of each member, one per job; applied members get the study's folds."""
+    results: dict[str, list[MemberResult]] = {}
     applied = {member.name for member in plan.members if member.applied}
-    for cell in cells:
-        if cell.member not in applied and cell.run and not cell.left_out:
-            told.setdefault(cell.member, []).append(
-                load_member_result(cell.run, cell.seed, cell.share)
+    for job in jobs:
+        if job.member not in applied and job.run and not job.left_out:
+            results.setdefault(job.member, []).append(
+                load_member_result(job.run, job.seed, job.fraction)
             )
-    whole = {one.seed: one for one in told[reference(plan)] if one.share == 1}
-    for cell in cells:
-        if cell.predicted and cell.run:
-            own = load_member_result(cell.run, cell.seed, cell.share)
-            like = whole[cell.seed]
-            told.setdefault(cell.member, []).append(assign_to_folds(own, cell.predicted, like))
-    return told
+    complete = {result.seed: result for result in results[reference(plan)] if result.fraction == 1}
+    for job in jobs:
+        if job.predicted and job.run:
+            result = load_member_result(job.run, job.seed, job.fraction)
+            like = complete[job.seed]
+            results.setdefault(job.member, []).append(assign_to_folds(result, job.predicted, like))
+    return results
 
 
 def _vote(
     plan: StudyConfig,
     configs: Mapping[str, Mapping[str, Any]],
-    told: dict[str, list[MemberResult]],
+    results: dict[str, list[MemberResult]],
     display: Display,
 ) -> dict[str, list[MemberResult]]:
-    """Add what the votes say, seed by seed."""
+    """Add the results of the votes, seed by seed."""
     for vote in plan.votes:
         display.show(f"vote · {vote.name}", 0.99, important=True)
-        told[vote.name] = [_one_vote(vote, configs[vote.name], told, s) for s in plan.seeds]
-    return told
+        results[vote.name] = [_one_vote(vote, configs[vote.name], results, s) for s in plan.seeds]
+    return results
 
 
 def _one_vote(
-    vote: Vote, config: Mapping[str, Any], told: Mapping[str, Sequence[MemberResult]], seed: int
+    vote: Vote, config: Mapping[str, Any], results: Mapping[str, Sequence[MemberResult]], seed: int
 ) -> MemberResult:
-    members = [next(t for t in told[name] if t.seed == seed and t.share == 1) for name in vote.of]
+    members = [
+        next(r for r in results[name] if r.seed == seed and r.fraction == 1) for name in vote.of
+    ]
     tables = {
-        part: [
-            replace(member.tables[part], run_id=name)
+        split: [
+            replace(member.tables[split], run_id=name)
             for member, name in zip(members, vote.of, strict=True)
-            if part in member.tables
+            if split in member.tables
         ]
-        for part in SPLITS
+        for split in SPLITS
     }
-    said: list[str] = []
-    voted = {"test": vote_tables(config, tables["test"], tables["val"], said.append)}
+    messages: list[str] = []
+    voted = {"test": vote_tables(config, tables["test"], tables["val"], messages.append)}
     if len(tables["train"]) == len(members):  # for the generalisation gap
         voted["train"] = vote_tables(config, _shared(tables["train"]), tables["val"])
-    return MemberResult("", seed, 1.0, voted, tuple(said))
+    return MemberResult("", seed, 1.0, voted, tuple(messages))
 
 
 def _shared(tables: Sequence[PredictionTable]) -> list[PredictionTable]:
-    """The rows of each table that all have: a member is not trained on rows it cannot read."""
+    """Restrict tables to their common rows: members are not trained on rows they cannot read."""
     keys = [ID, "fold"]
     rows = tables[0].frame.select(keys)
     for table in tables[1:]:
@@ -256,7 +268,7 @@ def _shared(tables: Sequence[PredictionTable]) -> list[PredictionTable]:
 
 
 def _stopped(runs: Path, name: str) -> Path | None:
-    """The newest study of this name, if it was stopped or failed."""
+    """Return the newest study of this name if it was stopped or failed."""
     for path, record in ((run.path, run.record) for run in find_runs(runs)[0]):
         if record.kind == "study" and record.experiment == name:
             return path if record.status not in ("finished", "running") else None
@@ -264,13 +276,13 @@ def _stopped(runs: Path, name: str) -> Path | None:
 
 
 class StudyRecord:
-    """What stands in `study.json` while the study goes on.
+    """The file `study.json`, which is rewritten while the study runs.
 
     Args:
         session: The study's record.
         plan: The study.
         first: The member whose folds are the study's.
-        about: Facts of its corpus.
+        about: Summary of its corpus.
         composed: The configuration of the study.
         code: Hash of the code that decides results.
     """
@@ -288,11 +300,11 @@ class StudyRecord:
         self.path = session.path / STUDY
         before = json.loads(self.path.read_text()) if self.path.is_file() else {}
         self.versions = [*before.get("versions", [])]
-        self.earlier = {one["key"]: one for one in before.get("cells", [])}
+        self.earlier = {job["key"]: job for job in before.get("cells", [])}
         self.results: dict[str, Any] = {}
         self.name, self.about = composed.name, dict(about)
-        words = redact_words(composed.overrides or (f"study={composed.name}",))
-        self.command = f"polymodal study {shlex.join(words)}"
+        overrides = redact_words(composed.overrides or (f"study={composed.name}",))
+        self.command = f"polymodal study {shlex.join(overrides)}"
         text = composed.text()
         version = {"config": short_hash(text), "code": code}
         last = self.versions[-1] if self.versions else {}
@@ -301,60 +313,57 @@ class StudyRecord:
             self.versions.append({"version": len(self.versions) + 1, "started": now, **version})
             atomic_write_text(session.path / f"config.{len(self.versions)}.yaml", text)
 
-    def job(self, cells: Sequence[StudyJob], words: Mapping[str, str]) -> LaunchSpec:
-        """The process of some cells; `words` names that of each cell that is still to be run."""
-        first = cells[0]
-        fitted = f"-without-{first.left_out:g}" if first.left_out else ""
-        name = f"{first.member}-{first.seed}-{first.share:g}{fitted}.txt"
+    def process_spec(self, jobs: Sequence[StudyJob], names: Mapping[str, str]) -> LaunchSpec:
+        """Return the process of a group of jobs; `names` has that of every job still to run."""
+        first = jobs[0]
+        suffix = f"-without-{first.left_out:g}" if first.left_out else ""
+        name = f"{first.member}-{first.seed}-{first.fraction:g}{suffix}.txt"
         return LaunchSpec(
-            words[first.key],
-            partial(self._arguments, cells),
+            names[first.key],
+            partial(self._arguments, jobs),
             self.session.path / "logs" / name,
             frozenset(
-                words[encoder.key]
-                for cell in cells
-                for encoder in cell.encoders.values()
-                if encoder.key in words
+                names[encoder.key]
+                for job in jobs
+                for encoder in job.encoders.values()
+                if encoder.key in names
             ),
         )
 
-    def _arguments(self, cells: Sequence[StudyJob]) -> tuple[str, ...]:
-        """Write what the process of some cells needs, when the encoders that they take are there.
-
-        Their runs are looked up now: a run is recorded while the study goes on.
-        """
-        sources = [encoder for cell in cells for encoder in cell.encoders.values()]
-        known = finished_jobs(self.session.path.parent) if sources else {}
+    def _arguments(self, jobs: Sequence[StudyJob]) -> tuple[str, ...]:
+        """Write the input files of a process, once the encoders that it takes are trained."""
+        sources = [encoder for job in jobs for encoder in job.encoders.values()]
+        finished = finished_jobs(self.session.path.parent) if sources else {}
         for source in sources:
-            source.update_from_record(known)
-        files = [cell.write(self.session.path / "cells", self.session.run_id) for cell in cells]
+            source.update_from_record(finished)
+        files = [job.write(self.session.path / "cells", self.session.run_id) for job in jobs]
         return ("_study_worker", *map(str, files))
 
-    def note(self, cells: Sequence[StudyJob]) -> None:
-        """Write where the cells stand."""
-        text = json.dumps(self.summary(cells), indent=1, ensure_ascii=False, default=str)
+    def note(self, jobs: Sequence[StudyJob]) -> None:
+        """Write the state of the jobs."""
+        text = json.dumps(self.summary(jobs), indent=1, ensure_ascii=False, default=str)
         atomic_write_text(self.path, text + "\n")
 
-    def close(self, cells: Sequence[StudyJob], results: Mapping[str, Any]) -> None:
-        """Write the results; what the cells' processes needed is no longer."""
+    def close(self, jobs: Sequence[StudyJob], results: Mapping[str, Any]) -> None:
+        """Write the results and remove the input files of the processes."""
         self.results = dict(results)
         for name, result in self.results["members"].items():
-            result |= self._encoders(name, cells)
+            result |= self._encoders(name, jobs)
             result["runs"] = [
-                c.run.name for c in cells if c.member == name and c.run and not c.left_out
+                c.run.name for c in jobs if c.member == name and c.run and not c.left_out
             ]
         shutil.rmtree(self.session.path / "cells", ignore_errors=True)
-        self.note(cells)
+        self.note(jobs)
 
-    def _encoders(self, name: str, cells: Sequence[StudyJob]) -> dict[str, Any]:
-        """Of a member that takes its encoders from others: from which, and their embeddings."""
+    def _encoders(self, name: str, jobs: Sequence[StudyJob]) -> dict[str, Any]:
+        """Return from which members a member takes its encoders, and their embeddings."""
         member = next((member for member in self.plan.members if member.name == name), None)
         if member is None or not member.encoders:
             return {}
         runs = [
             read_descriptions(c.run)
-            for c in cells
-            if c.member == name and c.run and not c.left_out and c.share == 1
+            for c in jobs
+            if c.member == name and c.run and not c.left_out and c.fraction == 1
         ]
         modalities = dict.fromkeys(modality for run in runs for modality in run)
         return {
@@ -366,11 +375,11 @@ class StudyRecord:
             },
         }
 
-    def summary(self, cells: Sequence[StudyJob]) -> dict[str, Any]:
-        """Return what stands in the file."""
-        lines = [self._line(cell) for cell in cells]
-        known = {line["key"] for line in lines}
-        edited = [one for key, one in self.earlier.items() if key not in known]
+    def summary(self, jobs: Sequence[StudyJob]) -> dict[str, Any]:
+        """Return the content of the file."""
+        lines = [self._line(job) for job in jobs]
+        keys = {line["key"] for line in lines}
+        edited = [line for key, line in self.earlier.items() if key not in keys]
         frame = self.first.manifest.frame
         return {
             "format": 1,
@@ -394,24 +403,24 @@ class StudyRecord:
             "comparisons": [],
             "warnings": [],
             **self.results,
-            "cells": [*lines, *({**one, "left": True} for one in edited)],
+            "cells": [*lines, *({**line, "left": True} for line in edited)],
             "versions": self.versions,
             "runs": [line["run"] for line in lines if line["run"]],
         }
 
-    def _line(self, cell: StudyJob) -> dict[str, Any]:
-        before = self.earlier.get(cell.key)
+    def _line(self, job: StudyJob) -> dict[str, Any]:
+        before = self.earlier.get(job.key)
         return {
-            "member": cell.member,
-            "seed": cell.seed,
-            "share": cell.share,
-            "left_out": cell.left_out,
-            "encoders": {name: encoder.key for name, encoder in cell.encoders.items()},
-            "key": cell.key,
-            "run": cell.run.name if cell.run else None,
-            "predicted": cell.predicted.name if cell.predicted else None,
-            "status": cell.status,
+            "member": job.member,
+            "seed": job.seed,
+            "share": job.fraction,
+            "left_out": job.left_out,
+            "encoders": {name: encoder.key for name, encoder in job.encoders.items()},
+            "key": job.key,
+            "run": job.run.name if job.run else None,
+            "predicted": job.predicted.name if job.predicted else None,
+            "status": job.status,
             "version": before["version"] if before else len(self.versions),
-            "reused": cell.reused,
-            "duration_s": cell.duration_s,
+            "reused": job.reused,
+            "duration_s": job.duration_s,
         }
