@@ -180,7 +180,7 @@ def _measure(
 def _together(jobs: Sequence[HeadJob]) -> float:
     began = time.perf_counter()
     for job, trained in zip(jobs, fit_vectorized(jobs), strict=True):
-        journal = MetricsLog(job.place.path / "metrics.jsonl")
+        journal = MetricsLog(job.directory.path / "metrics.jsonl")
         for scores, step, epoch in trained.lines:
             journal.log(scores, step=step, epoch=epoch)
         journal.close()
@@ -192,14 +192,14 @@ def _together(jobs: Sequence[HeadJob]) -> float:
 def _by_lightning(jobs: Sequence[HeadJob]) -> float:
     began = time.perf_counter()
     for job in jobs:
-        job.place.path.mkdir(parents=True)
+        job.directory.path.mkdir(parents=True)
         writer = RunWriter(
-            MetricsLog(job.place.path / "metrics.jsonl"), BackgroundTracker(NoTracker())
+            MetricsLog(job.directory.path / "metrics.jsonl"), BackgroundTracker(NoTracker())
         )
-        callbacks = build_callbacks(job.experiment, job.place)
+        callbacks = build_callbacks(job.experiment, job.directory)
         trainer = build_trainer(job.experiment, callbacks=callbacks, logger=RecordLogger(writer))
-        fit_fold(job.experiment, job.fold, job.place, job.module, trainer)
-        job.module.load_weights(read_checkpoint(job.place.best_or_last_checkpoint))
+        fit_fold(job.experiment, job.fold, job.directory, job.module, trainer)
+        job.module.load_weights(read_checkpoint(job.directory.best_or_last_checkpoint))
         for part in PARTS:
             predict_split(trainer, job.module, job.loader(part), part)
         writer.close()

@@ -1,4 +1,4 @@
-"""Heads that are trained together become what Lightning makes of each alone."""
+"""Heads that are trained together equal those that Lightning trains alone."""
 
 import json
 import logging
@@ -107,7 +107,7 @@ def _with_frozen(experiment, root):
 
 
 class Lines:
-    """A writer that keeps what it is given."""
+    """A writer that stores what is logged."""
 
     def __init__(self):
         self.lines = []
@@ -116,67 +116,67 @@ class Lines:
         self.lines.append((dict(scores), step, epoch))
 
 
-def by_lightning(job, place):
-    """Trains and applies a job's fold one by one; its lines and the weights of its last epoch."""
+def by_lightning(job, directory):
+    """Train and apply the fold of a job; return its log and the weights of its last epoch."""
     writer, module = Lines(), job.experiment.build_module(job.fold, job.run_id)
-    module.predictions = place.predictions
-    callbacks = build_callbacks(job.experiment, place)
+    module.predictions = directory.predictions
+    callbacks = build_callbacks(job.experiment, directory)
     trainer = build_trainer(job.experiment, callbacks=callbacks, logger=RecordLogger(writer))
-    fit_fold(job.experiment, job.fold, place, module, trainer)
-    last = {name: one.clone() for name, one in module.state_dict().items()}
-    module.load_weights(read_checkpoint(place.trained))
-    for part in ("val", "test", "train"):
-        predict_split(trainer, module, job.loader(part), part)
+    fit_fold(job.experiment, job.fold, directory, module, trainer)
+    last = {name: value.clone() for name, value in module.state_dict().items()}
+    module.load_weights(read_checkpoint(directory.best_or_last_checkpoint))
+    for split in ("val", "test", "train"):
+        predict_split(trainer, module, job.loader(split), split)
     return writer.lines, last
 
 
 def seeded(experiment, root, num_seeds=2):
     config = experiment.config
-    several = [replace(experiment, config={**config, "seed": one}) for one in range(num_seeds)]
+    several = [replace(experiment, config={**config, "seed": seed}) for seed in range(num_seeds)]
     return [
-        HeadJob(one, fold, FoldDir(root / f"together/{one.seed}-{fold.index}"), "run")
-        for one in several
-        for fold in one.folds
+        HeadJob(seeded, fold, FoldDir(root / f"together/{seeded.seed}-{fold.index}"), "run")
+        for seeded in several
+        for fold in seeded.folds
     ]
 
 
 def close(ours, theirs):
     assert [*ours] == [*theirs]
-    for name, one in theirs.items():
-        torch.testing.assert_close(ours[name], one, rtol=0, atol=1e-6, msg=name)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-6, msg=name)
 
 
 def check(jobs, root):
-    """Trains the jobs both ways and compares all that is left behind; their numbers of epochs."""
+    """Train the jobs both ways and compare all results; return their numbers of epochs."""
     trained = fit_vectorized(jobs)
-    for part in ("val", "test", "train"):
-        predict_vectorized(jobs, part)
+    for split in ("val", "test", "train"):
+        predict_vectorized(jobs, split)
     for job, ours in zip(jobs, trained, strict=True):
-        place = FoldDir(root / f"alone/{job.experiment.seed}-{job.fold.index}")
-        lines, last = by_lightning(job, place)
+        directory = FoldDir(root / f"alone/{job.experiment.seed}-{job.fold.index}")
+        lines, last = by_lightning(job, directory)
         checkpoint, theirs = (
-            read_checkpoint(job.place.trained),
-            read_checkpoint(place.best_or_last_checkpoint),
+            read_checkpoint(job.directory.best_or_last_checkpoint),
+            read_checkpoint(directory.best_or_last_checkpoint),
         )
         close(checkpoint["state_dict"], theirs["state_dict"])
         for key in ("global_step", "polymodal_classes", "pytorch-lightning_version"):
             assert checkpoint[key] == theirs[key], key
-        close(read_checkpoint(job.place.last)["state_dict"], last)
-        assert job.place.trained.name == place.best_or_last_checkpoint.name
+        close(read_checkpoint(job.directory.last_checkpoint)["state_dict"], last)
+        assert job.directory.best_or_last_checkpoint.name == directory.best_or_last_checkpoint.name
         assert [line[1:] for line in ours.lines] == [line[1:] for line in lines]
-        for (scores, *_), (wanted, *_) in zip(ours.lines, lines, strict=True):
-            assert scores == pytest.approx(wanted, abs=1e-5)
-        for path in [*place.predictions.iterdir()]:
-            said = PredictionTable.read(job.place.predictions / path.name)
-            wanted = PredictionTable.read(path)
-            assert (said.classes, said.run_id) == (wanted.classes, "run")
-            assert said.frame.drop(NUMBERS).equals(wanted.frame.drop(NUMBERS))
+        for (scores, *_), (expected, *_) in zip(ours.lines, lines, strict=True):
+            assert scores == pytest.approx(expected, abs=1e-5)
+        for path in [*directory.predictions.iterdir()]:
+            table = PredictionTable.read(job.directory.predictions / path.name)
+            expected = PredictionTable.read(path)
+            assert (table.classes, table.run_id) == (expected.classes, "run")
+            assert table.frame.drop(NUMBERS).equals(expected.frame.drop(NUMBERS))
             for kind in ("logits", "predicted_values"):
-                ours, theirs = (getattr(one, kind)() for one in (said, wanted))
+                ours, theirs = (getattr(x, kind)() for x in (table, expected))
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-        marks = [one.checkpoints / "fitted.json" for one in (job.place, place)]
+        marks = [x.checkpoints / "fitted.json" for x in (job.directory, directory)]
         assert json.loads(marks[0].read_text()) == json.loads(marks[1].read_text())
-    return [one.epochs for one in trained]
+    return [result.epochs for result in trained]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_each_head_becomes_what_it_becomes_alone(prepare, workplace, options, mo
     experiment = prepare(*options, "callbacks.early_stopping.patience=2", **more)
     assert why_not_vectorizable(experiment) is None
     jobs = seeded(experiment, workplace)
-    num_batches = {len(job.head().training) for job in jobs}
+    num_batches = {len(job.spec().training) for job in jobs}
     epochs = check(jobs, workplace)
     assert len(num_batches) > 1, "folds of different size"
     assert len(set(epochs)) > 1, "some stop earlier"
@@ -214,7 +214,7 @@ def test_each_head_becomes_what_it_becomes_alone(prepare, workplace, options, mo
     ],
     ids=["last", "loss", "values"],
 )
-def test_callbacks_clipping_and_tasks_are_followed(prepare, workplace, options):
+def test_callbacks_clipping_and_tasks_are_supported(prepare, workplace, options):
     experiment = prepare(*MLP, *options, longest=1)
     assert why_not_vectorizable(experiment) is None
     check(seeded(experiment, workplace, num_seeds=1), workplace)
@@ -223,22 +223,22 @@ def test_callbacks_clipping_and_tasks_are_followed(prepare, workplace, options):
 def test_the_whole_corpus_is_predicted_under_the_name_of_the_stage(prepare, workplace):
     experiment = prepare(*MLP, "trainer.max_epochs=1", longest=1)
     jobs = seeded(experiment, workplace, num_seeds=1)
-    told = []
-    fit_vectorized(jobs, progress=lambda done, total: told.append((done, total)))
+    reports = []
+    fit_vectorized(jobs, progress=lambda done, total: reports.append((done, total)))
     predict_vectorized(jobs, "all", "predict")
-    table = PredictionTable.read(jobs[0].place.predictions / "predict.parquet")
+    table = PredictionTable.read(jobs[0].directory.predictions / "predict.parquet")
     assert len(table) == 66
     assert set(table.frame["split"]) == {"predict"}
-    assert told[-1] == (3, 3)
+    assert reports[-1] == (3, 3)
 
 
-def test_a_loss_that_is_no_number_stops_before_the_update(prepare, workplace):
+def test_a_non_finite_loss_stops_before_the_update(prepare, workplace):
     jobs = seeded(prepare(*MLP, longest=1), workplace, num_seeds=1)
     with torch.no_grad():
         next(jobs[1].module.model.parameters()).fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"nan in fold 1, seed 0, epoch 0, batch 0, .* u"):
         fit_vectorized(jobs)
-    assert not jobs[0].place.is_done
+    assert not jobs[0].directory.is_done
 
 
 @pytest.mark.parametrize(
@@ -251,13 +251,13 @@ def test_a_loss_that_is_no_number_stops_before_the_update(prepare, workplace):
         (["debug=fast"], "trainer.limit_train_batches=2"),
         (["+callbacks.checkpoint.save_top_k=2"], "ModelCheckpoint.save_top_k=2"),
         (["+callbacks.early_stopping.check_finite=false"], "EarlyStopping.check_finite=False"),
-        (["callbacks.checkpoint.monitor=train/loss"], "does not watch the validation part"),
+        (["callbacks.checkpoint.monitor=train/loss"], "does not monitor the validation split"),
         (["callbacks.last=null"], "the callbacks are others"),
         (["+callbacks.checkpoint.every_n_epochs=2"], "ModelCheckpoint.every_n_epochs=2"),
         (["optimizer._target_=torch.optim.LBFGS"], "LBFGS may see several heads as one"),
     ],
 )
-def test_what_is_not_followed_is_named(prepare, options, reason):
+def test_what_is_not_supported_is_named(prepare, options, reason):
     assert reason in (why_not_vectorizable(prepare(*MLP, *options, longest=1)) or "")
 
 

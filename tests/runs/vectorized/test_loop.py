@@ -20,42 +20,43 @@ from polymodal.schemas.batch import PaddedSequence
 from polymodal.schemas.manifest import Manifest
 
 WIDTHS = {"face": 4, "voice": 6}
-# What each of three batches measures: utterances, frames of the face, frames of the voice.
+# Sizes of three batches: utterances, frames of the face, frames of the voice.
 SIZES = [[5, 7, 3], [2, 4, 9], [3, 7, 3]]
 
 
 def batch(sizes, seed):
     generator = torch.Generator().manual_seed(seed)
-    made = {}
+    modalities = {}
     for frames, (name, width) in zip(sizes[1:], WIDTHS.items(), strict=True):
         values = torch.randn(sizes[0], frames, width, generator=generator)
         mask = torch.ones(sizes[0], frames, dtype=torch.bool)
         mask[0, frames // 2 :] = False
-        made[name] = PaddedSequence(values, mask)
-    return made
+        modalities[name] = PaddedSequence(values, mask)
+    return modalities
 
 
 def stacked(batches):
     largest = np.max(SIZES, axis=0).tolist()
-    whole = {}
+    padded = {}
     for frames, (name, width) in zip(largest[1:], WIDTHS.items(), strict=True):
         values = torch.zeros(len(batches), largest[0], frames, width)
         mask = torch.zeros(len(batches), largest[0], frames, dtype=torch.bool)
-        for head, one in enumerate(batches):
-            places = (head, *map(slice, one[name].valid_mask.shape))
-            values[places], mask[places] = one[name].values, one[name].valid_mask
-        whole[name] = (values, mask)
-    return whole
+        for head, modalities in enumerate(batches):
+            sequence = modalities[name]
+            corner = (head, *map(slice, sequence.valid_mask.shape))
+            values[corner], mask[corner] = sequence.values, sequence.valid_mask
+        padded[name] = (values, mask)
+    return padded
 
 
 @pytest.fixture(params=["cross_attention", "early"])
 def models(request):
     make = {"cross_attention": CrossAttentionFusion, "early": EarlyFusion}[request.param]
-    made = []
+    models = []
     for seed in range(3):
         torch.manual_seed(seed)
-        made.append(make(WIDTHS, 3, width=8, dropout=0.4))
-    return made
+        models.append(make(WIDTHS, 3, width=8, dropout=0.4))
+    return models
 
 
 def test_outputs_and_gradients_with_dropout_are_those_of_each_model_alone(models):
@@ -64,32 +65,32 @@ def test_outputs_and_gradients_with_dropout_are_those_of_each_model_alone(models
     states = [stack.random_state(seed) for seed in (7, 8, 9)]
     for _ in range(2):  # the second step goes on with the random numbers of the first
         outputs = stack([0, 1, 2], stacked(batches), stack.draw(states, SIZES))
-    real = [one[: sizes[0]] for one, sizes in zip(outputs, SIZES, strict=True)]
+    real = [output[: sizes[0]] for output, sizes in zip(outputs, SIZES, strict=True)]
     torch.cat(real).sin().sum().backward()
-    for place, model in enumerate(models):
-        torch.manual_seed(7 + place)
+    for head, model in enumerate(models):
+        torch.manual_seed(7 + head)
         for _ in range(2):
-            alone = model.train()(batches[place])
-        torch.testing.assert_close(outputs[place][: SIZES[place][0]], alone)
+            alone = model.train()(batches[head])
+        torch.testing.assert_close(outputs[head][: SIZES[head][0]], alone)
         alone.sin().sum().backward()
         for name, weight in model.named_parameters():
             gradient = stack.parameters[name].grad
             assert gradient is not None
-            torch.testing.assert_close(gradient[place], weight.grad, msg=name)
+            torch.testing.assert_close(gradient[head], weight.grad, msg=name)
 
 
 def test_some_models_of_a_stack_run_without_dropout(models):
     batches = [batch(sizes, seed) for seed, sizes in enumerate(SIZES)]
     stack = StackedModels(models, WIDTHS)
-    whole = stacked(batches)
-    some = {name: (values[[0, 2]], mask[[0, 2]]) for name, (values, mask) in whole.items()}
-    outputs = stack([0, 2], some)
+    inputs = stacked(batches)
+    two = {name: (values[[0, 2]], mask[[0, 2]]) for name, (values, mask) in inputs.items()}
+    outputs = stack([0, 2], two)
     stack.keep([2, 0])
-    kept = stack([0], {name: (values[2:], mask[2:]) for name, (values, mask) in whole.items()})
+    last = stack([0], {name: (values[2:], mask[2:]) for name, (values, mask) in inputs.items()})
     with torch.no_grad():
-        for place, said in ((0, outputs[0]), (2, outputs[1]), (2, kept[0])):
-            alone = models[place].eval()(batches[place])
-            torch.testing.assert_close(said[: SIZES[place][0]], alone)
+        for head, output in ((0, outputs[0]), (2, outputs[1]), (2, last[0])):
+            alone = models[head].eval()(batches[head])
+            torch.testing.assert_close(output[: SIZES[head][0]], alone)
 
 
 class Drawing(torch.nn.Module):
@@ -110,12 +111,12 @@ class Drawing(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "message"),
     [("noise", "vmap"), ("branch", "vmap"), ("batch", "in another batch"), ("none", None)],
 )
-def test_models_that_cannot_share_a_pass_are_told(kind, words):
+def test_models_that_cannot_share_a_pass_are_reported(kind, message):
     reason = why_not_stackable(Drawing(kind), {"face": 4})
-    assert reason is None if words is None else words in (reason or "")
+    assert reason is None if message is None else message in (reason or "")
 
 
 class Shift(Encoder):
@@ -141,31 +142,31 @@ def test_frames_are_gathered_as_batches_are_collated(monkeypatch):
         name: None if num is None else rng.normal(size=(num, 2)).astype(np.float32)
         for name, num in lengths.items()
     }
-    rows = pl.DataFrame({"utterance_id": [*arrays], "speaker": ["s"] * 4})
-    readers = {"face": lambda one: arrays[one.utterance_id]}
-    dataset = UtteranceDataset(Manifest(rows, Path()), readers, np.zeros(4))
+    manifest = pl.DataFrame({"utterance_id": [*arrays], "speaker": ["s"] * 4})
+    readers = {"face": lambda utterance: arrays[utterance.utterance_id]}
+    dataset = UtteranceDataset(Manifest(manifest, Path()), readers, np.zeros(4))
     shifts = (0, 10, 0)
     frames = PackedFrames(
         [dataset, dataset], [{"face": Shift(by)} for by in shifts], torch.device("cpu")
     )
-    wanted = [["d", "c"], ["c", "a"], ["b"]]
-    numbers = [[frames.rows[name] for name in names] for names in wanted]
+    expected = [["d", "c"], ["c", "a"], ["b"]]
+    numbers = [[frames.rows[name] for name in names] for names in expected]
     numbers[2].append(PADDING_ROW)
     values, mask = frames.gather(np.array(numbers), np.arange(3))["face"]
     assert values.shape == (3, 2, 5, 2)
-    for place, (names, by) in enumerate(zip(wanted, shifts, strict=True)):
+    for head, (names, by) in enumerate(zip(expected, shifts, strict=True)):
         alone = pad([arrays[name] for name in names])
         padded = torch.zeros(2, 5, 2)
-        there = (slice(len(names)), slice(alone.valid_mask.shape[1]))
-        padded[there] = (alone.values + by).masked_fill(~alone.valid_mask[..., None], 0)
-        assert torch.equal(values[place], padded)
-        assert mask[place].sum() == alone.valid_mask.sum()
+        corner = (slice(len(names)), slice(alone.valid_mask.shape[1]))
+        padded[corner] = (alone.values + by).masked_fill(~alone.valid_mask[..., None], 0)
+        assert torch.equal(values[head], padded)
+        assert mask[head].sum() == alone.valid_mask.sum()
     assert frames.sizes(np.array(numbers[0])) == [2, 5]
     assert frames.counts(np.array(numbers[0])) == (5, 10)
     assert frames.counts(np.array(numbers[0][1:])) == (0, 0)
     monkeypatch.setattr(vectorized_frames, "MAX_PASS", 20)
-    each = [np.array(one) for one in ([3], [3, 0], [1], [0])]  # 10, 20, 2 and 6 numbers
-    assert frames.passes(each) == [[1], [0, 3], [2]]
+    rows = [np.array(row) for row in ([3], [3, 0], [1], [0])]  # 10, 20, 2 and 6 numbers
+    assert frames.passes(rows) == [[1], [0, 3], [2]]
 
 
 @pytest.mark.parametrize(
@@ -180,5 +181,5 @@ def test_frames_are_gathered_as_batches_are_collated(monkeypatch):
     ],
 )
 def test_an_epoch_is_better_only_by_more_than_the_least_difference(watch, scores, better):
-    score, best = (None if one is None else np.float32(one) for one in scores)
+    score, best = (None if value is None else np.float32(value) for value in scores)
     assert watch.better(score, best) is better

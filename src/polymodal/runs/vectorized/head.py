@@ -1,7 +1,4 @@
-"""A head while it is trained with others: what it is trained on, how it scores, when it ends.
-
-Legend: head = what is trained together.
-"""
+"""The state of one head while it is trained with others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,13 +19,13 @@ Line = tuple[dict[str, float], int, int]
 
 @dataclass(frozen=True)
 class MonitorSpec:
-    """The score that tells a good epoch.
+    """The score by which epochs are compared.
 
     Args:
         monitor: Such as `val/uar`.
         mode: `max` or `min`.
-        min_delta: What it must be better by.
-        patience: After how many epochs that are no better training ends.
+        min_delta: Difference that is more than noise.
+        patience: Number of epochs without improvement after which training stops.
     """
 
     monitor: str
@@ -37,11 +34,7 @@ class MonitorSpec:
     patience: int = 3  # as Lightning's
 
     def better(self, score: np.float32, best: np.float32 | None) -> bool:
-        """Return whether a score is better than the best one so far.
-
-        Args:
-            score: The score.
-            best: The best one; None before the first epoch.
+        """Return whether a score is better than the best one, which is None before the first.
 
         Example:
             >>> monitor = MonitorSpec("val/loss", "min", min_delta=0.1)
@@ -59,11 +52,11 @@ class LoopConfig:
     """How long heads are trained, and which of their epochs are kept.
 
     Args:
-        max_epochs: Greatest number of epochs.
-        max_norm: Greatest norm of a head's gradient, to which it is clipped; None for any.
-        log_every: After how many steps the loss is noted.
+        max_epochs: Maximal number of epochs.
+        max_norm: Norm to which the gradient of a head is clipped; None for no clipping.
+        log_every: Number of steps between two logs of the loss.
         keep: What the best epoch is chosen by; None keeps only the last.
-        stop: What ends training early; None for nothing.
+        stop: What stops training early; None for nothing.
     """
 
     max_epochs: int
@@ -75,18 +68,18 @@ class LoopConfig:
 
 @dataclass
 class HeadSpec:
-    """A module to be trained with others, and what became of it.
+    """A module to be trained with others, and the results.
 
     Args:
-        module: The module, with its first weights.
-        training: Its training part.
-        validation: Its validation part, or None.
+        module: The module, with its initial weights.
+        training: Its training split.
+        validation: Its validation split, or None.
 
     Attributes:
-        epochs: How many epochs it was trained.
+        epochs: Number of epochs it was trained.
         lines: What Lightning would have logged: scores, step and epoch.
         last: Checkpoint of the last epoch.
-        best: Checkpoint of the best epoch; empty where none is kept.
+        best: Checkpoint of the best epoch; empty if none is kept.
     """
 
     module: TrainingModule
@@ -99,48 +92,35 @@ class HeadSpec:
 
 
 class SplitBatches:
-    """A part of a fold: its rows among all frames, its targets, and its batches.
-
-    Args:
-        loader: The part.
-        frames: The frames of all utterances.
-        device: Where its targets are kept.
-    """
+    """The batches of a loader: its rows among all frames, and its targets on a device."""
 
     def __init__(self, loader: DataLoader[Any], frames: PackedFrames, device: torch.device) -> None:
         dataset: Any = loader.dataset
         self.sampler: Any = loader.batch_sampler
         self.ids = np.array(dataset.manifest.frame["utterance_id"].to_list())
-        self.rows = np.array([frames.rows[one] for one in self.ids.tolist()])
+        self.rows = np.array([frames.rows[name] for name in self.ids.tolist()])
         self.targets = torch.from_numpy(dataset.targets.copy()).to(device)
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """Return the batches of an epoch, as places in the part."""
+        """Return the batches of an epoch, as indices into the split."""
         self.sampler.set_epoch(epoch)
         return list(self.sampler)
 
     @cached_property
     def fixed(self) -> list[list[int]]:
-        """The batches of a part that is not trained on."""
+        """The batches of a split that is not trained on."""
         return self.batches(0)
 
 
 class HeadState:
-    """A head while it is trained.
-
-    Args:
-        head: The head.
-        place: Its place among all heads.
-        frames: The frames of all utterances.
-        device: Where it is trained.
-    """
+    """A head while it is trained; `index` is its index among all heads."""
 
     def __init__(
-        self, head: HeadSpec, place: int, frames: PackedFrames, device: torch.device
+        self, spec: HeadSpec, index: int, frames: PackedFrames, device: torch.device
     ) -> None:
-        self.head, self.module, self.place = head, head.module.to(device), place
-        self.training = SplitBatches(head.training, frames, device)
-        self.validation = SplitBatches(head.validation, frames, device) if head.validation else None
+        self.spec, self.module, self.index = spec, spec.module.to(device), index
+        self.training = SplitBatches(spec.training, frames, device)
+        self.validation = SplitBatches(spec.validation, frames, device) if spec.validation else None
         self.pace = len(self.training.sampler), self.validation is None
         self.labels: np.ndarray | None = None
         self.best: np.float32 | None = None
@@ -148,41 +128,41 @@ class HeadState:
         self.num_worse, self.padding = 0, 0.0
 
     def record(self, scores: Mapping[str, Any], step: int, epoch: int) -> None:
-        """Keep scores in single precision, as Lightning does."""
+        """Record scores in single precision, as Lightning does."""
         singles = {name: float(np.float32(score)) for name, score in scores.items()}
-        self.head.lines.append((singles, step, epoch))
+        self.spec.lines.append((singles, step, epoch))
 
     def scores(self, outputs: Outputs) -> dict[str, float]:
-        """Score the validation part; its labels are read from a prediction table once."""
+        """Score the validation split; its labels are read from a prediction table once."""
         module = self.module
-        known = module.task.has_target(outputs.targets)
+        rows = module.task.has_target(outputs.targets)
         with torch.no_grad():
-            logits = torch.from_numpy(outputs.logits[known]).to(module.device)
-            targets = torch.from_numpy(outputs.targets[known]).to(module.device)
+            logits = torch.from_numpy(outputs.logits[rows]).to(module.device)
+            targets = torch.from_numpy(outputs.targets[rows]).to(module.device)
             scores = {"val/loss": float(module.loss(logits, targets))}
         if any(input_kind(score) != "classes" for score in module.scores.values()):
             return scores | score_table(module.table(outputs, "val"), module.scores)
         if self.labels is None:
             self.labels = module.table(outputs, "val").targets()
-        known = self.labels >= 0
-        said = outputs.logits[known, : len(module.task.classes)].astype(float)
-        named = module.scores.items() if known.any() else ()
-        return scores | {f"val/{name}": score(said, self.labels[known]) for name, score in named}
+        rows = self.labels >= 0
+        logits = outputs.logits[rows, : len(module.task.classes)].astype(float)
+        named = module.scores.items() if rows.any() else ()
+        return scores | {f"val/{name}": score(logits, self.labels[rows]) for name, score in named}
 
-    def improved(self, scores: Mapping[str, float], watch: MonitorSpec) -> bool:
-        """Return whether this epoch is the best one so far, and remembers it."""
-        score = np.float32(scores[watch.monitor])
+    def improved(self, scores: Mapping[str, float], spec: MonitorSpec) -> bool:
+        """Return whether this epoch is the best one so far, and remember it."""
+        score = np.float32(scores[spec.monitor])
         if np.isnan(score):
-            score = np.float32("-inf" if watch.mode == "max" else "inf")
-        better = watch.better(score, self.best)
+            score = np.float32("-inf" if spec.mode == "max" else "inf")
+        better = spec.better(score, self.best)
         self.best = score if better else self.best
         return better
 
-    def should_stop(self, scores: Mapping[str, float], watch: MonitorSpec) -> bool:
-        """Return whether the score has not become better for too long, or is no number."""
-        score = np.float32(scores[watch.monitor])
-        if watch.better(score, self.best_to_stop):
+    def should_stop(self, scores: Mapping[str, float], spec: MonitorSpec) -> bool:
+        """Return whether the score has not improved for too long, or is not finite."""
+        score = np.float32(scores[spec.monitor])
+        if spec.better(score, self.best_to_stop):
             self.best_to_stop, self.num_worse = score, 0
         else:
             self.num_worse += 1
-        return not np.isfinite(score) or self.num_worse >= max(1, watch.patience)
+        return not np.isfinite(score) or self.num_worse >= max(1, spec.patience)

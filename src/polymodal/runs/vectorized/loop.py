@@ -1,10 +1,10 @@
-"""Trains many heads on stored features at once, each as Lightning would train it alone.
+"""Train many heads on stored features in one pass, each as Lightning would train it alone.
 
-Heads differ in their seeds and in the fold that they are trained on. Each keeps its own order of
-batches, dropout, schedule and best epoch; only the arithmetic of those with equally many batches an
-epoch is done in one pass.
+Heads differ in their seeds and in the fold that they are trained on. Each has its own order of
+batches, dropout, schedule and best epoch; only the arithmetic of heads with equally many batches
+per epoch is vectorized.
 
-Legend: head = what is trained together, batch = utterances of one head.
+Legend: head = models that are trained together, batch = utterances of one head.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,203 +25,197 @@ from polymodal.training.module import TrainingModule
 from polymodal.training.optimizers import parameter_groups
 from polymodal.training.prediction_writer import Outputs
 
-# Optimisers of PyTorch that update a number by that number's own gradients alone.
+# Optimisers of PyTorch that update a weight by that weight's gradients alone.
 ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
 
 
 def train_vectorized(
-    heads: Sequence[HeadSpec],
-    plan: LoopConfig,
+    specs: Sequence[HeadSpec],
+    config: LoopConfig,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Train all heads; what became of them is written into them.
+    """Train all heads, and write the results into their specs.
 
     Args:
-        heads: The heads: of one architecture, with encoders that learn nothing, one optimiser of
-            `ELEMENTWISE` and one schedule.
-        plan: How they are trained.
-        device: Where.
-        progress: Called with how many epochs of all heads are done, and of how many.
+        specs: Heads of one architecture, with frozen encoders, one optimiser of `ELEMENTWISE` and
+            one schedule.
+        config: How they are trained.
+        device: Where they are trained.
+        progress: Called with the number of finished epochs of all heads, and their total.
 
     Raises:
-        FloatingPointError: A loss is no number; nothing was updated with it.
+        FloatingPointError: A loss is not finite; nothing was updated with it.
     """
-    loaders = [one for head in heads for one in (head.training, head.validation) if one]
-    frames = _frames([head.module for head in heads], loaders, device)
-    learners = [HeadState(head, index, frames, device) for index, head in enumerate(heads)]
-    learners.sort(key=lambda one: one.pace)
-    ended, total = 0, len(heads) * plan.max_epochs
-    for _, some in groupby(learners, key=lambda one: one.pace):
-        group = _Group([*some], frames, plan)
-        all_of_it = len(group.learners) * plan.max_epochs
-        for epoch in range(plan.max_epochs):
+    loaders = [x for spec in specs for x in (spec.training, spec.validation) if x]
+    frames = _pack_frames([spec.module for spec in specs], loaders, device)
+    heads = [HeadState(spec, index, frames, device) for index, spec in enumerate(specs)]
+    heads.sort(key=lambda head: head.pace)
+    num_ended, total = 0, len(specs) * config.max_epochs
+    for _, members in groupby(heads, key=lambda head: head.pace):
+        group = _Group([*members], frames, config)
+        num_epochs = len(group.heads) * config.max_epochs
+        for epoch in range(config.max_epochs):
             group.train(epoch)
             group.validate_and_checkpoint(epoch)
-            left = len(group.learners) * (plan.max_epochs - 1 - epoch)
-            progress(ended + all_of_it - left, total)
-            if not group.learners:
+            num_left = len(group.heads) * (config.max_epochs - 1 - epoch)
+            progress(num_ended + num_epochs - num_left, total)
+            if not group.heads:
                 break
-        ended += all_of_it
+        num_ended += num_epochs
 
 
 def apply_vectorized(
     modules: Sequence[TrainingModule], loaders: Sequence[DataLoader[Any]], device: torch.device
 ) -> list[Outputs]:
-    """Compute what modules of one architecture put out for one part each."""
-    frames = _frames(modules, loaders, device)
-    parts = [SplitBatches(loader, frames, device) for loader in loaders]
+    """Return the outputs of modules of one architecture, each for its loader."""
+    frames = _pack_frames(modules, loaders, device)
+    splits = [SplitBatches(loader, frames, device) for loader in loaders]
     stack = StackedModels([module.to(device).model for module in modules], modules[0].widths)
-    return _outputs(stack, frames, np.arange(len(parts)), parts)
+    return _outputs(stack, frames, np.arange(len(splits)), splits)
 
 
 class _Group:
-    """Learners with equally many batches an epoch, so that one schedule serves them all."""
+    """Heads with equally many batches per epoch, so that one schedule serves them all."""
 
     def __init__(
-        self, learners: Sequence[HeadState], frames: PackedFrames, plan: LoopConfig
+        self, heads: Sequence[HeadState], frames: PackedFrames, config: LoopConfig
     ) -> None:
-        self.learners, self.frames, self.plan = list(learners), frames, plan
-        first = learners[0].module
-        self.stack = StackedModels([learner.module.model for learner in learners], first.widths)
-        self.num_batches = len(learners[0].training.sampler)
-        named = {id(weight): name for name, weight in first.model.named_parameters()}
+        self.heads, self.frames, self.config = list(heads), frames, config
+        first = heads[0].module
+        self.stack = StackedModels([head.module.model for head in heads], first.widths)
+        self.num_batches = len(heads[0].training.sampler)
+        names = {id(weight): name for name, weight in first.model.named_parameters()}
         groups = [
-            {**group, "params": [self.stack.parameters[named[id(one)]] for one in group["params"]]}
+            {**group, "params": [self.stack.parameters[names[id(p)]] for p in group["params"]]}
             for group in parameter_groups(first)
         ]
         self.optimizer = first.optimizer(groups)
-        self.schedule = first.scheduler(self.optimizer, self.num_batches * plan.max_epochs)
+        self.schedule = first.scheduler(self.optimizer, self.num_batches * config.max_epochs)
 
     def train(self, epoch: int) -> None:
-        """Goes through all training parts once."""
-        # The module seeds every epoch so, before its first batch.
-        seeds = [learner.module.seed * 1_000_003 + epoch * 1009 for learner in self.learners]
+        # As the module seeds every epoch before its first batch.
+        seeds = [head.module.seed * 1_000_003 + epoch * 1009 for head in self.heads]
         states = [self.stack.random_state(seed) for seed in seeds]
         frames = np.zeros((len(seeds), 2), dtype=int)
-        plans = [learner.training.batches(epoch) for learner in self.learners]
-        for number, batches in enumerate(zip(*plans, strict=True)):
+        batches_by_head = [head.training.batches(epoch) for head in self.heads]
+        for number, batches in enumerate(zip(*batches_by_head, strict=True)):
             frames += self._step(batches, states, epoch, number)
-        for learner, (valid, padded) in zip(self.learners, frames.tolist(), strict=True):
-            learner.padding = 1 - valid / max(1, padded)
+        for head, (valid, padded) in zip(self.heads, frames.tolist(), strict=True):
+            head.padding = 1 - valid / max(1, padded)
 
     def validate_and_checkpoint(self, epoch: int) -> None:
-        """Score the epoch, keeps what is to be kept, and lets those go that have finished."""
+        """Score the epoch, keep checkpoints, and drop the heads that have finished."""
         step = (epoch + 1) * self.num_batches - 1
-        scores = self._validate()
-        left = []
-        for index, (one, its) in enumerate(zip(self.learners, scores, strict=True)):
-            if its:
-                one.record(its, step, epoch)
-            one.record({"train/padding_share": one.padding}, step, epoch)
-            keep, stop = self.plan.keep, self.plan.stop
-            if keep and one.improved(its, keep):
-                one.head.best = self._checkpoint(index, epoch)
-            if (stop and one.should_stop(its, stop)) or epoch + 1 == self.plan.max_epochs:
-                one.head.last, one.head.epochs = self._checkpoint(index, epoch), epoch + 1
+        unfinished = []
+        for index, (head, scores) in enumerate(zip(self.heads, self._validate(), strict=True)):
+            if scores:
+                head.record(scores, step, epoch)
+            head.record({"train/padding_share": head.padding}, step, epoch)
+            keep, stop = self.config.keep, self.config.stop
+            if keep and head.improved(scores, keep):
+                head.spec.best = self._checkpoint(index, epoch)
+            if (stop and head.should_stop(scores, stop)) or epoch + 1 == self.config.max_epochs:
+                head.spec.last, head.spec.epochs = self._checkpoint(index, epoch), epoch + 1
             else:
-                left.append(index)
-        if len(left) < len(self.learners):
-            self._go_on_with(left)
+                unfinished.append(index)
+        if len(unfinished) < len(self.heads):
+            self._keep(unfinished)
 
     def _step(
         self, batches: Sequence[list[int]], states: list[Tensor], epoch: int, number: int
     ) -> Int[np.ndarray, "head 2"]:
-        """Update all learners once; returns how many of their frames were real, and padded."""
-        parts = [learner.training for learner in self.learners]
-        rows = [part.rows[batch] for part, batch in zip(parts, batches, strict=True)]
+        """Update all heads once; return how many of their frames are valid, and padded."""
+        splits = [head.training for head in self.heads]
+        rows = [split.rows[batch] for split, batch in zip(splits, batches, strict=True)]
         self.optimizer.zero_grad()
-        losses = torch.zeros(len(parts))
-        for places in self.frames.passes(rows):
-            some = [rows[place] for place in places]
-            sizes = [self.frames.sizes(one) for one in some]
-            noise = self.stack.draw([states[place] for place in places], sizes)
-            heads = [self.learners[place] for place in places]
-            inputs = self.frames.gather(_level(some), _places(heads))
-            outputs = self.stack(places, inputs, noise).unbind()
-            these = torch.stack(
+        losses = torch.zeros(len(splits))
+        for indices in self.frames.passes(rows):
+            chosen = [rows[index] for index in indices]
+            sizes = [self.frames.sizes(batch) for batch in chosen]
+            noise = self.stack.draw([states[index] for index in indices], sizes)
+            heads = [self.heads[index] for index in indices]
+            inputs = self.frames.gather(_pad_rows(chosen), _head_indices(heads))
+            outputs = self.stack(indices, inputs, noise)
+            pass_losses = torch.stack(
                 [
-                    head.module.loss(output[: len(row)], head.training.targets[batches[place]])
-                    for place, head, output, row in zip(places, heads, outputs, some, strict=True)
+                    head.module.loss(output[: len(row)], head.training.targets[batches[index]])
+                    for index, head, output, row in zip(
+                        indices, heads, outputs.unbind(), chosen, strict=True
+                    )
                 ]
             )
-            torch.autograd.backward(these.sum())
-            losses[places] = these.detach().cpu()
+            torch.autograd.backward(pass_losses.sum())
+            losses[indices] = pass_losses.detach().cpu()
         self._check(losses, batches, epoch, number)
         step = epoch * self.num_batches + number
-        if (step + 1) % self.plan.log_every == 0 or number == self.num_batches - 1:
-            self._note(losses, step, epoch)
-        if self.plan.max_norm:
-            self._clip(self.plan.max_norm)
+        if (step + 1) % self.config.log_every == 0 or number == self.num_batches - 1:
+            self._log(losses, step, epoch)
+        if self.config.max_norm:
+            self._clip(self.config.max_norm)
         self.optimizer.step()
         self.schedule.step()
         return np.array([self.frames.counts(row) for row in rows])
 
-    def _check(self, losses: Tensor, batches: Sequence[list[int]], epoch: int, number: int) -> None:
+    def _check(
+        self, losses: Float[Tensor, " head"], batches: Sequence[list[int]], epoch: int, number: int
+    ) -> None:
         if torch.isfinite(losses).all():
             return
-        place = int((~torch.isfinite(losses)).nonzero()[0])
-        one = self.learners[place]
-        ids = one.training.ids[batches[place][:8]].tolist()
+        index = int((~torch.isfinite(losses)).nonzero()[0])
+        head = self.heads[index]
+        ids = head.training.ids[batches[index][:8]].tolist()
         raise FloatingPointError(
-            f"the loss is {losses[place].item()} in fold {one.module.fold}, seed "
-            f"{one.module.seed}, epoch {epoch}, batch {number}, with the utterances "
+            f"the loss is {losses[index].item()} in fold {head.module.fold}, seed "
+            f"{head.module.seed}, epoch {epoch}, batch {number}, with the utterances "
             f"{', '.join(ids)}; try a smaller optimizer.lr or trainer.gradient_clip_val=1"
         )
 
-    def _note(self, losses: Tensor, step: int, epoch: int) -> None:
-        """Record what the module writes: the loss and the rate, and the gradient's norm."""
+    def _log(self, losses: Float[Tensor, " head"], step: int, epoch: int) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
         norms = _norms(self._gradients()).tolist()
-        for learner, loss, norm in zip(self.learners, losses.tolist(), norms, strict=True):
-            learner.record({"train/loss": loss, "train/lr": rate}, step, epoch)
-            learner.record({"train/grad_norm": norm}, step, epoch)
+        for head, loss, norm in zip(self.heads, losses.tolist(), norms, strict=True):
+            head.record({"train/loss": loss, "train/lr": rate}, step, epoch)
+            head.record({"train/grad_norm": norm}, step, epoch)
 
     def _clip(self, max_norm: float) -> None:
-        """Clips the gradient of each learner by its own norm."""
         gradients = self._gradients()
         factors = (max_norm / (_norms(gradients) + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient *= factors[:, None]
 
     def _gradients(self) -> list[Float[Tensor, "head _"]]:
-        gradients = [
-            parameter.grad
-            for parameter in self.stack.parameters.values()
-            if parameter.grad is not None
-        ]
-        return [gradient.reshape(len(self.learners), -1) for gradient in gradients]
+        gradients = [p.grad for p in self.stack.parameters.values() if p.grad is not None]
+        return [gradient.reshape(len(self.heads), -1) for gradient in gradients]
 
     def _validate(self) -> list[dict[str, float]]:
-        parts = [learner.validation for learner in self.learners if learner.validation]
-        if not parts:
-            return [{} for _ in self.learners]
-        outputs = _outputs(self.stack, self.frames, _places(self.learners), parts)
-        return [
-            learner.scores(output) for learner, output in zip(self.learners, outputs, strict=True)
-        ]
+        splits = [head.validation for head in self.heads if head.validation]
+        if not splits:
+            return [{} for _ in self.heads]
+        outputs = _outputs(self.stack, self.frames, _head_indices(self.heads), splits)
+        return [head.scores(output) for head, output in zip(self.heads, outputs, strict=True)]
 
-    def _checkpoint(self, place: int, epoch: int) -> dict[str, Any]:
-        """What Lightning would save, without what only it could go on with."""
-        module = self.learners[place].module
-        self.stack.write(place, module.model)
+    def _checkpoint(self, index: int, epoch: int) -> dict[str, Any]:
+        """What Lightning would save, without what only Lightning could resume from."""
+        module = self.heads[index].module
+        self.stack.write(index, module.model)
         checkpoint = {
             "epoch": epoch,
             "global_step": (epoch + 1) * self.num_batches,
             "pytorch-lightning_version": version,
-            "state_dict": {k: one.cpu().clone() for k, one in module.state_dict().items()},
+            "state_dict": {k: value.cpu().clone() for k, value in module.state_dict().items()},
         }
         module.on_save_checkpoint(checkpoint)
         return checkpoint
 
-    def _go_on_with(self, places: list[int]) -> None:
-        self.learners = [self.learners[place] for place in places]
-        for whole in self.stack.parameters.values():
-            state = self.optimizer.state.get(whole, {})
+    def _keep(self, indices: list[int]) -> None:
+        self.heads = [self.heads[index] for index in indices]
+        for parameter in self.stack.parameters.values():
+            state = self.optimizer.state.get(parameter, {})
             for key, value in state.items():
-                if torch.is_tensor(value) and value.shape == whole.shape:
-                    state[key] = value[places]
-        self.stack.keep(places)
+                if torch.is_tensor(value) and value.shape == parameter.shape:
+                    state[key] = value[indices]
+        self.stack.keep(indices)
 
 
 def _norms(gradients: Sequence[Float[Tensor, "head _"]]) -> Float[Tensor, " head"]:
@@ -229,7 +223,7 @@ def _norms(gradients: Sequence[Float[Tensor, "head _"]]) -> Float[Tensor, " head
     return norms
 
 
-def _frames(
+def _pack_frames(
     modules: Sequence[TrainingModule], loaders: Sequence[DataLoader[Any]], device: torch.device
 ) -> PackedFrames:
     encoders: Any = [dict(module.encoders.items()) for module in modules]
@@ -237,43 +231,42 @@ def _frames(
     return PackedFrames(datasets, encoders, device)
 
 
-def _places(learners: Sequence[HeadState]) -> Int[np.ndarray, " head"]:
-    """The places of learners among all heads, by which their frames are found."""
-    return np.array([learner.place for learner in learners])
+def _head_indices(heads: Sequence[HeadState]) -> Int[np.ndarray, " head"]:
+    return np.array([head.index for head in heads])
 
 
 def _outputs(
     stack: StackedModels,
     frames: PackedFrames,
     heads: Int[np.ndarray, " head"],
-    parts: Sequence[SplitBatches],
+    splits: Sequence[SplitBatches],
 ) -> list[Outputs]:
-    """What the models of a stack put out for one part each, without dropout."""
-    said: list[list[np.ndarray]] = [[] for _ in parts]
-    for batches in zip_longest(*(part.fixed for part in parts), fillvalue=()):
-        there = [index for index, batch in enumerate(batches) if batch]
-        rows = [parts[place].rows[batches[place]] for place in there]
-        for some in frames.passes(rows):
-            places = [there[one] for one in some]
-            inputs = frames.gather(_level([rows[one] for one in some]), heads[places])
+    """Return the outputs of the models of a stack, each for its split, without dropout."""
+    collected: list[list[np.ndarray]] = [[] for _ in splits]
+    for batches in zip_longest(*(split.fixed for split in splits), fillvalue=()):
+        present = [index for index, batch in enumerate(batches) if batch]
+        rows = [splits[index].rows[batches[index]] for index in present]
+        for positions in frames.passes(rows):
+            indices = [present[position] for position in positions]
+            chosen = [rows[position] for position in positions]
+            inputs = frames.gather(_pad_rows(chosen), heads[indices])
             with torch.no_grad():
-                outputs = stack(places, inputs).cpu().numpy()
-            for place, one, output in zip(places, some, outputs, strict=True):
-                said[place].append(output[: len(rows[one])])
-    return [_sorted(part, np.concatenate(its)) for part, its in zip(parts, said, strict=True)]
+                outputs = stack(indices, inputs).cpu().numpy()
+            for index, row, output in zip(indices, chosen, outputs, strict=True):
+                collected[index].append(output[: len(row)])
+    return [_sort(split, np.concatenate(x)) for split, x in zip(splits, collected, strict=True)]
 
 
-def _sorted(part: SplitBatches, said: np.ndarray) -> Outputs:
-    """The outputs of a part, which were given batch by batch, in the order of the ids."""
-    batched = np.concatenate(part.fixed)
-    names, first = np.unique(part.ids[batched], return_index=True)
-    targets = part.targets.cpu().numpy()[batched[first]]
-    return Outputs(tuple(names.tolist()), said[first], targets)
+def _sort(split: SplitBatches, logits: Float[np.ndarray, "utterance output"]) -> Outputs:
+    """Sort outputs of a split, which were computed batch by batch, by utterance id."""
+    order = np.concatenate(split.fixed)
+    names, first = np.unique(split.ids[order], return_index=True)
+    targets = split.targets.cpu().numpy()[order[first]]
+    return Outputs(tuple(names.tolist()), logits[first], targets)
 
 
-def _level(rows: Sequence[np.ndarray]) -> Int[np.ndarray, "head batch"]:
-    """Fill batches of different sizes up with nobody."""
-    level = np.full((len(rows), max(len(row) for row in rows)), PADDING_ROW)
-    for whole, row in zip(level, rows, strict=True):
-        whole[: len(row)] = row
-    return level
+def _pad_rows(rows: Sequence[np.ndarray]) -> Int[np.ndarray, "head batch"]:
+    padded = np.full((len(rows), max(map(len, rows))), PADDING_ROW)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded

@@ -1,12 +1,11 @@
 """Models of one architecture, run in one pass, each with its own weights and its own dropout.
 
 Legend: head = models that are run together, batch = utterances of one head, time = frames,
-feature = width, output = classes or values to be predicted.
+feature = width, output = classes or values.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from collections.abc import Sequence as Several
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,122 +18,121 @@ from polymodal.runs.vectorized.frames import Stacked
 from polymodal.schemas.batch import PaddedSequence
 
 Shape = tuple[int, ...]
-PROBE, OTHER_PROBE = 3, 7  # utterances and frames of the batches that ask how dropouts are shaped
+PROBE, SECOND_PROBE = 3, 7  # utterances and frames of the batches that measure shapes of dropouts
 
 
 class StackedModels:
-    """The weights of several models side by side, and one pass through all of them.
+    """The stacked weights of several models, and one pass through all of them.
 
     PyTorch's vmap draws random numbers for all models at once, so dropout would differ from that of
     a model alone. Here every model draws from its own random state, in the shapes and in the order
-    in which it would draw by itself.
+    in which it would draw alone.
 
     Args:
         models: Models of one architecture; their weights are copied.
-        widths: Modality to the width of its frames, in the order of a batch's sizes.
+        widths: Modality to the width of its frames, in the order of `PackedFrames.sizes`.
     """
 
-    def __init__(self, models: Several[nn.Module], widths: Mapping[str, int]) -> None:
+    def __init__(self, models: Sequence[nn.Module], widths: Mapping[str, int]) -> None:
         self.noise = _SharedNoise()
         self.template = _with_shared_dropout(copy.deepcopy(models[0]), self.noise)
-        named = [dict(model.named_parameters()) for model in models]
+        weights = [dict(model.named_parameters()) for model in models]
         self.parameters = {
-            name: torch.stack([one[name].detach() for one in named]).requires_grad_(
-                named[0][name].requires_grad
+            name: torch.stack([of_model[name].detach() for of_model in weights]).requires_grad_(
+                first.requires_grad
             )
-            for name in named[0]
+            for name, first in weights[0].items()
         }
         buffers = [dict(model.named_buffers()) for model in models]
-        self.buffers = {
-            name: torch.stack([buffer[name] for buffer in buffers]) for name in buffers[0]
-        }
-        self.draws = _DropoutShapes(lambda sizes: self._asked(sizes, widths), 1 + len(widths))
+        self.buffers = {name: torch.stack([b[name] for b in buffers]) for name in buffers[0]}
+        self.dropouts = _DropoutShapes(lambda sizes: self._probe(sizes, widths), 1 + len(widths))
 
     def __call__(
         self,
-        places: Several[int],
+        heads: Sequence[int],
         inputs: Mapping[str, Stacked],
-        noise: Several[Tensor] | None = None,
+        noise: Sequence[Tensor] | None = None,
     ) -> Float[Tensor, "head batch output"]:
-        """Run some of the models, each on a batch of its own.
+        """Run the models of given indices, each on its batch.
 
         Args:
-            places: Which models.
-            inputs: Modality to values and mask, one batch a model.
-            noise: As `draw` gives it, to train; None for outputs without dropout.
+            heads: Indices of the models.
+            inputs: Modality to values and mask of the batches.
+            noise: As `draw` returns it, for training; None for no dropout.
 
         Returns:
-            One row an utterance, padding included.
+            Outputs, also of rows that are padding.
         """
         self.template.train(noise is not None)
-        parameters, buffers = self._some(self.parameters, places), self._some(self.buffers, places)
+        state = self._select(self.parameters, heads), self._select(self.buffers, heads)
 
-        def one(
+        def run(
             state: tuple[dict[str, Tensor], ...],
             inputs: Mapping[str, tuple[Tensor, Tensor]],
-            noise: Several[Tensor],
+            noise: Sequence[Tensor],
         ) -> Tensor:
-            self.noise.given = iter(noise)
+            self.noise.values = iter(noise)
             batch = {name: PaddedSequence(*stacked) for name, stacked in inputs.items()}
             outputs: Tensor = functional_call(self.template, state, (batch,))
             return outputs.float()
 
-        outputs: Tensor = vmap(one)((parameters, buffers), dict(inputs), list(noise or ()))
+        outputs: Tensor = vmap(run)(state, dict(inputs), list(noise or ()))
         return outputs
 
-    def _some(self, stacked: Mapping[str, Tensor], places: Several[int]) -> dict[str, Tensor]:
-        chosen = torch.tensor(places, device=self._device)
+    def _select(self, stacked: Mapping[str, Tensor], heads: Sequence[int]) -> dict[str, Tensor]:
+        indices = torch.tensor(heads, device=self._device)
         return {
-            name: whole if len(places) == len(whole) else whole.index_select(0, chosen)
-            for name, whole in stacked.items()
+            name: values if len(heads) == len(values) else values.index_select(0, indices)
+            for name, values in stacked.items()
         }
 
-    def draw(self, states: Several[Tensor], sizes: Several[Several[int]]) -> list[Tensor]:
+    def draw(
+        self, states: Sequence[Tensor], sizes: Sequence[Sequence[int]]
+    ) -> list[Float[Tensor, "head ..."]]:
         """Draw the noise of every dropout, for each model as if it ran alone.
 
         Args:
-            states: Random state of each model, which moves on.
-            sizes: What the batch of each model measures by itself: utterances, then frames of each
-                modality.
+            states: Random state of each model, which is advanced.
+            sizes: Size of the batch of each model, without padding.
 
         Returns:
-            One tensor a dropout, `[head, ...]`, to be multiplied with what is dropped.
+            For each dropout the factors of its input.
         """
         generator = _generator(self._device)
-        common = self.draws.shapes(np.max(sizes, axis=0))
-        noise = [torch.zeros(len(states), *shape, device=self._device) for shape in common]
-        for head, (state, own) in enumerate(zip(states, sizes, strict=True)):
+        padded = self.dropouts.shapes(np.max(sizes, axis=0))
+        noise = [torch.zeros(len(states), *shape, device=self._device) for shape in padded]
+        for head, (state, size) in enumerate(zip(states, sizes, strict=True)):
             generator.set_state(state)
-            shapes = self.draws.shapes(own)
-            for whole, chance, shape in zip(noise, self.draws.chances, shapes, strict=True):
+            shapes = self.dropouts.shapes(size)
+            for factors, p, shape in zip(noise, self.dropouts.p, shapes, strict=True):
                 ones = torch.ones(shape, device=self._device)
-                whole[head][_corner(shape)] = functional.dropout(ones, chance)
+                factors[head][_corner(shape)] = functional.dropout(ones, p)
             state.copy_(generator.get_state())
         return noise
 
     def random_state(self, seed: int) -> Tensor:
-        """Return the random state that a seed begins with, for `draw`."""
+        """Return the random state after seeding, for `draw`."""
         return _generator(self._device).manual_seed(seed).get_state()
 
-    def write(self, place: int, model: nn.Module) -> None:
-        """Copy the weights at a place into a model."""
+    def write(self, head: int, model: nn.Module) -> None:
+        """Copy the weights of a head into a model."""
         with torch.no_grad():
             for name, weight in model.named_parameters():
-                weight.copy_(self.parameters[name][place])
+                weight.copy_(self.parameters[name][head])
 
-    def keep(self, places: list[int]) -> None:
-        """Leaves out all models but those at these places."""
-        for whole in self.parameters.values():
-            whole.data, whole.grad = whole.data[places], None
-        self.buffers = {name: whole[places] for name, whole in self.buffers.items()}
+    def keep(self, heads: list[int]) -> None:
+        """Drop all models but those of the given indices."""
+        for parameter in self.parameters.values():
+            parameter.data, parameter.grad = parameter.data[heads], None
+        self.buffers = {name: values[heads] for name, values in self.buffers.items()}
 
     @property
     def _device(self) -> torch.device:
         return next(iter(self.parameters.values())).device
 
-    def _asked(self, sizes: Several[int], widths: Mapping[str, int]) -> list[tuple[float, Shape]]:
-        """Which dropouts a batch of these sizes passes, in order: their chances and shapes."""
-        self.noise.given, self.noise.asked = None, []
+    def _probe(self, sizes: Sequence[int], widths: Mapping[str, int]) -> list[tuple[float, Shape]]:
+        """Return probability and shape of the dropouts that a batch of these sizes passes."""
+        self.noise.values, self.noise.probed = None, []
         device = self._device
         batch = {
             name: PaddedSequence(
@@ -145,93 +143,89 @@ class StackedModels:
         }
         with torch.no_grad():
             self.template.train()(batch)
-        return self.noise.asked
+        return self.noise.probed
 
 
 class _SharedNoise:
-    """What all dropouts of a template share: the noise of this pass, or the wish to know shapes."""
+    """The noise of a pass for all dropouts of a template; None to record their shapes instead."""
 
     def __init__(self) -> None:
-        self.given: Iterator[Tensor] | None = None
-        self.asked: list[tuple[float, Shape]] = []
+        self.values: Iterator[Tensor] | None = None
+        self.probed: list[tuple[float, Shape]] = []
 
 
 class _SharedDropout(nn.Module):
-    """A dropout that is given its noise."""
+    """A dropout that takes its noise from `_SharedNoise`."""
 
-    def __init__(self, chance: float, noise: _SharedNoise) -> None:
+    def __init__(self, p: float, noise: _SharedNoise) -> None:
         super().__init__()
-        self.chance, self.noise = chance, noise
+        self.p, self.noise = p, noise
 
     def forward(self, values: Tensor) -> Tensor:
-        if not self.training or not self.chance:  # then PyTorch draws nothing either
+        if not self.training or not self.p:  # then PyTorch draws nothing either
             return values
-        if self.noise.given is None:
-            self.noise.asked.append((self.chance, tuple(values.shape)))
+        if self.noise.values is None:
+            self.noise.probed.append((self.p, tuple(values.shape)))
             return values
-        return values * next(self.noise.given)
+        return values * next(self.noise.values)
 
 
 class _DropoutShapes:
-    """The shapes of all dropouts, which grow evenly with the utterances and frames of a batch."""
+    """The shapes of all dropouts, as linear functions of the utterances and frames of a batch."""
 
     def __init__(
-        self, ask: Callable[[Several[int]], list[tuple[float, Shape]]], num_sizes: int
+        self, probe: Callable[[Sequence[int]], list[tuple[float, Shape]]], num_sizes: int
     ) -> None:
-        def asked(sizes: np.ndarray) -> list[np.ndarray]:
-            return [np.array(shape) for _, shape in ask(sizes.tolist())]
+        def shapes_at(sizes: np.ndarray) -> list[np.ndarray]:
+            return [np.array(shape) for _, shape in probe(sizes.tolist())]
 
-        probe = np.full(num_sizes, PROBE)
-        self.chances = [chance for chance, _ in ask(probe.tolist())]
-        self.probe, self.first = probe, asked(probe)
-        more = [asked(probe + one) for one in np.eye(num_sizes, dtype=int)]
-        self.growth = [
-            np.stack([grown[layer] - first for grown in more])
-            for layer, first in enumerate(self.first)
+        origin = np.full(num_sizes, PROBE)
+        self.p = [p for p, _ in probe(origin.tolist())]
+        self.origin, self.shapes_at_origin = origin, shapes_at(origin)
+        steps = [shapes_at(origin + step) for step in np.eye(num_sizes, dtype=int)]
+        self.slopes = [
+            np.stack([shapes[layer] - shape for shapes in steps])
+            for layer, shape in enumerate(self.shapes_at_origin)
         ]
-        other = probe + np.arange(num_sizes) + OTHER_PROBE
-        if self.shapes(other) != [tuple(shape) for shape in asked(other)]:
-            raise RuntimeError("its dropouts do not grow evenly with its input")
+        second = origin + np.arange(num_sizes) + SECOND_PROBE
+        if self.shapes(second) != [tuple(shape) for shape in shapes_at(second)]:
+            raise RuntimeError("the shapes of its dropouts are not linear in its input's")
 
-    def shapes(self, sizes: Several[int] | np.ndarray) -> list[Shape]:
+    def shapes(self, sizes: Sequence[int] | np.ndarray) -> list[Shape]:
         """Return the shape of every dropout for a batch of these sizes."""
-        grown = np.asarray(sizes) - self.probe
+        steps = np.asarray(sizes) - self.origin
         return [
-            tuple((first + grown @ growth).tolist())
-            for first, growth in zip(self.first, self.growth, strict=True)
+            tuple((shape + steps @ slope).tolist())
+            for shape, slope in zip(self.shapes_at_origin, self.slopes, strict=True)
         ]
 
 
 def why_not_stackable(model: nn.Module, widths: Mapping[str, int]) -> str | None:
-    """Run two copies of a model together and alone, with batches of different sizes.
+    """Return why a model cannot be stacked, or None.
 
-    Args:
-        model: The model; its running statistics, if it has any, are changed.
-        widths: Modality to the width of its frames.
-
-    Returns:
-        None where both ways say the same, otherwise the reason.
+    Two copies are run in one pass and alone, with batches of different sizes. Running statistics of
+    the model, if it has any, are changed.
     """
     sizes = [[3, *range(4, 4 + len(widths))], [2, *range(2, 2 + len(widths))]]
     with torch.random.fork_rng():
         batches = [_random_batch(size, widths) for size in sizes]
-        states, alone = [], []
+        states, expected = [], []
         for seed, batch in enumerate(batches):
             states.append(torch.manual_seed(seed).get_state())
-            alone.append(model.train()(batch).float())
+            expected.append(model.train()(batch).float())
         try:
             stack = StackedModels([model, model], widths)
-            together = stack([0, 1], _padded(batches), stack.draw(states, sizes))
+            outputs = stack([0, 1], _pad(batches), stack.draw(states, sizes))
         except (RuntimeError, TypeError, ValueError, IndexError, StopIteration) as error:
             return f"the model cannot be run by vmap: {str(error).strip().partition(chr(10))[0]}"
     same = all(
-        torch.allclose(whole[: len(own)], own, rtol=1e-4, atol=1e-5)
-        for whole, own in zip(together, alone, strict=True)
+        torch.allclose(output[: len(values)], values, rtol=1e-4, atol=1e-5)
+        for output, values in zip(outputs, expected, strict=True)
     )
     return None if same else "the model gives an utterance other outputs in another batch"
 
 
-def _random_batch(sizes: Several[int], widths: Mapping[str, int]) -> dict[str, PaddedSequence]:
+def _random_batch(sizes: Sequence[int], widths: Mapping[str, int]) -> dict[str, PaddedSequence]:
     return {
         name: PaddedSequence(
             torch.randn(sizes[0], frames, width),
@@ -241,14 +235,12 @@ def _random_batch(sizes: Several[int], widths: Mapping[str, int]) -> dict[str, P
     }
 
 
-def _padded(batches: Several[Mapping[str, PaddedSequence]]) -> dict[str, Stacked]:
-    """The first batch is the largest in every way."""
+def _pad(batches: Sequence[Mapping[str, PaddedSequence]]) -> dict[str, Stacked]:
+    """Stack batches, of which the first is the largest in every dimension."""
     padded = {}
     for name, largest in batches[0].items():
-        values, mask = (
-            torch.zeros(2, *largest.values.shape),
-            torch.zeros(2, *largest.valid_mask.shape),
-        )
+        values = torch.zeros(2, *largest.values.shape)
+        mask = torch.zeros(2, *largest.valid_mask.shape)
         for head, batch in enumerate(batches):
             corner = _corner(batch[name].valid_mask.shape)
             values[head][corner], mask[head][corner] = batch[name].values, 1
@@ -256,13 +248,13 @@ def _padded(batches: Several[Mapping[str, PaddedSequence]]) -> dict[str, Stacked
     return padded
 
 
-def _corner(shape: Several[int]) -> tuple[slice, ...]:
+def _corner(shape: Sequence[int]) -> tuple[slice, ...]:
     """Where a smaller tensor lies in a padded one."""
     return tuple(slice(size) for size in shape)
 
 
 def _with_shared_dropout(model: nn.Module, noise: _SharedNoise) -> nn.Module:
-    """Replace the dropouts of a model; those of whole channels draw by themselves, and fail."""
+    """Replace the dropouts of a model; others that draw, such as of channels, fail in vmap."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
