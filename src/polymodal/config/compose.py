@@ -91,11 +91,11 @@ def compose(
     """
     folder = project or Path.cwd()
     extra = search_path(folder)
-    words = [*(quoted(override) for override in addable_overrides(overrides)), *extra]
+    resolved_overrides = [*(quoted(override) for override in addable_overrides(overrides)), *extra]
     GlobalHydra.instance().clear()
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         try:
-            config = hydra_compose(config_name, words, return_hydra_config=True)
+            config = hydra_compose(config_name, resolved_overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(error, config_name, [*_choices(overrides), *extra]) from None
         except (YAMLError, UnicodeDecodeError) as error:
@@ -106,7 +106,9 @@ def compose(
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    layers = DefaultsFiles(CONFIG_MODULE, config_name, words, (CONFIGS, folder / "configs"))
+    layers = DefaultsFiles(
+        CONFIG_MODULE, config_name, resolved_overrides, (CONFIGS, folder / "configs")
+    )
     settle_encoder_runs(config, overrides, layers)
     OmegaConf.set_struct(config, True)
     return ComposedConfig(config, choices, tuple(overrides), _name(choices, config_name), layers)
@@ -217,14 +219,14 @@ def _chosen(folder: Path) -> dict[str, Any]:
 
 def _fill(config: DictConfig) -> None:
     """Add what a run stored by an older version lacks, as it is by default."""
-    usual = compose([]).config
-    for key in usual:
+    defaults = compose([]).config
+    for key in defaults:
         if key not in config:
-            config[key] = usual[key]
+            config[key] = defaults[key]
     for section in ("data", "paths", "selection"):
-        for name in usual[section]:
+        for name in defaults[section]:
             if name not in config[section]:
-                config[section][name] = usual[section][name]
+                config[section][name] = defaults[section][name]
 
 
 def _anchor(config: DictConfig, folder: Path) -> None:
@@ -277,16 +279,16 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _keys(node._get_node(key), f"{prefix}{key!s}.")
 
 
-def _unknown(key: str, known: Sequence[str]) -> ConfigError:
+def _unknown(key: str, keys: Sequence[str]) -> ConfigError:
     return ConfigError(
         f"there is no option {key!r}",
-        hint=f"{nearest(key, known) if len(known) < 20 else _near(key, known)}"
+        hint=f"{nearest(key, keys) if len(keys) < 20 else _near(key, keys)}"
         f"; to add a new key, write +{key}=…",
     )
 
 
-def _near(key: str, known: Sequence[str]) -> str:
-    match = suggest(key, known)
+def _near(key: str, keys: Sequence[str]) -> str:
+    match = suggest(key, keys)
     return f"did you mean {match!r}?" if match else "`polymodal run --cfg job` prints all options"
 
 
@@ -300,10 +302,10 @@ def _first_words(error: BaseException | None) -> str:
 def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> ConfigError:
     text = str(error).strip()
     if match := re.search(r"Could not override '([^']+)'", text):
-        known = _known_keys(config_name, chosen)
+        known_keys = _known_keys(config_name, chosen)
         # Known: a value that does not fit. Nothing known: a file has the fault.
-        if known and match.group(1) not in known:
-            return _unknown(match.group(1), known)
+        if known_keys and match.group(1) not in known_keys:
+            return _unknown(match.group(1), known_keys)
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match.group(1).partition("/")
         return ConfigError(

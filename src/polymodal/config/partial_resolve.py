@@ -37,9 +37,9 @@ def resolve_partially(config: DictConfig) -> tuple[dict[str, Any], dict[str, str
 def _plain(node: Any, key: str, reasons: dict[str, str]) -> Any:
     if isinstance(node, DictConfig):
         below = f"{key}." if key else ""
-        return {str(one): _value(node, one, f"{below}{one!s}", reasons) for one in node}
+        return {str(name): _value(node, name, f"{below}{name!s}", reasons) for name in node}
     if isinstance(node, ListConfig):
-        return [_value(node, place, f"{key}[{place}]", reasons) for place in range(len(node))]
+        return [_value(node, index, f"{key}[{index}]", reasons) for index in range(len(node))]
     return node
 
 

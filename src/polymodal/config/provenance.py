@@ -120,8 +120,8 @@ class Provenance:
     def interpolated(self) -> frozenset[str]:
         """Keys that some value takes over (`${corpus.classes}`), and all that they are part of."""
         texts = [entry.text or "" for entry in self.entries] + list(self.overrides.values())
-        found = {key for text in texts for key in INTERPOLATED.findall(text)}
-        return frozenset(above for key in found for above in _upwards(key))
+        keys = {key for text in texts for key in INTERPOLATED.findall(text)}
+        return frozenset(above for key in keys for above in _upwards(key))
 
     def _followed(self, entry: ConfigEntry, seen: set[str]) -> SourceLocation:
         """Where the value comes from that an entry takes over, if the user has set that."""
@@ -235,6 +235,6 @@ def _is_group(key: str) -> bool:
 def _upwards(key: str) -> Iterable[str]:
     """A dotted key, and every key that it belongs to."""
     yield key
-    while (place := max(key.rfind("."), key.rfind("["))) > 0:
-        key = key[:place]
+    while (end := max(key.rfind("."), key.rfind("["))) > 0:
+        key = key[:end]
         yield key

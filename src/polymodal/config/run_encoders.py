@@ -58,10 +58,12 @@ def settle_encoder_runs(
         if not isinstance(section, DictConfig) or not section.get(FROM_RUN):
             continue
         if section.get("_target_") != TARGET:
-            kept = _beside(str(name), overrides, layers)
-            values = OmegaConf.masked_copy(section, [one for one in section if one in kept])
-            usual: dict[Any, Any] = {"_target_": TARGET, **DEFAULTS}
-            encoders[name] = OmegaConf.merge(usual, values)
+            given = _beside(str(name), overrides, layers)
+            values = OmegaConf.masked_copy(
+                section, [option for option in section if option in given]
+            )
+            defaults: dict[Any, Any] = {"_target_": TARGET, **DEFAULTS}
+            encoders[name] = OmegaConf.merge(defaults, values)
         encoders[name][FROM_RUN] = _full_name(config, str(name))
 
 
@@ -74,7 +76,7 @@ def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 
 def _beside(modality: str, overrides: Sequence[str], layers: Sequence[ConfigFile]) -> set[str]:
     """The options of an encoder that stand beside `from_run`, which is among them."""
-    given = {name for one, name, _ in _options(overrides) if one == modality}
+    given = {name for of_modality, name, _ in _options(overrides) if of_modality == modality}
     return given if FROM_RUN in given else given | _in_files(modality, layers)
 
 

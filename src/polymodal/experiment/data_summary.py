@@ -53,7 +53,7 @@ def encoder_summary(experiment: "Experiment") -> dict[str, Any]:
     Returns:
         Modality to run, digests of its checkpoints, mode and the like.
     """
-    return {name: one.facts() for name, one in experiment.trained.items()}
+    return {name: trained.facts() for name, trained in experiment.trained.items()}
 
 
 def _resampled(experiment: "Experiment") -> dict[str, int]:
@@ -61,12 +61,12 @@ def _resampled(experiment: "Experiment") -> dict[str, int]:
     listening = [e for e in experiment.prototypes.values() if e.source == "audio"]
     if not listening:
         return {}
-    wanted = {encoder.sampling_rate_hz for encoder in listening}
+    rates_hz = {encoder.sampling_rate_hz for encoder in listening}
     counts = experiment.manifest.frame.group_by("sampling_rate_hz", "channels").len().drop_nulls()
     return {
         f"{rate_hz} Hz, {channels} channels": count
         for rate_hz, channels, count in sorted(counts.iter_rows())
-        if {rate_hz} != wanted or channels > 1
+        if {rate_hz} != rates_hz or channels > 1
     }
 
 
@@ -74,12 +74,12 @@ def _absent_classes(experiment: "Experiment") -> dict[str, list[str]]:
     """Part to the declared classes that no utterance of it has, in some fold."""
     absent: dict[str, set[str]] = {}
     for fold in experiment.folds if experiment.task.classes else ():
-        parts = fold.split_of_rows(experiment.manifest.frame) if fold.assignment else None
-        for part in SPLITS if parts is not None else ():
-            present = set(experiment.manifest.frame.filter(parts == part)["label"].drop_nulls())
+        splits = fold.split_of_rows(experiment.manifest.frame) if fold.assignment else None
+        for split in SPLITS if splits is not None else ():
+            present = set(experiment.manifest.frame.filter(splits == split)["label"].drop_nulls())
             if present:
-                absent.setdefault(part, set()).update({*experiment.task.classes} - present)
-    return {part: sorted(classes) for part, classes in absent.items() if classes}
+                absent.setdefault(split, set()).update({*experiment.task.classes} - present)
+    return {split: sorted(classes) for split, classes in absent.items() if classes}
 
 
 def dataset_warnings(about: Mapping[str, Any]) -> list[str]:
@@ -89,7 +89,7 @@ def dataset_warnings(about: Mapping[str, Any]) -> list[str]:
         about: What `facts` returned.
     """
     return [
-        f"no utterance of the {part} part has the class {', '.join(classes)} in some fold; "
+        f"no utterance of the {split} part has the class {', '.join(classes)} in some fold; "
         "its recall and F1 count as 0"
-        for part, classes in about["absent_classes"].items()
+        for split, classes in about["absent_classes"].items()
     ]

@@ -76,16 +76,18 @@ class DryRunCallback(Callback):
         self._close()
         self.seen.loss = float(loss.detach())
         weights = {parameter.untyped_storage().data_ptr() for parameter in pl_module.parameters()}
-        kept = sum(size for place, size in self._saved.items() if place not in weights)
-        self.seen.saved_mb = max(self.seen.saved_mb, kept / 1e6)
+        saved_bytes = sum(size for pointer, size in self._saved.items() if pointer not in weights)
+        self.seen.saved_mb = max(self.seen.saved_mb, saved_bytes / 1e6)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record which parameters have a gradient."""
         trained = [(n, p) for n, p in pl_module.named_parameters() if p.requires_grad]
-        self._reached |= {name for name, one in trained if one.grad is not None}
+        self._reached |= {name for name, parameter in trained if parameter.grad is not None}
         self.seen.unreached = [name for name, _ in trained if name not in self._reached]
         self.seen.infinite = [
-            name for name, one in trained if one.grad is not None and not one.grad.isfinite().all()
+            name
+            for name, parameter in trained
+            if parameter.grad is not None and not parameter.grad.isfinite().all()
         ]
 
     def on_train_batch_end(
@@ -105,8 +107,8 @@ class DryRunCallback(Callback):
             _bytes(parameter) for parameter in pl_module.parameters() if parameter.requires_grad
         )
         for optimizer in trainer.optimizers:
-            state = [one for of in optimizer.state.values() for one in of.values()]
-            held += sum(_bytes(one) for one in state if isinstance(one, Tensor))
+            state = [tensor for of in optimizer.state.values() for tensor in of.values()]
+            held += sum(_bytes(tensor) for tensor in state if isinstance(tensor, Tensor))
         self.seen.state_mb = held / 1e6
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -123,10 +125,10 @@ class DryRunCallback(Callback):
         """End the notes where a step has failed."""
         self._close()
 
-    def _note(self, kept: Tensor) -> Tensor:
-        storage = kept.untyped_storage()
+    def _note(self, saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
         self._saved[storage.data_ptr()] = storage.nbytes()
-        return kept
+        return saved
 
     def _close(self) -> None:
         if self._hooks is not None:

@@ -42,8 +42,10 @@ def dry_run(
     """
     manifest = dummy_manifest(config, task, folder)
     ids = manifest.frame["utterance_id"].to_list()
-    parts = {one: "val" if index % 3 == 2 else "train" for index, one in enumerate(ids)}
-    fold = Fold(0, {"utterance_id": parts})
+    splits = {
+        utterance: "val" if index % 3 == 2 else "train" for index, utterance in enumerate(ids)
+    }
+    fold = Fold(0, {"utterance_id": splits})
     plain = {**config, "data": {**config["data"], "num_workers": 0, "batch_s": BATCH_S}}
     encoders = build_encoders(config["encoder"])
     experiment = Experiment(plain, manifest, [fold], task, dict(scores), encoders, "", [])
@@ -74,20 +76,20 @@ def dummy_manifest(config: Mapping[str, Any], task: Task, folder: Path) -> Manif
         folder: An empty folder.
     """
     rng = np.random.default_rng(0)
-    rows = [_row(place, task, config["encoder"], folder, rng) for place in range(NUM_ROWS)]
+    rows = [_row(number, task, config["encoder"], folder, rng) for number in range(NUM_ROWS)]
     frame = pl.DataFrame(rows, infer_schema_length=None)
     return add_transcript_groups(Manifest(frame, folder))
 
 
 def _row(
-    place: int, task: Task, encoders: Mapping[str, Any], folder: Path, rng: np.random.Generator
+    number: int, task: Task, encoders: Mapping[str, Any], folder: Path, rng: np.random.Generator
 ) -> dict[str, Any]:
     names = task.classes or task.values
-    label, duration_s = names[place % len(names)], DURATIONS_S[place % len(DURATIONS_S)]
-    name = f"noise{place:02d}"
+    label, duration_s = names[number % len(names)], DURATIONS_S[number % len(DURATIONS_S)]
+    name = f"noise{number:02d}"
     row: dict[str, Any] = {
         "utterance_id": name,
-        "speaker": f"s{place % 4}",
+        "speaker": f"s{number % 4}",
         "label": label if task.name != "regression" else None,
         "votes": [{"label": label, "count": 3}] if task.name != "regression" else None,
         "duration_s": duration_s,
@@ -97,13 +99,13 @@ def _row(
         **{value: float(rng.uniform(1, 5)) for value in ("valence", "arousal")},
         **{value: float(rng.uniform(1, 5)) for value in task.values},
     }
-    absent = place if len(encoders) > 1 else -1  # the number of the modality that is missing
+    absent = number if len(encoders) > 1 else -1  # the number of the modality that is missing
     sampled = rng.normal(0, 0.1, int(duration_s * 16000)).astype(np.float32)
     if absent != 0:
         soundfile.write(folder / f"{name}.wav", sampled, 16000)
         row["audio"] = f"{name}.wav"
     if absent != 1:
-        row["text"] = f"오늘 날씨가 좋네요 number {place}"
+        row["text"] = f"오늘 날씨가 좋네요 number {number}"
     if absent != 2:
         row["signals"] = [
             _signal(signal, folder, name, duration_s, rng, size)
@@ -145,13 +147,13 @@ def _features(encoder: FrozenEncoder, ids: list[str]) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     frames = 1 if encoder.frame_rate_hz is None else NUM_FRAMES
     shape = (frames, encoder.feature_size)
-    return {one: rng.normal(size=shape).astype(np.float32) for one in ids[1:]}
+    return {utterance: rng.normal(size=shape).astype(np.float32) for utterance in ids[1:]}
 
 
 def _kept(section: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the trainer that change what is trained, not where or how long."""
-    kept = ("_target_", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
-    return {name: section[name] for name in kept if name in section}
+    names = ("_target_", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
+    return {name: section[name] for name in names if name in section}
 
 
 def _of_rehearsal() -> dict[str, Any]:

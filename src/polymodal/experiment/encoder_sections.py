@@ -99,10 +99,10 @@ def require_finished(record: RunRecord, option: str = "") -> None:
     where = f"{option}{record.run_id}"
     if record.kind != "run":
         kinds = {"study": "name one of its runs (polymodal show lists them)"}
-        usual = f"name the run that was trained: {record.parent}" if record.parent else ""
+        hint = f"name the run that was trained: {record.parent}" if record.parent else ""
         raise RunError(
             f"{where} is a {record.kind}, which trains no encoder",
-            hint=kinds.get(record.kind, usual),
+            hint=kinds.get(record.kind, hint),
         )
     if record.status != "finished":
         raise RunError(

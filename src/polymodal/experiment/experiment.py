@@ -119,7 +119,7 @@ class Experiment:
         corpus = prepare_text(instantiate(config["corpus"], "corpus"), preparation)
         trained = trained_encoders(config, planned)
         prototypes = build_encoders(
-            config["encoder"], {name: one.prototype for name, one in trained.items()}
+            config["encoder"], {name: encoder.prototype for name, encoder in trained.items()}
         )
         manifest = add_transcript_groups(
             apply_missing_policy(corpus, prototypes, config["data"]["missing"])
@@ -128,20 +128,21 @@ class Experiment:
         fingerprint, remarks = corpus.fingerprint(), []
         if num_trained is not None:
             folds = [Fold(index, {}) for index in range(num_trained)]
-        elif stored is not None and (known := num_covered_rows(manifest, stored[0])):
+        elif stored is not None and (num_covered := num_covered_rows(manifest, stored[0])):
             folds = [*stored[0]]
             if fingerprint != stored[1]:
                 remarks.append(
                     "this is not the corpus that the run was trained with: "
-                    f"{known} of {len(manifest)} rows belong to its folds, the others are left out"
+                    f"{num_covered} of {len(manifest)} rows belong to its folds, the others are "
+                    "left out"
                 )
         else:
             folds = instantiate(config["split"], "split", manifest=manifest)
         scores = {name: build_score(section, task) for name, section in config["scores"].items()}
-        for one in trained.values():
+        for encoder in trained.values():
             dependent = bool(config["split"].get("speaker_dependent"))
-            one.check(manifest, fingerprint, folds, speaker_dependent=dependent)
-            remarks += one.remarks(manifest, fingerprint, task.classes or task.values)
+            encoder.check(manifest, fingerprint, folds, speaker_dependent=dependent)
+            remarks += encoder.remarks(manifest, fingerprint, task.classes or task.values)
         return cls(
             config, manifest, folds, task, scores, prototypes, fingerprint, remarks, trained=trained
         )
@@ -169,7 +170,7 @@ class Experiment:
     def stage_splits(self) -> list[tuple[str, str]]:
         """Which part each stage looks at when the training is done, and the name of its table."""
         stages = self.config["stages"]
-        return [parts for stage, parts in STAGE_SPLITS.items() if stage in stages]
+        return [splits for stage, splits in STAGE_SPLITS.items() if stage in stages]
 
     def build_model(self, encoders: Mapping[str, Encoder]) -> torch.nn.Module:
         """Build the model for the outputs of the encoders."""
@@ -203,8 +204,8 @@ class Experiment:
     @property
     def extractors(self) -> dict[str, Extractor]:
         """Modality to what computes that of it which is stored."""
-        whole = {name: encoder.extractor for name, encoder in self.frozen.items()}
-        return {**whole, **self.prefixes.extractors}
+        of_frozen = {name: encoder.extractor for name, encoder in self.frozen.items()}
+        return {**of_frozen, **self.prefixes.extractors}
 
     def plan_prefix_cache(self, precision: Any, *, training: bool) -> None:
         """Decide which frozen beginnings of encoders are stored and read; `extract` computes them.
@@ -292,7 +293,7 @@ class Experiment:
             extractor, used = self.trained[name].extractor(fold.index), self._used_in([fold])
             message = f"{name} of fold {fold.index + 1}/{len(self.folds)}"
         return look_up(
-            [(one.utterance_id, LazyRead(source, one)) for one in used],
+            [(utterance.utterance_id, LazyRead(source, utterance)) for utterance in used],
             extractor,
             FeatureStore(folder, data["store_dtype"]),
             num_threads=data["extract_workers"],
@@ -345,20 +346,20 @@ class Experiment:
         return build_loss(self.config["loss"], self.task, counts, num_targets)
 
     def build_loader(
-        self, fold: Fold, part: str, *, training: bool = False
+        self, fold: Fold, split: str, *, training: bool = False
     ) -> DataLoader[Any] | None:
-        """Make the loader of a part of a fold.
+        """Make the loader of a split of a fold.
 
         Args:
             fold: The fold.
-            part: `train`, `val`, `test`, or `all` for the whole corpus.
+            split: `train`, `val`, `test`, or `all` for the whole corpus.
             training: Whether it is to be trained on: new batches each epoch, drawn as
                 `data.sampling` says.
 
         Returns:
-            The loader, or None if the part is empty.
+            The loader, or None if the split is empty.
         """
-        rows = self._rows(fold, part)
+        rows = self._rows(fold, split)
         if rows is None:
             return None
         data, targets = self.config["data"], self.task.targets(rows.frame)
@@ -406,16 +407,16 @@ class Experiment:
     def _used_in(self, folds: Sequence[Fold]) -> list[Utterance]:
         """Those that belong to a part of some fold; no file of the others is read."""
         frame = self.manifest.frame
-        wanted = frame.select(pl.any_horizontal(fold.is_assigned(frame) for fold in folds))
-        used = self.manifest.take(frame.filter(wanted.to_series()))
+        is_used = frame.select(pl.any_horizontal(fold.is_assigned(frame) for fold in folds))
+        used = self.manifest.take(frame.filter(is_used.to_series()))
         return [used.utterance(row) for row in range(len(used))]
 
-    def _rows(self, fold: Fold, part: str) -> Manifest | None:
-        if part == "train":
+    def _rows(self, fold: Fold, split: str) -> Manifest | None:
+        if split == "train":
             return self.train_rows(fold)
-        if part == "all":
+        if split == "all":
             return self.manifest.take(self.manifest.frame.sort("utterance_id"))
-        return fold.select(self.manifest, part)
+        return fold.select(self.manifest, split)
 
     def train_rows(self, fold: Fold) -> Manifest:
         """Return the training rows that have a target and something to read, or a share of them.
@@ -433,8 +434,8 @@ class Experiment:
                 expected="labels, votes or values, as the task reads them",
                 hint="check corpus.columns and corpus.label_map, or choose another task",
             )
-        share = float(self.config["data"]["train_share"])
-        return self.manifest.take(subsample_per_label(learnt, share).sort("utterance_id"))
+        fraction = float(self.config["data"]["train_share"])
+        return self.manifest.take(subsample_per_label(learnt, fraction).sort("utterance_id"))
 
     @cached_property
     def has_target(self) -> pl.Series:

@@ -110,15 +110,17 @@ def apply_missing_policy(
                 hint="choose another encoder or corpus",
             )
     sources = sorted({encoder.source for encoder in encoders.values()})
-    whole = frame.select(pl.all_horizontal(HAS_SOURCE[source] for source in sources)).to_series()
-    lacking = frame.filter(~whole)
-    if policy == "absent" or lacking.is_empty():
+    is_complete = frame.select(
+        pl.all_horizontal(HAS_SOURCE[source] for source in sources)
+    ).to_series()
+    incomplete = frame.filter(~is_complete)
+    if policy == "absent" or incomplete.is_empty():
         return manifest
-    if policy == "refuse" or lacking.height == frame.height:
+    if policy == "refuse" or incomplete.height == frame.height:
         raise ManifestError(
-            f"{lacking.height} of {frame.height} utterances lack a modality, such as "
-            f"{lacking['utterance_id'][0]!r}",
+            f"{incomplete.height} of {frame.height} utterances lack a modality, such as "
+            f"{incomplete['utterance_id'][0]!r}",
             expected=f"{', '.join(sources)} in every row (data.missing={policy})",
             hint="use data.missing=drop to leave them out, or absent to let the model cope",
         )
-    return manifest.take(frame.filter(whole))
+    return manifest.take(frame.filter(is_complete))

@@ -39,7 +39,9 @@ class SeenRows:
     rows: pl.DataFrame | None = None
 
     @classmethod
-    def of_run(cls, run: Path, record: RunRecord, places: Sequence[FoldDir]) -> "SeenRows | None":
+    def of_run(
+        cls, run: Path, record: RunRecord, fold_dirs: Sequence[FoldDir]
+    ) -> "SeenRows | None":
         """Read what a run has been trained on; None where it has recorded no folds.
 
         Raises:
@@ -49,7 +51,7 @@ class SeenRows:
             return None
         folds, fingerprint = read_folds(run)
         corpus = str(record.data.get("corpus") or record.experiment)
-        return cls(record.run_id, corpus, fingerprint, tuple(folds), _predicted(run, places))
+        return cls(record.run_id, corpus, fingerprint, tuple(folds), _predicted(run, fold_dirs))
 
     @classmethod
     def before(cls, description: Path) -> "list[SeenRows]":
@@ -87,7 +89,7 @@ class SeenRows:
             return False
         if self.rows is None:  # the folds name speakers that are here; only the name can differ
             return self.corpus in {*manifest.frame["corpus"]}
-        keys = [one for one in (ID, SPEAKER) if one in self.rows.columns]
+        keys = [column for column in (ID, SPEAKER) if column in self.rows.columns]
         return not manifest.frame.join(self.rows, on=keys, how="semi", nulls_equal=True).is_empty()
 
     def among(self, frame: pl.DataFrame, fold: Fold, *, speaker_dependent: bool) -> TrainedRows:
@@ -127,17 +129,17 @@ def require_unseen(
     Raises:
         SplitError: They have, or it cannot be known.
     """
-    for one in (one for one in seen if one.is_of(manifest, fingerprint)):
+    for rows in (rows for rows in seen if rows.is_of(manifest, fingerprint)):
         for fold in folds:
-            if len(one.folds) > 1 and fold.index >= len(one.folds):
-                raise SplitError(f"{where}: {one.run_id} has {len(one.folds)} folds")
-            result = one.among(manifest.frame, fold, speaker_dependent=speaker_dependent)
+            if len(rows.folds) > 1 and fold.index >= len(rows.folds):
+                raise SplitError(f"{where}: {rows.run_id} has {len(rows.folds)} folds")
+            result = rows.among(manifest.frame, fold, speaker_dependent=speaker_dependent)
             if result.num_rows:
                 inner = " or of its inner folds" if fold.inner else ""
                 raise SplitError(
                     f"{where}: {result.num_rows} validation or test rows of fold "
                     f"{fold.index}{inner}, of {len(result.speakers)} speakers, were training rows "
-                    f"of these weights (in {one.run_id}) or share their speakers, such as "
+                    f"of these weights (in {rows.run_id}) or share their speakers, such as "
                     f"{result.example!r}",
                     expected="weights that have seen nothing of what a fold is validated or "
                     "tested on",
@@ -146,12 +148,12 @@ def require_unseen(
                 )
 
 
-def _predicted(run: Path, places: Sequence[FoldDir]) -> pl.DataFrame | None:
+def _predicted(run: Path, fold_dirs: Sequence[FoldDir]) -> pl.DataFrame | None:
     """Ids and speakers of the rows that a run has predicted; None where it has predicted none."""
-    folders = [run / "predictions", *(place.predictions for place in places)]
+    folders = [run / "predictions", *(place.predictions for place in fold_dirs)]
     files = sorted({file for folder in folders for file in folder.glob("*.parquet")})
     frames = [PredictionTable.read(file).frame for file in files]
-    kept = [
+    columns = [
         frame.select(name for name in (ID, SPEAKER) if name in frame.columns) for frame in frames
     ]
-    return pl.concat(kept, how="diagonal").unique() if kept else None
+    return pl.concat(columns, how="diagonal").unique() if columns else None

@@ -61,7 +61,7 @@ class TrainedEncoder:
     asked: EncoderFromRun
     section: Mapping[str, Any]
     run: Path | None = None
-    places: Sequence[FoldDir] = ()
+    fold_dirs: Sequence[FoldDir] = ()
     seen: Sequence[SeenRows] = ()
     record: RunRecord | None = None
     classes: Sequence[str] = ()
@@ -93,7 +93,7 @@ class TrainedEncoder:
     @property
     def per_fold(self) -> bool:
         """Whether each fold has weights of its own."""
-        return len(self.places) > 1
+        return len(self.fold_dirs) > 1
 
     def index(self, fold: int) -> int:
         """Return the fold of the run whose weights a fold takes."""
@@ -106,7 +106,7 @@ class TrainedEncoder:
         Raises:
             CheckpointError: One is missing, or does not match the digest in its record.
         """
-        return [verified_digest(place.best_or_last_checkpoint) for place in self.places]
+        return [verified_digest(fold_dir.best_or_last_checkpoint) for fold_dir in self.fold_dirs]
 
     def encoder(self, fold: int) -> Encoder:
         """Build the encoder with the weights that a fold of the run has trained.
@@ -121,7 +121,7 @@ class TrainedEncoder:
         if self.run is None:
             planned: Encoder = instantiate(self.section, self.key)
             return planned
-        path = self.places[self.index(fold)].best_or_last_checkpoint
+        path = self.fold_dirs[self.index(fold)].best_or_last_checkpoint
         state = _state_of(path, self.modality)
         with pretrained_weights("skipped"):
             encoder: Encoder = instantiate(self.section, self.key)
@@ -139,7 +139,7 @@ class TrainedEncoder:
         """
         encoder, precision = self.encoder(fold), resolve_precision(self.asked.precision)
         digest = self.digests[self.index(fold)] if self.run else "none yet"
-        options = {name: one for name, one in self.section.items() if name not in OF_FOLDER}
+        options = {name: value for name, value in self.section.items() if name not in OF_FOLDER}
         versions = f"polymodal {package_version('polymodal', '')}"
         if isinstance(encoder, PretrainedEncoder):
             versions += f" transformers {package_version('transformers', 'pretrained')}"
@@ -227,9 +227,9 @@ class TrainedEncoder:
         """
         if self.run is None:
             return
-        if self.per_fold and len(self.places) != len(folds):
+        if self.per_fold and len(self.fold_dirs) != len(folds):
             raise SplitError(
-                f"{self.key}.from_run={self.name} has {len(self.places)} folds, this experiment "
+                f"{self.key}.from_run={self.name} has {len(self.fold_dirs)} folds, this experiment "
                 f"has {len(folds)}",
                 expected="weights for each fold, trained on its own training rows",
                 hint=f"use the same split in both: split=file split.file={self.run / 'folds.json'}"
@@ -256,7 +256,7 @@ class TrainedEncoder:
         )
         if self.per_fold and any(fold.inner for fold in folds):
             raise SplitError(
-                f"{self.where} has {len(self.places)} folds, and here each fold has inner ones",
+                f"{self.where} has {len(self.fold_dirs)} folds, and here each fold has inner ones",
                 expected="a run with one fold, whose weights serve all of them",
                 hint="train it with split=holdout, or use split=k_folds here",
             )
@@ -284,7 +284,7 @@ class TrainedEncoder:
     def _unfitting(self, path: Path, reason: str) -> CheckpointError:
         changed = {"layer": self.asked.layer} if self.asked.layer is not None else {}
         changed |= dict(self.asked.options)
-        given = ", ".join(f"{name}={one}" for name, one in changed.items())
+        given = ", ".join(f"{name}={value}" for name, value in changed.items())
         return CheckpointError(
             f"{self.where}: the weights of {path} do not fit the encoder"
             f"{f' with {given}' if given else ''}: {reason}",
@@ -350,12 +350,12 @@ def trained_encoder(
     record = read_record(run)
     require_finished(record, "" if by_command else f"{key}.from_run=")
     config = load_config(run / "config.yaml", record.experiment).resolved()
-    places = find_fold_dirs(run)
-    for place in places:
-        assert place.best_or_last_checkpoint  # raises where a checkpoint is missing
-    result = replace(result, run=run, record=record, places=places)
+    fold_dirs = find_fold_dirs(run)
+    for fold_dir in fold_dirs:
+        assert fold_dir.best_or_last_checkpoint  # raises where a checkpoint is missing
+    result = replace(result, run=run, record=record, places=fold_dirs)
     description, task = run / ENCODERS / result.modality, config["task"]
-    own = SeenRows.of_run(run, record, places)
+    own = SeenRows.of_run(run, record, fold_dirs)
     return replace(
         result,
         section=encoder_section(
@@ -376,14 +376,14 @@ def check_same_weights(record: RunRecord, trained: Mapping[str, TrainedEncoder])
     Raises:
         CheckpointError: Their weights are others by now.
     """
-    for name, one in trained.items():
+    for name, encoder in trained.items():
         before = (record.encoders.get(name) or {}).get("digests")
-        if before is not None and before != one.digests:
+        if before is not None and before != encoder.digests:
             raise CheckpointError(
                 f"{record.run_id} was trained on embeddings of other weights than "
-                f"{one.run} has now",
+                f"{encoder.run} has now",
                 expected="the checkpoints whose digests stand in its run.json",
-                hint=f"name a copy of the run as it was: {one.key}.from_run=FOLDER",
+                hint=f"name a copy of the run as it was: {encoder.key}.from_run=FOLDER",
             )
 
 
@@ -413,7 +413,9 @@ def _state_of(path: Path, modality: str) -> dict[str, Any]:
     """The tensors of one encoder in a checkpoint."""
     prefix = f"encoders.{modality}."
     state = read_checkpoint(path)["state_dict"]
-    result = {key.removeprefix(prefix): one for key, one in state.items() if key.startswith(prefix)}
+    result = {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }
     if not result:
         raise CheckpointError(f"{path} holds no weights of the encoder {modality}")
     return result

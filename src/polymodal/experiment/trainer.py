@@ -100,20 +100,24 @@ def precision_of(experiment: Experiment) -> Any:
 
 
 def fit_fold(
-    experiment: Experiment, fold: Fold, place: FoldDir, module: TrainingModule, trainer: pl.Trainer
+    experiment: Experiment,
+    fold: Fold,
+    fold_dir: FoldDir,
+    module: TrainingModule,
+    trainer: pl.Trainer,
 ) -> None:
     """Train a fold, or goes on where its training was stopped."""
     training = experiment.build_loader(fold, "train", training=True)
     validation = experiment.build_loader(fold, "val")
-    going_on = place.last_checkpoint if place.last_checkpoint.is_file() else None
+    going_on = fold_dir.last_checkpoint if fold_dir.last_checkpoint.is_file() else None
     trainer.fit(module, training, validation, ckpt_path=going_on)
     if trainer.is_global_zero:
-        place.mark_done(trainer.current_epoch, best_checkpoint(trainer))
+        fold_dir.mark_done(trainer.current_epoch, best_checkpoint(trainer))
     trainer.strategy.barrier("fitted")
 
 
 def predict_split(
-    trainer: pl.Trainer, module: TrainingModule, loader: DataLoader[Any] | None, part: str
+    trainer: pl.Trainer, module: TrainingModule, loader: DataLoader[Any] | None, split: str
 ) -> None:
     """Write the prediction table of a part with the weights that the module has.
 
@@ -121,21 +125,21 @@ def predict_split(
         trainer: The trainer.
         module: The trained module.
         loader: The part, or None if it is empty.
-        part: Name of the part and of the file.
+        split: Name of the split in the table, and of the file.
     """
     if loader is not None:
-        module.split = part
+        module.split = split
         trainer.test(module, loader, verbose=False)
 
 
-def build_callbacks(experiment: Experiment, place: FoldDir) -> list[pl.Callback]:
+def build_callbacks(experiment: Experiment, fold_dir: FoldDir) -> list[pl.Callback]:
     """Build the callbacks of a fold; checkpoints go to its folder."""
     sections = experiment.config["callbacks"] or {}
     return [
         instantiate(
             _with_mode(section, experiment),
             f"callbacks.{name}",
-            optional={"dirpath": place.checkpoints},
+            optional={"dirpath": fold_dir.checkpoints},
         )
         for name, section in sections.items()
         if section

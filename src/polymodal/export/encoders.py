@@ -136,7 +136,7 @@ def _write_source(
     target.mkdir(parents=True)
     modality, digests = source.modality, []
     prefix = f"encoders.{modality}."
-    for index, place in enumerate(source.places):
+    for index, place in enumerate(source.fold_dirs):
         folder = target / "folds" / str(index) if source.per_fold else target
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = read_checkpoint(place.best_or_last_checkpoint)

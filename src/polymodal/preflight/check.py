@@ -55,10 +55,10 @@ class Report:
             findings: The findings.
             origins: Where the values of the configuration were written.
         """
-        known = {(finding.key, finding.message) for finding in self.findings}
+        seen = {(finding.key, finding.message) for finding in self.findings}
         for one in with_location(findings, origins):
-            if (one.key, one.message) not in known:
-                known.add((one.key, one.message))
+            if (one.key, one.message) not in seen:
+                seen.add((one.key, one.message))
                 self.findings.append(one)
         self.findings.sort(key=lambda one: not one.is_error)
 
@@ -73,21 +73,21 @@ class Report:
             "estimates": self.estimates,
             "seconds": {name: round(second, 3) for name, second in self.seconds.items()},
             **(
-                {"parts": {k: part.to_json() for k, part in self.parts.items()}}
+                {"parts": {k: report.to_json() for k, report in self.parts.items()}}
                 if self.parts
                 else {}
             ),
         }
 
     @contextmanager
-    def timed(self, part: str) -> Generator[None]:
+    def timed(self, stage: str) -> Generator[None]:
         """Add how long a part of the check takes."""
         started = time.perf_counter()
         try:
             yield
         finally:
             spent = time.perf_counter() - started
-            self.seconds[part] = self.seconds.get(part, 0.0) + spent
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
 
 def check_fast(composed: ComposedConfig, report: Report) -> Context:
@@ -193,7 +193,7 @@ def raise_if_errors(report: Report) -> None:
         ConfigError: With all fatal findings.
     """
     if report.fatal:
-        raise ConfigError("\n".join(one.text() for one in report.fatal))
+        raise ConfigError("\n".join(finding.text() for finding in report.fatal))
 
 
 def _key_checks(config: dict[str, Any], origins: Provenance) -> Iterator[Diagnostic]:

@@ -32,11 +32,11 @@ def compose_all(
         try:
             composed = compose(remaining, config_name=config_name, project=project)
         except ConfigError as error:
-            place = _culprit(remaining, error, config_name, project)
-            if place is None:
+            index = _culprit(remaining, error, config_name, project)
+            if index is None:
                 return None, [*findings, *_in_files(error, project or Path.cwd())]
-            key = remaining[place].partition("=")[0].lstrip("+~")
-            origin = SourceLocation(override=remaining.pop(place))
+            key = remaining[index].partition("=")[0].lstrip("+~")
+            origin = SourceLocation(override=remaining.pop(index))
             findings.append(from_error(error, "unusable override", key, origin))
         else:
             return composed, [_removed(finding, composed) for finding in findings]
@@ -62,15 +62,15 @@ def _culprit(
     ):
         return None
     likely = sorted(range(len(overrides)), key=lambda one: (_named(overrides[one], error), one))
-    for place in reversed(likely):
-        others = [override for number, override in enumerate(overrides) if number != place]
+    for index in reversed(likely):
+        others = [override for number, override in enumerate(overrides) if number != index]
         try:
             compose(others, config_name=config_name, project=project)
         except ConfigError as other:
             if other.message != error.message and not _is_of_files(other):
-                return place
+                return index
             continue
-        return place
+        return index
     return None
 
 
@@ -99,10 +99,12 @@ def _line_of(error: ConfigError, files: Sequence[Path]) -> SourceLocation | None
     """The line of a defaults list that has all that an error of Hydra quotes."""
     every = (*files, *sorted(CONFIGS.rglob("*.yaml")))
     names = {file.relative_to(file.parents[1]).with_suffix("").as_posix() for file in every}
-    parts = [part for word in _quoted(error) if word not in names for part in word.split("/")]
+    names_in_error = [
+        name for word in _quoted(error) if word not in names for name in word.split("/")
+    ]
     for file in every:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, start=1):
-            if parts and all(part in line for part in parts):
+            if names_in_error and all(name in line for name in names_in_error):
                 return SourceLocation(file, number)
     return None

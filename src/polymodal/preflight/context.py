@@ -60,8 +60,8 @@ class Context:
         for word in section.split("."):
             node = node.get(word, {}) if isinstance(node, Mapping) else {}
         options = dict(flatten(node, section)) if isinstance(node, Mapping) else {}
-        words = set(re.findall(r"\w+", message))
-        named = [key for key in options if re.split(r"[.\[]", key)[-1] in words]
+        words_of_message = set(re.findall(r"\w+", message))
+        named = [key for key in options if re.split(r"[.\[]", key)[-1] in words_of_message]
         named += [key for key in options if key in message and key not in named]
         if not named:  # then one whose value it quotes
             named = [key for key, value in options.items() if _quotes(message, value)]
@@ -77,7 +77,7 @@ class Context:
 
 def _quotes(message: str, value: Any) -> bool:
     if isinstance(value, list):
-        return any(_quotes(message, one) for one in value)
+        return any(_quotes(message, item) for item in value)
     if value is None or isinstance(value, bool):
         return False
     return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", message) is not None
@@ -103,7 +103,7 @@ def flatten(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def has_unknown(node: Any) -> bool:
     """Return whether a value, or a value in it, is not known."""
     if isinstance(node, Mapping):
-        return any(has_unknown(one) for one in node.values())
+        return any(has_unknown(item) for item in node.values())
     if isinstance(node, list):
-        return any(has_unknown(one) for one in node)
+        return any(has_unknown(item) for item in node)
     return node is UNRESOLVED

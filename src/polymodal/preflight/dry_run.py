@@ -29,7 +29,7 @@ def check_dry_run(context: Context) -> tuple[list[Diagnostic], dict[str, Any]]:
     Returns:
         The findings, and what was measured; nothing where a part has a fault.
     """
-    broken = [one for one in NEEDED if not context.is_sound(one)]
+    broken = [section for section in NEEDED if not context.is_sound(section)]
     if broken or "task" not in context.built:
         context.notes.append(f"nothing was rehearsed: {', '.join(broken or ['task'])} has a fault")
         return [], {}
@@ -94,18 +94,18 @@ def _findings(seen: Any, context: Context) -> Iterator[Diagnostic]:
     if seen.loss != seen.loss or abs(seen.loss) == float("inf"):
         yield Diagnostic("loss", "loss", f"the loss of noise is {seen.loss}", "a finite number")
     for section, names in _by_section(seen.unreached, context).items():
-        some = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+        shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
         yield Diagnostic(
             "no gradient",
             section,
-            f"{len(names)} trainable parameters get no gradient: {some}",
+            f"{len(names)} trainable parameters get no gradient: {shown}",
             "every trainable parameter is reached",
             "take them out, use their output, or freeze them with requires_grad_(False)",
             "warning",
         )
     if seen.infinite:
-        some = ", ".join(seen.infinite[:SHOWN])
-        yield Diagnostic("gradient", "model", f"the gradient of {some} is no finite number")
+        shown = ", ".join(seen.infinite[:SHOWN])
+        yield Diagnostic("gradient", "model", f"the gradient of {shown} is no finite number")
     yield from _unlogged(seen.logged, context)
 
 
@@ -115,7 +115,7 @@ def _unlogged(logged: list[str], context: Context) -> Iterator[Diagnostic]:
         monitor = section.get("monitor") if isinstance(section, Mapping) else None
         if isinstance(monitor, str) and monitor not in logged and "val/" in monitor:
             key = f"callbacks.{name}.monitor"
-            shown = ", ".join(one for one in logged if one.startswith("val/"))
+            shown = ", ".join(score for score in logged if score.startswith("val/"))
             yield Diagnostic(
                 "not logged", key, f"{key}={monitor} was not logged", f"one of {shown}"
             )
@@ -127,8 +127,8 @@ def _by_section(names: list[str], context: Context) -> dict[str, list[str]]:
     for name in names:
         first, _, rest = name.partition(".")
         section = f"encoder.{rest.partition('.')[0]}" if first == "encoders" else first
-        known = section.partition(".")[0] in context.config
-        result.setdefault(section if known else "model", []).append(name)
+        is_section = section.partition(".")[0] in context.config
+        result.setdefault(section if is_section else "model", []).append(name)
     return result
 
 
@@ -146,11 +146,13 @@ def _raised_by(error: Exception, context: Context, default: str = "model") -> st
     while frame is not None:
         modules.append(str(frame.tb_frame.f_globals.get("__name__", "")))
         frame = frame.tb_next
-    parts = {
+    key_of_module = {
         resolve_target(str(section["_target_"]), key, context.projects).__module__: key
         for key, section in _targets(context.config)
     }
-    return next((parts[module] for module in reversed(modules) if module in parts), default)
+    return next(
+        (key_of_module[module] for module in reversed(modules) if module in key_of_module), default
+    )
 
 
 def _targets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -158,9 +160,9 @@ def _targets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
         if isinstance(section, Mapping) and "_target_" in section:
             yield key, section
         elif isinstance(section, Mapping):
-            for name, one in section.items():
-                if isinstance(one, Mapping) and "_target_" in one:
-                    yield f"{key}.{name}", one
+            for name, option in section.items():
+                if isinstance(option, Mapping) and "_target_" in option:
+                    yield f"{key}.{name}", option
 
 
 def _estimates(seen: Any, context: Context) -> dict[str, Any]:

@@ -259,7 +259,7 @@ def _jobs(
         return
     tables = _tables(encoder, frame, request)
     for fold, rows in tables.items():
-        title = f"{name} of fold {fold + 1}/{len(encoder.places)}" if encoder.per_fold else name
+        title = f"{name} of fold {fold + 1}/{len(encoder.fold_dirs)}" if encoder.per_fold else name
         yield Job(name, partial(encoder.extractor, fold), rows, title)
 
 
@@ -267,7 +267,7 @@ def _tables(
     encoder: TrainedEncoder, frame: pl.DataFrame, request: EmbeddingRequest
 ) -> dict[int, pl.DataFrame]:
     """Fold to its rows."""
-    num_folds = len(encoder.places)
+    num_folds = len(encoder.fold_dirs)
     tables = {fold: _rows(encoder, fold, frame) for fold in range(num_folds)}
     if request.fold == ALL or (num_folds == 1 and request.fold == HELD_OUT):
         return tables

@@ -134,8 +134,8 @@ class Apprise:
         except ImportError:
             raise MissingExtraError("apprise", "alerts") from None
         sender = apprise.Apprise()
-        known = [sender.add(url) for url in self.credential_urls]
-        if not all(known) or not sender.notify(body=text, title=title):
+        added = [sender.add(url) for url in self.credential_urls]
+        if not all(added) or not sender.notify(body=text, title=title):
             raise OSError("apprise could not deliver it to all addresses")
 
 
@@ -187,10 +187,10 @@ class Alerts:
         """
         self.check(scores)
         if status in self.ends:
-            told = [
+            lines = [
                 f"{name} {value:.4g}" for name, value in sorted(scores.items()) if value is not None
             ]
-            self._send(f"{self.name} {status}", "\n".join([*([error] if error else []), *told]))
+            self._send(f"{self.name} {status}", "\n".join([*([error] if error else []), *lines]))
         for thread in self.threads:
             thread.join(WAITED_S)
 

@@ -30,17 +30,17 @@ def size_bytes(folder: Path) -> int:
     return total
 
 
-def dependents_of(going: Set[str], found: Sequence[Listed]) -> dict[str, list[str]]:
+def dependents_of(going: Set[str], runs: Sequence[Listed]) -> dict[str, list[str]]:
     """Find the runs that stay and rest on runs that go.
 
     Returns:
         Id of a run that goes to what rests on it, such as `20260101-x (test)`.
     """
     needed: dict[str, list[str]] = {}
-    for one in found:
-        record = one.record
-        if one.path.name not in going:
-            for name in sorted(going & _depends_on(one)):
+    for listed in runs:
+        record = listed.record
+        if listed.path.name not in going:
+            for name in sorted(going & _depends_on(listed)):
                 needed.setdefault(name, []).append(f"{record.run_id} ({record.kind})")
     return needed
 
@@ -51,13 +51,13 @@ def require_not_running(chosen: Sequence[Listed]) -> None:
     Raises:
         RunError: There is one; nothing was touched.
     """
-    for one in chosen:
-        if one.path.is_symlink():
-            raise RunError(f"{one.path} is a link", hint="remove the link by hand")
-        if with_live_status(read_record(one.path)).status == "running":
-            host = one.record.host.get("name", "a machine that is not named")
+    for listed in chosen:
+        if listed.path.is_symlink():
+            raise RunError(f"{listed.path} is a link", hint="remove the link by hand")
+        if with_live_status(read_record(listed.path)).status == "running":
+            host = listed.record.host.get("name", "a machine that is not named")
             raise RunError(
-                f"{one.path.name} is running on {host}",
+                f"{listed.path.name} is running on {host}",
                 hint="end it first; if it died there, remove its folder by hand",
             )
 
@@ -89,11 +89,11 @@ def archive(folder: Path) -> Path:
     if packed.exists():
         raise RunError(f"there is {packed} already", hint="restore or remove that one first")
     packed.parent.mkdir(exist_ok=True)
-    with atomic_write(packed) as beside:
-        with tarfile.open(beside, "x:gz", compresslevel=3) as file:  # links stay links
+    with atomic_write(packed) as tmp_path:
+        with tarfile.open(tmp_path, "x:gz", compresslevel=3) as file:  # links stay links
             file.add(folder, folder.name)
-        _check_packed(beside, folder)
-        atomic_write_text(_digest(packed), f"{sha256_of(beside)}  {packed.name}\n")
+        _check_packed(tmp_path, folder)
+        atomic_write_text(_digest(packed), f"{sha256_of(tmp_path)}  {packed.name}\n")
     delete(folder)
     return packed
 
@@ -131,18 +131,18 @@ def _unpacked(packed: Path, name: str) -> Generator[Path]:
     stated = _digest(packed)
     if stated.is_file() and stated.read_text(encoding="utf-8").split()[:1] != [sha256_of(packed)]:
         raise RunError(f"{packed} does not match its SHA-256", hint="use another copy of it")
-    beside = packed.parents[1] / f"{COMING}{secrets.token_hex(4)}"
-    beside.mkdir()
+    tmp_dir = packed.parents[1] / f"{COMING}{secrets.token_hex(4)}"
+    tmp_dir.mkdir()
     try:
         with tarfile.open(packed) as file:
-            file.extractall(beside, filter=_as_it_was)
-        if os.listdir(beside) != [name]:
+            file.extractall(tmp_dir, filter=_as_it_was)
+        if os.listdir(tmp_dir) != [name]:
             raise RunError(f"{packed} does not hold the folder {name} alone")
-        yield beside / name
+        yield tmp_dir / name
     except (tarfile.TarError, EOFError, OSError) as error:
         raise RunError(f"{packed} cannot be unpacked: {error}") from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(tmp_dir, ignore_errors=True)
 
 
 def _as_it_was(member: tarfile.TarInfo, folder: str | Path) -> tarfile.TarInfo | None:
@@ -163,26 +163,26 @@ def _check_packed(packed: Path, folder: Path) -> None:
                     held[member.name] += len(block)
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     there = {path.relative_to(folder.parent).as_posix(): path.stat().st_size for path in files}
-    if lacking := sorted(name for name, size in there.items() if held.get(name) != size):
-        raise RunError(f"{packed} does not hold {lacking[0]} as it is: does the run go on?")
+    if missing := sorted(name for name, size in there.items() if held.get(name) != size):
+        raise RunError(f"{packed} does not hold {missing[0]} as it is: does the run go on?")
 
 
 def _digest(packed: Path) -> Path:
     return packed.with_name(f"{packed.name}.sha256")
 
 
-def _depends_on(one: Listed) -> set[str]:
+def _depends_on(run: Listed) -> set[str]:
     """Ids of the runs that a run names: its parent, what it repeats, members of its vote."""
-    notes, data = one.record.notes, one.record.data
+    notes, data = run.record.notes, run.record.data
     named = [
-        one.record.parent,
+        run.record.parent,
         notes.get("again"),
         notes.get("from"),
         *_listed(data.get("members")),
     ]
-    if one.record.kind == "study":
+    if run.record.kind == "study":
         try:
-            text = (one.path / "study.json").read_text(encoding="utf-8")
+            text = (run.path / "study.json").read_text(encoding="utf-8")
             named += _listed(json.loads(text).get("runs"))
         except (OSError, ValueError, AttributeError):
             pass  # of a study that is half there nothing is known

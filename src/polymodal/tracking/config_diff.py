@@ -19,8 +19,8 @@ def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any
         Name to plain values; empty where there is none, or it is broken. They share parts: change
         none in place.
     """
-    kept = IndexCache(runs / FILE, "config.yaml", LAYOUT, shares=lambda key: True)
-    return {name: one or {} for name, one in kept.read(names, _read).items()}
+    index = IndexCache(runs / FILE, "config.yaml", LAYOUT, shares=lambda key: True)
+    return {name: config or {} for name, config in index.read(names, _read).items()}
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
@@ -48,11 +48,11 @@ def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     result: dict[str, list[Any]] = {}
     for section in sections:
         parts = [config.get(section) for config in configs]
-        if all(part is parts[0] or part == parts[0] for part in parts):
+        if all(other_section is parts[0] or other_section == parts[0] for other_section in parts):
             continue
-        flat = [dict(flatten(part, section)) for part in parts]
-        for key in dict.fromkeys(key for one in flat for key in one):
-            values = [one.get(key) for one in flat]
+        flat = [dict(flatten(other_section, section)) for other_section in parts]
+        for key in dict.fromkeys(key for flat_config in flat for key in flat_config):
+            values = [flat_config.get(key) for flat_config in flat]
             if any(value != values[0] for value in values):
                 result[key] = values
     return result
@@ -65,8 +65,8 @@ def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         Key and value; a list is one value.
     """
     if isinstance(value, Mapping) and value:
-        for name, one in value.items():
-            yield from flatten(one, f"{key}.{name}" if key else str(name))
+        for name, nested in value.items():
+            yield from flatten(nested, f"{key}.{name}" if key else str(name))
     elif key:
         yield key, value
 
@@ -85,7 +85,7 @@ def _read(folder: Path) -> Values | None:
 def _plain(value: Any) -> Any:
     """As JSON knows it, so that what is kept equals what was read."""
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(nested) for key, nested in value.items()}
     if isinstance(value, list | set | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(nested) for nested in value]
     return str(value) if isinstance(value, date | bytes) else value

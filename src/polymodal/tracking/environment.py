@@ -123,10 +123,10 @@ def _new_sources(root: Path, *, all_of_them: bool) -> str:
     return "".join(lines)
 
 
-def _git(folder: Path, *words: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *PLAIN, "-C", str(folder), *words],
+            ["git", *PLAIN, "-C", str(folder), *arguments],
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -143,12 +143,12 @@ def _gpus(folder: Path) -> dict[str, Any]:
     """The driver and the devices as the system tells them, without waking any."""
     try:
         driver = (folder / "version").read_text(encoding="utf-8").splitlines()[0]
-        told = [
+        lines = [
             path.read_text(encoding="utf-8") for path in sorted(folder.glob("gpus/*/information"))
         ]
     except (OSError, ValueError, IndexError):
         return {}
-    models = [match.group(1) for text in told if (match := re.search(r"Model:\s*(.+)", text))]
+    models = [match.group(1) for text in lines if (match := re.search(r"Model:\s*(.+)", text))]
     release = re.search(r"\b\d{3,}(?:\.\d+)+\b", driver)
     return {"gpus": models, "driver": release.group() if release else driver}
 

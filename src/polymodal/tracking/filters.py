@@ -48,11 +48,11 @@ class Filter:
         return self.key not in (*PLAIN, *TIMES, "corpus") and "/" not in self.key
 
 
-def parse(words: Sequence[str], now: datetime | None = None) -> list[Filter]:
+def parse(texts: Sequence[str], now: datetime | None = None) -> list[Filter]:
     """Read filters.
 
     Args:
-        words: Such as `status=failed` or `test/uar>0.7`.
+        texts: Such as `status=failed` or `test/uar>0.7`.
         now: What `since=7d` counts from; the present by default.
 
     Returns:
@@ -65,7 +65,7 @@ def parse(words: Sequence[str], now: datetime | None = None) -> list[Filter]:
         >>> parse(["test/uar>=0.7"])
         [Filter(key='test/uar', sign='>=', value='0.7')]
     """
-    return [_parse(word, now or datetime.now(UTC)) for word in words]
+    return [_parse(word, now or datetime.now(UTC)) for word in texts]
 
 
 def matches(record: RunRecord, filters: Sequence[Filter], config: Mapping[str, Any]) -> bool:
@@ -79,7 +79,7 @@ def matches(record: RunRecord, filters: Sequence[Filter], config: Mapping[str, A
     Returns:
         Whether all hold; one whose key the run lacks does not, but for `!=`.
     """
-    return all(_holds(one, value_of(record, one.key, config)) for one in filters)
+    return all(_holds(condition, value_of(record, condition.key, config)) for condition in filters)
 
 
 def value_of(record: RunRecord, key: str, config: Mapping[str, Any]) -> Any:
@@ -102,10 +102,10 @@ def value_of(record: RunRecord, key: str, config: Mapping[str, Any]) -> Any:
     if "/" in key:
         return record.scores.get(key, MISSING)
     value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
+    for name in key.split("."):
+        if not isinstance(value, Mapping) or name not in value:
             return MISSING
-        value = value[part]
+        value = value[name]
     return value
 
 
@@ -128,9 +128,9 @@ def validate_keys(
         pairs = zip(records, configs, strict=True)
         if all(value_of(one, key, config) is MISSING for one, config in pairs):
             scores = {name for record in records for name in record.scores}
-            known = {name for config in configs for name in _flat(config)}
-            known = scores if "/" in key else {*PLAIN, *TIMES, "corpus", *known}
-            raise RunError(f"no run here has {key!r}", hint=nearest(key, known))
+            config_keys = {name for config in configs for name in _flat(config)}
+            config_keys = scores if "/" in key else {*PLAIN, *TIMES, "corpus", *config_keys}
+            raise RunError(f"no run here has {key!r}", hint=nearest(key, config_keys))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -178,26 +178,26 @@ def _time(value: str, now: datetime) -> datetime:
         ) from None
 
 
-def _holds(one: Filter, value: Any) -> bool:
+def _holds(condition: Filter, value: Any) -> bool:
     if value is MISSING or value is None:
-        if one.value in ("null", "None") and one.sign in ("=", "!="):
-            return (value is None) == (one.sign == "=")
-        return one.sign == "!="
-    if one.key in TIMES:
-        return _compare_times(one, str(value))
-    wanted, number = _number(one.value), _number(value)
-    if wanted is not None and number is not None:
-        return OPERATORS[one.sign](number, wanted)
-    if one.sign not in ("=", "!="):
+        if condition.value in ("null", "None") and condition.sign in ("=", "!="):
+            return (value is None) == (condition.sign == "=")
+        return condition.sign == "!="
+    if condition.key in TIMES:
+        return _compare_times(condition, str(value))
+    expected, number = _number(condition.value), _number(value)
+    if expected is not None and number is not None:
+        return OPERATORS[condition.sign](number, expected)
+    if condition.sign not in ("=", "!="):
         return False
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return OPERATORS[one.sign](text, one.value)
+    return OPERATORS[condition.sign](text, condition.value)
 
 
-def _compare_times(one: Filter, started: str) -> bool:
+def _compare_times(condition: Filter, started: str) -> bool:
     try:
         moment = datetime.fromisoformat(started)
-        return OPERATORS[one.sign](moment, datetime.fromisoformat(one.value))
+        return OPERATORS[condition.sign](moment, datetime.fromisoformat(condition.value))
     except (TypeError, ValueError):  # no time, or one without its zone
         return False
 

@@ -51,9 +51,9 @@ def upload(hub: Any, folder: Path, name: str, *, public: bool = False) -> str:
             raise PermissionError(f"it is {'private' if public else 'public'}, as it was before")
         hub.upload_folder(repo_id=name, folder_path=str(folder), commit_message="polymodal push")
     except Exception as error:  # the Hub's package raises many types
-        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
-            f"{folder} could not be uploaded to {name}: {words}",
+            f"{folder} could not be uploaded to {name}: {message}",
             hint="the folder is whole: upload it later with `hf upload`",
         ) from None
     return str(address)

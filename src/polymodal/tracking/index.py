@@ -46,8 +46,8 @@ def list_runs(runs: Path) -> tuple[list[RunRecord], list[str]]:
         The records, newest first, and a line for each folder whose record cannot be read. Records
         share parts: change none in place.
     """
-    found, broken = find_runs(runs)
-    return [one.record for one in found], broken
+    runs_found, broken = find_runs(runs)
+    return [listed.record for listed in runs_found], broken
 
 
 def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
@@ -60,17 +60,19 @@ def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
         The runs, newest first, and a line for each folder whose record cannot be read. Records
         share parts: change none in place.
     """
-    found, broken = [], []
+    listed, broken = [], []
     for root in roots(runs):
         names = sorted(_folders(root), reverse=True)
-        kept = IndexCache(root / INDEX, "run.json", LAYOUT, shares=SHARED.__contains__)
-        for name, values in kept.read(names, _values).items():
+        index = IndexCache(root / INDEX, "run.json", LAYOUT, shares=SHARED.__contains__)
+        for name, values in index.read(names, _values).items():
             if values is not None:
-                found.append(Listed(root / name, with_live_status(RunRecord(**values))))
+                listed.append(Listed(root / name, with_live_status(RunRecord(**values))))
             elif reason := _broken(root / name):
                 broken.append(f"{name}: {reason}")
-    found.sort(key=lambda one: (one.record.started, one.record.run_id), reverse=True)
-    return found, broken
+    listed.sort(
+        key=lambda listed_run: (listed_run.record.started, listed_run.record.run_id), reverse=True
+    )
+    return listed, broken
 
 
 def roots(runs: Path) -> list[Path]:
@@ -84,8 +86,8 @@ def roots(runs: Path) -> list[Path]:
         >>> [one.as_posix() for one in roots(Path(os.pathsep.join(["runs", "/old/runs", "runs"])))]
         ['runs', '/old/runs']
     """
-    words = [str(runs)] if runs.is_dir() else str(runs).split(os.pathsep)
-    return list(dict.fromkeys(Path(word) for word in words if word)) or [runs]
+    names = [str(runs)] if runs.is_dir() else str(runs).split(os.pathsep)
+    return list(dict.fromkeys(Path(word) for word in names if word)) or [runs]
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -109,11 +111,11 @@ def find_run(runs: Path, name: str) -> Path:
     """
     if name == LAST:
         return _last(runs)
-    places = roots(runs)
-    for path in (*(root / name for root in places), Path(name)):
+    folders = roots(runs)
+    for path in (*(root / name for root in folders), Path(name)):
         if name and _is_run(path):
             return path
-    ids = [root / folder for root in places for folder in _folders(root) if _is_run(root / folder)]
+    ids = [root / folder for root in folders for folder in _folders(root) if _is_run(root / folder)]
     result = sorted(path for path in ids if path.name.startswith(name))
     if len(result) == 1 and name:
         return result[0]
@@ -163,7 +165,7 @@ def _broken(folder: Path) -> str | None:
             read_record(folder)
         except RunError as error:
             return error.message
-    elif any((folder / part).exists() for part in PARTS):
+    elif any((folder / name).exists() for name in PARTS):
         return "a run folder without its run.json"
     return None
 
@@ -178,14 +180,14 @@ def _is_run(path: Path) -> bool:
 def _hint(name: str, ids: list[str]) -> str:
     if not ids:
         return "`polymodal run` makes one; --runs or POLYMODAL_RUNS names another folder"
-    alike = [one for one in ids if one[DATE] == name[DATE]] or ids
+    alike = [run_id for run_id in ids if run_id[DATE] == name[DATE]] or ids
     match = suggest(name, sorted(alike)[-NUM_COMPARED:])
     return f"did you mean {match!r}?" if match else "`polymodal runs` lists them"
 
 
 def _last(runs: Path) -> Path:
     """The run that was noted last, in whichever folder."""
-    found = {}
+    folder_of = {}
     for root in roots(runs):
         try:
             name = (root / LAST).read_text(encoding="utf-8").strip()
@@ -193,9 +195,9 @@ def _last(runs: Path) -> Path:
         except (OSError, ValueError):
             continue
         if name and Path(name).name == name and _is_run(root / name):
-            found[noted] = root / name
-    if found:
-        return found[max(found)]
+            folder_of[noted] = root / name
+    if folder_of:
+        return folder_of[max(folder_of)]
     raise RunError(
         f"there is no last run in {runs}", hint="run one, or name a run by its id or path"
     )

@@ -41,8 +41,8 @@ class IndexContent:
 
     def values(self, name: str) -> dict[str, Any]:
         """Return what the index holds of a folder."""
-        _, own, places = self.entries[name]
-        return {**own, **{key: self.shared[place] for key, place in places.items()}}
+        _, own, index_of = self.entries[name]
+        return {**own, **{key: self.shared[index] for key, index in index_of.items()}}
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class IndexCache:
         Returns:
             Folder to values. They share parts: change none in place.
         """
-        root, kept = self.path.parent, self._load()
+        root, content = self.path.parent, self._load()
         stamps = {name: _stamp(f"{root}/{name}/{self.source}") for name in names}
         result: dict[str, Values | None] = {}
         unknown = []
         for name, stamp in stamps.items():
-            known = kept.entries.get(name)
-            if known is not None and known[0] == stamp:
-                result[name] = kept.values(name)
+            entry = content.entries.get(name)
+            if entry is not None and entry[0] == stamp:
+                result[name] = content.values(name)
             else:
                 result[name] = None
                 unknown.append(name)
@@ -94,8 +94,8 @@ class IndexCache:
             and max(stamp[:2]) < now_ns - FS_TIMESTAMP_RESOLUTION_NS
         }
         if settled:
-            here = {name for name in kept.entries if name in stamps or (root / name).is_dir()}
-            self._save(_merged(kept, here - {*unknown}, settled, self.shares))
+            here = {name for name in content.entries if name in stamps or (root / name).is_dir()}
+            self._save(_merged(content, here - {*unknown}, settled, self.shares))
         return result
 
     def _load(self) -> IndexContent:
@@ -119,24 +119,24 @@ class IndexCache:
 
 
 def _merged(
-    kept: IndexContent,
+    previous: IndexContent,
     staying: Collection[str],
     settled: Mapping[str, tuple[Stamp, Values]],
     shares: Callable[[str], bool],
 ) -> IndexContent:
     """What is kept from now on, each shared value once."""
-    content, places = IndexContent(), dict[str, int]()
+    content, index_of = IndexContent(), dict[str, int]()
 
     def place(value: Any) -> int:
         text = json.dumps(value)
-        if text not in places:
-            places[text] = len(content.shared)
+        if text not in index_of:
+            index_of[text] = len(content.shared)
             content.shared.append(value)
-        return places[text]
+        return index_of[text]
 
-    moved = functools.cache(lambda before: place(kept.shared[before]))
+    moved = functools.cache(lambda before: place(previous.shared[before]))
     for name in staying:
-        stamp, own, shared = kept.entries[name]
+        stamp, own, shared = previous.entries[name]
         content.entries[name] = [stamp, own, {key: moved(one) for key, one in shared.items()}]
     for name, (stamp, values) in settled.items():
         own = {key: value for key, value in values.items() if not shares(key)}
@@ -147,10 +147,10 @@ def _merged(
 
 def _stamp(path: str) -> Stamp | None:
     try:
-        told = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return [told.st_mtime_ns, told.st_ctime_ns, told.st_size, told.st_ino]
+    return [status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino]
 
 
 def _now_ns(folder: Path) -> int:

@@ -50,9 +50,9 @@ class MetricsLog:
             OSError: The file cannot be written.
         """
         where = {"fold": fold, "epoch": epoch, "step": step}
-        known = {name: value for name, value in where.items() if value is not None}
+        given = {name: value for name, value in where.items() if value is not None}
         finite = {name: score if math.isfinite(score) else None for name, score in scores.items()}
-        line = _encode({**known, **finite, **known})
+        line = _encode({**given, **finite, **given})
         if self.file is None:
             _drop_torn_line(self.path)
             # Line-buffered: a whole line goes to the system in one call.
@@ -83,8 +83,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _whole_lines(path: Path) -> list[tuple[int, bytes]]:
     """The lines that are no empty ones, numbered; what follows the last newline is torn."""
-    whole = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-    return [(row, line) for row, line in enumerate(whole, start=1) if line.strip()]
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    return [(row, line) for row, line in enumerate(lines, start=1) if line.strip()]
 
 
 def num_steps(path: Path) -> int:

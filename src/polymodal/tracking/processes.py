@@ -37,11 +37,11 @@ def has_exited(host: Mapping[str, Any]) -> bool:
     Returns:
         False also for another machine, or where nothing is known.
     """
-    known = _known_here(host)
-    if known is None:
+    process = _known_here(host)
+    if process is None:
         return False
-    started = process_started(known[0])
-    return not _hidden(known[0]) if started is None else started != known[1]
+    started = process_started(process[0])
+    return not _hidden(process[0]) if started is None else started != process[1]
 
 
 def is_running(host: Mapping[str, Any]) -> bool:
@@ -53,8 +53,12 @@ def is_running(host: Mapping[str, Any]) -> bool:
     Returns:
         False also for another machine, or where nothing is known.
     """
-    known = _known_here(host)
-    return known is not None and known[0] != os.getpid() and process_started(known[0]) == known[1]
+    process = _known_here(host)
+    return (
+        process is not None
+        and process[0] != os.getpid()
+        and process_started(process[0]) == process[1]
+    )
 
 
 def _known_here(host: Mapping[str, Any]) -> tuple[int, str] | None:

@@ -107,11 +107,11 @@ def redact_yaml(text: str) -> str:
     return dumped
 
 
-def redact_words(words: Sequence[str]) -> list[str]:
+def redact_words(arguments: Sequence[str]) -> list[str]:
     """Return the words of a command line without their secrets.
 
     Args:
-        words: Such as Hydra's overrides, `key=value`.
+        arguments: Such as Hydra's overrides, `key=value`.
 
     Returns:
         The words; of a secret key the whole value is hidden, commas and spaces included.
@@ -120,53 +120,57 @@ def redact_words(words: Sequence[str]) -> list[str]:
         >>> redact_words(["+tracker.password='a, b'", "lr=0.1", "--token", "abc"])
         ['+tracker.password=***', 'lr=0.1', '--token', '***']
     """
-    return [str(word) for word in redact(list(words))]
+    return [str(word) for word in redact(list(arguments))]
 
 
-def _redact(value: Any, secret: bool, known: Sequence[str]) -> Any:
+def _redact(value: Any, secret: bool, secrets: Sequence[str]) -> Any:
     if isinstance(value, Mapping):
         return {
-            _by_value(name, known) if isinstance(name, str) else name: _redact(
-                one, secret or bool(SECRET_KEY.search(str(name))), known
+            _by_value(name, secrets) if isinstance(name, str) else name: _redact(
+                nested, secret or bool(SECRET_KEY.search(str(name))), secrets
             )
-            for name, one in value.items()
+            for name, nested in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_redact(one, secret, known) for one in value] if secret else _items(value, known)
+        return (
+            [_redact(nested, secret, secrets) for nested in value]
+            if secret
+            else _items(value, secrets)
+        )
     if secret and not _harmless(value):
         return _hidden(value)
-    return _redact_text(value, known) if isinstance(value, str) else value
+    return _redact_text(value, secrets) if isinstance(value, str) else value
 
 
-def _items(items: Sequence[Any], known: Sequence[str]) -> list[Any]:
+def _items(items: Sequence[Any], secrets: Sequence[str]) -> list[Any]:
     """Redact a list, whose strings may be words of a command line."""
     clean: list[Any] = []
     asked = False  # the word before was `--token`
     for item in items:
         if not isinstance(item, str):
-            clean.append(_redact(item, False, known))
+            clean.append(_redact(item, False, secrets))
         elif asked and not item.startswith("-"):
             clean.append(_hidden(item))
         else:
-            clean.append(_word(item, known))
+            clean.append(_word(item, secrets))
         asked = isinstance(item, str) and item.startswith("--") and bool(SECRET_KEY.search(item))
     return clean
 
 
-def _word(word: str, known: Sequence[str]) -> str:
+def _word(word: str, secrets: Sequence[str]) -> str:
     key, equals, value = word.partition("=")
     if equals and SECRET_KEY.search(key) and not _harmless(value):
-        return f"{_by_value(key, known)}={_hidden(value)}"
-    return _redact_text(word, known)
+        return f"{_by_value(key, secrets)}={_hidden(value)}"
+    return _redact_text(word, secrets)
 
 
-def _redact_text(text: str, known: Sequence[str]) -> str:
-    shaped = SHAPE.sub(HIDDEN, _by_value(text, known))
+def _redact_text(text: str, secrets: Sequence[str]) -> str:
+    shaped = SHAPE.sub(HIDDEN, _by_value(text, secrets))
     return IN_ADDRESS.sub(rf"\1{HIDDEN}", IN_TEXT.sub(_hide, shaped))
 
 
-def _by_value(text: str, known: Sequence[str]) -> str:
-    for value in known:
+def _by_value(text: str, secrets: Sequence[str]) -> str:
+    for value in secrets:
         text = text.replace(value, HIDDEN)
     return text
 
@@ -199,10 +203,10 @@ def _known_secrets() -> list[str]:
     values = {value for name, value in os.environ.items() if _is_secret(name, value)}
     values |= {line for value in values for line in value.splitlines() if len(line) >= LONG_LINE}
     # A path that exists is no secret.
-    kept = (one for one in values | _remembered if not (one[0] == "/" and os.path.exists(one)))
+    secrets = (one for one in values | _remembered if not (one[0] == "/" and os.path.exists(one)))
     written = {
         way
-        for one in kept
+        for one in secrets
         for way in (one, repr(one)[1:-1], json.dumps(one)[1:-1], quote(one, safe=""))
     }
     return sorted(written, key=lambda one: (-len(one), one))  # the longest first

@@ -216,9 +216,9 @@ def slug(name: str) -> str:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: _finite(nested) for name, nested in value.items()}
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [_finite(nested) for nested in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -30,7 +30,7 @@ def project_name(choices: Mapping[str, str]) -> str:
     return slug("-".join(choices[group].rpartition("/")[2] for group in ("model", "corpus")))
 
 
-def describe_overrides(overrides: Sequence[str], said: Sequence[str] = ()) -> str:
+def describe_overrides(overrides: Sequence[str], left_out: Sequence[str] = ()) -> str:
     """Return what differs from an experiment's defaults, in words.
 
     Returns:
@@ -45,16 +45,16 @@ def describe_overrides(overrides: Sequence[str], said: Sequence[str] = ()) -> st
     pairs: dict[str, str] = {}
     for word in redact_words(overrides):
         key, _, value = word.lstrip("+~").partition("=")
-        if key.partition(".")[0] in SECTIONS or key in (*KEYS, *said) or HIDDEN in word:
+        if key.partition(".")[0] in SECTIONS or key in (*KEYS, *left_out) or HIDDEN in word:
             continue
         pairs.pop(key, None)
         pairs[key] = _short(value) or "none"
     last = [key.rpartition(".")[2] for key in pairs]
-    words = [
+    descriptions = [
         f"{_key(key, plain=last.count(key.rpartition('.')[2]) == 1)}={value}"
         for key, value in pairs.items()
     ]
-    return _printable(" ".join(words))[:LONGEST_NAME].rstrip()
+    return _printable(" ".join(descriptions))[:LONGEST_NAME].rstrip()
 
 
 def unique_run_name(runs: Path, project: str, name: str) -> str:

@@ -62,7 +62,7 @@ class Access:
 
     def _kept(self, cookies: str) -> str | None:
         """Our cookie; those of other servers on this machine stand beside it."""
-        pairs = (one.strip().partition("=") for one in cookies.split(";"))
+        pairs = (cookie.strip().partition("=") for cookie in cookies.split(";"))
         return next((value for name, _, value in pairs if name == self.cookie_name), None)
 
 

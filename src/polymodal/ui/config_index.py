@@ -71,7 +71,9 @@ class ConfigIndex:
         self.start()
         runs = [*self._known().values()]
         values: dict[str, set[Any]] = {}
-        for section in {id(one): one for run in runs for one in run.values()}.values():
+        for section in {
+            id(section_of_run): section_of_run for run in runs for section_of_run in run.values()
+        }.values():
             for key, value in section.flat.items():
                 values.setdefault(key, set()).add((type(value) is bool, value))
         options = [{"key": key, "values": len(values[key])} for key in sorted(values)]
@@ -85,14 +87,14 @@ class ConfigIndex:
             None where a run has none.
         """
         self.start()
-        known = self._known()
-        columns = {key: [_value(one, key) for one in known.values()] for key in keys}
-        return {"runs": [*known], "columns": columns}
+        configs = self._known()
+        columns = {key: [_value(config, key) for config in configs.values()] for key in keys}
+        return {"runs": [*configs], "columns": columns}
 
     def of(self, run: Run) -> dict[str, Any]:
         """Return all options of one run."""
         sections = self._sections_of(run)
-        return {key: one for section in sections.values() for key, one in section.flat.items()}
+        return {key: value for section in sections.values() for key, value in section.flat.items()}
 
     def config(self, run: Run) -> dict[str, Any]:
         """Return the configuration of one run as filters ask for it."""
@@ -101,7 +103,7 @@ class ConfigIndex:
     def _known(self) -> dict[str, dict[str, Section]]:
         """Run that are there and whose configuration was read."""
         runs = dict(self.collection.runs)
-        for key in [one for one in self.known if one not in runs]:
+        for key in [stale for stale in self.known if stale not in runs]:
             self.known.pop(key, None)
         return {key: self.known[key][1] for key in runs if key in self.known}
 
@@ -114,9 +116,9 @@ class ConfigIndex:
             self._sections_of(run)
 
     def _sections_of(self, run: Run) -> dict[str, Section]:
-        known = self.known.get(run.key)
-        if known is not None and known[0] is run:
-            return known[1]
+        entry = self.known.get(run.key)
+        if entry is not None and entry[0] is run:
+            return entry[1]
         result = self._read(run)
         # One that has just begun may not have written it yet: it is asked again.
         if result or run.record.status != "running":
@@ -133,16 +135,16 @@ class ConfigIndex:
         except (OSError, ValueError, UserError):
             return {}
         sections: dict[str, Section] = {}
-        for part in _parts(text):
-            name = part.partition(":")[0].strip("\"'")
+        for text_of_section in _parts(text):
+            name = text_of_section.partition(":")[0].strip("\"'")
             if name in HIDDEN_SECTIONS:
                 continue
-            if part not in self._sections:
-                self._sections[part] = _parsed(name, part)
-            section = self._sections[part]
+            if text_of_section not in self._sections:
+                self._sections[text_of_section] = _parsed(name, text_of_section)
+            section = self._sections[text_of_section]
             if section is None:  # such as an alias of another section: then all at once
-                whole = read_config(folder)
-                return {str(one): _section(str(one), value) for one, value in whole.items()}
+                config = read_config(folder)
+                return {str(one): _section(str(one), value) for one, value in config.items()}
             sections[name] = section
         return sections
 
@@ -154,14 +156,14 @@ def _value(sections: Mapping[str, Section], key: str) -> Any:
 
 def _parts(text: str) -> Iterator[str]:
     """Parts a document before each line that begins with a key."""
-    return (part for part in SECTION.split(text) if part.strip() not in ("", "---"))
+    return (section for section in SECTION.split(text) if section.strip() not in ("", "---"))
 
 
-def _parsed(name: str, part: str) -> Section | None:
+def _parsed(name: str, text: str) -> Section | None:
     import yaml
 
     try:
-        values = yaml.load(part, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        values = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (ValueError, yaml.YAMLError, RecursionError):
         return None
     if not isinstance(values, Mapping) or [*values] != [name]:
@@ -170,7 +172,7 @@ def _parsed(name: str, part: str) -> Section | None:
 
 
 def _section(name: str, nested: Any) -> Section:
-    return Section(nested, {key: _shown(one) for key, one in flatten(nested, name)})
+    return Section(nested, {key: _shown(value) for key, value in flatten(nested, name)})
 
 
 def _shown(value: Any) -> Any:

@@ -29,7 +29,7 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
     size = _size(path)
     start = start if 0 <= start <= size else 0
     lines, end = _whole_lines(path, start)
-    found: dict[str, None] = {}
+    names_seen: dict[str, None] = {}
     points: dict[str, list[list[float | None]]] = {name: [] for name in names}
     skipped = 0
     for line in lines:
@@ -37,34 +37,34 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
         if values is None:
             skipped += 1
             continue
-        found |= dict.fromkeys(values)
-        place = [as_finite(values.get(one)) for one in PLACES]
+        names_seen |= dict.fromkeys(values)
+        position = [as_finite(values.get(key)) for key in PLACES]
         for name in names:
             if (value := as_finite(values.get(name))) is not None:
-                points[name].append([*place, value])
+                points[name].append([*position, value])
     return {
         "start": start,
         "next": end,
         "more": end > start and end < size,
-        "names": [one for one in found if one not in PLACES][:MAX_NAMES],
+        "names": [key for key in names_seen if key not in PLACES][:MAX_NAMES],
         "points": points,
         "skipped": skipped,
     }
 
 
-def last_values(path: Path, known: int) -> tuple[int, dict[str, float] | None]:
+def last_values(path: Path, num_read: int) -> tuple[int, dict[str, float] | None]:
     """Read what a journal says at its end.
 
     Args:
         path: `metrics.jsonl`.
-        known: Its size when it was last asked.
+        num_read: Its size when it was last asked.
 
     Returns:
         Its size, and each score with its last value, `epoch` and `step` among them; None where
         nothing was written since.
     """
     size = _size(path)
-    if size == known or (size == 0 and known == -1):
+    if size == num_read or (size == 0 and num_read == -1):
         return size, None
     lines, _ = _whole_lines(path, max(0, size - TAIL_BYTES))
     values: dict[str, float] = {}

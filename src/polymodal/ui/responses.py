@@ -62,7 +62,7 @@ def to_json(value: Any) -> str:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: _finite(nested) for name, nested in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(nested) for nested in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

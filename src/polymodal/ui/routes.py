@@ -94,19 +94,19 @@ class Routes:
     def filter(self, query: Query) -> Response:
         """Keys of the runs that words such as `status=failed` mean."""
         filters = parse(list(query.get("word", ()))[:MAX_KEYS])
-        asks_config = any(one.asks_config for one in filters)
+        asks_config = any(condition.asks_config for condition in filters)
         if asks_config:
             self.options.wait()
         runs = [*self.collection.runs.values()]
         records = [run.record for run in runs]
         configs = [self.options.config(run) if asks_config else {} for run in runs]
-        validate_keys([one.key for one in filters], records, configs)
-        kept = [
+        validate_keys([condition.key for condition in filters], records, configs)
+        matching = [
             run.key
             for run, config in zip(runs, configs, strict=True)
             if matches(run.record, filters, config)
         ]
-        return as_json({"keys": kept})
+        return as_json({"keys": matching})
 
     def columns(self, query: Query) -> Response:
         """Values of some options for all runs."""
@@ -117,15 +117,15 @@ class Routes:
         run = self._run(query)
         overrides = self.collection.file(run, "overrides.txt")
         try:
-            words = overrides.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = overrides.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
-            words = []
+            lines = []
         return as_json(
             {
                 "key": run.key,
                 "record": run.record.to_dict(),
                 "options": self.options.of(run),
-                "overrides": words[:MAX_KEYS],
+                "overrides": lines[:MAX_KEYS],
                 "folder": str(self.collection.folder(run)),
                 "report": f"/report/{run.root}/{quote(run.folder)}/report.html",
             }
@@ -147,10 +147,10 @@ class Routes:
 
     def trackio(self, query: Query) -> Response:
         """Send the browser to trackio's own page."""
-        place = _whole_number(query, "root")
+        root = _whole_number(query, "root")
         roots = self.collection.roots
-        database = _database(roots[place]) if place < len(roots) else Path()
-        if place >= len(roots) or not database.is_dir():
+        database = _database(roots[root]) if root < len(roots) else Path()
+        if root >= len(roots) or not database.is_dir():
             raise RunError("trackio has no database here", hint="run with tracker=trackio")
         address = self.programs.trackio(database)
         return Response(b"", "text/plain", 303, {"Location": address})
@@ -188,8 +188,8 @@ class Routes:
 
 def refused(error: UserError) -> Response:
     """Return what a question that cannot be answered gets."""
-    told = {"error": error.message, "expected": error.expected, "remedy": error.hint}
-    return as_json(told, status=400)
+    body = {"error": error.message, "expected": error.expected, "remedy": error.hint}
+    return as_json(body, status=400)
 
 
 def _waiting(run: Run, headers: Mapping[str, str]) -> Response:

@@ -56,13 +56,13 @@ class Run:
         """What its line of the table is made of; what is None is left out."""
         record = self.record
         texts = ("name", "experiment", "kind", "status", "parent", "started", "error")
-        told: dict[str, Any] = {name: _short(getattr(record, name)) for name in texts}
-        told |= {"key": self.key, "run": _short(record.run_id)}
-        told |= {"seed": record.seed, "duration_s": record.duration_s}
-        told |= {"scores": dict(list(record.scores.items())[:MAX_SCORES])}
+        row: dict[str, Any] = {name: _short(getattr(record, name)) for name in texts}
+        row |= {"key": self.key, "run": _short(record.run_id)}
+        row |= {"seed": record.seed, "duration_s": record.duration_s}
+        row |= {"scores": dict(list(record.scores.items())[:MAX_SCORES])}
         if self.values:
-            told |= {"values": dict(list(self.values.items())[:MAX_SCORES])}
-        return {name: one for name, one in told.items() if one is not None}
+            row |= {"values": dict(list(self.values.items())[:MAX_SCORES])}
+        return {name: value for name, value in row.items() if value is not None}
 
 
 class RunIndex:
@@ -86,8 +86,8 @@ class RunIndex:
         self._lock = threading.Lock()
         self._rested = 0.0
         self._lines: dict[str, tuple[int, str]] = {}
-        for place in range(len(self.roots)):
-            self._first_look(place)
+        for root in range(len(self.roots)):
+            self._first_look(root)
         self._watch(self.version)
 
     def find(self, key: str) -> Run:
@@ -135,20 +135,20 @@ class RunIndex:
         if not most:  # the first rows come as they are known: nobody waits for a look
             self.rescan()
         with self._lock:
-            whole = instance != self.instance or version > self.version
-            changed = [run for run in self.runs.values() if whole or run.version > version]
-            kept = newest_first(changed)[: most or None]
-            rows = ",".join(map(self._line, kept))
-            gone = [] if whole else [key for key, at in self.gone.items() if at > version]
+            is_complete = instance != self.instance or version > self.version
+            changed = [run for run in self.runs.values() if is_complete or run.version > version]
+            shown = newest_first(changed)[: most or None]
+            rows = ",".join(map(self._line, shown))
+            gone = [] if is_complete else [key for key, at in self.gone.items() if at > version]
             head = {
                 "version": self.version,
                 "instance": self.instance,
-                "whole": whole,
+                "whole": is_complete,
                 "gone": gone,
                 "total": len(self.runs),
-                "rest": len(changed) - len(kept),
+                "rest": len(changed) - len(shown),
                 "higher_is_better": self.higher_is_better,
-                "broken": [words for _, words in self.broken.values()],
+                "broken": [message for _, message in self.broken.values()],
             }
         return f'{to_json(head)[:-1]}, "rows": [{rows}]}}'
 
@@ -159,35 +159,35 @@ class RunIndex:
             if began < self._rested:
                 return
             version = self.version + 1
-            changed = [self._look(place, version) for place in range(len(self.roots))]
+            changed = [self._look(root, version) for root in range(len(self.roots))]
             if self._watch(version) or any(changed):
                 self.version = version
             took = time.monotonic() - began
             self._rested = time.monotonic() + max(MIN_RESCAN_S, RESCAN_FACTOR * took)
 
-    def _first_look(self, place: int) -> None:
+    def _first_look(self, root: int) -> None:
         """Take the records from the list of runs, which is quicker than the folders."""
-        result = dict(_signatures(self.roots[place]))
-        known = {run.path.name: run.record for run in find_runs(self.roots[place])[0]}
+        result = dict(_signatures(self.roots[root]))
+        record_of = {run.path.name: run.record for run in find_runs(self.roots[root])[0]}
         version = self.version = 1
         for folder, signature in result.items():
-            if folder in known:
-                run = Run(place, folder, known[folder], signature, version)
+            if folder in record_of:
+                run = Run(root, folder, record_of[folder], signature, version)
                 self.runs[run.key] = run
                 self.higher_is_better |= run.record.higher_is_better
             else:
-                self._read(place, folder, signature, version)
+                self._read(root, folder, signature, version)
 
-    def _look(self, place: int, version: int) -> bool:
-        result = dict(_signatures(self.roots[place]))
+    def _look(self, root: int, version: int) -> bool:
+        result = dict(_signatures(self.roots[root]))
         changed = False
         for folder, signature in result.items():
-            key = f"{place}/{folder}"
+            key = f"{root}/{folder}"
             run = self.runs.get(key)
-            known = run.signature if run is not None else self.broken.get(key, (None, ""))[0]
-            if known != signature:
-                changed |= self._read(place, folder, signature, version)
-        for key in [run for run in (*self.runs, *self.broken) if _is_gone(run, place, result)]:
+            previous = run.signature if run is not None else self.broken.get(key, (None, ""))[0]
+            if previous != signature:
+                changed |= self._read(root, folder, signature, version)
+        for key in [run for run in (*self.runs, *self.broken) if _is_gone(run, root, result)]:
             self.runs.pop(key, None)
             self.broken.pop(key, None)
             self._lines.pop(key, None)
@@ -195,21 +195,21 @@ class RunIndex:
             changed = True
         return changed
 
-    def _read(self, place: int, folder: str, signature: Signature, version: int) -> bool:
-        key = f"{place}/{folder}"
+    def _read(self, root: int, folder: str, signature: Signature, version: int) -> bool:
+        key = f"{root}/{folder}"
         try:
             if signature == NO_RECORD:
                 raise RunError(f"{folder}: a run folder without its run.json")
-            record = with_live_status(read_record(self.roots[place] / folder))
+            record = with_live_status(read_record(self.roots[root] / folder))
         except RunError as error:
-            known = self.broken.get(key)
+            previous = self.broken.get(key)
             self.broken[key] = (signature, error.message)
             if self.runs.pop(key, None) is not None:
                 self.gone[key] = version
-            return known is None or known[1] != error.message
+            return previous is None or previous[1] != error.message
         self.broken.pop(key, None)
         self.gone.pop(key, None)
-        self.runs[key] = Run(place, folder, record, signature, version)
+        self.runs[key] = Run(root, folder, record, signature, version)
         self.higher_is_better |= record.higher_is_better
         return True
 
@@ -252,7 +252,7 @@ def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:
         try:
             result = os.stat(f"{root}/{name}/run.json")
         except OSError:
-            if any(os.path.lexists(f"{root}/{name}/{part}") for part in PARTS):
+            if any(os.path.lexists(f"{root}/{name}/{file}") for file in PARTS):
                 yield name, NO_RECORD
             continue
         yield name, (result.st_mtime_ns, result.st_size, result.st_ino)
@@ -263,9 +263,9 @@ def newest_first(runs: Iterable[Run]) -> list[Run]:
     return sorted(runs, key=lambda one: (one.record.started, one.folder), reverse=True)
 
 
-def _is_gone(key: str, place: int, found: Mapping[str, Signature]) -> bool:
-    root, _, folder = key.partition("/")
-    return int(root) == place and folder not in found
+def _is_gone(key: str, root: int, folders: Mapping[str, Signature]) -> bool:
+    root_of_run, _, folder = key.partition("/")
+    return int(root_of_run) == root and folder not in folders
 
 
 def _is_unicode(name: str) -> bool:

@@ -104,8 +104,8 @@ class Handler(BaseHTTPRequestHandler):
         """
         self.close_connection = True  # a body may follow, which nobody reads
         if code == HTTPStatus.NOT_IMPLEMENTED:
-            told = as_json({"error": "this server only reads: GET and HEAD"})
-            self._say(Response(told.body, told.kind, 405, {"Allow": "GET, HEAD"}))
+            body = as_json({"error": "this server only reads: GET and HEAD"})
+            self._say(Response(body.body, body.kind, 405, {"Allow": "GET, HEAD"}))
         else:
             self._say(as_json({"error": message or "no HTTP"}, status=code))
 
@@ -116,9 +116,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> Response:
         try:
-            parts = urlsplit(self.path)
-            path = unquote(parts.path, errors="strict")
-            query = parse_qs(parts.query, max_num_fields=MAX_FIELDS, errors="strict")
+            address = urlsplit(self.path)
+            path = unquote(address.path, errors="strict")
+            query = parse_qs(address.query, max_num_fields=MAX_FIELDS, errors="strict")
         except ValueError:
             return as_json({"error": "this address cannot be read"}, status=400)
         token = next(iter(query.get("token", ())), None)
@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         if refusal is not None:
             return Response(refusal.encode(), "text/plain; charset=utf-8", 403)
         try:
-            found = self._static(path) or self._page.routes.answer(path, query)
+            response = self._static(path) or self._page.routes.answer(path, query)
         except UserError as error:
             return refused(error)
         except OSError:
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         except Exception:
             traceback.print_exc()
             return as_json({"error": "the server made a mistake: see its terminal"}, status=500)
-        return found or as_json({"error": "there is nothing here"}, status=404)
+        return response or as_json({"error": "there is nothing here"}, status=404)
 
     def _static(self, path: str) -> Response | None:
         if path == "/":

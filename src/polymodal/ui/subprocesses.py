@@ -47,8 +47,8 @@ class Subprocesses:
         if _is_fresh(folder):
             return True
         with self._lock:
-            if (words := self._failed.pop(folder, None)) is not None:
-                raise RunError(words)
+            if (message := self._failed.pop(folder, None)) is not None:
+                raise RunError(message)
             maker = self._reports.get(folder)
             if maker is None or not maker.is_alive():
                 maker = threading.Thread(target=self._make, args=(folder,), daemon=True)
@@ -67,8 +67,13 @@ class Subprocesses:
         Raises:
             RunError: They cannot be compared.
         """
-        words = ["compare", *map(str, folders), "--json", *([f"--score={score}"] if score else [])]
-        return json.loads(self._polymodal(words))
+        command = [
+            "compare",
+            *map(str, folders),
+            "--json",
+            *([f"--score={score}"] if score else []),
+        ]
+        return json.loads(self._polymodal(command))
 
     def trackio(self, database: Path) -> str:
         """Start trackio's own page, once a database.
@@ -81,11 +86,11 @@ class Subprocesses:
             if process is not None and process.poll() is None:
                 return address
             port = _free_port()
-            kept = {name: one for name, one in os.environ.items() if name not in ELSEWHERE}
+            environ = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
             with tempfile.TemporaryFile("w+") as log:
                 process = self._start(
                     [sys.executable, "-c", SHOW_TRACKIO, str(port)],
-                    {**kept, "TRACKIO_DIR": str(database)},
+                    {**environ, "TRACKIO_DIR": str(database)},
                     log,
                 )
                 _until_it_answers(process, port, log)
@@ -111,18 +116,18 @@ class Subprocesses:
         except RunError as error:
             self._failed[folder] = error.message
 
-    def _polymodal(self, words: Sequence[str]) -> str:
-        process = self._start([sys.executable, "-m", "polymodal", *words], os.environ)
+    def _polymodal(self, arguments: Sequence[str]) -> str:
+        process = self._start([sys.executable, "-m", "polymodal", *arguments], os.environ)
         try:
-            out, said = process.communicate(timeout=LIMIT_S)
+            out, errors = process.communicate(timeout=LIMIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            out, said = process.communicate()
+            out, errors = process.communicate()
         finally:
             self._running.discard(process)
         if process.returncode != 0:
-            told = said.strip().splitlines()[-3:] or [f"exit code {process.returncode}"]
-            raise RunError("\n".join(told).removeprefix("polymodal: "))
+            last_lines = errors.strip().splitlines()[-3:] or [f"exit code {process.returncode}"]
+            raise RunError("\n".join(last_lines).removeprefix("polymodal: "))
         return out
 
     def _start(
@@ -146,17 +151,17 @@ class Subprocesses:
 def _is_fresh(folder: Path) -> bool:
     """Whether the page is newer than what it tells of."""
     try:
-        made = (folder / "report.html").stat().st_mtime_ns
+        made_ns = (folder / "report.html").stat().st_mtime_ns
         sources = [folder / name for name in ("run.json", "study.json")]
-        return all(made >= source.stat().st_mtime_ns for source in sources if source.exists())
+        return all(made_ns >= source.stat().st_mtime_ns for source in sources if source.exists())
     except OSError:
         return False
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind((LOOPBACK, 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as server:
+        server.bind((LOOPBACK, 0))
+        return int(server.getsockname()[1])
 
 
 def _until_it_answers(process: subprocess.Popen[str], port: int, log: IO[str]) -> None:

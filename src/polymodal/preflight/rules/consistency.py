@@ -58,12 +58,15 @@ def check_monitors(context: Context) -> Iterator[Diagnostic]:
         yield Diagnostic("unknown score", "selection.score", message, hint=nearest(chosen, names))
     for above in ("above", "below"):
         alert = (context.config.get("alert") or {}).get(above) or {}
-        known = [*logged, *(f"{part}/{name}" for part in ("test", "train") for name in names)]
+        score_keys = [
+            *logged,
+            *(f"{split}/{name}" for split in ("test", "train") for name in names),
+        ]
         for name in alert if isinstance(alert, Mapping) else ():
-            if name not in known:
+            if name not in score_keys:
                 key = f"alert.{above}.{name}"
                 message = f"{key}: no score of this task is called {name}"
-                yield Diagnostic("unknown score", key, message, hint=nearest(str(name), known))
+                yield Diagnostic("unknown score", key, message, hint=nearest(str(name), score_keys))
 
 
 def check_validation(context: Context) -> Iterator[Diagnostic]:
@@ -96,20 +99,20 @@ def check_patience(context: Context) -> Iterator[Diagnostic]:
     if not _is_number(epochs) or epochs < 1:
         return
     for name, section in _callbacks(context):
-        for option, words in (
+        for option, consequence in (
             ("patience", "never stops"),
             ("every_n_epochs", "writes only at the end"),
         ):
             key, value = f"callbacks.{name}.{option}", section.get(option)
             origin = context.origins.find(key)
             length = context.origins.find("trainer.max_epochs")
-            chosen = any(one is not None and one.by_user for one in (origin, length))
+            chosen = any(location is not None and location.by_user for location in (origin, length))
             too_long = _is_number(value) and value >= epochs + (option == "every_n_epochs")
             if too_long and epochs > 1 and chosen:
                 yield Diagnostic(
                     "no effect",
                     key,
-                    f"{key}={value} {words}: the training has {epochs} epochs",
+                    f"{key}={value} {consequence}: the training has {epochs} epochs",
                     hint=f"make it less than {epochs}, or trainer.max_epochs more",
                     severity="warning",
                     origin=origin if origin is not None and origin.by_user else length,
@@ -188,12 +191,12 @@ def check_devices(context: Context) -> Iterator[Diagnostic]:
     strategy, number = trainer.get("strategy"), trainer.get("devices")
     if strategy in (None, "auto") or not isinstance(strategy, str):
         return
-    words = strategy.split("_")[0]
-    if words in ("fsdp", "deepspeed") and trainer.get("accelerator") == "cpu":
+    family = strategy.split("_")[0]
+    if family in ("fsdp", "deepspeed") and trainer.get("accelerator") == "cpu":
         message = f"trainer.strategy={strategy} needs GPUs, and trainer.accelerator=cpu"
         yield Diagnostic("strategy", "trainer.strategy", message, hint="use trainer.strategy=ddp")
     origin = context.origins.find("trainer.strategy")
-    if words == "ddp" and number == 1 and origin is not None and origin.by_user:
+    if family == "ddp" and number == 1 and origin is not None and origin.by_user:
         message = f"trainer.strategy={strategy} has no effect with trainer.devices=1"
         yield Diagnostic(
             "no effect", "trainer.strategy", message, hint="trainer.devices=-1", severity="warning"
@@ -210,20 +213,24 @@ def check_selection_grid(context: Context) -> Iterator[Diagnostic]:
     except ConfigError as error:
         yield from_error(error, "sweep space", "selection.grid")
         return
-    known = [key for key, _ in flatten({one: context.config.get(one) for one in VARIABLE})]
-    unknown = [str(key) for key in options if key not in known]
+    options_of_training = [
+        key for key, _ in flatten({section: context.config.get(section) for section in VARIABLE})
+    ]
+    unknown = [str(key) for key in options if key not in options_of_training]
     for key in unknown:
         message = f"selection.grid names {key!r}, which is no option of what is trained"
-        yield Diagnostic("sweep space", f"selection.grid.{key}", message, hint=nearest(key, known))
-    said = set()
+        yield Diagnostic(
+            "sweep space", f"selection.grid.{key}", message, hint=nearest(key, options_of_training)
+        )
+    reported = set()
     for combination in combinations[:MAX_COMBINATIONS] if not unknown else ():
         sections = {key.partition(".")[0] for key in combination}
         changed = with_options(context.config, combination)
         for finding in signature_findings(
             {key: changed[key] for key in sections}, context.projects
         ):
-            if finding.message not in said and finding.key in combination:
-                said.add(finding.message)
+            if finding.message not in reported and finding.key in combination:
+                reported.add(finding.message)
                 key = f"selection.grid.{finding.key}"
                 yield Diagnostic(
                     "sweep space", key, f"selection.grid: {finding.message}", finding.expected

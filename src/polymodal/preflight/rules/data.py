@@ -153,10 +153,10 @@ def _leaks(context: Context) -> None:
     from polymodal.data.leakage import leakage_report
 
     report = leakage_report(context.built["manifest"], context.built["folds"])
-    for column, found in report.items():
-        if found["test_share"] > 0:
+    for column, shared in report.items():
+        if shared["test_share"] > 0:
             context.notes.append(
-                f"{found['test_share']:.0%} of the test rows share their {column} with the "
+                f"{shared['test_share']:.0%} of the test rows share their {column} with the "
                 "training rows (in the worst fold)"
             )
 
@@ -257,11 +257,11 @@ def _files(context: Context, *, full: bool) -> Iterator[Diagnostic]:
     manifest = context.built["manifest"]
     step = 1 if full else max(1, len(manifest) // SAMPLED)
     inspection = inspect_manifest(manifest.take(manifest.frame.gather_every(step)))
-    for rule, found in inspection.by_rule().items():
-        if found[0].severity == "fault":
-            first = f"{found[0].utterance_id}: {found[0].detail}"
+    for rule, issues in inspection.by_rule().items():
+        if issues[0].severity == "fault":
+            first = f"{issues[0].utterance_id}: {issues[0].detail}"
             hint = "polymodal corpus check opens every file and lists them"
-            message = f"{rule} in {len(found)} of {inspection.num_utterances} utterances: {first}"
+            message = f"{rule} in {len(issues)} of {inspection.num_utterances} utterances: {first}"
             yield Diagnostic(rule, "corpus", message, hint=hint)
     if not full and step > 1:
         seen = inspection.num_utterances

@@ -50,14 +50,14 @@ def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
     Yields:
         A finding for each; those that only pass on the fault of another are left out.
     """
-    said: set[str] = set()
+    reported: set[str] = set()
     for key, reason in reasons.items():
         problem = reason.removeprefix(key)
         if "has no value" in problem:
             hint = f"give it on the command line: {key}=…"
             yield Diagnostic("missing value", key, reason, hint=hint)
-        elif problem not in said:
-            said.add(problem)
+        elif problem not in reported:
+            reported.add(problem)
             yield Diagnostic("broken interpolation", key, reason)
 
 
@@ -67,13 +67,15 @@ def unread_keys(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diag
         (layer.name for layer in origins.layers if not layer.package and layer.parent == "<root>"),
         "run",
     )
-    known = top_level_keys(root)
+    expected_keys = top_level_keys(root)
     for key, value in config.items():
-        if key in known or (key in origins.interpolated and key not in ("experiment", "debug")):
+        if key in expected_keys or (
+            key in origins.interpolated and key not in ("experiment", "debug")
+        ):
             continue
         if key in ("experiment", "debug") and (not value or _is_late(key, origins)):
             continue
-        yield _unread(key, known, origins)
+        yield _unread(key, expected_keys, origins)
     for section in READ_HERE:
         if isinstance(config.get(section), Mapping):
             yield from _options(section, config[section], origins)
@@ -85,7 +87,7 @@ def _is_late(group: str, origins: Provenance) -> bool:
     return any(file is not None and misplaced_package_header(file) is not None for file in files)
 
 
-def _unread(key: str, known: Sequence[str], origins: Provenance) -> Diagnostic:
+def _unread(key: str, keys: Sequence[str], origins: Provenance) -> Diagnostic:
     """A key beside the groups; of a file with a wrong package header if one puts it there."""
     entry = next(
         (entry for entry in origins.entries if entry.key.split(".")[0].split("[")[0] == key), None
@@ -112,7 +114,7 @@ def _unread(key: str, known: Sequence[str], origins: Provenance) -> Diagnostic:
                 "take out its line `# @package …`",
                 origin=SourceLocation(layer.file, _header_line(layer.file)),
             )
-    return Diagnostic("unread key", key, f"nothing reads the key {key!r}", hint=nearest(key, known))
+    return Diagnostic("unread key", key, f"nothing reads the key {key!r}", hint=nearest(key, keys))
 
 
 def unread_headers(origins: Provenance) -> Iterator[Diagnostic]:
@@ -141,8 +143,8 @@ def misplaced_package_header(file: Path) -> int | None:
         The line; None where there is none, or Hydra reads it.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
-    place = next((n for n, line in enumerate(lines) if HEADER.match(line)), 0)
-    return None if all(map(SOME_HEADER.match, lines[:place])) else place + 1
+    index = next((n for n, line in enumerate(lines) if HEADER.match(line)), 0)
+    return None if all(map(SOME_HEADER.match, lines[:index])) else index + 1
 
 
 def _header_line(file: Path) -> int:
@@ -152,15 +154,15 @@ def _header_line(file: Path) -> int:
 
 def _options(section: str, values: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     """Options of a section that the program reads itself, compared with our own files."""
-    usual = default_values(section)
+    defaults = default_values(section)
     for name, value in values.items():
         key = f"{section}.{name}"
-        if name not in usual:
+        if name not in defaults:
             if key not in origins.interpolated:
                 yield Diagnostic(
-                    "unread key", key, f"nothing reads {key}", hint=nearest(name, usual)
+                    "unread key", key, f"nothing reads {key}", hint=nearest(name, defaults)
                 )
-        elif (expected := _misfit(key, value, usual[name])) is not None:
+        elif (expected := _misfit(key, value, defaults[name])) is not None:
             yield Diagnostic(
                 "wrong type",
                 key,
@@ -172,30 +174,30 @@ def _options(section: str, values: Mapping[str, Any], origins: Provenance) -> It
             )
 
 
-def _misfit(key: str, value: Any, usual: Any) -> str | None:
+def _misfit(key: str, value: Any, default: Any) -> str | None:
     """What was expected, where a value is of another kind than that of our own files."""
-    words = WORDS.get(key, ())
-    if value in words or value is None or usual is None or value is UNRESOLVED:
+    choices = WORDS.get(key, ())
+    if value in choices or value is None or default is None or value is UNRESOLVED:
         return None
-    if isinstance(usual, bool):
+    if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
-    if isinstance(usual, int | float) or key in NUMBERS:
+    if isinstance(default, int | float) or key in NUMBERS:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if number else " or ".join(["a number", *map(str, words)])
-    if isinstance(usual, str) and (words or not isinstance(value, str)):
-        return " or ".join(map(str, words)) or "text"
+        return None if number else " or ".join(["a number", *map(str, choices)])
+    if isinstance(default, str) and (choices or not isinstance(value, str)):
+        return " or ".join(map(str, choices)) or "text"
     return None
 
 
 def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     """Find sections that do not say what they build."""
-    several = {one: config.get(one) or {} for one in HOLDERS}
+    several = {section_name: config.get(section_name) or {} for section_name in HOLDERS}
     held = {
-        f"{one}.{name}": value
-        for one, section in several.items()
+        f"{section_name}.{name}": value
+        for section_name, section in several.items()
         for name, value in ({} if "_target_" in section else section).items()
     }
-    built = {one: config[one] for one in BUILT if one in config}
+    built = {section_name: config[section_name] for section_name in BUILT if section_name in config}
     for key, section in {**built, **held}.items():
         if section is None and (key.startswith("callbacks.")):
             continue
@@ -289,19 +291,19 @@ def overridden_values(origins: Provenance) -> Iterator[Diagnostic]:
     Yields:
         One finding for each value of the user that has no effect.
     """
-    places = {layer.name: number for number, layer in enumerate(origins.layers)}
+    index_of = {layer.name: number for number, layer in enumerate(origins.layers)}
     final = {entry.key: entry for entry in origins.entries if entry.kind == "value"}
     for entry in origins.entries:
         last = final.get(entry.key, entry)
         if entry.kind != "value" or entry.text is None or last.layer <= entry.layer:
             continue
-        mine, its = origins.layers[entry.layer], origins.layers[last.layer]
-        if _includes(mine.name, its, origins.layers, places) and entry.text != last.text:
+        mine, last_layer = origins.layers[entry.layer], origins.layers[last.layer]
+        if _includes(mine.name, last_layer, origins.layers, index_of) and entry.text != last.text:
             yield Diagnostic(
                 "no effect",
                 entry.key,
-                f"{entry.key}={entry.text} has no effect: {its.name}, which this file is based on, "
-                f"sets it to {last.text} afterwards",
+                f"{entry.key}={entry.text} has no effect: {last_layer.name}, which this file is based "
+                f"on, sets it to {last.text} afterwards",
                 hint="put `_self_` at the end of the defaults list",
                 severity="warning",
                 origin=entry.origin,
@@ -309,16 +311,16 @@ def overridden_values(origins: Provenance) -> Iterator[Diagnostic]:
 
 
 def _includes(
-    name: str, layer: ConfigFile, layers: Sequence[ConfigFile], places: Mapping[str, int]
+    name: str, layer: ConfigFile, layers: Sequence[ConfigFile], index_of: Mapping[str, int]
 ) -> bool:
     """Whether a file names another one in its defaults list, itself or through others."""
     parent = layer.parent
     for _ in layers:
         if parent == name:
             return layer.name != name and name.split("/")[0] in ("experiment", "debug")
-        if parent not in places:
+        if parent not in index_of:
             return False
-        parent = layers[places[parent]].parent
+        parent = layers[index_of[parent]].parent
     return False
 
 
@@ -331,7 +333,7 @@ def top_level_keys(root: str) -> tuple[str, ...]:
     """
     node = _read(CONFIGS / f"{root}.yaml")
     groups = [
-        str(name) for one in node.pop("defaults", ()) if isinstance(one, dict) for name in one
+        str(name) for item in node.pop("defaults", ()) if isinstance(item, dict) for name in item
     ]
     nothing = ("hydra", "experiment", "debug")
     return tuple(sorted({*node, *(group for group in groups if group not in nothing)}))

@@ -28,8 +28,8 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
         for key, value in flatten(_at(context.config, section), section) if before else ():
             others = _others(context, key, value) if _is_written(context, key) else []
             after = [_built(make, _changed(context.config, key, other)) for other in others]
-            built = [one for one in after if one]
-            if built and all(deep_equal(before, one) for one in built):
+            built = [result for result in after if result]
+            if built and all(deep_equal(before, result) for result in built):
                 tried = " or ".join(
                     str(other) for other, made in zip(others, after, strict=True) if made
                 )
@@ -89,9 +89,9 @@ def _others(context: Context, key: str, value: Any) -> list[Any]:
     hint = annotation(context.config, key, context.projects)
     literals = [
         one
-        for part in (hint, *get_args(hint))
-        if get_origin(part) is Literal
-        for one in get_args(part)
+        for hint_part in (hint, *get_args(hint))
+        if get_origin(hint_part) is Literal
+        for one in get_args(hint_part)
     ]
     if literals:
         return [literal for literal in literals if literal != value]

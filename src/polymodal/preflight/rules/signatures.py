@@ -119,10 +119,10 @@ def matches_type(value: Any, hint: Any) -> bool:
         return isinstance(value, str)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(
-            matches_type(one, arguments[1]) for one in value.values()
+            matches_type(item, arguments[1]) for item in value.values()
         )
     if isinstance(origin, type) and issubclass(origin, Collection) and origin is not tuple:
-        return isinstance(value, list) and all(matches_type(one, arguments[0]) for one in value)
+        return isinstance(value, list) and all(matches_type(item, arguments[0]) for item in value)
     if origin is tuple and isinstance(value, list) and Ellipsis not in arguments:
         return len(value) == len(arguments) and all(map(matches_type, value, arguments))
     if isinstance(hint, type) and isinstance(value, str | int | float | bool):
@@ -203,7 +203,9 @@ def check_against_signature(
             yield Diagnostic("missing option", f"{key}.{name}", message, expected)
 
 
-def _unknown(name: str, key: str, section: Mapping[str, Any], known: Sequence[str]) -> Diagnostic:
+def _unknown(
+    name: str, key: str, section: Mapping[str, Any], parameters: Sequence[str]
+) -> Diagnostic:
     """An option that its target does not take: removed by its library, or never there."""
     target, dotted = str(section["_target_"]), f"{key}.{name}"
     message = f"{dotted} is unknown to {target}"
@@ -212,8 +214,8 @@ def _unknown(name: str, key: str, section: Mapping[str, Any], known: Sequence[st
             "removed option", dotted, f"{message}: {removed.since}", hint=removed.replacement
         )
     if name.startswith("_"):
-        known = sorted(SPECIAL)
-    return Diagnostic("unknown option", dotted, message, hint=nearest(name, known))
+        parameters = sorted(SPECIAL)
+    return Diagnostic("unknown option", dotted, message, hint=nearest(name, parameters))
 
 
 def _wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:

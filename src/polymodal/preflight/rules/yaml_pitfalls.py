@@ -108,26 +108,28 @@ def _doubled(entries: Sequence[ConfigEntry]) -> Iterator[Diagnostic]:
         seen[entry.key] = entry
 
 
-def _boolean(one: ConfigEntry) -> Diagnostic:
-    meaning = "true" if (one.text or "").lower() in ("yes", "on") else "false"
-    what = "the key" if one.kind == "key" else f"{one.key}="
-    message = f"{what} `{one.text}` is {meaning} to YAML"
-    severity: Severity = "warning" if one.kind == "value" else "fatal"
-    return _finding(one, message, f"write {meaning}, or {QUOTED} if it is a word", severity)
+def _boolean(entry: ConfigEntry) -> Diagnostic:
+    meaning = "true" if (entry.text or "").lower() in ("yes", "on") else "false"
+    what = "the key" if entry.kind == "key" else f"{entry.key}="
+    message = f"{what} `{entry.text}` is {meaning} to YAML"
+    severity: Severity = "warning" if entry.kind == "value" else "fatal"
+    return _finding(entry, message, f"write {meaning}, or {QUOTED} if it is a word", severity)
 
 
-def _finding(one: ConfigEntry, found: str, remedy: str, severity: Severity = "fatal") -> Diagnostic:
-    return Diagnostic("changed by YAML", one.key, found, "", remedy, severity, one.origin)
+def _finding(
+    entry: ConfigEntry, message: str, hint: str, severity: Severity = "fatal"
+) -> Diagnostic:
+    return Diagnostic("changed by YAML", entry.key, message, "", hint, severity, entry.origin)
 
 
-def _kind(one: ConfigEntry) -> str:
+def _kind(entry: ConfigEntry) -> str:
     return {"int": "number", "float": "number", "bool": "boolean", "null": "null"}.get(
-        one.tag, one.tag
+        entry.tag, entry.tag
     )
 
 
 def _sexagesimal(text: str) -> float:
     total = 0.0
-    for part in text.replace("_", "").split(":"):
-        total = total * 60 + float(part)
+    for digits in text.replace("_", "").split(":"):
+        total = total * 60 + float(digits)
     return total

@@ -70,12 +70,12 @@ class BackgroundTracker:
         assert self.tracker is not None
         self.run_id, self.num_logged = start.run_id, start.num_lines
         self.note = SyncState.read(start.folder, self.name, self.tracker)
-        told = replace(start, num_told=min(self.note.lines, start.num_lines))
+        resumed = replace(start, num_told=min(self.note.lines, start.num_lines))
         if self.remote:
-            self._offer(lambda tracker: self._begin(tracker, told))
+            self._offer(lambda tracker: self._begin(tracker, resumed))
             return
         try:
-            self._begin(self.tracker, told)
+            self._begin(self.tracker, resumed)
         except (Exception, SystemExit) as error:  # a mirror must never stop a run
             with contextlib.suppress(Exception, SystemExit):
                 self.tracker.finish("failed", {})  # its threads and files must not outlive it
@@ -90,8 +90,8 @@ class BackgroundTracker:
             self.overrun = True
         if self.tracker is None or self.overrun:
             return
-        kept = dict(scores)
-        self._offer(lambda tracker: self._pass_on(tracker, kept, step), len(kept))
+        copied = dict(scores)
+        self._offer(lambda tracker: self._pass_on(tracker, copied, step), len(copied))
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
         """End the run; a second call does nothing."""
@@ -163,7 +163,7 @@ class BackgroundTracker:
             last = any(act is None for act, _ in batch)
             if self.fault is None:
                 self._try(tracker, [act for act, _ in batch if act is not None], last=last)
-            values = sum(one for _, one in batch)
+            values = sum(size for _, size in batch)
             self.taken = [self.taken[0] + len(batch), self.taken[1] + values]
 
     def _try(self, tracker: Tracker, acts: Sequence[Act], *, last: bool) -> None:

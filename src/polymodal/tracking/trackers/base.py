@@ -82,7 +82,7 @@ def start_of(record: RunRecord, config: Mapping[str, Any], folder: Path, num_lin
     encoders = config.get("encoder")
     modalities = sorted(encoders) if isinstance(encoders, Mapping) else []
     chosen = record.notes.get("choices")
-    words = [record.kind, *(chosen.values() if isinstance(chosen, Mapping) else ()), *modalities]
+    tags = [record.kind, *(chosen.values() if isinstance(chosen, Mapping) else ()), *modalities]
     return Start(
         record.run_id,
         str(record.notes.get("project") or record.experiment.partition("/")[0]),
@@ -91,6 +91,6 @@ def start_of(record: RunRecord, config: Mapping[str, Any], folder: Path, num_lin
         folder,
         record.name,
         record.kind,
-        tuple(dict.fromkeys(str(word)[:64] for word in words)),
+        tuple(dict.fromkeys(str(word)[:64] for word in tags)),
         num_lines,
     )

@@ -65,11 +65,11 @@ class MlflowTracker:
             raise MissingExtraError("mlflow", "mlflow") from None
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table it makes
         self.of: dict[str, Any] = {"metric": Metric, "param": Param, "tag": RunTag}
-        beside = start.folder.parent.resolve() / FOLDER
-        uri = self.uri or f"sqlite:///{beside / 'mlflow.db'}"
-        with _alone(beside, uri):
+        database = start.folder.parent.resolve() / FOLDER
+        uri = self.uri or f"sqlite:///{database / 'mlflow.db'}"
+        with _alone(database, uri):
             self.client = MlflowClient(tracking_uri=uri)
-            artifacts = None if "://" in (self.uri or "") else (beside / "artifacts").as_uri()
+            artifacts = None if "://" in (self.uri or "") else (database / "artifacts").as_uri()
             self.experiment = self._experiment(start.project, artifacts)
         self.folder, self.last_step = start.folder, 0
         self.number = self._go_on(start)
@@ -78,19 +78,19 @@ class MlflowTracker:
     def log(self, scores: Mapping[str, float], step: int) -> None:
         """Gather the scores of one step."""
         now_ms, metric = int(1000 * time.time()), self.of["metric"]
-        kept = [
+        metrics = [
             metric(plain_name(name, LONGEST_NAME), value, now_ms, step)
             for name, value in scores.items()
             if not math.isinf(value)
         ]
         self.number, self.last_step = self.number + 1, step
-        self.ready.append((kept, self.number))
+        self.ready.append((metrics, self.number))
 
     def flush(self) -> None:
         """Send what has gathered, as many lines at a time as a request may hold."""
         for metrics, number in _batches(self.ready):
-            told = [self.of["tag"](LINES, str(number))] if number is not None else []
-            self.client.log_batch(self.id, metrics, tags=told, synchronous=True)
+            tags = [self.of["tag"](LINES, str(number))] if number is not None else []
+            self.client.log_batch(self.id, metrics, tags=tags, synchronous=True)
         self.ready = []
 
     def finish(self, status: str, scores: Mapping[str, float]) -> None:
@@ -112,18 +112,18 @@ class MlflowTracker:
         """The id of the project, made by whichever process is the first."""
         from mlflow.exceptions import MlflowException
 
-        known = self.client.get_experiment_by_name(project)
+        experiment = self.client.get_experiment_by_name(project)
         try:
-            made: str = (
-                known.experiment_id
-                if known
+            experiment_id: str = (
+                experiment.experiment_id
+                if experiment
                 else self.client.create_experiment(project, artifact_location=artifacts)
             )
         except MlflowException:  # another process was faster
-            if (known := self.client.get_experiment_by_name(project)) is None:
+            if (experiment := self.client.get_experiment_by_name(project)) is None:
                 raise
-            made = known.experiment_id
-        return made
+            experiment_id = experiment.experiment_id
+        return experiment_id
 
     def _go_on(self, start: Start) -> int:
         """Find the run, or makes it; how many lines it has."""

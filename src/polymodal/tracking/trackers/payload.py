@@ -24,7 +24,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, Plain]:
         >>> flat({"model": {"width": 8, "sizes": [1, 2]}, "seed": 0, "paths": {"runs": "runs"}})
         {'model.width': 8, 'model.sizes': '[1, 2]', 'seed': 0}
     """
-    return dict(_flat({key: one for key, one in config.items() if key not in LEFT_OUT}, ""))
+    return dict(_flat({key: section for key, section in config.items() if key not in LEFT_OUT}, ""))
 
 
 def _flat(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Plain]]:
@@ -60,10 +60,10 @@ def tables(folder: Path) -> Generator[list[Path]]:
     Yields:
         The files, there as long as the body runs: `predictions-<part>.csv`, `confusion-<part>.csv`.
     """
-    with TemporaryDirectory() as beside:
+    with TemporaryDirectory() as tmp_dir:
         for source in sorted((folder / "predictions").glob("*.parquet")):
-            _write_tables(source, Path(beside))
-        yield sorted(Path(beside).glob("*.csv"))
+            _write_tables(source, Path(tmp_dir))
+        yield sorted(Path(tmp_dir).glob("*.csv"))
 
 
 def _write_tables(source: Path, folder: Path) -> None:

@@ -85,8 +85,8 @@ def _tell(
 ) -> int:
     """Return the whole run, but for the lines that the tracker had before; how many they were."""
     total, journal = start.num_lines, start.folder / "metrics.jsonl"
-    known = tracker.start(replace(start, num_told=min(note.lines, total)))
-    held = min(note.lines, total) if known is None else known
+    num_known = tracker.start(replace(start, num_told=min(note.lines, total)))
+    held = min(note.lines, total) if num_known is None else num_known
     flush = getattr(tracker, "flush", lambda: None)
     for number, (scores, step) in enumerate(logged_lines(journal, held), held + 1):
         tracker.log(scores, step)

@@ -46,9 +46,9 @@ class SyncState:
         """
         if (lines, status) != (self.lines, self.status):
             self.lines, self.status = lines, status
-            told = {**self._all(), self.place: {"lines": lines, "status": status}}
+            states = {**self._all(), self.place: {"lines": lines, "status": status}}
             self.path.parent.mkdir(exist_ok=True)
-            atomic_write_text(self.path, json.dumps(told, indent=1) + "\n")
+            atomic_write_text(self.path, json.dumps(states, indent=1) + "\n")
 
     def _all(self) -> dict[str, Any]:
         try:

@@ -102,8 +102,8 @@ class WandbTracker:
         if self.prediction_tables:
             _log_tables(run, self.folder)
         if self.alert:
-            told = "\n".join(f"{name} {value:.4g}" for name, value in sorted(scores.items()))
-            run.alert(f"{self.title} {status}", told or status, LEVELS.get(status, "ERROR"))
+            summary = "\n".join(f"{name} {value:.4g}" for name, value in sorted(scores.items()))
+            run.alert(f"{self.title} {status}", summary or status, LEVELS.get(status, "ERROR"))
         run.finish(exit_code=0 if status == "finished" else 1)
 
     def offline(self, folder: Path) -> "WandbTracker | None":
@@ -123,8 +123,8 @@ class WandbTracker:
         done = _wandb(["sync", *entity, *map(str, files)], SENDING_S)
         left = [file for file in files if not Path(f"{file}.synced").exists()]
         if done.returncode or left:
-            said = [line.removeprefix("wandb: ") for line in done.stdout.splitlines()]
-            why = " ".join([line for line in said if line.strip()][-3:])
+            lines = [line.removeprefix("wandb: ") for line in done.stdout.splitlines()]
+            why = " ".join([line for line in lines if line.strip()][-3:])
             raise ConnectionError(f"wandb sync has not sent {len(left)} files: {why}")
 
 
@@ -165,9 +165,9 @@ def _held(start: Start) -> int:
     return min(held, start.num_lines)
 
 
-def _wandb(words: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wandb", *words]
-    environ = {name: one for name, one in os.environ.items() if name != "WANDB_SILENT"}
+def _wandb(arguments: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wandb", *arguments]
+    environ = {name: value for name, value in os.environ.items() if name != "WANDB_SILENT"}
     return subprocess.run(
         command,
         stdout=subprocess.PIPE,
