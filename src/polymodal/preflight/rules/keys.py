@@ -302,8 +302,8 @@ def overridden_values(origins: Provenance) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "no effect",
                 entry.key,
-                f"{entry.key}={entry.text} has no effect: {last_layer.name}, which this file is based "
-                f"on, sets it to {last.text} afterwards",
+                f"{entry.key}={entry.text} has no effect: {last_layer.name}, which this file "
+                f"is based on, sets it to {last.text} afterwards",
                 hint="put `_self_` at the end of the defaults list",
                 severity="warning",
                 origin=entry.origin,
