@@ -218,7 +218,9 @@ def test_where_smaller_is_better_the_smallest_wins(tmp_path):
     }
     claims = [compared("a", "v", -0.3, 0.001, score="rmse", verdict="a is better than v")]
     claims += [compared("b", other, 0.4, 0.001, score="rmse") for other in ("a", "v")]
-    page = page_of(tmp_path, study(score="rmse", members=members, comparisons=claims))
+    directions = {"rmse": False}
+    summary = study(score="rmse", members=members, comparisons=claims, higher_is_better=directions)
+    page = page_of(tmp_path, summary)
     assert verdict(page)[:2] == ("good", "a is better than v.")
     assert re.search(r'<b class="good">▲ \N{MINUS SIGN}\.300</b>', page)
     assert "smaller is better" in page

@@ -52,34 +52,6 @@ SETTINGS: Any = {  # as in charts
     "axes.titlelocation": "left",
     "legend.fontsize": 8,
 }
-STYLE = (
-    html.BASE
-    + """
-h1 { font-size: 1.35rem; margin: 0 0 .6rem; } h2 { font-size: 1.1rem; margin: 1.8rem 0 .6rem; }
-.verdict { border-left: .5rem solid; border-radius: .3rem; padding: .7rem 1rem;
-  background: var(--card); }
-.verdict strong { font-size: 1.25rem; } .verdict p { margin: .3rem 0 0; color: var(--ink); }
-.good { color: var(--good); } .fair { color: var(--fair); } .bad { color: var(--bad); }
-.figures { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: .9rem 0 0; padding: 0;
-  list-style: none; }
-.plots { display: grid; gap: 1rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
-figure { margin: 0; padding: .6rem; background: var(--card); border-radius: .4rem; }
-figure svg { width: 100%; height: auto; display: block; }
-figcaption { font-size: .85rem; opacity: .8; }
-details { margin: .35rem 0; padding: .4rem .7rem; background: var(--card); border-radius: .4rem; }
-summary { cursor: pointer; } .count { font-variant-numeric: tabular-nums; opacity: .8; }
-.scroll { overflow-x: auto; max-height: 40rem; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums;
-  overflow-wrap: normal; white-space: nowrap; }
-th, td { padding: .22rem .55rem; border-bottom: 1px solid var(--faint); text-align: right; }
-th:first-child, td:first-child, th:nth-child(2).name, td.name { text-align: left; }
-thead th { position: sticky; top: 0; background: var(--card); } td.none { opacity: .35; }
-.examples td { text-align: left; vertical-align: top; white-space: normal; overflow-wrap: anywhere;
-  min-width: 9rem; } tr.total td { font-weight: 700; }
-code { font-family: ui-monospace, Consolas, monospace; font-size: .92em; }
-"""
-)
 
 
 def require_matplotlib() -> None:
@@ -109,25 +81,14 @@ def write_page(
     require_matplotlib()
     classes = class_table(manifest, split)
     title = f"Corpus check: {_corpus_name(manifest)}"
-    body = [
-        f"<h1>{html.escape_html(title)}</h1>",
-        _verdict(inspection),
-        _figures(inspection, classes),
-        "<h2>Issues</h2>",
-        *_findings(inspection),
-        "<h2>Plots</h2>",
-        '<div class="plots">',
-        *_plots(manifest, inspection, classes),
-        "</div>",
-        "<h2>Classes by split and speaker</h2>",
-        *_classes(classes),
+    head = _verdict(inspection) + _figures(inspection, classes)
+    plots = "".join(_plots(manifest, inspection, classes))
+    sections = [
+        ("findings", "Findings", "\n".join(_findings(inspection))),
+        ("plots", "Plots", f'<div class="grid two">{plots}</div>'),
+        ("classes", "Classes by split and speaker", "\n".join(_classes(classes))),
     ]
-    head = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape_html(title)}</title><style>{STYLE}</style></head><body>"
-    )
-    path.write_text("\n".join([head, *body, "</body></html>\n"]), encoding="utf-8")
+    path.write_text(html.document(title, "", head, sections), encoding="utf-8")
 
 
 def _corpus_name(manifest: Manifest) -> str:
@@ -158,7 +119,7 @@ def _figures(inspection: Inspection, classes: ClassTable) -> str:
         f"{inspection.seconds / 3600:.2f} h of audio",
         f"checked in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)",
     ]
-    return f'<ul class="figures">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
+    return f'<ul class="facts">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
 
 
 def _findings(inspection: Inspection) -> list[str]:
@@ -275,7 +236,7 @@ def _draw(height: float, paint: Callable[[Any], str]) -> str:
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format")))
     svg = charts.inline_svg(buffer.getvalue(), axes.get_title(loc="left"))
     note = f"<figcaption>{html.escape_html(caption)}</figcaption>" if caption else ""
-    return f"<figure>{svg}{note}</figure>"
+    return f'<figure class="narrow">{svg}{note}</figure>'
 
 
 def _histogram(measures: pl.DataFrame, column: str, title: str, unit: str) -> str:

@@ -29,10 +29,6 @@ REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-WAIT_STYLE = (
-    f"<style>{html.BASE} body {{ max-width: 34rem; padding-top: 18vh; }} "
-    "pre { white-space: pre-wrap; }</style>"
-)
 
 
 class Routes:
@@ -209,8 +205,7 @@ def _failed(run: Run, error: RunError, headers: Mapping[str, str]) -> Response:
 
 
 def _small_page(title: str, body: str, headers: Mapping[str, str], status: int) -> Response:
-    head = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-    text = f"{head}{WAIT_STYLE}<body>{body}</body></html>"
+    text = html.document(title, "", body, ())
     return Response(text.encode(), REPORT_FILES[".html"], status, headers)
 
 
