@@ -229,25 +229,26 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
 
 
 def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> str:
-    """Draw how often a model was right against how sure it was.
+    """Draw accuracy against confidence.
 
     Args:
         points: Confidence, accuracy and number of utterances of each bin.
         name: Whose it is, for the title.
     """
-    most = max(num for _, _, num in points)
+    max_num = max(num for _, _, num in points)
 
     def paint(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-        for sure, right, num in points:
-            axes.plot([sure] * 2, [sure, right], color=COLOURS[1], linewidth=1.5)
-            axes.plot(sure, right, "o", color=COLOURS[0], markersize=4 + 8 * (num / most) ** 0.5)
+        for confidence, accuracy, num in points:
+            axes.plot([confidence] * 2, [confidence, accuracy], color=COLOURS[1], linewidth=1.5)
+            size = 4 + 8 * (num / max_num) ** 0.5
+            axes.plot(confidence, accuracy, "o", color=COLOURS[0], markersize=size)
         axes.set(
-            xlim=(0, 1), ylim=(0, 1.02), xlabel="how sure it was", ylabel="how often it was right"
+            xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy"
         )
         for axis in (axes.xaxis, axes.yaxis):
             short_ticks(axis)
-        line = handle(0, "as sure as right", marker="", color=INK, linestyle=":")
+        line = handle(0, "perfect calibration", marker="", color=INK, linestyle=":")
         dot = handle(0, "utterances; larger is more", linestyle="", markersize=7)
         legend(axes, [dot, line])
 

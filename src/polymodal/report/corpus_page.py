@@ -19,8 +19,24 @@ from polymodal.corpora.validation.class_table import (
 )
 from polymodal.corpora.validation.issues import DataIssue, Inspection
 from polymodal.errors import MissingExtraError
-from polymodal.report import charts, html
-from polymodal.report.format import strip_control_chars
+from polymodal.report import charts
+from polymodal.report.blocks import (
+    Block,
+    Cell,
+    Code,
+    Content,
+    Details,
+    Facts,
+    Figure,
+    Grid,
+    Mark,
+    Phrase,
+    Table,
+    Verdict,
+    document,
+    paragraph,
+)
+from polymodal.report.format import Bold, pluralise, strip_control_chars
 from polymodal.schemas.manifest import Manifest
 
 SHOWN_EXAMPLES = 20
@@ -73,7 +89,7 @@ def write_page(
         manifest: The corpus.
         inspection: What was found in it.
         path: The HTML file to write.
-        split: Name of the split of each row; None where the corpus is not parted.
+        split: Name of the split of each row; None where the corpus is not split.
 
     Raises:
         MissingExtraError: Matplotlib is not installed.
@@ -81,14 +97,14 @@ def write_page(
     require_matplotlib()
     classes = class_table(manifest, split)
     title = f"Corpus check: {_corpus_name(manifest)}"
-    head = _verdict(inspection) + _figures(inspection, classes)
-    plots = "".join(_plots(manifest, inspection, classes))
+    plots = _plots(manifest, inspection, classes)
     sections = [
-        ("findings", "Findings", "\n".join(_findings(inspection))),
-        ("plots", "Plots", f'<div class="grid two">{plots}</div>'),
-        ("classes", "Classes by split and speaker", "\n".join(_classes(classes))),
+        ("findings", "Findings", _findings(inspection)),
+        ("plots", "Plots", [Grid(plots, len(plots), "grid two")]),
+        ("classes", "Classes by split and speaker", _classes(classes)),
     ]
-    path.write_text(html.document(title, "", head, sections), encoding="utf-8")
+    head = [_verdict(inspection), _facts(inspection, classes)]
+    path.write_text(document(title, "", head, sections), encoding="utf-8")
 
 
 def _corpus_name(manifest: Manifest) -> str:
@@ -100,116 +116,99 @@ def _short(text: str) -> str:
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
 
 
-def _verdict(inspection: Inspection) -> str:
-    kinds = {"usable": "good", "usable with warnings": "fair", "not usable": "bad"}
+def _verdict(inspection: Inspection) -> Block:
+    colours = {"usable": "good", "usable with warnings": "fair", "not usable": "bad"}
     sentence = inspection.summary[:1].upper() + inspection.summary[1:]
-    return (
-        f'<div class="verdict {kinds[inspection.verdict]}"><strong>Verdict: {inspection.verdict}'
-        f"</strong><p>{html.escape_html(sentence)}.</p></div>"
-    )
+    verdict = inspection.verdict
+    return Verdict(colours[verdict], f"Verdict: {verdict}", f"{sentence}.")
 
 
-def _figures(inspection: Inspection, classes: ClassTable) -> str:
+def _facts(inspection: Inspection, classes: ClassTable) -> Block:
     speed = inspection.seconds / max(inspection.wall_s, 1e-9)
-    speakers = classes.counts["speaker"].n_unique()
-    entries = [
-        f"{inspection.num_utterances:,} utterances",
-        f"{speakers:,} speaker{'s' if speakers != 1 else ''}",
-        f"{sum(label != NONE for label in classes.labels)} classes",
-        f"{inspection.seconds / 3600:.2f} h of audio",
-        f"checked in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)",
-    ]
-    return f'<ul class="facts">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
+    return Facts(
+        [
+            f"{inspection.num_utterances:,} utterances",
+            pluralise(classes.counts["speaker"].n_unique(), "speaker"),
+            f"{sum(label != NONE for label in classes.labels)} classes",
+            f"{inspection.seconds / 3600:.2f} h of audio",
+            f"checked in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)",
+        ]
+    )
 
 
-def _findings(inspection: Inspection) -> list[str]:
+def _findings(inspection: Inspection) -> list[Block]:
     if not inspection.issues:
-        return ["<p>None.</p>"]
-    return [_rule(rule, found) for rule, found in inspection.by_rule().items()]
+        return [paragraph("None.")]
+    return [_rule(rule, issues) for rule, issues in inspection.by_rule().items()]
 
 
-def _rule(rule: str, found: Sequence[DataIssue]) -> str:
-    rows = "".join(
-        f"<tr><td><code>{html.escape_html(one.utterance_id)}</code></td><td>{html.escape_html(one.detail)}</td></tr>"
-        for one in found[:SHOWN_EXAMPLES]
+def _rule(rule: str, issues: Sequence[DataIssue]) -> Block:
+    severity = issues[0].severity
+    heading = Phrase(
+        [
+            Mark(severity, "bad" if severity == "fault" else "fair"),
+            f" {rule} ",
+            Mark(f"{len(issues):,}", "side"),
+        ]
     )
-    left = len(found) - SHOWN_EXAMPLES
-    more = f"<p>and {left:,} more; check.json has the first hundred</p>" if left > 0 else ""
-    kind = "bad" if found[0].severity == "fault" else "fair"
-    return (
-        f'<details><summary><strong class="{kind}">{found[0].severity}</strong> '
-        f"{html.escape_html(rule)} "
-        f'<span class="count">{len(found):,}</span></summary><div class="scroll">'
-        f'<table class="examples">{rows}</table></div>{more}</details>'
-    )
+    rows = [[Code(issue.utterance_id), issue.detail] for issue in issues[:SHOWN_EXAMPLES]]
+    blocks: list[Block] = [Table([["", ""], *rows], (0, 1))]
+    if (num_more := len(issues) - SHOWN_EXAMPLES) > 0:
+        blocks.append(paragraph(f"and {num_more:,} more; check.json has the first hundred"))
+    return Details(heading, blocks)
 
 
-def _classes(classes: ClassTable) -> list[str]:
-    lines = []
+def _classes(classes: ClassTable) -> list[Block]:
+    blocks: list[Block] = []
     if classes.missing:
-        pairs = ", ".join(
-            f"{html.escape_html(label)} in {html.escape_html(split)}"
-            for label, split in classes.missing
-        )
-        lines.append(f'<p><strong class="fair">Absent classes:</strong> {pairs}</p>')
+        pairs = ", ".join(f"{label} in {split}" for label, split in classes.missing)
+        blocks.append(paragraph(Mark("Absent classes:", "fair"), f" {pairs}"))
     num_speakers = classes.counts["speaker"].n_unique()
-    listed = classes.top_speakers()
-    shown = "" if num_speakers > OPEN_SPEAKERS else " open"
-    told = f"{num_speakers:,} speaker{'s' if num_speakers != 1 else ''}"
+    heading = f"Utterances by split and speaker: {pluralise(num_speakers, 'speaker')}"
     if num_speakers > MAX_SPEAKERS:
-        told += f", the {MAX_SPEAKERS} largest named"
-    lines.append(f"<details{shown}><summary>Utterances by split and speaker: {told}</summary>")
-    lines += ['<div class="scroll">', *_class_rows(listed), "</div></details>"]
-    return lines
+        heading += f", the {MAX_SPEAKERS} largest named"
+    content: list[Block] = [Table(_class_rows(classes.top_speakers()), (0, 1))]
+    if (num_more := len(classes.labels) - LISTED_CLASSES) > 0:
+        content.append(paragraph(f"and {num_more} more classes"))
+    is_open = num_speakers <= OPEN_SPEAKERS
+    return [*blocks, Details(heading, content, 0 if is_open else num_speakers)]
 
 
-def _class_rows(classes: ClassTable) -> list[str]:
-    labels, cells = classes.labels[:LISTED_CLASSES], classes.totals("split", "speaker", "label")
-    totals, sums = classes.totals("split", "label"), classes.totals("split")
-    speakers = classes.totals("split", "speaker")
-    heads = "".join(f"<th>{html.escape_html(label)}</th>" for label in labels)
-    lines = [
-        f'<table><thead><tr><th>split</th><th class="name">speaker</th>{heads}<th>total</th></tr>'
-        "</thead><tbody>"
-    ]
+def _class_rows(classes: ClassTable) -> list[list[Content]]:
+    """Return a heading, then the speakers of each split below the split itself."""
+    labels, counts = classes.labels[:LISTED_CLASSES], classes.totals("split", "speaker", "label")
+    of_classes, of_splits = classes.totals("split", "label"), classes.totals("split")
+    of_speakers = classes.totals("split", "speaker")
+    rows: list[list[Content]] = [["split", "speaker", *labels, "total"]]
     for split in classes.splits:
-        counts = [totals.get((split, label), 0) for label in labels]
-        row = _row(split, "all speakers", counts, sums[(split,)], 0)
-        lines.append(row.replace("<tr>", '<tr class="total">', 1))
-        names = [name for part, name in speakers if part == split]
-        hottest = max(cells.get((split, name, label), 0) for name in names for label in labels)
-        for name in sorted(names, key=lambda one: (one == OTHERS, one)):
-            counts = [cells.get((split, name, label), 0) for label in labels]
-            heat = 0 if name == OTHERS else hottest
-            lines.append(_row(split, name, counts, speakers[(split, name)], heat))
-    left = len(classes.labels) - len(labels)
-    note = [f"<p>and {left} more classes</p>"] if left > 0 else []
-    return [*lines, "</tbody></table>", *note]
+        sums = [of_classes.get((split, label), 0) for label in labels]
+        total = [Bold(f"{num:,}") for num in (*sums, of_splits[(split,)])]
+        rows.append([Bold(split), Bold("all speakers"), *total])
+        speakers = [speaker for name, speaker in of_speakers if name == split]
+        largest = max(counts.get((split, name, label), 0) for name in speakers for label in labels)
+        for speaker in sorted(speakers, key=lambda speaker: (speaker == OTHERS, speaker)):
+            cells = [
+                _cell(counts.get((split, speaker, label), 0), 0 if speaker == OTHERS else largest)
+                for label in labels
+            ]
+            rows.append([split, speaker, *cells, f"{of_speakers[(split, speaker)]:,}"])
+    return rows
 
 
-def _row(split: str, speaker: str, counts: Sequence[int], total: int, hottest: int) -> str:
-    cells = "".join(_cell(count, hottest) for count in counts)
-    names = f'<td>{html.escape_html(split)}</td><td class="name">{html.escape_html(speaker)}</td>'
-    return f"<tr>{names}{cells}<td>{total:,}</td></tr>"
-
-
-def _cell(count: int, hottest: int) -> str:
+def _cell(count: int, largest: int) -> Content:
     if not count:
-        return '<td class="none">0</td>'
-    if not hottest:
-        return f"<td>{count:,}</td>"
-    share = min(count / hottest, 1) * 0.55
-    return f'<td style="background: rgb(var(--heat) / {share:.2f})">{count:,}</td>'
+        return Cell(Mark("0", "faint"))
+    return Cell(f"{count:,}", fraction=min(count / largest, 1.0) if largest else 0.0)
 
 
-def _plots(manifest: Manifest, inspection: Inspection, classes: ClassTable) -> list[str]:
+def _plots(manifest: Manifest, inspection: Inspection, classes: ClassTable) -> list[Block]:
     import matplotlib
 
     measures = inspection.measures.with_columns(
         label=manifest.frame["label"].replace("", None).fill_null(NONE)
     )
-    clipped = [one.utterance_id for one in inspection.by_rule().get("clipped audio", [])]
-    drawn: list[str] = []
+    clipped = [issue.utterance_id for issue in inspection.by_rule().get("clipped audio", [])]
+    drawn: list[Block] = []
     with matplotlib.rc_context(SETTINGS), charts.suppress_font_warnings():
         if measures["seconds"].drop_nulls().len():
             drawn.append(_histogram(measures, "seconds", "Durations by class", "seconds (s)"))
@@ -223,23 +222,22 @@ def _plots(manifest: Manifest, inspection: Inspection, classes: ClassTable) -> l
     return drawn
 
 
-def _draw(height: float, paint: Callable[[Any], str]) -> str:
+def _draw(height: float, paint: Callable[[Any], str]) -> Block:
     """One plot as a figure of the page; `paint` draws into the axes and returns the caption."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
-    figure = Figure(figsize=(6.4, height), layout="constrained")
+    figure = Canvas(figsize=(6.4, height), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.subplots()
     caption = paint(axes)
     buffer = StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format")))
     svg = charts.inline_svg(buffer.getvalue(), axes.get_title(loc="left"))
-    note = f"<figcaption>{html.escape_html(caption)}</figcaption>" if caption else ""
-    return f'<figure class="narrow">{svg}{note}</figure>'
+    return Figure(svg, caption, kind="narrow")
 
 
-def _histogram(measures: pl.DataFrame, column: str, title: str, unit: str) -> str:
+def _histogram(measures: pl.DataFrame, column: str, title: str, unit: str) -> Block:
     """Stacked by class. The outermost values share the last bins, or they would hide the others."""
     frame = measures.select("label", column).drop_nulls()
     numbers = frame[column].to_numpy()
@@ -254,12 +252,12 @@ def _histogram(measures: pl.DataFrame, column: str, title: str, unit: str) -> st
         below = np.zeros(len(edges) - 1)
         for name, colour in _colours(_ordered(groups)).items():
             counts, _ = np.histogram(values[labels == name], edges)
-            some = np.flatnonzero(counts)
+            filled = np.flatnonzero(counts)
             axes.bar(
-                edges[some],
-                counts[some],
+                edges[filled],
+                counts[filled],
                 edges[1] - edges[0],
-                below[some],
+                below[filled],
                 align="edge",
                 color=colour,
                 label=name,
@@ -279,7 +277,7 @@ def _edges(low: float, high: float) -> np.ndarray:
     return np.linspace(low, high, BINS + 1)
 
 
-def _class_bars(classes: ClassTable) -> str:
+def _class_bars(classes: ClassTable) -> Block:
     totals = classes.totals("label", "split")
     shown = classes.labels[:LISTED_CLASSES]
     left = len(classes.labels) - len(shown)
@@ -287,12 +285,12 @@ def _class_bars(classes: ClassTable) -> str:
 
     def paint(axes: Any) -> str:
         ends = np.zeros(len(shown))
-        places = range(len(shown))
+        positions = range(len(shown))
         for split, colour in _colours(splits).items():
             counts = np.array([totals.get((label, split), 0) for label in shown])
-            axes.barh(places, counts, left=ends, color=colour, label=_short(split))
+            axes.barh(positions, counts, left=ends, color=colour, label=_short(split))
             ends += counts
-        axes.set_yticks(places, [_plain(label) for label in shown])
+        axes.set_yticks(positions, [_plain(label) for label in shown])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         _whole_numbers(axes.xaxis)
@@ -305,17 +303,17 @@ def _class_bars(classes: ClassTable) -> str:
     return _draw(max(1.3 + 0.26 * len(shown), 2.4), paint)
 
 
-def _speaker_bars(classes: ClassTable) -> str:
+def _speaker_bars(classes: ClassTable) -> Block:
     sizes = classes.totals("speaker")
-    order = sorted(sizes, key=lambda one: (-sizes[one], one))
+    order = sorted(sizes, key=lambda speaker: (-sizes[speaker], speaker))
     shown = order[:MAX_SPEAKERS]
-    counts = [sizes[one] for one in shown]
-    rest = sum(sizes[one] for one in order[MAX_SPEAKERS:])
+    counts = [sizes[speaker] for speaker in shown]
+    rest = sum(sizes[speaker] for speaker in order[MAX_SPEAKERS:])
 
     def paint(axes: Any) -> str:
         if len(shown) <= OPEN_SPEAKERS:
             axes.barh(range(len(shown)), counts, color=COLOURS[0])
-            axes.set_yticks(range(len(shown)), [_plain(one) for (one,) in shown])
+            axes.set_yticks(range(len(shown)), [_plain(name) for (name,) in shown])
             axes.invert_yaxis()
             axes.grid(visible=False, axis="y")
             _whole_numbers(axes.xaxis)
@@ -337,7 +335,7 @@ def _speaker_bars(classes: ClassTable) -> str:
     return _draw(max(1.3 + 0.18 * len(shown), 2.4) if named else 3.4, paint)
 
 
-def _scatter(measures: pl.DataFrame, clipped: Sequence[str]) -> str:
+def _scatter(measures: pl.DataFrame, clipped: Sequence[str]) -> Block:
     frame = measures.select("utterance_id", "rms_db", "peak").drop_nulls()
     marked = frame.filter(pl.col("utterance_id").is_in(list(clipped)))
     others = frame.filter(~pl.col("utterance_id").is_in(list(clipped)))
@@ -345,14 +343,14 @@ def _scatter(measures: pl.DataFrame, clipped: Sequence[str]) -> str:
     shown = marked.height + others.height
 
     def paint(axes: Any) -> str:
-        for part, colour, name in (
+        for points, colour, name in (
             (others, COLOURS[0], "not clipped"),
             (marked, RED, "clipped"),
         ):
-            if part.height:
+            if points.height:
                 axes.plot(
-                    part["rms_db"].to_numpy(),
-                    part["peak"].to_numpy(),
+                    points["rms_db"].to_numpy(),
+                    points["peak"].to_numpy(),
                     "o" if colour != RED else "x",
                     color=colour,
                     markersize=3 if colour != RED else 5,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from polymodal.report import html
+from polymodal.report.blocks import Block, Details, Figure, Table, paragraph
 from polymodal.report.format import NONE, as_finite, format_score
 from polymodal.report.scatter import Point, scatter
 
@@ -17,9 +17,9 @@ MAX_OPEN = 2  # figures; further ones are folded
 MAX_DRAWN = 500  # points of a split
 MAX_COORDINATE = 1e9  # Matplotlib fails at the largest floats
 MIN_GAP = 0.1  # from which training rows are called easier to separate
-WORDS = ("fusion", "modality", "encoders of", "fusion trained on")
+TEXT_COLUMNS = ("fusion", "modality", "encoders of", "fusion trained on")
 NUMBERS = ("probe train", "probe val", "probe test", "gap", "distance val", "distance test")
-HEADING = (*WORDS[:3], *NUMBERS, WORDS[3])
+HEADING = (*TEXT_COLUMNS[:3], *NUMBERS, TEXT_COLUMNS[3])
 NOTE = (
     "Probe: unweighted average recall of a linear model that is fitted to the embeddings of the "
     "fusion's training rows; a part of its generalisation gap (train minus test) is its own. "
@@ -63,8 +63,8 @@ class EmbeddingEntry:
     @property
     def gap(self) -> float | None:
         """Return by how much the probe is better on the train rows, or None."""
-        train, other = self.probe("train"), self.probe(self.tested_on)
-        return None if train is None or other is None else train - other
+        train, tested = self.probe("train"), self.probe(self.tested_on)
+        return None if train is None or tested is None else train - tested
 
 
 def embedding_entries(
@@ -91,22 +91,25 @@ def embedding_entries(
 
 
 def embeddings_section(
-    entries: Sequence[EmbeddingEntry], classes: Sequence[str] = (), more: str = ""
-) -> str:
+    entries: Sequence[EmbeddingEntry], classes: Sequence[str] = (), more: Sequence[Block] = ()
+) -> list[Block]:
     """Return findings, table and figures; nothing without an entry.
 
     Args:
         entries: From the first to the last row.
         classes: In the order of colours and markers.
-        more: What follows the findings, HTML.
+        more: What follows the findings.
     """
     if not entries:
-        return ""
-    findings = "".join(f"<p>{html.escape_html(line)}</p>" for line in embedding_findings(entries))
+        return []
+    findings = map(paragraph, embedding_findings(entries))
     rows = embedding_rows(entries)
-    words = [column for column, name in enumerate(rows[0]) if name in WORDS]
-    table = html.table(rows, words=words)
-    return f"{findings}{more}<p>{NOTE}</p>{table}{_figures(entries, classes)}"
+    text_columns = [column for column, name in enumerate(rows[0]) if name in TEXT_COLUMNS]
+    figures = [figure for entry in entries if (figure := _figure(entry, classes))]
+    folded = figures[MAX_OPEN:]
+    details = [Details(f"{len(folded)} more", folded)] if folded else []
+    table = Table(rows, text_columns)
+    return [*findings, *more, paragraph(NOTE), table, *figures[:MAX_OPEN], *details]
 
 
 def embedding_rows(entries: Iterable[EmbeddingEntry]) -> list[list[str]]:
@@ -186,22 +189,15 @@ def _name(entry: EmbeddingEntry) -> str:
     return f"{entry.modality} in {entry.member}" if entry.member else entry.modality
 
 
-def _figures(entries: Sequence[EmbeddingEntry], classes: Sequence[str]) -> str:
-    figures = [figure for entry in entries if (figure := _figure(entry, classes))]
-    more = "".join(figures[MAX_OPEN:])
-    folded = html.collapsible(f"{len(figures) - MAX_OPEN} more", more) if more else ""
-    return "".join(figures[:MAX_OPEN]) + folded
-
-
-def _figure(entry: EmbeddingEntry, classes: Sequence[str]) -> str:
+def _figure(entry: EmbeddingEntry, classes: Sequence[str]) -> Block | None:
     panels = {split: _points(entry, split) for split in SPLITS}
-    other = "test" if panels["test"] else "val"
-    drawn = {split: panels[split] for split in ("train", other) if panels[split]}
-    if not drawn:
-        return ""
-    svg = scatter(drawn, classes, _axis_labels(entry), f"embeddings of {_name(entry)}")
+    tested_on = "test" if panels["test"] else "val"
+    panels = {split: panels[split] for split in ("train", tested_on) if panels[split]}
+    if not panels:
+        return None
+    svg = scatter(panels, classes, _axis_labels(entry), f"embeddings of {_name(entry)}")
     note = f"{_name(entry)}: first two principal components of the training rows of the first fold"
-    return html.figure(svg, note)
+    return Figure(svg, note)
 
 
 def _points(entry: EmbeddingEntry, split: str) -> list[Point]:

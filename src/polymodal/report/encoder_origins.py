@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from polymodal.report import html
+from polymodal.report.blocks import Block, Code, Heading, Phrase, Table
 from polymodal.report.format import NONE, pluralise, strip_control_chars, value
 from polymodal.schemas.run_record import RunRecord
 
@@ -49,36 +49,30 @@ def origin_rows(record: RunRecord) -> list[list[str]]:
     return [list(HEADING), *rows]
 
 
-def origins(record: RunRecord) -> str:
-    """Return the table of `origin_rows` as HTML; a pointer on a digest shows all of it.
-
-    Returns:
-        HTML; empty where no encoder comes from a run.
-    """
-    rows = origin_rows(record)
-    if len(rows) == 1:
-        return ""
-    for row in rows[1:]:
+def origins(record: RunRecord) -> list[Block]:
+    """Return the table of `origin_rows`, every digest with its full form on hover."""
+    heading, *rows = origin_rows(record)
+    if not rows:
+        return []
+    table = [heading]
+    for row in rows:
         digests = _digests(record.encoders[row[0]])
-        row[-1] = " ".join(
-            f'<code title="{html.escape_html(digest)}">'
-            f"{html.escape_html(digest[:DIGITS_SHOWN])}</code>"
-            for digest in digests
-        )
-    table = html.table(rows, words=range(len(HEADING)), raw=True)
-    return f"<h3>Encoders from other runs</h3>{table}"
+        codes = [Code(digest[:DIGITS_SHOWN], digest) for digest in digests]
+        spaced = [item for code in codes for item in (code, " ")]
+        table.append([*row[:-1], Phrase(spaced)])
+    return [Heading("Encoders from other runs"), Table(table, range(len(HEADING)))]
 
 
-def _sentence(one: Mapping[str, Any], record: RunRecord) -> str:
-    phrases = [strip_control_chars(one.get("run")), strip_control_chars(one.get("mode"))]
-    if one.get("layer") is not None:
-        phrases.append(f"layer {strip_control_chars(one['layer'])}")
-    corpus = one.get("corpus")
+def _sentence(encoder: Mapping[str, Any], record: RunRecord) -> str:
+    phrases = [strip_control_chars(encoder.get("run")), strip_control_chars(encoder.get("mode"))]
+    if encoder.get("layer") is not None:
+        phrases.append(f"layer {strip_control_chars(encoder['layer'])}")
+    corpus = encoder.get("corpus")
     if corpus and corpus != record.data.get("corpus", corpus):
         phrases.append(f"trained on another corpus: {strip_control_chars(corpus)}")
-    phrases.append(pluralise(len(_digests(one)), "checkpoint"))
+    phrases.append(pluralise(len(_digests(encoder)), "checkpoint"))
     return ", ".join(phrases)
 
 
-def _digests(one: Mapping[str, Any]) -> list[str]:
-    return [str(digest) for digest in one.get("digests") or ()]
+def _digests(encoder: Mapping[str, Any]) -> list[str]:
+    return [str(digest) for digest in encoder.get("digests") or ()]

@@ -21,11 +21,26 @@ from polymodal.evaluation.breakdown import (
 )
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.confusion import confusion_matrix
-from polymodal.report import charts, format, html
+from polymodal.report import charts, format
+from polymodal.report.blocks import (
+    Block,
+    Details,
+    Figure,
+    Grid,
+    Link,
+    Listing,
+    Table,
+    Verdict,
+    confusion_heatmap,
+    document,
+    key_value_table,
+    paragraph,
+)
 from polymodal.report.embeddings import embedding_entries, embedding_rows, embeddings_section
 from polymodal.report.encoder_origins import origins
 from polymodal.report.format import NONE, as_finite, format_score, interval
 from polymodal.report.sections import (
+    CONFUSION_NOTE,
     PlayableExample,
     contribution_rows,
     contributions,
@@ -125,11 +140,11 @@ def write_page(page: RunPage, folder: Path) -> Path:
         sections = [(name, title, section(page)) for name, title, section in SECTIONS]
     about = f"{page.record.run_id}, {page.record.status}"
     title = f"Run: {page.record.name}"
-    atomic_write_text(path, html.document(title, about, _headline(page), sections))
+    atomic_write_text(path, document(title, about, [_headline(page)], sections))
     return path
 
 
-def _headline(page: RunPage) -> str:
+def _headline(page: RunPage) -> Block:
     """How it ended, and the main score."""
     record, lines = page.record, []
     key = next((f"{part}/{page.monitor}" for part in SPLITS if _has(page, part)), None)
@@ -142,11 +157,7 @@ def _headline(page: RunPage) -> str:
     if record.error:
         lines.append(record.error)
     colour = {"finished": "good", "failed": "bad"}.get(record.status, "fair")
-    return (
-        f'<div class="verdict {colour if key else "fair"}">'
-        f"<strong>{html.escape_html(headline)}</strong>"
-        f"<p>{html.escape_html(' '.join(lines))}</p></div>"
-    )
+    return Verdict(colour if key else "fair", headline, " ".join(lines))
 
 
 def _has(page: RunPage, part: str) -> bool:
@@ -166,7 +177,7 @@ def _unit(page: RunPage, key: str) -> str:
 def _score_rows(page: RunPage) -> list[list[str]]:
     names = list(dict.fromkeys(key.partition("/")[2] for key in page.intervals))
     names.sort(key=lambda name: name != page.monitor)
-    rows = [["part", *names]]
+    rows = [["split", *names]]
     for part in SPLITS:
         if page.known(part) is not None:
             shown = (page.intervals.get(f"{part}/{name}") for name in names)
@@ -183,76 +194,82 @@ def _exact_scores(page: RunPage) -> list[list[object]]:
     return rows
 
 
-def _scores(page: RunPage) -> str:
+def _scores(page: RunPage) -> list[Block]:
     rows = _score_rows(page)
     if len(rows) == 1:
-        return ""
-    ends = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
-    files = ", ".join(f'<a href="tables/scores.{end}">{told}</a>' for end, told in ends.items())
-    note = (
-        f"<p>Mean [95 % interval], drawn over speakers where four or more are known: {files}. "
-        "The other tables lie beside it, the pictures as SVG and PDF in figures/.</p>"
+        return []
+    formats = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
+    csv, markdown, latex = (Link(name, f"tables/scores.{end}") for end, name in formats.items())
+    note = paragraph(
+        "Mean [95 % interval], drawn over speakers where four or more are known: ",
+        *(csv, ", ", markdown, ", ", latex),
+        ". The other tables lie beside it, the pictures as SVG and PDF in figures/.",
     )
-    return note + html.table(rows, words=(0,))
+    return [note, Table(rows, (0,))]
 
 
-def _progress(page: RunPage) -> str:
+def _progress(page: RunPage) -> list[Block]:
     """Losses in one picture, the validation scores in others."""
-    found: dict[str, dict[str, dict[float, list[float]]]] = {}
-    for line in page.lines:
-        epoch = as_finite(line.get("epoch"))
-        for name, value in line.items():
-            if name not in STEPS and epoch is not None and (shown := as_finite(value)) is not None:
-                folds = found.setdefault(name, {}).setdefault(str(line.get("fold", "")), {})
-                folds.setdefault(epoch + 1, []).append(shown)
-    lines = {
-        name: {
-            fold: [(epoch, sum(some) / len(some)) for epoch, some in sorted(points.items())]
-            for fold, points in folds.items()
-        }
-        for name, folds in found.items()
-    }
+    lines = _curves(page.lines)
     moving = {name for name, line in lines.items() if max(map(len, line.values())) > 1}
-    losses = [one for one in ("train/loss", "val/loss") if one in moving]
-    scores = sorted(one for one in moving if one.startswith("val/") and one not in losses)
+    losses = {loss: lines[loss] for loss in ("train/loss", "val/loss") if loss in moving}
+    scores = sorted(name for name in moving if name.startswith("val/") and name not in losses)
     scores.sort(key=lambda name: name != f"val/{page.monitor}")
-    scores, more = scores[:MAX_CURVES], len(scores) - MAX_CURVES
-    pictures = [charts.progress({loss: lines[loss] for loss in losses}, "loss")] if losses else []
+    pictures = [charts.progress(losses, "loss")] if losses else []
     pictures += [
-        charts.progress({score: lines[score]}, score.partition("/")[2]) for score in scores
+        charts.progress({score: lines[score]}, score.partition("/")[2])
+        for score in scores[:MAX_CURVES]
     ]
     if "train/lr" in moving:
         pictures.append(charts.progress({"train/lr": lines["train/lr"]}, "learning rate"))
-    told = f"<p>{more:,} further curves stand in metrics.jsonl.</p>" if more > 0 else ""
-    return (
-        html.grid([html.figure(picture, kind="narrow") for picture in pictures], 2, "grid two")
-        + told
-    )
+    if not pictures:
+        return []
+    grid = Grid([Figure(picture, kind="narrow") for picture in pictures], 2, "grid two")
+    more = len(scores) - MAX_CURVES
+    note = paragraph(f"{more:,} further curves stand in metrics.jsonl.")
+    return [grid, note] if more > 0 else [grid]
+
+
+def _curves(
+    lines: Sequence[Mapping[str, Any]],
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return the mean of every epoch by score and fold."""
+    values: dict[str, dict[str, dict[float, list[float]]]] = {}
+    for line in lines:
+        epoch, fold = as_finite(line.get("epoch")), str(line.get("fold", ""))
+        for name, value in line.items():
+            number = as_finite(value)
+            if name not in STEPS and epoch is not None and number is not None:
+                epochs = values.setdefault(name, {}).setdefault(fold, {})
+                epochs.setdefault(epoch + 1, []).append(number)
+    return {
+        name: {
+            fold: [(epoch, sum(epochs[epoch]) / len(epochs[epoch])) for epoch in sorted(epochs)]
+            for fold, epochs in folds.items()
+        }
+        for name, folds in values.items()
+    }
+
+
+def _confusion_counts(table: PredictionTable) -> list[list[int]]:
+    predicted = table.logits().argmax(axis=1)
+    return confusion_matrix(predicted, table.targets(), len(table.classes)).tolist()
 
 
 def _confusion_rows(page: RunPage) -> list[list[str]]:
-    """A row a true class, a column a said one: counts."""
+    """Return counts: a row a true class, a column a predicted one."""
     if (table := page.first) is None:
         return []
-    said = table.logits().argmax(axis=1)
-    matrix = confusion_matrix(said, table.targets(), len(table.classes)).tolist()
-    rows = [[name, *map(str, row)] for name, row in zip(table.classes, matrix, strict=True)]
-    return [["true / said", *table.classes], *rows]
+    counts = _confusion_counts(table)
+    rows = [[name, *map(str, row)] for name, row in zip(table.classes, counts, strict=True)]
+    return [["true / predicted", *table.classes], *rows]
 
 
-def _confusion(page: RunPage) -> str:
+def _confusion(page: RunPage) -> list[Block]:
     if (table := page.first) is None:
-        return ""
-    body = {}
-    for name, *counts in _confusion_rows(page)[1:]:
-        row = [int(count) for count in counts]
-        shares = [one / (sum(row) or 1) for one in row]
-        body[name] = [
-            html.heatmap_cell(share, format_score(share), f"{num:,}")
-            for share, num in zip(shares, row, strict=True)
-        ]
-    note = "<p>Rows are true, columns were said: the share of the row, and the count below it.</p>"
-    return note + html.heatmap_table("true / said", table.classes, body)
+        return []
+    note = paragraph(CONFUSION_NOTE)
+    return [note, confusion_heatmap(table.classes, _confusion_counts(table))]
 
 
 def _exact_classes(page: RunPage) -> list[list[object]]:
@@ -265,21 +282,21 @@ def _exact_classes(page: RunPage) -> list[list[object]]:
 
 def _class_rows(page: RunPage) -> list[list[str]]:
     heading, *rows = _exact_classes(page)
-    shown = [[str(name), f"{num:,}", *map(format_score, shares)] for name, num, *shares in rows]
+    shown = [[str(name), f"{num:,}", *map(format_score, scores)] for name, num, *scores in rows]
     return [[*map(str, heading)], *shown]
 
 
-def _classes(page: RunPage) -> str:
+def _classes(page: RunPage) -> list[Block]:
     rows = _class_rows(page)
-    return html.table(rows, words=(0,)) if len(rows) > 1 else ""
+    return [Table(rows, (0,))] if len(rows) > 1 else []
 
 
-def _reliability(page: RunPage) -> str:
+def _reliability(page: RunPage) -> list[Block]:
     if (table := page.first) is None:
-        return ""
-    points = [(one.confidence, one.accuracy, one.num) for one in reliability(table)]
-    note = "Below the dotted line the model is surer than it is right."
-    return html.figure(charts.reliability(points), note, kind="narrow")
+        return []
+    points = [(point.confidence, point.accuracy, point.num) for point in reliability(table)]
+    note = "Below the dotted line the confidence of the model exceeds its accuracy."
+    return [Figure(charts.reliability(points), note, kind="narrow")]
 
 
 def _exact_speakers(page: RunPage) -> list[list[object]]:
@@ -300,15 +317,15 @@ def _speaker_rows(page: RunPage) -> list[list[str]]:
     return [[*map(str, heading)], *shown]
 
 
-def _speakers(page: RunPage) -> str:
+def _speakers(page: RunPage) -> list[Block]:
     heading, *rows = _speaker_rows(page)
     if not rows:
-        return ""
-    shares = sorted(accuracy_by_speaker(page.first).values()) if page.first else []
-    drawn = charts.strip_plot({"accuracy": shares}, "accuracy")
+        return []
+    accuracies = sorted(accuracy_by_speaker(page.first).values()) if page.first else []
     title = f"{format.pluralise(len(rows), 'speaker')}, the hardest first"
-    table = html.table([heading, *rows[:MAX_SPEAKERS]], words=(0,))
-    return html.figure(drawn) + html.collapsible(title, table, len(rows))
+    table = Table([heading, *rows[:MAX_SPEAKERS]], (0,))
+    figure = Figure(charts.strip_plot({"accuracy": accuracies}, "accuracy"))
+    return [figure, Details(title, [table], len(rows))]
 
 
 def _subset_scores(page: RunPage) -> tuple[str, dict[str, dict[str, float | int]]]:
@@ -328,9 +345,9 @@ def _modality_rows(page: RunPage) -> list[list[str]]:
     return contribution_rows(page.intervals[key], found) if found else []
 
 
-def _modalities(page: RunPage) -> str:
-    key, found = _subset_scores(page)
-    return contributions(page.intervals[key], found, key) if found else ""
+def _modalities(page: RunPage) -> list[Block]:
+    key, scores = _subset_scores(page)
+    return contributions(page.intervals[key], scores, key) if scores else []
 
 
 def _embedding_rows(page: RunPage) -> list[list[str]]:
@@ -338,64 +355,62 @@ def _embedding_rows(page: RunPage) -> list[list[str]]:
     return embedding_rows(entries) if entries else []
 
 
-def _embeddings(page: RunPage) -> str:
+def _embeddings(page: RunPage) -> list[Block]:
     classes = page.first.classes if page.first else ()
     return embeddings_section(embedding_entries(page.embeddings), classes)
 
 
-def _errors(page: RunPage) -> str:
-    """The utterances of which the model was surest, and wrong."""
+def _errors(page: RunPage) -> list[Block]:
+    """The wrong predictions with the highest confidence."""
     if (table := page.first) is None:
-        return ""
+        return []
     worst = most_confident_errors(table, MAX_ERRORS)
-    wrong = table.frame.filter(pl.col("predicted") != pl.col("label")).height
-    note = f"<p>{wrong:,} of {len(table):,} are wrong; those of which the model was surest:</p>"
-    return note * bool(worst) + errors(worst, page.heard)
+    num_wrong = table.frame.filter(pl.col("predicted") != pl.col("label")).height
+    note = paragraph(f"{num_wrong:,} of {len(table):,} are wrong; the most confident errors:")
+    shown = errors(worst, page.heard)
+    return [note, shown] if worst else [shown]
 
 
-def _data(page: RunPage) -> str:
-    data = {name: one for name, one in page.record.data.items() if name not in UNREPORTED}
-    rows = [[name.replace("_", " "), format.value(one) or NONE] for name, one in data.items()]
-    rows += [["classes", format.value(page.record.data.get("classes"))]]
-    shared = leaks(page.record.data.get("leaks"))
-    if not page.record.data:
-        return ""
-    return html.table([["", ""], *rows], words=(0, 1)) + origins(page.record) + shared
+def _data(page: RunPage) -> list[Block]:
+    data = page.record.data
+    if not data:
+        return []
+    rows = [
+        [name.replace("_", " "), format.value(data[name]) or NONE]
+        for name in data
+        if name not in UNREPORTED
+    ]
+    rows.append(["classes", format.value(data.get("classes"))])
+    return [key_value_table(rows), *origins(page.record), *leaks(data.get("leaks"))]
 
 
-def _resources(page: RunPage) -> str:
-    record, rows = page.record, []
-    for name, seconds in (record.notes.get("stage_s") or {}).items():
-        rows.append([name, format.duration(seconds)])
+def _resources(page: RunPage) -> list[Block]:
+    record, stages = page.record, page.record.notes.get("stage_s") or {}
+    rows = [[name, format.duration(seconds)] for name, seconds in stages.items()]
     rows.append(["the whole run", format.duration(record.duration_s)])
     rows += [
         [name.replace("_", " "), format.value(note)]
         for name, note in record.notes.items()
         if name not in ("stage_s", "assignment")
     ]
-    rows += [[f"machine: {name}", format.value(one)] for name, one in record.host.items()]
-    return html.table([["", ""], *rows], words=(0, 1))
+    rows += [[f"machine: {name}", format.value(value)] for name, value in record.host.items()]
+    return [key_value_table(rows)]
 
 
-def _repeat(page: RunPage) -> str:
+def _repeat(page: RunPage) -> list[Block]:
     record = page.record
-    given = f"<pre><code>{html.escape_html(format.command(record.command))}</code></pre>"
-    again = f"<pre><code>polymodal run --again {html.escape_html(record.run_id)}</code></pre>"
-    code = f"<p>Code: {html.escape_html(format.value(record.code))}</p>"
-    versions = html.collapsible(
-        "versions",
-        html.table(
-            [["", ""], *([name, version] for name, version in record.versions.items())],
-            words=(0, 1),
-        ),
-    )
-    config = html.collapsible(
-        "configuration", f"<pre><code>{html.escape_html(page.config)}</code></pre>"
-    )
-    return given + (again if record.kind == "run" else "") + code + versions + config
+    again = [Listing(f"polymodal run --again {record.run_id}")] if record.kind == "run" else []
+    versions = [[name, version] for name, version in record.versions.items()]
+    return [
+        Listing(format.command(record.command)),
+        *again,
+        paragraph(f"Code: {format.value(record.code)}"),
+        Details("versions", [key_value_table(versions)]),
+        Details("configuration", [Listing(page.config)]),
+    ]
 
 
-SECTIONS: tuple[tuple[str, str, Callable[[RunPage], str]], ...] = (
+SECTIONS: tuple[tuple[str, str, Callable[[RunPage], list[Block]]], ...] = (
     ("scores", "Scores", _scores),
     ("progress", "Training", _progress),
     ("confusion", "Confusion", _confusion),
@@ -404,7 +419,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[RunPage], str]], ...] = (
     ("speakers", "Speakers", _speakers),
     ("modalities", "What each modality adds", _modalities),
     ("embeddings", "Embeddings that the fusion reads", _embeddings),
-    ("errors", "Worst errors", _errors),
+    ("errors", "Most confident errors", _errors),
     ("data", "Data and leaks", _data),
     ("resources", "Time and memory", _resources),
     ("repeat", "Repeat it", _repeat),

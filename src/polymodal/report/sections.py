@@ -1,10 +1,11 @@
-"""Parts of a page that a run and a study share: leaks, what each modality adds, worst errors."""
+"""Blocks that the pages of runs and studies share: leaks, modalities, most confident errors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from polymodal.report import charts, html
+from polymodal.report import charts
+from polymodal.report.blocks import Block, Content, Example, Figure, Table, paragraph
 from polymodal.report.format import MINUS, NONE, as_finite, format_score, interval
 
 
@@ -22,100 +23,94 @@ class PlayableExample:
 
 
 ExampleLoader = Callable[[Sequence[str]], Mapping[str, PlayableExample]]
+CONFUSION_NOTE = (
+    "Rows are true, columns are predicted: the share of the row, and the count below it."
+)
 Scores = Mapping[str, Mapping[str, Any]]  # name to mean, low and high
 
 
-def leaks(found: Mapping[str, Any] | None) -> str:
-    """Return what the parts of the data share, as a table.
+def leaks(columns: Mapping[str, Any] | None) -> list[Block]:
+    """Return what the splits of the data share, as `leak_rows` takes it."""
+    if not columns:
+        nothing = paragraph("The splits share nothing that was looked for.")
+        return [] if columns is None else [nothing]
+    return [Table(leak_rows(columns), (0,))]
+
+
+def leak_rows(columns: Mapping[str, Any] | None) -> list[list[str]]:
+    """Return what the splits of the data share: a heading, then a row a column.
 
     Args:
-        found: As of `leak_rows`.
-    """
-    if not found:
-        return "" if found is None else "<p>The parts share nothing that was looked for.</p>"
-    return html.table(leak_rows(found), words=(0,))
-
-
-def leak_rows(found: Mapping[str, Any] | None) -> list[list[str]]:
-    """Return what the parts of the data share.
-
-    Args:
-        found: Column to the number of folds, of values and the share of test rows; None where it
-            is not known.
-
-    Returns:
-        A heading, then a row a column.
+        columns: Column to the number of folds, of values and the fraction of test rows; None where
+            it is not known.
     """
     rows = [["training shares with test", "folds", "values", "share of the test rows"]]
-    for column, told in (found or {}).items():
-        one = told if isinstance(told, Mapping) else {"values": told}  # of an early version
-        counts = [str(one.get(name, NONE)) for name in ("folds", "values")]
-        share = as_finite(one.get("test_share"))
-        rows.append([str(column), *counts, NONE if share is None else f"{100 * share:.1f} %"])
+    for column, leak in (columns or {}).items():
+        leak = leak if isinstance(leak, Mapping) else {"values": leak}  # of an early version
+        counts = [str(leak.get(name, NONE)) for name in ("folds", "values")]
+        fraction = as_finite(leak.get("test_share"))
+        rows.append([str(column), *counts, NONE if fraction is None else f"{100 * fraction:.1f} %"])
     return rows
 
 
-def contribution_rows(whole: Mapping[str, Any], subsets: Scores) -> list[list[str]]:
-    """Return what a model scores where only some of its modalities are given.
+def contribution_rows(full: Mapping[str, Any], subsets: Scores) -> list[list[str]]:
+    """Return what a model scores with only some of its modalities: a heading and a row a subset.
 
     Args:
-        whole: The score with all of them.
+        full: The score with all modalities.
         subsets: Modalities, joined by `+`, to the score.
-
-    Returns:
-        A heading, then a row a subset, with what it lacks of the whole.
     """
-    rows = [["given", "score", f"{MINUS} with all"], ["all", interval(whole), NONE]]
-    every = as_finite(whole.get("mean"))
-    for name, score in sorted(subsets.items(), key=lambda one: (one[0].count("+"), one[0])):
-        mean = as_finite(score.get("mean"))
-        lacks = NONE if mean is None or every is None else format_score(mean - every, signed=True)
-        rows.append([name.replace("+", " + "), interval(score), lacks])
+    rows = [["given", "score", f"{MINUS} with all"], ["all", interval(full), NONE]]
+    full_mean = as_finite(full.get("mean"))
+    for name in sorted(subsets, key=lambda name: (name.count("+"), name)):
+        mean = as_finite(subsets[name].get("mean"))
+        comparable = mean is not None and full_mean is not None
+        difference = format_score(mean - full_mean, signed=True) if comparable else NONE
+        rows.append([name.replace("+", " + "), interval(subsets[name]), difference])
     return rows
 
 
-def contributions(whole: Mapping[str, Any], subsets: Scores, label: str) -> str:
+def contributions(full: Mapping[str, Any], subsets: Scores, label: str) -> list[Block]:
     """Return what each modality adds: a picture and a table.
 
     Args:
-        whole: The score with all modalities.
+        full: The score with all modalities.
         subsets: Modalities, joined by `+`, to the score.
         label: Name of the score.
     """
-    estimates: Sequence[charts.Estimate] = [
+    estimates = [
         charts.Estimate(
-            name.replace("+", " + "), mean, as_finite(one.get("low")), as_finite(one["high"])
+            name.replace("+", " + "), mean, as_finite(score.get("low")), as_finite(score["high"])
         )
-        for name, one in {"all": whole, **subsets}.items()
-        if (mean := as_finite(one.get("mean"))) is not None
+        for name, score in {"all": full, **subsets}.items()
+        if (mean := as_finite(score.get("mean"))) is not None
     ]
     if len(estimates) < 2:
-        return ""
+        return []
     note = "One model, trained on all; it is given these modalities only. Mean and 95 % interval."
-    drawn = html.figure(charts.forest_plot(estimates, f"{label} by modalities"), note)
-    return drawn + html.table(contribution_rows(whole, subsets), words=(0,))
+    figure = Figure(charts.forest_plot(estimates, f"{label} by modalities"), note)
+    return [figure, Table(contribution_rows(full, subsets), (0,))]
 
 
 def no_examples(ids: Sequence[str]) -> Mapping[str, PlayableExample]:
-    """Knows of no utterance what it was."""
+    """Return no example."""
     return {}
 
 
-def errors(worst: Sequence[Mapping[str, Any]], heard: ExampleLoader) -> str:
-    """Return what was said of utterances that were not recognised, with their words and sound.
+def errors(rows: Sequence[Mapping[str, Any]], load_examples: ExampleLoader) -> Block:
+    """Return a table of wrong predictions with transcripts and sound.
 
     Args:
-        worst: `utterance_id`, `speaker`, `label`, `predicted` and `sure` of each.
-        heard: Reads what utterances were, by id; those that it does not know are left out.
+        rows: `utterance_id`, `speaker`, `label`, `predicted` and `sure` of each.
+        load_examples: Reads utterances by id; those that it does not know are left out.
     """
-    if not worst:
-        return "<p>Every utterance was recognised.</p>"
-    known = heard([str(row["utterance_id"]) for row in worst])
-    rows = [["utterance", "speaker", "true", "said", "sure", ""]]
-    for row in worst:
-        one = known.get(str(row["utterance_id"]), PlayableExample())
-        player = f'<audio controls preload="none" src="{html.escape_html(one.audio)}"></audio>'
-        told = html.escape_html(one.words or "") + (f"<br>{player}" if one.audio else "")
+    if not rows:
+        return paragraph("Every utterance was recognised.")
+    examples = load_examples([str(row["utterance_id"]) for row in rows])
+    table: list[list[Content]] = [["utterance", "speaker", "true", "predicted", "confidence", ""]]
+    for row in rows:
+        example = examples.get(str(row["utterance_id"]), PlayableExample())
         cells = [row["utterance_id"], row.get("speaker") or NONE, row["label"], row["predicted"]]
-        rows.append([*map(str, cells), format_score(row["sure"]), told])
-    return html.table(rows, words=(0, 1, 2, 3, 5), raw=True)
+        shown = Example(example.words or "", example.audio)
+        table.append([*map(str, cells), format_score(row["sure"]), shown])
+    return Table(table, (0, 1, 2, 3, 5))

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polymodal.report import format, html
+from polymodal.report import format
+from polymodal.report.blocks import Block, Link, paragraph
 from polymodal.report.embeddings import EmbeddingEntry, embedding_entries, embeddings_section
 from polymodal.report.format import as_finite, format_score
 from polymodal.report.study_tables import kind_of
@@ -11,7 +12,7 @@ from polymodal.report.study_tables import kind_of
 Members = Mapping[str, Mapping[str, Any]]
 
 
-def fusion_section(members: Members, classes: Sequence[str], gaps_anchor: str) -> str:
+def fusion_section(members: Members, classes: Sequence[str], gaps_anchor: str) -> list[Block]:
     """Return what the embeddings and the generalisation gaps of fusion members show.
 
     Args:
@@ -21,15 +22,15 @@ def fusion_section(members: Members, classes: Sequence[str], gaps_anchor: str) -
         gaps_anchor: Name of the section that shows the generalisation gap of all members.
 
     Returns:
-        HTML; empty where no member has embeddings.
+        Nothing where no member has embeddings.
     """
     entries = [entry for name, member in members.items() for entry in _entries(name, member)]
     if not entries:
-        return ""
+        return []
     fusions = [*dict.fromkeys(entry.member for entry in entries)]
-    sentence = html.escape_html(_gap_sentence(members, fusions))
-    link = f'<a href="#{html.escape_html(gaps_anchor)}">All gaps</a>.'
-    return embeddings_section(entries, classes, f"<p>{sentence} {link}</p>" if sentence else "")
+    sentence = _gap_sentence(members, fusions)
+    gaps = paragraph(f"{sentence} ", Link("All gaps", f"#{gaps_anchor}"), ".")
+    return embeddings_section(entries, classes, [gaps] if sentence else [])
 
 
 def _entries(name: str, member: Mapping[str, Any]) -> list[EmbeddingEntry]:
@@ -49,13 +50,13 @@ def _gap_sentence(members: Members, fusions: Sequence[str]) -> str:
         return ""
     meaning = of_fusions[0][0]
     votes = [gaps[name] for name in gaps if kind_of(members[name]) == "vote"]
-    parts = [
+    phrases = [
         f"{format_score(sum(values) / len(values), signed=True)} for "
         f"{format.pluralise(len(values), kind)}"
         for kind, pairs in (("fusion member", of_fusions), ("vote", votes))
-        if (values := [value for other, value in pairs if other == meaning])
+        if (values := [value for name, value in pairs if name == meaning])
     ]
-    return f"Mean generalisation gap ({meaning}): {' and '.join(parts)}."
+    return f"Mean generalisation gap ({meaning}): {' and '.join(phrases)}."
 
 
 def _gap(member: Mapping[str, Any]) -> tuple[str, float] | None:

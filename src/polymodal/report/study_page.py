@@ -12,9 +12,32 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.errors import RunError
-from polymodal.report import charts, format, html
+from polymodal.report import charts, format
+from polymodal.report.blocks import (
+    Block,
+    BulletList,
+    Cell,
+    Code,
+    Content,
+    Details,
+    Figure,
+    Grid,
+    Heatmap,
+    Link,
+    Listing,
+    Mark,
+    Notice,
+    Phrase,
+    Table,
+    Verdict,
+    confusion_heatmap,
+    document,
+    key_value_table,
+    normalise,
+    paragraph,
+)
 from polymodal.report.format import MINUS, NONE, Bold, as_finite, format_p, format_score, interval
-from polymodal.report.sections import ExampleLoader, errors, leaks, no_examples
+from polymodal.report.sections import CONFUSION_NOTE, ExampleLoader, errors, leaks, no_examples
 from polymodal.report.study_embeddings import fusion_section
 from polymodal.report.study_tables import (
     Summary,
@@ -34,7 +57,7 @@ from polymodal.security.files import atomic_write_text
 
 REQUIRED = ("study", "name", "status", "members")
 ALPHA = 0.05  # of all claims together, where the summary names no other
-MOST_MATRICES, MOST_CURVES = 6, 2  # side by side; further ones are closed at first
+MAX_OPEN_MATRICES, MAX_OPEN_CURVES = 6, 2  # side by side; further ones are closed at first
 MAX_COMPARED = 30
 MAX_SPEAKERS = 100
 MAX_LOG_LINES = 3
@@ -88,8 +111,8 @@ def page(summary: Summary, heard: ExampleLoader = no_examples) -> str:
     study = _Study(summary, heard)
     sections = [(name, title, section(study)) for name, title, section in SECTIONS]
     about = f"{summary['study']}, {summary['status']}"
-    head = _headline(study) + "\n" + _notes(study)
-    return html.document(f"Study: {summary['name']}", about, head, sections)
+    head = [_headline(study), *_notes(study)]
+    return document(f"Study: {summary['name']}", about, head, sections)
 
 
 class _Study:
@@ -133,7 +156,7 @@ class _Study:
 # --- the answer -----------------------------------------------------------------------------------
 
 
-def _headline(study: _Study) -> str:
+def _headline(study: _Study) -> Block:
     """Best member against best vote; the best two where there is only one kind."""
     kinds = {kind: ranked(study.summary, study.key, kind) for kind in ("member", "vote")}
     firsts = [names[0] for names in kinds.values() if names]
@@ -155,11 +178,7 @@ def _headline(study: _Study) -> str:
         ]
         lines += _unproven(study, rivals[0])
     label = "" if not lines else "Best member against best vote" if both else "The best two"
-    return (
-        f'<div class="verdict {colour}"><p class="side">{label}</p>'
-        f"<strong>{html.escape_html(headline)}</strong>"
-        f"<p>{html.escape_html(' '.join(lines))}</p></div>"
-    )
+    return Verdict(colour, headline, " ".join(lines), label)
 
 
 def _pairwise_comparison(study: _Study, first: str, second: str) -> tuple[str, str]:
@@ -167,14 +186,12 @@ def _pairwise_comparison(study: _Study, first: str, second: str) -> tuple[str, s
     for duel in study.duels:
         if {duel["a"], duel["b"]} == {first, second}:
             claimed = study.is_significant(duel)
-            usual = (
-                f"{first} is better than {second}" if claimed else "no difference can be claimed"
-            )
-            message = str(duel.get("verdict") or usual).rstrip(".") + "."
-            named = message.startswith((first, second))  # whose spelling is not ours
-            return "good" if claimed else "fair", message if named else message[
-                :1
-            ].upper() + message[1:]
+            default = f"{first} is better than {second}"
+            default = default if claimed else "no difference can be claimed"
+            message = str(duel.get("verdict") or default).rstrip(".") + "."
+            if not message.startswith((first, second)):  # names keep their spelling
+                message = message[:1].upper() + message[1:]
+            return "good" if claimed else "fair", message
     return "fair", (
         f"{first} has the better {study.score} than {second}, but the two were not compared: no "
         "difference can be claimed."
@@ -189,327 +206,307 @@ def _unproven(study: _Study, best: str) -> list[str]:
     return [f"Not proven to be worse than {best}: {listed}."] if tied else []
 
 
-def _notes(study: _Study) -> str:
+def _notes(study: _Study) -> list[Block]:
     """What keeps the page from being the whole study, and the warnings."""
     status, lines = study.summary["status"], []
     if status != "finished":
         done = sum(cell.get("status") == "finished" for cell in study.cells)
-        of = (
-            f", {done} of {format.pluralise(len(study.cells), 'cell')} finished"
-            if study.cells
-            else ""
-        )
-        lines.append(f"The study is {status}{of}: every figure is of what is there.")
+        of = f", {done} of {format.pluralise(len(study.cells), 'cell')} finished"
+        progress = of if study.cells else ""
+        lines.append(f"The study is {status}{progress}: every figure is of what is there.")
     lines += _mixed_versions(study.cells)
     counts = Counter(map(str, study.summary.get("warnings") or []))
     lines += [
-        words if times == 1 else f"{words} ({times} times)" for words, times in counts.items()
+        text if times == 1 else f"{text} ({times} times)" for text, times in counts.items()
     ]
-    if not lines:
-        return ""
-    listed = html.bullet_list(map(html.escape_html, lines), format.MAX_NAMED)
-    return f'<div class="verdict fair"><p>Worth knowing</p>{listed}</div>'
+    return [Notice("Worth knowing", BulletList(lines, format.MAX_NAMED))] if lines else []
 
 
 def _mixed_versions(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which members have cells of which version, where there are several."""
-    made: dict[str, Counter[str]] = {}
+    versions: dict[str, Counter[str]] = {}
     for cell in cells:
         if cell.get("version") is not None:
-            made.setdefault(str(cell.get("member")), Counter())[str(cell["version"])] += 1
-    if len({version for counts in made.values() for version in counts}) < 2:
+            versions.setdefault(str(cell.get("member")), Counter())[str(cell["version"])] += 1
+    if len({version for counts in versions.values() for version in counts}) < 2:
         return []
     groups: dict[str, list[str]] = {}
-    for name, counts in made.items():
-        told = " and ".join(f"{times} of version {one}" for one, times in sorted(counts.items()))
-        told = told if len(counts) > 1 else f"all of version {next(iter(counts))}"
-        groups.setdefault(told, []).append(name)
-    told = "; ".join(f"{format.join_names(names)}: {words}" for words, names in groups.items())
-    return [f"The study was changed between its cells. {told}."]
+    for name, counts in versions.items():
+        several = " and ".join(f"{num} of version {key}" for key, num in sorted(counts.items()))
+        text = several if len(counts) > 1 else f"all of version {next(iter(counts))}"
+        groups.setdefault(text, []).append(name)
+    listed = "; ".join(f"{format.join_names(names)}: {text}" for text, names in groups.items())
+    return [f"The study was changed between its cells. {listed}."]
 
 
 # --- what it rests on -----------------------------------------------------------------------------
 
 
-def _forest(study: _Study) -> str:
-    found = {name: score_of(study.members[name], study.key) for name in study.names}
-    drawn = [
-        charts.Estimate(name, mean, *_ends(one), kind_of(study.members[name]))
-        for name, one in found.items()
-        if (mean := as_finite(one.get("mean"))) is not None
+def _forest(study: _Study) -> list[Block]:
+    estimates = [
+        charts.Estimate(name, mean, *_ends(score), kind_of(study.members[name]))
+        for name in study.names
+        for score in [score_of(study.members[name], study.key)]
+        if (mean := as_finite(score.get("mean"))) is not None
     ]
-    if study.key is None or not drawn:
-        return ""
+    if study.key is None or not estimates:
+        return []
     chance = 1 / len(study.classes) if study.classes and study.score == "uar" else None
-    left = [name for name in study.names if name not in {one.name for one in drawn}]
+    drawn = {estimate.name for estimate in estimates}
+    left_out = [name for name in study.names if name not in drawn]
     better = "smaller" if study.lower else "larger"
     note = f"Mean and 95 % interval, the best on top; {better} is better."
-    note += f" Without this score: {', '.join(left)}." if left else ""
-    return html.figure(charts.forest_plot(drawn, study.key, chance=chance), note)
+    note += f" Without this score: {', '.join(left_out)}." if left_out else ""
+    return [Figure(charts.forest_plot(estimates, study.key, chance=chance), note)]
 
 
-def _scores(study: _Study) -> str:
+def _scores(study: _Study) -> list[Block]:
     keys = score_keys(study.summary)
     if not keys:
-        return ""
+        return []
     rows = score_table(study.summary, study.names)
     rows[0].append("n")
     for row in rows[1:]:
         row.append(format.value(score_of(study.members[row[0]], keys[0]).get("n")))
-    ends = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
-    files = " and ".join(
-        f"{name} as "
-        + ", ".join(f'<a href="tables/{name}.{end}">{told}</a>' for end, told in ends.items())
-        for name in ("scores", "comparisons")
+    note = (
+        "Mean [95 % interval]; the best mean of a column is bold, ↑ larger and ↓ smaller is "
+        "better, n counts what was scored. Files: "
     )
-    return (
-        "<p>Mean [95 % interval]; the best mean of a column is bold, ↑ larger and ↓ smaller is "
-        f"better, n counts what was scored. Files: {files}.</p>{html.table(rows, words=(0, 1))}"
-    )
+    files = (*_files("scores"), " and ", *_files("comparisons"), ".")
+    return [paragraph(note, *files), Table(rows, (0, 1))]
 
 
-def _comparisons(study: _Study) -> str:
+def _files(name: str) -> list[Content]:
+    """Return links to the files of a table."""
+    csv, markdown, latex = (
+        Link(label, f"tables/{name}.{end}")
+        for label, end in (("CSV", "csv"), ("Markdown", "md"), ("LaTeX", "tex"))
+    )
+    return [f"{name} as ", csv, ", ", markdown, ", ", latex]
+
+
+def _comparisons(study: _Study) -> list[Block]:
+    if not study.compared:
+        return []
     rows = comparison_table(study.summary)
     rows[0].insert(6, "over")
-    for row, one in zip(rows[1:], study.compared, strict=True):
-        units = as_finite(one.get("num_units"))
-        row.insert(
-            6,
-            NONE if units is None else format.pluralise(int(units), str(one.get("unit") or "unit")),
-        )
-        row[3] = Bold(row[3]) if study.is_significant(one) else row[3]
+    for row, comparison in zip(rows[1:], study.compared, strict=True):
+        num_units, unit = as_finite(comparison.get("num_units")), comparison.get("unit") or "unit"
+        row.insert(6, NONE if num_units is None else format.pluralise(int(num_units), str(unit)))
+        row[3] = Bold(row[3]) if study.is_significant(comparison) else row[3]
     heading = format.pluralise(len(study.compared), "comparison")
-    table = html.collapsible(heading, html.table(rows, words=(0, 1, 2, 7)), len(rows))
-    return _matrix(study) + table if study.compared else ""
+    return [*_matrix(study), Details(heading, [Table(rows, (0, 1, 2, 7))], len(rows))]
 
 
-def _matrix(study: _Study) -> str:
+def _matrix(study: _Study) -> list[Block]:
     """Row minus column of the main score, from the best to the worst."""
-    found: dict[tuple[str, str], tuple[float, Mapping[str, Any]]] = {}
-    for one in study.duels:
-        if (difference := as_finite(one.get("difference"))) is not None:
-            found[one["a"], one["b"]] = difference, one
-            found[one["b"], one["a"]] = -difference, one
-    names = [name for name in study.names if any(name in pair for pair in found)]
+    pairs: dict[tuple[str, str], tuple[float, Mapping[str, Any]]] = {}
+    for duel in study.duels:
+        if (difference := as_finite(duel.get("difference"))) is not None:
+            pairs[duel["a"], duel["b"]] = difference, duel
+            pairs[duel["b"], duel["a"]] = -difference, duel
+    names = [name for name in study.names if any(name in pair for pair in pairs)]
     if not 3 <= len(names) <= MAX_COMPARED:
-        return ""
+        return []
 
-    def cell(row: str, column: str) -> str:
-        if (row, column) not in found:
-            return f'<td class="faint">{"·" if row == column else ""}</td>'
-        difference, one = found[row, column]
-        shown, error = (
-            format_score(difference, signed=True),
-            html.escape_html(format_p(_error(one))),
-        )
-        told = f'<span class="faint">{shown}</span>'
-        if study.is_significant(one):
-            kind, mark = ("good", "▲") if (difference > 0) != study.lower else ("bad", "▼")
-            told = f'<b class="{kind}">{mark} {shown}</b>'
-        return f"<td>{told}<small>{error}</small></td>"
+    def cell(row: str, column: str) -> Cell:
+        if (row, column) not in pairs:
+            return Cell(Mark("·" if row == column else "", "faint"))
+        difference, duel = pairs[row, column]
+        shown = Mark(format_score(difference, signed=True), "faint")
+        if study.is_significant(duel):
+            kind, sign = ("good", "▲") if (difference > 0) != study.lower else ("bad", "▼")
+            shown = Mark(f"{sign} {shown.text}", kind)
+        return Cell(shown, format_p(_error(duel)))
 
-    score = html.escape_html(study.score)
-    note = f"{score} of the row {MINUS} {score} of the column, below it the corrected p. ▲ the row "
-    note += "is better, ▼ it is worse; without a mark no difference can be claimed."
-    body = {name: [cell(name, other) for other in names] for name in names}
-    return f"<p>{note}</p>{html.heatmap_table('', names, body)}"
+    note = f"{study.score} of the row {MINUS} {study.score} of the column, below it the corrected "
+    note += "p. ▲ the row is better, ▼ it is worse; without a mark no difference can be claimed."
+    rows = {row: [cell(row, column) for column in names] for row in names}
+    return [paragraph(note), Heatmap("", names, rows)]
 
 
-def _gaps(study: _Study) -> str:
-    found = []
+def _gaps(study: _Study) -> list[Block]:
+    gaps, scores = [], set()
     for name, gap in study.with_section("gap").items():
-        train, other = as_finite(gap.get("train")), as_finite(gap.get("other"))
-        if train is not None and other is not None:
-            found.append(charts.TrainTestGap(name, train, other, str(gap.get("against") or "val")))
-    if not found:
-        return ""
-    found.sort(key=lambda one: -abs(one.train - one.other))
-    named = {str(gap.get("score") or study.score) for gap in study.with_section("gap").values()}
+        train, tested = as_finite(gap.get("train")), as_finite(gap.get("other"))
+        scores.add(str(gap.get("score") or study.score))
+        if train is not None and tested is not None:
+            against = str(gap.get("against") or "val")
+            gaps.append(charts.TrainTestGap(name, train, tested, against))
+    if not gaps:
+        return []
+    gaps.sort(key=lambda gap: -abs(gap.train - gap.other))
     note = "How much of what was learnt does not carry over; the largest gap on top."
-    return html.figure(charts.dumbbell_plot(found, ", ".join(sorted(named))), note)
+    return [Figure(charts.dumbbell_plot(gaps, ", ".join(sorted(scores))), note)]
 
 
-def _embeddings(study: _Study) -> str:
+def _embeddings(study: _Study) -> list[Block]:
     ordered = {name: study.members[name] for name in study.names}
     return fusion_section(ordered, study.classes, "gaps")
 
 
-def _curves(study: _Study) -> str:
-    found = {name: _points(curve) for name, curve in study.with_section("curve").items()}
-    lines = [(name, points) for name, points in found.items() if len(points) > 1]
+def _curves(study: _Study) -> list[Block]:
+    curves = {name: _points(curve) for name, curve in study.with_section("curve").items()}
+    lines = [(name, points) for name, points in curves.items() if len(points) > 1]
+    if not lines:
+        return []
     size = len(charts.COLOURS)
-    every = [one for _, points in lines for _, one in points]
-    span = (
-        charts.axis_limits(every) if every else (0.0, 1.0)
-    )  # of all, so that pictures can be compared
-    drawn = [
-        charts.curves(dict(lines[start : start + size]), study.score, span)
+    # Limits of all curves, so that pictures can be compared.
+    limits = charts.axis_limits([estimate for _, points in lines for _, estimate in points])
+    pictures = [
+        charts.curves(dict(lines[start : start + size]), study.score, limits)
         for start in range(0, len(lines), size)
     ]
-    note = "<p>Mean and 95 % interval; a curve that still rises asks for more data.</p>"
-    grid = html.grid([html.figure(one, kind="narrow") for one in drawn], MOST_CURVES, "grid two")
-    return note + grid if drawn else ""
+    figures = [Figure(picture, kind="narrow") for picture in pictures]
+    note = paragraph("Mean and 95 % interval; a curve that still rises asks for more data.")
+    return [note, Grid(figures, MAX_OPEN_CURVES, "grid two")]
 
 
 def _points(curve: Sequence[Mapping[str, Any]]) -> list[tuple[float, charts.Estimate]]:
     points = []
-    for one in curve:
-        share, mean = as_finite(one.get("share")), as_finite(one.get("mean"))
-        if share is not None and share > 0 and mean is not None:
-            points.append((share, charts.Estimate("", mean, *_ends(one))))
+    for score in curve:
+        fraction, mean = as_finite(score.get("share")), as_finite(score.get("mean"))
+        if fraction is not None and fraction > 0 and mean is not None:
+            points.append((fraction, charts.Estimate("", mean, *_ends(score))))
     return sorted(points, key=lambda point: point[0])
 
 
-def _subsets(study: _Study) -> str:
-    result = study.with_section("subsets")
-    parts = {subset: subset.split("+") for one in result.values() for subset in one}
-    if not parts:
-        return ""
-    every = list(dict.fromkeys(part for one in parts.values() for part in one))
-    initials = {part: part[:1].upper() for part in every}
-    brief = len({*initials.values()}) == len(every)
-    order = sorted(parts, key=lambda one: (len(parts[one]), [*map(every.index, parts[one])]))
-    scores = {
-        one: [score_of({"scores": subsets.get(one)}, study.key) for subsets in result.values()]
-        for one in order
-    }
-    heat = html.heat(score.get("mean") for row in scores.values() for score in row)
-    body = {
-        "".join(initials[part] for part in parts[one]) if brief else " + ".join(parts[one]): [
-            html.heatmap_cell(heat(score.get("mean")), interval(score)) for score in row
-        ]
-        for one, row in scores.items()
-    }
-    meant = f": {', '.join(f'{initials[part]} {part}' for part in every)}" if brief else ""
-    note = f"{study.score} of each member when it gets these modalities only{meant}."
-    return (
-        f"<p>{html.escape_html(note)}</p>{html.heatmap_table('', [*result], body, upright=False)}"
+def _subsets(study: _Study) -> list[Block]:
+    members = study.with_section("subsets")
+    subsets = {subset: subset.split("+") for scores in members.values() for subset in scores}
+    if not subsets:
+        return []
+    modalities = list(dict.fromkeys(name for names in subsets.values() for name in names))
+    initials = {name: name[:1].upper() for name in modalities}
+    brief = len({*initials.values()}) == len(modalities)
+    order = sorted(
+        subsets, key=lambda key: (len(subsets[key]), [*map(modalities.index, subsets[key])])
     )
-
-
-def _confusions(study: _Study) -> str:
-    drawn = [_confusion(study, *one) for one in study.with_section("confusion").items()]
-    note = "<p>Rows are true, columns were said: the share of the row, and the count below it.</p>"
-    return note + html.grid(drawn, MOST_MATRICES, "grid") if drawn else ""
-
-
-def _confusion(study: _Study, name: str, matrix: Sequence[Sequence[object]]) -> str:
-    counts = [[as_finite(cell) or 0.0 for cell in row] for row in matrix]
-    fits = len(study.classes) == len(counts)
-    labels = study.classes if fits else [f"class {place}" for place in range(len(counts))]
-    body = {}
-    for label, row in zip(labels, counts, strict=True):
-        shares = [one / (sum(row) or 1.0) for one in row]
-        body[label] = [
-            html.heatmap_cell(share, format_score(share), f"{count:,.0f}")
-            for share, count in zip(shares, row, strict=True)
+    scores = {
+        subset: [score_of({"scores": by.get(subset)}, study.key) for by in members.values()]
+        for subset in order
+    }
+    shade = normalise(score.get("mean") for row in scores.values() for score in row)
+    rows = {}
+    for subset, row in scores.items():
+        names = subsets[subset]
+        label = "".join(initials[name] for name in names) if brief else " + ".join(names)
+        rows[label] = [
+            Cell(interval(score), fraction=shade(score.get("mean"))) for score in row
         ]
-    return html.heatmap_table("true / said", labels, body, caption=name)
+    legend = f": {', '.join(f'{initials[name]} {name}' for name in modalities)}" if brief else ""
+    note = f"{study.score} of each member when it gets these modalities only{legend}."
+    return [paragraph(note), Heatmap("", [*members], rows, upright=False)]
 
 
-def _speakers(study: _Study) -> str:
-    found: dict[str, dict[str, float]] = {}
-    every: dict[str, list[float]] = {}
+def _confusions(study: _Study) -> list[Block]:
+    matrices = study.with_section("confusion")
+    if not matrices:
+        return []
+    blocks = [_confusion(study, name, matrix) for name, matrix in matrices.items()]
+    return [paragraph(CONFUSION_NOTE), Grid(blocks, MAX_OPEN_MATRICES)]
+
+
+def _confusion(study: _Study, name: str, matrix: Sequence[Sequence[object]]) -> Block:
+    counts = [[as_finite(cell) or 0.0 for cell in row] for row in matrix]
+    labels = study.classes
+    if len(labels) != len(counts):
+        labels = [f"class {index}" for index in range(len(counts))]
+    return confusion_heatmap(labels, counts, name)
+
+
+def _speakers(study: _Study) -> list[Block]:
+    by_member: dict[str, dict[str, float]] = {}
+    by_speaker: dict[str, list[float]] = {}
     for name, values in study.with_section("per_speaker").items():
         for speaker, value in values.items():
-            if (share := as_finite(value)) is not None:
-                found.setdefault(name, {})[speaker] = share
-                every.setdefault(speaker, []).append(share)
-    if not found:
-        return ""
-    hardest = sorted(every, key=lambda one: (sum(every[one]) / len(every[one]), one))
-    heat = html.heat(share for shares in every.values() for share in shares)
-    body = {
+            if (accuracy := as_finite(value)) is not None:
+                by_member.setdefault(name, {})[speaker] = accuracy
+                by_speaker.setdefault(speaker, []).append(accuracy)
+    if not by_member:
+        return []
+    means = {name: sum(values) / len(values) for name, values in by_speaker.items()}
+    hardest = sorted(means, key=lambda name: (means[name], name))
+    shade = normalise(accuracy for values in by_speaker.values() for accuracy in values)
+    rows = {
         speaker: [
-            html.heatmap_cell(heat(one.get(speaker)), format_score(one.get(speaker)))
-            for one in found.values()
+            Cell(format_score(scores.get(speaker)), fraction=shade(scores.get(speaker)))
+            for scores in by_member.values()
         ]
         for speaker in hardest[:MAX_SPEAKERS]
     }
-    drawn = charts.strip_plot(
-        {name: sorted(one.values()) for name, one in found.items()}, "accuracy"
-    )
+    points = {name: sorted(scores.values()) for name, scores in by_member.items()}
     note = f"The hardest for all together: {', '.join(hardest[:3])}." if len(hardest) > 3 else ""
     shown = f", {MAX_SPEAKERS} shown" if len(hardest) > MAX_SPEAKERS else ""
     heading = f"{format.pluralise(len(hardest), 'speaker')}, the hardest first{shown}"
-    return html.figure(drawn, note) + html.collapsible(
-        heading, html.heatmap_table("speaker", [*found], body)
-    )
+    return [
+        Figure(charts.strip_plot(points, "accuracy"), note),
+        Details(heading, [Heatmap("speaker", [*by_member], rows)]),
+    ]
 
 
-def _classes(study: _Study) -> str:
+def _classes(study: _Study) -> list[Block]:
     rows = class_table(study.summary)
     if len(rows) == 1:
-        return ""
-    note = "<p>Recall of each class: the share of its utterances that was recognised.</p>"
-    return note + html.table(rows, words=(0,))
+        return []
+    note = "Recall of each class: the share of its utterances that was recognised."
+    return [paragraph(note), Table(rows, (0,))]
 
 
-def _calibration(study: _Study) -> str:
-    drawn = []
+def _calibration(study: _Study) -> list[Block]:
+    figures = []
     for name, bins in study.with_section("reliability").items():
         points = [
-            (sure, right, int(num))
-            for sure, right, num in (map(as_finite, one) for one in bins)
-            if sure is not None and right is not None and num
+            (confidence, accuracy, int(num))
+            for confidence, accuracy, num in (map(as_finite, row) for row in bins)
+            if confidence is not None and accuracy is not None and num
         ]
         if points:
-            drawn.append(html.figure(charts.reliability(points, name), name, kind="narrow"))
-    note = "<p>Below the dotted line a member is surer than it is right.</p>"
-    return note + html.grid(drawn, MOST_CURVES, "grid two") if drawn else ""
+            figures.append(Figure(charts.reliability(points, name), name, kind="narrow"))
+    note = paragraph("Below the dotted line the confidence of a member exceeds its accuracy.")
+    return [note, Grid(figures, MAX_OPEN_CURVES, "grid two")] if figures else []
 
 
-def _errors(study: _Study) -> str:
+def _errors(study: _Study) -> list[Block]:
     """Of the best, as a list a member would be long."""
-    for name, worst in study.with_section("errors").items():
-        note = f"<p>Of which {html.escape_html(name)}, the best, was surest, and wrong:</p>"
-        return note + errors(worst, study.heard)
-    return ""
+    for name, rows in study.with_section("errors").items():
+        note = paragraph(f"The most confident errors of {name}, the best:")
+        return [note, errors(rows, study.heard)]
+    return []
 
 
-def _log_excerpt(study: _Study) -> str:
+def _log_excerpt(study: _Study) -> list[Block]:
     total = int(as_finite(study.about.get("folds")) or 0) * len(study.about.get("seeds") or [0])
-    rows = [["vote", "of", "voting", "what it said"]]
+    rows: list[list[Content]] = [["vote", "of", "voting", "what it said"]]
     for name, member in study.members.items():
         if kind_of(member) == "vote":
-            of, words = (
-                format.value(member.get("of")),
-                _group_identical(member.get("said") or [], total),
-            )
-            rows.append(
-                [
-                    name,
-                    of,
-                    format.value(member.get("voting")),
-                    html.bullet_list(words, MAX_LOG_LINES),
-                ]
-            )
-    return html.table(rows, words=range(4), raw=True) if len(rows) > 1 else ""
+            messages = BulletList(_group_identical(member.get("said") or [], total), MAX_LOG_LINES)
+            values = [format.value(member.get(key)) for key in ("of", "voting")]
+            rows.append([name, *values, messages])
+    return [Table(rows, range(4))] if len(rows) > 1 else []
 
 
-def _group_identical(said: Sequence[object], total: int) -> list[str]:
-    """Identical words once, with the folds that said them, as HTML."""
+def _group_identical(messages: Sequence[object], total: int) -> list[Content]:
+    """Identical messages once, with the folds that gave them."""
     groups: dict[str, list[str]] = {}
-    for one in map(str, said):
-        match = WHERE.fullmatch(one)
-        place, words = (match[1].strip(" ,:"), match[2]) if match else ("", one)
-        groups.setdefault(words, []).append(place)
-    lines = []
-    for words, places in sorted(groups.items(), key=lambda one: -len(one[1])):
-        times = len(places)
+    for message in map(str, messages):
+        match = WHERE.fullmatch(message)
+        fold, text = (match[1].strip(" ,:"), match[2]) if match else ("", message)
+        groups.setdefault(text, []).append(fold)
+    lines: list[Content] = []
+    for text, folds in sorted(groups.items(), key=lambda item: -len(item[1])):
+        times = len(folds)
         head = f"{times} times: " if times > 1 else ""
-        if any(places):
+        if any(folds):
             head = f"in {times} of {total} folds: " if times <= total else f"in {times} folds: "
-        told = f" ({'; '.join(places)})" if any(places) and times < min(total, 4) else ""
-        lines.append(
-            f'{head}{html.escape_html(words)}<span class="side">{html.escape_html(told)}</span>'
-        )
+        where = f" ({'; '.join(folds)})" if any(folds) and times < min(total, 4) else ""
+        lines.append(Phrase([head, text, Mark(where, "side")]))
     return lines
 
 
-def _cells(study: _Study) -> str:
+def _cells(study: _Study) -> list[Block]:
     if not study.cells:
-        return ""
+        return []
     columns = ("member", "status", "seed", "share", "version", "reused")
     rows = [
         [
@@ -519,53 +516,49 @@ def _cells(study: _Study) -> str:
         ]
         for cell in study.cells
     ]
-    states = Counter(row[1] for row in rows)
     new = [cell for cell in study.cells if not cell.get("reused")]
-    spent = sum(as_finite(one.get("duration_s")) or 0.0 for one in new)
-    told = ", ".join(f"{times} {status}" for status, times in states.items())
-    told = f"{format.pluralise(len(rows), 'cell')}: {told}; {len(rows) - len(new)} reused"
-    heading, words = [*columns, "time", "run"], (0, 1, 7)
+    spent = sum(as_finite(cell.get("duration_s")) or 0.0 for cell in new)
+    states = Counter(row[1] for row in rows)
+    summary = ", ".join(f"{times} {status}" for status, times in states.items())
+    summary = f"{format.pluralise(len(rows), 'cell')}: {summary}; {len(rows) - len(new)} reused"
+    heading, text_columns = [*columns, "time", "run"], (0, 1, 7)
     failed = [row for row in rows if row[1] != "finished"]
-    first = html.table([heading, *failed], words=words) if 0 < len(failed) < len(rows) else ""
-    table = html.collapsible(
-        f"{told}; {format.duration(spent)} in all",
-        html.table([heading, *rows], words=words),
-        len(rows),
-    )
-    return _versions(study) + first + table
+    first = [Table([heading, *failed], text_columns)] if 0 < len(failed) < len(rows) else []
+    table = Table([heading, *rows], text_columns)
+    details = Details(f"{summary}; {format.duration(spent)} in all", [table], len(rows))
+    return [*_versions(study), *first, details]
 
 
-def _versions(study: _Study) -> str:
+def _versions(study: _Study) -> list[Block]:
     versions = study.summary.get("versions") or []
-    made = Counter(format.value(cell.get("version")) for cell in study.cells)
-    rows = [["version", "started", "code", "config", "cells"]]
-    rows += [[format.value(version.get(column)) for column in rows[0][:4]] for version in versions]
-    for row in rows[1:]:
-        row.append(f"{made[row[0]]:,}")
-    return html.table(rows, words=range(4)) if len(versions) > 1 else ""
+    num_cells = Counter(format.value(cell.get("version")) for cell in study.cells)
+    heading = ["version", "started", "code", "config"]
+    rows = [[format.value(version.get(column)) for column in heading] for version in versions]
+    rows = [[*row, f"{num_cells[row[0]]:,}"] for row in rows]
+    return [Table([[*heading, "cells"], *rows], range(4))] if len(versions) > 1 else []
 
 
-def _data(study: _Study) -> str:
+def _data(study: _Study) -> list[Block]:
     about = {name: study.about[name] for name in (*KNOWN, *study.about) if name in study.about}
     about |= {"classes": study.classes} if study.classes else {}
     about.pop("command", None)
     shared = leaks(about.pop("leaks", None))
     rows = [[name, format.value(value)] for name, value in about.items()]
-    return (html.table([["", ""], *rows], words=(0, 1)) if rows else "") + shared
+    return [key_value_table(rows), *shared] if rows else shared
 
 
-def _repeat(study: _Study) -> str:
+def _repeat(study: _Study) -> list[Block]:
     command, runs = study.about.get("command"), study.summary.get("runs") or []
-    told = f"<pre><code>{html.escape_html(command)}</code></pre>" if command else ""
-    listed = html.bullet_list((f"<code>{html.escape_html(run)}</code>" for run in runs), len(runs))
-    return told + (html.collapsible(format.pluralise(len(runs), "run"), listed) if runs else "")
+    listed = BulletList([*map(Code, runs)], len(runs))
+    details = [Details(format.pluralise(len(runs), "run"), [listed])] if runs else []
+    return [Listing(str(command)), *details] if command else details
 
 
-SECTIONS: tuple[tuple[str, str, Callable[[_Study], str]], ...] = (
+SECTIONS: tuple[tuple[str, str, Callable[[_Study], list[Block]]], ...] = (
     ("main", "Main score", _forest),
     ("scores", "All scores", _scores),
     ("comparisons", "Comparisons", _comparisons),
-    ("gaps", "Over-fitting", _gaps),
+    ("gaps", "Generalisation gap", _gaps),
     ("embeddings", "Why does deep fusion win or lose?", _embeddings),
     ("curves", "Learning curves", _curves),
     ("subsets", "Subsets of modalities", _subsets),
@@ -573,7 +566,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[_Study], str]], ...] = (
     ("classes", "Classes", _classes),
     ("calibration", "Calibration", _calibration),
     ("speakers", "Speakers", _speakers),
-    ("errors", "Worst errors", _errors),
+    ("errors", "Most confident errors", _errors),
     ("votes", "What the votes said", _log_excerpt),
     ("data", "Data and leaks", _data),
     ("cells", "Cells", _cells),

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from polymodal import __version__
 from polymodal.errors import RunError, UserError
-from polymodal.report import html
+from polymodal.report.blocks import Block, Listing, document, paragraph
 from polymodal.tracking.filters import matches, parse, validate_keys
 from polymodal.ui.config_index import ConfigIndex
 from polymodal.ui.metrics import read_points
@@ -189,23 +189,26 @@ def refused(error: UserError) -> Response:
 
 
 def _waiting(run: Run, headers: Mapping[str, str]) -> Response:
-    body = (
-        f"<p>The report of <b>{html.escape_html(run.record.name)}</b> is being made. "
-        "It takes some seconds, and then appears here.</p>"
+    text = paragraph(
+        f"The report of {run.record.name} is being made. ",
+        "It takes some seconds, and then appears here.",
     )
-    return _small_page("Report", body, headers, 200)
+    return _small_page("Report", [text], headers, 200)
 
 
 def _failed(run: Run, error: RunError, headers: Mapping[str, str]) -> Response:
-    body = (
-        f"<p>The report of <b>{html.escape_html(run.record.name)}</b> could not be made:</p>"
-        f"<pre>{html.escape_html(error.message)}</pre><p>Load this page anew to try again.</p>"
-    )
-    return _small_page("No report", body, headers, 500)
+    blocks = [
+        paragraph(f"The report of {run.record.name} could not be made:"),
+        Listing(error.message),
+        paragraph("Load this page anew to try again."),
+    ]
+    return _small_page("No report", blocks, headers, 500)
 
 
-def _small_page(title: str, body: str, headers: Mapping[str, str], status: int) -> Response:
-    text = html.document(title, "", body, ())
+def _small_page(
+    title: str, blocks: Sequence[Block], headers: Mapping[str, str], status: int
+) -> Response:
+    text = document(title, "", blocks, ())
     return Response(text.encode(), REPORT_FILES[".html"], status, headers)
 
 
