@@ -38,6 +38,10 @@ def entries(fusion_rows="in_fold", member="fusion", **modalities):
     return embedding_entries(modalities, member=member, encoders=encoders, fusion_rows=fusion_rows)
 
 
+def section(entries):
+    return "".join(block.__html__() for block in embeddings_section(entries))
+
+
 def test_a_row_has_the_figures_of_a_modality():
     rows = embedding_rows(entries(speech=described(), text=described(test=None)))
     assert rows[0] == [*HEADING]
@@ -109,16 +113,16 @@ def test_without_figures_there_is_no_finding(probe):
     ],
 )
 def test_broken_points_make_no_figure(changes):
-    page = embeddings_section(entries(speech=described(**changes)))
+    page = section(entries(speech=described(**changes)))
     assert "<svg" not in page
     assert "+.430" in page
 
 
 @pytest.mark.parametrize("explained", [None, [], [None], ["a", NAN, 3], 0.5])
 def test_broken_ratios_leave_the_axes_without_figures(explained):
-    page = embeddings_section(entries(speech=described(explained=explained)))
+    page = section(entries(speech=described(explained=explained)))
     assert "first component<" in page
-    assert "31 % of the variance" in embeddings_section(entries(speech=described()))
+    assert "31 % of the variance" in section(entries(speech=described()))
 
 
 @pytest.mark.parametrize("distance", [None, [1], {"val": NAN, "test": "x"}])
@@ -129,21 +133,21 @@ def test_broken_distances_leave_holes(distance):
 @pytest.mark.parametrize("found", [None, 3, "speech", [1], {}, {"speech": None}, {"speech": {}}])
 def test_without_descriptions_there_is_nothing(found):
     assert embedding_entries(found) == []
-    assert embeddings_section(embedding_entries(found)) == ""
+    assert embeddings_section(embedding_entries(found)) == []
 
 
 def test_validation_is_drawn_where_there_is_no_test():
     points = [{"split": split, "label": None, "x": 0.0, "y": 1.0} for split in ("train", "val")]
-    page = embeddings_section(entries(speech=described(points=points)))
+    page = section(entries(speech=described(points=points)))
     assert re.findall(r">(train|val|test)</text>", page) == ["train", "val"]
-    both = embeddings_section(entries(speech=described()))
+    both = section(entries(speech=described()))
     assert re.findall(r">(train|val|test)</text>", both) == ["train", "test"]
 
 
 def test_further_figures_are_folded():
     many = {f"signal{place}": described() for place in range(MAX_OPEN + 3)}
-    page = embeddings_section(entries(**many))
+    page = section(entries(**many))
     assert page.count("<svg") == MAX_OPEN + 3
     assert page.partition("<details")[0].count("<svg") == MAX_OPEN
     assert "<summary>3 more</summary>" in page
-    assert "<details" not in embeddings_section(entries(speech=described()))
+    assert "<details" not in section(entries(speech=described()))

@@ -63,7 +63,7 @@ def test_everything_that_is_there_is_shown(tmp_path):
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     assert titles[:4] == ["Scores", "Training", "Confusion", "Classes"]
     assert titles[4:] == [
-        *("Calibration", "Speakers", "Worst errors", "Data and leaks"),
+        *("Calibration", "Speakers", "Most confident errors", "Data and leaks"),
         *("Time and memory", "Repeat it"),
     ]
     assert "60 utterances of 6 speakers" in text

@@ -23,7 +23,8 @@ def members(**changes):
 
 
 def section(**changes):
-    return fusion_section(members(**changes), ["calm", "joy"], "gaps")
+    blocks = fusion_section(members(**changes), ["calm", "joy"], "gaps")
+    return "".join(block.__html__() for block in blocks)
 
 
 def test_it_stands_only_where_a_member_has_embeddings():

@@ -314,6 +314,14 @@ def test_the_recall_of_each_class_is_a_table(tmp_path):
     assert rows == ["member,calm,joy", "fusion,.800,\N{EN DASH}", "speech,.800,\N{EN DASH}"]
 
 
+def test_the_best_mean_is_bold_and_the_command_keeps_its_lines(tmp_path):
+    summary = study()
+    summary["about"] = {**summary["about"], "command": "polymodal study\nstudy=sample"}
+    page = page_of(tmp_path, summary)
+    assert "<b>.570</b>" in page
+    assert "polymodal study\nstudy=sample" in page
+
+
 def test_equal_summaries_make_equal_files(tmp_path):
     for folder in ("a", "b"):
         write_report(study(), tmp_path / folder)

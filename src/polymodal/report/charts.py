@@ -33,7 +33,7 @@ CSS_COLOUR_PLACEHOLDERS = {
 }
 INK, FAINT, PAPER = CSS_COLOUR_PLACEHOLDERS
 Picture = tuple[Callable[[Any], None], str, tuple[float, float]]  # paint, title, inches
-_kept: ContextVar[list[Picture] | None] = ContextVar("kept", default=None)
+_drawn: ContextVar[list[Picture] | None] = ContextVar("drawn", default=None)
 ROW_INCHES = 0.25
 WIDE, NARROW = 8.6, 6.4  # inches
 SETTINGS: Any = {  # matplotlib's own type lists every key, and it may be absent
@@ -115,7 +115,7 @@ def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | No
             axes.plot(
                 estimate.mean, index, shape, color=colour, markerfacecolor=paper, markersize=7
             )
-            _figures(axes, index, _told(estimate))
+            _figures(axes, index, _numbers(estimate))
         _rows(axes, [estimate.name for estimate in estimates])
         if chance is not None:
             axes.axvline(chance, color=INK, linewidth=1, linestyle=":")
@@ -170,7 +170,7 @@ def curves(
         label: What the vertical axis counts.
         limits: Lower and upper end of the vertical axis.
     """
-    shares = sorted({share for points in lines.values() for share, _ in points})
+    fractions = sorted({fraction for points in lines.values() for fraction, _ in points})
     names = shorten_names(lines)
 
     def paint(axes: Any) -> None:
@@ -178,16 +178,18 @@ def curves(
         for index, (name, points) in enumerate(lines.items()):
             colour, shape, paper = _look(index)
             aside = 1 + 0.012 * (index - (len(lines) - 1) / 2)  # or intervals would hide each other
-            across, means = [share * aside for share, _ in points], [one.mean for _, one in points]
-            for share, (_, one) in zip(across, points, strict=True):
-                axes.plot(*reversed(_line(one, share)), color=colour, linewidth=1.2, alpha=0.6)
+            across = [fraction * aside for fraction, _ in points]
+            means = [estimate.mean for _, estimate in points]
+            for position, (_, estimate) in zip(across, points, strict=True):
+                ends = reversed(_line(estimate, position))
+                axes.plot(*ends, color=colour, linewidth=1.2, alpha=0.6)
             looks = {"marker": shape, "markerfacecolor": paper, "markersize": 6}
             axes.plot(across, means, color=colour, linewidth=1.6, **looks)
             handles.append(handle(index, names[name]))
-        if shares[-1] / shares[0] > 5:  # else the small ones would stand in one place
+        if fractions[-1] / fractions[0] > 5:  # else the small ones would stand in one place
             axes.set_xscale("log")
             axes.minorticks_off()
-        axes.set_xticks(shares, [f"{100 * share:.3g} %" for share in shares])
+        axes.set_xticks(fractions, [f"{100 * fraction:.3g} %" for fraction in fractions])
         axes.set(xlabel="share of the training data", ylabel=label, ylim=limits)
         axes.margins(x=0.08)
         short_ticks(axes.yaxis)
@@ -216,10 +218,10 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
                 if len(folds) > 1:
                     axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.4)
             # Folds that have stopped drop out of the mean: it ends where fewer than half are left.
-            kept = [mean for mean in sorted(means) if 2 * len(means[mean]) >= len(folds)]
-            shape = SHAPES[index % len(SHAPES)] if len(kept) < 30 else ""
+            epochs = [mean for mean in sorted(means) if 2 * len(means[mean]) >= len(folds)]
+            shape = SHAPES[index % len(SHAPES)] if len(epochs) < 30 else ""
             looks = {"marker": shape, "markersize": 4}
-            axes.plot(kept, [np.mean(means[one]) for one in kept], color=colour, **looks)
+            axes.plot(epochs, [np.mean(means[epoch]) for epoch in epochs], color=colour, **looks)
             handles.append(handle(index, name, markerfacecolor=colour, marker=shape))
         axes.set(xlabel="epoch", ylabel=label)
         short_ticks(axes.yaxis)
@@ -243,9 +245,7 @@ def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> s
             axes.plot([confidence] * 2, [confidence, accuracy], color=COLOURS[1], linewidth=1.5)
             size = 4 + 8 * (num / max_num) ** 0.5
             axes.plot(confidence, accuracy, "o", color=COLOURS[0], markersize=size)
-        axes.set(
-            xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy"
-        )
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
         for axis in (axes.xaxis, axes.yaxis):
             short_ticks(axis)
         line = handle(0, "perfect calibration", marker="", color=INK, linestyle=":")
@@ -260,7 +260,7 @@ def axis_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
     """Return limits of an axis that hold all intervals, with room at both ends.
 
     Example:
-        >>> [round(one, 2) for one in axis_limits([Estimate("speech", 0.5, 0.4, 0.6)])]
+        >>> [round(limit, 2) for limit in axis_limits([Estimate("speech", 0.5, 0.4, 0.6)])]
         [0.39, 0.61]
     """
     ends = [end for estimate in estimates for end in _line(estimate, 0)[0]]
@@ -307,8 +307,8 @@ def render_svg(
         SVG without an address, a size of its own or an id that another picture could have.
     """
     text = _render(paint, title, (width, 0.95 + ROW_INCHES * rows), "svg")
-    if (told := _kept.get()) is not None:
-        told.append((paint, title, (width, 0.95 + ROW_INCHES * rows)))
+    if (pictures := _drawn.get()) is not None:
+        pictures.append((paint, title, (width, 0.95 + ROW_INCHES * rows)))
     return inline_svg(text.decode(), title)
 
 
@@ -325,14 +325,14 @@ def export_figures(folder: Path) -> Generator[None]:
     Raises:
         OSError: A file cannot be written.
     """
-    told: list[Picture] = []
-    token = _kept.set(told)
+    pictures: list[Picture] = []
+    token = _drawn.set(pictures)
     try:
         yield
     finally:
-        _kept.reset(token)
+        _drawn.reset(token)
     names: set[str] = set()
-    for paint, title, size in told:
+    for paint, title, size in pictures:
         name = slug(title)
         while name in names:
             name += "-"
@@ -340,8 +340,8 @@ def export_figures(folder: Path) -> Generator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with _print_colours():
             for kind in ("svg", "pdf"):
-                with atomic_write(folder / f"{name}.{kind}") as beside:
-                    beside.write_bytes(_render(paint, title, size, kind))
+                with atomic_write(folder / f"{name}.{kind}") as path:
+                    path.write_bytes(_render(paint, title, size, kind))
 
 
 def _render(
@@ -352,7 +352,7 @@ def _render(
     from matplotlib.figure import Figure
 
     colours = dict(zip(CSS_COLOUR_PLACEHOLDERS, (INK, FAINT, PAPER), strict=True))
-    settings = {key: colours.get(one, one) for key, one in SETTINGS.items()}
+    settings = {key: colours.get(value, value) for key, value in SETTINGS.items()}
     undated = dict.fromkeys(("Creator", "Date", "Format") if kind == "svg" else ("CreationDate",))
     with matplotlib.rc_context({**settings, "svg.hashsalt": title}), suppress_font_warnings():
         figure = Figure(figsize=size, layout="constrained")
@@ -401,26 +401,26 @@ def suppress_font_warnings() -> Generator[None]:
         logger.setLevel(level)
 
 
-def _look(place: int) -> tuple[str, str, str]:
+def _look(index: int) -> tuple[str, str, str]:
     """Colour, shape, and the colour inside: every other shape is hollow."""
-    colour = COLOURS[place % len(COLOURS)]
-    return colour, SHAPES[place % len(SHAPES)], PAPER if place % 2 else colour
+    colour = COLOURS[index % len(COLOURS)]
+    return colour, SHAPES[index % len(SHAPES)], PAPER if index % 2 else colour
 
 
-def handle(place: int, name: str, **looks: Any) -> Any:
+def handle(index: int, name: str, **looks: Any) -> Any:
     """Return an entry of a legend.
 
     Args:
-        place: Index of the colour and shape.
+        index: Index of the colour and shape.
         name: Its text.
         looks: Properties of the line that differ from these.
     """
     from matplotlib.lines import Line2D
 
-    colour, shape, paper = _look(place)
-    usual: Any = {"color": colour, "marker": shape, "markerfacecolor": paper, "markersize": 6}
-    usual |= {"linewidth": 1.6, **looks}
-    return Line2D([], [], label=name, **usual)
+    colour, shape, paper = _look(index)
+    style: Any = {"color": colour, "marker": shape, "markerfacecolor": paper, "markersize": 6}
+    style |= {"linewidth": 1.6, **looks}
+    return Line2D([], [], label=name, **style)
 
 
 def legend(axes: Any, handles: Sequence[Any]) -> None:
@@ -435,19 +435,19 @@ def legend(axes: Any, handles: Sequence[Any]) -> None:
     )
 
 
-def _line(one: Estimate, place: float) -> tuple[list[float], list[float]]:
-    low = one.mean if one.low is None else one.low
-    high = one.mean if one.high is None else one.high
-    return [low, high], [place, place]
+def _line(estimate: Estimate, position: float) -> tuple[list[float], list[float]]:
+    low = estimate.mean if estimate.low is None else estimate.low
+    high = estimate.mean if estimate.high is None else estimate.high
+    return [low, high], [position, position]
 
 
-def _told(one: Estimate) -> str:
+def _numbers(estimate: Estimate) -> str:
     ends = (
         ""
-        if one.low is None or one.high is None
-        else f"  [{format_score(one.low)}, {format_score(one.high)}]"
+        if estimate.low is None or estimate.high is None
+        else f"  [{format_score(estimate.low)}, {format_score(estimate.high)}]"
     )
-    return format_score(one.mean) + ends
+    return format_score(estimate.mean) + ends
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
@@ -474,8 +474,8 @@ def _tick(value: float) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", f"{value:.6g}").replace("-", MINUS)
 
 
-def _figures(axes: Any, place: float, text: str) -> None:
-    axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center")
+def _figures(axes: Any, position: float, text: str) -> None:
+    axes.text(1.02, position, text, transform=axes.get_yaxis_transform(), va="center")
 
 
 def _spread(values: Sequence[float], width: float) -> np.ndarray:

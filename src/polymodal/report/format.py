@@ -35,9 +35,10 @@ LATEX = {
 
 
 class Bold(str):
-    """A cell whose first word is to be printed in bold."""
+    """A cell whose first word is printed in bold."""
 
     __slots__ = ()
+    bold = True  # read by templates
 
 
 def as_finite(value: object) -> float | None:
@@ -126,38 +127,38 @@ def duration(seconds: object) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def value(one: object) -> str:
-    """Return any value of a record in words.
+def value(item: object) -> str:
+    """Return any value of a record as text.
 
     Args:
-        one: Plain values, nested as JSON nests them.
+        item: Plain values, nested as JSON nests them.
     """
-    if isinstance(one, Mapping):
-        return "; ".join(f"{name}: {value(part)}" for name, part in one.items())
-    if isinstance(one, list | tuple):
-        return ", ".join(map(value, one)) or NONE
-    if isinstance(one, bool):
-        return "yes" if one else "no"
-    if one is None or isinstance(one, float):
-        return NONE if (result := as_finite(one)) is None else f"{result:,.6g}"
-    return f"{one:,}" if isinstance(one, int) else str(one)
+    if isinstance(item, Mapping):
+        return "; ".join(f"{name}: {value(child)}" for name, child in item.items())
+    if isinstance(item, list | tuple):
+        return ", ".join(map(value, item)) or NONE
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if item is None or isinstance(item, float):
+        return NONE if (result := as_finite(item)) is None else f"{result:,.6g}"
+    return f"{item:,}" if isinstance(item, int) else str(item)
 
 
-def command(words: Sequence[object]) -> str:
+def command(arguments: Sequence[object]) -> str:
     """Return a command line that can be pasted.
 
     Example:
         >>> command(["/x/polymodal/__main__.py", "run", "a=[1, 2]"])
         "polymodal run 'a=[1, 2]'"
     """
-    texts = [str(word) for word in words]
+    texts = [str(argument) for argument in arguments]
     if texts and PurePath(texts[0]).name in ("__main__.py", "polymodal"):
         texts[0] = "polymodal"
     return shlex.join(texts)
 
 
 def csv_text(rows: Sequence[Sequence[object]]) -> str:
-    r"""Returns rows as CSV; a cell of None is empty.
+    r"""Return rows as CSV; a cell of None is empty.
 
     Example:
         >>> csv_text([["member", "mean"], ["a, b", None]])
@@ -169,7 +170,7 @@ def csv_text(rows: Sequence[Sequence[object]]) -> str:
 
 
 def markdown(rows: Rows) -> str:
-    r"""Returns rows as a table of GitHub's Markdown; names may hold any sign.
+    r"""Return rows as a table of GitHub's Markdown; names may hold any sign.
 
     Example:
         >>> print(markdown([["member", "uar"], ["speech_a", Bold(".5 [.4, .6]")]]), end="")
@@ -178,12 +179,12 @@ def markdown(rows: Rows) -> str:
         | speech\_a | **.5** \[.4, .6\] |
     """
     heading, *others = ([_markdown_cell(cell) for cell in row] for row in rows)
-    marks = [":--" if place == 0 else "--:" for place in range(len(heading))]
+    marks = [":--" if index == 0 else "--:" for index in range(len(heading))]
     return "".join(f"| {' | '.join(row)} |\n" for row in (heading, marks, *others))
 
 
 def latex(rows: Rows, title: str) -> str:
-    r"""Returns rows as a `tabular` with the rules of booktabs.
+    r"""Return rows as a `tabular` with the rules of booktabs.
 
     Example:
         >>> print(latex([["member", "uar"], ["a_b", Bold(".5 [.4, .6]")]], "study"), end="")
@@ -208,7 +209,7 @@ def latex(rows: Rows, title: str) -> str:
 
 
 def strip_control_chars(text: object) -> str:
-    r"""Returns text whose control characters, which no table or page may hold, are visible.
+    r"""Return text whose control characters, which no table or page may hold, are visible.
 
     Example:
         >>> strip_control_chars("a\x00b")

@@ -69,17 +69,17 @@ def scatter(
 
 
 def _draw(plot: Any, points: Sequence[Point], entries: Mapping[str, int]) -> None:
-    for label, place in [(None, None), *entries.items()]:
+    for label, index in [(None, None), *entries.items()]:
         members = [point for point in points if point.label == label]
         x, y = [point.x for point in members], [point.y for point in members]
-        plot.plot(x, y, linestyle="", alpha=0.8, markersize=4.5, **_looks(place))
+        plot.plot(x, y, linestyle="", alpha=0.8, markersize=4.5, **_looks(index))
 
 
 def _add_legend(plot: Any, entries: Mapping[str, int], *, unlabelled: bool) -> None:
     names = shorten_names(entries)
     handles = [
-        charts.handle(0, names[name], linestyle="", **_looks(place))
-        for name, place in entries.items()
+        charts.handle(0, names[name], linestyle="", **_looks(index))
+        for name, index in entries.items()
     ]
     if unlabelled:
         handles.append(charts.handle(0, UNLABELLED, linestyle="", **_looks(None)))
@@ -87,12 +87,12 @@ def _add_legend(plot: Any, entries: Mapping[str, int], *, unlabelled: bool) -> N
         charts.legend(plot, handles)
 
 
-def _looks(place: int | None) -> dict[str, Any]:
+def _looks(index: int | None) -> dict[str, Any]:
     """Colour and marker, of which 36 differ; every other marker is hollow."""
-    if place is None:
+    if index is None:
         return {"color": charts.INK, "marker": "x"}
     # Shifted by one each time that the colours begin anew, so that no pair comes back with them.
-    colour = charts.COLOURS[place % len(charts.COLOURS)]
-    marker = charts.SHAPES[(place + place // len(charts.COLOURS)) % len(charts.SHAPES)]
-    inside = charts.PAPER if (place + place // len(charts.COLOURS)) % 2 else colour
+    colour = charts.COLOURS[index % len(charts.COLOURS)]
+    marker = charts.SHAPES[(index + index // len(charts.COLOURS)) % len(charts.SHAPES)]
+    inside = charts.PAPER if (index + index // len(charts.COLOURS)) % 2 else colour
     return {"color": colour, "marker": marker, "markerfacecolor": inside}

@@ -216,9 +216,7 @@ def _notes(study: _Study) -> list[Block]:
         lines.append(f"The study is {status}{progress}: every figure is of what is there.")
     lines += _mixed_versions(study.cells)
     counts = Counter(map(str, study.summary.get("warnings") or []))
-    lines += [
-        text if times == 1 else f"{text} ({times} times)" for text, times in counts.items()
-    ]
+    lines += [text if times == 1 else f"{text} ({times} times)" for text, times in counts.items()]
     return [Notice("Worth knowing", BulletList(lines, format.MAX_NAMED))] if lines else []
 
 
@@ -391,9 +389,7 @@ def _subsets(study: _Study) -> list[Block]:
     for subset, row in scores.items():
         names = subsets[subset]
         label = "".join(initials[name] for name in names) if brief else " + ".join(names)
-        rows[label] = [
-            Cell(interval(score), fraction=shade(score.get("mean"))) for score in row
-        ]
+        rows[label] = [Cell(interval(score), fraction=shade(score.get("mean"))) for score in row]
     legend = f": {', '.join(f'{initials[name]} {name}' for name in modalities)}" if brief else ""
     note = f"{study.score} of each member when it gets these modalities only{legend}."
     return [paragraph(note), Heatmap("", [*members], rows, upright=False)]
@@ -550,7 +546,7 @@ def _data(study: _Study) -> list[Block]:
 def _repeat(study: _Study) -> list[Block]:
     command, runs = study.about.get("command"), study.summary.get("runs") or []
     listed = BulletList([*map(Code, runs)], len(runs))
-    details = [Details(format.pluralise(len(runs), "run"), [listed])] if runs else []
+    details: list[Block] = [Details(format.pluralise(len(runs), "run"), [listed])] if runs else []
     return [Listing(str(command)), *details] if command else details
 
 
