@@ -137,4 +137,4 @@ def test_votes_that_are_fitted_on_validation_say_what_they_did(polymodal, voting
         (Path(member) / "predictions" / "val.parquet").unlink()
     code, _, error = polymodal("vote", *members, f"voting={voting}", "tracker=none")
     assert code == (0 if voting == "product" else 2)
-    assert voting == "product" or "no predictions for part 'val'" in error
+    assert voting == "product" or "no predictions for split 'val'" in error

@@ -158,7 +158,7 @@ def test_without_validation_tables_a_fitted_vote_is_refused(polymodal):
     (Path("runs") / "b" / "predictions" / "val.parquet").unlink()
     code, _, error = polymodal("vote", *names, "voting=greedy", "tracker=none")
     assert code == 2
-    assert "run b has no predictions for part 'val'" in error
+    assert "run b has no predictions for split 'val'" in error
 
 
 @pytest.mark.parametrize("voting", ["soft", "stacked"])

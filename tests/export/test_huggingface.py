@@ -107,7 +107,7 @@ def test_a_folder_of_somebody_else_is_left_alone(polymodal, last, workplace):
     (workplace / "mine" / "thesis.tex").write_text("x")
     code, _, error = polymodal("push", "last", "mine")
     assert code == 2
-    assert "holds something else" in error
+    assert "is not empty" in error
     assert [one.name for one in (workplace / "mine").iterdir()] == ["thesis.tex"]
     assert polymodal("push", "last", "new")[0] == polymodal("push", "last", "new")[0] == 0
     assert polymodal("push", "new", "new")[0] == 2

@@ -48,15 +48,15 @@ def test_each_subset_says_what_the_model_says_with_the_others_withheld(experimen
     assert len(calls) <= len(loader) * 3  # each batch is encoded once
     table = PredictionTable.read(subsets_file(tmp_path, "test"))
     names = list(table.frame["split"].unique(maintain_order=True))
-    assert names == [subset_split("test", some) for some in modality_subsets(module.encoders)]
+    assert names == [subset_split("test", subset) for subset in modality_subsets(module.encoders)]
     assert f"{names[0]}/uar" in score_table(table, experiment.scores)
     everything = set(module.encoders)
-    for some in modality_subsets(everything):
-        module.withheld = frozenset(everything - set(some))
+    for subset in modality_subsets(everything):
+        module.withheld = frozenset(everything - set(subset))
         module.predictions = tmp_path / "withheld"
         predict_split(trainer, module, loader, "test")
         whole = PredictionTable.read(module.predictions / "test.parquet").frame
-        part = table.frame.filter(pl.col("split") == subset_split("test", some))
+        part = table.frame.filter(pl.col("split") == subset_split("test", subset))
         same = whole.filter(pl.col("utterance_id").is_in(part["utterance_id"].to_list()))
         assert part.drop("split").equals(same.drop("split"))
 
@@ -72,11 +72,11 @@ def test_utterances_without_any_modality_of_a_subset_are_left_out_of_it(experime
     corpus = experiment.train_rows(fold).frame
     silent = set(corpus.filter(pl.col("audio").is_null())["utterance_id"])
     assert silent
-    for some in modality_subsets(module.encoders):
-        part = rows.filter(pl.col("split") == subset_split("train", some))
+    for subset in modality_subsets(module.encoders):
+        part = rows.filter(pl.col("split") == subset_split("train", subset))
         lacking = set(corpus["utterance_id"]) - set(part["utterance_id"])
-        assert not lacking & silent or some == ("speech",)
-        if some == ("speech",):
+        assert not lacking & silent or subset == ("speech",)
+        if subset == ("speech",):
             assert lacking == silent
 
 

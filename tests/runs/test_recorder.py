@@ -122,10 +122,10 @@ def test_names_never_repeat_and_cells_are_named_by_their_member(project):
     assert (again.choices["corpus"], again.choices["model"]) == ("sample", "fusion/cross_attention")
 
 
-def test_one_tracker_may_stand_alone_and_what_is_none_is_refused(project):
+def test_a_single_tracker_works_and_a_wrong_one_is_rejected(project):
     one = {"_target_": "my_trackers.Notebook", "file": "x"}
     assert list(build_trackers(one)) == ["Notebook"]
     assert build_trackers(None) == {}
     assert build_trackers(compose(["tracker=none"]).resolved()["tracker"]) == {}
-    with pytest.raises(ConfigError, match="NoTracker is no tracker"):
+    with pytest.raises(ConfigError, match="NoTracker is not a tracker"):
         build_trackers({"mine": {"_target_": "my_trackers.NoTracker"}})

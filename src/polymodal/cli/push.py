@@ -33,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.tracking.index import find_run
 
     run = find_run(Path(arguments.runs), arguments.run)
-    hub = connect(arguments.upload) if arguments.upload else None  # says first that it cannot be
+    hub = connect(arguments.upload) if arguments.upload else None  # fails early
 
     from polymodal.cli._bootstrap import prepare
 
@@ -43,8 +43,8 @@ def main(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.folder)
     done = push(run, folder, licence=arguments.licence, language=arguments.language)
     print(f"{done.folder}: polymodal predict {done.folder} loads it")
-    for key in done.asked:
-        print(plain(f"{key} was a path of this machine: it is to be given on loading"))
+    for key in done.path_keys:
+        print(plain(f"{key} was a local path: set it on loading"))
     if not arguments.licence:
         print("no licence was chosen: --licence names one")
     if hub is not None:

@@ -1,8 +1,8 @@
-"""The encoders of a pushed run: found in its folder, wherever that is moved to.
+"""Export the encoders of a run, addressed relative to the exported folder.
 
-encoders/<modality>/   configuration and tokenizer of an encoder whose weights are the run's own
-sources/<modality>/    a run that a frozen encoder was taken from: its weights of that encoder,
-                       what builds it, its record; no folds, as these name rows of a corpus
+encoders/<modality>/   configuration and tokenizer of an encoder whose weights are in the run
+sources/<modality>/    the run that a frozen encoder was taken from: the weights of that encoder,
+                       its configuration and record; no folds, because they name rows of a corpus
 """
 
 import json
@@ -35,13 +35,13 @@ SOURCES = "sources"
 
 @dataclass(frozen=True)
 class PushedEncoders:
-    """What of a run's encoders goes along with it.
+    """The encoders that are exported with a run.
 
     Args:
         run: Folder of the run.
         sources: Modality to the frozen encoder that was taken from another run.
-        sections: Modality to class and options, of trained encoders that began with the weights
-            of another run: they need that run no more.
+        sections: Modality to class and options of encoders that were initialised from another run
+            and then trained: they no longer need that run.
     """
 
     run: Path
@@ -50,10 +50,10 @@ class PushedEncoders:
 
     @classmethod
     def of(cls, run: Path, record: RunRecord, composed: ComposedConfig) -> "PushedEncoders":
-        """Find the encoders of a run, and the runs that they come from.
+        """Find the encoders of a run and the runs that they come from.
 
         Raises:
-            UserError: A run that a frozen encoder comes from is gone, or has other weights by now.
+            UserError: The run of a frozen encoder is gone, or its weights have changed.
         """
         runs = Path(str(composed.value("paths.runs") or "runs"))
         options: Any = OmegaConf.to_container(composed.config["encoder"], resolve=True)
@@ -72,27 +72,33 @@ class PushedEncoders:
         check_same_weights(record, sources)
         return cls(run, sources, sections)
 
-    def change(self, config: dict[str, Any], asked: list[str]) -> list[str]:
-        """Have a configuration name what lies in the pushed folder, in place.
+    def change(self, config: dict[str, Any], path_keys: list[str]) -> list[str]:
+        """Point a configuration to the files in the exported folder, in place.
 
         Args:
-            config: The configuration that is pushed.
-            asked: Keys of paths that have to be given on loading.
+            config: The exported configuration.
+            path_keys: Keys of paths that have to be set on loading.
 
         Returns:
-            Those of them that still have to be given.
+            The keys that still have to be set.
         """
         for name, section in self.sections.items():
-            asked = [one for one in asked if not one.startswith(f"encoder.{name}.")]
-            config["encoder"][name] = without_paths(dict(section), f"encoder.{name}", asked)
+            path_keys = [
+                path_key for path_key in path_keys if not path_key.startswith(f"encoder.{name}.")
+            ]
+            config["encoder"][name] = without_paths(dict(section), f"encoder.{name}", path_keys)
         for name, source in self.sources.items():
             changed = {FROM_RUN: f"{IN_FOLDER}{SOURCES}/{name}", "modality": source.modality}
             config["encoder"][name] |= changed
-            asked = [one for one in asked if one != f"encoder.{name}.{FROM_RUN}"]
+            path_keys = [
+                path_key for path_key in path_keys if path_key != f"encoder.{name}.{FROM_RUN}"
+            ]
         for name in {*config["encoder"]} - {*self.sources}:
             if _point_to_description(config["encoder"][name], self.run, name):
-                asked = [one for one in asked if one != f"encoder.{name}.name"]
-        return asked
+                path_keys = [
+                    path_key for path_key in path_keys if path_key != f"encoder.{name}.name"
+                ]
+        return path_keys
 
     def write(
         self, target: Path, published: Callable[[RunRecord], RunRecord]
@@ -100,11 +106,11 @@ class PushedEncoders:
         """Write the encoders.
 
         Args:
-            target: The pushed folder.
-            published: Returns what of a record may be published.
+            target: The exported folder.
+            published: Returns the publishable part of a record.
 
         Returns:
-            Modality to the SHA-256 of its weights, of each fold of the run that it comes from.
+            Modality to the SHA-256 of its weights, one for each fold of the source run.
 
         Raises:
             OSError: A file cannot be written.
@@ -120,7 +126,7 @@ class PushedEncoders:
 
 
 def _point_to_description(section: dict[str, Any], run: Path, modality: str) -> bool:
-    """Have a pretrained encoder built from the description that goes along, where there is one."""
+    """Build a pretrained encoder from its exported description, if there is one."""
     if "name" not in section or not (run / ENCODERS / modality / "config.json").is_file():
         return False
     section |= {"name": f"{IN_FOLDER}{ENCODERS}/{modality}", "revision": None}
@@ -130,17 +136,19 @@ def _point_to_description(section: dict[str, Any], run: Path, modality: str) -> 
 def _write_source(
     source: TrainedEncoder, target: Path, published: Callable[[RunRecord], RunRecord]
 ) -> list[str]:
-    """Write of a run what one frozen encoder needs; returns the digests of its weights."""
-    assert source.run is not None, "a planned run cannot be pushed"
+    """Write the files of one frozen encoder, and return the digests of its weights."""
+    assert source.run is not None, "a planned run cannot be exported"
     assert source.record is not None, "a run has a record"
     target.mkdir(parents=True)
     modality, digests = source.modality, []
     prefix = f"encoders.{modality}."
-    for index, place in enumerate(source.fold_dirs):
+    for index, fold_dir in enumerate(source.fold_dirs):
         folder = target / "folds" / str(index) if source.per_fold else target
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = read_checkpoint(place.best_or_last_checkpoint)
-        state = {k: one for k, one in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        checkpoint = read_checkpoint(fold_dir.best_or_last_checkpoint)
+        state = {
+            k: tensor for k, tensor in checkpoint["state_dict"].items() if k.startswith(prefix)
+        }
         write_weights({**checkpoint, "state_dict": state}, folder / WEIGHTS)
         digests.append(sha256_of(folder / WEIGHTS))
     section = dict(source.section)
@@ -158,7 +166,7 @@ def _write_source(
 
 
 def _copy_description(folder: Path, target: Path) -> None:
-    """Copy the files of a description; values that are paths of this machine stay here."""
+    """Copy the files of a description, without values that are local paths."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(
         path for path in folder.iterdir() if path.is_file() and path.name != SECTION
@@ -171,5 +179,5 @@ def _copy_description(folder: Path, target: Path) -> None:
             [k for k, value in values.items() if is_path(value)] if isinstance(values, dict) else []
         )
         if paths:
-            kept = {key: value for key, value in values.items() if key not in paths}
-            copied.write_text(json.dumps(kept, ensure_ascii=False, indent=2), encoding="utf-8")
+            portable = {key: value for key, value in values.items() if key not in paths}
+            copied.write_text(json.dumps(portable, ensure_ascii=False, indent=2), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""A run as a folder of the Hugging Face layout: weights, what loads them, and its cards.
+"""Export a run as a folder in Hugging Face layout: weights, configuration and cards.
 
-The folder is a small run folder as well, so that `polymodal predict FOLDER` and `show` take it. No
-transcript, audio, prediction, id of a corpus, host, command or path of this machine goes along.
+The folder is also a small run folder, so that `polymodal predict FOLDER` and `show` accept it. It
+has no transcripts, audio, predictions, utterance ids, host, command or local paths.
 """
 
 import json
@@ -33,93 +33,89 @@ WRITTEN = {
     *(WEIGHTS, NOTE, "folds", "selection.json", "config.yaml", "run.json"),
     *("README.md", "data_card.md", ENCODERS, SOURCES),
 }
-KEPT_DATA = (
+PUBLISHED_DATA = (
     *("fingerprint", "rows", "speakers", "classes", "refused", "handled", "leaks", "folds"),
     *("absent_classes", "speaker_dependent", "transductive", "revisions", "lacking", "resampled"),
 )
-KEPT_NOTES = ("num_parameters", "stage_s", "peak_memory_mb", "frozen_prefix")
+PUBLISHED_NOTES = ("num_parameters", "stage_s", "peak_memory_mb", "frozen_prefix")
 
 
 @dataclass(frozen=True)
-class Pushed:
-    """What was written.
+class ExportResult:
+    """The result of an export.
 
     Args:
-        folder: The folder.
-        asked: Keys of the configuration that held a path of this machine: to be given on loading.
+        folder: The exported folder.
+        path_keys: Keys of the configuration that held a local path and must be set on loading.
     """
 
     folder: Path
-    asked: list[str] = field(default_factory=list)
+    path_keys: list[str] = field(default_factory=list)
 
 
-def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> Pushed:
+def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> ExportResult:
     """Write a run as a folder that can be published.
 
     Args:
         run: The run folder.
-        target: The new folder; one that an earlier push made is replaced.
-        licence: As Hugging Face names it, such as `cc-by-nc-4.0`; empty where none was chosen.
-        language: Such as `ko`; empty where it is not known.
-
-    Returns:
-        The folder, and what has to be given on loading.
+        target: The new folder; an earlier export is replaced.
+        licence: Identifier of Hugging Face, such as `cc-by-nc-4.0`; empty if none was chosen.
+        language: Such as `ko`; empty if unknown.
 
     Raises:
-        UserError: The run is none that was trained or has no checkpoint, or something else is in
-            the folder.
+        UserError: The run was not trained or has no checkpoint, or the folder has other files.
     """
     record = read_record(run)
     if record.kind != "run":
         raise RunError(f"{record.run_id} is a {record.kind}", expected="a run that was trained")
-    _refuse_occupied(target)
+    _require_free(target)
     target = target.resolve()
     if run.resolve() == target:
-        raise ConfigError(f"{target} is what is to be pushed", hint="name a new folder")
-    places = find_fold_dirs(run)
-    weights = [read_checkpoint(place.best_or_last_checkpoint) for place in places]
+        raise ConfigError(f"{target} is the folder of the run", hint="name a new folder")
+    dirs = find_fold_dirs(run)
+    weights = [read_checkpoint(fold_dir.best_or_last_checkpoint) for fold_dir in dirs]
     composed = load_config(run / "config.yaml", record.experiment)
-    config, asked = portable(composed.text())
+    config, path_keys = portable(composed.text())
     encoders = PushedEncoders.of(run, record, composed)
-    asked = _without_fold_file(config, encoders.change(config, asked))
-    page, about = run_page(run), About(licence, language, num_models=len(places))
+    path_keys = _without_fold_file(config, encoders.change(config, path_keys))
+    page, about = run_page(run), About(licence, language, num_models=len(dirs))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent, prefix=".push-") as name:
-            beside = Path(name) / "pushed"
+            tmp_path = Path(name) / "pushed"
             for index, checkpoint in enumerate(weights):
-                where = beside if len(places) == 1 else beside / "folds" / str(index)
-                where.mkdir(parents=True)
-                write_weights(checkpoint, where / WEIGHTS)
-                if options := chosen_options(places[index]):
-                    (where / "selection.json").write_text(json.dumps({"chosen": options}))
+                fold_path = tmp_path if len(dirs) == 1 else tmp_path / "folds" / str(index)
+                fold_path.mkdir(parents=True)
+                write_weights(checkpoint, fold_path / WEIGHTS)
+                if options := chosen_options(dirs[index]):
+                    (fold_path / "selection.json").write_text(json.dumps({"chosen": options}))
             _write(
-                beside, "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+                tmp_path, "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
             )
-            _write(beside, NOTE, json.dumps(_note(record, config, len(places)), indent=1))
-            digests = encoders.write(beside, published)
-            write_record(beside / "run.json", published(record, digests))
-            _write(beside, "README.md", model_card(page, config, about))
-            _write(beside, "data_card.md", data_card(page, config, about))
+            _write(tmp_path, NOTE, json.dumps(_note(record, config, len(dirs)), indent=1))
+            digests = encoders.write(tmp_path, published)
+            write_record(tmp_path / "run.json", published(record, digests))
+            _write(tmp_path, "README.md", model_card(page, config, about))
+            _write(tmp_path, "data_card.md", data_card(page, config, about))
             if target.exists():
                 target.rename(Path(name) / "before")
-            beside.rename(target)
+            tmp_path.rename(target)
     except OSError as error:
         raise RunError(f"{target} cannot be written: {error}") from None
-    return Pushed(target, asked)
+    return ExportResult(target, path_keys)
 
 
 def published(record: RunRecord, digests: Mapping[str, Sequence[str]] | None = None) -> RunRecord:
-    """Return a record with what may be told of a run.
+    """Return the publishable part of a record.
 
     Args:
-        record: The whole record.
-        digests: Modality to the SHA-256 of the files that its encoder's weights were pushed as.
+        record: The complete record.
+        digests: Modality to the SHA-256 of the exported weights of its encoder.
     """
     of_files = {name: {"digests": [*digest]} for name, digest in (digests or {}).items()}
     return RunRecord(
         run_id=record.run_id,
-        name=record.experiment,  # its own name may tell speakers or paths
+        name=record.experiment,  # the name of the run may reveal speakers or paths
         status=record.status,
         experiment=record.experiment,
         seed=record.seed,
@@ -128,23 +124,23 @@ def published(record: RunRecord, digests: Mapping[str, Sequence[str]] | None = N
         ended=record.ended,
         duration_s=record.duration_s,
         versions=record.versions,
-        code={key: one for key, one in record.code.items() if key in ("commit", "dirty")},
-        data={key: one for key, one in record.data.items() if key in KEPT_DATA},
+        code={key: value for key, value in record.code.items() if key in ("commit", "dirty")},
+        data={key: value for key, value in record.data.items() if key in PUBLISHED_DATA},
         encoders={n: {**encoder, **of_files.get(n, {})} for n, encoder in record.encoders.items()},
-        notes={key: note for key, note in record.notes.items() if key in KEPT_NOTES},
+        notes={key: note for key, note in record.notes.items() if key in PUBLISHED_NOTES},
     )
 
 
-def _without_fold_file(config: dict[str, Any], asked: list[str]) -> list[str]:
-    """Replace a split that is read from a file, which names rows and stays here, by the default."""
-    if "split.file" not in asked:
-        return asked
+def _without_fold_file(config: dict[str, Any], path_keys: list[str]) -> list[str]:
+    """Replace a split that is read from a local file by the default split."""
+    if "split.file" not in path_keys:
+        return path_keys
     config["split"] = OmegaConf.to_container(compose([]).config["split"], resolve=False)
-    return [one for one in asked if one != "split.file"]
+    return [key for key in path_keys if key != "split.file"]
 
 
 def _note(record: RunRecord, config: Mapping[str, Any], num_models: int) -> dict[str, Any]:
-    """What programs of others may want to know: the names of the labels, in their order."""
+    """Return `config.json` for other programs, with the names of the labels in order."""
     classes = (config.get("corpus") or {}).get("classes") or sorted(record.data.get("classes", {}))
     return {
         "library_name": "polymodal",
@@ -159,21 +155,21 @@ def _note(record: RunRecord, config: Mapping[str, Any], num_models: int) -> dict
     }
 
 
-def _refuse_occupied(target: Path) -> None:
+def _require_free(target: Path) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     try:
         note = json.loads((target / NOTE).read_text(encoding="utf-8"))
-        ours = not target.is_symlink() and "polymodal_format" in note
+        is_export = not target.is_symlink() and "polymodal_format" in note
     except (OSError, ValueError, TypeError):
-        ours = False
-    if not ours:
-        raise ConfigError(f"{target} holds something else", hint="name a new folder")
-    others = sorted({path.name for path in target.iterdir()} - WRITTEN)
-    if others:
+        is_export = False
+    if not is_export:
+        raise ConfigError(f"{target} is not empty", hint="name a new folder")
+    extra = sorted({path.name for path in target.iterdir()} - WRITTEN)
+    if extra:
         raise ConfigError(
-            f"{target} holds {others[0]}, which push did not write",
-            hint="name a new folder, and take over what you have added",
+            f"{target} holds {extra[0]}, which push did not write",
+            hint="name a new folder and move your own files there",
         )
 
 

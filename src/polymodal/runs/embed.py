@@ -37,17 +37,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class EmbeddingRequest:
-    """Which embeddings of a run are asked for.
+    """The requested embeddings of a run.
 
     Args:
-        modality: Of which encoder; None for all.
-        pooling: `mean` = one vector an utterance, `none` = one a frame or token.
+        modality: Name of the encoder; None for all.
+        pooling: `mean` for one vector per utterance, `none` for one per frame or token.
         layer: Layer of a pretrained encoder; None for the one that the run was trained with.
-        fold: `held_out` = of each row by the fold that has it in its test split, `all` = of every
+        fold: `held_out` for each row by the fold that has it in its test split, `all` for every
             row by every fold, or the number of a fold.
 
     Raises:
-        ConfigError: `fold` is none of these.
+        ConfigError: `fold` is invalid.
 
     Example:
         >>> EmbeddingRequest(fold="1").fold_number
@@ -69,7 +69,7 @@ class EmbeddingRequest:
 
     @property
     def fold_number(self) -> int | None:
-        """The fold that is asked for by its number."""
+        """The number of the requested fold; None for `held_out` and `all`."""
         return int(self.fold) if self.fold.isdecimal() else None
 
 
@@ -79,9 +79,9 @@ class Job:
 
     Args:
         modality: Name of the encoder.
-        extractor: Returns what computes them; called when it is their turn, as it loads weights.
-        rows: As of `Embeddings`.
-        title: What it is called while it runs.
+        extractor: Returns the extractor; called late, because it loads weights.
+        rows: See `Embeddings`.
+        title: Name in progress messages.
     """
 
     modality: str
@@ -92,14 +92,14 @@ class Job:
 
 @dataclass
 class RunEmbeddings:
-    """What has to be computed to get the embeddings of a run.
+    """The jobs that compute the embeddings of a run.
 
     Args:
-        config: Its configuration, changed as asked, resolved and checked.
+        config: Its configuration with the requested changes, resolved and checked.
         manifest: The corpus.
-        request: What is asked for.
+        request: The requested embeddings.
         jobs: Each encoder and fold, with its rows.
-        remarks: What the user should know of the corpus.
+        remarks: Remarks on the corpus for the user.
     """
 
     config: Mapping[str, Any]
@@ -112,28 +112,30 @@ class RunEmbeddings:
     def prepare(
         cls, run: Path, config: Mapping[str, Any], request: EmbeddingRequest
     ) -> "RunEmbeddings":
-        """Read the corpus and find the weights; nothing is computed yet.
+        """Read the corpus and find the weights without computing anything.
 
         Args:
             run: Folder of the run.
-            config: Its configuration, changed as asked, resolved and checked.
-            request: What is asked for.
+            config: Its configuration with the requested changes, resolved and checked.
+            request: The requested embeddings.
 
         Raises:
             UserError: The run has not finished, lacks the modality, the fold or a checkpoint, or a
-                row has no embedding that its fold has not been trained on.
+                row is in the test split of no fold.
         """
         record = read_record(run)
         require_finished(record)
         encoders = _encoders(run, config, request)
-        taken = {
+        trained = {
             name: encoder
             for name, encoder in encoders.items()
             if isinstance(encoder, TrainedEncoder)
         }
-        check_same_weights(record, {n: one for n, one in taken.items() if not one.by_command})
-        for one in taken.values():
-            assert one.digests  # raises where a checkpoint is missing or damaged
+        check_same_weights(
+            record, {n: encoder for n, encoder in trained.items() if not encoder.by_command}
+        )
+        for encoder in trained.values():
+            assert encoder.digests  # raises if a checkpoint is missing or damaged
         preparation: TextPreparation = instantiate(config["text"], "text")
         manifest = add_transcript_groups(
             prepare_text(instantiate(config["corpus"], "corpus"), preparation)
@@ -143,14 +145,14 @@ class RunEmbeddings:
             for name, encoder in encoders.items()
             for job in _jobs(name, encoder, _readable(manifest, name, encoder), request)
         ]
-        return cls(config, manifest, request, jobs, [*_remarks(manifest, taken)])
+        return cls(config, manifest, request, jobs, [*_remarks(manifest, trained)])
 
     def survey(self, job: Job, progress: Progress) -> StoreLookup:
-        """Look up which of the features that a job needs the store has.
+        """Look up the features of a job in the store.
 
         Args:
             job: The job.
-            progress: Called with what is done, how many utterances were read, and of how many.
+            progress: Called with a title, the number of read utterances, and their total.
 
         Raises:
             UserError: A checkpoint is damaged, an utterance cannot be read, or the store is
@@ -160,10 +162,10 @@ class RunEmbeddings:
         frame = self.manifest.frame.join(job.rows, on="utterance_id", how="semi")
         manifest = self.manifest.take(frame)
         source = build_reader(extractor, manifest, channels=data["channels"])
-        used = [manifest.utterance(row) for row in range(len(manifest))]
+        utterances = [manifest.utterance(row) for row in range(len(manifest))]
         folder = Path(self.config["paths"]["store"]).expanduser()
         return look_up(
-            [(one.utterance_id, LazyRead(source, one)) for one in used],
+            [(utterance.utterance_id, LazyRead(source, utterance)) for utterance in utterances],
             extractor,
             FeatureStore(folder, data["store_dtype"]),
             num_threads=data["extract_workers"],
@@ -175,7 +177,7 @@ class RunEmbeddings:
 
         Args:
             job: The job.
-            features: Utterance id to `[time, feature]`, as the store has them.
+            features: Utterance id to stored features `[time, feature]`.
         """
         is_pooled = self.request.pooling == "mean"
         values = [features[name].astype(np.float32) for name in job.rows["utterance_id"]]
@@ -188,15 +190,15 @@ class RunEmbeddings:
 def _encoders(
     run: Path, config: Mapping[str, Any], request: EmbeddingRequest
 ) -> dict[str, TrainedEncoder | FrozenEncoder]:
-    """Modality to where its embeddings come from."""
-    sections, wanted = config["encoder"], request.modality
-    if wanted is not None and wanted not in sections:
+    """Return the encoder of each requested modality."""
+    sections, requested = config["encoder"], request.modality
+    if requested is not None and requested not in sections:
         raise ConfigError(
-            f"{run.name} has no modality {wanted!r}",
+            f"{run.name} has no modality {requested!r}",
             expected=f"one of {', '.join(sections)}",
-            hint=nearest(wanted, list(sections)),
+            hint=nearest(requested, list(sections)),
         )
-    names = [wanted] if wanted is not None else [*sections]
+    names = [requested] if requested is not None else [*sections]
     return {name: _encoder(run, name, config, request) for name in names}
 
 
@@ -214,8 +216,8 @@ def _encoder(
                 f"--layer {request.layer}: the encoder {name} has no layers to choose from",
                 hint="leave it out, or choose another encoder with --modality",
             )
-        known = {key: one for key, one in asked.items() if key in section}
-        frozen: FrozenEncoder = instantiate({**section, **known}, f"encoder.{name}")
+        options = {key: value for key, value in asked.items() if key in section}
+        frozen: FrozenEncoder = instantiate({**section, **options}, f"encoder.{name}")
         return frozen
     trained = {**DEFAULTS, "_target_": TARGET, FROM_RUN: str(run.resolve()), "modality": name}
     return trained_encoder(name, {**trained, **asked}, runs, by_command=True)
@@ -231,7 +233,7 @@ def _is_frozen(name: str, section: Mapping[str, Any]) -> bool:
 def _readable(
     manifest: Manifest, name: str, encoder: TrainedEncoder | FrozenEncoder
 ) -> pl.DataFrame:
-    """The rows that have what an encoder reads, in the order of their ids."""
+    """Return the rows that have the source of an encoder, in the order of their ids."""
     source = encoder.source
     frame = manifest.frame.filter(HAS_SOURCE[source]).sort("utterance_id")
     if frame.is_empty():
@@ -248,7 +250,7 @@ def _jobs(
     frame: pl.DataFrame,
     request: EmbeddingRequest,
 ) -> Iterator[Job]:
-    """What is computed of one encoder, fold by fold."""
+    """Yield the jobs of one encoder, fold by fold."""
     if isinstance(encoder, FrozenEncoder):  # the same in every fold
         rows = frame.select(
             "utterance_id",
@@ -266,7 +268,6 @@ def _jobs(
 def _tables(
     encoder: TrainedEncoder, frame: pl.DataFrame, request: EmbeddingRequest
 ) -> dict[int, pl.DataFrame]:
-    """Fold to its rows."""
     num_folds = len(encoder.fold_dirs)
     tables = {fold: _rows(encoder, fold, frame) for fold in range(num_folds)}
     if request.fold == ALL or (num_folds == 1 and request.fold == HELD_OUT):
@@ -283,7 +284,7 @@ def _tables(
 
 
 def _rows(encoder: TrainedEncoder, fold: int, frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a fold of the weights, and in which split of it each was."""
+    """Return the rows of a fold of the weights, each with its split in that fold."""
     split = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
     if fold < len(encoder.folds) and {*encoder.folds[fold].assignment} <= {*frame.columns}:
         split = encoder.folds[fold].split_of_rows(frame)
@@ -293,7 +294,7 @@ def _rows(encoder: TrainedEncoder, fold: int, frame: pl.DataFrame) -> pl.DataFra
 def _held_out(
     encoder: TrainedEncoder, tables: Mapping[int, pl.DataFrame]
 ) -> dict[int, pl.DataFrame]:
-    """Each row once, of the first fold that has it in its test split."""
+    """Return each row once, from the first fold that has it in its test split."""
     hint = f"--fold K for the weights of one of its {len(tables)} folds, or --fold {ALL}"
     if not encoder.folds:
         raise SplitError(
@@ -309,7 +310,7 @@ def _held_out(
         raise SplitError(
             f"{len(never)} of {len(ids)} rows are in the test split of no fold of {encoder.name}, "
             f"such as {never[0]!r}",
-            expected="rows that the run has tested, of which one fold each knows nothing",
+            expected="rows that the run has tested, each held out by one fold",
             hint=hint,
         )
     held_out = {fold: first.filter(fold=fold).sort("utterance_id") for fold in tables}
@@ -318,8 +319,8 @@ def _held_out(
 
 def _remarks(manifest: Manifest, encoders: Mapping[str, TrainedEncoder]) -> Iterator[str]:
     for name, encoder in encoders.items():
-        known = num_covered_rows(manifest, encoder.folds) if encoder.folds else 0
+        covered = num_covered_rows(manifest, encoder.folds) if encoder.folds else 0
         if not encoder.folds:
-            yield f"{name}: the training rows of {encoder.name} are not known"
-        elif known < len(manifest):
-            yield f"{name}: {known} of {len(manifest)} rows belong to the folds of {encoder.name}"
+            yield f"{name}: the training rows of {encoder.name} are unknown"
+        elif covered < len(manifest):
+            yield f"{name}: {covered} of {len(manifest)} rows belong to the folds of {encoder.name}"

@@ -1,4 +1,4 @@
-"""What a fusion is given: the embeddings of encoders from runs, described for the report."""
+"""Describe the embeddings of encoders from runs, which a fusion takes, for the report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,23 @@ def write_descriptions(experiment: Experiment, run: Path) -> None:
     """Write `embeddings.json`: separability and distances of the embeddings, split by split.
 
     Args:
-        experiment: The experiment, its features extracted.
-        run: The run folder; nothing is written where no frozen encoder comes from a run.
+        experiment: The experiment, with extracted features.
+        run: The run folder; nothing is written if no frozen encoder comes from a run.
     """
     names = [name for name in experiment.trained if name in experiment.frozen]
-    found = {name: _described(experiment, name) for name in names}
-    if found:
-        atomic_write_text(run / EMBEDDINGS, json.dumps(found) + "\n")
+    descriptions = {name: _described(experiment, name) for name in names}
+    if descriptions:
+        atomic_write_text(run / EMBEDDINGS, json.dumps(descriptions) + "\n")
 
 
 def read_descriptions(run: Path) -> dict[str, Any]:
-    """Return what `embeddings.json` of a run holds; empty where there is none."""
+    """Return the content of `embeddings.json` of a run, or an empty dictionary."""
     file = run / EMBEDDINGS
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def mean_description(descriptions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the mean of what several seeds say of one modality; points are those of the first.
-
-    Args:
-        descriptions: As `describe_embeddings` returns them, at least one.
+    """Return the mean description of one modality over seeds; points are those of the first.
 
     Example:
         >>> seeds = [{"probe": {"test": 0.4}}, {"probe": {"test": 0.6}}]
@@ -59,8 +56,8 @@ def mean_description(descriptions: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 def _described(experiment: Experiment, name: str) -> dict[str, Any]:
     folds = [_of_fold(experiment, name, fold) for fold in experiment.folds if fold.assignment]
-    known = [fold for fold in folds if len(fold.splits)]
-    return describe_embeddings(known, experiment.task.classes) if known else {}
+    non_empty = [fold for fold in folds if len(fold.splits)]
+    return describe_embeddings(non_empty, experiment.task.classes) if non_empty else {}
 
 
 def _of_fold(experiment: Experiment, name: str, fold: Fold) -> FoldEmbeddings:
@@ -82,7 +79,7 @@ def _of_fold(experiment: Experiment, name: str, fold: Fold) -> FoldEmbeddings:
 
 
 def _targets(frame: pl.DataFrame, classes: Sequence[str]) -> dict[str, int]:
-    """Id to the index of its class, -1 where that is unknown."""
-    places = {name: index for index, name in enumerate(classes)}
+    """Return the class index of each utterance id, -1 if unlabelled."""
+    indices = {name: index for index, name in enumerate(classes)}
     rows = zip(frame["utterance_id"], frame["label"], strict=True)
-    return {str(utterance): places.get(label, -1) for utterance, label in rows}
+    return {str(utterance): indices.get(label, -1) for utterance, label in rows}

@@ -1,4 +1,4 @@
-"""Applies a stored run to data: testing and predicting."""
+"""Apply a stored run to data: test and predict."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,14 +31,14 @@ def load_stored_run(name: str, overrides: Sequence[str]) -> tuple[Path, Composed
     """Find a run and its configuration.
 
     Args:
-        name: Run id, its beginning, a path, or `last`.
+        name: Run id or prefix of one, a path, or `last`.
         overrides: Changes to its configuration.
 
     Returns:
-        The run folder, and the changed configuration.
+        The run folder and the changed configuration.
 
     Raises:
-        UserError: There is no such run, or an override cannot be used.
+        UserError: There is no such run, or an override is invalid.
     """
     from polymodal.config.compose import compose
 
@@ -56,19 +56,19 @@ def apply_run(
     out: str | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> RunResult | None:
-    """Write the prediction table of a stored run for a part, and scores it where it has labels.
+    """Write the prediction table of a stored run for a split, and score it if it has labels.
 
-    Part `all` is the whole corpus: every fold's model predicts it, and their probabilities are
-    averaged. Any other part is predicted fold by fold, each by the model that was not trained on
+    With `part=all` the models of all folds predict the full corpus, and their probabilities are
+    averaged. Any other split is predicted fold by fold, each by the model that was not trained on
     it.
 
     Args:
         source: Folder of the run.
-        composed: Its configuration, changed as asked.
+        composed: Its configuration with the requested changes.
         config: The same, resolved and checked.
         kind: `test` or `predict`.
         out: File for a copy of the table, `.parquet` or `.csv`.
-        notes: Facts for the record that are known from the start.
+        notes: Initial notes of the record.
 
     Returns:
         Folder and record of this run; None on other ranks than zero.
@@ -77,22 +77,22 @@ def apply_run(
         UserError: The run has no checkpoint, or the data cannot be used.
     """
     trained = find_fold_dirs(source)
-    whole = config["part"] == "all"
-    stored_folds = None if whole else _stored_folds(source, config)
+    on_full_corpus = config["part"] == "all"
+    stored_folds = None if on_full_corpus else _stored_folds(source, config)
     with pretrained_weights("optional"):
-        experiment = prepare_experiment(config, len(trained) if whole else None, stored_folds)
+        experiment = prepare_experiment(
+            config, len(trained) if on_full_corpus else None, stored_folds
+        )
     if len(experiment.folds) != len(trained):
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "
             f"{len(experiment.folds)}",
-            hint="use part=all to apply every fold's model to the whole corpus",
+            hint="use part=all to apply every fold's model to the full corpus",
         )
     check_same_weights(RunRecord.read(source / "run.json"), experiment.trained)
-    for place in trained:
-        assert (
-            place.best_or_last_checkpoint
-        )  # says now, before anything is made, that a checkpoint is missing
-    part = "predict" if kind == "predict" else config["part"]
+    for fold_dir in trained:
+        assert fold_dir.best_or_last_checkpoint  # raises early if a checkpoint is missing
+    split = "predict" if kind == "predict" else config["part"]
     data = {**dataset_summary(experiment), "part": config["part"]}
     with (
         recording(
@@ -109,15 +109,17 @@ def apply_run(
     ):
         session.warn(display, experiment.remarks)
         extract(experiment, session, display, training=False)
-        _apply_folds(experiment, trained, session, part)
+        _apply_folds(experiment, trained, session, split)
         if rank() == 0:
-            session.scores |= _collect(experiment, session.path, part, whole=whole, out=out)
+            session.scores |= _collect(
+                experiment, session.path, split, on_full_corpus=on_full_corpus, out=out
+            )
     destroy_process_group()
     return run_result(session.path)
 
 
 def _stored_folds(source: Path, config: Mapping[str, Any]) -> tuple[list[Fold], str] | None:
-    """The folds that the run was trained with, unless another split is asked for."""
+    """Return the folds that the run was trained with, unless another split is requested."""
     before = load_config(source / "config.yaml", "").resolved()
     file = source / "folds.json"
     same = before.get("split") == config["split"]
@@ -125,33 +127,33 @@ def _stored_folds(source: Path, config: Mapping[str, Any]) -> tuple[list[Fold], 
 
 
 def _apply_folds(
-    experiment: Experiment, trained: Sequence[FoldDir], session: Session, part: str
+    experiment: Experiment, trained: Sequence[FoldDir], session: Session, split: str
 ) -> None:
     targets = fold_dirs(session.path, len(trained))
     trainer = build_trainer(experiment, callbacks=[], logger=False)
-    for fold, place, target in zip(experiment.folds, trained, targets, strict=True):
-        varied = experiment.with_options(chosen_options(place))  # what the inner folds have chosen
+    for fold, fold_dir, target in zip(experiment.folds, trained, targets, strict=True):
+        varied = experiment.with_options(chosen_options(fold_dir))  # selected by inner folds
         with pretrained_weights("optional"):
             module = varied.build_module(Fold(fold.index, {}), session.run_id)
-        module.load_weights(read_checkpoint(place.best_or_last_checkpoint))
+        module.load_weights(read_checkpoint(fold_dir.best_or_last_checkpoint))
         module.predictions = target.predictions
         with stage_time(session, "test"):
             predict_split(
-                trainer, module, experiment.build_loader(fold, experiment.config["part"]), part
+                trainer, module, experiment.build_loader(fold, experiment.config["part"]), split
             )
 
 
 def _collect(
-    experiment: Experiment, run: Path, part: str, *, whole: bool, out: str | None
+    experiment: Experiment, run: Path, split: str, *, on_full_corpus: bool, out: str | None
 ) -> dict[str, float]:
-    at = fold_dirs(run, len(experiment.folds))
-    files = [place.predictions / f"{part}.parquet" for place in at]
+    dirs = fold_dirs(run, len(experiment.folds))
+    files = [fold_dir.predictions / f"{split}.parquet" for fold_dir in dirs]
     tables = [PredictionTable.read(file) for file in files if file.is_file()]
     if not tables:
-        raise RunError(f"part {part!r} has no utterance", hint="choose another part")
-    table = soft_vote(tables) if whole and len(tables) > 1 else concatenate(tables)
+        raise RunError(f"split {split!r} has no utterance", hint="choose another split")
+    table = soft_vote(tables) if on_full_corpus and len(tables) > 1 else concatenate(tables)
     (run / "predictions").mkdir(exist_ok=True)
-    table.write(run / "predictions" / f"{part}.parquet")
+    table.write(run / "predictions" / f"{split}.parquet")
     if out:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         table.write(Path(out))

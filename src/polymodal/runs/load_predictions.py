@@ -1,4 +1,4 @@
-"""What a finished run has left behind: its prediction tables, and what they are scored by."""
+"""Load the prediction tables and the scores of a finished run."""
 
 from pathlib import Path
 
@@ -10,34 +10,31 @@ from polymodal.evaluation.torchmetrics import build_score
 from polymodal.schemas.predictions import PredictionTable
 
 
-def stored_table(run: Path, part: str) -> PredictionTable:
-    """Read a prediction table of a run.
-
-    Args:
-        run: The run folder.
-        part: Such as `test`.
+def stored_table(run: Path, split: str) -> PredictionTable:
+    """Read the prediction table of a split, such as `test`, from a run folder.
 
     Raises:
-        PredictionError: The run has not predicted that part.
+        PredictionError: The run has not predicted that split.
     """
-    path = run / "predictions" / f"{part}.parquet"
+    path = run / "predictions" / f"{split}.parquet"
     if not path.is_file():
         raise PredictionError(
-            f"run {run.name} has no predictions for part {part!r}",
-            hint=f"write them with `polymodal test {run.name} part={part}`",
+            f"run {run.name} has no predictions for split {split!r}",
+            hint=f"write them with `polymodal test {run.name} part={split}`",
         )
     return PredictionTable.read(path)
 
 
 def stored_scores(run: Path, table: PredictionTable) -> tuple[dict[str, Score], str]:
-    """Build the scores that a run was scored by.
+    """Build the scores of a run, and return them with the name of the monitored one.
 
     Raises:
         ConfigError: Its configuration cannot be read.
     """
     config = load_config(run / "config.yaml", "").resolved()
     scores = {
-        k: build_score(instantiate_partial(one), table.kinds) for k, one in config["scores"].items()
+        k: build_score(instantiate_partial(section), table.kinds)
+        for k, section in config["scores"].items()
     }
     monitor = str(config["task"]["monitor"])
     return scores, monitor if monitor in scores else next(iter(scores))

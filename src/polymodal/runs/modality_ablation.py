@@ -1,4 +1,4 @@
-"""What one trained model says where only some of its modalities are given."""
+"""Predictions of a trained model from subsets of its modalities."""
 
 from collections.abc import Iterable
 from itertools import combinations
@@ -16,10 +16,9 @@ from polymodal.training.prediction_writer import PredictionCollector
 
 
 def modality_subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return every choice of modalities but none and all: singles first, then pairs, and so on.
+    """Return every non-empty proper subset of modalities: singles first, then pairs, and so on.
 
-    Returns:
-        Names in alphabetical order, whatever order they were given in; none for one modality.
+    The names are in alphabetical order; one modality has no proper subset.
 
     Example:
         >>> modality_subsets(["text", "speech", "signals"])[2:4]
@@ -31,63 +30,53 @@ def modality_subsets(modalities: Iterable[str]) -> list[tuple[str, ...]]:
     ]
 
 
-def subset_split(part: str, modalities: Iterable[str]) -> str:
-    """Return the name of a part of the data of which only some modalities are given.
+def subset_split(split: str, modalities: Iterable[str]) -> str:
+    """Return the name of a split that is predicted from some modalities only.
 
-    Args:
-        part: Such as `test`.
-        modalities: Those that are given.
-
-    Returns:
-        The `split` of the rows, and so what their scores begin with.
+    It is the `split` of the rows, and the prefix of their scores.
 
     Example:
         >>> subset_split("test", ["speech", "text"])
         'test@speech+text'
     """
-    return f"{part}@{'+'.join(sorted(modalities))}"
+    return f"{split}@{'+'.join(sorted(modalities))}"
 
 
-def subsets_file(folder: Path, part: str) -> Path:
-    """Return where the predictions from subsets of a part are.
-
-    Args:
-        folder: Folder of the prediction tables.
-        part: Such as `test`.
-    """
-    return folder / f"{part}@subsets.parquet"
+def subsets_file(folder: Path, split: str) -> Path:
+    """Return the path of the predictions from subsets in the folder of prediction tables."""
+    return folder / f"{split}@subsets.parquet"
 
 
 def predict_subsets(
     trainer: pl.Trainer,
     module: TrainingModule,
     loader: DataLoader[Any] | None,
-    part: str,
+    split: str,
     folder: Path,
 ) -> None:
-    """Write what the module says of a part from every proper subset of its modalities.
+    """Write the predictions of a split from every proper subset of the modalities.
 
-    One table, `<part>@subsets.parquet`, holds all of them; its column `split` tells the subset, as
-    `subset_split` names it. An utterance that has none of a subset's modalities is left out there.
-    Every batch is encoded once.
+    All are in one table, `<split>@subsets.parquet`, whose column `split` names the subset, as
+    `subset_split` does. Utterances without any of a subset's modalities are left out there. Every
+    batch is encoded once.
 
     Args:
         trainer: The trainer.
-        module: The trained module; what it withholds already stays absent.
-        loader: The part, or None if it is empty.
-        part: Name of the part.
+        module: The trained module; modalities that it withholds stay absent.
+        loader: The batches of the split, or None if it is empty.
+        split: Name of the split.
         folder: Folder of the prediction tables.
     """
     if loader is not None and modality_subsets(module.encoders):
-        trainer.test(_Subsets(module, part, folder), loader, verbose=False)
+        trainer.test(_Subsets(module, split, folder), loader, verbose=False)
 
 
 class _Subsets(pl.LightningModule):
-    """Applies a module to its subsets: the model many times, the encoders once."""
+    """Apply a module to its subsets: the encoders once, the model once per subset."""
 
-    def __init__(self, module: TrainingModule, part: str, folder: Path) -> None:
+    def __init__(self, module: TrainingModule, split: str, folder: Path) -> None:
         super().__init__()
-        self.module, self.part, self.folder = module, part, folder
+        self.module, self.split, self.folder = module, split, folder
         self.collectors = {
             subset: PredictionCollector() for subset in modality_subsets(module.encoders)
         }
@@ -99,27 +88,30 @@ class _Subsets(pl.LightningModule):
         return self.module.transfer_batch_to_device(batch, device, dataloader_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the logits of every subset for the utterances that have something of it."""
+        """Keep the logits of every subset for the utterances that have any of its modalities."""
         encoded = self.module.encode(batch)
-        for some, collector in self.collectors.items():
-            present = torch.stack([encoded[name].present for name in some]).any(dim=0)
-            logits = self.module.fuse(encoded, withheld=encoded.keys() - set(some))
+        for subset, collector in self.collectors.items():
+            present = torch.stack([encoded[name].present for name in subset]).any(dim=0)
+            logits = self.module.fuse(encoded, withheld=encoded.keys() - set(subset))
             collector.add(_rows(batch, present), logits[present])
 
     def on_test_epoch_end(self) -> None:
         """Write the table from the process of rank zero."""
-        gathered = [(some, collector.gather()) for some, collector in self.collectors.items()]
+        gathered = [(subset, collector.gather()) for subset, collector in self.collectors.items()]
         tables = [
-            self.module.table(outputs, subset_split(self.part, some))
-            for some, outputs in gathered
+            self.module.table(outputs, subset_split(self.split, subset))
+            for subset, outputs in gathered
             if outputs is not None
         ]
         if tables and self.trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
-            concatenate(tables).write(subsets_file(self.folder, self.part))
+            concatenate(tables).write(subsets_file(self.folder, self.split))
 
 
 def _rows(batch: Batch, chosen: torch.Tensor) -> Batch:
-    """The names and targets of some utterances of a batch."""
-    ids = [one for one, here in zip(batch.utterance_ids, chosen.tolist(), strict=True) if here]
+    ids = [
+        name
+        for name, is_chosen in zip(batch.utterance_ids, chosen.tolist(), strict=True)
+        if is_chosen
+    ]
     return Batch({}, tuple(ids), batch.targets[chosen])

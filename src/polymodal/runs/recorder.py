@@ -1,4 +1,4 @@
-"""A recorded run: its folder, its writer, and how it ends, whatever happens inside."""
+"""Record a run: create its folder and writer, and end it with a status in any case."""
 
 import resource
 import sys
@@ -34,15 +34,15 @@ from polymodal.training.progress import Display
 
 @dataclass
 class Session:
-    """One run while it goes on.
+    """A run in progress.
 
     Args:
-        path: The run folder; on every rank the same.
-        writer: Where logged scores go; only rank zero's goes anywhere.
+        path: The run folder, the same on every rank.
+        writer: Writes logged scores; does nothing on ranks other than zero.
         run_id: Name of the run.
-        scores: What the run ends with.
-        notes: Facts for the record.
-        warned: Takes a warning that was shown, for the log.
+        scores: The final scores.
+        notes: Notes for the record.
+        log_warning: Adds a displayed warning to the log.
     """
 
     path: Path
@@ -50,13 +50,13 @@ class Session:
     run_id: str
     scores: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
-    warned: Callable[[str], None] = lambda text: None
+    log_warning: Callable[[str], None] = lambda text: None
 
     def warn(self, display: Display, warnings: Iterable[str]) -> None:
         """Show warnings and keep them in the log."""
         for warning in warnings:
             display.print_line(f"warning: {warning}")
-            self.warned(warning)
+            self.log_warning(warning)
 
 
 @contextmanager
@@ -72,18 +72,18 @@ def recording(
     resume: Path | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Generator[Session]:
-    """Make the run folder, and sees to it that the run ends with a status.
+    """Create the run folder, and end the run with a status whatever happens in the body.
 
     Args:
         composed: The configuration, for the record.
         config: The same, resolved.
         kind: `run`, `test`, `predict`, `vote` or `study`.
-        parent: The run or study that this one comes from.
-        data: Facts about the data.
+        parent: The run or study that this one belongs to.
+        data: Summary of the data.
         encoders: Modality to the run that its encoder was taken from.
         higher_is_better: Name of a score to its direction.
-        resume: Folder of the run to go on with; None for a new one.
-        notes: Facts for the record that are known from the start.
+        resume: Folder of the run to continue; None for a new one.
+        notes: Initial notes of the record.
 
     Raises:
         RunFailedError: The body failed; the traceback is in the folder.
@@ -93,7 +93,7 @@ def recording(
         path = wait_for_run_dir(runs)
         yield Session(path, NullWriter(), path.name)
         return
-    mirror = start_trackers(config.get("tracker"))
+    trackers = start_trackers(config.get("tracker"))
     alerts = _alerts(composed.name, config.get("alert"))
     folder = (
         RunFolder.open(resume)
@@ -101,11 +101,11 @@ def recording(
         else _new(composed, config, kind, parent, data, encoders, higher_is_better, runs, notes)
     )
     publish_run_dir(folder.path, runs)
-    told = start_of(folder.record, redact(dict(config)), folder.path, num_steps(folder.metrics))
-    with WarningLog(folder.log) as kept:
-        mirror.start(told)
-        writer = RunWriter(MetricsLog(folder.metrics), mirror, alerts)
-        session = Session(folder.path, writer, folder.record.run_id, warned=kept.keep)
+    start = start_of(folder.record, redact(dict(config)), folder.path, num_steps(folder.metrics))
+    with WarningLog(folder.log) as warning_log:
+        trackers.start(start)
+        writer = RunWriter(MetricsLog(folder.metrics), trackers, alerts)
+        session = Session(folder.path, writer, folder.record.run_id, log_warning=warning_log.keep)
         status, error = "failed", None
         try:
             yield session
@@ -117,12 +117,12 @@ def recording(
             error = _write_traceback(folder, failure) + memory_advice(failure, config)
             raise RunFailedError(f"{error}\n  the traceback is in {folder.log}") from None
         finally:
-            with ExitStack() as whatever_happens:
-                whatever_happens.callback(clear_run_dir, runs)
-                whatever_happens.callback(writer.close)
-                whatever_happens.callback(alerts.end, status, session.scores, error)
-                whatever_happens.callback(_last_notes, folder, mirror, kept)
-                whatever_happens.callback(mirror.finish, status, session.scores)
+            with ExitStack() as cleanup:
+                cleanup.callback(clear_run_dir, runs)
+                cleanup.callback(writer.close)
+                cleanup.callback(alerts.end, status, session.scores, error)
+                cleanup.callback(_last_notes, folder, trackers, warning_log)
+                cleanup.callback(trackers.finish, status, session.scores)
                 folder.update(notes=_notes(folder, session))
                 folder.finish(status, scores=session.scores, error=error)
 
@@ -134,11 +134,11 @@ def _notes(folder: RunFolder, session: Session) -> dict[str, Any]:
     return {**before, **session.notes, **peak_mb}
 
 
-def _last_notes(folder: RunFolder, mirror: TrackerGroup, kept: WarningLog) -> None:
-    """Record what is known only when the trackers have ended."""
-    lacking = mirror.lacking()
-    notes: dict[str, Any] = {"trackers_lack": lacking} if lacking else {}
-    notes |= {"warnings": kept.count} if kept.count else {}
+def _last_notes(folder: RunFolder, trackers: TrackerGroup, warning_log: WarningLog) -> None:
+    """Record what is only known after the trackers have ended."""
+    missing = trackers.lacking()
+    notes: dict[str, Any] = {"trackers_lack": missing} if missing else {}
+    notes |= {"warnings": warning_log.count} if warning_log.count else {}
     if notes:
         folder.update(notes={**folder.record.notes, **notes})
 

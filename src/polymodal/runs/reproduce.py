@@ -1,4 +1,4 @@
-"""A recorded run once more, as it was or varied, and what has changed around it since."""
+"""Repeat a recorded run, as it was or with overrides, and report what has changed since."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,15 +15,14 @@ from polymodal.tracking.index import read_record
 
 
 def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, ComposedConfig]:
-    """Return a run and the configuration that begins it anew.
+    """Return a run and the configuration that repeats it.
 
     Args:
-        name: Run id, its beginning, a path, or `last`.
+        name: Run id or prefix of one, a path, or `last`.
         overrides: Changes to its configuration.
 
     Raises:
-        UserError: There is no such run, it is a test, a vote or a study, or an override cannot be
-            used.
+        UserError: There is no such run, it is a test, a vote or a study, or an override is invalid.
     """
     path, composed = load_stored_run(name, overrides)
     record = read_record(path)
@@ -31,7 +30,7 @@ def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, Comp
         raise RunError(
             f"{record.run_id} is a {record.kind}, which cannot be repeated as a run",
             expected="a run that was trained",
-            hint="give the command again that made it: `polymodal show` prints it",
+            hint="repeat the command that created it: `polymodal show` prints it",
         )
     with open_dict(composed.config):
         composed.config["resume"] = None
@@ -39,42 +38,33 @@ def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, Comp
 
 
 def _overridden(path: Path) -> list[str]:
-    """What was overridden when a run was composed."""
     file = path / "overrides.txt"
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def environment_changes(record: RunRecord) -> list[str]:
-    """Return what of the code and of the libraries is no longer as a run had it.
-
-    Returns:
-        A sentence each; none where all is the same.
-    """
+    """Return how the code and the libraries differ from those of a run, a sentence each."""
     code, libraries = code_state(Path.cwd())[0], versions()
-    told = []
+    changes = []
     if record.code.get("commit") != code.get("commit"):
-        told.append(f"the code is at {_commit(code)}, the run's was at {_commit(record.code)}")
+        changes.append(f"the code is at {_commit(code)}, the run's was at {_commit(record.code)}")
     elif record.code != code:
-        told.append("files were changed since, or are no longer changed as they were")
-    told += [
+        changes.append("uncommitted changes differ from those of the run")
+    changes += [
         f"{name} is {libraries.get(name, 'not installed')}, the run had {version}"
         for name, version in record.versions.items()
         if libraries.get(name) != version
     ]
-    return told
+    return changes
 
 
 def score_changes(before: RunRecord, after: RunRecord) -> list[str]:
-    """Return in which scores a repeated run differs from the first one.
-
-    Returns:
-        A line a score, with `data` first where the corpus is another; none where all are equal.
-    """
-    told = []
+    """Return how the scores of a repeated run differ: first the corpus, then a line per score."""
+    changes = []
     if before.data.get("fingerprint") != after.data.get("fingerprint"):
-        told.append("the corpus is not the same")
+        changes.append("the corpus has changed")
     names = sorted({*before.scores, *after.scores})
-    return told + [
+    return changes + [
         f"{name} was {before.scores.get(name)}, is {after.scores.get(name)}"
         for name in names
         if before.scores.get(name) != after.scores.get(name)

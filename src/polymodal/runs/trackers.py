@@ -1,4 +1,4 @@
-"""The trackers of a run, as its configuration names them, and what they call it."""
+"""Build the trackers of a run and name the run in them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,58 +26,59 @@ def build_trackers(section: Mapping[str, Any] | None) -> dict[str, Tracker]:
         section: Name to tracker, as `tracker=[a,b]` composes it, or one tracker; None for none.
 
     Returns:
-        Name to tracker, without those that mirror nothing.
+        Name to tracker, without `NoTracker`.
 
     Raises:
-        ConfigError: One cannot be built, or lacks a method of a tracker.
+        ConfigError: A tracker cannot be built, or lacks a method.
     """
     if section and "_target_" in section:
         section = {str(section["_target_"]).rpartition(".")[2]: section}
     built = {
-        name: instantiate(one, f"tracker.{name}") for name, one in (section or {}).items() if one
+        name: instantiate(tracker, f"tracker.{name}")
+        for name, tracker in (section or {}).items()
+        if tracker
     }
-    for name, one in built.items():
-        if not isinstance(one, Tracker):
+    for name, tracker in built.items():
+        if not isinstance(tracker, Tracker):
             raise ConfigError(
-                f"tracker.{name}: {type(one).__name__} is no tracker",
+                f"tracker.{name}: {type(tracker).__name__} is not a tracker",
                 expected="start, log and finish as in polymodal.tracking.trackers.base.Tracker",
             )
-    return {name: one for name, one in built.items() if not isinstance(one, NoTracker)}
+    return {name: tracker for name, tracker in built.items() if not isinstance(tracker, NoTracker)}
 
 
 def tracker_section(composed: ComposedConfig) -> dict[str, Any] | None:
     """Return the trackers of a stored configuration, resolved.
 
     Raises:
-        ConfigError: A value is missing, or an interpolation leads nowhere.
+        ConfigError: A value is missing, or an interpolation cannot be resolved.
     """
     section = OmegaConf.create({"tracker": composed.config.get("tracker")})
-    alone = replace(composed, config=section)
-    return alone.resolved()["tracker"]  # type: ignore[no-any-return]
+    partial = replace(composed, config=section)
+    return partial.resolved()["tracker"]  # type: ignore[no-any-return]
 
 
 def loggable_config(composed: ComposedConfig) -> dict[str, Any]:
-    """Return what trackers are told of a stored configuration.
+    """Return a stored configuration as plain values without secrets.
 
-    Returns:
-        Plain types without secrets; unresolved where the environment is no longer as it was.
+    It is unresolved if the environment has changed since.
     """
     try:
         values = composed.resolved()
     except ConfigError:
         values = OmegaConf.to_container(composed.config)  # type: ignore[assignment]
-    told: dict[str, Any] = redact(values)
-    return told
+    loggable: dict[str, Any] = redact(values)
+    return loggable
 
 
 def start_trackers(section: Mapping[str, Any] | None) -> TrackerGroup:
-    """Return the trackers of a configuration, each behind what keeps its faults from the run.
+    """Start the trackers of a configuration in background threads.
 
     Args:
-        section: As `build_trackers` takes it.
+        section: See `build_trackers`.
 
     Raises:
-        ConfigError: One cannot be built.
+        ConfigError: A tracker cannot be built.
     """
     return TrackerGroup(
         [BackgroundTracker(tracker, name) for name, tracker in build_trackers(section).items()]
@@ -91,36 +92,34 @@ def run_name(
     notes: Mapping[str, Any],
     runs: Path,
 ) -> tuple[str, dict[str, Any]]:
-    """Return what a new run is called.
-
-    Returns:
-        A name that no other run here has, and the notes `project` and `choices`.
-    """
+    """Return a unique name for a new run, and the notes `project` and `choices`."""
     choices = {
         group: _choice(composed, config[group], group) for group in GROUPS if config.get(group)
     }
-    whole = len(choices) == len(GROUPS)
-    project = project_name(choices) if whole else composed.name.partition("/")[0]
-    name = _words(composed, kind, notes)
-    kept = {"project": project, **({"choices": choices} if choices else {})}
-    return unique_run_name(runs, project, name), kept
+    is_complete = len(choices) == len(GROUPS)
+    project = project_name(choices) if is_complete else composed.name.partition("/")[0]
+    name = _base_name(composed, kind, notes)
+    chosen = {"project": project, **({"choices": choices} if choices else {})}
+    return unique_run_name(runs, project, name), chosen
 
 
-def _words(composed: ComposedConfig, kind: str, notes: Mapping[str, Any]) -> str:
-    """The wished name: what differs, or what is always the same where nothing does."""
+def _base_name(composed: ComposedConfig, kind: str, notes: Mapping[str, Any]) -> str:
+    """Return the preferred name: the overrides, or the experiment if there are none."""
     experiment = any(override.partition("=")[0] == "experiment" for override in composed.overrides)
-    words = describe_overrides(composed.overrides, () if experiment else GROUPS)
+    name = describe_overrides(composed.overrides, () if experiment else GROUPS)
     if JOB in notes:
         seed = composed.config.get("seed")
-        share = float(notes.get("share", 1.0))
-        words = f"{notes.get('member')} seed={seed}" + (f" share={share:g}" if share < 1 else "")
+        fraction = float(notes.get("share", 1.0))
+        name = f"{notes.get('member')} seed={seed}" + (
+            f" share={fraction:g}" if fraction < 1 else ""
+        )
     if kind != "run":
-        return f"{kind} {words or composed.name}" if kind != "study" else composed.name
-    return words or composed.name
+        return f"{kind} {name or composed.name}" if kind != "study" else composed.name
+    return name or composed.name
 
 
 def _choice(composed: ComposedConfig, section: Mapping[str, Any], group: str) -> str:
-    """The chosen option of a group; of a configuration without it what it builds."""
+    """Return the chosen option of a group, or the name of its target."""
     if chosen := composed.choices.get(group):
         return str(chosen)
     module, _, name = str(section.get("_target_", group)).rpartition(".")

@@ -1,4 +1,4 @@
-"""Runs an experiment: every fold is trained and tested, the predictions are pooled and scored."""
+"""Run an experiment: train and test every fold, pool the predictions and score them."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,7 @@ from polymodal.training.logger import RecordLogger
 from polymodal.training.progress import Display, ProgressCallback
 
 CHANGEABLE = ("resume", "tracker", "alert", "paths", "stages")
-# How fast data are read, not which data.
+# Options that decide how fast data are read, not which data.
 CHANGEABLE_DATA = ("num_workers", "timeout_s", "cache_mb", "extract_workers", "reuse_prefix")
 RunResult = tuple[Path, RunRecord]
 
@@ -60,34 +60,34 @@ def run_experiment(
     experiment: Experiment | None = None,
     staged: TrainedFolds | None = None,
 ) -> RunResult | None:
-    """Train, tests and records one experiment.
+    """Train, test and record one experiment.
 
     Args:
         composed: The configuration, for the record.
         config: The same, resolved and checked.
-        display: Where to say how it goes; standard error by default.
-        parent: The study that the run is a cell of.
-        notes: Facts for the record that are known from the start.
-        experiment: The experiment, if it has been prepared already.
-        staged: Its folds, if they have been trained already.
+        display: Shows the progress; standard error by default.
+        parent: The study that the run is a job of.
+        notes: Initial notes of the record.
+        experiment: The experiment, if it is prepared already.
+        staged: The folds, if they are trained already.
 
     Returns:
-        The run folder and its record; None on other ranks than zero.
+        The run folder and its record; None on ranks other than zero.
 
     Raises:
-        UserError: Something is wrong with the config or the data; nothing was started.
-        RunFailedError: The run died; its folder holds the traceback.
+        UserError: The configuration or the data are invalid; nothing was started.
+        RunFailedError: The run failed; its folder has the traceback.
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     resume = _resumed(composed, config)
     experiment = experiment or prepare_experiment(config)
     build_trainer(experiment, callbacks=[], logger=False)
-    about, origins = dataset_summary(experiment), encoder_summary(experiment)
+    summary, origins = dataset_summary(experiment), encoder_summary(experiment)
     with (
         recording(
             composed,
             config,
-            data=about,
+            data=summary,
             encoders=origins,
             higher_is_better=experiment.score_directions,
             resume=resume,
@@ -99,7 +99,7 @@ def run_experiment(
         _record_folds(experiment, session.path)
         if rank() == 0:
             describe_encoders(session.path, experiment.prototypes, experiment.trained)
-            session.warn(shown, [*dataset_warnings(about), *experiment.remarks])
+            session.warn(shown, [*dataset_warnings(summary), *experiment.remarks])
         if not (experiment.features or experiment.fold_features):
             extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)
@@ -115,12 +115,12 @@ def run_experiment(
 
 
 def run_result(path: Path) -> RunResult | None:
-    """Return the folder and the record of a run that has ended; None on other ranks than zero."""
+    """Return the folder and the record of an ended run; None on ranks other than zero."""
     return (path, RunRecord.read(path / "run.json")) if rank() == 0 else None
 
 
 def extract(experiment: Experiment, session: Session, display: Display, *, training: bool) -> None:
-    """Compute what frozen encoders and beginnings put out, or finds it where it was kept."""
+    """Compute or load the outputs of frozen encoders and frozen prefixes."""
     experiment.plan_prefix_cache(precision_of(experiment), training=training)
     with stage_time(session, "extract"):
         experiment.extract(
@@ -128,125 +128,124 @@ def extract(experiment: Experiment, session: Session, display: Display, *, train
                 f"extract · {name} · {done}/{total}", done / total, important=done == total
             )
         )
-    for name, words in experiment.prefixes.notes.items():
-        session.notes.setdefault("frozen_prefix", {})[name] = words
-        display.print_line(f"frozen prefix of {name}: {words}")
+    for name, note in experiment.prefixes.notes.items():
+        session.notes.setdefault("frozen_prefix", {})[name] = note
+        display.print_line(f"frozen prefix of {name}: {note}")
 
 
 def _run_folds(
     experiment: Experiment, session: Session, display: Display, staged: TrainedFolds | None
 ) -> None:
-    """Train and tests every fold: small heads on stored features at once, others in turn."""
-    folds, at = experiment.folds, fold_dirs(session.path, len(experiment.folds))
+    """Train and test every fold: small heads on stored features in one pass, others in turn."""
+    folds, dirs = experiment.folds, fold_dirs(session.path, len(experiment.folds))
     if staged is None and why_not_vectorized(experiment, session.path) is not None:
-        for fold, place in zip(folds, at, strict=True):
-            run_fold(experiment, fold, place, session, display)
+        for fold, fold_dir in zip(folds, dirs, strict=True):
+            run_fold(experiment, fold, fold_dir, session, display)
         return
-    for left in session.path.glob(".staged-*"):  # of a process that was killed
-        shutil.rmtree(left)
+    for leftover in session.path.glob(".staged-*"):  # of a process that was killed
+        shutil.rmtree(leftover)
     with TemporaryDirectory(dir=session.path, prefix=".staged-") as folder:
         if staged is None:
             with stage_time(session, "fit"):
                 (staged,) = train_folds([experiment], Path(folder), vectorized_progress(display))
         with stage_time(session, "test"):
             commit_trained_folds(experiment, staged, session)
-    for fold, place in zip(folds, at, strict=True) if len(folds) > 1 else ():
-        _record_fold(experiment, fold, place, session)
+    for fold, fold_dir in zip(folds, dirs, strict=True) if len(folds) > 1 else ():
+        _record_fold(experiment, fold, fold_dir, session)
 
 
 def vectorized_progress(display: Display) -> Callable[[int, int], None]:
-    """Return what shows how far heads are that are trained together."""
+    """Return a callback that shows the progress of vectorized training."""
     return lambda done, total: display.show(
         f"fit · all folds together · epoch {done}/{total}", done / total, important=done == total
     )
 
 
 def run_fold(
-    experiment: Experiment, fold: Fold, place: FoldDir, session: Session, display: Display
+    experiment: Experiment, fold: Fold, fold_dir: FoldDir, session: Session, display: Display
 ) -> None:
-    """Train and tests one fold."""
+    """Train and test one fold."""
     stages = experiment.config["stages"]
     several = len(experiment.folds) > 1
     if "fit" in stages:
         experiment = with_budget(experiment, fold, session.path)
         session.notes |= {"batch_s": experiment.batch_s} if experiment.batch_s else {}
     if fold.inner and "fit" in stages:
-        experiment = select_options(experiment, fold, place, session, display)
+        experiment = select_options(experiment, fold, fold_dir, session, display)
     module = experiment.build_module(fold, session.run_id)
-    module.predictions = place.predictions
+    module.predictions = fold_dir.predictions
     callbacks = [
-        *build_callbacks(experiment, place),
+        *build_callbacks(experiment, fold_dir),
         ProgressCallback(display, fold.index, len(experiment.folds)),
     ]
     logger = RecordLogger(session.writer, fold.index if several else None)
     trainer = build_trainer(experiment, callbacks=callbacks, logger=logger)
-    if "fit" in stages and not place.is_done:
+    if "fit" in stages and not fold_dir.is_done:
         with stage_time(session, "fit"):
-            fit_fold(experiment, fold, place, module, trainer)
+            fit_fold(experiment, fold, fold_dir, module, trainer)
         _note_throughput(session, module.num_trained * trainer.world_size)
     session.notes["num_parameters"] = sum(p.numel() for p in module.parameters())
-    module.load_weights(read_checkpoint(place.best_or_last_checkpoint))
+    module.load_weights(read_checkpoint(fold_dir.best_or_last_checkpoint))
     with stage_time(session, "test"):
-        told = fold.inner and experiment.config["selection"]["out_of_fold"]
-        for part, file in experiment.stage_splits:
-            if part == "val" and told:  # the inner folds have said it of more rows
+        nested = fold.inner and experiment.config["selection"]["out_of_fold"]
+        for split, file in experiment.stage_splits:
+            if split == "val" and nested:  # the inner folds predicted more rows
                 continue
-            predict_split(trainer, module, experiment.build_loader(fold, part), file)
+            predict_split(trainer, module, experiment.build_loader(fold, split), file)
         if experiment.config["test_subsets"] and "test" in stages:
             loader = experiment.build_loader(fold, "test")
-            predict_subsets(trainer, module, loader, "test", place.predictions)
+            predict_subsets(trainer, module, loader, "test", fold_dir.predictions)
     if several and rank() == 0:
-        _record_fold(experiment, fold, place, session)
+        _record_fold(experiment, fold, fold_dir, session)
 
 
 def _note_throughput(session: Session, num_trained: int) -> None:
-    """Record how many utterances a second the folds have trained on, validation included."""
-    told = session.notes.setdefault("trained", {"utterances": 0})
-    told["utterances"] += num_trained
+    """Record the utterances per second of training, validation included."""
+    throughput = session.notes.setdefault("trained", {"utterances": 0})
+    throughput["utterances"] += num_trained
     seconds = session.notes["stage_s"]["fit"]
-    told["utterances_per_s"] = round(told["utterances"] / max(seconds, 1e-3), 1)
+    throughput["utterances_per_s"] = round(throughput["utterances"] / max(seconds, 1e-3), 1)
 
 
-def pool_and_score(experiment: Experiment, at: Sequence[FoldDir], run: Path) -> dict[str, float]:
-    """Put the predictions of all folds together and scores them once.
+def pool_and_score(experiment: Experiment, dirs: Sequence[FoldDir], run: Path) -> dict[str, float]:
+    """Pool the predictions of all folds and score them once.
 
     Args:
         experiment: The experiment.
-        at: The folders of the folds.
+        dirs: The folders of the folds.
         run: The run folder, which gets the pooled tables.
 
     Returns:
-        `<part>/<score>` to value.
+        `<split>/<score>` to value.
     """
     scores: dict[str, float] = {}
-    for part in ("train", "val", "test", "test@subsets", "predict"):
-        files = [place.predictions / f"{part}.parquet" for place in at]
+    for split in ("train", "val", "test", "test@subsets", "predict"):
+        files = [fold_dir.predictions / f"{split}.parquet" for fold_dir in dirs]
         tables = [PredictionTable.read(file) for file in files if file.is_file()]
         if not tables:
             continue
         pooled = concatenate(tables)
-        if len(at) > 1:
+        if len(dirs) > 1:
             (run / "predictions").mkdir(exist_ok=True)
-            pooled.write(run / "predictions" / f"{part}.parquet")
-        if part != "predict":
+            pooled.write(run / "predictions" / f"{split}.parquet")
+        if split != "predict":
             scores |= score_table(pooled, experiment.scores)
     return scores
 
 
 def _record_folds(experiment: Experiment, run: Path) -> None:
-    """Write the folds to the record; a resumed run must find those that it began with."""
+    """Write the folds to the record; a resumed run must have the same ones."""
     path = run / "folds.json"
     if path.is_file() and read_folds(path)[0] != experiment.folds:
         raise RunError(
-            f"{run.name} was begun with other folds: the corpus has changed since",
-            hint="start a new run, with the old folds if you want them: "
-            f"split=file split.file={path}",
+            f"{run.name} was started with other folds: the corpus has changed since",
+            hint=f"start a new run; split=file split.file={path} keeps the old folds",
         )
     if rank() == 0 and not path.is_file():
         write_folds(path, experiment.folds, experiment.fingerprint)
 
 
-def _record_fold(experiment: Experiment, fold: Fold, place: FoldDir, session: Session) -> None:
+def _record_fold(experiment: Experiment, fold: Fold, fold_dir: FoldDir, session: Session) -> None:
     record = RunRecord(
         run_id=f"{session.run_id}/folds/{fold.index}",
         name=f"fold {fold.index}",
@@ -255,24 +254,24 @@ def _record_fold(experiment: Experiment, fold: Fold, place: FoldDir, session: Se
         parent=session.run_id,
         seed=experiment.seed,
         fold=fold.index,
-        scores=dict(pool_and_score(experiment, [place], place.path)),
+        scores=dict(pool_and_score(experiment, [fold_dir], fold_dir.path)),
         higher_is_better=experiment.score_directions,
         notes={"assignment": _held_out(fold)},
     )
-    write_record(place.path / "run.json", record)
+    write_record(fold_dir.path / "run.json", record)
 
 
 def _held_out(fold: Fold) -> dict[str, list[str]]:
-    """The values of each grouping column that the fold tests on."""
+    """Return the values of each grouping column that the fold tests on."""
     return {
-        column: [value for value, part in parts.items() if part == "test"]
-        for column, parts in fold.assignment.items()
+        column: [value for value, split in splits.items() if split == "test"]
+        for column, splits in fold.assignment.items()
         if column != "utterance_id"
     }
 
 
 def _resumed(composed: ComposedConfig, config: Mapping[str, Any]) -> Path | None:
-    """Find the run to go on with, and refuses if it had another configuration."""
+    """Find the run to resume, and reject it if it had another configuration."""
     if not config["resume"]:
         return None
     path = find_run(Path(config["paths"]["runs"]), config["resume"])
@@ -282,14 +281,14 @@ def _resumed(composed: ComposedConfig, config: Mapping[str, Any]) -> Path | None
     if changed:
         shown = "; ".join(f"{key}: {before.get(key)} became {now.get(key)}" for key in changed)
         raise RunError(
-            f"the run {path.name} cannot go on with another configuration: {shown}",
-            hint="give the command that began it, plus resume=…, or start a new run",
+            f"the run {path.name} cannot be resumed with another configuration: {shown}",
+            hint="repeat the command that started it, plus resume=…, or start a new run",
         )
     return path
 
 
 def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run must not change when it goes on."""
-    kept = {key: value for key, value in config.items() if key not in CHANGEABLE}
-    data = {key: value for key, value in kept["data"].items() if key not in CHANGEABLE_DATA}
-    return {**kept, "data": data}
+    """Return the options that a resumed run must not change."""
+    fixed = {key: value for key, value in config.items() if key not in CHANGEABLE}
+    data = {key: value for key, value in fixed["data"].items() if key not in CHANGEABLE_DATA}
+    return {**fixed, "data": data}

@@ -1,4 +1,4 @@
-"""Shallow fusion of finished runs as a run of its own."""
+"""Late fusion of finished runs, recorded as a run."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -22,31 +22,30 @@ from polymodal.tracking.index import find_run
 
 
 def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, Any]) -> RunResult:
-    """Join the prediction tables of runs and votes.
+    """Vote over the prediction tables of runs.
 
     Raises:
-        UserError: A run or its table is missing, a run is named twice, or the tables do not fit
-            together.
+        UserError: A run or its table is missing, a run is named twice, or the tables do not match.
     """
     members = _members(names, Path(config["paths"]["runs"]))
     tables = [stored_table(member, config["part"]) for member in members]
     validation = [stored_table(m, "val") for m in members] if is_fitted(config["voting"]) else []
-    said: list[str] = []
-    voted = vote_tables(config["voting"], tables, validation, said.append)
+    messages: list[str] = []
+    voted = vote_tables(config["voting"], tables, validation, messages.append)
     scores = {
         name: build_score(instantiate_partial(section), voted.kinds)
         for name, section in config["scores"].items()
     }
-    facts = {"members": [member.name for member in members], "rows": len(voted)}
+    data = {"members": [member.name for member in members], "rows": len(voted)}
     directions = score_directions(scores, voted.values)
     with recording(
-        composed, config, kind="vote", data=facts, higher_is_better=directions
+        composed, config, kind="vote", data=data, higher_is_better=directions
     ) as session:
         folder = session.path / "predictions"
         folder.mkdir(exist_ok=True)
         voted.write(folder / f"{config['part']}.parquet")
         session.scores |= score_table(voted, scores)
-        session.notes["voting"] = said
+        session.notes["voting"] = messages
     return session.path, RunRecord.read(session.path / "run.json")
 
 
@@ -54,19 +53,18 @@ def vote_tables(
     section: Mapping[str, Any],
     tables: Sequence[PredictionTable],
     validation: Sequence[PredictionTable] = (),
-    say: Callable[[str], None] = lambda words: None,
+    report: Callable[[str], None] = lambda message: None,
 ) -> PredictionTable:
     """Vote on prediction tables, as runs and studies do.
 
     Args:
         section: The configuration of the vote: its `_target_` and options, resolved.
         tables: The members' tables of the rows to vote on.
-        validation: Their validation tables, in the same order, for a vote that is fitted.
-        say: Gets what was fitted, in words.
+        validation: Their validation tables, in the same order, for a fitted vote.
+        report: Called with messages on what was fitted.
 
     Raises:
-        PredictionError: The tables do not fit together, or a vote that is fitted lacks validation
-            tables.
+        PredictionError: The tables do not match, or a fitted vote lacks validation tables.
     """
     if is_fitted(section) and len(validation) != len(tables):
         raise PredictionError(
@@ -74,8 +72,8 @@ def vote_tables(
             expected="one each, as the vote is fitted on them",
             hint="train them with split.val above 0, or use voting=soft",
         )
-    given = {"validation": validation, "report": say}
-    voted: PredictionTable = instantiate(section, "voting", optional=given, tables=tables)
+    optional = {"validation": validation, "report": report}
+    voted: PredictionTable = instantiate(section, "voting", optional=optional, tables=tables)
     return voted
 
 
@@ -87,7 +85,7 @@ def is_fitted(section: Mapping[str, Any]) -> bool:
 def with_scores_of(names: Sequence[str], composed: ComposedConfig) -> ComposedConfig:
     """Return the configuration of a vote with the scores of its first member.
 
-    So a vote over values is scored as values, and has every score that its members have.
+    So a regression vote is scored as regression, and has every score of its members.
 
     Raises:
         UserError: A run is missing or named twice, or its configuration cannot be read.
@@ -102,10 +100,12 @@ def with_scores_of(names: Sequence[str], composed: ComposedConfig) -> ComposedCo
 def _members(names: Sequence[str], runs: Path) -> list[Path]:
     members = [find_run(runs, name) for name in names]
     folders = [member.resolve() for member in members]
-    twice = [folder.name for index, folder in enumerate(folders) if folder in folders[:index]]
-    if twice or len(members) < 2:
+    duplicates = [folder.name for index, folder in enumerate(folders) if folder in folders[:index]]
+    if duplicates or len(members) < 2:
         message = (
-            f"run {twice[0]} is named twice" if twice else f"a vote over {len(members)} run(s)"
+            f"run {duplicates[0]} is named twice"
+            if duplicates
+            else f"a vote over {len(members)} run(s)"
         )
         raise PredictionError(
             message, expected="at least two different runs", hint="`polymodal runs` lists them"
