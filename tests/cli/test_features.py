@@ -55,7 +55,7 @@ def test_removal_takes_what_is_unused_and_nothing_else(polymodal, store):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--remove", "--yes"], "without saying what"),
+        (["--remove", "--yes"], "without a selection"),
         (["--remove", "Hubert"], "add --yes"),
         (["--remove", "Hubert", "--json"], "add --yes"),
     ],

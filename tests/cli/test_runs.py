@@ -88,7 +88,7 @@ def test_runs_are_sorted_as_their_scores_say(polymodal, workplace, score, higher
         (workplace / "runs" / name / "run.json").write_text(json.dumps(record))
     code, out, error = polymodal("runs", "--json", "--sort", f"test/{score}")
     assert (code, ids(out)) == (0, expected)
-    assert ("no run says" in error) == (higher is None)
+    assert ("no run records" in error) == (higher is None)
 
 
 def test_runs_that_contradict_one_another_are_not_sorted(polymodal, workplace):
@@ -182,7 +182,7 @@ def test_a_senseless_number_is_refused(polymodal, runs, number, capsys):
     with pytest.raises(SystemExit) as stopped:
         polymodal("runs", "-n", number)
     assert stopped.value.code == 2
-    assert "no number from 1 on" in capsys.readouterr().err or number == "-3"
+    assert "not a positive number" in capsys.readouterr().err or number == "-3"
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_runs_are_named_by_the_beginning_of_their_id(polymodal, runs):
     assert ids(polymodal("runs", "--json", "a", "c", "status=failed")[1]) == "c"
     code, out, error = polymodal("runs", "status:failed")
     assert (code, out) == (2, "")
-    assert "no run here begins with 'status:failed'" in error
+    assert "no run id starts with 'status:failed'" in error
     assert "KEY=VALUE" in error
 
 
@@ -298,5 +298,5 @@ def test_a_terminal_shows_the_first_ones_a_pipe_all(runs, terminal, polymodal):
     for number in range(250):
         (runs / f"z{number}").mkdir()
         (runs / f"z{number}" / "run.json").write_text(json.dumps({"run_id": f"z{number}"}))
-    assert "200 of 255; filters choose, a pipe gets all" in terminal(100, "runs")
+    assert "200 of 255; add filters, or pipe the output to get all" in terminal(100, "runs")
     assert len(table(polymodal("runs")[1])) == 257

@@ -98,7 +98,7 @@ def test_another_tracker_and_its_options_can_be_named(polymodal, runs):
     ("words", "expected"),
     [
         (["nosuchrun"], "there is no run 'nosuchrun'"),
-        (["--all", "last"], "--all means every run"),
+        (["--all", "last"], "--all selects every run"),
         (["optimizer.lr=1"], "sync takes no option 'optimizer.lr=1'"),
         (["--to", "wandbb"], "group 'tracker' has no option 'wandbb'"),
         (["--to", "mlflow", "tracker.mlflow.url=x"], "no option 'tracker.mlflow.url'"),
@@ -127,4 +127,4 @@ def test_a_run_that_was_killed_or_goes_on(polymodal, runs):
     path.write_text(json.dumps({**record, "status": "running"}))
     code, _, error = polymodal("sync")
     assert code == 1
-    assert "it still runs" in error
+    assert "in progress" in error

@@ -47,7 +47,7 @@ def test_several_folders_by_option_and_by_separator(tmp_path):
     words = ("--port", 0, "--runs", both, "--runs", "c", "--runs", tmp_path / "a")
     with started(*words, cwd=tmp_path) as process:
         lines = [process.stdout.readline().strip() for _ in range(5)]
-        assert lines[1:] == ["runs of a", "runs of b", "runs of c", "ctrl-C ends it"]
+        assert lines[1:] == ["runs of a", "runs of b", "runs of c", "ctrl-C stops it"]
 
 
 def test_the_environment_names_the_folder(tmp_path):
@@ -60,7 +60,7 @@ def test_the_environment_names_the_folder(tmp_path):
     ("words", "told"),
     [
         (["--runs", "nowhere"], "there is no folder nowhere"),
-        (["--runs", "file"], "file is no folder"),
+        (["--runs", "file"], "file is not a folder"),
         (["--port", "70000"], "no port from 0 to 65535"),
         (["--port", "x"], "no port from 0 to 65535"),
         (["what"], "unrecognized arguments"),

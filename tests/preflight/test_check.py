@@ -82,7 +82,7 @@ def test_json_has_file_line_key_reason_and_remedy(polymodal, workplace):
 def test_a_sound_experiment_exits_0(polymodal):
     code, out, _ = polymodal("check", *SMALL, "encoder=[bytes]", "model=unimodal")
     assert code == 0
-    assert "nothing is wrong" in out
+    assert "no problems found" in out
 
 
 def test_run_says_all_of_it_and_starts_nothing(polymodal, workplace):

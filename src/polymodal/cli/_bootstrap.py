@@ -1,4 +1,4 @@
-"""What every command does that builds models: heavy imports once, the user's project, checks."""
+"""Prepare commands that build models: heavy imports, the user's project, checks."""
 
 import gc
 import logging
@@ -27,7 +27,7 @@ NOISE = (
 
 
 def prepare(project: Path) -> None:
-    """Imports the heavy libraries without the garbage collector, and the user's project.
+    """Import the heavy libraries without the garbage collector, and the user's project.
 
     Args:
         project: The folder in which the command was called.
@@ -47,10 +47,10 @@ def prepare(project: Path) -> None:
 
 
 def checked(composed: "ComposedConfig") -> dict[str, Any]:
-    """Resolve a configuration and refuses what cannot work, as far as no data are needed for it.
+    """Resolve a configuration and reject errors that can be found without data.
 
     Raises:
-        ConfigError: With some lines for every fault.
+        ConfigError: With the details of every error.
     """
     from polymodal.preflight.check import Report, check_fast, raise_if_errors
 
@@ -61,10 +61,10 @@ def checked(composed: "ComposedConfig") -> dict[str, Any]:
 
 
 def checked_stored(composed: "ComposedConfig", run: Path) -> dict[str, Any]:
-    """Check the configuration of a recorded run; of an older release it says what to do.
+    """Check the configuration of a recorded run, with a hint for runs of older releases.
 
     Raises:
-        ConfigError: With some lines for every fault.
+        ConfigError: With the details of every error.
     """
     try:
         return checked(composed)
@@ -78,13 +78,13 @@ def checked_stored(composed: "ComposedConfig", run: Path) -> dict[str, Any]:
 
 
 def composed_and_checked(overrides: Sequence[str]) -> tuple["ComposedConfig", dict[str, Any]]:
-    """Compose a run and refuses what cannot work, overrides that cannot be used included.
+    """Compose a run and reject invalid overrides and options.
 
     Returns:
         The configuration, and the same as plain types.
 
     Raises:
-        ConfigError: With some lines for every fault.
+        ConfigError: With the details of every error.
     """
     from polymodal.preflight.check import Report, check_fast, raise_if_errors
     from polymodal.preflight.compose_all import compose_all
@@ -95,7 +95,7 @@ def composed_and_checked(overrides: Sequence[str]) -> tuple["ComposedConfig", di
     if composed is not None:
         check_fast(composed, report)
     raise_if_errors(report)
-    assert composed is not None  # otherwise there is a fatal finding
+    assert composed is not None  # otherwise there is an error
     for finding in report.findings if rank() == 0 else ():
         print(f"warning: {finding.text()}", file=sys.stderr)
     return composed, composed.resolved()

@@ -1,19 +1,16 @@
-"""Runs cells of a study in a process of their own; `polymodal study` calls it.
-
-polymodal cell FILE ...
-"""
+"""Run jobs of a study in a separate process; started by `polymodal study`."""
 
 import argparse
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `polymodal cell`."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="what the study has written")
+    """Declare the arguments of `polymodal _study_worker`."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="input files of the study")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the cells."""
+    """Run the jobs."""
     from polymodal.study.launcher import end_with_parent
 
     end_with_parent()
@@ -23,6 +20,6 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.cli._bootstrap import checked
     from polymodal.study.jobs import run_jobs
 
-    for words in run_jobs([Path(file) for file in arguments.files], checked):
-        print(words, flush=True)
+    for message in run_jobs([Path(file) for file in arguments.files], checked):
+        print(message, flush=True)
     return 0

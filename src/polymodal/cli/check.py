@@ -1,14 +1,14 @@
-"""Says what is wrong with an experiment before any data or accelerator time is spent on it.
+"""Validate an experiment without training it.
 
   polymodal check experiment=sample/fusion
   polymodal check experiment=emodb/egemaps corpus.root=DATA/emodb --full
   polymodal check model.num_heads=5 --json
-  polymodal check experiment=mine --effects       options whose change makes no difference
+  polymodal check experiment=mine --effects       options without effect
   polymodal check -m optimizer.lr=0.1,0.01        every job of a sweep
   polymodal check study=sample/fusion_vs_voting   every member of a study, and its votes
 
-It checks keys, values and targets, what must fit together, the data, and one batch of noise
-through the real model. `polymodal run` does all but the last two by itself.
+It checks keys, values, targets, consistency, the data, and a dry run of the real model on a dummy
+batch. `polymodal run` does all of this but the last two.
 """
 
 import argparse
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from polymodal.preflight.check import Report
 
 COLOURS = {"fatal": "red", "warning": "yellow"}
-WORDS = {
+ESTIMATES = {
     "parameters": "{:,} parameters",
     "trainable": "{:,} of them trained",
     "state_mb": "{:,} MB for weights, gradients and the optimiser",
@@ -35,7 +35,7 @@ WORDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal check`."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options, as of run")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options, as for run")
     parser.add_argument("-m", "--multirun", action="store_true", help="check every job of a sweep")
     parser.add_argument("--full", action="store_true", help="open every file, not a sample")
     parser.add_argument(
@@ -45,11 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Check and prints.
-
-    Returns:
-        0, or 2 where something fatal was found.
-    """
+    """Print the findings, and return 2 if one of them is an error."""
     from polymodal.cli._bootstrap import prepare
     from polymodal.cli.run import SAMPLE
 
@@ -70,36 +66,36 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _print(report: "Report") -> None:
-    from polymodal.cli.runs import console
+    from polymodal.cli._format import console
 
     page = console()
     for finding in report.findings:
         _print_finding(page, finding)
     for note in report.notes:
         page.print(f"note: {note}", style="dim", markup=False, highlight=False)
-    for name, part in (report.parts or {"": report}).items():
-        said = [WORDS[key].format(value) for key, value in part.estimates.items() if key in WORDS]
-        if said:
-            message = f"estimate{f' of {name}' if name else ''}: {', '.join(said)}"
+    for name, member_report in (report.parts or {"": report}).items():
+        estimates = member_report.estimates.items()
+        if lines := [ESTIMATES[key].format(value) for key, value in estimates if key in ESTIMATES]:
+            message = f"estimate{f' of {name}' if name else ''}: {', '.join(lines)}"
             page.print(message, markup=False, highlight=False)
     page.print(_verdict(report), highlight=False)
 
 
-def _print_finding(page: "Console", one: "Diagnostic") -> None:
+def _print_finding(page: "Console", finding: "Diagnostic") -> None:
     from rich.text import Text
 
-    first, *rest = one.text().splitlines()
-    page.print(Text.assemble((one.severity, COLOURS[one.severity]), f": {first}"))
+    first, *rest = finding.text().splitlines()
+    page.print(Text.assemble((finding.severity, COLOURS[finding.severity]), f": {first}"))
     for line in rest:
         page.print(Text(line))
 
 
 def _verdict(report: "Report") -> str:
     fatal, warnings = len(report.fatal), len(report.findings) - len(report.fatal)
-    rehearsed = report.seconds.get("rehearsal", 0.0)
-    others = sum(report.seconds.values()) - rehearsed
-    took = f"in {others:.1f} s, and {rehearsed:.1f} s for the rehearsal"
+    dry_run_s = report.seconds.get("rehearsal", 0.0)
+    rest_s = sum(report.seconds.values()) - dry_run_s
+    took = f"in {rest_s:.1f} s, and {dry_run_s:.1f} s for the dry run"
     if not report.findings:
-        return f"[green]nothing is wrong[/], as far as can be known now ({took})"
+        return f"[green]no problems found[/] ({took})"
     colour = "red" if fatal else "yellow"
     return f"[{colour}]{fatal} fatal, {warnings} warnings[/] ({took})"

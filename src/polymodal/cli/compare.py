@@ -1,4 +1,4 @@
-"""Compares runs that predicted the same utterances: difference, interval, p, and what it allows.
+"""Compare runs that predicted the same utterances: difference, interval, p and verdict.
 
 polymodal compare RUN RUN [RUN ...] [--score uar] [--part test] [--json]
 polymodal compare STUDY
@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from polymodal.cli.runs import add_folder, console, plain
+from polymodal.cli._arguments import add_folder
+from polymodal.cli._format import console, plain
 from polymodal.errors import RunError
 
 
@@ -18,17 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="+", metavar="RUN|STUDY", help="two or more runs, or a study"
     )
-    parser.add_argument("--score", help="the score; by default the one the first run was led by")
-    parser.add_argument("--part", default="test", help="which prediction tables (default: test)")
-    parser.add_argument("--alpha", type=float, default=0.05, help="error probability of all claims")
+    parser.add_argument("--score", help="the score (default: the monitor of the first run)")
+    parser.add_argument("--part", default="test", help="split of the predictions (default: test)")
+    parser.add_argument("--alpha", type=float, default=0.05, help="family-wise error rate")
     add_folder(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Compare each with each.
+    """Print all pairwise comparisons.
 
     Raises:
-        UserError: A run is not there or has no such predictions, or they do not fit together.
+        UserError: A run or its predictions are missing, or they do not match.
     """
     from polymodal.tracking.index import find_run, read_record
 
@@ -42,17 +43,17 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps(result, indent=1))
         return 0
     page = console()
-    for one in result:
-        page.print(plain(one["verdict"]), markup=False, soft_wrap=True)
+    for comparison in result:
+        page.print(plain(comparison["verdict"]), markup=False, soft_wrap=True)
     if len(folders) > 1:
-        from polymodal.cli.listing import print_differences
+        from polymodal.cli._format import print_differences
 
         print_differences(folders)
     return 0
 
 
 def _of_study(folder: Path, kind: str) -> list[dict[str, Any]]:
-    from polymodal.cli.study_summary import read_study
+    from polymodal.cli._format import read_study
 
     if kind != "study":
         raise RunError(f"{folder.name} is one run", hint="name a second one to compare it with")
@@ -67,9 +68,8 @@ def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[st
     from polymodal.evaluation.stats.multiple import compare
     from polymodal.runs.load_predictions import stored_scores, stored_table
 
-    twice = [folder.name for folder in folders if folders.count(folder) > 1]
-    if twice:
-        raise RunError(f"{twice[0]} is named twice", hint="name different runs")
+    if duplicates := [folder.name for folder in folders if folders.count(folder) > 1]:
+        raise RunError(f"{duplicates[0]} is named twice", hint="name different runs")
     tables = {folder.name: stored_table(folder, arguments.part) for folder in folders}
     scores, monitor = stored_scores(folders[0], tables[folders[0].name])
     name = arguments.score or monitor
@@ -78,4 +78,4 @@ def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[st
     compared = compare(
         {key: table for key, (table, _) in scored.items()}, name, score, alpha=arguments.alpha
     )
-    return [one.to_dict() for one in compared]
+    return [comparison.to_dict() for comparison in compared]

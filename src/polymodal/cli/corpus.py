@@ -1,11 +1,11 @@
-"""Turns a raw corpus into a checked manifest, and says of every refused row why.
+"""Convert a raw corpus to a manifest with a report of rejected rows, or check one.
 
 polymodal corpus emodb DATA/emodb --out emodb.parquet
 polymodal corpus kemdy20 DATA/KEMDy20_v1_1
 polymodal corpus table DATA/my corpus.file=list.csv corpus.columns.audio=path
 polymodal corpus check emodb.parquet
 
-`check` opens every file behind a manifest: it ends with a verdict, check.json and check.html.
+`check` opens every file of a manifest, prints a verdict, and writes check.json and check.html.
 """
 
 import argparse
@@ -32,23 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
     reading = parser.add_argument_group("reading")
     reading.add_argument("--out", metavar="FILE", help="Parquet to write (default: NAME.parquet)")
-    reading.add_argument("--strict", action="store_true", help="refuse the corpus if any row is")
+    reading.add_argument("--strict", action="store_true", help="fail if any row is rejected")
     reading.add_argument(
-        "--hash", action="store_true", help="note the SHA-256 of all audio, so check sees changes"
+        "--hash",
+        action="store_true",
+        help="record the SHA-256 of all audio, for check",
     )
     checking = parser.add_argument_group("check")
-    checking.add_argument("--audio", metavar="FOLDER", help="where the corpus is, if it has moved")
-    checking.add_argument("--folds", metavar="RUN", help="a run or its folds.json: table by part")
+    checking.add_argument("--audio", metavar="FOLDER", help="folder of the corpus, if it has moved")
+    checking.add_argument("--folds", metavar="RUN", help="a run or its folds.json: table by split")
     checking.add_argument("--workers", type=int, metavar="N", help="threads (default: all cores)")
     checking.add_argument("--to", metavar="FOLDER", help="for check.json and check.html")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Read the corpus and writes its manifest, or checks one.
-
-    Returns:
-        The exit code: 2 for a corpus that cannot be used.
-    """
+    """Read a corpus and write its manifest, or check one; return 2 if it is not usable."""
     return _check(arguments) if arguments.name == CHECK else _read(arguments)
 
 
@@ -56,7 +54,7 @@ def _read(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from polymodal.cli._bootstrap import checked
-    from polymodal.cli.summary import print_corpus
+    from polymodal.cli._format import print_corpus
     from polymodal.config.compose import compose
     from polymodal.config.instantiate import instantiate
     from polymodal.corpora.manifest import with_hashes, write_manifest
@@ -80,19 +78,19 @@ def _read(arguments: argparse.Namespace) -> int:
 
 
 def _complete(composed: "ComposedConfig", arguments: argparse.Namespace, out: Path) -> None:
-    """Fill in what the command line says of the corpus, and what reading does not need."""
+    """Set the options of the corpus from the command line, and defaults for reading."""
     from omegaconf import OmegaConf
 
     from polymodal.corpora.manifest import prepared_dir
 
     section = composed.config.corpus
     given = {override.partition("=")[0] for override in arguments.overrides}
-    known = {
+    defaults = {
         "root": arguments.root,
         "prepared": str(prepared_dir(out)),
         "max_refused": 0 if arguments.strict else None,
     }
-    for key, value in known.items():
+    for key, value in defaults.items():
         if key in section and f"corpus.{key}" not in given:
             section[key] = value
     if OmegaConf.is_missing(section, "classes"):
@@ -106,20 +104,20 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.overrides:
         raise ConfigError(
             f"check takes no options, but was given {' '.join(arguments.overrides)}",
-            hint="say where the corpus is with --audio FOLDER; `polymodal corpus --help`",
+            hint="set the folder of the corpus with --audio FOLDER; `polymodal corpus --help`",
         )
     path = Path(arguments.root)
     manifest = read_manifest(str(path), root=arguments.audio)
     folder = Path(arguments.to) if arguments.to else path.with_suffix(".check")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file", hint="name a folder with --to FOLDER")
-    split = _parts(manifest, arguments.folds)
+    split = _splits(manifest, arguments.folds)
     inspection = check_corpus(manifest, folder, num_workers=arguments.workers, split=split)
     return 2 if inspection.verdict == "not usable" else 0
 
 
-def _parts(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
-    """The part of each row: of the first fold of a file, or the corpus's own column `split`."""
+def _splits(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
+    """Return the split of each row: from the first fold of a file, or the column `split`."""
     if folds is not None:
         from polymodal.config.compose import compose
         from polymodal.data.leakage import add_transcript_groups
@@ -130,7 +128,7 @@ def _parts(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
         if path.suffix not in (".json", ".csv"):
             runs = compose([], config_name="corpus").resolved()["paths"]["runs"]
             path = find_run(Path(runs), folds)
-        parted = add_transcript_groups(manifest)
-        given = from_file(parted, file=str(path), unknown="leave_out", speaker_dependent=True)
-        return given[0].split_of_rows(parted.frame)
+        grouped = add_transcript_groups(manifest)
+        folds_ = from_file(grouped, file=str(path), unknown="leave_out", speaker_dependent=True)
+        return folds_[0].split_of_rows(grouped.frame)
     return manifest.frame["split"] if "split" in manifest.frame.columns else None

@@ -1,4 +1,4 @@
-"""Shows how far the check of a corpus is, writes what it found and ends with a verdict."""
+"""Check a corpus with a progress bar, write the results, and print a verdict."""
 
 import time
 from collections.abc import Callable, Generator
@@ -23,13 +23,13 @@ COLOURS = {"usable": "green", "usable with warnings": "yellow", "not usable": "r
 def check_corpus(
     manifest: Manifest, out: Path, *, num_workers: int | None, split: pl.Series | None
 ) -> "Inspection":
-    """Open every file of a corpus; writes `check.json` and `check.html`, and prints the verdict.
+    """Open every file of a corpus, write `check.json` and `check.html`, and print the verdict.
 
     Args:
         manifest: The corpus.
-        out: The folder to write to; it is made where there is none.
-        num_workers: Threads that decode; None for one a core.
-        split: Name of the split of each row; None where the corpus is not parted.
+        out: The folder to write to; created if missing.
+        num_workers: Threads that decode; None for one per core.
+        split: Name of the split of each row; None if the corpus is not split.
 
     Raises:
         ManifestError: There are more or fewer splits than rows.
@@ -63,9 +63,9 @@ def _print_inspection(inspection: "Inspection", out: Path) -> None:
         table = Table("severity", "rule")
         table.add_column("issues", justify="right")
         table.add_column("first example")
-        for rule, found in inspection.by_rule().items():
-            example = f"{found[0].utterance_id}: {found[0].detail}"
-            table.add_row(found[0].severity, rule, str(len(found)), escape(example))
+        for rule, issues in inspection.by_rule().items():
+            example = f"{issues[0].utterance_id}: {issues[0].detail}"
+            table.add_row(issues[0].severity, rule, str(len(issues)), escape(example))
         console.print(table)
     speed = inspection.seconds / max(inspection.wall_s, 1e-9)
     console.print(
@@ -84,7 +84,7 @@ def _print_inspection(inspection: "Inspection", out: Path) -> None:
 
 @contextmanager
 def _progress(manifest: Manifest) -> Generator[Callable[[int, int], None]]:
-    """A bar on a terminal, otherwise a line each tenth, both on standard error."""
+    """Show a bar on a terminal, otherwise a line for each tenth, on standard error."""
     console = Console(stderr=True)
     audio_s = float(manifest.frame["duration_s"].fill_nan(None).sum() or 0.0)
     if console.is_terminal:

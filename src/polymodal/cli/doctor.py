@@ -1,13 +1,12 @@
-"""Says whether this machine is fit for experiments, and what to do where it is not.
+"""Diagnose packages, devices, disk, clock and configs.
 
   polymodal doctor
   polymodal doctor --json
-  polymodal doctor --python NEW/bin/python     the packages of another environment
+  polymodal doctor --python NEW/bin/python     packages of another environment
 
-It looks at installed releases (allowed, tested, withdrawn), devices, free disk, the clock, the
-code's repository, and whether every experiment here still fits the installed libraries. To learn
-what an upgrade would break, install the new releases in an environment of their own, and name its
-Python.
+It checks installed releases (allowed, tested, withdrawn), devices, free disk, the clock, the
+repository, and whether every experiment here binds to the installed libraries. To see what an
+upgrade would break, install the new releases in a separate environment and name its Python.
 """
 
 import argparse
@@ -27,18 +26,16 @@ COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal doctor`."""
     parser.add_argument(
-        "--python", default=sys.executable, help="whose packages; this one by default"
+        "--python",
+        default=sys.executable,
+        help="whose packages (default: this one)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Examines and prints.
-
-    Returns:
-        0, or 2 where something would stop experiments, or harm.
-    """
-    from polymodal.cli.runs import console
+    """Print the diagnosis, and return 2 if there is a fault."""
+    from polymodal.cli._format import console
     from polymodal.doctor.diagnose import diagnose
 
     page, lines = console(), []
@@ -48,8 +45,8 @@ def main(arguments: argparse.Namespace) -> int:
             _print(page, line)
     count = {state: sum(line.state == state for line in lines) for state in COLOURS}
     if arguments.json:
-        said = {"ok": not count["fault"], "lines": [line.to_json() for line in lines]}
-        print(json.dumps(said, indent=1))
+        values = {"ok": not count["fault"], "lines": [line.to_json() for line in lines]}
+        print(json.dumps(values, indent=1))
     else:
         colour = COLOURS["fault" if count["fault"] else "warning" if count["warning"] else "ok"]
         page.print(f"[{colour}]{count['fault']} faults, {count['warning']} warnings[/]")

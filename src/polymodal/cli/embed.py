@@ -1,21 +1,21 @@
 """Compute the features of frozen encoders, or the embeddings of a finished run's encoders.
 
-Without RUN, fill the feature store for an experiment; takes what `polymodal run` takes. Of encoders
-that are trained it stores what their frozen prefix puts out (data.reuse_prefix).
+Without RUN, fill the feature store for an experiment, with the overrides of `polymodal run`. For
+trained encoders the outputs of their frozen prefix are stored (data.reuse_prefix).
 
   polymodal embed experiment=emodb/egemaps corpus.root=DATA/emodb
   polymodal embed corpus=kemdy20 corpus.root=DATA encoder=[hubert_frozen,klue_roberta_frozen]
   polymodal embed encoder=hubert_frozen encoder.speech.pooling=none data.store_dtype=bfloat16
 
-With RUN, write the embeddings of its encoders to a file, by utterance id; takes what
-`polymodal predict` takes. Each row is embedded by the fold that had it in its test split.
+With RUN, write the embeddings of its encoders to a file, by utterance id, with the overrides of
+`polymodal predict`. Each row is embedded by the fold that had it in its test split.
 
-  polymodal embed last                               one vector an utterance: RUN-embeddings.parquet
+  polymodal embed last                               a vector per utterance: RUN-embeddings.parquet
   polymodal embed last --modality speech --pooling none --out frames.npz
   polymodal embed last corpus=table corpus.root=DATA corpus.file=new.csv --fold all
 
-What is in the store already is not computed again, so a run of this command that was stopped goes
-on. On CUDA pretrained models run in bfloat16. `polymodal features` lists and prunes the store.
+Stored features are not computed again, so a stopped command can be repeated. On CUDA pretrained
+models run in bfloat16. `polymodal features` lists and prunes the store.
 """
 
 import argparse
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from polymodal.features.lookup import MissingFeature, StoreLookup
     from polymodal.training.progress import Display
 
-OF_RUN = ("out", "modality", "pooling", "layer", "fold")  # options that need a run
+RUN_OPTIONS = ("out", "modality", "pooling", "layer", "fold")
 Look = Callable[[Callable[[str, int, int], None]], "StoreLookup"]
 
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         nargs="*",
         metavar="[RUN] KEY=VALUE",
-        help="run id, its beginning, a path, or `last`; options to change",
+        help="run id or prefix of one, a path, or `last`; options to change",
     )
     of_run = parser.add_argument_group("with RUN")
     of_run.add_argument(
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     of_run.add_argument(
         "--pooling",
         choices=("mean", "none"),
-        help="mean (default): a vector an utterance; none: a vector a frame or token",
+        help="mean (default): a vector per utterance; none: per frame or token",
     )
     of_run.add_argument("--layer", metavar="N", help="layer to read of a pretrained encoder")
     of_run.add_argument(
@@ -75,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
         from polymodal.cli.embed_run import embed_run
 
         return embed_run(run, overrides, arguments)
-    needless = [name for name in OF_RUN if getattr(arguments, name) is not None]
+    needless = [name for name in RUN_OPTIONS if getattr(arguments, name) is not None]
     if needless:
         raise ConfigError(
             f"--{needless[0]} needs a run",
@@ -84,8 +84,8 @@ def main(arguments: argparse.Namespace) -> int:
     return _fill_store(overrides)
 
 
-def split_run(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return the run, which is the first word without `=`, and the overrides.
+def split_run(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the run, which is the first argument without `=`, and the overrides.
 
     Example:
         >>> split_run(["corpus=table", "last"])
@@ -93,10 +93,10 @@ def split_run(words: Sequence[str]) -> tuple[str | None, list[str]]:
         >>> split_run(["corpus=table", "~tracker"])
         (None, ['corpus=table', '~tracker'])
     """
-    names = [word for word in words if "=" not in word and not word.startswith("~")]
+    names = [word for word in arguments if "=" not in word and not word.startswith("~")]
     if not names:
-        return None, list(words)
-    rest = list(words)
+        return None, list(arguments)
+    rest = list(arguments)
     rest.remove(names[0])
     return names[0], rest
 
@@ -114,10 +114,10 @@ def _fill_store(overrides: Sequence[str]) -> int:
     experiment = prepare_experiment(config)
     experiment.plan_prefix_cache(precision_of(experiment), training=True)
     if not experiment.extractors:
-        said = [f"{name}: {words}" for name, words in experiment.prefixes.notes.items()]
+        notes = [f"{name}: {note}" for name, note in experiment.prefixes.notes.items()]
         raise ConfigError(
             "no encoder of this experiment is frozen, or nothing of it is stored: "
-            f"{'; '.join(said) or ', '.join(experiment.prototypes)}",
+            f"{'; '.join(notes) or ', '.join(experiment.prototypes)}",
             expected="one whose output can be stored",
             hint="choose one such as encoder=egemaps or encoder=hubert_frozen; the others "
             "need no store",
@@ -141,24 +141,24 @@ def _embed(experiment: "Experiment", name: str) -> str:
 
 
 def fill_shown(title: str, look: Look, num_workers: int) -> "tuple[StoreLookup, Throughput]":
-    """Compute what the store lacks, and show how far it is.
+    """Compute the features that are missing in the store, and show the progress.
 
     Args:
-        title: What is computed, in words.
-        look: Looks up what is missing; called with what shows its progress.
-        num_workers: As of `features.extract.fill`.
+        title: Title in progress messages.
+        look: Looks up the store; called with a progress callback.
+        num_workers: See `features.extract.fill`.
 
     Returns:
-        The survey, with nothing missing any more, and how fast it went.
+        The lookup, with nothing missing any more, and the throughput.
 
     Raises:
-        DataError: There is too little room, or an utterance cannot be read or computed.
+        DataError: There is too little free space, or an utterance cannot be read or computed.
     """
     from polymodal.features.extract import fill
     from polymodal.training.progress import Display
 
     with Display() as display:
-        seen = look(lambda words, done, all_: display.show(f"{words} · {done}/{all_}", done / all_))
+        seen = look(lambda stage, done, all_: display.show(f"{stage} · {done}/{all_}", done / all_))
         display.print_line(_plan(title, seen))
     _check_room(seen)
     with Display() as display:
@@ -168,34 +168,34 @@ def fill_shown(title: str, look: Look, num_workers: int) -> "tuple[StoreLookup, 
 
 
 class Throughput:
-    """Shows how fast a store fills, and how long it will take.
+    """Show how fast a store fills, and how long it will take.
 
     Args:
         name: The modality.
-        seen: What is missing.
-        display: Where to say it.
+        seen: The lookup with the missing features.
+        display: Shows the progress.
     """
 
     def __init__(self, name: str, seen: "StoreLookup", display: "Display") -> None:
         self.name, self.display = name, display
         self.num_missing, self.num_done = seen.num_missing, 0
-        self.amount, self.amount_done = sum(one.amount for one in seen.missing), 0
+        self.amount, self.amount_done = sum(feature.amount for feature in seen.missing), 0
         is_audio = seen.extractor.source == "audio"
         self.rate_hz = seen.extractor.sampling_rate_hz if is_audio else None
         self.began_s = time.monotonic()
 
-    def step(self, one: "MissingFeature") -> None:
-        """Count what was stored."""
-        self.num_done += len(one.ids)
-        self.amount_done += one.amount
-        # By amount: the longest come first, so that counting utterances would promise too much.
-        share = self.amount_done / max(1, self.amount)
+    def step(self, feature: "MissingFeature") -> None:
+        """Count a stored feature."""
+        self.num_done += len(feature.ids)
+        self.amount_done += feature.amount
+        # By amount: the longest come first, so that counting utterances would be too slow at first.
+        fraction = self.amount_done / max(1, self.amount)
         message = f"embed · {self.name} · {self.num_done}/{self.num_missing}{self.speeds}"
-        self.display.show(message, share, important=self.num_done == self.num_missing)
+        self.display.show(message, fraction, important=self.num_done == self.num_missing)
 
     @property
     def speeds(self) -> str:
-        """Utterances a second, and seconds of audio a second; empty before the first."""
+        """Utterances and seconds of audio per second; empty before the first utterance."""
         if not self.num_done:
             return ""
         wall_s = max(time.monotonic() - self.began_s, 1e-9)
@@ -219,7 +219,7 @@ def _check_room(seen: "StoreLookup") -> None:
     import shutil
 
     folder = seen.collection.folder
-    existing = next(one for one in (folder, *folder.parents) if one.is_dir())
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
     needed, free = seen.expected_bytes, shutil.disk_usage(existing).free
     if needed > free:
         raise DataError(

@@ -1,4 +1,4 @@
-"""`polymodal embed RUN`: the embeddings of a finished run's encoders, written to a file."""
+"""Write the embeddings of a finished run's encoders to a file: `polymodal embed RUN`."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
     """Write the embeddings of a run's encoders.
 
     Args:
-        run: Run id, its beginning, a path, or `last`.
+        run: Run id or prefix of one, a path, or `last`.
         overrides: Changes to its configuration, such as another corpus.
         arguments: With `out`, `modality`, `pooling`, `layer` and `fold`; None for the default.
 
     Raises:
-        UserError: The run has no such encoder, or the corpus cannot be used.
+        UserError: The run has no such encoder, or the corpus is invalid.
     """
     from polymodal.cli._bootstrap import prepare
 
@@ -33,14 +33,14 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
 
     given = {name: getattr(arguments, name) for name in ("modality", "pooling", "fold")}
     request = EmbeddingRequest(
-        **{name: one for name, one in given.items() if one is not None},
+        **{name: value for name, value in given.items() if value is not None},
         layer=_layer(arguments.layer),
     )
     source, composed = load_stored_run(run, [*overrides, "part=all"])
     out = arguments.out or f"{source.resolve().name}-embeddings.parquet"
     check_target(out)
     plan = RunEmbeddings.prepare(source, checked_stored(composed, source), request)
-    tables = _computed(plan)
+    tables = _compute(plan)
     write_embeddings(tables, out)
     print(_summary(tables, out))
     return 0
@@ -50,25 +50,25 @@ def _layer(given: str | None) -> str | int | None:
     return int(given) if given is not None and given.isdecimal() else given
 
 
-def _computed(plan: "RunEmbeddings") -> "list[Embeddings]":
-    """The embeddings of each modality, all of its folds together."""
+def _compute(plan: "RunEmbeddings") -> "list[Embeddings]":
+    """Compute the embeddings of each modality, and join those of its folds."""
     import sys
     from functools import partial
 
     from polymodal.schemas.embeddings import join_embeddings
 
-    for words in plan.remarks:
-        print(f"note: {words}", file=sys.stderr)
-    parts: dict[str, list[Embeddings]] = {}
+    for remark in plan.remarks:
+        print(f"note: {remark}", file=sys.stderr)
+    by_modality: dict[str, list[Embeddings]] = {}
     for job in plan.jobs:
         workers = plan.config["data"]["extract_workers"]
         seen, _ = fill_shown(job.title, partial(plan.survey, job), workers)
-        parts.setdefault(job.modality, []).append(plan.embeddings(job, seen.features()))
-    return [join_embeddings(part) for part in parts.values()]
+        by_modality.setdefault(job.modality, []).append(plan.embeddings(job, seen.features()))
+    return [join_embeddings(tables) for tables in by_modality.values()]
 
 
 def _summary(tables: "Sequence[Embeddings]", out: str) -> str:
-    """What was written, and how to read it."""
+    """Describe the written tables, and how to read them."""
     from polymodal.features.embedding_files import NPZ, is_dataset
 
     written = ", ".join(

@@ -1,9 +1,9 @@
-"""Pretrained encoders: makes a model that is published as a pickle only usable.
+"""Convert a pickled checkpoint of a pretrained encoder to safetensors.
 
-  polymodal encoder convert NAME FOLDER        NAME: of the Hugging Face hub, or a folder
+  polymodal encoder convert NAME FOLDER        NAME: on the Hugging Face Hub, or a folder
   polymodal run encoder=[hubert] encoder.speech.name=FOLDER
 
-The pickle is read once, in a process of its own that runs no code from it; FOLDER gets
+The pickle is read once, in a separate process that runs no code from it; FOLDER gets
 model.safetensors, the configuration, the tokenizer, and converted.json with all hashes.
 """
 
@@ -14,12 +14,10 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal encoder`."""
     parser.add_argument("action", choices=("convert",), help="what to do")
-    parser.add_argument("name", metavar="NAME", help="a name of the hub, or a folder")
+    parser.add_argument("name", metavar="NAME", help="name on the Hub, or a folder")
     parser.add_argument("out", metavar="FOLDER", type=Path, help="the folder to write")
-    parser.add_argument("--revision", metavar="R", help="commit, tag or branch of the hub")
-    parser.add_argument(
-        "--force", action="store_true", help="replace a folder that an earlier conversion wrote"
-    )
+    parser.add_argument("--revision", metavar="R", help="commit, tag or branch on the Hub")
+    parser.add_argument("--force", action="store_true", help="replace an earlier conversion")
 
 
 def main(arguments: argparse.Namespace) -> int:

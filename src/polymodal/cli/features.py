@@ -1,10 +1,10 @@
-"""Lists what frozen encoders have stored, and removes what is no longer used.
+"""List or prune the feature store of frozen encoders.
 
 polymodal features                          identity, entries, size, last used
-polymodal features HubertModel              only those with this word
-polymodal features --remove --unused 30d    asks, then removes what nobody opened for 30 days
+polymodal features HubertModel              only identities with this word
+polymodal features --remove --unused 30d    remove what was not opened for 30 days, after a prompt
 
-Whatever is removed is computed again when a run needs it. `polymodal embed` fills the store.
+Removed features are computed again when a run needs them. `polymodal embed` fills the store.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polymodal.cli.runs import console, number_of_bytes, plain, span
+from polymodal.cli._format import console, format_bytes, format_duration, plain
 from polymodal.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,60 +27,65 @@ UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal features`."""
-    parser.add_argument("words", nargs="*", metavar="WORD", help="only identities with all words")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="filter identities by words")
     cache = os.environ.get("POLYMODAL_CACHE", "~/.cache/polymodal")
     parser.add_argument(
         "--store", default=f"{cache}/store", metavar="DIR", help="folder of the store (paths.store)"
     )
     parser.add_argument(
-        "--unused", type=_span_s, metavar="AGE", help="only what was not opened for 12h, 30d, 8w"
+        "--unused",
+        type=_age_s,
+        metavar="AGE",
+        help="filter by age, such as 12h, 30d, 8w",
     )
-    parser.add_argument("--remove", action="store_true", help="remove what is listed; asks before")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--remove", action="store_true", help="remove what is listed, after a prompt"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not prompt")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """List or removes.
+    """List or remove features.
 
     Raises:
-        ConfigError: Removal was asked for without saying of what, or cannot be confirmed here.
-        DataError: The folder is no feature store, or something cannot be removed.
+        ConfigError: A removal has no selection, or cannot be confirmed.
+        DataError: The folder is not a feature store, or features cannot be removed.
     """
     from polymodal.features.inventory import list_stored, remove
 
     if arguments.remove and not arguments.words and arguments.unused is None:
         raise ConfigError(
-            "--remove without saying what",
+            "--remove without a selection",
             expected="--unused AGE, words of an identity, or both",
             hint="polymodal features --remove --unused 30d",
         )
     store = Path(arguments.store).expanduser()
-    chosen = [one for one in list_stored(store) if _is_chosen(one, arguments)]
+    chosen = [stored for stored in list_stored(store) if _is_chosen(stored, arguments)]
     if arguments.json:
-        print(json.dumps([_as_json(one) for one in chosen], indent=1))
+        print(json.dumps([_as_json(stored) for stored in chosen], indent=1))
     elif chosen:
         _print(chosen)
     else:
-        print(f"nothing like that in the feature store {store}; `polymodal embed` fills it")
+        print(f"no matching features in the store {store}; `polymodal embed` fills it")
     if arguments.remove and chosen and _is_confirmed(chosen, arguments):
-        for one in chosen:
-            remove(one)
+        for stored in chosen:
+            remove(stored)
         if not arguments.json:
-            print(f"removed {number_of_bytes(sum(one.num_bytes for one in chosen))}")
+            print(f"removed {format_bytes(sum(stored.num_bytes for stored in chosen))}")
     return 0
 
 
-def _span_s(word: str) -> float:
-    match = re.fullmatch(r"(\d+)([hdw])", word)
+def _age_s(text: str) -> float:
+    match = re.fullmatch(r"(\d+)([hdw])", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{word!r} is no age such as 12h, 30d or 8w")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age such as 12h, 30d or 8w")
     return float(match[1]) * UNITS_S[match[2]]
 
 
-def _is_chosen(one: "StoredCollection", arguments: argparse.Namespace) -> bool:
-    text = f"{one.identity} {one.folder.name}"
-    is_old = arguments.unused is None or one.unused_s >= arguments.unused
+def _is_chosen(stored: "StoredCollection", arguments: argparse.Namespace) -> bool:
+    text = f"{stored.identity} {stored.folder.name}"
+    is_old = arguments.unused is None or stored.unused_s >= arguments.unused
     return is_old and all(word in text for word in arguments.words)
 
 
@@ -88,23 +93,21 @@ def _is_confirmed(chosen: "Sequence[StoredCollection]", arguments: argparse.Name
     if arguments.yes:
         return True
     if arguments.json or not sys.stdin.isatty():
-        raise ConfigError(
-            "nobody can be asked whether to remove these", hint="add --yes, where you are sure"
-        )
-    size = number_of_bytes(sum(one.num_bytes for one in chosen))
+        raise ConfigError("cannot prompt: stdin is not a terminal", hint="add --yes to confirm")
+    size = format_bytes(sum(stored.num_bytes for stored in chosen))
     return input(f"remove {len(chosen)} of these, {size}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _as_json(one: "StoredCollection") -> dict[str, object]:
+def _as_json(stored: "StoredCollection") -> dict[str, object]:
     return {
-        "folder": str(one.folder),
-        "identity": one.identity,
-        "dtype": one.dtype,
-        "version": one.version,
-        "is_readable": one.is_readable,
-        "entries": one.num_entries,
-        "bytes": one.num_bytes,
-        "unused_s": round(one.unused_s),
+        "folder": str(stored.folder),
+        "identity": stored.identity,
+        "dtype": stored.dtype,
+        "version": stored.version,
+        "is_readable": stored.is_readable,
+        "entries": stored.num_entries,
+        "bytes": stored.num_bytes,
+        "unused_s": round(stored.unused_s),
     }
 
 
@@ -118,14 +121,19 @@ def _print(chosen: "Sequence[StoredCollection]") -> None:
     table.add_column("identity", overflow="fold")
     for name in ("numbers", "entries", "size", "unused for", "folder"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in chosen:
-        identity = plain(one.identity)
-        if not one.is_readable:
-            identity = f"{identity} (format {one.version}, which this version does not read)"
-        size, unused = number_of_bytes(one.num_bytes), span(one.unused_s)
+    for stored in chosen:
+        identity = plain(stored.identity)
+        if not stored.is_readable:
+            identity = f"{identity} (format {stored.version}, which this version does not read)"
+        size, unused = format_bytes(stored.num_bytes), format_duration(stored.unused_s)
         table.add_row(
-            Text(identity), plain(one.dtype), f"{one.num_entries:,}", size, unused, one.folder.name
+            Text(identity),
+            plain(stored.dtype),
+            f"{stored.num_entries:,}",
+            size,
+            unused,
+            stored.folder.name,
         )
     page.print(table)
-    total = number_of_bytes(sum(one.num_bytes for one in chosen))
+    total = format_bytes(sum(stored.num_bytes for stored in chosen))
     page.print(f"{total} in {chosen[0].folder.parent}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The command line: finds the command, and turns errors into exit codes."""
+"""The command line: run a command, and turn errors into exit codes."""
 
 import argparse
 import importlib
@@ -13,37 +13,37 @@ from polymodal.errors import RunFailedError, RunInterruptedError, UserError, nea
 
 COMMANDS: Mapping[str, str] = {
     "run": "train, test and record one experiment",
-    "check": "all that is wrong with an experiment, before anything is spent on it",
-    "upgrade": "old YAML and Python to the installed Lightning, torchmetrics, Hydra, transformers",
-    "doctor": "is this machine fit: releases, devices, disk, clock, what no longer binds",
+    "check": "validate an experiment without training it",
+    "upgrade": "migrate YAML and Python to the installed libraries",
+    "doctor": "diagnose packages, devices, disk, clock and configs",
     "test": "score a finished run on a split or on other data",
     "predict": "write a prediction table for any manifest, labelled or not",
-    "embed": "features of frozen encoders, or embeddings of a finished run's encoders",
-    "vote": "shallow fusion of finished runs",
-    "study": "members, folds and seeds, votes and comparisons as one experiment",
-    "compare": "paired comparison of runs: difference, interval, p",
-    "runs": "list the runs here",
+    "embed": "precompute the features of frozen encoders",
+    "vote": "late fusion of finished runs",
+    "study": "train, vote and compare members over folds and seeds as one experiment",
+    "compare": "compare runs pairwise: difference, interval, p",
+    "runs": "list, filter, archive or delete runs",
     "show": "show one run or study",
-    "ui": "all runs as one page in the browser: table, curves, differences, live",
-    "report": "one page of a run or study: scores, curves, errors, data, how to repeat it",
-    "sync": "deliver to trackers what they lack of runs",
-    "push": "a run as a Hugging Face folder: weights, labels, model card, data card",
-    "features": "list the feature store, and remove what is no longer used",
-    "corpus": "raw corpus to manifest, with every row that was refused and why",
-    "encoder": "a pretrained model that is published as a pickle only to safetensors",
+    "ui": "browse all runs live: table, curves, differences",
+    "report": "write the page of a run or study: scores, curves, errors, data",
+    "sync": "upload missing steps to trackers",
+    "push": "export a run to a Hugging Face folder: weights, labels, model card, data card",
+    "features": "list or prune the feature store",
+    "corpus": "convert a raw corpus to a manifest, or check one",
+    "encoder": "convert a pickled checkpoint to safetensors",
 }
-HIDDEN = ("_study_worker",)  # what a study starts in processes of its own
+HIDDEN = ("_study_worker",)  # started by a study in its own processes
 EPILOG = """exit codes: 0 done, 1 the run failed, 2 bad input or config (nothing started),
 130 interrupted by the user, 143 terminated by a signal
 
-`polymodal COMMAND --help` tells more about a command."""
+Run `polymodal COMMAND --help` for details."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: Arguments without the program's name; those of the process by default.
+        argv: Arguments without the program's name; `sys.argv[1:]` by default.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -63,18 +63,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(command: str, rest: Sequence[str]) -> int:
     module = importlib.import_module(f"polymodal.cli.{command}")
     parsed = _parse(command, module, rest)
-    previous = {one: signal.signal(one, _stop) for one in (signal.SIGINT, signal.SIGTERM)}
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, _stop) for number in signals}
     try:
         return int(module.main(parsed))
     except (UserError, RunFailedError, RunInterruptedError) as error:
         _complain(str(error))
         return error.exit_code
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
+    except BrokenPipeError:  # the reader of the pipe, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     finally:
-        for one, handler in previous.items():
-            signal.signal(one, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _parse(command: str, module: ModuleType, rest: Sequence[str]) -> argparse.Namespace:
@@ -86,17 +87,17 @@ def _parse(command: str, module: ModuleType, rest: Sequence[str]) -> argparse.Na
     module.add_arguments(parser)
     parsed, more = parser.parse_known_args(rest)
     options = [word for word in more if word.startswith("-")]
-    words = next((one for one in ("overrides", "filters") if hasattr(parsed, one)), None)
-    if options or (more and words is None):
+    target = next((name for name in ("overrides", "filters") if hasattr(parsed, name)), None)
+    if options or (more and target is None):
         parser.error(f"unrecognized arguments: {' '.join(options or more)}")
-    if more and words:  # they may stand before and behind an option
-        setattr(parsed, words, [*getattr(parsed, words), *more])
+    if more and target:  # positional arguments may come before and after an option
+        setattr(parsed, target, [*getattr(parsed, target), *more])
     return parsed
 
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {words}" for name, words in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {description}" for name, description in COMMANDS.items()]
     usage = "usage: polymodal COMMAND [arguments]\n\nExperiments on speech, words and signals."
     return "\n".join([usage, "", *lines, "", EPILOG])
 

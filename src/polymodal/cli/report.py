@@ -1,22 +1,22 @@
-"""Writes the page of a run or a study: one HTML file, and its tables as CSV, Markdown and LaTeX.
+"""Write the page of a run or a study: one HTML file, and its tables as CSV, Markdown and LaTeX.
 
 polymodal report last --open
-polymodal report 20261123 --audio       with players for the worst errors, the sound in the page
+polymodal report 20261123 --audio       embed the audio of the worst errors
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from polymodal.cli.runs import add_runs
+from polymodal.cli._arguments import add_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal report`."""
-    parser.add_argument("run", metavar="RUN", help="run or study: id, its beginning, path, `last`")
+    parser.add_argument("run", metavar="RUN", help="run or study: id or prefix, path, `last`")
     add_runs(parser)
-    parser.add_argument("--open", action="store_true", help="show it in the browser")
-    parser.add_argument("--audio", action="store_true", help="put the sound of errors into it")
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.add_argument("--audio", action="store_true", help="embed the audio of errors")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _study_page(folder: Path, arguments: argparse.Namespace) -> Path:
     from polymodal.cli._bootstrap import prepare
-    from polymodal.cli.study_summary import read_study
+    from polymodal.cli._format import read_study
 
     prepare(Path.cwd())
     from polymodal.report.load import study_examples
@@ -49,12 +49,12 @@ def _study_page(folder: Path, arguments: argparse.Namespace) -> Path:
 
     study = read_study(folder)
     runs = [root / name for root in _roots(folder, arguments) for name in study.get("runs") or []]
-    heard = study_examples(runs, audio=arguments.audio, warn=_warn)
-    return write_report(study, folder, heard=heard, figures=folder / "figures")
+    examples = study_examples(runs, audio=arguments.audio, warn=_warn)
+    return write_report(study, folder, heard=examples, figures=folder / "figures")
 
 
 def _roots(folder: Path, arguments: argparse.Namespace) -> list[Path]:
-    """Where the runs of a study may be: beside it, and where runs are looked for."""
+    """Return the folders that may have the runs of a study."""
     from polymodal.tracking.index import roots
 
     return [folder.parent, *roots(Path(arguments.runs))]
@@ -70,5 +70,5 @@ def _run_page(folder: Path, arguments: argparse.Namespace) -> Path:
     return write_page(run_page(folder, audio=arguments.audio, warn=_warn), folder)
 
 
-def _warn(words: str) -> None:
-    print(f"warning: {words}", file=sys.stderr)
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,13 +1,13 @@
-"""Trains, tests and records one experiment.
+"""Train, test and record one experiment.
 
 Without an argument it runs the embedded sample. Overrides are Hydra's:
 
   polymodal run experiment=emodb/egemaps corpus.root=DATA/emodb
   polymodal run model=unimodal encoder=characters trainer.max_epochs=5
-  polymodal run -m seed=0,1,2          each value a run of its own
-  polymodal run resume=last            goes on with a run that was stopped
-  polymodal run --again last           the same once more, and whether it scores the same
-  polymodal run --from last optimizer.lr=0.01      a variation of a recorded run
+  polymodal run -m seed=0,1,2          one run for each value
+  polymodal run resume=last            continue a stopped run
+  polymodal run --again last           repeat a run and compare its scores
+  polymodal run --from last optimizer.lr=0.01      vary a recorded run
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from polymodal.errors import ConfigError
 
-SAMPLE = "experiment=sample/fusion"  # what runs where nothing is asked for
+SAMPLE = "experiment=sample/fusion"  # the default
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,22 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     repeat.add_argument("--again", metavar="RUN", help="repeat a recorded run as it was")
     repeat.add_argument("--from", metavar="RUN", dest="source", help="vary a recorded run")
     parser.add_argument("-m", "--multirun", action="store_true", help="run every combination")
-    parser.add_argument("--cfg", choices=("job", "hydra", "all"), help="print the config, run not")
-    parser.add_argument("--info", action="store_true", help="print how the config is composed")
+    parser.add_argument("--cfg", choices=("job", "hydra", "all"), help="print the config and exit")
+    parser.add_argument("--info", action="store_true", help="print the composition and exit")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the experiment, a sweep of it, or prints its configuration.
+    """Run the experiment or a sweep, or print its configuration.
 
     Raises:
-        UserError: Something is wrong with the config, the data or the run to be repeated.
+        UserError: The configuration, the data or the run to repeat are invalid.
     """
     if arguments.again or arguments.source:
         return _repeat(arguments)
     if arguments.cfg or arguments.info or arguments.multirun:
         from polymodal.cli.sweep import hydra
 
-        if arguments.multirun:  # a fault of the last job is said before the first one starts
+        if arguments.multirun:  # report errors of all jobs before the first one starts
             from polymodal.cli._bootstrap import prepare
 
             prepare(Path.cwd())
@@ -57,29 +57,29 @@ def main(arguments: argparse.Namespace) -> int:
 
     prepare(Path.cwd())
     from polymodal.cli._bootstrap import composed_and_checked
-    from polymodal.cli.summary import print_outcome
+    from polymodal.cli._format import print_result
     from polymodal.runs.train import run_experiment
 
-    outcome = run_experiment(*composed_and_checked(arguments.overrides or [SAMPLE]))
-    if outcome is not None:
-        print_outcome(outcome)
+    result = run_experiment(*composed_and_checked(arguments.overrides or [SAMPLE]))
+    if result is not None:
+        print_result(result)
     return 0
 
 
 def _repeat(arguments: argparse.Namespace) -> int:
-    """Run what a recorded run ran, varied or not."""
+    """Repeat or vary a recorded run."""
     if arguments.multirun or arguments.cfg or arguments.info:
         raise ConfigError("--again and --from make one run", hint="leave out -m, --cfg and --info")
     if arguments.again and arguments.overrides:
         raise ConfigError(
-            f"--again repeats a run as it was, and there is {arguments.overrides[0]}",
+            f"--again repeats a run as it was, but {arguments.overrides[0]} was given",
             hint=f"vary it with --from {arguments.again}",
         )
     from polymodal.cli._bootstrap import prepare
 
     prepare(Path.cwd())
     from polymodal.cli._bootstrap import checked_stored
-    from polymodal.cli.summary import print_outcome
+    from polymodal.cli._format import print_result
     from polymodal.runs.reproduce import environment_changes, load_run, score_changes
     from polymodal.runs.train import run_experiment
 
@@ -88,10 +88,10 @@ def _repeat(arguments: argparse.Namespace) -> int:
     for line in environment_changes(record):
         print(f"warning: {line}", file=sys.stderr)
     how = "again" if arguments.again else "from"
-    outcome = run_experiment(composed, config, notes={how: record.run_id})
-    if outcome is not None:
-        print_outcome(outcome)
+    result = run_experiment(composed, config, notes={how: record.run_id})
+    if result is not None:
+        print_result(result)
         if arguments.again:
-            other = score_changes(record, outcome[1])
-            print("\n".join(other) or f"every score is that of {record.run_id}, to the last bit")
+            changes = score_changes(record, result[1])
+            print("\n".join(changes) or f"every score is that of {record.run_id}, to the last bit")
     return 0

@@ -1,8 +1,8 @@
-"""Shows one run or study: what ran, on what, how it ended, its scores, its files.
+"""Show one run or study: configuration, data, status, scores and files.
 
 polymodal show last
 polymodal show 20261123 --json
-polymodal show RUN RUN                in which options they differ
+polymodal show RUN RUN                the options in which they differ
 """
 
 import argparse
@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.cli.runs import (
+from polymodal.cli._arguments import add_folder
+from polymodal.cli._format import (
     COLOURS,
-    add_folder,
     console,
-    number,
-    part_order,
+    format_duration,
+    format_score,
+    main_scores,
     plain,
-    shown_scores,
-    span,
+    split_order,
 )
 from polymodal.errors import RunError
 from polymodal.report.encoder_origins import origin_sentences
@@ -41,14 +41,14 @@ MAX_CONFIG_LINES = 120
 LABEL_WIDTH = 11
 DIGEST = re.compile(r"[0-9a-f]{40,}")
 DIGITS_SHOWN = 12
-COLLAPSED_DIRS = ("folds", "trackers", "wandb")  # folders whose files are counted, not named
-HIDDEN_SECTIONS = ("hydra", "paths")  # sections of the config that say nothing about the experiment
+COLLAPSED_DIRS = ("folds", "trackers", "wandb")  # their files are counted, not listed
+HIDDEN_SECTIONS = ("hydra", "paths")  # sections of the config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal show`."""
-    parser.add_argument("run", metavar="RUN", help="run id, its beginning, a path, or `last`")
-    parser.add_argument("others", nargs="*", metavar="RUN", help="tell what differs between them")
+    parser.add_argument("run", metavar="RUN", help="run id or prefix of one, a path, or `last`")
+    parser.add_argument("others", nargs="*", metavar="RUN", help="show the differences")
     add_folder(parser)
 
 
@@ -82,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
-    from polymodal.cli.listing import print_differences
+    from polymodal.cli._format import print_differences
     from polymodal.tracking.config_diff import config_diff, read_config
     from polymodal.tracking.index import find_run
 
@@ -96,7 +96,7 @@ def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def _show_study(folder: Path, status: str, *, as_json: bool) -> int:
-    from polymodal.cli.study_summary import print_study, read_study
+    from polymodal.cli._format import print_study, read_study
 
     study = {**read_study(folder), "status": status}
     if as_json:
@@ -107,11 +107,9 @@ def _show_study(folder: Path, status: str, *, as_json: bool) -> int:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw numbers as a line of bars.
+    """Draw values as a line of at most `MAX_CURVE_WIDTH` bars.
 
-    Returns:
-        At most `MAX_CURVE_WIDTH` characters; the last number is always drawn, and what is no finite
-        number leaves a gap.
+    The last value is always drawn; non-finite values leave a gap.
 
     Example:
         >>> sparkline([0, 1, 2, 4])
@@ -125,23 +123,23 @@ def sparkline(values: Sequence[float]) -> str:
     low, high = min(finite, default=0.0), max(finite, default=0.0)
 
     def bar(value: float) -> str:
-        share = (value / 2 - low / 2) / ((high / 2 - low / 2) or 1)  # halves never overflow
-        return BARS[int(share * (len(BARS) - 1))] if math.isfinite(value) else " "
+        height = (value / 2 - low / 2) / ((high / 2 - low / 2) or 1)  # halves never overflow
+        return BARS[int(height * (len(BARS) - 1))] if math.isfinite(value) else " "
 
     return "".join(map(bar, shown))
 
 
 def _fold_folders(folder: Path) -> list[Path]:
-    found = (path.parent for path in folder.glob("folds/*/run.json"))
+    paths = (path.parent for path in folder.glob("folds/*/run.json"))
     return sorted(
-        (path for path in found if path.name.isdecimal()), key=lambda path: int(path.name)
+        (path for path in paths if path.name.isdecimal()), key=lambda path: int(path.name)
     )
 
 
 def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
     from rich.text import Text
 
-    took = "" if record.duration_s is None else f" in {span(record.duration_s)}"
+    took = "" if record.duration_s is None else f" in {format_duration(record.duration_s)}"
     status = (plain(record.status), COLOURS.get(record.status, "red"))
     kind = plain(record.kind)
     page.print(Text.assemble((plain(record.run_id), "bold"), f" · {kind} · ", status, took))
@@ -153,42 +151,42 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
         "changed": " ".join(_lines(folder / "overrides.txt")),
         "seed": record.seed,
         "started": record.started,
-        "data": _words({key: value for key, value in record.data.items() if key != "leaks"}),
+        "data": _inline({key: value for key, value in record.data.items() if key != "leaks"}),
         "shared": _shared(record.data.get("leaks") or {}),
-        **{f"{name} from": words for name, words in origin_sentences(record).items()},
-        "code": _words(record.code) or "not under git",
-        "host": _words(record.host, leave_out=("pid", "process_started")),
-        "versions": _words(record.versions),
-        "notes": _words(record.notes),
+        **{f"{name} from": origin for name, origin in origin_sentences(record).items()},
+        "code": _inline(record.code) or "not under git",
+        "host": _inline(record.host, leave_out=("pid", "process_started")),
+        "versions": _inline(record.versions),
+        "notes": _inline(record.notes),
     }
-    for name, words in lines.items():
-        if words not in (None, ""):
-            wrapped = Text(plain(words)).wrap(page, max(1, page.width - LABEL_WIDTH))
-            for label, line in zip([name, *[""] * len(wrapped)], wrapped, strict=False):
-                page.print(Text(f"{plain(label):>{LABEL_WIDTH - 2}}  ").append_text(line))
+    for name, line in lines.items():
+        if line not in (None, ""):
+            wrapped = Text(plain(line)).wrap(page, max(1, page.width - LABEL_WIDTH))
+            for label, text in zip([name, *[""] * len(wrapped)], wrapped, strict=False):
+                page.print(Text(f"{plain(label):>{LABEL_WIDTH - 2}}  ").append_text(text))
 
 
 def _shared(leaks: Mapping[str, Mapping[str, float]]) -> str:
-    """How much of the test part has a speaker, transcript, ... that training has, too."""
-    shares = [f"{column} {found['test_share']:.1%}" for column, found in leaks.items()]
-    return f"of the test rows with training: {', '.join(shares)}" if shares else ""
+    """Return the fractions of test rows whose speaker, transcript, ... occurs in training."""
+    leaked = [f"{column} {leak['test_share']:.1%}" for column, leak in leaks.items()]
+    return f"of the test rows with training: {', '.join(leaked)}" if leaked else ""
 
 
 def _print_scores(page: "Console", record: RunRecord) -> None:
-    """One row a score, one column a part of the corpus: test first."""
+    """Print a row per score and a column per split, test first."""
     from rich.table import Table
     from rich.text import Text
 
-    names = sorted(record.scores, key=part_order)
-    parts = list(dict.fromkeys(name.partition("/")[0] for name in names))
+    names = sorted(record.scores, key=split_order)
+    splits = list(dict.fromkeys(name.partition("/")[0] for name in names))
     if not names:
         return
     table = Table("score")
-    for part in parts:
-        table.add_column(Text(plain(part)), justify="right")
+    for split in splits:
+        table.add_column(Text(plain(split)), justify="right")
     scores = list(dict.fromkeys(name.partition("/")[2] for name in names))
     for score in scores[:MAX_SCORES]:
-        cells = [number(record.scores.get(f"{part}/{score}")) for part in parts]
+        cells = [format_score(record.scores.get(f"{split}/{score}")) for split in splits]
         table.add_row(Text(plain(score)), *cells)
     page.print(table)
     if len(scores) > MAX_SCORES:
@@ -196,22 +194,22 @@ def _print_scores(page: "Console", record: RunRecord) -> None:
 
 
 def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord]) -> None:
-    """One row a fold, below the scores on the pooled predictions of all."""
+    """Print a row per fold below the scores of the pooled predictions."""
     from rich.table import Table
     from rich.text import Text
 
     if not folds:
         return
-    names = shown_scores([one.scores for one in (record, *folds)])
+    names = main_scores([run.scores for run in (record, *folds)])
     table = Table("fold")
     for name in names:
         table.add_column(Text(plain(name)), justify="right")
     table.add_column("held out")
-    for label, one in [("pooled", record), *((str(fold.fold), fold) for fold in folds)]:
-        cells = [number(one.scores.get(name)) for name in names]
-        held_out = one.notes.get("assignment")
-        words = _words(held_out) if isinstance(held_out, Mapping) else ""
-        table.add_row(label, *cells, Text(plain(words)))
+    for label, run in [("pooled", record), *((str(fold.fold), fold) for fold in folds)]:
+        cells = [format_score(run.scores.get(name)) for name in names]
+        held_out = run.notes.get("assignment")
+        groups = _inline(held_out) if isinstance(held_out, Mapping) else ""
+        table.add_row(label, *cells, Text(plain(groups)))
     page.print(table)
 
 
@@ -231,7 +229,7 @@ def _print_curves(page: "Console", folder: Path) -> None:
 
 
 def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Curves of the scores of the validation part: of a split with folds, the first score's."""
+    """Return the validation curves; with several folds, those of the first score only."""
     names = {name for line in lines for name in line if name.startswith("val/")}
     first = [name for name in FIRST_CURVES if name in names]
     folds = {line["fold"] for line in lines if isinstance(line.get("fold"), int)}
@@ -240,7 +238,7 @@ def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     for name in shown:
         for line in lines:
             if isinstance(value := line.get(name), int | float):
-                # A continued run says a step anew: what it said last counts.
+                # A resumed run repeats steps: the last value counts.
                 key = name if line.get("fold") is None else f"{name} fold {line['fold']}"
                 points.setdefault(key, {})[line.get("step")] = value
     return {name: list(of.values()) for name, of in points.items() if len(of) > 1}
@@ -261,7 +259,7 @@ def _print_config(page: "Console", folder: Path) -> None:
 
 
 def _compact(lines: Sequence[str], width: int) -> list[str]:
-    """Leaves out the sections that say nothing about the experiment, and joins short lists."""
+    """Drop the hidden sections, and write lists of plain values in one line."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -278,15 +276,15 @@ def _compact(lines: Sequence[str], width: int) -> list[str]:
         return list(lines)
     if not isinstance(config, dict):
         return list(lines)
-    told = {key: value for key, value in config.items() if key not in HIDDEN_SECTIONS}
-    text: str = yaml.dump(told, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width)
-    return text.splitlines() if told else []
+    visible = {key: value for key, value in config.items() if key not in HIDDEN_SECTIONS}
+    text: str = yaml.dump(visible, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width)
+    return text.splitlines() if visible else []
 
 
 def _print_files(page: "Console", folder: Path) -> None:
     sizes = {}
     for path in sorted(folder.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):  # a run that goes on renames its files
+        with contextlib.suppress(FileNotFoundError):  # a run in progress renames its files
             if path.is_file():
                 sizes[path.relative_to(folder)] = path.stat().st_size
     total = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB"
@@ -305,16 +303,18 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def _words(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
+def _inline(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
     shown = {key: value for key, value in values.items() if key not in leave_out}
-    return ", ".join(f"{k} {_value(one)}" for k, one in shown.items() if one not in (None, {}, []))
+    return ", ".join(
+        f"{k} {_value(value)}" for k, value in shown.items() if value not in (None, {}, [])
+    )
 
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
     if isinstance(value, Mapping):
-        return f"({_words(value)})"
+        return f"({_inline(value)})"
     if isinstance(value, str) and DIGEST.fullmatch(value):
         return value[:DIGITS_SHOWN]
     return str(value)

@@ -1,9 +1,9 @@
-"""Trains members with the same folds and seeds, votes, and compares them: one experiment.
+"""Train members on the same folds and seeds, vote over them, and compare them.
 
   polymodal study study=sample/fusion_vs_voting
   polymodal study study=emodb/functionals paths.data=DATA study.seeds=[0,1,2]
 
-The same command goes on with a study that was stopped, and runs only what has changed.
+Repeat the command to continue a stopped study; only missing or changed jobs run.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     prepare(Path.cwd())
     from polymodal.cli._bootstrap import checked
-    from polymodal.cli.study_summary import print_study, read_study
+    from polymodal.cli._format import print_study, read_study
     from polymodal.config.compose import compose
     from polymodal.study.run import run_study
 

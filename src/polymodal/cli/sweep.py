@@ -1,4 +1,4 @@
-"""Hydra's own flags: sweeps (each job a process of its own), `--cfg` and `--info`."""
+"""Run Hydra's flags: sweeps (each job in its own process), `--cfg` and `--info`."""
 
 import os
 import subprocess
@@ -21,8 +21,8 @@ from polymodal.tracking.index import roots
 def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
     """Let Hydra expand a sweep or print a configuration.
 
-    Each job of a sweep is a process of its own, so that distributed jobs, trackers and memory of
-    one never touch another.
+    Each job of a sweep runs in its own process, so that jobs share no distributed state, trackers
+    or memory.
 
     Args:
         flags: Hydra's flags.
@@ -33,22 +33,22 @@ def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
         0, or the worst exit code of the jobs.
 
     Raises:
-        ConfigError: An override cannot be used.
+        ConfigError: An override is invalid.
     """
     codes = [0]
 
     def job(_: DictConfig) -> None:
-        words = list(HydraConfig.get().overrides.task)
-        print(f"── polymodal run {' '.join(words)}", file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", "polymodal", "run", *words]
+        task = list(HydraConfig.get().overrides.task)
+        print(f"── polymodal run {' '.join(task)}", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "polymodal", "run", *task]
         codes.append(subprocess.run(command, check=False).returncode)
 
     main = hydra_library.main(
         version_base="1.3", config_path="pkg://polymodal.configs", config_name="run"
     )(job)
-    words = [*flags, *_sweep_folder(), *addable_overrides(overrides), *search_path(project)]
-    before, sys.argv = sys.argv, ["polymodal", *words]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come to us instead of ending the process
+    argv = [*flags, *_sweep_folder(), *addable_overrides(overrides), *search_path(project)]
+    before, sys.argv = sys.argv, ["polymodal", *argv]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of exiting
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
@@ -59,7 +59,7 @@ def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
 
 
 def _sweep_folder() -> list[str]:
-    """Hydra takes POLYMODAL_RUNS for one folder; of several the first one is written to."""
+    """Write sweeps to the first of several folders of POLYMODAL_RUNS."""
     runs = Path(os.environ.get("POLYMODAL_RUNS", "runs"))
     first = roots(runs)[0]
     return [] if first == runs else [f"hydra.sweep.dir={first}/.sweeps/${{now:%Y%m%d-%H%M%S}}"]

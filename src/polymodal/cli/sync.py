@@ -1,11 +1,11 @@
-"""Delivers to the trackers of runs what they lack: a server was down, slow, or not yet there.
+"""Upload missing steps to the trackers of runs, after a server was down, slow or not yet set up.
 
 polymodal sync last                            to the trackers that the run names
 polymodal sync --all --to mlflow tracker.mlflow.uri=http://host:5000
-polymodal sync last --to wandb tracker.wandb.mode=online      also sends what W&B wrote offline
+polymodal sync last --to wandb tracker.wandb.mode=online      also uploads offline runs of W&B
 
-The run folder has everything, so it can be told again at any time; what a tracker has already is
-not sent twice. Without a run, the last one is meant.
+The run folder has everything, so it can be uploaded at any time; no step is uploaded twice. The
+default is the last run.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from polymodal.cli.runs import add_folder, plain
+from polymodal.cli._arguments import add_folder
+from polymodal.cli._format import plain
 from polymodal.errors import ConfigError, RunFailedError, UserError
 from polymodal.schemas.run_record import RunRecord
 
@@ -28,57 +29,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_folder(parser)
     parser.add_argument("--all", action="store_true", help="every run here")
-    parser.add_argument("--to", metavar="TRACKER,...", help="to these, whatever the runs name")
+    parser.add_argument("--to", metavar="TRACKER,...", help="instead of the trackers of the runs")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Delivers what is missing.
-
-    Returns:
-        The exit code: 1 if something could not be delivered.
+    """Upload missing steps, and return 1 if some could not be uploaded.
 
     Raises:
-        UserError: There is no such run or tracker, or an option cannot be used.
+        UserError: There is no such run or tracker, or an option is invalid.
     """
-    words = arguments.overrides
-    options = [word for word in words if "=" in word]
+    values = arguments.overrides
+    options = [word for word in values if "=" in word]
     for word in options:
         if word.partition(".")[0] != "tracker":
             raise ConfigError(
                 f"sync takes no option {word!r}",
                 expected="options of trackers, such as tracker.mlflow.uri=http://host:5000",
             )
-    folders = _folders(Path(arguments.runs), [w for w in words if "=" not in w], arguments.all)
+    folders = _folders(Path(arguments.runs), [w for w in values if "=" not in w], arguments.all)
     options = [f"tracker=[{arguments.to}]", *options] if arguments.to else options
     sys.path.insert(0, str(Path.cwd()))  # a project's own trackers
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for folder in folders:
         try:
-            told += _sync(folder, options, quiet=arguments.json)
+            entries += _sync(folder, options, quiet=arguments.json)
         except UserError as error:
             if not arguments.all:
                 raise
-            told.append({"run": folder.name, "error": str(error)})
+            entries.append({"run": folder.name, "error": str(error)})
             print(plain(f"{folder.name} · {error}"), file=sys.stderr)
     if arguments.json:
-        print(json.dumps(told, indent=1))
-    elif not told:
-        print("these runs name no tracker; --to names one")
-    return int(any("error" in one for one in told))
+        print(json.dumps(entries, indent=1))
+    elif not entries:
+        print("these runs have no tracker; choose one with --to")
+    return int(any("error" in entry for entry in entries))
 
 
-def _folders(runs: Path, names: Sequence[str], every: bool) -> list[Path]:
+def _folders(runs: Path, names: Sequence[str], all_runs: bool) -> list[Path]:
     from polymodal.tracking.index import find_run, find_runs
 
-    if every and names:
-        raise ConfigError("--all means every run", hint=f"leave out --all or {names[0]}")
-    if every:
+    if all_runs and names:
+        raise ConfigError("--all selects every run", hint=f"leave out --all or {names[0]}")
+    if all_runs:
         return [run.path for run in reversed(find_runs(runs)[0])]
     return [find_run(runs, name) for name in names or ["last"]]
 
 
 def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str, Any]]:
-    """Syncs one run; what came out, one entry a tracker."""
+    """Upload one run, and return an entry for each tracker."""
     from polymodal.config.compose import apply_overrides, load_config, project_packages
     from polymodal.preflight.rules.signatures import check_signatures
     from polymodal.runs.trackers import build_trackers, loggable_config, tracker_section
@@ -86,21 +84,21 @@ def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str
 
     record = with_live_status(read_record(folder))
     composed = apply_overrides(load_config(folder / "config.yaml", record.experiment), options)
-    section = tracker_section(composed)  # maybe of a folder that somebody else has made
+    section = tracker_section(composed)  # possibly of a folder from an untrusted source
     check_signatures({"tracker": section}, project_packages(Path.cwd()))
-    told = []
+    entries = []
     for name, tracker in build_trackers(section).items():
         entry: dict[str, Any] = {"run": record.run_id, "tracker": name}
         if record.status == "running":
-            entry["error"] = "it still runs; its trackers get their lines from it"
+            entry["error"] = "the run is in progress and logs to its trackers itself"
         else:
             entry |= _deliver(tracker, name, record, loggable_config(composed), folder, quiet=quiet)
-        told.append(entry)
+        entries.append(entry)
         if not quiet:
-            said = entry.get("error") or _words(entry)
-            where = sys.stderr if "error" in entry else sys.stdout
-            print(plain(f"{record.run_id} · {name} · {said}"), file=where)
-    return told
+            message = entry.get("error") or _message(entry)
+            stream = sys.stderr if "error" in entry else sys.stdout
+            print(plain(f"{record.run_id} · {name} · {message}"), file=stream)
+    return entries
 
 
 def _deliver(
@@ -116,7 +114,7 @@ def _deliver(
     return {"delivered": done.lines, "lines": done.held}
 
 
-def _words(entry: dict[str, Any]) -> str:
+def _message(entry: dict[str, Any]) -> str:
     if not entry["delivered"]:
         return f"has all {entry['lines']} lines"
     return f"got {entry['delivered']} lines, has {entry['lines']} now"
@@ -124,7 +122,7 @@ def _words(entry: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _shown(title: str, *, quiet: bool) -> Generator[Callable[[int, int], None]]:
-    """A bar on a terminal; nothing elsewhere."""
+    """Show a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

@@ -1,6 +1,6 @@
-"""Scores a finished run on a part of its data or on other data.
+"""Score a finished run on a split of its data or on other data.
 
-polymodal test last                          the run's own test part again
+polymodal test last                          the run's own test split
 polymodal test last part=val
 polymodal test last corpus.root=OTHER part=all
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal test`."""
-    parser.add_argument("run", metavar="RUN", help="run id, its beginning, a path, or `last`")
+    parser.add_argument("run", metavar="RUN", help="run id or prefix of one, a path, or `last`")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
 
 
@@ -32,12 +32,12 @@ def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
 
     prepare(Path.cwd())
     from polymodal.cli._bootstrap import checked_stored
-    from polymodal.cli.summary import print_outcome
+    from polymodal.cli._format import print_result
     from polymodal.runs.evaluate import apply_run, load_stored_run
 
     source, composed = load_stored_run(arguments.run, arguments.overrides)
     config = checked_stored(composed, source)
-    outcome = apply_run(source, composed, config, kind=kind, out=out)
-    if outcome is not None:
-        print_outcome(outcome)
+    result = apply_run(source, composed, config, kind=kind, out=out)
+    if result is not None:
+        print_result(result)
     return 0

@@ -1,12 +1,12 @@
-"""Rewrites YAML and Python of older releases for the installed ones.
+"""Rewrite YAML and Python of older releases for the installed ones.
 
-  polymodal upgrade configs/ src/           shows what would change, and why
-  polymodal upgrade configs/ src/ --write   changes it, all files or none
+  polymodal upgrade configs/ src/           show the changes and their reasons
+  polymodal upgrade configs/ src/ --write   write all files or none
   polymodal upgrade . --skip 'vendored/*' --json
 
-It knows what Lightning 1.0 to 2.x, torchmetrics 0.5 to 1.x, Hydra 1.0 to 1.3 and transformers have
-renamed, moved or taken away. Comments, order and formatting stay. What it cannot decide it lists
-and leaves alone. Afterwards every changed section is bound to the installed signatures.
+It covers renames, moves and removals of Lightning 1.0 to 2.x, torchmetrics 0.5 to 1.x, Hydra 1.0 to
+1.3 and transformers. Comments, order and formatting stay. Undecidable cases are listed and left
+unchanged. Every changed section is then bound to the installed signatures.
 """
 
 import argparse
@@ -28,21 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal upgrade`."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
     parser.add_argument("--write", action="store_true", help="write the files, all or none")
+    parser.add_argument("--force", action="store_true", help="overwrite uncommitted changes")
     parser.add_argument(
-        "--force", action="store_true", help="write over changes that are in no commit"
-    )
-    parser.add_argument(
-        "--skip", action="append", default=[], metavar="PATTERN", help="leave these paths out"
+        "--skip", action="append", default=[], metavar="PATTERN", help="skip these paths"
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Upgrades and prints.
-
-    Returns:
-        0, also where something is left to a person.
-    """
+    """Upgrade the files and print the changes; return 0 even if cases are undecided."""
     from polymodal.preflight.rules.signatures import check_against_signature
     from polymodal.upgrade.proof import prove
     from polymodal.upgrade.report import to_json
@@ -62,12 +56,12 @@ def main(arguments: argparse.Namespace) -> int:
         if tree.changed:
             print(f"written: {_counted(len(tree.changed), 'file')}")
     elif tree.changed:
-        print("nothing is written yet: --write does it")
+        print("nothing is written yet: add --write")
     return 0
 
 
 def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
-    from polymodal.cli.runs import console
+    from polymodal.cli._format import console
     from polymodal.upgrade.report import undecided
 
     page = console()
@@ -78,7 +72,7 @@ def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
     if left:
         page.print(f"{len(left)} left to you:", style="yellow", markup=False)
     for path, change in left:
-        _say(page, f"{path}:{change.line}: {change.before}", change.note, change.rule)
+        _print_change(page, f"{path}:{change.line}: {change.before}", change.note, change.rule)
     for fault in tree.errors:
         page.print(f"cannot be upgraded: {fault}", style="red", markup=False)
     for path in tree.too_large:
@@ -95,8 +89,8 @@ def _print_diffs(page: "Console", tree: "Tree") -> None:
 
     from polymodal.upgrade.report import diff_lines
 
-    for one in tree.changed:
-        for line in diff_lines(one):
+    for file in tree.changed:
+        for line in diff_lines(file):
             is_name = line.startswith(("---", "+++"))
             page.print(Text(line, style="bold" if is_name else COLOURS.get(line[:1], "")))
     if tree.changed:
@@ -106,17 +100,18 @@ def _print_diffs(page: "Console", tree: "Tree") -> None:
 def _print_rules(page: "Console", tree: "Tree") -> None:
     from polymodal.upgrade.report import group_by_rule
 
-    for one in group_by_rule(tree):
-        places = f"{len(one.changes)} in {one.files} files" if one.files > 1 else len(one.changes)
-        page.print(f"{one.rule}: {places}", style="green", markup=False)
-        if one.reason:
-            page.print(f"  {one.reason}", style="dim", markup=False)
-        for note in one.notes[:SHOWN_NOTES]:
+    for group in group_by_rule(tree):
+        count = len(group.changes)
+        where = f"{count} in {group.files} files" if group.files > 1 else count
+        page.print(f"{group.rule}: {where}", style="green", markup=False)
+        if group.reason:
+            page.print(f"  {group.reason}", style="dim", markup=False)
+        for note in group.notes[:SHOWN_NOTES]:
             page.print(f"  note: {note}", markup=False)
 
 
-def _say(page: "Console", found: str, note: str, rule: str) -> None:
-    page.print(f"  {found}", markup=False)
+def _print_change(page: "Console", location: str, note: str, rule: str) -> None:
+    page.print(f"  {location}", markup=False)
     page.print(f"    hint: {note} ({rule})", style="dim", markup=False)
 
 

@@ -1,8 +1,8 @@
-"""Shallow fusion: joins the prediction tables of finished runs by utterance and votes.
+"""Vote over the predictions of finished runs (late fusion), joined by utterance.
 
 polymodal vote RUN RUN ... [voting.on=logits] [voting.weights=[2,1]] [part=val]
 
-It is scored as its first member was, unless `scores=...` says otherwise.
+The scores are those of the first member by default; choose others with `scores=...`.
 """
 
 import argparse
@@ -12,14 +12,17 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal vote`."""
     parser.add_argument(
-        "overrides", nargs="+", metavar="RUN|KEY=VALUE", help="runs to join, and options to change"
+        "overrides",
+        nargs="+",
+        metavar="RUN|KEY=VALUE",
+        help="runs and options to change",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Vote."""
     from polymodal.cli._bootstrap import checked
-    from polymodal.cli.summary import print_outcome
+    from polymodal.cli._format import print_result
     from polymodal.config.compose import compose
     from polymodal.runs.vote import vote, with_scores_of
 
@@ -28,8 +31,8 @@ def main(arguments: argparse.Namespace) -> int:
     composed = compose(overrides, config_name="vote", project=Path.cwd())
     if not any(word.lstrip("+~").startswith("scores") for word in overrides):
         composed = with_scores_of(runs, composed)
-    outcome = vote(runs, composed, checked(composed))
-    for words in outcome[1].notes["voting"]:
-        print(words)
-    print_outcome(outcome)
+    result = vote(runs, composed, checked(composed))
+    for message in result[1].notes["voting"]:
+        print(message)
+    print_result(result)
     return 0

@@ -1,0 +1,416 @@
+"""Format the output of commands: values, tables of runs, scores of a run, a study, a corpus."""
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.errors import RunError
+from polymodal.schemas.run_record import RunRecord
+from polymodal.tracking.filters import MISSING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from polymodal.schemas.manifest import Manifest
+
+COLOURS = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
+FIRST_SCORES = ("test/uar", "test/accuracy", "val/uar")
+UNBOUNDED = 10_000  # width of the output to a file or a pipe
+# Columns to drop, in this order, if the terminal is too narrow.
+DROP_ORDER = ("experiment", "kind", "seed", "test/accuracy", "took", "val/uar", "age", "name")
+CSV_FIELDS = ("run_id", "experiment", "kind", "status", "seed", "parent", "started", "duration_s")
+LEFT_ALIGNED = ("key", "run", "name", "experiment", "kind", "status", "folder")
+MAX_RUNS = 200  # rows in a terminal
+MAX_REJECTED = 10
+MAX_SCORE_COLUMNS = 5
+STUDY = "study.json"
+
+
+def console() -> "Console":
+    """Return a console as wide as the terminal, or of unlimited width for a file or a pipe."""
+    from rich.console import Console
+
+    page = Console(highlight=False)
+    return page if page.is_terminal else Console(highlight=False, width=UNBOUNDED)
+
+
+def plain(text: object) -> str:
+    r"""Replace control characters, which could steer a terminal, by question marks.
+
+    Example:
+        >>> plain("a\x1b[31mb\n")
+        'a?[31mb?'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+
+
+def format_score(value: float | None) -> str:
+    """Format a score with three decimals; empty if it is None."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def format_value(value: Any) -> str:
+    """Format a value of a configuration or record; empty if it is missing or None."""
+    if value is MISSING or value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration in one unit.
+
+    Example:
+        >>> [format_duration(seconds) for seconds in (3.21, 200, 7300, 200000)]
+        ['3.2 s', '3 min', '2 h', '2 d']
+    """
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.1f} s"
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Format a size.
+
+    Example:
+        >>> format_bytes(123), format_bytes(2_500_000)
+        ('123 B', '2.5 MB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} GB"
+
+
+def main_scores(scores: Sequence[Mapping[str, float | None]]) -> list[str]:
+    """Return the names of the scores to show in a list of runs.
+
+    These are the `FIRST_SCORES` that occur, otherwise the first three, test before other splits.
+
+    Example:
+        >>> main_scores([{"val/ccc_arousal": 0.4, "test/ccc_arousal": 0.3}])
+        ['test/ccc_arousal', 'val/ccc_arousal']
+    """
+    names = {name for score in scores for name in score}
+    first = [name for name in FIRST_SCORES if name in names]
+    return first or sorted(names, key=split_order)[:3]
+
+
+def split_order(name: str) -> tuple[bool, str]:
+    """Return a sort key of `<split>/<score>` that puts the test split first."""
+    return not name.startswith("test/"), name
+
+
+def print_table(records: Sequence[RunRecord], columns: Mapping[str, list[str]]) -> None:
+    """Print a table with a row per run: for a terminal, or as text for a file or a pipe.
+
+    Args:
+        records: The runs.
+        columns: Heading to cells of additional columns.
+    """
+    in_terminal = sys.stdout.isatty()
+    shown = records[:MAX_RUNS] if in_terminal else records
+    table = _columns(shown)
+    table |= {
+        name: [plain(cell) for cell in cells[: len(shown)]] for name, cells in columns.items()
+    }
+    if in_terminal:
+        page = console()
+        page.print(_rich_table(_fit(table, page.width)))
+    else:
+        print(_text_table(table))
+    if len(shown) < len(records):
+        print(f"{len(shown)} of {len(records):,}; add filters, or pipe the output to get all")
+
+
+def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """Return heading to cells, from left to right."""
+    columns = {
+        "run": [plain(record.run_id) for record in records],
+        "experiment": [plain(record.experiment) for record in records],
+        "kind": [plain(record.kind) for record in records],
+        "status": [plain(record.status) for record in records],
+    }
+    for name in main_scores([record.scores for record in records]):
+        columns[name] = [format_score(record.scores.get(name)) for record in records]
+    columns["seed"] = ["" if record.seed is None else str(record.seed) for record in records]
+    columns["took"] = [
+        "" if record.duration_s is None else format_duration(record.duration_s)
+        for record in records
+    ]
+    columns["age"] = [_age(record) for record in records]
+    columns["name"] = [
+        "" if record.name in (record.run_id, record.experiment) else plain(record.name)
+        for record in records
+    ]
+    return columns
+
+
+def _age(record: RunRecord) -> str:
+    try:
+        age = datetime.now(UTC) - datetime.fromisoformat(record.started)
+    except (TypeError, ValueError):  # no time, or one without its zone
+        return ""
+    return format_duration(age.total_seconds())
+
+
+def _fit(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str]]:
+    """Drop columns until the table fits the width."""
+    from rich.cells import cell_len
+
+    fitting = dict(columns)
+    for name in DROP_ORDER:
+        widths = [max(map(cell_len, (title, *cells))) + 3 for title, cells in fitting.items()]
+        if sum(widths) - 3 <= width:
+            break
+        fitting.pop(name, None)
+    return fitting
+
+
+def _rich_table(columns: Mapping[str, Sequence[str]]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    for name in columns:
+        justify: Any = "left" if name in LEFT_ALIGNED else "right"
+        # Fold instead of cutting: a run id that is cut cannot be copied.
+        table.add_column(Text(plain(name)), justify=justify, overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        cells = dict(zip(columns, row, strict=True))
+        colour = COLOURS.get(cells["status"], "red")
+        table.add_row(
+            *(Text(cell, colour if name == "status" else "") for name, cell in cells.items())
+        )
+    return table
+
+
+def _text_table(columns: Mapping[str, Sequence[str]]) -> str:
+    """Format a table without folding; fast for thousands of rows."""
+    padded = []
+    for name, cells in columns.items():
+        column = [plain(name), *cells]
+        widths = [*map(_width, column)]
+        padding = [" " * (max(widths) - width) for width in widths]
+        pairs = zip(column, padding, strict=True)
+        padded.append([text + pad if name in LEFT_ALIGNED else pad + text for text, pad in pairs])
+    head, *rows = ("   ".join(row).rstrip() for row in zip(*padded, strict=True))
+    return "\n".join([head, "─" * _width(head), *rows])
+
+
+def _width(text: str) -> int:
+    """Return the terminal cells of a text: a Korean letter takes two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def print_csv(records: Sequence[RunRecord], columns: Mapping[str, list[str]]) -> None:
+    """Print every field and score of the runs in full precision.
+
+    Args:
+        records: The runs.
+        columns: Heading to cells of additional columns.
+    """
+    scores = sorted({name for record in records for name in record.scores}, key=split_order)
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow([*CSV_FIELDS, *scores, *columns])
+    for index, record in enumerate(records):
+        row = [getattr(record, name) for name in CSV_FIELDS]
+        row += [record.scores.get(name) for name in scores]
+        row += [cells[index] for cells in columns.values()]
+        rows.writerow(["" if value is None else plain(value) for value in row])
+
+
+def print_differences(folders: Sequence[Path]) -> None:
+    """Print the options in which the configurations of two or more runs differ."""
+    from polymodal.tracking.config_diff import config_diff, read_config
+
+    result = config_diff([read_config(folder) for folder in folders])
+    if not result:
+        print("their configurations are the same")
+        return
+    columns = {"key": [plain(key) for key in result]}
+    for index, folder in enumerate(folders):
+        cells = [plain(format_value(values[index])) for values in result.values()]
+        columns[plain(folder.name)] = cells
+    print(_text_table(columns))
+
+
+def print_result(result: tuple[Path, RunRecord]) -> None:
+    """Print the scores of a run and the path of its record."""
+    folder, record = result
+    page = console()
+    splits = sorted({name.partition("/")[0] for name in record.scores}, key=_result_order)
+    complete = [(split, _scores_of(record, split)) for split in splits if "@" not in split]
+    subsets = [(split, _scores_of(record, split)) for split in splits if "@" in split]
+    if complete:
+        is_named = record.name not in ("", record.experiment)
+        title = f"{record.experiment} · {record.name}" if is_named else record.experiment
+        _print_scores(complete, title=title)
+    if subsets:
+        rows = [(split.partition("@")[2], scores) for split, scores in subsets]
+        _print_scores(rows, title="test, by subset of the modalities", upright=True)
+    page.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
+    for name, lines in record.notes.get("trackers_lack", {}).items():
+        message = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"
+        page.print(message, soft_wrap=True, markup=False)
+
+
+def _result_order(split: str) -> tuple[int, int, str]:
+    first = ["test", "val"].index(split) if split in ("test", "val") else 2
+    return first, split.count("+"), split
+
+
+def _scores_of(record: RunRecord, split: str) -> dict[str, float]:
+    """Return score to value of a split, without values that are not a number."""
+    return {
+        name.partition("/")[2]: value
+        for name, value in record.scores.items()
+        if name.startswith(f"{split}/") and value is not None
+    }
+
+
+def _print_scores(
+    rows: Sequence[tuple[str, dict[str, float]]], *, title: str, upright: bool = False
+) -> None:
+    """Print splits and scores, transposed if there are many scores and it is not `upright`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    names = list(dict.fromkeys(name for _, scores in rows for name in scores))
+    by_row = {row: [format_score(scores.get(name)) for name in names] for row, scores in rows}
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    if upright or len(names) <= MAX_SCORE_COLUMNS:
+        for name in names:
+            table.add_column(name, justify="right")
+        for row, cells in by_row.items():
+            table.add_row(row, *cells)
+    else:
+        for row in by_row:
+            table.add_column(row, justify="right")
+        for index, name in enumerate(names):
+            table.add_row(name, *(cells[index] for cells in by_row.values()))
+    Console().print(table)
+
+
+def read_study(folder: Path) -> dict[str, Any]:
+    """Read `study.json` of a study.
+
+    Raises:
+        RunError: The file is missing or cannot be read.
+    """
+    try:
+        return dict(json.loads((folder / STUDY).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / STUDY} cannot be read: {error}") from None
+
+
+def print_study(folder: Path, study: Mapping[str, Any]) -> None:
+    """Print scores with intervals, the comparisons, and the path of the report."""
+    from rich.text import Text
+
+    page = console()
+    page.print(Text.assemble((plain(study["name"]), "bold"), f" · {study['status']}"))
+    if study["members"]:
+        page.print(_member_table(study))
+    for comparison in study["comparisons"]:
+        page.print(f"  {plain(comparison['verdict'])}", markup=False)
+    for warning in study["warnings"]:
+        page.print(f"  warning: {plain(warning)}", markup=False)
+    if not study["members"]:
+        page.print(_job_table(study))
+    report = folder / "report.html"
+    for line in (f"study:  {folder}", *([f"report: {report}"] if report.is_file() else [])):
+        page.print(line, soft_wrap=True, markup=False)
+
+
+def _member_table(study: Mapping[str, Any]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    members = study["members"]
+    names = list(dict.fromkeys(n for member in members.values() for n in member["scores"]))
+    names.sort(key=lambda name: name != f"test/{study['score']}")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in names[:MAX_SCORE_COLUMNS]:
+        table.add_column(Text(name.removeprefix("test/")), justify="right")
+    table.add_column("generalisation gap", justify="right")
+    for name, member in members.items():
+        scores = [_estimate(member["scores"].get(score)) for score in names[:MAX_SCORE_COLUMNS]]
+        gap = member.get("gap")
+        kind = " (vote)" if member["kind"] == "vote" else ""
+        table.add_row(Text(plain(name) + kind), *scores, f"{gap['gap']:+.3f}" if gap else "")
+    return table
+
+
+def _estimate(score: Mapping[str, Any] | None) -> str:
+    if score is None or score["mean"] is None:
+        return ""
+    mean, low, high = (format_score(score[key]) for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]" if low else mean
+
+
+def _job_table(study: Mapping[str, Any]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("member", "seed", "fraction", "status", "run", box=SIMPLE_HEAD, pad_edge=False)
+    for job in study["cells"]:
+        row = (job["member"], job["seed"], job["share"], job["status"], job["run"] or "")
+        table.add_row(*(Text(plain(value)) for value in row))
+    return table
+
+
+def print_corpus(manifest: "Manifest", out: Path) -> None:
+    """Print a summary of a corpus and its rejected rows."""
+    import polars as pl
+    from rich.console import Console
+    from rich.table import Table
+
+    frame, page = manifest.frame, Console()
+    hours = (frame["duration_s"].sum() or 0.0) / 3600
+    page.print(
+        f"{frame.height} utterances, {frame['speaker'].n_unique()} speakers, {hours:.2f} h of audio"
+    )
+    table = Table("class", "utterances")
+    for label, count in frame["label"].value_counts().sort("label").iter_rows():
+        table.add_row(label or "(none)", str(count))
+    page.print(table)
+    for rule, count in manifest.handled.items():
+        page.print(f"  {count} x {rule}", highlight=False, markup=False)
+    _print_rejected(manifest, page)
+    voted = frame["votes"].explode().drop_nulls().struct.field("label")
+    classes = ",".join(pl.concat([frame["label"].drop_nulls(), voted]).unique().sort())
+    for line in (
+        f"manifest: {out}",
+        f"report:   {out.with_suffix('.json')}",
+        f"next:     polymodal corpus check {out}",
+        f"          polymodal run corpus=manifest corpus.file={out} 'corpus.classes=[{classes}]'",
+    ):
+        page.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _print_rejected(manifest: "Manifest", page: "Console") -> None:
+    if not manifest.refused:
+        page.print("no row was rejected")
+        return
+    rules = ", ".join(f"{rule}: {count}" for rule, count in manifest.rejected_by_rule().items())
+    page.print(f"{len(manifest.refused)} rows were rejected ({rules})")
+    for rejection in manifest.refused[:MAX_REJECTED]:
+        page.print(f"  row {rejection.row}: {rejection.rule}: {rejection.reason}", markup=False)
+    if len(manifest.refused) > MAX_REJECTED:
+        page.print(f"  and {len(manifest.refused) - MAX_REJECTED} more")
