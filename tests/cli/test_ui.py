@@ -61,8 +61,8 @@ def test_the_environment_names_the_folder(tmp_path):
     [
         (["--runs", "nowhere"], "there is no folder nowhere"),
         (["--runs", "file"], "file is not a folder"),
-        (["--port", "70000"], "no port from 0 to 65535"),
-        (["--port", "x"], "no port from 0 to 65535"),
+        (["--port", "70000"], "not a port from 0 to 65535"),
+        (["--port", "x"], "not a port from 0 to 65535"),
         (["what"], "unrecognized arguments"),
     ],
 )
