@@ -41,7 +41,7 @@ class Words(HTMLParser):
 def every_picture(name="speech"):
     one = Estimate(name, 0.44, 0.4, 0.49)
     return {
-        "forest": forest_plot([one, Estimate("soft", 0.5, kind="vote")], "uar", chance=0.25),
+        "forest": forest_plot([one, Estimate("soft", 0.5, kind="vote")], "uar", chance_level=0.25),
         "dumbbell": dumbbell_plot([TrainTestGap(name, 0.62, 0.45)], "uar"),
         "curves": curves({name: [(0.1, one), (1.0, one)]}, "uar", axis_limits([one])),
         "strip": strip_plot({name: [0.1, 0.5, 0.5], "soft": [0.4]}, "uar"),

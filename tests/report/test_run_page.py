@@ -44,7 +44,7 @@ def page(**changes):
         for name in ("train/loss", "val/loss", "val/uar", "train/lr")
     ]
     scores = {"uar": UnweightedAverageRecall(), "accuracy": Accuracy()}
-    made = RunPage(record, {"test": table()}, scores, "uar", lines, "lr: 1", ["lr=1"])
+    made = RunPage(record, {"test": table()}, scores, "uar", lines, "lr: 1")
     return replace(made, **changes)
 
 

@@ -201,13 +201,7 @@ def key_value_table(rows: Rows) -> Table:
 def confusion_heatmap(
     labels: Sequence[str], counts: Iterable[Sequence[float]], caption: str = ""
 ) -> Heatmap:
-    """Return a confusion matrix shaded by row, the count below the fraction of the row.
-
-    Args:
-        labels: Names of the classes.
-        counts: A row a true class, a column a predicted one.
-        caption: Text above the table.
-    """
+    """Return a confusion matrix shaded by row, the count below the fraction of the row."""
     rows = {}
     for label, row in zip(labels, counts, strict=True):
         fractions = [count / (sum(row) or 1) for count in row]
@@ -219,25 +213,14 @@ def confusion_heatmap(
 
 
 def normalise(values: Iterable[object]) -> Callable[[object], float]:
-    """Return what maps a value to its position between the smallest and largest one, 0 to 1.
-
-    Args:
-        values: Those that are not numbers are left out.
-    """
+    """Return what maps a value to its position between the smallest and largest one, 0 to 1."""
     numbers = [number for value in values if (number := as_finite(value)) is not None] or [0.0]
     low, width = min(numbers), (max(numbers) - min(numbers)) or 1.0
     return lambda value: 0.0 if (number := as_finite(value)) is None else (number - low) / width
 
 
 def document(title: str, about: str, head: Sequence[Block], sections: Sequence[Section]) -> str:
-    """Return a page that needs no other file, no script and no network.
-
-    Args:
-        title: Its title.
-        about: Stands beside the title.
-        head: What stands above the links.
-        sections: Those without content are left out.
-    """
+    """Return a page that needs no other file, no script and no network."""
     shown = [
         {"anchor": anchor, "title": heading, "blocks": blocks}
         for anchor, heading, blocks in sections

@@ -1,6 +1,6 @@
 """Model card and data card of a run, with the fields that Hugging Face's cards have.
 
-They say what the record knows and no more: what nobody has told is named as not told.
+They say what the record knows and no more: what is unknown is named as unknown.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class About:
 
     Args:
         licence: As Hugging Face names it; empty where none was chosen.
-        language: Such as `ko`; empty where nobody told.
+        language: Such as `ko`; empty where it is unknown.
         num_models: How many folds there are weights of.
     """
 
@@ -52,7 +52,7 @@ def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
         YAML between two lines of `---`, then Markdown.
     """
     record = page.record
-    parts = [
+    sections = [
         f"# {_text(record.experiment)}",
         _summary(page, config, about),
         "## Scores",
@@ -67,7 +67,7 @@ def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
         "## How it was made",
         _made(page, config),
     ]
-    return _front(_model_front(page, config, about)) + "\n\n".join(parts) + "\n"
+    return _front(_model_front(page, config, about)) + "\n\n".join(sections) + "\n"
 
 
 def data_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
@@ -85,7 +85,7 @@ def data_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
         "task_categories": [PIPELINES.get(_modalities(config), "other")],
         "tags": ["emotion-recognition", *_modalities(config)],
     }
-    parts = [
+    sections = [
         f"# Data of {_text(name)}",
         "None of these data lie in this folder, no id, transcript or recording. Whether they may "
         "be had, and on what terms, is for those to say who publish them.",
@@ -98,33 +98,37 @@ def data_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
         _data(page),
         *_origins(page),
     ]
-    return _front(front) + "\n\n".join(parts) + "\n"
+    return _front(front) + "\n\n".join(sections) + "\n"
 
 
 def _model_front(page: RunPage, config: Mapping[str, Any], about: About) -> dict[str, Any]:
     """The fields by which the Hub finds and shows a model."""
-    found: dict[str, Any] = {}
+    front: dict[str, Any] = {}
     if about.licence:
-        found["license"] = about.licence
+        front["license"] = about.licence
     if about.language:
-        found["language"] = [about.language]
-    found |= {
+        front["language"] = [about.language]
+    front |= {
         "library_name": "polymodal",
         "tags": ["polymodal", "emotion-recognition", *_modalities(config)],
         "metrics": sorted({METRICS.get(_name(key), _name(key)) for key in _shown(page)}),
     }
     if pipeline := PIPELINES.get(_modalities(config)):
-        found["pipeline_tag"] = pipeline
+        front["pipeline_tag"] = pipeline
     results = [
-        {"type": METRICS.get(_name(key), _name(key)), "value": one["mean"], "name": _told(key, one)}
-        for key, one in _shown(page).items()
+        {
+            "type": METRICS.get(_name(key), _name(key)),
+            "value": score["mean"],
+            "name": _interval(key, score),
+        }
+        for key, score in _shown(page).items()
     ]
     if results:
         task = {"type": pipeline or "other", "name": "emotion recognition"}
-        dataset = {"name": _corpus(page), "type": _corpus(page), "split": _part(page)}
+        dataset = {"name": _corpus(page), "type": _corpus(page), "split": _split(page)}
         result = {"task": task, "dataset": dataset, "metrics": results}
-        found["model-index"] = [{"name": page.record.experiment, "results": [result]}]
-    return found
+        front["model-index"] = [{"name": page.record.experiment, "results": [result]}]
+    return front
 
 
 def _summary(page: RunPage, config: Mapping[str, Any], about: About) -> str:
@@ -136,8 +140,8 @@ def _summary(page: RunPage, config: Mapping[str, Any], about: About) -> str:
         if about.num_models > 1
         else ""
     )
-    said = f"It tells apart {classes}." if classes else "It predicts values."
-    return f"A model of emotion recognition that takes {kinds}. {said}{several}"
+    ability = f"It tells apart {classes}." if classes else "It predicts values."
+    return f"A model of emotion recognition that takes {kinds}. {ability}{several}"
 
 
 def _scores(page: RunPage) -> str:
@@ -145,30 +149,38 @@ def _scores(page: RunPage) -> str:
     if not shown:
         return "**Nothing was scored**: no claim is made of how well it works."
     rows = [["score", "mean [95 % interval]", "utterances"]]
-    rows += [[key, interval(one), f"{one['n']:,}"] for key, one in shown.items()]
+    rows += [[key, interval(score), f"{score['n']:,}"] for key, score in shown.items()]
     drawn = "Intervals are drawn over speakers where four or more are known, else over utterances."
-    warned = "" if _part(page) == "test" else " **These rows chose the model: they flatter it.**"
+    warned = "" if _split(page) == "test" else " **These rows chose the model: they flatter it.**"
     return f"{markdown(rows)}\n{drawn}{warned}"
 
 
 def _data(page: RunPage) -> str:
     data = page.record.data
-    told = [f"Corpus: {_text(_corpus(page))}, {value(data.get('rows'))} utterances"]
-    told[0] += f" of {value(data.get('speakers'))} speakers, {value(data.get('folds'))} folds."
+    paragraphs = [f"Corpus: {_text(_corpus(page))}, {value(data.get('rows'))} utterances"]
+    paragraphs[0] += (
+        f" of {value(data.get('speakers'))} speakers, {value(data.get('folds'))} folds."
+    )
     if data.get("speaker_dependent"):
-        told.append("**Training and test share speakers**: scores of new speakers will be lower.")
+        paragraphs.append(
+            "**Training and test share speakers**: scores of new speakers will be lower."
+        )
     if data.get("transductive"):
-        told.append(
+        paragraphs.append(
             f"**Transductive**: {value(data['transductive'])} saw the test rows unlabelled."
         )
     rows = leak_rows(data.get("leaks"))
     if len(rows) > 1:
-        told.append("What training shares with test:\n\n" + markdown(rows))
+        paragraphs.append("What training shares with test:\n\n" + markdown(rows))
     elif data.get("leaks") is not None:
-        told.append("Training and test share no speaker, transcript or other column looked for.")
+        paragraphs.append(
+            "Training and test share no speaker, transcript or other column looked for."
+        )
     else:
-        told.append("Whether training and test share speakers or transcripts was not recorded.")
-    return "\n\n".join(told)
+        paragraphs.append(
+            "Whether training and test share speakers or transcripts was not recorded."
+        )
+    return "\n\n".join(paragraphs)
 
 
 def _origins(page: RunPage) -> list[str]:
@@ -176,8 +188,8 @@ def _origins(page: RunPage) -> list[str]:
     rows = origin_rows(page.record)
     if len(rows) == 1:
         return []
-    said = "These encoders were trained by runs of their own, on the corpora named here:"
-    return ["## Encoders from other runs", f"{said}\n\n{markdown(rows)}"]
+    note = "These encoders were trained by runs of their own, on the corpora named here:"
+    return ["## Encoders from other runs", f"{note}\n\n{markdown(rows)}"]
 
 
 def _limits(page: RunPage, about: About) -> str:
@@ -192,7 +204,7 @@ def _limits(page: RunPage, about: About) -> str:
         "No licence was chosen: ask before you use it." if not about.licence else "",
         f"It was tested on {len({*num})} speakers." if num is not None else "",
     ]
-    worst = min((recall for recall in _recalls(page)), key=lambda one: one[1], default=None)
+    worst = min(_recalls(page), key=lambda item: item[1], default=None)
     if worst is not None:
         lines.append(f"It recognises {_text(worst[0])} worst: recall {format_score(worst[1])}.")
     if page.record.status != "finished":
@@ -233,7 +245,7 @@ def _recalls(page: RunPage) -> list[tuple[str, float]]:
     from polymodal.evaluation.breakdown import per_class_metrics
 
     result = per_class_metrics(page.first) if page.first is not None else []
-    return [(one.name, one.recall) for one in result if one.recall is not None]
+    return [(metric.name, metric.recall) for metric in result if metric.recall is not None]
 
 
 def _facts(page: RunPage, *names: str) -> str:
@@ -242,23 +254,23 @@ def _facts(page: RunPage, *names: str) -> str:
     return markdown(rows)
 
 
-def _part(page: RunPage) -> str:
-    """The part that is told of: test, else validation."""
-    found = (part for part in SPLITS if any(key.startswith(f"{part}/") for key in page.intervals))
-    return next(found, SPLITS[0])
+def _split(page: RunPage) -> str:
+    """Return the split that the card is about: test, else validation."""
+    scored = {key.partition("/")[0] for key in page.intervals}
+    return next((split for split in SPLITS if split in scored), SPLITS[0])
 
 
 def _shown(page: RunPage) -> dict[str, dict[str, float | int]]:
-    part = _part(page)
-    return {key: interval for key, interval in page.intervals.items() if key.startswith(f"{part}/")}
+    start = f"{_split(page)}/"
+    return {key: score for key, score in page.intervals.items() if key.startswith(start)}
 
 
 def _name(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def _told(key: str, one: Mapping[str, Any]) -> str:
-    return f"{key} [95 % interval {format_score(one['low'])}, {format_score(one['high'])}]"
+def _interval(key: str, score: Mapping[str, Any]) -> str:
+    return f"{key} [95 % interval {format_score(score['low'])}, {format_score(score['high'])}]"
 
 
 def _corpus(page: RunPage) -> str:
@@ -270,17 +282,17 @@ def _classes(page: RunPage) -> dict[str, int]:
 
 
 def _modalities(config: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(one) for one in config.get("encoder") or ())
+    return tuple(str(name) for name in config.get("encoder") or ())
 
 
 def _size(num: int) -> str:
     return next((name for limit, name in SIZES if num < limit), "n>1M")
 
 
-def _text(words: object) -> str:
+def _text(text: object) -> str:
     """Text that is no Markdown: a name may come from somebody else."""
     return "".join(
-        f"\\{char}" if char in r"\`*_[]<>#|" else char for char in strip_control_chars(words)
+        f"\\{char}" if char in r"\`*_[]<>#|" else char for char in strip_control_chars(text)
     )
 
 

@@ -79,28 +79,30 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TrainTestGap:
-    """A score on the training part and on another one.
+    """A score on the training split and on another one.
 
     Args:
         name: Whose it is.
-        train: On the training part.
-        other: On the other part.
-        against: Name of the other part, such as `val`.
+        train: On the training split.
+        tested: On the other split.
+        against: Name of the other split, such as `val`.
     """
 
     name: str
     train: float
-    other: float
+    tested: float
     against: str = "val"
 
 
-def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | None = None) -> str:
+def forest_plot(
+    estimates: Sequence[Estimate], label: str, *, chance_level: float | None = None
+) -> str:
     """Draw a row an estimate: mean, interval, and both in figures.
 
     Args:
         estimates: From the top to the bottom; at least one.
         label: What the axis counts.
-        chance: Where guessing would end, as a dotted line; None for no line.
+        chance_level: Where guessing would end, as a dotted line; None for no line.
 
     Example:
         >>> forest_plot([Estimate("speech", 0.44, 0.4, 0.49)], "test/uar")[:4]
@@ -117,16 +119,18 @@ def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | No
             )
             _figures(axes, index, _numbers(estimate))
         _rows(axes, [estimate.name for estimate in estimates])
-        if chance is not None:
-            axes.axvline(chance, color=INK, linewidth=1, linestyle=":")
+        if chance_level is not None:
+            axes.axvline(chance_level, color=INK, linewidth=1, linestyle=":")
         handles = [
             handle(index, kind)
             for index, kind in enumerate(kinds)
             if any(estimate.kind == kind for estimate in estimates)
         ]
-        if chance is not None:
+        if chance_level is not None:
             handles.append(
-                handle(0, f"chance {format_score(chance)}", marker="", color=INK, linestyle=":")
+                handle(
+                    0, f"chance {format_score(chance_level)}", marker="", color=INK, linestyle=":"
+                )
             )
         legend(axes, handles)
         axes.set_xlabel(label)
@@ -135,19 +139,14 @@ def forest_plot(estimates: Sequence[Estimate], label: str, *, chance: float | No
 
 
 def dumbbell_plot(gaps: Sequence[TrainTestGap], label: str) -> str:
-    """Draw a row a member: its score where it learnt and where it did not, and their distance.
-
-    Args:
-        gaps: From the top to the bottom; at least one.
-        label: What the axis counts.
-    """
+    """Draw a row a member: its score where it learnt and where it did not, and their distance."""
 
     def paint(axes: Any) -> None:
         for index, gap in enumerate(gaps):
-            axes.plot([gap.train, gap.other], [index] * 2, color=COLOURS[0], linewidth=2.5)
+            axes.plot([gap.train, gap.tested], [index] * 2, color=COLOURS[0], linewidth=2.5)
             axes.plot(gap.train, index, "s", color=COLOURS[0], markerfacecolor=PAPER, markersize=7)
-            axes.plot(gap.other, index, "o", color=COLOURS[0], markersize=7)
-            _figures(axes, index, format_score(gap.train - gap.other, signed=True))
+            axes.plot(gap.tested, index, "o", color=COLOURS[0], markersize=7)
+            _figures(axes, index, format_score(gap.train - gap.tested, signed=True))
         _rows(axes, [gap.name for gap in gaps])
         others = "/".join(dict.fromkeys(gap.against for gap in gaps))
         hollow = handle(0, "train", marker="s", markerfacecolor=PAPER, linestyle="")
@@ -200,12 +199,7 @@ def curves(
 
 
 def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], label: str) -> str:
-    """Draw scores over the epochs: a faint line a fold, and a strong one for their mean.
-
-    Args:
-        lines: Name of a score to (fold to pairs of epoch and value), folds in any number.
-        label: What the vertical axis counts.
-    """
+    """Draw scores over the epochs: a faint line a fold, and a strong one for their mean."""
 
     def paint(axes: Any) -> None:
         handles = []
@@ -269,12 +263,7 @@ def axis_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
 
 
 def strip_plot(points: Mapping[str, Sequence[float]], label: str) -> str:
-    """Draw a row a member: a dot a speaker, and a line at their mean.
-
-    Args:
-        points: Name to the score of each speaker, finite; at least one.
-        label: What the axis counts.
-    """
+    """Draw a row a member: a dot a speaker, and a line at their mean."""
 
     def paint(axes: Any) -> None:
         every = [value for values in points.values() for value in values]
@@ -315,12 +304,6 @@ def render_svg(
 @contextmanager
 def export_figures(folder: Path) -> Generator[None]:
     """Write every picture that is drawn meanwhile as SVG and PDF, too, in the colours of print.
-
-    Args:
-        folder: Where to write; made where there is a picture. Names follow from their titles.
-
-    Yields:
-        Nothing; the files are written at the end.
 
     Raises:
         OSError: A file cannot be written.
@@ -408,13 +391,7 @@ def _look(index: int) -> tuple[str, str, str]:
 
 
 def handle(index: int, name: str, **looks: Any) -> Any:
-    """Return an entry of a legend.
-
-    Args:
-        index: Index of the colour and shape.
-        name: Its text.
-        looks: Properties of the line that differ from these.
-    """
+    """Return an entry of a legend."""
     from matplotlib.lines import Line2D
 
     colour, shape, paper = _look(index)
@@ -460,11 +437,7 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 
 def short_ticks(axis: Any) -> None:
-    """Label an axis with numbers as short as they can be.
-
-    Args:
-        axis: The horizontal or vertical axis of a picture.
-    """
+    """Label an axis with numbers as short as they can be."""
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))

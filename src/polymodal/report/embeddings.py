@@ -93,13 +93,7 @@ def embedding_entries(
 def embeddings_section(
     entries: Sequence[EmbeddingEntry], classes: Sequence[str] = (), more: Sequence[Block] = ()
 ) -> list[Block]:
-    """Return findings, table and figures; nothing without an entry.
-
-    Args:
-        entries: From the first to the last row.
-        classes: In the order of colours and markers.
-        more: What follows the findings.
-    """
+    """Return findings, table and figures; nothing without an entry."""
     if not entries:
         return []
     findings = map(paragraph, embedding_findings(entries))
@@ -113,11 +107,7 @@ def embeddings_section(
 
 
 def embedding_rows(entries: Iterable[EmbeddingEntry]) -> list[list[str]]:
-    """Return a heading, then a row an entry; columns of words that no entry has are left out.
-
-    Args:
-        entries: From the first to the last row.
-    """
+    """Return a heading, then a row an entry; columns of words that no entry has are left out."""
     rows = [
         [
             *(entry.member, entry.modality, entry.encoders),
@@ -152,11 +142,7 @@ def fusion_rows_text(fusion_rows: object) -> str:
 
 
 def embedding_findings(entries: Sequence[EmbeddingEntry]) -> list[str]:
-    """Return a sentence for each way of choosing the fusion's rows: its largest gap of the probe.
-
-    Args:
-        entries: Those without a gap are left out.
-    """
+    """Return a sentence on the largest probe gap for each way of choosing the fusion's rows."""
     groups: dict[str, list[EmbeddingEntry]] = {}
     for entry in entries:
         if entry.gap is not None:

@@ -28,11 +28,7 @@ def origin_sentences(record: RunRecord) -> dict[str, str]:
 
 
 def origin_rows(record: RunRecord) -> list[list[str]]:
-    """Return where the encoders come from as a table.
-
-    Returns:
-        A heading, then a row an encoder, its last cell the shortened digests of its checkpoints.
-    """
+    """Return where the encoders come from as a table."""
     rows = [
         [
             name,

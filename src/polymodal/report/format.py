@@ -128,11 +128,7 @@ def duration(seconds: object) -> str:
 
 
 def value(item: object) -> str:
-    """Return any value of a record as text.
-
-    Args:
-        item: Plain values, nested as JSON nests them.
-    """
+    """Return any value of a record as text."""
     if isinstance(item, Mapping):
         return "; ".join(f"{name}: {value(child)}" for name, child in item.items())
     if isinstance(item, list | tuple):

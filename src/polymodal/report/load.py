@@ -30,7 +30,7 @@ RATE_HZ, LONGEST_S = 16_000, 20.0
 
 
 def run_page(
-    folder: Path, *, audio: bool = False, warn: Callable[[str], None] = lambda words: None
+    folder: Path, *, audio: bool = False, warn: Callable[[str], None] = lambda message: None
 ) -> RunPage:
     """Read what the page of a run is made of.
 
@@ -43,20 +43,19 @@ def run_page(
         UserError: The folder has no record, or a table or the configuration is broken.
     """
     record = with_live_status(read_record(folder))
-    tables = {part: path for part in SPLITS if (path := _table(folder, part)).is_file()}
-    read = {part: PredictionTable.read(path) for part, path in tables.items()}
+    tables = {split: path for split in SPLITS if (path := _table(folder, split)).is_file()}
+    read = {split: PredictionTable.read(path) for split, path in tables.items()}
     config = load_config(folder / "config.yaml", record.experiment).resolved() if read else {}
-    overrides, text = folder / "overrides.txt", folder / "config.yaml"
-    known = next(iter(read.values()), None)
+    text = folder / "config.yaml"
+    first = next(iter(read.values()), None)
     subsets = subsets_file(folder / "predictions", SPLITS[0])
     return RunPage(
         record,
         read,
-        _scores(config, known) if known else {},
-        _monitor(config, known),
+        _scores(config, first) if first else {},
+        _monitor(config, first),
         read_metrics(folder / "metrics.jsonl"),
         text.read_text(encoding="utf-8") if text.is_file() else "",
-        overrides.read_text(encoding="utf-8").splitlines() if overrides.is_file() else [],
         _Corpus(config, audio, warn) if "corpus" in config else lambda ids: {},
         PredictionTable.read(subsets) if subsets.is_file() else None,
         _embeddings(folder / EMBEDDINGS, warn),
@@ -66,13 +65,7 @@ def run_page(
 def study_examples(
     runs: Sequence[Path], *, audio: bool, warn: Callable[[str], None]
 ) -> Callable[[Sequence[str]], Mapping[str, PlayableExample]]:
-    """Return what reads the utterances of a study, from the corpus of its first run that is there.
-
-    Args:
-        runs: Folders of its runs.
-        audio: Whether with the sound.
-        warn: Told why transcripts are missing, where they are.
-    """
+    """Return a loader of utterances from the corpus of the first run of a study that is here."""
     for folder in runs:
         if (folder / "config.yaml").is_file():
             return _Corpus(load_config(folder / "config.yaml", "").resolved(), audio, warn)
@@ -80,8 +73,8 @@ def study_examples(
     return lambda ids: {}
 
 
-def _table(folder: Path, part: str) -> Path:
-    return folder / "predictions" / f"{part}.parquet"
+def _table(folder: Path, split: str) -> Path:
+    return folder / "predictions" / f"{split}.parquet"
 
 
 def _embeddings(path: Path, warn: Callable[[str], None]) -> object:
@@ -94,8 +87,8 @@ def _embeddings(path: Path, warn: Callable[[str], None]) -> object:
 
 
 def _scores(config: Mapping[str, Any], table: PredictionTable) -> dict[str, Score]:
-    """The scores of the run's configuration, or the usual ones of its task."""
-    sections = config.get("scores") or _usual(table)["scores"]
+    """The scores of the run's configuration, or the default ones of its task."""
+    sections = config.get("scores") or _defaults(table)["scores"]
     return {
         name: build_score(instantiate_partial(section), table.kinds)
         for name, section in sections.items()
@@ -103,11 +96,11 @@ def _scores(config: Mapping[str, Any], table: PredictionTable) -> dict[str, Scor
 
 
 def _monitor(config: Mapping[str, Any], table: PredictionTable | None) -> str:
-    task = config.get("task") or (_usual(table)["task"] if table else {})
+    task = config.get("task") or (_defaults(table)["task"] if table else {})
     return str(task.get("monitor", "uar"))
 
 
-def _usual(table: PredictionTable) -> dict[str, Any]:
+def _defaults(table: PredictionTable) -> dict[str, Any]:
     return compose([f"task={table.task}"]).resolved()
 
 
@@ -123,14 +116,14 @@ class _Corpus:
         except (UserError, OSError) as error:
             self.warn(f"no transcripts, as the corpus cannot be read: {str(error).splitlines()[0]}")
             return {}
-        wanted = manifest.take(manifest.frame.filter(pl.col("utterance_id").is_in(list(ids))))
-        rows = [wanted.utterance(row) for row in range(len(wanted))]
+        chosen = manifest.take(manifest.frame.filter(pl.col("utterance_id").is_in(list(ids))))
+        rows = [chosen.utterance(row) for row in range(len(chosen))]
         return {
-            row.utterance_id: PlayableExample(row.text, self._sound(wanted, row)) for row in rows
+            row.utterance_id: PlayableExample(row.text, self._sound(chosen, row)) for row in rows
         }
 
-    def _sound(self, manifest: Manifest, one: Utterance) -> str | None:
-        if not self.audio or one.audio is None:
+    def _sound(self, manifest: Manifest, utterance: Utterance) -> str | None:
+        if not self.audio or utterance.audio is None:
             return None
         reader = AudioReader(
             manifest.root,
@@ -139,7 +132,7 @@ class _Corpus:
             cache_mb=0,
         )
         try:
-            samples = reader(one)
+            samples = reader(utterance)
         except UserError as error:
             self.warn(str(error).splitlines()[0])
             return None

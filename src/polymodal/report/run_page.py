@@ -1,7 +1,7 @@
 """Shows a run as one HTML page that needs no other file, no script and no network.
 
-First how it ended and what it scored, with intervals; then what that rests on, each part only where
-the run has it.
+First how it ended and what it scored, with intervals; then what that rests on, each section only
+where the run has it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +52,7 @@ from polymodal.schemas.run_record import RunRecord
 from polymodal.security.files import atomic_write_text
 
 SPLITS = ("test", "val", "train")
-STEPS = ("epoch", "step", "fold")  # of a line of the journal
+STEPS = ("epoch", "step", "fold")  # of a line of the metrics log
 MAX_CURVES = 12
 MAX_ERRORS = 20
 MAX_SPEAKERS = 100
@@ -65,14 +65,13 @@ class RunPage:
 
     Args:
         record: Its record.
-        tables: Part to predictions; `test`, `val` and `train` are shown.
+        tables: Split to predictions; `test`, `val` and `train` are shown.
         scores: Name to score.
         monitor: The score that stands first.
-        lines: Its journal, a mapping a line.
+        lines: Its metrics log, a mapping a line.
         config: Its configuration as YAML.
-        overrides: What was given on the command line.
-        heard: Reads what utterances were, by id; those that it does not know are left out.
-        subsets: Predictions of the first part shown where only some modalities are given.
+        heard: Reads utterances by id; those that it does not know are left out.
+        subsets: Predictions of the first split shown where only some modalities are given.
         embeddings: Modality to what `describe_embeddings` returned, of a deep fusion.
     """
 
@@ -82,23 +81,22 @@ class RunPage:
     monitor: str
     lines: Sequence[Mapping[str, Any]] = ()
     config: str = ""
-    overrides: Sequence[str] = ()
     heard: Callable[[Sequence[str]], Mapping[str, PlayableExample]] = field(default=lambda ids: {})
     subsets: PredictionTable | None = None
     embeddings: object = None
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, float | int]]:
-        """Each score with its interval, of the parts that are there."""
+        """Return each score with its interval, of all splits with predictions."""
         intervals: dict[str, dict[str, float | int]] = {}
-        for part in SPLITS:
-            if (known := self.known(part)) is not None:
-                intervals |= bootstrap_cis(known, self.scores, part)
+        for split in SPLITS:
+            if (table := self.labelled(split)) is not None:
+                intervals |= bootstrap_cis(table, self.scores, split)
         return intervals
 
-    def known(self, part: str) -> PredictionTable | None:
-        """Return the rows of a part whose truth is known, or None."""
-        table = self.tables.get(part)
+    def labelled(self, split: str) -> PredictionTable | None:
+        """Return the rows of a split that have a label, or None."""
+        table = self.tables.get(split)
         if table is None:
             return None
         frame = table.frame.filter(pl.col("label").is_not_null()) if table.classes else table.frame
@@ -107,8 +105,8 @@ class RunPage:
     @property
     def first(self) -> PredictionTable | None:
         """The rows that details are shown of: of test, else of validation."""
-        found = (self.known(part) for part in SPLITS[:2])
-        return next((one for one in found if one is not None and one.classes), None)
+        tables = (self.labelled(split) for split in SPLITS[:2])
+        return next((table for table in tables if table is not None and table.classes), None)
 
 
 def write_page(page: RunPage, folder: Path) -> Path:
@@ -147,7 +145,8 @@ def write_page(page: RunPage, folder: Path) -> Path:
 def _headline(page: RunPage) -> Block:
     """How it ended, and the main score."""
     record, lines = page.record, []
-    key = next((f"{part}/{page.monitor}" for part in SPLITS if _has(page, part)), None)
+    keys = [f"{split}/{page.monitor}" for split in SPLITS]
+    key = next((key for key in keys if key in page.intervals), None)
     headline = f"The run is {record.status}: nothing was scored."
     if key is not None:
         headline = f"{key} {interval(page.intervals[key])}"
@@ -160,28 +159,23 @@ def _headline(page: RunPage) -> Block:
     return Verdict(colour if key else "fair", headline, " ".join(lines))
 
 
-def _has(page: RunPage, part: str) -> bool:
-    return f"{part}/{page.monitor}" in page.intervals
-
-
 def _unit(page: RunPage, key: str) -> str:
-    table = page.known(key.partition("/")[0])
+    table = page.labelled(key.partition("/")[0])
     speakers = table.speakers() if table is not None else None
-    num = int(page.intervals[key]["n"])
-    told = format.pluralise(num, "utterance")
-    return (
-        told if speakers is None else f"{told} of {format.pluralise(len({*speakers}), 'speaker')}"
-    )
+    utterances = format.pluralise(int(page.intervals[key]["n"]), "utterance")
+    if speakers is None:
+        return utterances
+    return f"{utterances} of {format.pluralise(len({*speakers}), 'speaker')}"
 
 
 def _score_rows(page: RunPage) -> list[list[str]]:
     names = list(dict.fromkeys(key.partition("/")[2] for key in page.intervals))
     names.sort(key=lambda name: name != page.monitor)
     rows = [["split", *names]]
-    for part in SPLITS:
-        if page.known(part) is not None:
-            shown = (page.intervals.get(f"{part}/{name}") for name in names)
-            rows.append([part, *(interval(one) if one else NONE for one in shown)])
+    for split in SPLITS:
+        if page.labelled(split) is not None:
+            scores = [page.intervals.get(f"{split}/{name}") for name in names]
+            rows.append([split, *(interval(score) if score else NONE for score in scores)])
     return rows
 
 
@@ -189,8 +183,8 @@ def _exact_scores(page: RunPage) -> list[list[object]]:
     """A row a score, for programs."""
     columns = ("mean", "low", "high", "n")
     rows: list[list[object]] = [["part", "score", *columns]]
-    for key, one in page.intervals.items():
-        rows.append([*key.split("/", 1), *(one[name] for name in columns)])
+    for key, score in page.intervals.items():
+        rows.append([*key.split("/", 1), *(score[name] for name in columns)])
     return rows
 
 
@@ -304,16 +298,16 @@ def _exact_speakers(page: RunPage) -> list[list[object]]:
     table = page.first
     if table is None or table.speakers() is None:
         return []
-    result = accuracy_by_speaker(table)
+    accuracies = accuracy_by_speaker(table)
     counts = dict(table.frame[SPEAKER].value_counts().iter_rows())
-    hardest = sorted(result, key=lambda one: (result[one], one))
-    rows: list[list[object]] = [[one, counts[one], result[one]] for one in hardest]
+    hardest = sorted(accuracies, key=lambda name: (accuracies[name], name))
+    rows: list[list[object]] = [[name, counts[name], accuracies[name]] for name in hardest]
     return [["speaker", "utterances", "accuracy"], *rows]
 
 
 def _speaker_rows(page: RunPage) -> list[list[str]]:
     heading, *rows = _exact_speakers(page) or [[]]
-    shown = [[str(name), f"{num:,}", format_score(share)] for name, num, share in rows]
+    shown = [[str(name), f"{num:,}", format_score(accuracy)] for name, num, accuracy in rows]
     return [[*map(str, heading)], *shown]
 
 
@@ -333,16 +327,16 @@ def _subset_scores(page: RunPage) -> tuple[str, dict[str, dict[str, float | int]
     key = f"{SPLITS[0]}/{page.monitor}"
     if page.subsets is None or key not in page.intervals:
         return key, {}
-    found = {}
+    scores = {}
     for (split,), frame in page.subsets.frame.group_by(["split"], maintain_order=True):
         scored = bootstrap_cis(page.subsets.with_frame(frame), page.scores, SPLITS[0])
-        found[str(split).partition("@")[2]] = scored[key]
-    return key, found
+        scores[str(split).partition("@")[2]] = scored[key]
+    return key, scores
 
 
 def _modality_rows(page: RunPage) -> list[list[str]]:
-    key, found = _subset_scores(page)
-    return contribution_rows(page.intervals[key], found) if found else []
+    key, scores = _subset_scores(page)
+    return contribution_rows(page.intervals[key], scores) if scores else []
 
 
 def _modalities(page: RunPage) -> list[Block]:

@@ -14,11 +14,11 @@ class PlayableExample:
     """What an utterance was.
 
     Args:
-        words: Its transcript; None where there is none.
+        text: Its transcript; None where there is none.
         audio: Its sound as the address of a player, such as `data:audio/wav;base64,...`.
     """
 
-    words: str | None = None
+    text: str | None = None
     audio: str | None = None
 
 
@@ -54,12 +54,7 @@ def leak_rows(columns: Mapping[str, Any] | None) -> list[list[str]]:
 
 
 def contribution_rows(full: Mapping[str, Any], subsets: Scores) -> list[list[str]]:
-    """Return what a model scores with only some of its modalities: a heading and a row a subset.
-
-    Args:
-        full: The score with all modalities.
-        subsets: Modalities, joined by `+`, to the score.
-    """
+    """Return what a model scores with only some of its modalities: a heading and a row a subset."""
     rows = [["given", "score", f"{MINUS} with all"], ["all", interval(full), NONE]]
     full_mean = as_finite(full.get("mean"))
     for name in sorted(subsets, key=lambda name: (name.count("+"), name)):
@@ -71,13 +66,7 @@ def contribution_rows(full: Mapping[str, Any], subsets: Scores) -> list[list[str
 
 
 def contributions(full: Mapping[str, Any], subsets: Scores, label: str) -> list[Block]:
-    """Return what each modality adds: a picture and a table.
-
-    Args:
-        full: The score with all modalities.
-        subsets: Modalities, joined by `+`, to the score.
-        label: Name of the score.
-    """
+    """Return what each modality adds: a picture and a table."""
     estimates = [
         charts.Estimate(
             name.replace("+", " + "), mean, as_finite(score.get("low")), as_finite(score["high"])
@@ -98,12 +87,7 @@ def no_examples(ids: Sequence[str]) -> Mapping[str, PlayableExample]:
 
 
 def errors(rows: Sequence[Mapping[str, Any]], load_examples: ExampleLoader) -> Block:
-    """Return a table of wrong predictions with transcripts and sound.
-
-    Args:
-        rows: `utterance_id`, `speaker`, `label`, `predicted` and `sure` of each.
-        load_examples: Reads utterances by id; those that it does not know are left out.
-    """
+    """Return a table of wrong predictions with transcripts and sound."""
     if not rows:
         return paragraph("Every utterance was recognised.")
     examples = load_examples([str(row["utterance_id"]) for row in rows])
@@ -111,6 +95,6 @@ def errors(rows: Sequence[Mapping[str, Any]], load_examples: ExampleLoader) -> B
     for row in rows:
         example = examples.get(str(row["utterance_id"]), PlayableExample())
         cells = [row["utterance_id"], row.get("speaker") or NONE, row["label"], row["predicted"]]
-        shown = Example(example.words or "", example.audio)
+        shown = Example(example.text or "", example.audio)
         table.append([*map(str, cells), format_score(row["sure"]), shown])
     return Table(table, (0, 1, 2, 3, 5))

@@ -13,17 +13,7 @@ Members = Mapping[str, Mapping[str, Any]]
 
 
 def fusion_section(members: Members, classes: Sequence[str], gaps_anchor: str) -> list[Block]:
-    """Return what the embeddings and the generalisation gaps of fusion members show.
-
-    Args:
-        members: Members and votes by name, from the best to the worst; those with `embeddings` are
-            the fusion members, and may have `encoders`, `fusion_rows` and `gap`.
-        classes: Names of the classes, in the order of colours and markers.
-        gaps_anchor: Name of the section that shows the generalisation gap of all members.
-
-    Returns:
-        Nothing where no member has embeddings.
-    """
+    """Return what the embeddings and the generalisation gaps of fusion members show."""
     entries = [entry for name, member in members.items() for entry in _entries(name, member)]
     if not entries:
         return []
@@ -64,8 +54,8 @@ def _gap(member: Mapping[str, Any]) -> tuple[str, float] | None:
     gap = member.get("gap")
     if not isinstance(gap, Mapping):
         return None
-    train, other = as_finite(gap.get("train")), as_finite(gap.get("other"))
-    if train is None or other is None:
+    train, tested = as_finite(gap.get("train")), as_finite(gap.get("other"))
+    if train is None or tested is None:
         return None
     score, against = str(gap.get("score") or "score"), str(gap.get("against") or "val")
-    return f"{score}, train minus {against}", train - other
+    return f"{score}, train minus {against}", train - tested

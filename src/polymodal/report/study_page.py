@@ -1,7 +1,7 @@
 """Shows a study as one HTML page that needs no other file, no script and no network.
 
-First the answer: which way of combining is better, by how much, and how sure that is. Then what it
-rests on, each part only where the summary has it.
+First the answer: which way of combining is better, by how much, and whether that is significant.
+Then what it rests on, each section only where the summary has it.
 """
 
 import re
@@ -102,12 +102,7 @@ def write_report(
 
 
 def page(summary: Summary, heard: ExampleLoader = no_examples) -> str:
-    """Return the page.
-
-    Args:
-        summary: What `study.json` holds.
-        heard: Reads what utterances were, by id.
-    """
+    """Return the page."""
     study = _Study(summary, heard)
     sections = [(name, title, section(study)) for name, title, section in SECTIONS]
     about = f"{summary['study']}, {summary['status']}"
@@ -122,33 +117,33 @@ class _Study:
         self.summary, self.members, self.heard = summary, members(summary), heard
         self.about: Mapping[str, Any] = summary.get("about") or {}
         self.cells: Sequence[Mapping[str, Any]] = summary.get("cells") or []
-        self.classes = [str(one) for one in summary.get("classes") or []]
-        keys, wanted = score_keys(summary), tail(str(summary.get("score") or ""))
+        self.classes = [str(name) for name in summary.get("classes") or []]
+        keys, main = score_keys(summary), tail(str(summary.get("score") or ""))
         #: The main score as members name it; None where none of them has it.
-        self.key = keys[0] if keys and wanted in ("", tail(keys[0])) else None
-        self.score = tail(self.key or wanted or "score")
+        self.key = keys[0] if keys and main in ("", tail(keys[0])) else None
+        self.score = tail(self.key or main or "score")
         self.lower = lower_is_better(self.score, summary)
         self.names = ranked(summary, self.key)
         self.compared: Sequence[Mapping[str, Any]] = summary.get("comparisons") or []
         #: The comparisons of the main score.
         self.duels = [
-            one
-            for one in self.compared
-            if tail(str(one.get("score") or self.score)) == self.score
-            and {one.get("a"), one.get("b")} <= {*self.names}
+            duel
+            for duel in self.compared
+            if tail(str(duel.get("score") or self.score)) == self.score
+            and {duel.get("a"), duel.get("b")} <= {*self.names}
         ]
 
-    def with_section(self, part: str) -> dict[str, Any]:
-        """Those members, from the best to the worst, that have a part."""
-        return {name: value for name in self.names if (value := self.members[name].get(part))}
+    def with_section(self, section: str) -> dict[str, Any]:
+        """Those members, from the best to the worst, that have a section."""
+        return {name: value for name in self.names if (value := self.members[name].get(section))}
 
     def describe(self, name: str) -> str:
         return f"{name}, {self.score} {interval(score_of(self.members[name], self.key))}"
 
-    def is_significant(self, one: Mapping[str, Any]) -> bool:
+    def is_significant(self, comparison: Mapping[str, Any]) -> bool:
         """Whether a difference is claimed: p is small enough and the interval leaves 0 out."""
-        error, alpha = _error(one), as_finite(self.about.get("alpha")) or ALPHA
-        low, high = as_finite(one.get("low")), as_finite(one.get("high"))
+        error, alpha = _error(comparison), as_finite(self.about.get("alpha")) or ALPHA
+        low, high = as_finite(comparison.get("low")), as_finite(comparison.get("high"))
         inside = low is not None and high is not None and low <= 0 <= high
         return error is not None and error < alpha and not inside
 
@@ -173,7 +168,7 @@ def _headline(study: _Study) -> Block:
         colour, headline = _pairwise_comparison(study, *rivals)
         lines = [
             f"Best of {format.pluralise(len(names), kind)}: {study.describe(names[0])}."
-            for kind, names in sorted(kinds.items(), key=lambda one: rivals[0] not in one[1])
+            for kind, names in sorted(kinds.items(), key=lambda item: rivals[0] not in item[1])
             if names
         ]
         lines += _unproven(study, rivals[0])
@@ -249,13 +244,13 @@ def _forest(study: _Study) -> list[Block]:
     ]
     if study.key is None or not estimates:
         return []
-    chance = 1 / len(study.classes) if study.classes and study.score == "uar" else None
+    chance_level = 1 / len(study.classes) if study.classes and study.score == "uar" else None
     drawn = {estimate.name for estimate in estimates}
     left_out = [name for name in study.names if name not in drawn]
     better = "smaller" if study.lower else "larger"
     note = f"Mean and 95 % interval, the best on top; {better} is better."
     note += f" Without this score: {', '.join(left_out)}." if left_out else ""
-    return [Figure(charts.forest_plot(estimates, study.key, chance=chance), note)]
+    return [Figure(charts.forest_plot(estimates, study.key, chance_level=chance_level), note)]
 
 
 def _scores(study: _Study) -> list[Block]:
@@ -333,7 +328,7 @@ def _gaps(study: _Study) -> list[Block]:
             gaps.append(charts.TrainTestGap(name, train, tested, against))
     if not gaps:
         return []
-    gaps.sort(key=lambda gap: -abs(gap.train - gap.other))
+    gaps.sort(key=lambda gap: -abs(gap.train - gap.tested))
     note = "How much of what was learnt does not carry over; the largest gap on top."
     return [Figure(charts.dumbbell_plot(gaps, ", ".join(sorted(scores))), note)]
 
@@ -570,13 +565,13 @@ SECTIONS: tuple[tuple[str, str, Callable[[_Study], list[Block]]], ...] = (
 )
 
 
-# --- values in words ------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 
-def _ends(one: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    return as_finite(one.get("low")), as_finite(one.get("high"))
+def _ends(score: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    return as_finite(score.get("low")), as_finite(score.get("high"))
 
 
-def _error(one: Mapping[str, Any]) -> float | None:
-    corrected = as_finite(one.get("p_corrected"))
-    return as_finite(one.get("p")) if corrected is None else corrected
+def _error(comparison: Mapping[str, Any]) -> float | None:
+    corrected = as_finite(comparison.get("p_corrected"))
+    return as_finite(comparison.get("p")) if corrected is None else corrected

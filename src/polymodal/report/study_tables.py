@@ -1,4 +1,4 @@
-"""The tables of a study: CSV for programs, Markdown and LaTeX for people; how numbers are told.
+"""The tables of a study: CSV for programs, Markdown and LaTeX for people.
 
 A summary is what `study.json` holds: mappings, lists, texts and numbers. A number may be None or
 NaN, and every part but the study's name and status and its members may be missing.
@@ -24,8 +24,6 @@ from polymodal.security.files import atomic_write_text
 
 Summary = Mapping[str, Any]
 
-# Whose smaller value is the better one, where the summary does not name them itself; also with the
-# value that they are of (rmse_valence).
 SCORE_COLUMNS = ("member", "kind", "score", "mean", "low", "high", "n")
 COMPARISON_COLUMNS = (
     *("a", "b", "score", "difference", "low", "high", "p", "p_corrected"),
@@ -97,7 +95,7 @@ def lower_is_better(score: str, summary: Summary) -> bool:
 
 
 def tail(score: str) -> str:
-    """Return the name of a score without the part of the data: `uar` for `test/uar`."""
+    """Return the name of a score without the split: `uar` for `test/uar`."""
     return score.rpartition("/")[2]
 
 
@@ -112,10 +110,10 @@ def score_keys(summary: Summary) -> list[str]:
         >>> score_keys({"score": "uar", "members": {"speech": {"scores": scores}}})
         ['test/uar', 'test/accuracy']
     """
-    found = [key for member in members(summary).values() for key in member.get("scores") or {}]
+    keys = [key for member in members(summary).values() for key in member.get("scores") or {}]
     main = tail(str(summary.get("score") or ""))
     return sorted(
-        dict.fromkeys(found), key=lambda key: (tail(key) != main, not key.startswith("test/"))
+        dict.fromkeys(keys), key=lambda key: (tail(key) != main, not key.startswith("test/"))
     )
 
 
@@ -143,7 +141,7 @@ def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[s
 
 
 def headings(keys: Sequence[str], summary: Summary) -> list[str]:
-    """Return scores as column headings: with their direction, without the part if all share it.
+    """Return scores as column headings: with their direction, without the split if all share it.
 
     Example:
         >>> headings(["test/uar", "test/ece"], {"higher_is_better": {"ece": False}})
@@ -169,7 +167,9 @@ def score_rows(summary: Summary) -> list[list[object]]:
 def comparison_rows(summary: Summary) -> list[list[object]]:
     """Return a heading, then a row a comparison, with every digit."""
     compared = summary.get("comparisons") or []
-    rows = [[_clean(one.get(column)) for column in COMPARISON_COLUMNS] for one in compared]
+    rows = [
+        [_clean(comparison.get(column)) for column in COMPARISON_COLUMNS] for comparison in compared
+    ]
     return [[*COMPARISON_COLUMNS], *rows]
 
 
@@ -195,32 +195,28 @@ def score_table(summary: Summary, names: Sequence[str] | None = None) -> list[li
 
 
 def class_table(summary: Summary) -> list[list[str]]:
-    """Return a heading, then a row a member and a column a class: its recall.
-
-    Returns:
-        The cells; the heading alone where no member has a confusion matrix of the classes.
-    """
-    classes = [str(one) for one in summary.get("classes") or []]
+    """Return a heading, then a row a member and a column a class: its recall."""
+    classes = [str(name) for name in summary.get("classes") or []]
     rows = [["member", *classes]]
     for name in ranked(summary, next(iter(score_keys(summary)), None)):
         matrix = members(summary)[name].get("confusion") or []
         if classes and len(matrix) == len(classes):
-            counts = [[as_finite(one) or 0.0 for one in row] for row in matrix]
-            shares = [
+            counts = [[as_finite(cell) or 0.0 for cell in row] for row in matrix]
+            recalls = [
                 row[index] / sum(row) if sum(row) else None for index, row in enumerate(counts)
             ]
-            rows.append([name, *map(format_score, shares)])
+            rows.append([name, *map(format_score, recalls)])
     return rows
 
 
 def comparison_table(summary: Summary) -> list[list[str]]:
-    """Return a heading, then a row a comparison, the words of the verdict last."""
+    """Return a heading, then a row a comparison, the verdict last."""
     rows = [["a", "b", "score", f"a {MINUS} b", "p", "p corrected", "verdict"]]
-    for one in summary.get("comparisons") or []:
-        names = [str(one.get(name) or NONE) for name in ("a", "b", "score")]
-        difference = interval({**one, "mean": one.get("difference")})
-        errors = [format_p(one.get(name)) for name in ("p", "p_corrected")]
-        rows.append([*names, difference, *errors, str(one.get("verdict") or NONE)])
+    for comparison in summary.get("comparisons") or []:
+        names = [str(comparison.get(name) or NONE) for name in ("a", "b", "score")]
+        difference = interval({**comparison, "mean": comparison.get("difference")})
+        errors = [format_p(comparison.get(name)) for name in ("p", "p_corrected")]
+        rows.append([*names, difference, *errors, str(comparison.get("verdict") or NONE)])
     return rows
 
 
