@@ -34,6 +34,7 @@ def summary(**changes):
     compared = {"a": "speech", "b": ODD, "score": "uar", "difference": -0.13, "p": 0.0004}
     compared |= {"low": -0.18, "high": -0.08, "p_corrected": float("nan"), "verdict": "so | so"}
     usual = {"study": "1", "name": "s", "status": "finished", "score": "uar", "members": members}
+    usual["higher_is_better"] = {"ece": False}
     return {**usual, "comparisons": [compared], **changes}
 
 
