@@ -48,7 +48,7 @@ class TrainedEncoder:
         asked: What is asked for.
         section: Class and options to build.
         run: Folder of the run; None for a member of a study that has not run yet.
-        places: The folders of its folds.
+        fold_dirs: The folders of its folds.
         seen: What the weights were trained on, by the run itself first; empty where that was not
             recorded.
         record: The run's record.
@@ -353,7 +353,7 @@ def trained_encoder(
     fold_dirs = find_fold_dirs(run)
     for fold_dir in fold_dirs:
         assert fold_dir.best_or_last_checkpoint  # raises where a checkpoint is missing
-    result = replace(result, run=run, record=record, places=fold_dirs)
+    result = replace(result, run=run, record=record, fold_dirs=fold_dirs)
     description, task = run / ENCODERS / result.modality, config["task"]
     own = SeenRows.of_run(run, record, fold_dirs)
     return replace(
