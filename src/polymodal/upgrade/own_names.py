@@ -49,6 +49,8 @@ RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
         "mask_feature_share": "mask_feature_fraction",
         "waveform_augment.share": "probability",
     },
+    "polymodal.training.compile_callback.CompileIfFaster": {"least_gain": "min_gain"},
+    "polymodal.training.modality_balancing.GradientBlending": {"even_share": "even_fraction"},
     "polymodal.encoders.logmel.LogMelEncoder": {
         "max_time_share": "max_time_fraction",
         "waveform_augment.share": "probability",
