@@ -19,7 +19,6 @@ LEFT = {
     "config": 6,
     "experiment": 3,
     "preflight": 15,
-    "report": 60,
     "schemas": 17,
     "security": 3,
     "study": 1,

@@ -154,7 +154,7 @@ class _Reading:
         state, features = _json(split_dir / "state.json"), _features(split_dir)
         stored = state.get("_split")
         has_name = isinstance(stored, str) and PLAIN_NAME.fullmatch(stored)
-        prefix = split or (stored if has_name else "data")
+        prefix = str(split or (stored if has_name else "data"))
         before = {} if stored is None else {"split": str(stored)}
         after = {} if split is None else {"split": split}
         number = 0

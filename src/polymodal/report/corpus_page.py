@@ -98,7 +98,7 @@ def write_page(
     classes = class_table(manifest, split)
     title = f"Corpus check: {_corpus_name(manifest)}"
     plots = _plots(manifest, inspection, classes)
-    sections = [
+    sections: list[tuple[str, str, Sequence[Block]]] = [
         ("findings", "Findings", _findings(inspection)),
         ("plots", "Plots", [Grid(plots, len(plots), "grid two")]),
         ("classes", "Classes by split and speaker", _classes(classes)),
@@ -151,7 +151,9 @@ def _rule(rule: str, issues: Sequence[DataIssue]) -> Block:
             Mark(f"{len(issues):,}", "side"),
         ]
     )
-    rows = [[Code(issue.utterance_id), issue.detail] for issue in issues[:SHOWN_EXAMPLES]]
+    rows: list[list[str | Block]] = [
+        [Code(issue.utterance_id), issue.detail] for issue in issues[:SHOWN_EXAMPLES]
+    ]
     blocks: list[Block] = [Table([["", ""], *rows], (0, 1))]
     if (num_more := len(issues) - SHOWN_EXAMPLES) > 0:
         blocks.append(paragraph(f"and {num_more:,} more; check.json has the first hundred"))

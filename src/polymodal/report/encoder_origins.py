@@ -50,12 +50,13 @@ def origins(record: RunRecord) -> list[Block]:
     heading, *rows = origin_rows(record)
     if not rows:
         return []
-    table = [heading]
+    table: list[list[str | Block]] = [[*heading]]
     for row in rows:
         digests = _digests(record.encoders[row[0]])
         codes = [Code(digest[:DIGITS_SHOWN], digest) for digest in digests]
         spaced = [item for code in codes for item in (code, " ")]
-        table.append([*row[:-1], Phrase(spaced)])
+        cells: list[str | Block] = [*row[:-1], Phrase(spaced)]
+        table.append(cells)
     return [Heading("Encoders from other runs"), Table(table, range(len(HEADING)))]
 
 

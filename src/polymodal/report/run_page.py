@@ -206,7 +206,8 @@ def _progress(page: RunPage) -> list[Block]:
     """Losses in one picture, the validation scores in others."""
     lines = _curves(page.lines)
     moving = {name for name, line in lines.items() if max(map(len, line.values())) > 1}
-    losses = {loss: lines[loss] for loss in ("train/loss", "val/loss") if loss in moving}
+    names: tuple[str, ...] = ("train/loss", "val/loss")
+    losses = {name: lines[name] for name in names if name in moving}
     scores = sorted(name for name in moving if name.startswith("val/") and name not in losses)
     scores.sort(key=lambda name: name != f"val/{page.monitor}")
     pictures = [charts.progress(losses, "loss")] if losses else []
@@ -247,7 +248,8 @@ def _curves(
 
 def _confusion_counts(table: PredictionTable) -> list[list[int]]:
     predicted = table.logits().argmax(axis=1)
-    return confusion_matrix(predicted, table.targets(), len(table.classes)).tolist()
+    counts = confusion_matrix(predicted, table.targets(), len(table.classes))
+    return [list(map(int, row)) for row in counts]
 
 
 def _confusion_rows(page: RunPage) -> list[list[str]]:

@@ -59,8 +59,10 @@ def contribution_rows(full: Mapping[str, Any], subsets: Scores) -> list[list[str
     full_mean = as_finite(full.get("mean"))
     for name in sorted(subsets, key=lambda name: (name.count("+"), name)):
         mean = as_finite(subsets[name].get("mean"))
-        comparable = mean is not None and full_mean is not None
-        difference = format_score(mean - full_mean, signed=True) if comparable else NONE
+        if mean is None or full_mean is None:
+            difference = NONE
+        else:
+            difference = format_score(mean - full_mean, signed=True)
         rows.append([name.replace("+", " + "), interval(subsets[name]), difference])
     return rows
 

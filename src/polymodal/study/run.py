@@ -196,7 +196,7 @@ def _grouped(jobs: Sequence[StudyJob]) -> list[list[StudyJob]]:
 
 def _process_specs(groups: Sequence[Sequence[StudyJob]], record: "StudyRecord") -> list[LaunchSpec]:
     """Return a process for each group; those that others wait for come first."""
-    names = {}
+    names: dict[str, str] = {}
     for group in groups:
         names |= dict.fromkeys((job.key for job in group), " & ".join(j.description for j in group))
     specs = [record.process_spec(group, names) for group in groups]

@@ -243,12 +243,16 @@ def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
     return getattr(model, family.encoder) if family.encoder else model
 
 
-def folder_weights_mb(cls: type, options: Mapping[str, Any]) -> float | None:
-    """Return the size of the weights in the folder `options["name"]` in MB; None without one."""
-    folder = Path(str(options.get("name", ""))).expanduser()
-    if not folder.is_dir():
-        return None
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+class WeightsInFolder:
+    """An encoder whose option `name` is a folder with its weights, or a name of the hub."""
+
+    @classmethod
+    def weights_mb(cls, options: Mapping[str, Any]) -> float | None:
+        """Return the size of the weights in the folder in MB; None without a folder."""
+        folder = Path(str(options.get("name", ""))).expanduser()
+        if not folder.is_dir():
+            return None
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
 
 
 def first_line(error: Exception) -> str:

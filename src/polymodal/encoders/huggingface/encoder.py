@@ -17,11 +17,11 @@ from polymodal.encoders.base import Encoder, Transform
 from polymodal.encoders.embeddings import EmbeddingExtractor
 from polymodal.encoders.extractor import package_version
 from polymodal.encoders.huggingface.backbone import Backbone
-from polymodal.encoders.huggingface.checkpoint import EXTRA, Checkpoint, folder_weights_mb
+from polymodal.encoders.huggingface.checkpoint import EXTRA, Checkpoint, WeightsInFolder
 from polymodal.schemas.batch import PaddedSequence
 
 
-class PretrainedEncoder(Encoder):
+class PretrainedEncoder(WeightsInFolder, Encoder):
     """A pretrained model whose frozen prefix can be run by itself.
 
     With `reads_prefix` it encodes the output of the prefix instead of that of its transform.
@@ -34,7 +34,6 @@ class PretrainedEncoder(Encoder):
     """
 
     is_trained_from_scratch = False
-    weights_mb = classmethod(folder_weights_mb)
     checkpoint: Checkpoint
     backbone: Backbone
     prepare: Any

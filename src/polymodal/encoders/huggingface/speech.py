@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from polymodal.encoders.extractor import Prefix
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.huggingface.backbone import Backbone
-from polymodal.encoders.huggingface.checkpoint import folder_weights_mb, locate
+from polymodal.encoders.huggingface.checkpoint import WeightsInFolder, locate
 from polymodal.encoders.huggingface.encoder import PretrainedEncoder, at_least_one_frame
 from polymodal.encoders.huggingface.extractor import PretrainedExtractor
 from polymodal.encoders.huggingface.inputs import WaveformInput, WhisperInput
@@ -308,7 +308,7 @@ class PretrainedSpeechExtractor(PretrainedExtractor):
         )
 
 
-class PretrainedSpeechEmbeddings(FrozenEncoder):
+class PretrainedSpeechEmbeddings(WeightsInFolder, FrozenEncoder):
     """The vectors of a pretrained speech model that is not trained, stored and standardised.
 
     The options are those of `PretrainedExtractor` (the middle layers often suit emotions best), and
@@ -316,7 +316,6 @@ class PretrainedSpeechEmbeddings(FrozenEncoder):
     """
 
     source = "audio"
-    weights_mb = classmethod(folder_weights_mb)
 
     def __init__(
         self,

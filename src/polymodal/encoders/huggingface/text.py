@@ -18,7 +18,7 @@ from torch import Tensor
 from polymodal.encoders.extractor import Prefix
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.huggingface.backbone import Backbone
-from polymodal.encoders.huggingface.checkpoint import folder_weights_mb, locate
+from polymodal.encoders.huggingface.checkpoint import WeightsInFolder, locate
 from polymodal.encoders.huggingface.encoder import PretrainedEncoder, at_least_one_frame
 from polymodal.encoders.huggingface.extractor import PretrainedExtractor
 from polymodal.encoders.huggingface.prefix import STEM
@@ -197,7 +197,7 @@ class PretrainedTextExtractor(PretrainedExtractor):
         )
 
 
-class PretrainedTextEmbeddings(FrozenEncoder):
+class PretrainedTextEmbeddings(WeightsInFolder, FrozenEncoder):
     """The vectors of a pretrained text model that is not trained, stored and standardised.
 
     The options are those of `PretrainedExtractor`, `PretrainedTextEncoder` and `FrozenEncoder`; so
@@ -205,7 +205,6 @@ class PretrainedTextEmbeddings(FrozenEncoder):
     """
 
     source = "text"
-    weights_mb = classmethod(folder_weights_mb)
 
     def __init__(
         self,

@@ -24,9 +24,10 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float, Int, Shaped
 from scipy import special
 
@@ -160,6 +161,8 @@ def clusters_of(table: PredictionTable, score: Score, unit: Unit) -> Clusters:
         )
     # The order of score_table, so that both give the same last digit.
     table = table.with_frame(table.frame.sort("split", "fold", "seed", ID))
+    targets: npt.NDArray[Any]
+    rows: npt.NDArray[Any]
     if input_kind(score) == "classes":
         predicted, targets = table.logits(), table.targets()
         rows = targets >= 0
@@ -167,7 +170,7 @@ def clusters_of(table: PredictionTable, score: Score, unit: Unit) -> Clusters:
         predicted, targets = table.predicted_values(), table.target_values()
         finite = np.isfinite(targets)
         is_multilabel = input_kind(score) == "labels"
-        rows = finite.all(axis=1) if is_multilabel else finite.any(axis=1)
+        rows = np.all(finite, axis=1) if is_multilabel else np.any(finite, axis=1)
         targets = targets > 0.5 if is_multilabel else targets
     if not rows.any():
         raise PredictionError("the table has no labelled utterance to score")

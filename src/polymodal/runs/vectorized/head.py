@@ -145,9 +145,10 @@ class HeadState:
         if self.labels is None:
             self.labels = module.table(outputs, "val").targets()
         rows = self.labels >= 0
-        logits = outputs.logits[rows, : len(module.task.classes)].astype(float)
+        class_logits = outputs.logits[rows, : len(module.task.classes)].astype(float)
         named = module.scores.items() if rows.any() else ()
-        return scores | {f"val/{name}": score(logits, self.labels[rows]) for name, score in named}
+        labels = self.labels[rows]
+        return scores | {f"val/{name}": score(class_logits, labels) for name, score in named}
 
     def improved(self, scores: Mapping[str, float], spec: MonitorSpec) -> bool:
         """Return whether this epoch is the best one so far, and remember it."""
