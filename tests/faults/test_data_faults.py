@@ -143,7 +143,7 @@ def test_38_a_replaced_file_is_named(workplace):
     corpus(workplace / "c")
     manifest = read_table(str(workplace / "c"))
     soundfile.write(workplace / "c/0.wav", np.zeros(9999), 16000)
-    with pytest.raises(DataError, match=r"'0'.*when the corpus was read"):
+    with pytest.raises(DataError, match=r"'0'.*bytes, not the 16044 of the manifest"):
         AudioReader(manifest.root)(manifest.utterance(0))
 
 

@@ -600,9 +600,9 @@ FAULTS = [
     # clovaai/donut#231: parameters that nothing uses
     ("idle", "no gradient", "model", None, "model=mine"),
     # faults.md 15
-    ("infinite", "rehearsal", "model", None, "model=mine"),
+    ("infinite", "dry run", "model", None, "model=mine"),
     # hydra-ecosystem/hydra#3203
-    ("crooked", "rehearsal", "model", None, "model=mine"),
+    ("crooked", "dry run", "model", None, "model=mine"),
     # NVIDIA-NeMo/Speech#9824: an option without effect
     ("effects", "no effect", "model.unused", "configs/model/mine.yaml", "unused: 3"),
 ]

@@ -61,7 +61,7 @@ def test_a_run_does_not_go_on_with_other_folds(polymodal):
     (run / "folds.json").write_text(text.replace('"val"', '"train"'))
     code, _, error = polymodal("run", *SMALL, "split.val=0.3", "resume=last")
     assert code in (1, 2)
-    assert "begun with other folds" in error
+    assert "started with other folds" in error
 
 
 def test_what_the_parts_share_is_in_the_record(polymodal):
@@ -80,7 +80,7 @@ def test_what_the_parts_share_is_in_the_record(polymodal):
         (["split.disjoint=[label]", "split.val=0.3"], ["labels are in several splits"]),
         (["split.disjoint=[lable]", "split.val=0.3"], ["'label'"]),
         (["split=file", "split.file=nowhere"], ["nowhere", "holds no folds"]),
-        (["split=nested"], ["inner folds", "set selection.grid or"]),
+        (["split=nested"], ["inner folds", "set selection.out_of_fold=true"]),
         (["selection.grid={optimizer.lr:[0.1]}", "split.val=0.3"], ["split=nested"]),
         (
             ["split=nested", "selection.grid={optimizer.ir:[0.1]}"],

@@ -1,11 +1,12 @@
 """Options that do not fit one another, although each alone would do."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeGuard
 
 from polymodal.config.grid import VARIABLE, expand_grid, with_options
 from polymodal.diagnostics import Diagnostic, from_error
-from polymodal.errors import ConfigError, nearest
+from polymodal.errors import ConfigError, UserError, nearest
 from polymodal.preflight.context import Context, flatten
 from polymodal.preflight.rules.signatures import signature_findings
 from polymodal.security.targets import resolve_target
@@ -226,15 +227,34 @@ def check_selection_grid(context: Context) -> Iterator[Diagnostic]:
     for combination in combinations[:MAX_COMBINATIONS] if not unknown else ():
         sections = {key.partition(".")[0] for key in combination}
         changed = with_options(context.config, combination)
-        for finding in signature_findings(
-            {key: changed[key] for key in sections}, context.projects
-        ):
+        findings = [*signature_findings({key: changed[key] for key in sections}, context.projects)]
+        if not findings and "model" in sections and (error := _refused_model(context, changed)):
+            option = next(key for key in combination if key.startswith("model."))
+            findings = [from_error(error, "refused option", option)]
+        for finding in findings:
             if finding.message not in reported and finding.key in combination:
                 reported.add(finding.message)
-                key = f"selection.grid.{finding.key}"
                 yield Diagnostic(
-                    "sweep space", key, f"selection.grid: {finding.message}", finding.expected
+                    "sweep space",
+                    f"selection.grid.{finding.key}",
+                    f"selection.grid: {finding.message}",
+                    finding.expected,
+                    finding.hint,
                 )
+
+
+def _refused_model(context: Context, config: Mapping[str, Any]) -> UserError | None:
+    """What the model says against its options; None where it is built."""
+    from polymodal.experiment.components import build_model, without_memory
+
+    task, widths = context.built.get("task"), context.built.get("widths")
+    if task is None or not widths or "model" in context.broken:
+        return None
+    try:
+        without_memory(partial(build_model, config["model"], widths, task))
+    except UserError as error:
+        return error
+    return None
 
 
 def check_unused_options(context: Context) -> Iterator[Diagnostic]:
