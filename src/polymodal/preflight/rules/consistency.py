@@ -228,9 +228,10 @@ def check_selection_grid(context: Context) -> Iterator[Diagnostic]:
         sections = {key.partition(".")[0] for key in combination}
         changed = with_options(context.config, combination)
         findings = [*signature_findings({key: changed[key] for key in sections}, context.projects)]
-        if not findings and "model" in sections and (error := _refused_model(context, changed)):
+        refusal = _refused_model(context, changed) if "model" in sections else None
+        if not findings and refusal is not None:
             option = next(key for key in combination if key.startswith("model."))
-            findings = [from_error(error, "refused option", option)]
+            findings = [from_error(refusal, "refused option", option)]
         for finding in findings:
             if finding.message not in reported and finding.key in combination:
                 reported.add(finding.message)
