@@ -37,7 +37,7 @@ def test_columns_have_each_runs_value(tmp_path, write_run, options):
 def test_the_survey_counts_values(tmp_path, write_run, options):
     write_run(tmp_path, "a", lr=0.001)
     write_run(tmp_path, "b", lr=0.01)
-    told = options().survey()
+    told = options().list_options()
     assert (told["done"], told["total"]) == (2, 2)
     counts = {one["key"]: one["values"] for one in told["options"]}
     assert counts == {"corpus.root": 1, "optimizer.lr": 2, "optimizer.betas": 1, "seed": 1}
@@ -70,7 +70,7 @@ def test_a_broken_configuration_has_no_options(tmp_path, write_run, options, dat
     (folder / "config.yaml").write_bytes(data)
     made = options()
     assert made.of(made.collection.runs["0/a"]) == {}
-    assert made.survey()["done"] == 1
+    assert made.list_options()["done"] == 1
 
 
 def test_a_configuration_may_not_run_anything(tmp_path, write_run, options):
@@ -89,7 +89,7 @@ def test_a_run_that_has_just_begun_is_asked_again(tmp_path, write_run, options):
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").unlink()
     made = options()
-    assert made.survey()["done"] == 0
+    assert made.list_options()["done"] == 0
     (folder / "config.yaml").write_text(text)
     made.wait()
     assert made.columns(["seed"])["columns"]["seed"] == [1]
@@ -101,9 +101,9 @@ def test_a_folder_that_was_made_anew_has_its_new_options(tmp_path, write_run, op
     write_run(tmp_path, "a", lr=0.1)
     made = options()
     shutil.rmtree(tmp_path / "a")
-    made.collection.refresh()
-    assert made.survey()["options"] == []
+    made.collection.rescan()
+    assert made.list_options()["options"] == []
     write_run(tmp_path, "a", lr=0.2)
-    made.collection.refresh()
+    made.collection.rescan()
     made.wait()
     assert made.columns(["optimizer.lr"])["columns"]["optimizer.lr"] == [0.2]

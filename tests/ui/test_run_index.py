@@ -24,7 +24,7 @@ class Page:
         self.collection, self.version, self.instance, self.rows = collection, 0, "", {}
 
     def ask(self):
-        told = json.loads(self.collection.since(self.version, self.instance))
+        told = json.loads(self.collection.changes_since(self.version, self.instance))
         self.version, self.instance = told["version"], told["instance"]
         if told["whole"]:
             self.rows = {}
