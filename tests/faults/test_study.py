@@ -85,6 +85,7 @@ def one_cell(runs):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.slow  # two minutes: a study is killed and started again, several times
 def test_a_study_that_was_killed_anywhere_ends_with_the_same_tables(written, monkeypatch):
     monkeypatch.setenv("POLYMODAL_RUNS", "whole")
     assert subprocess.run(COMMAND, check=False, capture_output=True).returncode == 0

@@ -96,7 +96,7 @@ def test_a_run_that_fails_says_what_of(polymodal, hook, monkeypatch):
     address, told = hook
     monkeypatch.setenv("POLYMODAL_WEBHOOK", address)
     monkeypatch.setattr(
-        "polymodal.runs.train.fit", lambda *_: (_ for _ in ()).throw(ValueError("no luck"))
+        "polymodal.runs.train.fit_fold", lambda *_: (_ for _ in ()).throw(ValueError("no luck"))
     )
     assert polymodal("run", *SMALL, "alert=webhook")[0] == 1
     assert told == ["*sample/text failed*\nValueError: no luck"]

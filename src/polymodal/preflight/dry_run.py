@@ -149,6 +149,7 @@ def _raised_by(error: Exception, context: Context, default: str = "model") -> st
     key_of_module = {
         resolve_target(str(section["_target_"]), key, context.projects).__module__: key
         for key, section in _targets(context.config)
+        if key != "trainer"  # it runs whatever fails
     }
     return next(
         (key_of_module[module] for module in reversed(modules) if module in key_of_module), default
