@@ -445,6 +445,8 @@ class Experiment:
     @cached_property
     def _readable(self) -> pl.Series:
         """Which rows have something that an encoder reads."""
+        if not self.prototypes:  # a check whose encoders have faults of their own
+            return pl.Series([True] * len(self.manifest))
         sources = [HAS_SOURCE[encoder.source] for encoder in self.prototypes.values()]
         return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()
 

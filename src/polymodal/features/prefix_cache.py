@@ -7,10 +7,8 @@ from typing import Any
 
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Prefix
-from polymodal.errors import ConfigError, nearest
 from polymodal.features.lookup import StoreLookup
 
-REUSE = ("auto", True, False)
 PRECISIONS: Mapping[str, str] = {
     "32": "float32",
     "32-true": "float32",
@@ -65,21 +63,6 @@ def plan_prefix_cache(
             plan.extractors[name] = prefix
             plan.notes[name] = f"read from the store ({prefix.ends})"
     return plan
-
-
-def check_reuse(config: Mapping[str, Any]) -> None:
-    """Reject an unknown `data.reuse_prefix`.
-
-    Raises:
-        ConfigError: It is not one of `REUSE`.
-    """
-    reuse = config["data"]["reuse_prefix"]
-    if reuse not in REUSE:
-        raise ConfigError(
-            f"data.reuse_prefix={reuse}",
-            expected="auto, true or false",
-            hint=nearest(str(reuse), ["auto", "true", "false"]),
-        )
 
 
 def exceeds_free_space(lookup: StoreLookup) -> str | None:

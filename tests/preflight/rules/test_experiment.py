@@ -30,3 +30,15 @@ def test_run_refuses_what_check_finds(workplace, shape_checks_off, options, key,
 
 def test_a_sound_experiment_is_prepared(workplace):
     assert prepare_experiment(compose([*SMALL]).resolved()).folds
+
+
+def test_faults_of_an_encoder_leave_the_rows_to_be_judged(workplace, shape_checks_off):
+    options = ["encoder.text.widht=4", "task.classes=[neutral,happy]"]
+    keys = {finding.key for finding in check_all([*SMALL, *options]).findings}
+    assert keys >= {"encoder.text.widht", "task.classes"}
+
+
+@pytest.mark.parametrize("fault", ["encoder.text.num_heads=5", "+balance.nosuch=1"])
+def test_a_part_with_a_fault_does_not_end_the_check(workplace, shape_checks_off, fault):
+    key = fault.lstrip("+").partition("=")[0]
+    assert key in {finding.key for finding in check_all([*SMALL, fault]).findings}

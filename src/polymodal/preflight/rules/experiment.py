@@ -8,6 +8,8 @@ from polymodal.errors import UserError, nearest
 from polymodal.preflight.context import Context
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from polymodal.experiment.experiment import Experiment
 
 
@@ -38,11 +40,11 @@ def check_experiment(
             "check corpus.columns and corpus.label_map, or choose another task",
         )
         return
-    yield from _empty_classes(experiment)
+    yield from _empty_classes(experiment, targets)
     yield from _training_rows(experiment, context)
-    yield from _sampling(experiment, context)
+    yield from _sampling(experiment, context, targets)
     yield from _inner_folds(experiment)
-    yield from _validation(experiment)
+    yield from _validation(experiment, context)
     yield from _classes_by_fold(experiment, context)
 
 
@@ -64,9 +66,9 @@ def _unknown_labels(experiment: "Experiment") -> Iterator[Diagnostic]:
             )
 
 
-def _empty_classes(experiment: "Experiment") -> Iterator[Diagnostic]:
+def _empty_classes(experiment: "Experiment", targets: "np.ndarray") -> Iterator[Diagnostic]:
     task = experiment.task
-    counts = task.class_counts(task.targets(experiment.manifest.frame)) if task.classes else []
+    counts = task.class_counts(targets) if task.classes else []
     for name, count in zip(task.classes, counts, strict=False):
         if not count:
             yield Diagnostic(
@@ -87,11 +89,12 @@ def _training_rows(experiment: "Experiment", context: Context) -> Iterator[Diagn
             return
 
 
-def _sampling(experiment: "Experiment", context: Context) -> Iterator[Diagnostic]:
+def _sampling(
+    experiment: "Experiment", context: Context, targets: "np.ndarray"
+) -> Iterator[Diagnostic]:
     from polymodal.experiment.components import sampling_weights
 
     try:
-        targets = experiment.task.targets(experiment.manifest.frame)
         sampling_weights(experiment.config["data"]["sampling"], targets, experiment.task)
     except UserError as error:
         yield context.refused(error, "data.sampling", "data")
@@ -117,12 +120,12 @@ def _inner_folds(experiment: "Experiment") -> Iterator[Diagnostic]:
         yield Diagnostic("inner folds", key, message, hint="use split=nested")
 
 
-def _validation(experiment: "Experiment") -> Iterator[Diagnostic]:
+def _validation(experiment: "Experiment", context: Context) -> Iterator[Diagnostic]:
     """Folds without a validation row that has a target, where a part waits for its score."""
     sections = (experiment.config["callbacks"] or {}).items()
     monitors = {name: str((section or {}).get("monitor", "")) for name, section in sections}
     waiting = [f"callbacks.{name}" for name, key in monitors.items() if key.startswith("val/")]
-    if experiment.balance_validates:
+    if context.is_sound("balance") and experiment.balance_validates:
         waiting.append("balance")
     labelled = experiment.manifest.frame.filter(experiment.has_target)
     for fold in experiment.folds if waiting else ():
