@@ -70,7 +70,10 @@ class ShardWriter:
             _write_all(self._data, content)
             _write_all(self._index, record)
         except OSError as error:
-            self._cut()
+            # Remove what was half written, so that the next values begin at its position.
+            for file, size in ((self._data, self._num_bytes), (self._index, self._num_index_bytes)):
+                file.truncate(size)
+                file.seek(size)
             raise not_writable(self.folder, error, len(content) + len(record)) from error
         self._num_bytes += len(content)
         self._num_index_bytes += len(record)
@@ -80,12 +83,6 @@ class ShardWriter:
         """Close the files; the shard is not written to again."""
         self._data.close()
         self._index.close()
-
-    def _cut(self) -> None:
-        """Remove what was half written, so that the next values begin at its position."""
-        for file, size in ((self._data, self._num_bytes), (self._index, self._num_index_bytes)):
-            file.truncate(size)
-            file.seek(size)
 
 
 def read_index(path: Path) -> npt.NDArray[Any]:

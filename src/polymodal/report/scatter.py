@@ -58,7 +58,10 @@ def scatter(
         plots = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for plot, (panel, points) in zip(plots, panels.items(), strict=True):
             plot.set_title(strip_control_chars(panel), fontsize=9)
-            _draw(plot, points, entries)
+            for label, index in [(None, None), *entries.items()]:
+                members = [point for point in points if point.label == label]
+                x, y = [point.x for point in members], [point.y for point in members]
+                plot.plot(x, y, linestyle="", alpha=0.8, markersize=4.5, **_looks(index))
             charts.short_ticks(plot.xaxis)
             charts.short_ticks(plot.yaxis)
             plot.set_xlabel(strip_control_chars(axis_labels[0]))
@@ -66,13 +69,6 @@ def scatter(
         _add_legend(plots[0], entries, unlabelled=None in labels)
 
     return charts.render_svg(paint, title, rows=MIN_ROWS + len(order) / MAX_COLUMNS)
-
-
-def _draw(plot: Any, points: Sequence[Point], entries: Mapping[str, int]) -> None:
-    for label, index in [(None, None), *entries.items()]:
-        members = [point for point in points if point.label == label]
-        x, y = [point.x for point in members], [point.y for point in members]
-        plot.plot(x, y, linestyle="", alpha=0.8, markersize=4.5, **_looks(index))
 
 
 def _add_legend(plot: Any, entries: Mapping[str, int], *, unlabelled: bool) -> None:

@@ -75,14 +75,11 @@ class CompileIfFaster(Callback):
         self.speeds.append(self._num_frames / (self._now(pl_module) - self._start_s))
         self._num_steps = 0
         if len(self.speeds) == 1:
-            self._compile(pl_module)
+            torch._dynamo.config.suppress_errors = True  # run uncompiled what cannot be compiled
+            for module in _trained_modules(pl_module):
+                module.forward = torch.compile(module.forward, dynamic=self.dynamic)
         else:
             self._decide(trainer, pl_module)
-
-    def _compile(self, pl_module: LightningModule) -> None:
-        torch._dynamo.config.suppress_errors = True  # run uncompiled what cannot be compiled
-        for module in _trained_modules(pl_module):
-            module.forward = torch.compile(module.forward, dynamic=self.dynamic)
 
     def _decide(self, trainer: Trainer, pl_module: LightningModule) -> None:
         eager, compiled = self.speeds

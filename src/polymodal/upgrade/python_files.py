@@ -63,24 +63,20 @@ def rewrite_python(text: str, path: Path, facts: ProjectFacts) -> Rewrite:
     module = source.module.visit(_Upgrade(source))
     assert isinstance(module, cst.Module)
     if source.new_imports:
-        module = _with_imports(module, source.new_imports)
+        context = CodemodContext()
+        for statement in source.new_imports:
+            match statement.split():
+                case ["import", name]:
+                    AddImportsVisitor.add_needed_import(context, name)
+                case ["from", name, "import", what]:
+                    AddImportsVisitor.add_needed_import(context, name, what)
+        module = AddImportsVisitor(context).transform_module(module)
     if not all(change.is_undecided for change in source.changes):
         note_checkpoints(source)
     new = module.code
     if new != text:
         new = break_long_lines(text, new, width_of(path))
     return Rewrite(new, tuple(sorted(source.changes, key=lambda change: change.line)))
-
-
-def _with_imports(module: cst.Module, imports: list[str]) -> cst.Module:
-    context = CodemodContext()
-    for statement in imports:
-        match statement.split():
-            case ["import", name]:
-                AddImportsVisitor.add_needed_import(context, name)
-            case ["from", name, "import", what]:
-                AddImportsVisitor.add_needed_import(context, name, what)
-    return AddImportsVisitor(context).transform_module(module)
 
 
 class _Upgrade(cst.CSTTransformer):

@@ -107,7 +107,9 @@ def _collect(source: Source, old: cst.ClassDef, new: cst.ClassDef, stage: _Stage
         updated = new
         if uses(hook.body, outputs):
             attribute = _free_attribute(new, f"{stage.name}_step_outputs")
-            updated = _keep(source, old, new, stage, attribute)
+            keep = _keep_in_step if _keeps_in_step(source, old, new, stage) else _keep_at_batch_end
+            empty = "[]" if _by_loader(new, stage) == "no" else "{}"
+            updated = with_attribute(keep(new, stage, attribute), attribute, empty)
             problem = "its __init__ does not call super().__init__() in a line of its own"
             note += f"; what {stage.step} returns is kept in self.{attribute}"
             lines = _read(new, stage, attribute, outputs)
@@ -157,15 +159,6 @@ def _keeps_in_step(source: Source, old: cst.ClassDef, new: cst.ClassDef, stage: 
         return False
     outputs = (value.value and step_output(new, step, value.value) for value in values)
     return stage.name != "training" or all(outputs)
-
-
-def _keep(
-    source: Source, old: cst.ClassDef, new: cst.ClassDef, stage: _Stage, attribute: str
-) -> cst.ClassDef | None:
-    """Collect the outputs of a step, in the step or at the end of the batch."""
-    keep = _keep_in_step if _keeps_in_step(source, old, new, stage) else _keep_at_batch_end
-    empty = "[]" if _by_loader(new, stage) == "no" else "{}"
-    return with_attribute(keep(new, stage, attribute), attribute, empty)
 
 
 def _keep_in_step(node: cst.ClassDef, stage: _Stage, attribute: str) -> cst.ClassDef:

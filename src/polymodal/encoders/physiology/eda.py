@@ -193,7 +193,12 @@ def responses(level: Values) -> tuple[Values, Values]:
 
 
 def _component_features(level: Values, mean_us: float) -> Features:
-    tonic, phasic = _tonic_and_phasic(level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import neurokit2  # here, as it is optional and slow to import
+
+        components = neurokit2.eda_phasic(level, sampling_rate=TICK_HZ, method="highpass")
+    tonic, phasic = components["EDA_Tonic"].to_numpy(), components["EDA_Phasic"].to_numpy()
     heights, rise_s = responses(level)
     minutes, largest = len(level) / TICK_HZ / 60.0, float(heights.max(initial=0.0))
     total = float(heights.sum()) / minutes
@@ -215,15 +220,6 @@ def _component_features(level: Values, mean_us: float) -> Features:
         features["response_amplitude_us"] = float(heights.mean())
         features["response_rise_s"] = float(rise_s.mean())
     return features
-
-
-def _tonic_and_phasic(level: Values) -> tuple[Values, Values]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import neurokit2  # here, as it is optional and slow to import
-
-        components = neurokit2.eda_phasic(level, sampling_rate=TICK_HZ, method="highpass")
-    return components["EDA_Tonic"].to_numpy(), components["EDA_Phasic"].to_numpy()
 
 
 def _log(value: float, smallest: float = RESOLUTION_US) -> float:

@@ -170,7 +170,10 @@ class BackgroundTracker:
         try:
             for act in acts:
                 act(tracker)
-            self._settle(tracker)
+            if flush := getattr(tracker, "flush", None):
+                flush()
+            self.num_told, self.num_passed = self.num_told + self.num_passed, 0
+            self._note(None)
             if last:
                 tracker.finish(*self.last_words)
         except (Exception, SystemExit) as error:
@@ -179,13 +182,6 @@ class BackgroundTracker:
             with contextlib.suppress(Exception, SystemExit):
                 tracker.finish("failed", {})  # its threads and files must not outlive it
             self.fault = error
-
-    def _settle(self, tracker: Tracker) -> None:
-        """Count as taken what the tracker has, and notes it."""
-        if flush := getattr(tracker, "flush", None):
-            flush()
-        self.num_told, self.num_passed = self.num_told + self.num_passed, 0
-        self._note(None)
 
     def _note(self, status: str | None) -> None:
         if self.note is not None:
