@@ -31,7 +31,7 @@ def test_run_test_predict_and_vote(polymodal):
         assert (text / name).is_file()
     assert (text / "checkpoints/best.ckpt.sha256").is_file()
 
-    assert polymodal("test", "last", "part=val")[0] == 0
+    assert polymodal("test", "last", "evaluate_on=val")[0] == 0
     _, again = record()
     assert again["parent"] == text.name
     assert again["scores"]["val/uar"] == pytest.approx(made["scores"]["val/uar"], abs=1e-6)
@@ -123,18 +123,18 @@ def test_without_an_argument_the_sample_is_run(polymodal, monkeypatch):
     assert [one.name for one in asked] == ["sample/fusion"]
 
 
-@pytest.mark.parametrize("voting", ["product", "weighted", "calibrated", "greedy"])
-def test_votes_that_are_fitted_on_validation_say_what_they_did(polymodal, voting):
+@pytest.mark.parametrize("ensemble", ["product", "weighted", "calibrated", "greedy"])
+def test_votes_that_are_fitted_on_validation_say_what_they_did(polymodal, ensemble):
     members = [str(trained(polymodal, name)[0]) for name in ("text", "physiology")]
-    code, out, error = polymodal("vote", *members, f"voting={voting}", "tracker=none")
+    code, out, error = polymodal("vote", *members, f"ensemble={ensemble}", "tracker=none")
     assert code == 0, error
     _, made = record()
     assert "test/uar" in made["scores"]
-    assert (made["notes"]["voting"] == []) is (voting == "product") or voting == "calibrated"
-    for words in made["notes"]["voting"]:
+    assert (made["notes"]["ensemble"] == []) is (ensemble == "product") or ensemble == "calibrated"
+    for words in made["notes"]["ensemble"]:
         assert words in out
     for member in members:
         (Path(member) / "predictions" / "val.parquet").unlink()
-    code, _, error = polymodal("vote", *members, f"voting={voting}", "tracker=none")
-    assert code == (0 if voting == "product" else 2)
-    assert voting == "product" or "no predictions for split 'val'" in error
+    code, _, error = polymodal("vote", *members, f"ensemble={ensemble}", "tracker=none")
+    assert code == (0 if ensemble == "product" else 2)
+    assert ensemble == "product" or "no predictions for split 'val'" in error

@@ -103,10 +103,10 @@ def test_scores_that_do_not_fit_are_refused(polymodal):
 @pytest.mark.parametrize("task", [task for task in SCORES if task != "classification"])
 def test_a_fitted_vote_refuses_other_tasks(polymodal, task):
     names = [member(name, task=task) for name in "ab"]
-    code, _, error = polymodal("vote", *names, "voting=stacked", "tracker=none")
+    code, _, error = polymodal("vote", *names, "ensemble=stacked", "tracker=none")
     assert code == 2
     assert f"cannot be over the task '{task}'" in error
-    assert "voting=soft" in error
+    assert "ensemble=soft" in error
 
 
 BAD = {
@@ -129,7 +129,7 @@ BAD = {
 def test_tables_that_do_not_fit_end_before_anything_is_written(polymodal, what):
     change, words = BAD[what]
     names = [member("a"), member("b", change=change)]
-    code, out, error = polymodal("vote", *names, "voting=calibrated", "tracker=none")
+    code, out, error = polymodal("vote", *names, "ensemble=calibrated", "tracker=none")
     assert (code, out) == (2, "")
     assert words in error
     assert "Traceback" not in error
@@ -156,25 +156,25 @@ def test_too_few_runs_and_the_same_run_twice_are_refused(polymodal, named, words
 def test_without_validation_tables_a_fitted_vote_is_refused(polymodal):
     names = [member(name) for name in "ab"]
     (Path("runs") / "b" / "predictions" / "val.parquet").unlink()
-    code, _, error = polymodal("vote", *names, "voting=greedy", "tracker=none")
+    code, _, error = polymodal("vote", *names, "ensemble=greedy", "tracker=none")
     assert code == 2
     assert "run b has no predictions for split 'val'" in error
 
 
-@pytest.mark.parametrize("voting", ["soft", "stacked"])
-def test_classes_in_another_order_are_no_matter(polymodal, voting):
+@pytest.mark.parametrize("ensemble", ["soft", "stacked"])
+def test_classes_in_another_order_are_no_matter(polymodal, ensemble):
     names = [member("a"), member("b", classes=("sad", "anger", "joy"))]
-    code, _, error = polymodal("vote", *names, f"voting={voting}", "tracker=none")
+    code, _, error = polymodal("vote", *names, f"ensemble={ensemble}", "tracker=none")
     assert code == 0, error
     turned = last()[1]["scores"]
     for part in ("val", "test"):
         told("b", part).write(Path("runs/b/predictions") / f"{part}.parquet")
-    assert polymodal("vote", *names, f"voting={voting}", "tracker=none")[0] == 0
+    assert polymodal("vote", *names, f"ensemble={ensemble}", "tracker=none")[0] == 0
     assert turned == pytest.approx(last()[1]["scores"], abs=1e-6)
 
 
-@pytest.mark.parametrize("voting", ["soft", "calibrated"])
-def test_unlabelled_rows_are_voted_on_and_a_fold_may_lack_a_class(polymodal, voting):
+@pytest.mark.parametrize("ensemble", ["soft", "calibrated"])
+def test_unlabelled_rows_are_voted_on_and_a_fold_may_lack_a_class(polymodal, ensemble):
     def half(table, part):
         frame = table.frame.with_columns(
             fold=pl.int_range(pl.len()) % 2,
@@ -186,9 +186,9 @@ def test_unlabelled_rows_are_voted_on_and_a_fold_may_lack_a_class(polymodal, vot
         return table.with_frame(pl.DataFrame(frame))
 
     names = [member(name, change=half) for name in "ab"]
-    code, out, error = polymodal("vote", *names, f"voting={voting}", "tracker=none")
+    code, out, error = polymodal("vote", *names, f"ensemble={ensemble}", "tracker=none")
     assert code == 0, error
-    assert ("fold 1: no validation row of the classes joy" in out) is (voting != "soft")
+    assert ("fold 1: no validation row of the classes joy" in out) is (ensemble != "soft")
     voted = PredictionTable.read(last()[0] / "predictions" / "test.parquet")
     assert len(voted) == 30
     assert {*voted.speakers()} == {"s1"}
@@ -196,15 +196,15 @@ def test_unlabelled_rows_are_voted_on_and_a_fold_may_lack_a_class(polymodal, vot
 
 def test_tables_in_memory_are_voted_on_as_runs_are(polymodal):
     names = [member(name) for name in "ab"]
-    assert polymodal("vote", *names, "voting=calibrated", "tracker=none")[0] == 0
+    assert polymodal("vote", *names, "ensemble=calibrated", "tracker=none")[0] == 0
     folder, record = last()
-    section = compose(["voting=calibrated"], config_name="vote").resolved()["voting"]
+    section = compose(["ensemble=calibrated"], config_name="vote").resolved()["ensemble"]
     tables, validation = (
         [replace(told(name, part), run_id=name) for name in names] for part in ("test", "val")
     )
     said = []
     voted = vote_tables(section, tables, validation, said.append)
     assert voted.frame.equals(PredictionTable.read(folder / "predictions/test.parquet").frame)
-    assert said == record["notes"]["voting"]
+    assert said == record["notes"]["ensemble"]
     with pytest.raises(PredictionError, match="1 of 2 members have a validation table"):
         vote_tables(section, tables, validation[:1])

@@ -11,7 +11,7 @@ from polymodal.errors import ConfigError
 
 CONFIGS = Path(polymodal.configs.__file__).parent
 # These change other sections on purpose, or belong to another command.
-OVERLAYS = ("experiment", "debug", "hydra", "voting", "study")
+OVERLAYS = ("experiment", "debug", "hydra", "ensemble", "study")
 OPTIONS = sorted(
     (path.relative_to(CONFIGS).parts[0], path.relative_to(CONFIGS).with_suffix("").as_posix())
     for path in CONFIGS.rglob("*.yaml")

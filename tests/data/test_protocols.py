@@ -104,7 +104,7 @@ def test_folds_come_back_from_their_file(tmp_path, make):
 def test_a_table_of_folds_is_read(tmp_path):
     manifest = corpus(3)
     path = tmp_path / "folds.csv"
-    path.write_text("speaker,part,fold\ns00,train,1\ns01,val,1\ns02,test,1\n")
+    path.write_text("speaker,split,fold\ns00,train,1\ns01,val,1\ns02,test,1\n")
     with path.open("a") as file:
         file.write("s00,test,2\ns01,train,2\ns02,train,2\n")
     first, second = splits.from_file(manifest, file=str(path))
@@ -114,7 +114,7 @@ def test_a_table_of_folds_is_read(tmp_path):
         f"{name},{'test' if name.startswith('u00') else 'train'}\n"
         for name in manifest.frame["utterance_id"]
     )
-    path.write_text("utterance_id,part\n" + by_row)
+    path.write_text("utterance_id,split\n" + by_row)
     (fold,) = splits.from_file(manifest, file=str(path))
     assert rows(manifest, fold, "test") == {f"u00-{n}" for n in range(4)}
 
@@ -122,14 +122,14 @@ def test_a_table_of_folds_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("speaker,part\ns00,train\ns01,test\n", "has no split for 1 values of 'speaker'"),
-        ("speaker,part\ns00,train\ns01,tset\n", "names the split 'tset'"),
-        ("speaker,dialogue,part\n", "has the columns"),
+        ("speaker,split\ns00,train\ns01,test\n", "has no split for 1 values of 'speaker'"),
+        ("speaker,split\ns00,train\ns01,tset\n", "names the split 'tset'"),
+        ("speaker,dialogue,split\n", "has the columns"),
         ("speaker\ns00\n", "has the columns"),
-        ("speaker,part\n", "no fold"),
-        ("speaker,part\ns00,train\ns01,test\ns02,test\ns02,train\n", "in one fold"),
-        ("spaeker,part\ns00,train\ns01,test\n", "no column 'spaeker'"),
-        ("utterance_id,part\nu00-0,train\nu00-1,test\n", "has no split"),
+        ("speaker,split\n", "no fold"),
+        ("speaker,split\ns00,train\ns01,test\ns02,test\ns02,train\n", "in one fold"),
+        ("spaeker,split\ns00,train\ns01,test\n", "no column 'spaeker'"),
+        ("utterance_id,split\nu00-0,train\nu00-1,test\n", "has no split"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
@@ -141,7 +141,7 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, message):
 
 def test_rows_that_the_file_does_not_mention_may_be_left_out(tmp_path):
     path = tmp_path / "folds.csv"
-    path.write_text("speaker,part\ns00,train\ns01,test\n")
+    path.write_text("speaker,split\ns00,train\ns01,test\n")
     manifest = corpus(3)
     (fold,) = splits.from_file(manifest, file=str(path), unknown="leave_out")
     assert fold.num_unassigned(manifest) == 4

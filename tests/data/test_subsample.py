@@ -34,5 +34,5 @@ def test_the_order_of_the_rows_has_no_influence():
 
 @pytest.mark.parametrize("fraction", [0, -1, 1.5, float("nan")])
 def test_no_share_is_refused(fraction):
-    with pytest.raises(ConfigError, match="train_share"):
+    with pytest.raises(ConfigError, match="train_fraction"):
         subsample_per_label(ROWS, fraction)

@@ -150,7 +150,7 @@ def test_other_tasks_cannot_be_fitted(vote, task):
     values = PredictionTable.from_values(ids, zeros, zeros, ["v"], split="test", task=task)
     classes = PredictionTable(member(0, 1.0, split="test").frame, CLASSES, task)
     table = {"soft_labels": classes, "joint": classes.beside(values)}.get(task, values)
-    with pytest.raises(PredictionError, match=rf"(?s)over the task '{task}'.*voting=soft"):
+    with pytest.raises(PredictionError, match=rf"(?s)over the task '{task}'.*ensemble=soft"):
         vote([table, table], [table, table])
 
 

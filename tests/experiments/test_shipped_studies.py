@@ -39,7 +39,7 @@ def test_a_shipped_study_is_sound(workplace, name):
         if not member.applied:
             check_signatures(with_folds(composed, "folds.json").resolved())
     for vote in plan.votes:
-        check_signatures(compose(list(vote.voting), config_name="vote").resolved())
+        check_signatures(compose(list(vote.ensemble), config_name="vote").resolved())
     assert reference(plan) in members
     text = (STUDIES / f"{name}.yaml").read_text(encoding="utf-8")
     assert text.startswith("# @package _global_.study\n# Aim: ")

@@ -16,7 +16,7 @@ members:
   words: experiment=sample/text
   letters: experiment=sample/text encoder.text.width=8
 votes:
-  soft: {voting: soft}
+  soft: {ensemble: soft}
 protocol: [split=k_folds, split.num_folds=2, split.val=0.34]
 shared: [corpus.num_speakers=6, corpus.num_utterances=8, trainer.max_epochs=3]
 """

@@ -107,14 +107,6 @@ def test_hydra_still_tells_what_it_merges(workplace):
     assert "width" in width.file.read_text().splitlines()[width.line - 1]
 
 
-def test_words_of_options_are_those_of_our_files():
-    """`keys.WORDS` names options that exist, with a value that our file has."""
-    for key, words in keys.WORDS.items():
-        section, _, name = key.partition(".")
-        usual = keys.default_values(section)[name]
-        assert usual in words or isinstance(usual, int)
-
-
 def test_top_level_keys_are_those_that_a_composition_has(workplace):
     for root in ("run", "corpus", "vote"):
         assert set(compose([], config_name=root).config) <= set(keys.top_level_keys(root))

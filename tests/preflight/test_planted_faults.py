@@ -283,7 +283,7 @@ data:
 selection:
   score: uar
 test_subsets: true
-part: val
+evaluate_on: val
 """
     ),
     "no checkpoint": mine(TEXT + "callbacks:\n  checkpoint: null\n  last: null\n"),
@@ -553,7 +553,7 @@ FAULTS = [
     ("training", "no effect", "data.channels", MINE, "channels"),
     ("training", "no effect", "selection.score", MINE, "score: uar"),
     ("training", "no effect", "test_subsets", MINE, "test_subsets"),
-    ("training", "no effect", "part", MINE, "part: val"),
+    ("training", "no effect", "evaluate_on", MINE, "evaluate_on: val"),
     ("no checkpoint", "no checkpoint", "callbacks", MINE, "callbacks:"),
     ("stages", "nothing trained", "stages", MINE, "stages:"),
     # ashleve/lightning-hydra-template#535: the sweep is found wrong when it runs

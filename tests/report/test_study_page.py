@@ -94,7 +94,7 @@ def study(name="", **changes):
     """A whole summary, every text of which ends in `name`."""
     speech, fusion, soft = f"speech{name}", f"fusion{name}", f"soft{name}"
     said = [f"fold {fold}: text{name} has no vote" for fold in range(4)] + [f"fold 2: rare{name}"]
-    vote = {"kind": "vote", "of": [speech, fusion], "voting": f"soft{name}", "said": said}
+    vote = {"kind": "vote", "of": [speech, fusion], "ensemble": f"soft{name}", "said": said}
     cell = {"run": f"run{name}", "status": f"finished{name}", "version": 1, "duration_s": 21.0}
     return {
         "format": 1,

@@ -210,7 +210,7 @@ def test_audio_that_the_split_does_not_use_is_never_opened(polymodal, workplace,
         lines.append(f"{number}.wav,s{number // 2},{'ab'[number % 2]}")
     (root / "manifest.csv").write_text("\n".join(lines) + "\n")
     assert polymodal("corpus", "table", str(root), "--out", "m.parquet")[0] == 0
-    Path("folds.csv").write_text("speaker,part\ns0,train\ns1,train\ns2,val\ns3,test\n")
+    Path("folds.csv").write_text("speaker,split\ns0,train\ns1,train\ns2,val\ns3,test\n")
     for number in range(8, 12):  # speakers s4 and s5, whom the folds do not mention
         (root / f"{number}.wav").unlink()
     code, _, error = polymodal(
@@ -254,7 +254,7 @@ def test_inner_folds_say_of_every_training_row_what_a_vote_is_fitted_on(polymoda
 def test_less_of_the_training_rows_of_each_class_and_the_scores_on_them(polymodal):
     counts = {}
     for share in (1.0, 0.5):
-        options = ["split.val=0.3", "stages=[fit,train,test]", f"data.train_share={share}"]
+        options = ["split.val=0.3", "stages=[fit,train,test]", f"data.train_fraction={share}"]
         assert polymodal("run", *SMALL, *options)[0] == 0
         run, record = last()
         assert "train/uar" in record["scores"]
@@ -263,6 +263,6 @@ def test_less_of_the_training_rows_of_each_class_and_the_scores_on_them(polymoda
     assert set(half["utterance_id"]) < set(whole["utterance_id"])
     assert set(half["label"]) == set(whole["label"])
     assert len(whole) / 2 <= len(half) < len(whole) / 2 + 4, "rounded up in each class"
-    code, _, error = polymodal("run", *SMALL, "data.train_share=0")
+    code, _, error = polymodal("run", *SMALL, "data.train_fraction=0")
     assert code == 2
-    assert "data.train_share=0" in error
+    assert "data.train_fraction=0" in error

@@ -47,7 +47,7 @@ def test_a_task_brings_its_loss_scores_and_monitor(polymodal, task):
         "joint": {"logit", "value", "target"},
     }.get(task, {"logit"})
 
-    assert polymodal("test", "last", "part=val")[0] == 0
+    assert polymodal("test", "last", "evaluate_on=val")[0] == 0
     again = last()[1]["scores"]
     for name, value in again.items():
         assert record["scores"][name] == pytest.approx(value, abs=1e-5)

@@ -11,7 +11,7 @@ STUDY = """members:
   speech: experiment=sample/speech optimizer.lr=-1
   fusion: experiment=sample/fusion model.num_heads=5
 votes:
-  soft: {of: [speech, fusion], voting: sofft}
+  soft: {of: [speech, fusion], ensemble: sofft}
 shared: [seed=one, corpus.num_speakers=6, corpus.num_utterances=8]
 score: uarr
 """
@@ -91,11 +91,11 @@ def test_an_override_of_a_removed_option_says_what_takes_its_place(polymodal):
 def test_a_study_is_checked_with_the_lines_of_its_file(workplace, shape_checks_off):
     file = project(workplace, "study", STUDY)
     findings = by_key(check_study(["study=mine"]))
-    assert findings["voting"].hint == "did you mean 'soft'?"
-    assert findings["voting"].of == ("soft",)
+    assert findings["ensemble"].hint == "did you mean 'soft'?"
+    assert findings["ensemble"].of == ("soft",)
     assert findings["seed"].of == ("speech", "fusion")
     assert findings["study.score"].hint == "did you mean 'uar'?"
-    lines = {"optimizer.lr": 2, "model.num_heads": 3, "voting": 5, "seed": 6, "study.score": 7}
+    lines = {"optimizer.lr": 2, "model.num_heads": 3, "ensemble": 5, "seed": 6, "study.score": 7}
     for key, line in lines.items():
         assert (findings[key].origin.file, findings[key].origin.line) == (file, line), key
 

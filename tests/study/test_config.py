@@ -21,7 +21,7 @@ def test_members_are_words_of_the_command_line_or_a_mapping():
         True,
         "/data/text",
     )
-    assert plan.votes[0].voting == ("voting=soft",)
+    assert plan.votes[0].ensemble == ("ensemble=soft",)
     assert plan.names == ("speech", "text", "soft")
     assert (plan.seeds, plan.shares, plan.pairs, plan.alpha) == ((0,), (), None, 0.05)
 
@@ -34,7 +34,7 @@ def test_options_of_one_member_are_a_list_or_one_string():
 
 
 def test_a_vote_without_names_is_over_all_members():
-    plan = StudyConfig.read({"members": MEMBERS, "votes": {"all": {"voting": "stacked"}}})
+    plan = StudyConfig.read({"members": MEMBERS, "votes": {"all": {"ensemble": "stacked"}}})
     assert plan.votes[0].of == ("speech", "text")
 
 

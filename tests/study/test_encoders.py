@@ -26,7 +26,7 @@ members:
   text: encoder=[characters] model=unimodal encoder.text.width=8
   body: encoder=[signals] model=unimodal encoder.physiology.width=8
 votes:
-  soft: {of: [text, body], voting: soft}
+  soft: {of: [text, body], ensemble: soft}
 seeds: [0, 1]
 shared: [corpus.num_speakers=8, corpus.num_utterances=8, trainer.max_epochs=1, split.val=0.3,
   trainer.accelerator=cpu]

@@ -13,7 +13,7 @@ members:
   words: experiment=sample/text
   letters: experiment=sample/text encoder.text.width=8
 votes:
-  soft: {voting: soft}
+  soft: {ensemble: soft}
 shared: [corpus.num_speakers=6, corpus.num_utterances=8, trainer.max_epochs=1, split.val=0.3,
   trainer.accelerator=cpu]
 """
@@ -77,7 +77,7 @@ members:
 protocol: [split=k_folds, split.num_folds=2, split.val=0.34, corpus.num_utterances=8]
 shared: [corpus.num_speakers=6, trainer.max_epochs=1]
 votes:
-  calibrated: {voting: calibrated}
+  calibrated: {ensemble: calibrated}
 """
     code, _, error = study(text)
     assert code == 0, error
@@ -102,10 +102,10 @@ def test_invalid_comparisons_are_rejected_before_anything_runs(study):
         STUDY.replace("width=8", "width=8 split.seed=7"): "different split: split.seed",
         STUDY.replace("width=8", "width=8 corpus.seed=3"): "different corpus: corpus.seed",
         STUDY.replace("width=8", "wdth=8"): "encoder.text.wdth",
-        STUDY.replace("voting: soft", "voting: sofd"): "did you mean 'soft'",
+        STUDY.replace("ensemble: soft", "ensemble: sofd"): "did you mean 'soft'",
         STUDY.replace("sample/text\n", "sample/txt\n"): "'sample/text'",
         STUDY.replace("split.val=0.3", "split.val=0, callbacks=last").replace(
-            "voting: soft", "voting: calibrated"
+            "ensemble: soft", "ensemble: calibrated"
         ): "fitted on validation rows",
         STUDY + "score: uarr\n": "did you mean 'uar'",
     }
@@ -141,7 +141,7 @@ def test_a_failed_job_lets_the_others_finish_and_is_repeated(study):
 
 def test_seeds_and_training_fractions_are_jobs_too(study):
     single = STUDY.replace("  letters: experiment=sample/text encoder.text.width=8\n", "")
-    single = single.replace("votes:\n  soft: {voting: soft}\n", "")
+    single = single.replace("votes:\n  soft: {ensemble: soft}\n", "")
     code, _, error = study(single + "seeds: [0, 1]\nshares: [0.5]\n")
     assert code == 0, error
     result = read_study()

@@ -1,6 +1,6 @@
 """Compare runs that predicted the same utterances: difference, interval, p and verdict.
 
-polymodal compare RUN RUN [RUN ...] [--score uar] [--part test] [--json]
+polymodal compare RUN RUN [RUN ...] [--score uar] [--split test] [--json]
 polymodal compare STUDY
 """
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names", nargs="+", metavar="RUN|STUDY", help="two or more runs, or a study"
     )
     parser.add_argument("--score", help="the score (default: the monitor of the first run)")
-    parser.add_argument("--part", default="test", help="split of the predictions (default: test)")
+    parser.add_argument("--split", default="test", help="split of the predictions (default: test)")
     parser.add_argument("--alpha", type=float, default=0.05, help="family-wise error rate")
     add_folder(parser)
 
@@ -70,7 +70,7 @@ def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[st
 
     if duplicates := [folder.name for folder in folders if folders.count(folder) > 1]:
         raise RunError(f"{duplicates[0]} is named twice", hint="name different runs")
-    tables = {folder.name: stored_table(folder, arguments.part) for folder in folders}
+    tables = {folder.name: stored_table(folder, arguments.split) for folder in folders}
     scores, monitor = stored_scores(folders[0], tables[folders[0].name])
     name = arguments.score or monitor
     scored = {key: select_score(table, scores, name) for key, table in tables.items()}

@@ -129,7 +129,7 @@ def _fill_store(overrides: Sequence[str]) -> int:
 
 def _embed(experiment: "Experiment", name: str) -> str:
     began_s = time.monotonic()
-    workers = experiment.config["data"]["extract_workers"]
+    workers = experiment.data_options.extract_workers
     seen, pace = fill_shown(
         name, lambda progress: experiment.look_up_features(name, progress), workers
     )

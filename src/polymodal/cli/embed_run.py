@@ -36,7 +36,7 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
         **{name: value for name, value in given.items() if value is not None},
         layer=_layer(arguments.layer),
     )
-    source, composed = load_stored_run(run, [*overrides, "part=all"])
+    source, composed = load_stored_run(run, [*overrides, "evaluate_on=all"])
     out = arguments.out or f"{source.resolve().name}-embeddings.parquet"
     check_target(out)
     plan = RunEmbeddings.prepare(source, checked_stored(composed, source), request)

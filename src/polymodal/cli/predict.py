@@ -6,18 +6,18 @@ polymodal predict last corpus=table corpus.root=DATA corpus.file=new.csv
 
 import argparse
 
-from polymodal.cli.test import evaluate
+from polymodal.cli.test import add_split, add_stored_run, evaluate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal predict`."""
-    parser.add_argument("run", metavar="RUN", help="run id or prefix of one, a path, or `last`")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
+    add_stored_run(parser)
+    add_split(parser, "predict this split only (default: all rows)")
     parser.add_argument("--out", metavar="FILE", help="write a copy of the table (.parquet, .csv)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Predict."""
-    if not any(word.startswith("part=") for word in arguments.overrides):
-        arguments.overrides = [*arguments.overrides, "part=all"]
+    if not any(override.startswith("evaluate_on=") for override in arguments.overrides):
+        arguments.split = arguments.split or "all"
     return evaluate(arguments, "predict", arguments.out)

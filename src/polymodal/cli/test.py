@@ -1,18 +1,33 @@
 """Score a finished run on a split of its data or on other data.
 
 polymodal test last                          the run's own test split
-polymodal test last part=val
-polymodal test last corpus.root=OTHER part=all
+polymodal test last --split val
+polymodal test last corpus.root=OTHER --split all
 """
 
 import argparse
 from pathlib import Path
 
+SPLITS = ("train", "val", "test", "all")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal test`."""
+    add_stored_run(parser)
+    add_split(
+        parser, "score this split (default: test); all: every row, by the models of all folds"
+    )
+
+
+def add_stored_run(parser: argparse.ArgumentParser) -> None:
+    """Declare a stored run and the options to change."""
     parser.add_argument("run", metavar="RUN", help="run id or prefix of one, a path, or `last`")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
+
+
+def add_split(parser: argparse.ArgumentParser, description: str) -> None:
+    """Declare `--split`."""
+    parser.add_argument("--split", choices=SPLITS, help=description)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -20,11 +35,16 @@ def main(arguments: argparse.Namespace) -> int:
     return evaluate(arguments, "test", None)
 
 
+def split_override(split: str | None) -> list[str]:
+    """Return the override that a given `--split` stands for."""
+    return [] if split is None else [f"evaluate_on={split}"]
+
+
 def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
     """Apply a stored run to data, for `test` and `predict`.
 
     Args:
-        arguments: With `run` and `overrides`.
+        arguments: With `run`, `overrides` and `split`.
         kind: `test` or `predict`.
         out: File for a copy of the prediction table.
     """
@@ -35,7 +55,8 @@ def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
     from polymodal.cli._format import print_result
     from polymodal.runs.evaluate import apply_run, load_stored_run
 
-    source, composed = load_stored_run(arguments.run, arguments.overrides)
+    overrides = [*arguments.overrides, *split_override(arguments.split)]
+    source, composed = load_stored_run(arguments.run, overrides)
     config = checked_stored(composed, source)
     result = apply_run(source, composed, config, kind=kind, out=out)
     if result is not None:

@@ -1,12 +1,14 @@
 """Vote over the predictions of finished runs (late fusion), joined by utterance.
 
-polymodal vote RUN RUN ... [voting.on=logits] [voting.weights=[2,1]] [part=val]
+polymodal vote RUN RUN ... [ensemble.on=logits] [ensemble.weights=[2,1]] [--split val]
 
 The scores are those of the first member by default; choose others with `scores=...`.
 """
 
 import argparse
 from pathlib import Path
+
+from polymodal.cli.test import add_split, split_override
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN|KEY=VALUE",
         help="runs and options to change",
     )
+    add_split(parser, "join the predictions of this split (default: test)")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,11 +31,12 @@ def main(arguments: argparse.Namespace) -> int:
 
     runs = [word for word in arguments.overrides if "=" not in word]
     overrides = [word for word in arguments.overrides if "=" in word]
+    overrides += split_override(arguments.split)
     composed = compose(overrides, config_name="vote", project=Path.cwd())
     if not any(word.lstrip("+~").startswith("scores") for word in overrides):
         composed = with_scores_of(runs, composed)
     result = vote(runs, composed, checked(composed))
-    for message in result[1].notes["voting"]:
+    for message in result[1].notes["ensemble"]:
         print(message)
     print_result(result)
     return 0

@@ -19,7 +19,7 @@ INJECTED: Mapping[str, frozenset[str]] = {
     "scores": frozenset({"task", "num_classes"}),
     "trainer": frozenset({"callbacks", "logger", "plugins", "args", "kwargs"}),
     "callbacks": frozenset({"dirpath"}),
-    "voting": frozenset({"tables", "validation", "say"}),
+    "ensemble": frozenset({"tables", "validation", "say"}),
 }
 
 

@@ -206,7 +206,7 @@ def from_file(
     """Take the folds of a file: of a run, or a published table.
 
     A table (`.csv`) has a column of the manifest (such as `utterance_id` or `speaker`), a column
-    `part` with train, val or test, and where there are several folds a column `fold`.
+    `split` with train, val or test, and where there are several folds a column `fold`.
 
     Args:
         manifest: The corpus.
@@ -243,13 +243,13 @@ def _folds_of_table(path: Path) -> list[Fold]:
         table = pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SplitError(f"{path} cannot be read: {error}") from None
-    keys = [name for name in table.columns if name not in ("part", "fold")]
-    if "part" not in table.columns or len(keys) != 1:
+    keys = [name for name in table.columns if name not in ("split", "fold")]
+    if "split" not in table.columns or len(keys) != 1:
         raise SplitError(
             f"{path} has the columns {table.columns}",
-            expected="a column of the manifest, `part`, and `fold` where there are several",
+            expected="a column of the manifest, `split`, and `fold` where there are several",
         )
-    if unknown := sorted(set(table["part"].drop_nulls()) - {*SPLITS}):
+    if unknown := sorted(set(table["split"].drop_nulls()) - {*SPLITS}):
         raise SplitError(f"{path} names the split {unknown[0]!r}", expected=f"one of {SPLITS}")
     if "fold" not in table.columns:
         table = table.with_columns(fold=pl.lit("0"))
@@ -263,7 +263,7 @@ def _folds_of_table(path: Path) -> list[Fold]:
     folds = []
     for index, name in enumerate(names):
         rows = table.filter(fold=name)
-        folds.append(Fold(index, {keys[0]: dict(rows.select(keys[0], "part").iter_rows())}))
+        folds.append(Fold(index, {keys[0]: dict(rows.select(keys[0], "split").iter_rows())}))
     return folds
 
 

@@ -24,7 +24,7 @@ def subsample_per_label(frame: pl.DataFrame, fraction: float) -> pl.DataFrame:
         ['x', 'y']
     """
     if not 0 < fraction <= 1 or math.isnan(fraction):
-        raise ConfigError(f"data.train_share={fraction}", expected="above 0, at most 1")
+        raise ConfigError(f"data.train_fraction={fraction}", expected="above 0, at most 1")
     if fraction == 1:
         return frame
     digests = [

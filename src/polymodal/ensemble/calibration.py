@@ -85,7 +85,7 @@ def fit_per_fold(
         if not val_rows.any():
             raise PredictionError(
                 f"{where}the members have no labelled validation row to fit a vote on",
-                hint="train them with split.val above 0, or use voting=soft",
+                hint="train them with split.val above 0, or use ensemble=soft",
             )
         table = PredictionTable(fitted_on.frame.filter(val_rows), fitted_on.classes)
         labelled = ValidationFold(val_logs[:, val_rows], targets[val_rows], _groups(table), names)
@@ -103,7 +103,7 @@ def _check_tasks(tables: Sequence[PredictionTable]) -> None:
             raise PredictionError(
                 f"a vote that is fitted cannot be over the task {table.task!r}",
                 expected="one class for each utterance, as it is fitted on validation labels",
-                hint="use voting=soft or voting=product",
+                hint="use ensemble=soft or ensemble=product",
             )
 
 

@@ -1,4 +1,4 @@
-"""Soft voting: late fusion by the mean of the members' predictions.
+"""Soft ensemble: late fusion by the mean of the members' predictions.
 
 Legend: table = members, utterance = rows, class = declared classes.
 """
@@ -52,7 +52,7 @@ def soft_vote(
         [[0.65, 0.35]]
     """
     if on not in SCALES:
-        raise ConfigError(f"voting on {on!r}", hint=nearest(on, SCALES))
+        raise ConfigError(f"ensemble.on={on!r}", hint=nearest(on, SCALES))
     aligned = align(tables)
     normalised = _normalise(weights, len(tables))
     columns: list[pl.Series] = []

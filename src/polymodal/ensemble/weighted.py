@@ -95,7 +95,7 @@ def greedy_vote(
         PredictionError: `num_rounds` is less than 1.
     """
     if num_rounds < 1:
-        raise PredictionError(f"voting.num_rounds={num_rounds}", expected="at least 1")
+        raise PredictionError(f"ensemble.num_rounds={num_rounds}", expected="at least 1")
     return fit_per_fold(tables, validation, partial(_fit_greedy, num_rounds=num_rounds), report)
 
 

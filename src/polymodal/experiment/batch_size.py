@@ -32,7 +32,11 @@ def with_budget(experiment: Experiment, fold: Fold, run: Path) -> Experiment:
     """
     config = experiment.config
     accelerator = resolve_accelerator(config["trainer"]["accelerator"])
-    if config["data"]["batch_s"] != AUTO or accelerator == "cpu" or not torch.cuda.is_available():
+    if (
+        experiment.data_options.batch_s != AUTO
+        or accelerator == "cpu"
+        or not torch.cuda.is_available()
+    ):
         return experiment
     if config["trainer"]["devices"] not in (1, "1"):
         raise ConfigError(

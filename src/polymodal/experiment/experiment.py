@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from polymodal.config.grid import with_options
 from polymodal.config.instantiate import instantiate, instantiate_partial
+from polymodal.config.schema import DataOptions, PathOptions, SelectionOptions
 from polymodal.corpora.transcripts import TextPreparation, prepare_text
 from polymodal.data.dataset import ReadAndTransform, Reader, UtteranceDataset
 from polymodal.data.folds import Fold, num_covered_rows
@@ -122,7 +122,7 @@ class Experiment:
             config["encoder"], {name: encoder.prototype for name, encoder in trained.items()}
         )
         manifest = add_transcript_groups(
-            apply_missing_policy(corpus, prototypes, config["data"]["missing"])
+            apply_missing_policy(corpus, prototypes, DataOptions(**config["data"]).missing)
         )
         task = build_task(config["task"])
         fingerprint, remarks = corpus.fingerprint(), []
@@ -160,6 +160,16 @@ class Experiment:
             ConfigError: A key does not exist, or is none of what is trained.
         """
         return replace(self, config=with_options(self.config, options))
+
+    @cached_property
+    def data_options(self) -> DataOptions:
+        """How utterances are read and put into batches."""
+        return DataOptions(**self.config["data"])
+
+    @cached_property
+    def selection(self) -> SelectionOptions:
+        """What nested cross-validation chooses."""
+        return SelectionOptions(**self.config["selection"])
 
     @property
     def seed(self) -> int:
@@ -250,7 +260,7 @@ class Experiment:
         """Compute what is missing, and returns all; of frozen encoders normalised by speaker."""
         fill(
             seen,
-            num_workers=self.config["data"]["extract_workers"],
+            num_workers=self.data_options.extract_workers,
             done=counting(seen, partial(progress, name)),
         )
         if name not in self.frozen:
@@ -265,7 +275,7 @@ class Experiment:
         return self.features[name]
 
     def _leaves_out(self, name: str, seen: StoreLookup) -> bool:
-        reason = exceeds_free_space(seen) if self.config["data"]["reuse_prefix"] == "auto" else None
+        reason = exceeds_free_space(seen) if self.data_options.reuse_prefix == "auto" else None
         if reason is not None:
             self.prefixes.disable(name, reason)
         return reason is not None
@@ -286,8 +296,8 @@ class Experiment:
         Raises:
             DataError: An utterance cannot be read, or the store is damaged.
         """
-        data, source = self.config["data"], self._source(self.prototypes[name], cache_mb=0)
-        folder = Path(self.config["paths"]["store"]).expanduser()
+        data, source = self.data_options, self._source(self.prototypes[name], cache_mb=0)
+        folder = PathOptions(**self.config["paths"]).store_folder
         extractor, used, message = self.extractors[name], self.used_utterances, name
         if fold is not None:
             extractor, used = self.trained[name].extractor(fold.index), self._used_in([fold])
@@ -295,8 +305,8 @@ class Experiment:
         return look_up(
             [(utterance.utterance_id, LazyRead(source, utterance)) for utterance in used],
             extractor,
-            FeatureStore(folder, data["store_dtype"]),
-            num_threads=data["extract_workers"],
+            FeatureStore(folder, data.store_dtype),
+            num_threads=data.extract_workers,
             progress=partial(progress, f"reading for {message}"),
         )
 
@@ -362,16 +372,15 @@ class Experiment:
         rows = self._rows(fold, split)
         if rows is None:
             return None
-        data, targets = self.config["data"], self.task.targets(rows.frame)
+        data, targets = self.data_options, self.task.targets(rows.frame)
         return make_loader(
             UtteranceDataset(rows, self._readers(fold), targets),
             shuffle=training,
-            weights=sampling_weights(data["sampling"], targets, self.task) if training else None,
-            batch_s=self.batch_s
-            or (DEFAULT_BATCH_S if data["batch_s"] == "auto" else data["batch_s"]),
-            max_utterances=data["max_utterances"],
+            weights=sampling_weights(data.sampling, targets, self.task) if training else None,
+            batch_s=self.batch_s or (DEFAULT_BATCH_S if data.batch_s == "auto" else data.batch_s),
+            max_utterances=data.max_utterances,
             num_workers=self.num_workers,
-            timeout_s=data["timeout_s"],
+            timeout_s=data.timeout_s,
             pin_memory=torch.cuda.is_available(),
             seed=self.seed,
         )
@@ -379,7 +388,7 @@ class Experiment:
     @property
     def num_workers(self) -> int:
         """Processes that read ahead for a loader."""
-        given = self.config["data"]["num_workers"]
+        given = self.data_options.num_workers
         if given != "auto":
             return int(given)
         return default_num_workers(resolve_accelerator(self.config["trainer"]["accelerator"]))
@@ -434,7 +443,7 @@ class Experiment:
                 expected="labels, votes or values, as the task reads them",
                 hint="check corpus.columns and corpus.label_map, or choose another task",
             )
-        fraction = float(self.config["data"]["train_share"])
+        fraction = self.data_options.train_fraction
         return self.manifest.take(subsample_per_label(learnt, fraction).sort("utterance_id"))
 
     @cached_property
@@ -451,7 +460,7 @@ class Experiment:
         return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()
 
     def _readers(self, fold: Fold) -> dict[str, Reader]:
-        kept_mb = self.config["data"]["cache_mb"] / max(1, self.num_workers)
+        kept_mb = self.data_options.cache_mb / max(1, self.num_workers)
         return {
             name: StoredReader(self.stored_features(name, fold))
             if name in self.extractors
@@ -460,5 +469,5 @@ class Experiment:
         }
 
     def _source(self, encoder: Encoder, cache_mb: float) -> Callable[[Utterance], Any]:
-        channels = self.config["data"]["channels"]
+        channels = self.data_options.channels
         return build_reader(encoder, self.manifest, channels=channels, cache_mb=cache_mb)

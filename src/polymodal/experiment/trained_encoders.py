@@ -10,6 +10,7 @@ from typing import Any
 from polymodal.config.compose import load_config
 from polymodal.config.instantiate import instantiate
 from polymodal.config.run_encoders import FROM_RUN, MEMBER
+from polymodal.config.schema import PathOptions
 from polymodal.data.folds import Fold
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.embeddings import EmbeddingExtractor
@@ -234,7 +235,7 @@ class TrainedEncoder:
                 expected="weights for each fold, trained on its own training rows",
                 hint=f"use the same split in both: split=file split.file={self.run / 'folds.json'}"
                 if self.folds
-                else "use part=all to apply every fold's model to the whole corpus",
+                else "use --split all to apply every fold's model to the whole corpus",
             )
         if not any(fold.assignment for fold in folds):  # nothing is judged, such as in `predict`
             return
@@ -309,7 +310,7 @@ def trained_encoders(
         UserError: There is no such run, it has not finished, lacks the modality, or has trained
             nothing of it.
     """
-    runs = Path(config["paths"]["runs"])
+    runs = PathOptions(**config["paths"]).runs_folder
     return {
         name: trained_encoder(name, section, runs, planned or {})
         for name, section in config["encoder"].items()

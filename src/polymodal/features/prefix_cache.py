@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from polymodal.config.schema import DataOptions
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Prefix
 from polymodal.features.lookup import StoreLookup
@@ -48,7 +49,7 @@ def plan_prefix_cache(
         precision: `trainer.precision` of Lightning.
         training: Whether the run trains; otherwise each utterance is read once.
     """
-    plan, reuse = PrefixPlan(), config["data"]["reuse_prefix"]
+    plan, reuse = PrefixPlan(), DataOptions(**config["data"]).reuse_prefix
     dtype = PRECISIONS.get(str(precision))
     objection = _objection(config, reuse, training=training)
     if dtype is None:

@@ -44,7 +44,7 @@ def leak_rows(columns: Mapping[str, Any] | None) -> list[list[str]]:
         columns: Column to the number of folds, of values and the fraction of test rows; None where
             it is not known.
     """
-    rows = [["training shares with test", "folds", "values", "share of the test rows"]]
+    rows = [["training shares with test", "folds", "values", "fraction of the test rows"]]
     for column, leak in (columns or {}).items():
         leak = leak if isinstance(leak, Mapping) else {"values": leak}  # of an early version
         counts = [str(leak.get(name, NONE)) for name in ("folds", "values")]

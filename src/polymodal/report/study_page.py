@@ -468,11 +468,11 @@ def _errors(study: _Study) -> list[Block]:
 
 def _log_excerpt(study: _Study) -> list[Block]:
     total = int(as_finite(study.about.get("folds")) or 0) * len(study.about.get("seeds") or [0])
-    rows: list[list[Content]] = [["vote", "of", "voting", "what it said"]]
+    rows: list[list[Content]] = [["vote", "of", "ensemble", "messages"]]
     for name, member in study.members.items():
         if kind_of(member) == "vote":
             messages = BulletList(_group_identical(member.get("said") or [], total), MAX_LOG_LINES)
-            values = [format.value(member.get(key)) for key in ("of", "voting")]
+            values = [format.value(member.get(key)) for key in ("of", "ensemble")]
             rows.append([name, *values, messages])
     return [Table(rows, range(4))] if len(rows) > 1 else []
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from polymodal.config.instantiate import instantiate
 from polymodal.config.run_encoders import DEFAULTS, FROM_RUN, TARGET
+from polymodal.config.schema import DataOptions, PathOptions
 from polymodal.corpora.transcripts import TextPreparation, prepare_text
 from polymodal.data.folds import num_covered_rows
 from polymodal.data.leakage import add_transcript_groups
@@ -158,17 +159,17 @@ class RunEmbeddings:
             UserError: A checkpoint is damaged, an utterance cannot be read, or the store is
                 damaged.
         """
-        data, extractor = self.config["data"], job.extractor()
+        data, extractor = DataOptions(**self.config["data"]), job.extractor()
         frame = self.manifest.frame.join(job.rows, on="utterance_id", how="semi")
         manifest = self.manifest.take(frame)
-        source = build_reader(extractor, manifest, channels=data["channels"])
+        source = build_reader(extractor, manifest, channels=data.channels)
         utterances = [manifest.utterance(row) for row in range(len(manifest))]
-        folder = Path(self.config["paths"]["store"]).expanduser()
+        folder = PathOptions(**self.config["paths"]).store_folder
         return look_up(
             [(utterance.utterance_id, LazyRead(source, utterance)) for utterance in utterances],
             extractor,
-            FeatureStore(folder, data["store_dtype"]),
-            num_threads=data["extract_workers"],
+            FeatureStore(folder, data.store_dtype),
+            num_threads=data.extract_workers,
             progress=lambda done, total: progress(f"reading for {job.title}", done, total),
         )
 
@@ -205,7 +206,7 @@ def _encoders(
 def _encoder(
     run: Path, name: str, config: Mapping[str, Any], request: EmbeddingRequest
 ) -> TrainedEncoder | FrozenEncoder:
-    section, runs = config["encoder"][name], Path(config["paths"]["runs"])
+    section, runs = config["encoder"][name], PathOptions(**config["paths"]).runs_folder
     asked: dict[str, Any] = {"pooling": request.pooling}
     asked |= {"layer": request.layer} if request.layer is not None else {}
     if section.get(FROM_RUN) and section.get("mode", "frozen") == "frozen":

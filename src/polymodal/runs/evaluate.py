@@ -58,9 +58,9 @@ def apply_run(
 ) -> RunResult | None:
     """Write the prediction table of a stored run for a split, and score it if it has labels.
 
-    With `part=all` the models of all folds predict the full corpus, and their probabilities are
-    averaged. Any other split is predicted fold by fold, each by the model that was not trained on
-    it.
+    With `evaluate_on=all` the models of all folds predict the full corpus, and their probabilities
+    are averaged. Any other split is predicted fold by fold, each by the model that was not trained
+    on it.
 
     Args:
         source: Folder of the run.
@@ -77,7 +77,7 @@ def apply_run(
         UserError: The run has no checkpoint, or the data cannot be used.
     """
     trained = find_fold_dirs(source)
-    on_full_corpus = config["part"] == "all"
+    on_full_corpus = config["evaluate_on"] == "all"
     stored_folds = None if on_full_corpus else _stored_folds(source, config)
     with pretrained_weights("optional"):
         experiment = prepare_experiment(
@@ -87,13 +87,13 @@ def apply_run(
         raise RunError(
             f"{source.name} has {len(trained)} trained folds, the split gives "
             f"{len(experiment.folds)}",
-            hint="use part=all to apply every fold's model to the full corpus",
+            hint="use --split all to apply every fold's model to the full corpus",
         )
     check_same_weights(RunRecord.read(source / "run.json"), experiment.trained)
     for fold_dir in trained:
         assert fold_dir.best_or_last_checkpoint  # raises early if a checkpoint is missing
-    split = "predict" if kind == "predict" else config["part"]
-    data = {**dataset_summary(experiment), "part": config["part"]}
+    split = "predict" if kind == "predict" else config["evaluate_on"]
+    data = {**dataset_summary(experiment), "evaluate_on": config["evaluate_on"]}
     with (
         recording(
             composed,
@@ -139,7 +139,10 @@ def _apply_folds(
         module.predictions = target.predictions
         with stage_time(session, "test"):
             predict_split(
-                trainer, module, experiment.build_loader(fold, experiment.config["part"]), split
+                trainer,
+                module,
+                experiment.build_loader(fold, experiment.config["evaluate_on"]),
+                split,
             )
 
 

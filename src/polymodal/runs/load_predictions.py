@@ -20,7 +20,7 @@ def stored_table(run: Path, split: str) -> PredictionTable:
     if not path.is_file():
         raise PredictionError(
             f"run {run.name} has no predictions for split {split!r}",
-            hint=f"write them with `polymodal test {run.name} part={split}`",
+            hint=f"write them with `polymodal test {run.name} --split {split}`",
         )
     return PredictionTable.read(path)
 

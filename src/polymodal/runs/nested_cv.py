@@ -37,10 +37,10 @@ def select_options(
         session: The run.
         display: Shows the progress.
     """
-    section = experiment.config["selection"]
+    selection = experiment.selection
     file = fold_dir.path / "selection.json"
     tried = json.loads(file.read_text(encoding="utf-8"))["tried"] if file.is_file() else []
-    candidates = expand_grid(section["grid"]) or [{}]
+    candidates = expand_grid(selection.grid) or [{}]
     for index, options in enumerate(candidates[len(tried) :], start=len(tried)):
         varied = experiment.with_options(options)
         tables = []
@@ -53,20 +53,20 @@ def select_options(
         tried.append({"options": options, "scores": score_table(pooled, experiment.scores)})
         if rank() == 0:
             fold_dir.predictions.mkdir(parents=True, exist_ok=True)
-            if section["out_of_fold"]:
+            if selection.out_of_fold:
                 outer = pooled.frame.with_columns(fold=pl.lit(fold.index, pl.Int64))
                 pooled.with_frame(outer).write(_table_path(fold_dir, index))
             atomic_write_text(file, json.dumps({"tried": tried}, indent=1))
-    name = f"val/{section['score']}"
-    sign = 1 if higher_is_better(section["score"], experiment.scores) else -1
+    name = f"val/{selection.score}"
+    sign = 1 if higher_is_better(selection.score, experiment.scores) else -1
     best = max(tried, key=lambda trial: sign * trial["scores"][name])
     if rank() == 0:
         atomic_write_text(file, json.dumps({"tried": tried, "chosen": best["options"]}, indent=1))
-        if section["out_of_fold"]:
+        if selection.out_of_fold:
             shutil.copyfile(
                 _table_path(fold_dir, tried.index(best)), fold_dir.predictions / "val.parquet"
             )
-    if not section["grid"]:
+    if not selection.grid:
         return experiment
     session.notes.setdefault("selected", {})[str(fold.index)] = best["options"]
     display.print_line(

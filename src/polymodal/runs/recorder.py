@@ -14,6 +14,7 @@ import torch
 
 from polymodal.config.compose import ComposedConfig
 from polymodal.config.instantiate import instantiate
+from polymodal.config.schema import PathOptions
 from polymodal.errors import RunFailedError, RunInterruptedError
 from polymodal.runs.trackers import run_name, start_trackers
 from polymodal.schemas.run_record import RunRecord
@@ -88,7 +89,7 @@ def recording(
     Raises:
         RunFailedError: The body failed; the traceback is in the folder.
     """
-    runs = roots(Path(config["paths"]["runs"]))[0]
+    runs = roots(PathOptions(**config["paths"]).runs_folder)[0]
     if rank() > 0:
         path = wait_for_run_dir(runs)
         yield Session(path, NullWriter(), path.name)

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from polymodal.config.compose import ComposedConfig, load_config
+from polymodal.config.schema import PathOptions
 from polymodal.data.folds import Fold, read_folds, write_folds
 from polymodal.errors import RunError
 from polymodal.evaluation.score import score_table
@@ -187,7 +188,7 @@ def run_fold(
     session.notes["num_parameters"] = sum(p.numel() for p in module.parameters())
     module.load_weights(read_checkpoint(fold_dir.best_or_last_checkpoint))
     with stage_time(session, "test"):
-        nested = fold.inner and experiment.config["selection"]["out_of_fold"]
+        nested = fold.inner and experiment.selection.out_of_fold
         for split, file in experiment.stage_splits:
             if split == "val" and nested:  # the inner folds predicted more rows
                 continue
@@ -274,7 +275,7 @@ def _resumed(composed: ComposedConfig, config: Mapping[str, Any]) -> Path | None
     """Find the run to resume, and reject it if it had another configuration."""
     if not config["resume"]:
         return None
-    path = find_run(Path(config["paths"]["runs"]), config["resume"])
+    path = find_run(PathOptions(**config["paths"]).runs_folder, config["resume"])
     before = _fixed(load_config(path / "config.yaml", composed.name).resolved())
     now = _fixed(config)
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from polymodal.config.compose import ComposedConfig, load_config
 from polymodal.config.instantiate import instantiate, instantiate_partial
+from polymodal.config.schema import PathOptions
 from polymodal.errors import PredictionError
 from polymodal.evaluation.score import score_directions, score_table
 from polymodal.evaluation.torchmetrics import build_score
@@ -27,11 +28,11 @@ def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, An
     Raises:
         UserError: A run or its table is missing, a run is named twice, or the tables do not match.
     """
-    members = _members(names, Path(config["paths"]["runs"]))
-    tables = [stored_table(member, config["part"]) for member in members]
-    validation = [stored_table(m, "val") for m in members] if is_fitted(config["voting"]) else []
+    members = _members(names, PathOptions(**config["paths"]).runs_folder)
+    tables = [stored_table(member, config["evaluate_on"]) for member in members]
+    validation = [stored_table(m, "val") for m in members] if is_fitted(config["ensemble"]) else []
     messages: list[str] = []
-    voted = vote_tables(config["voting"], tables, validation, messages.append)
+    voted = vote_tables(config["ensemble"], tables, validation, messages.append)
     scores = {
         name: build_score(instantiate_partial(section), voted.kinds)
         for name, section in config["scores"].items()
@@ -43,9 +44,9 @@ def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, An
     ) as session:
         folder = session.path / "predictions"
         folder.mkdir(exist_ok=True)
-        voted.write(folder / f"{config['part']}.parquet")
+        voted.write(folder / f"{config['evaluate_on']}.parquet")
         session.scores |= score_table(voted, scores)
-        session.notes["voting"] = messages
+        session.notes["ensemble"] = messages
     return session.path, RunRecord.read(session.path / "run.json")
 
 
@@ -70,10 +71,10 @@ def vote_tables(
         raise PredictionError(
             f"{len(validation)} of {len(tables)} members have a validation table",
             expected="one each, as the vote is fitted on them",
-            hint="train them with split.val above 0, or use voting=soft",
+            hint="train them with split.val above 0, or use ensemble=soft",
         )
     optional = {"validation": validation, "report": report}
-    voted: PredictionTable = instantiate(section, "voting", optional=optional, tables=tables)
+    voted: PredictionTable = instantiate(section, "ensemble", optional=optional, tables=tables)
     return voted
 
 

@@ -142,7 +142,7 @@ def _about(
     about: dict[str, Any] = {"kind": "member", "scores": bootstrap_cis(test, scores, "test")}
     for vote in plan.votes:
         if vote.name == key:
-            about |= {"kind": "vote", "of": [*vote.of], "voting": " ".join(vote.voting)}
+            about |= {"kind": "vote", "of": [*vote.of], "ensemble": " ".join(vote.ensemble)}
             about["said"] = [message for entry in complete for message in entry.messages]
     if gap := _gap(complete, scores, name, against):
         about["gap"] = gap

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from polymodal.config.compose import ComposedConfig
 from polymodal.config.provenance import Provenance, provenance_of
+from polymodal.config.schema import PathOptions
 from polymodal.config.sweep import sweep_jobs
 from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, nearest
@@ -90,8 +90,8 @@ def check_study(
         _move(reports[name], _written(plan, name), origins)
         reports[name].add(_encoders(plan, name, members), origins)
     for vote in plan.votes:
-        reports[vote.name] = _vote(vote.voting)
-        _move(reports[vote.name], dict.fromkeys(vote.voting, f"study.votes.{vote.name}"), origins)
+        reports[vote.name] = _vote(vote.ensemble)
+        _move(reports[vote.name], dict.fromkeys(vote.ensemble, f"study.votes.{vote.name}"), origins)
     report.add(_score(plan, contexts), origins)
     return merge_reports(reports, report)
 
@@ -128,15 +128,15 @@ def _encoders(
         try:
             planned = {source: members[source].resolved()}
             config = members[name].resolved()
-            runs = Path(config["paths"]["runs"])
+            runs = PathOptions(**config["paths"]).runs_folder
             trained_encoder(modality, config["encoder"][modality], runs, planned)
         except ConfigError as error:
             yield from_error(error, "encoders", f"study.members.{name}.encoders.{modality}")
 
 
-def _vote(voting: Sequence[str]) -> Report:
+def _vote(overrides: Sequence[str]) -> Report:
     report = Report()
-    composed = compose_into(report, voting, config_name="vote")
+    composed = compose_into(report, overrides, config_name="vote")
     if composed is not None:
         check_fast(composed, report)
     return report

@@ -42,12 +42,12 @@ class Vote:
     Args:
         name: Name in tables.
         of: Names of the members that vote.
-        voting: Overrides of `polymodal vote`, such as `voting=calibrated`.
+        ensemble: Overrides of `polymodal vote`, such as `ensemble=calibrated`.
     """
 
     name: str
     of: tuple[str, ...]
-    voting: tuple[str, ...]
+    ensemble: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class StudyConfig:
         shared: Overrides for every member.
         root: Folder of the study's corpus; None for the one of the members' configurations.
         seeds: Every member is trained once with each.
-        shares: Further fractions of the training rows to train with, for learning curves.
+        fractions: Further fractions of the training rows to train with, for learning curves.
         score: The score that is compared; None for the one that the task monitors.
         pairs: Pairs of names to compare; None for every pair.
         alpha: Family-wise error rate of all comparisons.
         parallel: Number of parallel processes; `auto` for one per device, or one per core up to
             `MAX_PARALLEL`.
-        together: Whether small heads on stored features are trained in one vectorized process.
+        vectorized: Whether small heads on stored features are trained in one vectorized process.
         options: Member to further overrides (the key `with`), which come last.
     """
 
@@ -77,12 +77,12 @@ class StudyConfig:
     shared: tuple[str, ...]
     root: str | None
     seeds: tuple[int, ...]
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
     score: str | None
     pairs: tuple[tuple[str, str], ...] | None
     alpha: float
     parallel: int
-    together: bool
+    vectorized: bool
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -116,12 +116,12 @@ class StudyConfig:
             shared=_overrides(section.get("shared"), "study.shared"),
             root=section.get("root"),
             seeds=_numbers(section, "seeds", [0], int),
-            shares=_numbers(section, "shares", [], float),
+            fractions=_numbers(section, "fractions", [], float),
             score=section.get("score"),
             pairs=_pairs(section.get("pairs"), [*names, *(vote.name for vote in votes)]),
             alpha=float(section.get("alpha", 0.05)),
             parallel=_parallel(section.get("parallel", "auto"), num_devices),
-            together=bool(section.get("together", True)),
+            vectorized=bool(section.get("vectorized", True)),
             options=_options(section.get("with"), names),
         )
         plan.check()
@@ -171,8 +171,8 @@ class StudyConfig:
             raise ConfigError(
                 f"study.seeds={[*self.seeds]}", expected="at least one number, each once"
             )
-        if wrong := [fraction for fraction in self.shares if not 0 < fraction < 1]:
-            raise ConfigError(f"study.shares has {wrong[0]}", expected="numbers between 0 and 1")
+        if wrong := [fraction for fraction in self.fractions if not 0 < fraction < 1]:
+            raise ConfigError(f"study.fractions has {wrong[0]}", expected="numbers between 0 and 1")
         if not 0 < self.alpha < 1:
             raise ConfigError(f"study.alpha={self.alpha}", expected="between 0 and 1")
 
@@ -264,8 +264,10 @@ def _check_packages(section: Mapping[str, Any]) -> None:
 def _vote(name: str, value: Any, members: Sequence[str]) -> Vote:
     key = f"study.votes.{name}"
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{key}={value!r}", expected="{of: [two or more members], voting: soft}")
-    _check_keys(value, ["of", "voting"], key)
+        raise ConfigError(
+            f"{key}={value!r}", expected="{of: [two or more members], ensemble: soft}"
+        )
+    _check_keys(value, ["of", "ensemble"], key)
     of = tuple(value.get("of") or members)
     if unknown := [name for name in of if name not in members]:
         raise ConfigError(f"{key}.of names {unknown[0]!r}", hint=nearest(unknown[0], members))
@@ -274,9 +276,11 @@ def _vote(name: str, value: Any, members: Sequence[str]) -> Vote:
             f"{key} is a vote over {', '.join(of) or 'no members'}",
             expected="at least two members, each once",
         )
-    voting = value.get("voting", "soft")
-    overrides = [f"voting={voting}"] if isinstance(voting, str) and "=" not in voting else voting
-    return Vote(name, of, _overrides(overrides, f"{key}.voting"))
+    ensemble = value.get("ensemble", "soft")
+    overrides = (
+        [f"ensemble={ensemble}"] if isinstance(ensemble, str) and "=" not in ensemble else ensemble
+    )
+    return Vote(name, of, _overrides(overrides, f"{key}.ensemble"))
 
 
 def _overrides(value: Any, key: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class PlannedJobs:
             UserError: A member cannot work, or its encoders were trained on its test rows.
         """
         for member in self.plan.ordered:
-            for fraction in (*sorted(self.plan.shares), 1.0):
+            for fraction in (*sorted(self.plan.fractions), 1.0):
                 for seed in self.plan.seeds:
                     self._job(member, seed, fraction, 0.0)
         return [*self._jobs.values()]
@@ -85,7 +85,7 @@ class PlannedJobs:
         encoders: Mapping[str, StudyJob],
     ) -> StudyJob:
         composed, experiment = self._experiment(member, left_out)
-        varied = with_options(composed, {"seed": seed, "data.train_share": fraction})
+        varied = with_options(composed, {"seed": seed, "data.train_fraction": fraction})
         keyed = with_options(
             varied,
             {f"encoder.{modality}.from_run": encoder.key for modality, encoder in encoders.items()},
@@ -98,7 +98,7 @@ class PlannedJobs:
             job_key(keyed.resolved(), experiment.fingerprint, self.code),
             applied=self.first.config["corpus"] if member.applied else None,
             # Seeds with encoders of their own cannot share features.
-            vectorized=self.plan.together and is_small_head(experiment) and not encoders,
+            vectorized=self.plan.vectorized and is_small_head(experiment) and not encoders,
             encoders=dict(encoders),
             left_out=left_out,
         )

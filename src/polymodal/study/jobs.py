@@ -275,7 +275,7 @@ def _apply(run: Path, body: Mapping[str, Any], check: Check) -> None:
     stored = load_config(run / "config.yaml", body["name"])
     classes = stored.resolved()["task"]
     changed = with_options(
-        stored, {"task": classes, "corpus": body["applied"], "part": "all", "resume": None}
+        stored, {"task": classes, "corpus": body["applied"], "evaluate_on": "all", "resume": None}
     )
     notes = {**body["notes"], JOB: body["applied_key"]}
     apply_run(run, changed, check(changed), kind="predict", notes=notes)

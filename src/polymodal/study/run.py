@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from polymodal.config.compose import ComposedConfig, compose, project_packages
+from polymodal.config.schema import PathOptions
 from polymodal.data.folds import write_folds
 from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.evaluation.score import score_names
@@ -63,7 +64,7 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
         RunFailedError: A job failed; the results of the others are kept.
     """
     plan = StudyConfig.read(config["study"], num_devices=torch.cuda.device_count())
-    runs = Path(config["paths"]["runs"])
+    runs = PathOptions(**config["paths"]).runs_folder
     members = compose_members(plan, composed)
     configs = {name: check(composed) for name, composed in members.items()}
     first = prepare_experiment(configs[reference(plan)], planned=configs)
@@ -116,19 +117,19 @@ def _check_score(plan: StudyConfig, first: Experiment) -> None:
 def _check_votes(plan: StudyConfig, first: Experiment, check: Check) -> dict[str, dict[str, Any]]:
     """Return the configuration of each vote; a fitted vote needs validation rows in every fold."""
     frame = first.manifest.frame
-    validated = first.config["selection"]["out_of_fold"] or all(
+    validated = first.selection.out_of_fold or all(
         (fold.split_of_rows(frame) == "val").any() for fold in first.folds
     )
     configs = {}
     for vote in plan.votes:
-        config = check(compose(list(vote.voting), config_name="vote"))
-        if is_fitted(config["voting"]) and not validated:
+        config = check(compose(list(vote.ensemble), config_name="vote"))
+        if is_fitted(config["ensemble"]) and not validated:
             raise ConfigError(
                 f"study.votes.{vote.name} is fitted on validation rows, but a fold has none",
                 hint="set split.val above 0 or, with split=nested, "
                 "selection.out_of_fold=true in study.protocol",
             )
-        configs[vote.name] = config["voting"]
+        configs[vote.name] = config["ensemble"]
     return configs
 
 

@@ -57,6 +57,15 @@ RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+# Dotted old key of a configuration to the last word of the new one.
+RENAMED_KEYS: Mapping[str, str] = {
+    "part": "evaluate_on",
+    "voting": "ensemble",
+    "data.train_share": "train_fraction",
+    "study.shares": "fractions",
+    "study.together": "vectorized",
+}
+
 
 def current_target(target: str) -> str:
     """Return the name that a class or function of polymodal has now.

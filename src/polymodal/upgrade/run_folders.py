@@ -1,12 +1,12 @@
 """Migrate recorded runs of polymodal from release to release."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from polymodal.upgrade.changes import Change, Rewrite
-from polymodal.upgrade.own_names import RENAMED_OPTIONS, current_target
+from polymodal.upgrade.own_names import RENAMED_KEYS, RENAMED_OPTIONS, current_target
 from polymodal.upgrade.yaml_text import (
     Document,
     TextEdit,
@@ -119,6 +119,19 @@ def _renamed_options(document: Document) -> ConfigChange | None:
         for old, new in RENAMED_OPTIONS.get(target.value.value, {}).items()
         if (key := _key_node(section, old)) is not None
     ]
+    return _rename(document, renames)
+
+
+def _renamed_keys(document: Document) -> ConfigChange | None:
+    """Replace the old names of the program's own options."""
+    root = document.roots[0] if document.roots else None
+    renames = [
+        (key, new) for old, new in RENAMED_KEYS.items() if (key := _key_node(root, old)) is not None
+    ]
+    return _rename(document, renames)
+
+
+def _rename(document: Document, renames: Sequence[tuple[Any, str]]) -> ConfigChange | None:
     if not renames:
         return None
     first, new = renames[0]
@@ -140,4 +153,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("0.1.0", "the leading score of a run is named once, in its task", _task_monitor),
     Migration("0.1.0", "the packages of polymodal were renamed", _moved_targets),
     Migration("0.1.0", "options say fraction and probability, not share", _renamed_options),
+    Migration("0.1.0", "options of the program were renamed", _renamed_keys),
 )

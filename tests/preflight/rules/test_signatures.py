@@ -68,7 +68,7 @@ def test_types(value, hint, wanted):
         ("seed=1.5", "seed=1.5"),
         ("stages=fit", "stages='fit'"),
         ("stages=[fitt]", "fit or train or test or predict"),
-        ("part=tests", "part='tests'"),
+        ("evaluate_on=tests", "evaluate_on='tests'"),
     ],
 )
 def test_a_planted_fault_is_found(workplace, override, words):
@@ -81,7 +81,7 @@ SHIPPED = sorted(
     path.relative_to(CONFIGS).with_suffix("").as_posix()
     for path in CONFIGS.rglob("*.yaml")
     if path.parent != CONFIGS
-    and path.relative_to(CONFIGS).parts[0] not in ("hydra", "study", "voting")
+    and path.relative_to(CONFIGS).parts[0] not in ("hydra", "study", "ensemble")
 )
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from polymodal.config.schema import PathOptions
 from polymodal.diagnostics import Diagnostic
 from polymodal.errors import UserError
 from polymodal.preflight.context import Context
@@ -70,7 +70,7 @@ def _encoders(context: Context) -> Iterator[Diagnostic]:
     for name, section in sections.items() if context.is_sound("encoder") else ():
         key = f"encoder.{name}"
         if section.get(FROM_RUN):
-            runs = Path(context.config["paths"]["runs"])
+            runs = PathOptions(**context.config["paths"]).runs_folder
             trained, findings = _tried(context, key, partial(trained_encoder, name, section, runs))
             yield from findings
             if trained is None or trained.run is None:

@@ -285,7 +285,7 @@ def _idle(context: Context, sources: set[Any]) -> Iterator[tuple[str, bool, str]
     chosen = bool(selection.get("grid") or selection.get("out_of_fold"))
     yield "selection.score", not chosen, "nothing is chosen: there is no selection.grid"
     yield "test_subsets", len(encoders) == 1, "there is one modality"
-    yield "part", True, "it is for `polymodal test` and `polymodal predict`"
+    yield "evaluate_on", True, "it is for `polymodal test` and `polymodal predict`"
 
 
 def _default_num_workers(context: Context) -> int:

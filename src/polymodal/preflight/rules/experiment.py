@@ -95,16 +95,16 @@ def _sampling(
     from polymodal.experiment.components import sampling_weights
 
     try:
-        sampling_weights(experiment.config["data"]["sampling"], targets, experiment.task)
+        sampling_weights(experiment.data_options.sampling, targets, experiment.task)
     except UserError as error:
         yield context.refused(error, "data.sampling", "data")
 
 
 def _inner_folds(experiment: "Experiment") -> Iterator[Diagnostic]:
     """Options that need inner folds, and inner folds that nothing needs."""
-    selection = experiment.config["selection"]
+    selection = experiment.selection
     nested = any(fold.inner for fold in experiment.folds)
-    if nested == bool(selection["grid"] or selection["out_of_fold"]):
+    if nested == bool(selection.grid or selection.out_of_fold):
         return
     if nested:
         yield Diagnostic(
@@ -115,7 +115,7 @@ def _inner_folds(experiment: "Experiment") -> Iterator[Diagnostic]:
             "selection.out_of_fold=true, or use split=k_folds",
         )
     else:
-        key = "selection.grid" if selection["grid"] else "selection.out_of_fold"
+        key = "selection.grid" if selection.grid else "selection.out_of_fold"
         message = f"{key} is for inner folds, which this split does not have"
         yield Diagnostic("inner folds", key, message, hint="use split=nested")
 

@@ -14,31 +14,20 @@ from polymodal.config.compose import CONFIGS
 from polymodal.config.files import ConfigFile
 from polymodal.config.partial_resolve import UNRESOLVED
 from polymodal.config.provenance import LOADER, ConfigEntry, Provenance, SourceLocation
+from polymodal.config.schema import SECTIONS, option_types
 from polymodal.diagnostics import Diagnostic
 from polymodal.errors import nearest
+from polymodal.preflight.rules.signatures import matches_type, wrong_type
 
-# Sections that the program reads itself, option by option; the others feed what they name.
 HEADER = re.compile(r"\s*#\s*@package\b")
 SOME_HEADER = re.compile(r"\s*(#\s*@.*)?$")
 MIXED = "key of two files"
-READ_HERE = ("data", "paths", "selection", "alert")
 # Sections that name what is built, and those that hold several of them.
 BUILT = (
     *("corpus", "text", "split", "model", "task", "loss", "optimizer", "scheduler"),
-    *("balance", "trainer", "voting"),
+    *("balance", "trainer", "ensemble"),
 )
 HOLDERS = ("encoder", "callbacks", "scores", "tracker")
-# Options of the program itself that take more than the kind of value that stands in our files.
-WORDS: Mapping[str, Sequence[str | bool]] = {
-    "data.batch_s": ("auto",),
-    "data.num_workers": ("auto",),
-    "data.sampling": ("natural", "balanced"),
-    "data.missing": ("absent", "drop", "refuse"),
-    "data.channels": ("mix", "first"),
-    "data.store_dtype": ("float32", "float16", "bfloat16"),
-    "data.reuse_prefix": ("auto", True, False),
-}
-NUMBERS = ("data.num_workers",)  # a word stands in our files, a number may
 
 
 def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
@@ -76,7 +65,7 @@ def unread_keys(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diag
         if key in ("experiment", "debug") and (not value or _is_late(key, origins)):
             continue
         yield _unread(key, expected_keys, origins)
-    for section in READ_HERE:
+    for section in SECTIONS:
         if isinstance(config.get(section), Mapping):
             yield from _options(section, config[section], origins)
 
@@ -153,40 +142,15 @@ def _header_line(file: Path) -> int:
 
 
 def _options(section: str, values: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
-    """Options of a section that the program reads itself, compared with our own files."""
-    defaults = default_values(section)
+    """Compare the options of a section that the program reads itself with its schema."""
+    types = option_types(section)
     for name, value in values.items():
         key = f"{section}.{name}"
-        if name not in defaults:
-            if key not in origins.interpolated:
-                yield Diagnostic(
-                    "unread key", key, f"nothing reads {key}", hint=nearest(name, defaults)
-                )
-        elif (expected := _misfit(key, value, defaults[name])) is not None:
-            yield Diagnostic(
-                "wrong type",
-                key,
-                f"{key}={value!r} has the wrong type",
-                expected,
-                nearest(value, map(str, WORDS[key]))
-                if key in WORDS and isinstance(value, str)
-                else "",
-            )
-
-
-def _misfit(key: str, value: Any, default: Any) -> str | None:
-    """What was expected, where a value is of another kind than that of our own files."""
-    choices = WORDS.get(key, ())
-    if value in choices or value is None or default is None or value is UNRESOLVED:
-        return None
-    if isinstance(default, bool):
-        return None if isinstance(value, bool) else "true or false"
-    if isinstance(default, int | float) or key in NUMBERS:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if number else " or ".join(["a number", *map(str, choices)])
-    if isinstance(default, str) and (choices or not isinstance(value, str)):
-        return " or ".join(map(str, choices)) or "text"
-    return None
+        if name in types:
+            if not matches_type(value, types[name]):
+                yield wrong_type(key, value, types[name])
+        elif key not in origins.interpolated:
+            yield Diagnostic("unread key", key, f"nothing reads {key}", hint=nearest(name, types))
 
 
 def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
@@ -337,19 +301,6 @@ def top_level_keys(root: str) -> tuple[str, ...]:
     ]
     nothing = ("hydra", "experiment", "debug")
     return tuple(sorted({*node, *(group for group in groups if group not in nothing)}))
-
-
-@cache
-def default_values(section: str) -> Mapping[str, Any]:
-    """Return the options that our own files have in a section, with a value of each.
-
-    Args:
-        section: Such as `data`.
-    """
-    result: dict[str, Any] = dict(_read(CONFIGS / "run.yaml").get(section) or {})
-    for file in sorted((CONFIGS / section).glob("*.yaml")):
-        result |= {k: v for k, v in _read(file).items() if k != "defaults"}
-    return result
 
 
 def _read(file: Path) -> dict[str, Any]:

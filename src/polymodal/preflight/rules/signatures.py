@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from polymodal.config.instantiate import INJECTED
 from polymodal.config.partial_resolve import UNRESOLVED
+from polymodal.config.schema import SECTIONS, TOP_LEVEL, option_types
 from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, nearest
 from polymodal.security.targets import resolve_target
@@ -17,15 +18,6 @@ from polymodal.upgrade.removed import removed_from
 
 # What Hydra itself reads in a section.
 SPECIAL = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
-
-TOP_LEVEL: Mapping[str, Any] = {
-    "seed": int,
-    "stages": list[Literal["fit", "train", "test", "predict"]],
-    "resume": str | None,
-    "selection": dict[str, Any],
-    "test_subsets": bool,
-    "part": Literal["train", "val", "test", "all"],
-}
 
 
 def check_signatures(config: Mapping[str, Any], projects: Sequence[str] = ()) -> None:
@@ -88,7 +80,8 @@ def annotation(config: Mapping[str, Any], key: str, projects: Sequence[str] = ()
     for word in path:
         section = section.get(word) if isinstance(section, Mapping) else None
     if not isinstance(section, Mapping) or "_target_" not in section:
-        return TOP_LEVEL.get(key, Any)
+        types_of = option_types(path[0]) if len(path) == 1 and path[0] in SECTIONS else TOP_LEVEL
+        return types_of.get(name, Any)
     try:
         target = resolve_target(str(section["_target_"]), key, projects)
     except ConfigError:
@@ -141,7 +134,7 @@ def _plain(value: Any, hint: type) -> bool:
 def _top_level(config: Mapping[str, Any]) -> Iterator[Diagnostic]:
     for key, hint in TOP_LEVEL.items():
         if key in config and not matches_type(config[key], hint):
-            yield _wrong_type(key, config[key], hint)
+            yield wrong_type(key, config[key], hint)
 
 
 def _section(
@@ -192,7 +185,7 @@ def check_against_signature(
             and not isinstance(value, Mapping)
             and not matches_type(value, hints[name])
         ):
-            yield _wrong_type(f"{key}.{name}", value, hints[name])
+            yield wrong_type(f"{key}.{name}", value, hints[name])
     positional = len(section.get("_args_") or ())
     for index, (name, parameter) in enumerate(parameters.items()):
         required = parameter.default is parameter.empty and index >= positional
@@ -218,7 +211,8 @@ def _unknown(
     return Diagnostic("unknown option", dotted, message, hint=nearest(name, parameters))
 
 
-def _wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:
+def wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:
+    """Return the finding for a value that does not fit the type of its option."""
     message = f"{key}={value!r} has the wrong type"
     remedy = ""
     if (
@@ -227,7 +221,18 @@ def _wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:
         and matches_type(number, hint)
     ):
         remedy = f"it is text; write the number {number!r}"
+    elif isinstance(value, str) and (choices := [*_choices(hint)]):
+        remedy = nearest(value, choices)
     return Diagnostic("wrong type", key, message, _words(hint), remedy)
+
+
+def _choices(hint: Any) -> Iterator[str]:
+    """Yield the words that an annotation lists."""
+    if get_origin(hint) is Literal:
+        yield from (choice for choice in get_args(hint) if isinstance(choice, str))
+    elif get_origin(hint) in (Union, types.UnionType):
+        for member in get_args(hint):
+            yield from _choices(member)
 
 
 def _number(text: str) -> float | int | None:

@@ -53,7 +53,7 @@ def why_not_vectorized(experiment: Experiment, run: Path | None = None) -> str |
     num_folds = len(experiment.folds)
     if rank() > 0 or "fit" not in experiment.config["stages"]:
         return "there is nothing to train"
-    if experiment.config["selection"]["grid"]:
+    if experiment.selection.grid:
         return "options are chosen by inner folds"
     if experiment.config["test_subsets"]:
         return "subsets of the modalities are tested"
@@ -113,7 +113,7 @@ def commit_trained_folds(experiment: Experiment, staged: TrainedFolds, session: 
         HeadJob(experiment, fold, directory, session.run_id)
         for fold, directory in zip(folds, directories, strict=True)
     ]
-    out_of_fold = experiment.config["selection"]["out_of_fold"]
+    out_of_fold = experiment.selection.out_of_fold
     if out_of_fold:
         _predict_out_of_fold(jobs)
     for split, file in experiment.stage_splits:
