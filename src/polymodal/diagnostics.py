@@ -8,7 +8,7 @@ from polymodal.config.provenance import Provenance, SourceLocation
 from polymodal.errors import UserError
 
 MAX_NAMED = 3  # runs of many that have a fault
-Severity = Literal["fatal", "warning"]
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Diagnostic:
 
     Args:
         rule: Short name of what is wrong, such as `unknown option`.
-        key: The dotted key of the configuration, or the name of the part.
+        key: The dotted key of the configuration, or the name of the component.
         found: What was found, in words.
         expected: What was expected instead; may be empty.
         remedy: What to do about it; may be empty.
-        severity: `fatal`: the run would fail, or its result would be wrong. `warning`: it would
+        severity: `error`: the run would fail, or its result would be wrong. `warning`: it would
             run, but hardly as it is meant.
         origin: Where it was written; None where that is unknown.
         of: Of several runs that are checked together, those that have it; empty for all.
@@ -37,14 +37,14 @@ class Diagnostic:
     message: str
     expected: str = ""
     hint: str = ""
-    severity: Severity = "fatal"
+    severity: Severity = "error"
     origin: SourceLocation | None = None
     of: tuple[str, ...] = ()
 
     @property
     def is_error(self) -> bool:
         """Whether nothing should be started."""
-        return self.severity == "fatal"
+        return self.severity == "error"
 
     def text(self) -> str:
         """Returns the finding in some lines, as errors are shown."""

@@ -52,8 +52,8 @@ def experiment(arguments) -> Callable[..., Experiment]:
 
 def said(hubert, reuse="auto", trainer=None, precision="32-true", training=True, **options) -> str:
     encoder = PretrainedSpeechEncoder(str(hubert), **options)
-    config = {"data": {"reuse_prefix": reuse}, "trainer": {"max_epochs": 3, **(trainer or {})}}
-    plan = plan_prefix_cache({"speech": encoder}, config, precision, training=training)
+    trainer = {"max_epochs": 3, **(trainer or {})}
+    plan = plan_prefix_cache({"speech": encoder}, reuse, trainer, precision, training=training)
     note = plan.notes.get("speech", "nothing is frozen")
     assert ("speech" in plan.extractors) == note.startswith("read")
     if plan.extractors:

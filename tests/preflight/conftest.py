@@ -23,7 +23,7 @@ class Project:
     Args:
         files: Path below the project to its text.
         overrides: Of the command line.
-        whole: Whether data and rehearsal are checked, too.
+        whole: Whether data and the dry run are checked, too.
         effects: Whether options are changed one by one.
         rows: Id, speaker and label of the corpus `data/`; none for no corpus.
     """

@@ -5,12 +5,11 @@ import json
 import pytest
 import yaml
 
-from polymodal.config.compose import CONFIGS, available_choices, compose
+from polymodal.config.compose import CONFIGS, available_choices, compose, top_level_keys
 from polymodal.config.provenance import provenance_of
 from polymodal.experiment.deep_equal import deep_equal
 from polymodal.preflight.check import Report, check_all, check_fast
 from polymodal.preflight.compose_all import compose_all
-from polymodal.preflight.rules import keys
 
 SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8"]
 
@@ -26,7 +25,7 @@ def test_nothing_is_found_in_any_shipped_experiment(workplace):
         assert not report.findings, (name, [one.text() for one in report.findings])
 
 
-def test_nothing_is_found_in_the_data_and_the_rehearsal_of_the_sample(workplace, shape_checks_off):
+def test_nothing_is_found_in_the_data_and_the_dry_run_of_the_sample(workplace, shape_checks_off):
     for name in ("fusion", "valence_arousal"):
         report = check_all([f"experiment=sample/{name}", *SMALL], full=True, with_effects=True)
         assert not report.findings, [one.text() for one in report.findings]
@@ -37,7 +36,7 @@ def test_nothing_is_found_in_the_data_and_the_rehearsal_of_the_sample(workplace,
 @pytest.mark.parametrize(
     "task", ["classification", "soft_labels", "multilabel", "regression", "joint"]
 )
-def test_every_task_can_be_rehearsed(workplace, shape_checks_off, task):
+def test_every_task_passes_its_dry_run(workplace, shape_checks_off, task):
     chosen = ["encoder=[bytes]", "model=unimodal", f"task={task}", *SMALL]
     report = check_all(chosen)
     assert not report.findings, [one.text() for one in report.findings]
@@ -58,7 +57,7 @@ def test_the_command_prints_all_and_exits_2(polymodal):
     assert code == 2
     for word in ("'unimodl'", "seed='one'", "learning rate: -1", "the command line (seed=one)"):
         assert word in out
-    assert "3 fatal, 0 warnings" in out
+    assert "3 errors, 0 warnings" in out
 
 
 def test_json_has_file_line_key_reason_and_remedy(polymodal, workplace):
@@ -75,8 +74,8 @@ def test_json_has_file_line_key_reason_and_remedy(polymodal, workplace):
     assert "Lightning 2.0" in gpus["reason"]
     assert "devices: N" in gpus["remedy"]
     assert found["sed"]["override"] == "+sed=1"
-    assert found["sed"]["severity"] == "fatal"
-    assert {"keys", "targets", "fields", "data", "rehearsal"} <= set(said["seconds"])
+    assert found["sed"]["severity"] == "error"
+    assert {"keys", "targets", "fields", "data", "dry run"} <= set(said["seconds"])
 
 
 def test_a_sound_experiment_exits_0(polymodal):
@@ -109,7 +108,7 @@ def test_hydra_still_tells_what_it_merges(workplace):
 
 def test_top_level_keys_are_those_that_a_composition_has(workplace):
     for root in ("run", "corpus", "vote"):
-        assert set(compose([], config_name=root).config) <= set(keys.top_level_keys(root))
+        assert set(compose([], config_name=root).config) <= set(top_level_keys(root))
 
 
 def test_yaml_that_means_what_it_says_is_left_alone(workplace):

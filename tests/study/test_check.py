@@ -36,7 +36,7 @@ def test_a_sweep_names_the_jobs_that_would_fail(workplace, shape_checks_off):
         "model.num_heads=5 seed=0",
         "model.num_heads=5 seed=1",
     )
-    assert len(report.parts) == 4
+    assert len(report.members) == 4
     assert "4 jobs" in " ".join(report.notes)
 
 
@@ -113,7 +113,7 @@ def test_a_vote_over_an_unknown_member_is_said_with_its_line(workplace, shape_ch
     assert finding.hint == "did you mean 'speech'?"
 
 
-@pytest.mark.slow  # each member of each is rehearsed
+@pytest.mark.slow  # each member of has a dry run
 def test_nothing_is_found_in_any_shipped_study(workplace, shape_checks_off):
     names = available_choices("study")
     assert len(names) >= 7

@@ -111,7 +111,7 @@ def test_a_wrong_option_for_one_member_names_its_place(workplace):
 def test_the_check_names_the_place_of_a_fault(workplace, shape_checks_off, word, key, found):
     small = "study.shared=[corpus.num_speakers=6,corpus.num_utterances=8]"
     report = check_study(["study=sample/fusion_vs_voting", small, word])
-    (fault,) = report.fatal
+    (fault,) = report.errors
     assert fault.key == key
     assert found in fault.message
     assert word in str(fault.origin)

@@ -42,7 +42,7 @@ def test_a_stored_run_is_carried_forward_shown_and_tested(stored, polymodal, wor
     assert polymodal("run", "--again", stored.name)[2].endswith(error[-40:])
     code, out, _ = polymodal("upgrade", str(stored), "--write")
     assert code == 0
-    assert "2 changes in 1 file, 0 undecided" in out
+    assert "3 changes in 1 file, 0 undecided" in out
     code, out, _ = polymodal("show", stored.name, "--json")
     assert (code, json.loads(out)["run_id"]) == (0, stored.name)
     assert polymodal("test", stored.name)[0] == 0

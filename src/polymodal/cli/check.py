@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from polymodal.diagnostics import Diagnostic
     from polymodal.preflight.check import Report
 
-COLOURS = {"fatal": "red", "warning": "yellow"}
+COLOURS = {"error": "red", "warning": "yellow"}
 ESTIMATES = {
     "parameters": "{:,} parameters",
     "trainable": "{:,} of them trained",
@@ -62,7 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps(report.to_json(), indent=1))
     else:
         _print(report)
-    return 2 if report.fatal else 0
+    return 2 if report.errors else 0
 
 
 def _print(report: "Report") -> None:
@@ -73,7 +73,7 @@ def _print(report: "Report") -> None:
         _print_finding(page, finding)
     for note in report.notes:
         page.print(f"note: {note}", style="dim", markup=False, highlight=False)
-    for name, member_report in (report.parts or {"": report}).items():
+    for name, member_report in (report.members or {"": report}).items():
         estimates = member_report.estimates.items()
         if lines := [ESTIMATES[key].format(value) for key, value in estimates if key in ESTIMATES]:
             message = f"estimate{f' of {name}' if name else ''}: {', '.join(lines)}"
@@ -91,11 +91,11 @@ def _print_finding(page: "Console", finding: "Diagnostic") -> None:
 
 
 def _verdict(report: "Report") -> str:
-    fatal, warnings = len(report.fatal), len(report.findings) - len(report.fatal)
-    dry_run_s = report.seconds.get("rehearsal", 0.0)
+    errors, warnings = len(report.errors), len(report.findings) - len(report.errors)
+    dry_run_s = report.seconds.get("dry run", 0.0)
     rest_s = sum(report.seconds.values()) - dry_run_s
     took = f"in {rest_s:.1f} s, and {dry_run_s:.1f} s for the dry run"
     if not report.findings:
         return f"[green]no problems found[/] ({took})"
-    colour = "red" if fatal else "yellow"
-    return f"[{colour}]{fatal} fatal, {warnings} warnings[/] ({took})"
+    colour = "red" if errors else "yellow"
+    return f"[{colour}]{errors} errors, {warnings} warnings[/] ({took})"

@@ -92,6 +92,6 @@ def _repeat(arguments: argparse.Namespace) -> int:
     if result is not None:
         print_result(result)
         if arguments.again:
-            changes = score_changes(record, result[1])
+            changes = score_changes(record, result.record)
             print("\n".join(changes) or f"every score is that of {record.run_id}, to the last bit")
     return 0

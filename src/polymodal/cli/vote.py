@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not any(word.lstrip("+~").startswith("scores") for word in overrides):
         composed = with_scores_of(runs, composed)
     result = vote(runs, composed, checked(composed))
-    for message in result[1].notes["ensemble"]:
+    for message in result.record.notes["ensemble"]:
         print(message)
     print_result(result)
     return 0

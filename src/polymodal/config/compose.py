@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 # In the configuration of a pushed run: below the folder that the configuration is read from.
 IN_FOLDER = "folder:"
 ANCHORED = ("from_run", "name")  # options of encoders
+# Groups that a configuration may do without.
+OPTIONAL = ("callbacks", "tracker", "alert")
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,45 @@ def compose(
                 f"a configuration file cannot be read: {_first_words(error)}",
                 hint="`polymodal check` says where",
             ) from None
+        except ValueError:  # Hydra's own for an option that is null, true or a number
+            raise _not_an_option(_choices(overrides)) from None
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
+    _complete(config, config_name, overrides)
     layers = DefaultsFiles(
         CONFIG_MODULE, config_name, resolved_overrides, (CONFIGS, folder / "configs")
     )
     settle_encoder_runs(config, overrides, layers)
     OmegaConf.set_struct(config, True)
     return ComposedConfig(config, choices, tuple(overrides), _name(choices, config_name), layers)
+
+
+def _complete(config: DictConfig, config_name: str, overrides: Sequence[str]) -> None:
+    """Reject overrides `~key` of what is needed; callbacks, trackers and alerts may be none."""
+    deleted = {override[1:].partition("=")[0] for override in overrides if override[:1] == "~"}
+    for key in sorted((deleted & {*top_level_keys(config_name)}) - {*config}):
+        if key not in OPTIONAL:
+            raise ConfigError(
+                f"~{key} takes out what `polymodal {config_name}` needs",
+                expected=f"a value of {key}",
+                hint=f"leave ~{key} out, or choose another option with {key}=…",
+            )
+        config[key] = {}
+
+
+@cache
+def top_level_keys(root: str) -> tuple[str, ...]:
+    """Return the keys that a configuration has beside its groups, and the groups.
+
+    Args:
+        root: Name of the root: `run`, `vote`, `study` or `corpus`.
+    """
+    node = OmegaConf.load(CONFIGS / f"{root}.yaml")
+    assert isinstance(node, DictConfig)
+    groups = {str(name) for item in node.defaults if not isinstance(item, str) for name in item}
+    own_keys = {str(key) for key in node} - {"defaults"}
+    return tuple(sorted(own_keys | groups - {"hydra", "experiment", "debug"}))
 
 
 def search_path(project: Path) -> list[str]:
@@ -290,6 +323,20 @@ def _unknown(key: str, keys: Sequence[str]) -> ConfigError:
 def _near(key: str, keys: Sequence[str]) -> str:
     match = suggest(key, keys)
     return f"did you mean {match!r}?" if match else "`polymodal run --cfg job` prints all options"
+
+
+def _not_an_option(chosen: Sequence[str]) -> ConfigError:
+    """Return the error for an override that gives a group a value that is no option's name."""
+    for override in chosen:
+        group, _, value = override.partition("=")
+        options = available_choices(group.lstrip("+"))
+        if value in ("null", "true", "false") or value.replace(".", "").isdigit():
+            return ConfigError(
+                f"{override} chooses no option of the group",
+                expected=f"one of {', '.join(options)}",
+                hint=f"to leave the group out, write ~{group.lstrip('+')}",
+            )
+    return ConfigError(f"one of {', '.join(chosen)} chooses no option of its group")
 
 
 def _first_words(error: BaseException | None) -> str:

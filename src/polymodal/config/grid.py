@@ -70,7 +70,7 @@ def with_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
         for word in path[:-1]:
             node = node.get(word) if isinstance(node, dict) else None
         if not isinstance(node, dict) or path[-1] not in node:
-            known = node if isinstance(node, dict) else changed[section]
-            raise ConfigError(f"selection.grid names {key!r}", hint=nearest(path[-1], known))
+            siblings = node if isinstance(node, dict) else changed[section]
+            raise ConfigError(f"selection.grid names {key!r}", hint=nearest(path[-1], siblings))
         node[path[-1]] = value
     return changed

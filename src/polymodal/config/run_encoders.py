@@ -16,7 +16,9 @@ from polymodal.tracking.index import find_run, roots
 TARGET = f"{EncoderFromRun.__module__}.{EncoderFromRun.__qualname__}"
 FROM_RUN = "from_run"
 DEFAULTS: dict[str, Any] = {
-    one.name: one.default for one in fields(EncoderFromRun) if one.default is not MISSING
+    option.name: option.default
+    for option in fields(EncoderFromRun)
+    if option.default is not MISSING
 }
 # A member of the study that is being composed, which has no run yet.
 MEMBER = "member:"
@@ -31,7 +33,7 @@ def addable_overrides(overrides: Sequence[str]) -> list[str]:
         ['++encoder.speech.layer=3', '++encoder.speech.from_run=last', 'seed=1']
     """
     taken = {modality for modality, name, _ in _options(overrides) if name == FROM_RUN}
-    ours = {one for modality, _, one in _options(overrides) if modality in taken}
+    ours = {option for modality, _, option in _options(overrides) if modality in taken}
     return [
         f"++{override.lstrip('+')}" if override in ours and override[0] != "~" else override
         for override in overrides

@@ -35,10 +35,10 @@ def sweep_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], int]:
         ([['seed=0', 'model=mlp'], ['seed=1', 'model=mlp']], 0)
     """
     given = [_values(override) for override in overrides]
-    plain = [word for word, one in zip(overrides, given, strict=True) if one == [word]]
+    plain = [word for word, values in zip(overrides, given, strict=True) if values == [word]]
     in_files = map(_values, _swept_in_files(plain, overrides))
     values = [value for value in (*in_files, *given) if value]
-    jobs = [list(one) for one in islice(product(*values), MAX_JOBS)]
+    jobs = [list(job) for job in islice(product(*values), MAX_JOBS)]
     return jobs, prod(map(len, values)) - len(jobs)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass
 class DryRunResult:
-    """What a rehearsal has shown.
+    """What a dry run has shown.
 
     Args:
         loss: Of the training batch.
@@ -66,7 +66,7 @@ class DryRunCallback(Callback):
     ) -> None:
         """Start to note what the forward pass keeps."""
         self._saved, self._began = {}, time.perf_counter()
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._note, lambda kept: kept)
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor)
         self._hooks.__enter__()
 
     def on_before_backward(

@@ -1,4 +1,4 @@
-"""A small corpus of noise, and an experiment on it: the real parts, without the real data."""
+"""A small corpus of noise, and an experiment on it: the real components, without the real data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from polymodal.schemas.manifest import Manifest
 from polymodal.training.tasks import Task
 
 NUM_ROWS = 12  # four of them to validate
-BATCH_S = 12.0  # budget of a rehearsed batch
+BATCH_S = 12.0  # budget of a batch
 NUM_FRAMES = 25  # of features that are stored
 DURATIONS_S = (2.0, 1.0, 1.5, 3.0)
 RATES_HZ: Mapping[str, float | None] = {"eda": 4.0, "temp": 4.0, "ibi": None, "ecg": 256.0}
@@ -29,7 +29,7 @@ RATES_HZ: Mapping[str, float | None] = {"eda": 4.0, "temp": 4.0, "ibi": None, "e
 def dry_run(
     config: Mapping[str, Any], task: Task, scores: Mapping[str, Score], folder: Path
 ) -> DryRunResult:
-    """Train and validates two batches of noise on the CPU, with the real parts.
+    """Train and validate on two batches of noise on the CPU, with the real components.
 
     Args:
         config: The configuration; its encoders are built as they stand there.
@@ -38,7 +38,7 @@ def dry_run(
         folder: An empty folder for the noise.
 
     Raises:
-        Exception: What the parts raise.
+        Exception: What a component raises.
     """
     manifest = dummy_manifest(config, task, folder)
     ids = manifest.frame["utterance_id"].to_list()
@@ -51,18 +51,18 @@ def dry_run(
     experiment = Experiment(plain, manifest, [fold], task, dict(scores), encoders, "", [])
     for name, encoder in experiment.frozen.items():
         experiment.features[name] = _features(encoder, ids)
-    rehearsal = DryRunCallback()
+    callback = DryRunCallback()
     trainer = trainer_from(
-        {**_kept(config["trainer"]), **_of_rehearsal()},
+        {**_kept(config["trainer"]), **_short_training()},
         "32-true",
         several=len(encoders) > 1,
-        callbacks=[rehearsal],
+        callbacks=[callback],
         logger=False,
     )
     module = experiment.build_module(fold)
     training = experiment.build_loader(fold, "train", training=True)
     trainer.fit(module, training, experiment.build_loader(fold, "val"))
-    return rehearsal.seen
+    return callback.seen
 
 
 def dummy_manifest(config: Mapping[str, Any], task: Task, folder: Path) -> Manifest:
@@ -156,7 +156,7 @@ def _kept(section: Mapping[str, Any]) -> dict[str, Any]:
     return {name: section[name] for name in names if name in section}
 
 
-def _of_rehearsal() -> dict[str, Any]:
+def _short_training() -> dict[str, Any]:
     return {
         "accelerator": "cpu",
         "devices": 1,

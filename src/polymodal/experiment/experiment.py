@@ -231,7 +231,8 @@ class Experiment:
             if name not in self.trained
             and getattr(getattr(prototype, "checkpoint", None), "has_weights", True)
         }
-        self.prefixes = plan_prefix_cache(readable, self.config, precision, training=training)
+        reuse, trainer = self.data_options.reuse_prefix, self.config["trainer"]
+        self.prefixes = plan_prefix_cache(readable, reuse, trainer, precision, training=training)
 
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
         """Compute what frozen parts put out, once for all folds; kept from run to run.

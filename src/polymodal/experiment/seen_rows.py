@@ -150,7 +150,7 @@ def require_unseen(
 
 def _predicted(run: Path, fold_dirs: Sequence[FoldDir]) -> pl.DataFrame | None:
     """Ids and speakers of the rows that a run has predicted; None where it has predicted none."""
-    folders = [run / "predictions", *(place.predictions for place in fold_dirs)]
+    folders = [run / "predictions", *(fold_dir.predictions for fold_dir in fold_dirs)]
     files = sorted({file for folder in folders for file in folder.glob("*.parquet")})
     frames = [PredictionTable.read(file).frame for file in files]
     columns = [

@@ -3,9 +3,8 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from polymodal.config.schema import DataOptions
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Prefix
 from polymodal.features.lookup import StoreLookup
@@ -39,19 +38,25 @@ class PrefixPlan:
 
 
 def plan_prefix_cache(
-    encoders: Mapping[str, Encoder], config: Mapping[str, Any], precision: Any, *, training: bool
+    encoders: Mapping[str, Encoder],
+    reuse: bool | Literal["auto"],
+    trainer: Mapping[str, Any],
+    precision: Any,
+    *,
+    training: bool,
 ) -> PrefixPlan:
     """Decide which prefixes are read from the store, as `data.reuse_prefix` says.
 
     Args:
         encoders: Modality to its encoder.
-        config: The configuration, resolved.
+        reuse: `data.reuse_prefix`.
+        trainer: Options of Lightning's trainer.
         precision: `trainer.precision` of Lightning.
         training: Whether the run trains; otherwise each utterance is read once.
     """
-    plan, reuse = PrefixPlan(), DataOptions(**config["data"]).reuse_prefix
+    plan = PrefixPlan()
     dtype = PRECISIONS.get(str(precision))
-    objection = _objection(config, reuse, training=training)
+    objection = _objection(reuse, trainer, training=training)
     if dtype is None:
         objection = objection or f"trainer.precision={precision} cannot be stored"
     for name, encoder in encoders.items():
@@ -79,10 +84,11 @@ def exceeds_free_space(lookup: StoreLookup) -> str | None:
     )
 
 
-def _objection(config: Mapping[str, Any], reuse: Any, *, training: bool) -> str | None:
+def _objection(
+    reuse: bool | Literal["auto"], trainer: Mapping[str, Any], *, training: bool
+) -> str | None:
     if reuse != "auto":
         return None if reuse else "data.reuse_prefix=false"
-    trainer = config["trainer"]
     limits = [trainer.get(name) for name in ("limit_train_batches", "overfit_batches")]
     if trainer.get("fast_dev_run") or any(limit not in (None, 0, 0.0, 1.0) for limit in limits):
         return "only some batches are trained on"

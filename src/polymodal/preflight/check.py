@@ -33,48 +33,48 @@ class Report:
         findings: Fatal ones first.
         notes: What the user should know beside them.
         seconds: Part of the check to the seconds that it took.
-        estimates: What the rehearsal has measured, by name.
-        parts: Of several runs that were checked together, the report of each.
+        estimates: What the dry run has measured, by name.
+        members: Of several runs that were checked together, the report of each.
     """
 
     findings: list[Diagnostic] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     estimates: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, "Report"] = field(default_factory=dict)
+    members: dict[str, "Report"] = field(default_factory=dict)
 
     @property
-    def fatal(self) -> list[Diagnostic]:
+    def errors(self) -> list[Diagnostic]:
         """The findings with which nothing should be started."""
         return [finding for finding in self.findings if finding.is_error]
 
     def add(self, findings: Iterable[Diagnostic], origins: Provenance) -> None:
-        """Add findings with where they were written, each once, the fatal ones first.
+        """Add findings with where they were written, each once, errors first.
 
         Args:
             findings: The findings.
             origins: Where the values of the configuration were written.
         """
         seen = {(finding.key, finding.message) for finding in self.findings}
-        for one in with_location(findings, origins):
-            if (one.key, one.message) not in seen:
-                seen.add((one.key, one.message))
-                self.findings.append(one)
-        self.findings.sort(key=lambda one: not one.is_error)
+        for finding in with_location(findings, origins):
+            if (finding.key, finding.message) not in seen:
+                seen.add((finding.key, finding.message))
+                self.findings.append(finding)
+        self.findings.sort(key=lambda finding: not finding.is_error)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values."""
         return {
-            "ok": not self.fatal,
-            "fatal": len(self.fatal),
-            "warnings": len(self.findings) - len(self.fatal),
+            "ok": not self.errors,
+            "errors": len(self.errors),
+            "warnings": len(self.findings) - len(self.errors),
             "findings": [finding.to_json() for finding in self.findings],
             "notes": self.notes,
             "estimates": self.estimates,
             "seconds": {name: round(second, 3) for name, second in self.seconds.items()},
             **(
-                {"parts": {k: report.to_json() for k, report in self.parts.items()}}
-                if self.parts
+                {"members": {k: report.to_json() for k, report in self.members.items()}}
+                if self.members
                 else {}
             ),
         }
@@ -107,14 +107,14 @@ def check_fast(composed: ComposedConfig, report: Report) -> Context:
             f"{finding.key}." for finding in report.findings if finding.rule == keys.MIXED
         )
         result = signature_findings(config, context.projects)
-        report.add((one for one in result if not one.key.startswith(mixed)), origins)
+        report.add((finding for finding in result if not finding.key.startswith(mixed)), origins)
         is_boolean = partial(expects_bool, config, projects=context.projects)
         report.add(reinterpreted_values(origins.entries, is_boolean), origins)
-    context.broken |= {_section(one.key) for one in report.fatal}
+    context.broken |= {_section(finding.key) for finding in report.errors}
     with report.timed("fields"):
         report.add(check_components(context), origins)
         report.add(check_consistency(context), origins)
-    context.broken |= {_section(one.key) for one in report.fatal}
+    context.broken |= {_section(finding.key) for finding in report.errors}
     return context
 
 
@@ -176,7 +176,7 @@ def check_whole(
     context = check_fast(composed, report)
     with report.timed("data"):
         report.add(check_data(context, full=full), context.origins)
-    with report.timed("rehearsal"):
+    with report.timed("dry run"):
         findings, report.estimates = check_dry_run(context)
         report.add(findings, context.origins)
     if with_effects:
@@ -187,13 +187,13 @@ def check_whole(
 
 
 def raise_if_errors(report: Report) -> None:
-    """End a command that would start something, where something fatal was found.
+    """End a command that would start something, where an error was found.
 
     Raises:
-        ConfigError: With all fatal findings.
+        ConfigError: With all errors.
     """
-    if report.fatal:
-        raise ConfigError("\n".join(finding.text() for finding in report.fatal))
+    if report.errors:
+        raise ConfigError("\n".join(finding.text() for finding in report.errors))
 
 
 def _key_checks(config: dict[str, Any], origins: Provenance) -> Iterator[Diagnostic]:

@@ -61,7 +61,9 @@ def _culprit(
         _quoted(error)[-1:] and _quoted(error)[-1] in override for override in overrides
     ):
         return None
-    likely = sorted(range(len(overrides)), key=lambda one: (_named(overrides[one], error), one))
+    likely = sorted(
+        range(len(overrides)), key=lambda index: (_named(overrides[index], error), index)
+    )
     for index in reversed(likely):
         others = [override for number, override in enumerate(overrides) if number != index]
         try:

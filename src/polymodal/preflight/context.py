@@ -19,7 +19,7 @@ class Context:
         config: The configuration as plain types, as far as it is known.
         origins: Where its values were written.
         projects: Packages of the user's project.
-        broken: Top-level keys that have a fatal finding, so that nothing is built of them.
+        broken: Top-level keys that have an error, so that nothing is built of them.
         built: What has been built: `task`, `scores`, `encoders`, `manifest`, `folds`, ...
         notes: What the user should know beside the findings.
     """
@@ -32,7 +32,7 @@ class Context:
     notes: list[str] = field(default_factory=list)
 
     def is_sound(self, *sections: str) -> bool:
-        """Return whether sections are there, are known, and have no fatal finding.
+        """Return whether sections are there, are known, and have no error.
 
         Args:
             sections: Such as `model`.

@@ -13,7 +13,7 @@ from polymodal.preflight.rules.data import num_batches
 from polymodal.security.targets import resolve_target
 
 SHOWN = 5
-MAX_MB = 400.0  # of a pretrained model that is built for a rehearsal
+MAX_MB = 400.0  # of a pretrained model that is built for a dry run
 NEEDED = (
     *("seed", "encoder", "model", "task", "loss", "scores", "optimizer", "scheduler", "balance"),
     *("trainer", "data"),
@@ -21,7 +21,7 @@ NEEDED = (
 
 
 def check_dry_run(context: Context) -> tuple[list[Diagnostic], dict[str, Any]]:
-    """Train and validates a few utterances of noise with the real parts, on the CPU.
+    """Train and validate on a few utterances of noise with the real components, on the CPU.
 
     Args:
         context: The experiment, its parts built as far as possible.
@@ -31,7 +31,7 @@ def check_dry_run(context: Context) -> tuple[list[Diagnostic], dict[str, Any]]:
     """
     broken = [section for section in NEEDED if not context.is_sound(section)]
     if broken or "task" not in context.built:
-        context.notes.append(f"nothing was rehearsed: {', '.join(broken or ['task'])} has a fault")
+        context.notes.append(f"no dry run: {', '.join(broken or ['task'])} has a fault")
         return [], {}
     from polymodal.experiment.dummy_data import dry_run
 
@@ -50,7 +50,7 @@ def check_dry_run(context: Context) -> tuple[list[Diagnostic], dict[str, Any]]:
 
 
 def _encoders(context: Context) -> dict[str, Any]:
-    """The encoders to rehearse with: stand-ins for pretrained ones that are large or not here."""
+    """Return the encoders, with stand-ins for pretrained ones that are large or not here."""
     sections = {}
     for name, section in context.config["encoder"].items():
         if section.get(FROM_RUN):
@@ -174,7 +174,7 @@ def _estimates(seen: Any, context: Context) -> dict[str, Any]:
         "parameters": seen.num_parameters,
         "trainable": seen.num_trainable,
         "state_mb": round(seen.state_mb, 1),
-        "rehearsed_step_s": round(seen.step_s, 3),
+        "step_s": round(seen.step_s, 3),
     }
     budget = context.config["data"].get("batch_s")
     if isinstance(budget, int | float):
@@ -188,7 +188,7 @@ def _estimates(seen: Any, context: Context) -> dict[str, Any]:
 
 
 def _larger(context: Context, batches: int, num_utterances: int) -> float:
-    """How many times as large a batch of the corpus is as the rehearsed one."""
+    """Return how many times as large a batch of the corpus is as that of the dry run."""
     from polymodal.data.loaders import lengths_s
     from polymodal.experiment.dummy_data import BATCH_S
 

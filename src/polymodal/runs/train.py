@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 
@@ -48,7 +48,13 @@ from polymodal.training.progress import Display, ProgressCallback
 CHANGEABLE = ("resume", "tracker", "alert", "paths", "stages")
 # Options that decide how fast data are read, not which data.
 CHANGEABLE_DATA = ("num_workers", "timeout_s", "cache_mb", "extract_workers", "reuse_prefix")
-RunResult = tuple[Path, RunRecord]
+
+
+class RunResult(NamedTuple):
+    """Folder and record of a run that has ended."""
+
+    path: Path
+    record: RunRecord
 
 
 def run_experiment(
@@ -117,7 +123,7 @@ def run_experiment(
 
 def run_result(path: Path) -> RunResult | None:
     """Return the folder and the record of an ended run; None on ranks other than zero."""
-    return (path, RunRecord.read(path / "run.json")) if rank() == 0 else None
+    return RunResult(path, RunRecord.read(path / "run.json")) if rank() == 0 else None
 
 
 def extract(experiment: Experiment, session: Session, display: Display, *, training: bool) -> None:

@@ -47,7 +47,7 @@ def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, An
         voted.write(folder / f"{config['evaluate_on']}.parquet")
         session.scores |= score_table(voted, scores)
         session.notes["ensemble"] = messages
-    return session.path, RunRecord.read(session.path / "run.json")
+    return RunResult(session.path, RunRecord.read(session.path / "run.json"))
 
 
 def vote_tables(

@@ -81,11 +81,13 @@ class Batch:
         Returns:
             The moved batch.
         """
-        moved = {name: one.to(device, non_blocking) for name, one in self.modalities.items()}
+        moved = {
+            name: sequence.to(device, non_blocking) for name, sequence in self.modalities.items()
+        }
         targets = self.targets.to(device, non_blocking=non_blocking)
         return Batch(moved, self.utterance_ids, targets)
 
     def pin_memory(self) -> "Batch":
         """Return the batch in page-locked memory, as the data loader asks for it."""
-        pinned = {name: one.pin_memory() for name, one in self.modalities.items()}
+        pinned = {name: sequence.pin_memory() for name, sequence in self.modalities.items()}
         return Batch(pinned, self.utterance_ids, self.targets.pin_memory())

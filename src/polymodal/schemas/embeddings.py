@@ -48,17 +48,17 @@ class Embeddings:
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
 
-def join_embeddings(parts: Sequence[Embeddings]) -> Embeddings:
+def join_embeddings(tables: Sequence[Embeddings]) -> Embeddings:
     """Return the embeddings of several folds of one modality as one.
 
     Args:
-        parts: Those of each fold, at least one, all of one width.
+        tables: Those of each fold, at least one, all of one width.
     """
-    lengths = np.concatenate([np.diff(one.offsets) for one in parts])
+    lengths = np.concatenate([np.diff(table.offsets) for table in tables])
     return Embeddings(
-        parts[0].modality,
-        pl.concat([one.rows for one in parts]),
-        np.concatenate([one.values for one in parts]),
+        tables[0].modality,
+        pl.concat([table.rows for table in tables]),
+        np.concatenate([table.values for table in tables]),
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        parts[0].is_pooled,
+        tables[0].is_pooled,
     )

@@ -157,7 +157,7 @@ class Manifest:
             The utterance; empty text counts as missing.
         """
         values = self.frame.row(row, named=True)
-        signals = {one["name"]: _signal(one) for one in values["signals"] or ()}
+        signals = {signal["name"]: _signal(signal) for signal in values["signals"] or ()}
         return Utterance(
             utterance_id=values["utterance_id"],
             speaker=values["speaker"],
@@ -234,13 +234,13 @@ class Manifest:
 
 
 def _conform(frame: pl.DataFrame) -> pl.DataFrame:
-    known = [
+    pairs = [
         (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(dtype)
         for name, dtype in SCHEMA.items()
     ]
     others = [pl.col(name).cast(pl.String) for name in frame.columns if name not in SCHEMA]
     try:
-        return frame.select(*known, *others)
+        return frame.select(*pairs, *others)
     except pl.exceptions.PolarsError as error:
         raise ManifestError(
             f"a column holds values of another kind: {str(error).splitlines()[0]}",

@@ -42,19 +42,19 @@ class PredictionTable:
     values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        wanted = [ID, "split", "fold", "seed"]
+        columns = [ID, "split", "fold", "seed"]
         if self.classes:
-            wanted += ["label", "predicted", *(LOGIT + name for name in self.classes)]
-        wanted += [kind + name for kind in (TARGET, VALUE) for name in self.values]
-        missing = [name for name in wanted if name not in self.frame.columns]
-        if missing or len(wanted) == 4:
+            columns += ["label", "predicted", *(LOGIT + name for name in self.classes)]
+        columns += [kind + name for kind in (TARGET, VALUE) for name in self.values]
+        missing = [name for name in columns if name not in self.frame.columns]
+        if missing or len(columns) == 4:
             raise PredictionError(
                 f"the prediction table lacks the columns {missing}",
-                expected=f"the columns {wanted}",
+                expected=f"the columns {columns}",
                 hint="write it with `polymodal test` or `polymodal predict`",
             )
-        known = [SPEAKER] if SPEAKER in self.frame.columns else []
-        object.__setattr__(self, "frame", self.frame.select(*wanted[:4], *known, *wanted[4:]))
+        speaker = [SPEAKER] if SPEAKER in self.frame.columns else []
+        object.__setattr__(self, "frame", self.frame.select(*columns[:4], *speaker, *columns[4:]))
 
     def __len__(self) -> int:
         return self.frame.height
@@ -148,7 +148,7 @@ class PredictionTable:
         Returns:
             A table of both.
         """
-        more = other.frame.select(kind + one for kind in (TARGET, VALUE) for one in other.values)
+        more = other.frame.select(kind + name for kind in (TARGET, VALUE) for name in other.values)
         frame = self.frame.hstack(more)
         return PredictionTable(frame, self.classes, self.task, self.run_id, other.values)
 
@@ -161,9 +161,9 @@ class PredictionTable:
         Returns:
             The table, its rows in the same order.
         """
-        known = speakers.select(ID, SPEAKER)
+        speaker_of_id = speakers.select(ID, SPEAKER)
         frame = self.frame.drop(SPEAKER, strict=False)
-        return self.with_frame(frame.join(known, on=ID, how="left", maintain_order="left"))
+        return self.with_frame(frame.join(speaker_of_id, on=ID, how="left", maintain_order="left"))
 
     def speakers(self) -> np.ndarray | None:
         """Return who spoke, `[utterance]`, or None unless it is known of every row."""

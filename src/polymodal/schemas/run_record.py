@@ -96,8 +96,8 @@ class RunRecord:
                 version of this program wrote it.
         """
         _check(values)
-        known = {one.name for one in fields(cls)}
-        return cls(**{"name": values["run_id"], **{k: v for k, v in values.items() if k in known}})
+        names = {field.name for field in fields(cls)}
+        return cls(**{"name": values["run_id"], **{k: v for k, v in values.items() if k in names}})
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path]:
-    """Give a place beside a file to write to, which takes the file's place at the end.
+    """Give a temporary path to write to, which replaces the file at the end.
 
     So nobody ever reads half of it: not another process, and nobody after a kill. If the body
     fails, the file stays as it was.
@@ -27,21 +27,21 @@ def atomic_write(path: Path) -> Generator[Path]:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with atomic_write(Path(folder, "a.txt")) as beside:
-        ...         _ = beside.write_text("whole")
+        ...     with atomic_write(Path(folder, "a.txt")) as tmp_path:
+        ...         _ = tmp_path.write_text("whole")
         ...     Path(folder, "a.txt").read_text()
         'whole'
     """
-    beside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    tmp_path = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
-        yield beside
-        beside.replace(path)
+        yield tmp_path
+        tmp_path.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        tmp_path.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write a text file beside its target, then renames it, so that a kill leaves the old one.
+    """Write a text file atomically: a kill leaves the old one.
 
     Args:
         path: The file; its folder must exist.
@@ -50,7 +50,7 @@ def atomic_write_text(path: Path, text: str) -> None:
     Raises:
         OSError: The file cannot be written; what stood there before still does.
     """
-    with atomic_write(path) as beside, beside.open("x", encoding="utf-8") as file:
+    with atomic_write(path) as tmp_path, tmp_path.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

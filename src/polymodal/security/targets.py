@@ -35,10 +35,9 @@ def resolve_target(name: str, key: str, projects: Iterable[str] = ()) -> Callabl
     ours = (OURS, *projects)
     if not _below(name, (*ours, *LIBRARIES)):
         raise _forbidden(name, key, ours)
-    found = _find(name, key)
-    home = getattr(found, "__module__", "") or ""
-    if _below(home, ours) or (_below(home, LIBRARIES) and isinstance(found, type)):
-        target: Callable[..., Any] = found
+    target: Callable[..., Any] = _find(name, key)
+    home = getattr(target, "__module__", "") or ""
+    if _below(home, ours) or (_below(home, LIBRARIES) and isinstance(target, type)):
         return target
     raise _forbidden(name, key, ours)
 

@@ -107,7 +107,7 @@ def _members(
         study_report.findings += [
             replace(finding, of=(member.name,)) for finding in report.findings
         ]
-    if study_report.fatal:
+    if study_report.errors:
         study_report.notes.append("the members were not checked further: one cannot be composed")
         return {}
     try:
@@ -206,5 +206,5 @@ def merge_reports(reports: Mapping[str, Report], merged: Report | None = None) -
     merged.findings = sorted(
         [*merged.findings, *findings], key=lambda finding: not finding.is_error
     )
-    merged.parts = dict(reports)
+    merged.members = dict(reports)
     return merged

@@ -243,7 +243,7 @@ class JobWorker:
                 experiment=self.experiment,
                 staged=self.staged,
             )
-            self.run = result[0] if result else None
+            self.run = result.path if result else None
         if self.run is None:
             return ""
         if self.body["applied"] is not None:

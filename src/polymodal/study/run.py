@@ -93,7 +93,7 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
             results = _vote(plan, votes, _collect_results(plan, jobs, first), display)
             record.close(jobs, summarise(plan, results, first.scores, first.task.monitor))
             write_report(record.summary(jobs), session.path)
-    return session.path, RunRecord.read(session.path / "run.json")
+    return RunResult(session.path, RunRecord.read(session.path / "run.json"))
 
 
 def _code() -> str:

@@ -3,17 +3,14 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from polymodal.config.compose import CONFIGS
+from polymodal.config.compose import top_level_keys
 from polymodal.config.files import ConfigFile
 from polymodal.config.partial_resolve import UNRESOLVED
-from polymodal.config.provenance import LOADER, ConfigEntry, Provenance, SourceLocation
+from polymodal.config.provenance import ConfigEntry, Provenance, SourceLocation
 from polymodal.config.schema import SECTIONS, option_types
 from polymodal.diagnostics import Diagnostic
 from polymodal.errors import nearest
@@ -261,8 +258,8 @@ def overridden_values(origins: Provenance) -> Iterator[Diagnostic]:
         last = final.get(entry.key, entry)
         if entry.kind != "value" or entry.text is None or last.layer <= entry.layer:
             continue
-        mine, last_layer = origins.layers[entry.layer], origins.layers[last.layer]
-        if _includes(mine.name, last_layer, origins.layers, index_of) and entry.text != last.text:
+        layer, last_layer = origins.layers[entry.layer], origins.layers[last.layer]
+        if _includes(layer.name, last_layer, origins.layers, index_of) and entry.text != last.text:
             yield Diagnostic(
                 "no effect",
                 entry.key,
@@ -286,23 +283,3 @@ def _includes(
             return False
         parent = layers[index_of[parent]].parent
     return False
-
-
-@cache
-def top_level_keys(root: str) -> tuple[str, ...]:
-    """Return the keys that a configuration has beside its groups, and the groups.
-
-    Args:
-        root: Name of the root: `run`, `vote`, `study` or `corpus`.
-    """
-    node = _read(CONFIGS / f"{root}.yaml")
-    groups = [
-        str(name) for item in node.pop("defaults", ()) if isinstance(item, dict) for name in item
-    ]
-    nothing = ("hydra", "experiment", "debug")
-    return tuple(sorted({*node, *(group for group in groups if group not in nothing)}))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    values = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
-    return dict(values or {})

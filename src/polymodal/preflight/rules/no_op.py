@@ -31,7 +31,7 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
             built = [result for result in after if result]
             if built and all(deep_equal(before, result) for result in built):
                 tried = " or ".join(
-                    str(other) for other, made in zip(others, after, strict=True) if made
+                    str(other) for other, is_built in zip(others, after, strict=True) if is_built
                 )
                 yield Diagnostic(
                     "no effect",
@@ -88,10 +88,10 @@ def _others(context: Context, key: str, value: Any) -> list[Any]:
     """Values to try in place of one."""
     hint = annotation(context.config, key, context.projects)
     literals = [
-        one
+        member
         for hint_part in (hint, *get_args(hint))
         if get_origin(hint_part) is Literal
-        for one in get_args(hint_part)
+        for member in get_args(hint_part)
     ]
     if literals:
         return [literal for literal in literals if literal != value]

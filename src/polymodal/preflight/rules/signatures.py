@@ -267,12 +267,12 @@ def _words(hint: Any) -> str:
 
 
 def _each_word(hint: Any) -> Iterator[str]:
-    """What an annotation allows, one by one, in the words of a YAML file."""
+    """What an annotation allows, member by member, in the words of a YAML file."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         plain = [argument for argument in arguments if not _is_object(argument)] or arguments
-        for one in plain:
-            yield from _each_word(one)
+        for member in plain:
+            yield from _each_word(member)
     elif origin is Literal:
         yield from map(str, arguments)
     elif hint is type(None):

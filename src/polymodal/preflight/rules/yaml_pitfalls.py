@@ -78,9 +78,9 @@ def _broken(file: Path, error: yaml.YAMLError) -> Diagnostic:
                 "merge conflict", "", message, "", hint, origin=SourceLocation(file, number)
             )
     mark = getattr(error, "problem_mark", None)
-    place: int | None = None if mark is None else mark.line + 1
+    line: int | None = None if mark is None else mark.line + 1
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    text = lines[place - 1] if place and place <= len(lines) else ""
+    text = lines[line - 1] if line and line <= len(lines) else ""
     hint = "indent with spaces" if "\t" in text else "mend the line, or the one above it"
     rule = "tab" if "\t" in text else "broken YAML"
     return Diagnostic(
@@ -89,7 +89,7 @@ def _broken(file: Path, error: yaml.YAMLError) -> Diagnostic:
         f"{file.name} is no YAML: {problem}",
         "",
         hint,
-        origin=SourceLocation(file, place),
+        origin=SourceLocation(file, line),
     )
 
 
@@ -112,12 +112,12 @@ def _boolean(entry: ConfigEntry) -> Diagnostic:
     meaning = "true" if (entry.text or "").lower() in ("yes", "on") else "false"
     what = "the key" if entry.kind == "key" else f"{entry.key}="
     message = f"{what} `{entry.text}` is {meaning} to YAML"
-    severity: Severity = "warning" if entry.kind == "value" else "fatal"
+    severity: Severity = "warning" if entry.kind == "value" else "error"
     return _finding(entry, message, f"write {meaning}, or {QUOTED} if it is a word", severity)
 
 
 def _finding(
-    entry: ConfigEntry, message: str, hint: str, severity: Severity = "fatal"
+    entry: ConfigEntry, message: str, hint: str, severity: Severity = "error"
 ) -> Diagnostic:
     return Diagnostic("changed by YAML", entry.key, message, "", hint, severity, entry.origin)
 
