@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line a logged step, each written at once."""
+"""The metrics log `metrics.jsonl`: one line a logged step, each written at once."""
 
 import json
 import math
@@ -13,10 +13,10 @@ WHERE = ("fold", "epoch", "step")  # keys of a line that are no scores
 
 
 class MetricsLog:
-    """Appends scores to a file, a line at a time, so that a kill loses no line.
+    """Append scores to a file, a line at a time, so that a kill loses no line.
 
     Args:
-        path: The file; a torn last line of an earlier process is dropped.
+        path: The file; an incomplete last line of an earlier process is dropped.
 
     Example:
         >>> journal = MetricsLog(Path(getfixture("tmp_path")) / "metrics.jsonl")
@@ -38,13 +38,9 @@ class MetricsLog:
         epoch: int | None = None,
         fold: int | None = None,
     ) -> None:
-        """Appends one line.
+        """Append one line: numbers of fold, epoch and optimizer step, and scores.
 
-        Args:
-            scores: Name to value; what is no finite number is written as null.
-            step: Number of the optimiser step.
-            epoch: Number of the epoch.
-            fold: Number of the fold.
+        A score that is not finite is written as null.
 
         Raises:
             OSError: The file cannot be written.
@@ -70,40 +66,30 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read all whole lines.
-
-    Returns:
-        One mapping a line; none where the file is missing.
+    """Read all whole lines; none if the file is missing.
 
     Raises:
-        RunError: A whole line is no JSON mapping.
+        RunError: A whole line is not a JSON mapping.
     """
     return [_parse(path, row, line) for row, line in _whole_lines(path)]
 
 
 def _whole_lines(path: Path) -> list[tuple[int, bytes]]:
-    """The lines that are no empty ones, numbered; what follows the last newline is torn."""
+    """Return the lines that are not empty, numbered, without an incomplete last one."""
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     return [(row, line) for row, line in enumerate(lines, start=1) if line.strip()]
 
 
 def num_steps(path: Path) -> int:
-    """Return how many whole lines a journal has."""
+    """Return the number of whole lines."""
     return len(_whole_lines(path))
 
 
 def logged_lines(path: Path, first: int = 0) -> Iterator[tuple[dict[str, float], int]]:
-    """Read what trackers are told: the lines of a journal, those of a fold under its name.
-
-    Args:
-        path: The file.
-        first: How many lines to pass over.
-
-    Yields:
-        Scores and step of each line.
+    """Yield scores and step of the lines from `first` on, as trackers get them: folds in the names.
 
     Raises:
-        RunError: A whole line is no JSON mapping.
+        RunError: A whole line is not a JSON mapping.
     """
     for line in read_metrics(path)[first:]:
         scores = {
@@ -115,11 +101,7 @@ def logged_lines(path: Path, first: int = 0) -> Iterator[tuple[dict[str, float],
 
 
 def of_fold(scores: Mapping[str, float], fold: int | None) -> dict[str, float]:
-    """Return scores under names that tell the folds of a run apart.
-
-    Args:
-        scores: Name to value.
-        fold: Number of the fold, or None without folds.
+    """Put the number of a fold before the names of its scores.
 
     Example:
         >>> of_fold({"val/uar": 0.5}, 2)

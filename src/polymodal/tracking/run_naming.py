@@ -1,4 +1,4 @@
-"""What a run is called: its project, what differs in words, and that no other run is called so."""
+"""Name runs: project, a description of what differs, and uniqueness."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ KEYS = (
 
 
 def project_name(choices: Mapping[str, str]) -> str:
-    """Return what trackers file a run under: its model and corpus.
+    """Return the project that trackers file a run under: model and corpus.
 
     Example:
         >>> project_name({"model": "fusion/cross_attention", "corpus": "emodb"})
@@ -31,10 +31,7 @@ def project_name(choices: Mapping[str, str]) -> str:
 
 
 def describe_overrides(overrides: Sequence[str], left_out: Sequence[str] = ()) -> str:
-    """Return what differs from an experiment's defaults, in words.
-
-    Returns:
-        The last word of each key and its value, without secrets; empty where nothing differs.
+    """Describe what differs from an experiment's defaults, without secrets; empty if nothing does.
 
     Example:
         >>> describe_overrides(["experiment=emodb/egemaps", "optimizer.lr=1e-4"])
@@ -58,11 +55,7 @@ def describe_overrides(overrides: Sequence[str], left_out: Sequence[str] = ()) -
 
 
 def unique_run_name(runs: Path, project: str, name: str) -> str:
-    """Return a name that no other run of the project has, here; it is taken from now on.
-
-    Returns:
-        The name, with a number where it was taken already.
-    """
+    """Reserve a name in a project, with a number added if it is taken."""
     wished = own = _printable(name) or "run"
     # What is wrong with the folder is said where the run's own is made.
     with contextlib.suppress(OSError):
@@ -79,7 +72,7 @@ def unique_run_name(runs: Path, project: str, name: str) -> str:
 
 
 def _key(key: str, *, plain: bool) -> str:
-    """The last word of a key; the last two where another key ends in the same."""
+    """Return the last word of a key, or the last two if another key ends in the same."""
     before, _, last = key.rpartition(".")
     parent = "" if plain else before.rpartition(".")[2]
     return f"{parent}.{last}" if parent else last.removeprefix("num_")

@@ -1,4 +1,4 @@
-"""Warnings of a run: they stand in its log, and are counted."""
+"""Write the warnings of a run to its log, and count them."""
 
 import contextlib
 import warnings
@@ -10,13 +10,10 @@ from polymodal.tracking.redaction import redact_text
 
 
 class WarningLog:
-    """Writes every warning that is shown while a run goes on to its log, too.
+    """Write every warning that is shown in this context to a log, too, and count it.
 
     Args:
-        log: The file; made at the first warning.
-
-    Attributes:
-        count: Number of warnings.
+        log: The file; created at the first warning.
     """
 
     def __init__(self, log: Path) -> None:
