@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml.nodes import MappingNode, SequenceNode
+
 from polymodal.config.partial_resolve import UNRESOLVED
 from polymodal.config.provenance import SourceLocation
 from polymodal.diagnostics import Diagnostic, from_error
@@ -14,7 +16,7 @@ from polymodal.security.targets import resolve_target
 from polymodal.upgrade.rules import PACKAGES
 from polymodal.upgrade.tree import YAML, Tree
 from polymodal.upgrade.yaml_sections import Section, sections
-from polymodal.upgrade.yaml_text import Document, entries, entry, is_mapping, is_sequence, to_plain
+from polymodal.upgrade.yaml_text import Document, entries, entry, to_plain
 
 Bind = Callable[[Mapping[str, Any], str, Callable[..., Any]], Iterator[Diagnostic]]
 KNOWN = tuple(name for names in PACKAGES.values() for name in names)
@@ -77,9 +79,9 @@ def _values(node: Any) -> dict[str, Any]:
 
 
 def _value(node: Any) -> Any:
-    if is_mapping(node):
+    if isinstance(node, MappingNode):
         return _values(node)
-    if is_sequence(node):
+    if isinstance(node, SequenceNode):
         return [_value(item) for item in node.value]
     value = to_plain(node)
     return UNRESOLVED if isinstance(value, str) and ("${" in value or value == "???") else value

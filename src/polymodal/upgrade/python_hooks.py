@@ -17,8 +17,8 @@ from polymodal.upgrade.python_classes import (
     without_parameters,
 )
 from polymodal.upgrade.python_outputs import rewrite_outputs
-from polymodal.upgrade.python_source import EQUAL, Source, rule_by_id
-from polymodal.upgrade.rules import Rule, rules
+from polymodal.upgrade.python_source import EQUAL, Source
+from polymodal.upgrade.rules import Rule, rule_by_id, rules
 
 # Number of parameters, with `self`, of hooks that are called with positional arguments.
 ARITY = {

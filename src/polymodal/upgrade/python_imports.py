@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import libcst as cst
 from libcst.metadata import ImportAssignment
 
-from polymodal.upgrade.python_names import PACKAGE_RULE, canonical, follow, keeps_unified, localised
-from polymodal.upgrade.python_source import Source, chain, dotted, reason_for, rule_by_id
-from polymodal.upgrade.rules import Rule
+from polymodal.upgrade.names import PACKAGE_RULE, canonical, follow, keeps_unified, localised
+from polymodal.upgrade.python_source import Source, chain, dotted, reason_for
+from polymodal.upgrade.rules import Rule, rule_by_id
 
 # Hooks no longer get it; elsewhere, its annotation becomes a list.
 OUTPUTS = "pytorch_lightning.utilities.types.EPOCH_OUTPUT"

@@ -8,10 +8,10 @@ import libcst as cst
 import libcst.matchers as m
 
 from polymodal.upgrade.arguments import rewrite_arguments
+from polymodal.upgrade.names import canonical
 from polymodal.upgrade.python_calls import target_of, value_of
-from polymodal.upgrade.python_names import canonical
-from polymodal.upgrade.python_source import Source, argument, dotted, keyword_of, rule_by_id
-from polymodal.upgrade.rules import GROUPS
+from polymodal.upgrade.python_source import Source, argument, dotted, keyword_of
+from polymodal.upgrade.rules import GROUPS, rule_by_id
 
 COLLECTION = "torchmetrics.MetricCollection"
 FORMS = {"binary": "Binary", "multiclass": "Multiclass", "multilabel": "Multilabel"}

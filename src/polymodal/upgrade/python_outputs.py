@@ -28,8 +28,9 @@ from polymodal.upgrade.python_classes import (
     uses,
     without_parameters,
 )
-from polymodal.upgrade.python_source import Source, rule_by_id
+from polymodal.upgrade.python_source import Source
 from polymodal.upgrade.python_values import step_output
+from polymodal.upgrade.rules import rule_by_id
 
 STAGES = ("training", "validation", "test")
 EMPTY = cst.Module([])

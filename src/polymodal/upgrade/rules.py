@@ -52,8 +52,7 @@ class Rule:
         hint: What to do by hand, for `check`.
         classes: Names of the classes that took the argument.
         action: What becomes of the argument: `rename`, `drop`, `ask` (a person decides), or the
-            name
-            of a decision in `decisions.py`.
+            name of a decision in `decisions.py`.
         neutral: Values without effect, so that the argument is removed.
         quiet: Values that need no note.
         values: Old value, and the new one or a mapping of arguments.
@@ -87,6 +86,11 @@ class Rule:
     harmless: bool = False
     note: str = ""
 
+    @property
+    def since(self) -> str:
+        """Since when it is gone or old."""
+        return f"gone since {self.removed}" if self.removed else f"old since {self.deprecated}"
+
     def is_about(self, target: str) -> bool:
         """Return whether a class, by its dotted name, took this argument."""
         name = target.rpartition(".")[2]
@@ -110,6 +114,12 @@ def rules(kind: Kind | None = None) -> tuple[Rule, ...]:
         ('accelerator', 'devices')
     """
     return tuple(rule for rule in _all() if kind in (None, rule.kind))
+
+
+@cache
+def rule_by_id(name: str) -> Rule:
+    """Return the first rule of an id."""
+    return next(rule for rule in rules() if rule.id == name)
 
 
 @cache

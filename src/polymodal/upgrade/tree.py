@@ -26,6 +26,7 @@ SKIPPED_DIRS = (
     *("build", "dist", "outputs", "multirun", "wandb", "mlruns", "lightning_logs"),
 )
 MAX_BYTES = 250_000  # longer than any configuration; YAML with positions is slow to read
+PARSE_ERRORS = (YAMLError, SyntaxError)
 T = TypeVar("T")
 CONFLICT = re.compile(r"^<{7} .*?^={7}\s*$.*?^>{7} ", re.MULTILINE | re.DOTALL)
 PASSES_CALLBACKS = re.compile(r"\b(instantiate|Trainer)\s*\([^#]*?\bcallbacks\s*=", re.DOTALL)
@@ -177,14 +178,7 @@ def _apply(
     for file in files:
         try:
             yield file, action(file)
-        except (
-            YAMLError,
-            SyntaxError,
-            ConfigError,
-            RecursionError,
-            MemoryError,
-            ValueError,
-        ) as error:
+        except (*PARSE_ERRORS, ConfigError, RecursionError, MemoryError, ValueError) as error:
             errors.append(FileError(file.path, *_explain(error)))
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from ruamel.yaml.nodes import SequenceNode
+
 from polymodal.upgrade.arguments import rewrite_arguments
 from polymodal.upgrade.changes import Change, ProjectFacts
 from polymodal.upgrade.edits import ArgEdit as Decision
@@ -14,7 +16,6 @@ from polymodal.upgrade.yaml_text import (
     TextEdit,
     YamlEntry,
     entry,
-    is_sequence,
     shorten,
 )
 from polymodal.upgrade.yaml_write import MappingChange, Pairs, YamlItem, edits_of, item_of, scalar
@@ -101,7 +102,11 @@ def _placed(
     if given is None:
         is_possible = not facts.callbacks_in_code
     else:
-        is_possible = is_sequence(given.value) or document.raw(given) in ("", "null", "~")
+        is_possible = isinstance(given.value, SequenceNode) or document.raw(given) in (
+            "",
+            "null",
+            "~",
+        )
     if is_possible:
         return replace(decision, note="")
     note = decision.note or f"{decision.callback.target} belongs to the callbacks"
@@ -129,7 +134,7 @@ def _callbacks(
         index = (before[-1:] or remaining[:1] or [0])[0]
         change.added[index] = [*change.added.get(index, ()), ("callbacks", items)]
         return []
-    is_filled = is_sequence(given.value) and given.value.value
+    is_filled = isinstance(given.value, SequenceNode) and given.value.value
     if is_filled and not given.value.flow_style:
         end = document.line_end(document.end(given.value))
         return [document.insertion(end, document.indent(given.value), lines)]

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
 from polymodal.upgrade.arguments import apply, rewrite_arguments
 from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.rules import GROUPS
@@ -14,9 +16,6 @@ from polymodal.upgrade.yaml_text import (
     Document,
     entries,
     entry,
-    is_mapping,
-    is_scalar,
-    is_sequence,
     shorten,
     to_plain,
 )
@@ -32,7 +31,7 @@ def gather_scores(document: Document, facts: ProjectFacts) -> None:
         if section.target != "torchmetrics.MetricCollection" or section.options is None:
             continue
         metrics = entry(section.options, "metrics")
-        if metrics is None or not is_sequence(metrics.value):
+        if metrics is None or not isinstance(metrics.value, SequenceNode):
             continue
         before, behind = (_text(section.options, name) for name in ("prefix", "postfix"))
         for item in metrics.value.value:
@@ -46,7 +45,7 @@ def score_steps(document: Document, facts: ProjectFacts) -> Iterator[Step]:
         return
     for _, node in document.nodes():
         for item in entries(node):
-            if is_scalar(item.value) and item.value.value:
+            if isinstance(item.value, ScalarNode) and item.value.value:
                 old, (start, end) = document.raw(item), document.span(item)
                 new = _followed(item.name, old, str(item.value.value), facts.renamed_scores)
                 if new != old:
@@ -58,7 +57,7 @@ def _renamed(document: Document, item: Any) -> Iterator[tuple[str, str]]:
     """Yield the old and new name of a score that gets a task."""
     target = class_of(item)
     new = target.rpartition(".")[2]
-    if not is_mapping(item) or not target.startswith("torchmetrics."):
+    if not isinstance(item, MappingNode) or not target.startswith("torchmetrics."):
         return
     named = entry(item, "_target_") or entry(item, "class_path")
     old = str(named.value.value).rpartition(".")[2] if named else new

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
 from polymodal.upgrade.edits import Expression, Value
 from polymodal.upgrade.names import current
 from polymodal.upgrade.rules import rules
@@ -14,9 +16,6 @@ from polymodal.upgrade.yaml_text import (
     YamlEntry,
     entries,
     entry,
-    is_mapping,
-    is_scalar,
-    is_sequence,
     to_plain,
 )
 
@@ -81,7 +80,7 @@ class Section:
 def sections(document: Document, path: Path) -> Iterator[Section]:
     """Yield the sections of a document, outer ones first; `path` tells its group."""
     for keys, node in document.nodes():
-        if is_mapping(node) and (section := _section(node, keys, path)) is not None:
+        if isinstance(node, MappingNode) and (section := _section(node, keys, path)) is not None:
             yield section
 
 
@@ -98,7 +97,7 @@ def class_of(node: Any) -> str:
     """Return the current name of the class that a mapping names; empty if none."""
     for style in ("_target_", "class_path"):
         class_entry = entry(node, style)
-        if class_entry is not None and is_scalar(class_entry.value):
+        if class_entry is not None and isinstance(class_entry.value, ScalarNode):
             return current_name(str(class_entry.value.value))
     return ""
 
@@ -110,11 +109,11 @@ def current_name(name: str) -> str:
 
 
 def _value(node: Any, raw: str) -> Value:
-    if is_mapping(node) and class_of(node):
+    if isinstance(node, MappingNode) and class_of(node):
         return Expression(raw, class_of(node))
-    if is_sequence(node):
+    if isinstance(node, SequenceNode):
         return [_value(item, "") for item in node.value]
-    if is_scalar(node) and ("${" in node.value or node.value == "???"):
+    if isinstance(node, ScalarNode) and ("${" in node.value or node.value == "???"):
         return Expression(raw)
     return to_plain(node)
 

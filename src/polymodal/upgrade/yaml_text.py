@@ -168,21 +168,6 @@ def _line_of(new: str, text: str, near: int) -> int:
     return min(same, key=lambda number: abs(number - near), default=near)
 
 
-def is_mapping(node: Any) -> bool:
-    """Return whether a node is a mapping."""
-    return isinstance(node, MappingNode)
-
-
-def is_sequence(node: Any) -> bool:
-    """Return whether a node is a list."""
-    return isinstance(node, SequenceNode)
-
-
-def is_scalar(node: Any) -> bool:
-    """Return whether a node is a single value."""
-    return isinstance(node, ScalarNode)
-
-
 def walk(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield a node and all below it, each once, with the keys that lead to it."""
     seen: set[int] = set()
