@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.cli._arguments import add_folder
+from polymodal.cli._bootstrap import prepare
 from polymodal.cli._format import console, plain
 from polymodal.errors import RunError
 
@@ -61,9 +62,7 @@ def _of_study(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
+    prepare()
     from polymodal.evaluation.breakdown import select_score
     from polymodal.evaluation.stats.multiple import compare
     from polymodal.runs.load_predictions import stored_scores, stored_table

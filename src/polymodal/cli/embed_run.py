@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polymodal.cli._bootstrap import checked_stored, prepare
 from polymodal.cli.embed import fill_shown
 
 if TYPE_CHECKING:
@@ -13,20 +13,12 @@ if TYPE_CHECKING:
 
 
 def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace) -> int:
-    """Write the embeddings of a run's encoders.
-
-    Args:
-        run: Run id or prefix of one, a path, or `last`.
-        overrides: Changes to its configuration, such as another corpus.
-        arguments: With `out`, `modality`, `pooling`, `layer` and `fold`; None for the default.
+    """Write the embeddings of a run's encoders, with overrides such as another corpus.
 
     Raises:
         UserError: The run has no such encoder, or the corpus is invalid.
     """
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import checked_stored
+    prepare()
     from polymodal.features.embedding_files import check_target, write_embeddings
     from polymodal.runs.embed import EmbeddingRequest, RunEmbeddings
     from polymodal.runs.evaluate import load_stored_run

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from polymodal.cli._arguments import add_runs
+from polymodal.cli._bootstrap import prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +41,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _study_page(folder: Path, arguments: argparse.Namespace) -> Path:
-    from polymodal.cli._bootstrap import prepare
     from polymodal.cli._format import read_study
 
-    prepare(Path.cwd())
+    prepare()
     from polymodal.report.load import study_examples
     from polymodal.report.study_page import write_report
 
@@ -61,9 +61,7 @@ def _roots(folder: Path, arguments: argparse.Namespace) -> list[Path]:
 
 
 def _run_page(folder: Path, arguments: argparse.Namespace) -> Path:
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
+    prepare()
     from polymodal.report.load import run_page
     from polymodal.report.run_page import write_page
 

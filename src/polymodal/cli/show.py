@@ -21,6 +21,7 @@ from polymodal.cli._format import (
     format_duration,
     format_score,
     main_scores,
+    new_table,
     plain,
     split_order,
 )
@@ -130,10 +131,8 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def _fold_folders(folder: Path) -> list[Path]:
-    paths = (path.parent for path in folder.glob("folds/*/run.json"))
-    return sorted(
-        (path for path in paths if path.name.isdecimal()), key=lambda path: int(path.name)
-    )
+    paths = [path.parent for path in folder.glob("folds/*/run.json")]
+    return sorted((p for p in paths if p.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
@@ -174,16 +173,13 @@ def _shared(leaks: Mapping[str, Mapping[str, float]]) -> str:
 
 def _print_scores(page: "Console", record: RunRecord) -> None:
     """Print a row per score and a column per split, test first."""
-    from rich.table import Table
     from rich.text import Text
 
     names = sorted(record.scores, key=split_order)
     splits = list(dict.fromkeys(name.partition("/")[0] for name in names))
     if not names:
         return
-    table = Table("score")
-    for split in splits:
-        table.add_column(Text(plain(split)), justify="right")
+    table = new_table(["score", *splits])
     scores = list(dict.fromkeys(name.partition("/")[2] for name in names))
     for score in scores[:MAX_SCORES]:
         cells = [format_score(record.scores.get(f"{split}/{score}")) for split in splits]
@@ -195,15 +191,12 @@ def _print_scores(page: "Console", record: RunRecord) -> None:
 
 def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord]) -> None:
     """Print a row per fold below the scores of the pooled predictions."""
-    from rich.table import Table
     from rich.text import Text
 
     if not folds:
         return
     names = main_scores([run.scores for run in (record, *folds)])
-    table = Table("fold")
-    for name in names:
-        table.add_column(Text(plain(name)), justify="right")
+    table = new_table(["fold", *names])
     table.add_column("held out")
     for label, run in [("pooled", record), *((str(fold.fold), fold) for fold in folds)]:
         cells = [format_score(run.scores.get(name)) for name in names]
@@ -289,9 +282,8 @@ def _print_files(page: "Console", folder: Path) -> None:
                 sizes[path.relative_to(folder)] = path.stat().st_size
     total = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB"
     page.print(f"{plain(folder)} · {total}", markup=False)
-    shown = {
-        plain(path): size for path, size in sizes.items() if path.parts[0] not in COLLAPSED_DIRS
-    }
+    listed = [path for path in sizes if path.parts[0] not in COLLAPSED_DIRS]
+    shown = {plain(path): sizes[path] for path in listed}
     width = max(map(len, shown), default=0)
     for name, size in shown.items():
         page.print(f"  {name:<{width}} {size / 1e3:>10.1f} kB", markup=False)
@@ -305,9 +297,8 @@ def _lines(path: Path) -> list[str]:
 
 def _inline(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
     shown = {key: value for key, value in values.items() if key not in leave_out}
-    return ", ".join(
-        f"{k} {_value(value)}" for k, value in shown.items() if value not in (None, {}, [])
-    )
+    given = {key: value for key, value in shown.items() if value not in (None, {}, [])}
+    return ", ".join(f"{key} {_value(value)}" for key, value in given.items())
 
 
 def _value(value: Any) -> str:

@@ -6,7 +6,8 @@ polymodal test last corpus.root=OTHER part=all
 """
 
 import argparse
-from pathlib import Path
+
+from polymodal.cli._bootstrap import checked_stored, prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,17 +22,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
-    """Apply a stored run to data, for `test` and `predict`.
-
-    Args:
-        arguments: With `run` and `overrides`.
-        kind: `test` or `predict`.
-        out: File for a copy of the prediction table.
-    """
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import checked_stored
+    """Apply a stored run to data, for `test` and `predict`; `out` is a copy of the predictions."""
+    prepare()
     from polymodal.cli._format import print_result
     from polymodal.runs.evaluate import apply_run, load_stored_run
 

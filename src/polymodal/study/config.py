@@ -87,11 +87,7 @@ class StudyConfig:
 
     @classmethod
     def read(cls, section: Mapping[str, Any], *, num_devices: int = 0) -> "StudyConfig":
-        """Read the section `study` of a configuration.
-
-        Args:
-            section: Plain values.
-            num_devices: How many accelerators there are.
+        """Read the section `study` of a configuration; `num_devices` is the number of accelerators.
 
         Raises:
             ConfigError: A key is unknown, there is no member or seed, `with`, a vote or a pair
@@ -168,9 +164,8 @@ class StudyConfig:
         if duplicates := [name for name in self.names if self.names.count(name) > 1]:
             raise ConfigError(f"{duplicates[0]!r} is the name of a member and of a vote")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(
-                f"study.seeds={[*self.seeds]}", expected="at least one number, each once"
-            )
+            message = f"study.seeds={[*self.seeds]}"
+            raise ConfigError(message, expected="at least one number, each once")
         if wrong := [fraction for fraction in self.shares if not 0 < fraction < 1]:
             raise ConfigError(f"study.shares has {wrong[0]}", expected="numbers between 0 and 1")
         if not 0 < self.alpha < 1:
@@ -181,10 +176,8 @@ class StudyConfig:
         members = {member.name: member for member in self.members}
         for modality, source in member.encoders.items():
             if source not in members:
-                raise ConfigError(
-                    f"{key}.encoders.{modality} names {source!r}",
-                    hint=nearest(source, [*members]),
-                )
+                message = f"{key}.encoders.{modality} names {source!r}"
+                raise ConfigError(message, hint=nearest(source, [*members]))
             if member.held_out and members[source].held_out:
                 raise ConfigError(
                     f"{key} and {source}, whose encoder it takes, both hold out speakers",
@@ -306,9 +299,8 @@ def _pairs(value: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...] | No
     pairs = []
     for pair in value:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or pair[0] == pair[1]:
-            raise ConfigError(
-                f"study.pairs has {pair!r}", expected="two names, such as [fusion, soft]"
-            )
+            expected = "two names, such as [fusion, soft]"
+            raise ConfigError(f"study.pairs has {pair!r}", expected=expected)
         if unknown := [name for name in pair if name not in names]:
             raise ConfigError(f"study.pairs names {unknown[0]!r}", hint=nearest(unknown[0], names))
         pairs.append((str(pair[0]), str(pair[1])))

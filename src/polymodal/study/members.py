@@ -52,10 +52,7 @@ def reference(plan: StudyConfig) -> str:
 def with_folds(composed: ComposedConfig, file: str, *, complete: bool = True) -> ComposedConfig:
     """Return a member's configuration that takes its folds from a file.
 
-    Args:
-        composed: The member.
-        file: The folds.
-        complete: Whether they assign every row; otherwise unassigned rows are left out.
+    If the folds are not complete, rows that they do not assign are left out.
     """
     split = composed.resolved()["split"]
     options = {name: split[name] for name in PROMISES if name in split}
@@ -76,9 +73,8 @@ def with_options(composed: ComposedConfig, options: dict[str, Any]) -> ComposedC
 
 
 def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> ComposedConfig:
-    taken = [
-        f"encoder.{name}.from_run={MEMBER}{encoder}" for name, encoder in member.encoders.items()
-    ]
+    encoders = member.encoders.items()
+    taken = [f"encoder.{name}.from_run={MEMBER}{encoder}" for name, encoder in encoders]
     composed = compose([*member.run, *taken])
     overrides = [*([] if member.applied else plan.protocol), *plan.shared]
     root = member.root or (None if member.applied else plan.root)
@@ -95,17 +91,12 @@ def _with_own(plan: StudyConfig, member: Member, composed: ComposedConfig) -> Co
     try:
         return _named(apply_overrides(composed, plan.options.get(member.name, ())), composed)
     except ConfigError as error:
-        raise ConfigError(
-            f"study.with.{member.name}: {error.message}",
-            expected=error.expected,
-            hint=error.hint,
-        ) from None
+        message = f"study.with.{member.name}: {error.message}"
+        raise ConfigError(message, expected=error.expected, hint=error.hint) from None
 
 
 def _named(changed: ComposedConfig, before: ComposedConfig) -> ComposedConfig:
     """Restore choices, name and overrides that `apply_overrides` does not carry over."""
-    overrides = (
-        *before.overrides,
-        *(override for override in changed.overrides if override not in before.overrides),
-    )
+    added = [override for override in changed.overrides if override not in before.overrides]
+    overrides = (*before.overrides, *added)
     return replace(changed, choices=before.choices, overrides=overrides, name=before.name)

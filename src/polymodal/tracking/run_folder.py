@@ -208,7 +208,7 @@ class RunFolder:
 def write_record(path: Path, record: RunRecord) -> None:
     """Write a record as JSON, secrets redacted, non-finite numbers as null."""
     values = record.to_dict()
-    clean = _finite(redact(values)) | {name: values[name] for name in NEVER_REDACTED}
+    clean = finite(redact(values)) | {name: values[name] for name in NEVER_REDACTED}
     text = json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False, default=str)
     atomic_write_text(path, text + "\n")
 
@@ -224,11 +224,12 @@ def slug(name: str) -> str:
     return safe[:60].rstrip("-.") or "run"
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(nested) for name, nested in value.items()}
-    if isinstance(value, list):
-        return [_finite(nested) for nested in value]
+def finite(value: Any) -> Any:
+    """Return plain data with None for numbers that are not finite, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {name: finite(nested) for name, nested in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(nested) for nested in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,6 +1,6 @@
 """The configurations of all runs: which options differ, and what each run has.
 
-Most runs share most sections of their configuration, letter by letter: each section is parsed once.
+Most runs share most sections of their configuration, character by character: each is parsed once.
 """
 
 import json
@@ -34,11 +34,7 @@ class Section(NamedTuple):
 
 
 class ConfigIndex:
-    """The options of the runs of a collection.
-
-    Args:
-        collection: The runs; configurations are read when they are first asked for.
-    """
+    """The options of the runs of a collection, whose configurations are read when first needed."""
 
     def __init__(self, collection: RunIndex) -> None:
         self.collection = collection
@@ -57,34 +53,29 @@ class ConfigIndex:
                 self._reader.start()
 
     def wait(self) -> None:
-        """Return when all that was there is known."""
+        """Wait until all configurations are read."""
         self.start()
         if (reader := self._reader) is not None:
             reader.join()
 
     def list_options(self) -> dict[str, Any]:
-        """Return what there is.
-
-        Returns:
-            `done` and `total` runs, and `options`: the key of each, and how many values it has.
-        """
+        """Return how many runs are read of how many, and the number of values of each option."""
         self.start()
         runs = [*self._known().values()]
         values: dict[str, set[Any]] = {}
-        for section in {
-            id(section_of_run): section_of_run for run in runs for section_of_run in run.values()
-        }.values():
+        distinct = {id(section): section for run in runs for section in run.values()}
+        for section in distinct.values():
             for key, value in section.flat.items():
                 values.setdefault(key, set()).add((type(value) is bool, value))
         options = [{"key": key, "values": len(values[key])} for key in sorted(values)]
         return {"done": len(runs), "total": len(self.collection.runs), "options": options}
 
     def columns(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Return what each run has.
+        """Return the values of some options.
 
         Returns:
             `runs`, their keys, and `columns`: dotted key to a list of values in the same order,
-            None where a run has none.
+            None if a run has none.
         """
         self.start()
         configs = self._known()
@@ -97,11 +88,11 @@ class ConfigIndex:
         return {key: value for section in sections.values() for key, value in section.flat.items()}
 
     def config(self, run: Run) -> dict[str, Any]:
-        """Return the configuration of one run as filters ask for it."""
+        """Return the nested configuration of one run, for filters."""
         return {name: section.nested for name, section in self._sections_of(run).items()}
 
     def _known(self) -> dict[str, dict[str, Section]]:
-        """Run that are there and whose configuration was read."""
+        """Return the existing runs whose configuration was read."""
         runs = dict(self.collection.runs)
         for key in [stale for stale in self.known if stale not in runs]:
             self.known.pop(key, None)
@@ -144,7 +135,7 @@ class ConfigIndex:
             section = self._sections[text_of_section]
             if section is None:  # such as an alias of another section: then all at once
                 config = read_config(folder)
-                return {str(one): _section(str(one), value) for one, value in config.items()}
+                return {str(key): _section(str(key), value) for key, value in config.items()}
             sections[name] = section
         return sections
 
@@ -155,7 +146,7 @@ def _value(sections: Mapping[str, Section], key: str) -> Any:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Parts a document before each line that begins with a key."""
+    """Split a document before each line that begins with a key."""
     return (section for section in SECTION.split(text) if section.strip() not in ("", "---"))
 
 

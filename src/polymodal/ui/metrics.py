@@ -1,4 +1,4 @@
-"""The journal of a run, read from where the page left off."""
+"""Read the metrics log of a run from where the page left off."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
     Args:
         path: `metrics.jsonl`; a missing one is empty.
         start: Where the last answer ended, in bytes.
-        names: Which scores.
+        names: The scores.
 
     Returns:
-        `start` (0 where the file is another one by now), `next` (where to go on), `more` (whether
-        there is more already), `names` (all scores of these lines), `points` (score to lists of
-        fold, epoch, step, value), `skipped` (lines that are broken).
+        `start` (0 if the file was replaced), `next` (where to continue), `more` (whether there is
+        more already), `names` (all scores of these lines), `points` (score to lists of fold, epoch,
+        step, value), `skipped` (number of broken lines).
     """
     size = _size(path)
     start = start if 0 <= start <= size else 0
@@ -53,15 +53,15 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
 
 
 def last_values(path: Path, num_read: int) -> tuple[int, dict[str, float] | None]:
-    """Read what a journal says at its end.
+    """Read the end of a metrics log.
 
     Args:
         path: `metrics.jsonl`.
-        num_read: Its size when it was last asked.
+        num_read: Its size when it was last read.
 
     Returns:
-        Its size, and each score with its last value, `epoch` and `step` among them; None where
-        nothing was written since.
+        Its size, and each score with its last value, `epoch` and `step` among them; None if nothing
+        was written since.
     """
     size = _size(path)
     if size == num_read or (size == 0 and num_read == -1):
@@ -83,7 +83,7 @@ def _size(path: Path) -> int:
 
 
 def _whole_lines(path: Path, start: int) -> tuple[Iterator[bytes], int]:
-    """Lines that have their end, and where the last of them ends."""
+    """Return complete lines, and where the last of them ends."""
     try:
         with path.open("rb") as file:
             file.seek(start)

@@ -10,13 +10,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode
 from polymodal.upgrade.changes import Rewrite
 from polymodal.upgrade.own_names import RENAMED_OPTIONS, current_target
 from polymodal.upgrade.yaml_arguments import Step, step
-from polymodal.upgrade.yaml_text import (
-    Document,
-    apply_edits,
-    entries,
-    entry,
-    to_plain,
-)
+from polymodal.upgrade.yaml_text import Document, apply_edits, entries, entry, to_plain
 from polymodal.upgrade.yaml_write import MappingChange, edits_of
 
 RULE = "own-config"

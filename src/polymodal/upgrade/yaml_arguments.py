@@ -10,14 +10,7 @@ from polymodal.upgrade.edits import ArgEdit as Decision
 from polymodal.upgrade.edits import Call, Expression, Value, contains
 from polymodal.upgrade.names import current
 from polymodal.upgrade.yaml_sections import Section, arguments, current_name
-from polymodal.upgrade.yaml_text import (
-    KEEP,
-    Document,
-    TextEdit,
-    YamlEntry,
-    entry,
-    shorten,
-)
+from polymodal.upgrade.yaml_text import KEEP, Document, TextEdit, YamlEntry, entry, shorten
 from polymodal.upgrade.yaml_write import MappingChange, Pairs, YamlItem, edits_of, item_of, scalar
 
 FILLED_IN = ("monitor-mode-auto", "torchmetrics-task")  # polymodal fills in both

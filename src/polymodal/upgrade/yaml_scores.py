@@ -12,13 +12,7 @@ from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.rules import GROUPS
 from polymodal.upgrade.yaml_arguments import Step, step
 from polymodal.upgrade.yaml_sections import Section, arguments, class_of, sections
-from polymodal.upgrade.yaml_text import (
-    Document,
-    entries,
-    entry,
-    shorten,
-    to_plain,
-)
+from polymodal.upgrade.yaml_text import Document, entries, entry, shorten, to_plain
 
 RULE = "score-names"
 WATCHING = re.compile(r"(^|_)(monitor|metric|metric_for_best_model)$")

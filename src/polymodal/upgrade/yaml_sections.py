@@ -11,13 +11,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from polymodal.upgrade.edits import Expression, Value
 from polymodal.upgrade.names import current
 from polymodal.upgrade.rules import rules
-from polymodal.upgrade.yaml_text import (
-    Document,
-    YamlEntry,
-    entries,
-    entry,
-    to_plain,
-)
+from polymodal.upgrade.yaml_text import Document, YamlEntry, entries, entry, to_plain
 
 TRAINER = "pytorch_lightning.Trainer"
 ARGUMENTS = "transformers.TrainingArguments"

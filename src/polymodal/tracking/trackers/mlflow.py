@@ -140,9 +140,7 @@ class MlflowTracker:
         return 0
 
 
-def _batches(
-    lines: Sequence[tuple[list[Any], int]],
-) -> Iterator[tuple[list[Any], int | None]]:
+def _batches(lines: Sequence[tuple[list[Any], int]]) -> Iterator[tuple[list[Any], int | None]]:
     """Yield the lines that fit into a request, with the number of the last; split long ones."""
     batch: list[Any] = []
     last: int | None = None
