@@ -146,17 +146,14 @@ def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     for name in main_scores([record.scores for record in records]):
         columns[name] = [format_score(record.scores.get(name)) for record in records]
     columns["seed"] = ["" if record.seed is None else str(record.seed) for record in records]
-    columns["took"] = [_took(record) for record in records]
+    durations = [record.duration_s for record in records]
+    columns["took"] = ["" if value is None else format_duration(value) for value in durations]
     columns["age"] = [_age(record) for record in records]
     columns["name"] = [
         "" if record.name in (record.run_id, record.experiment) else plain(record.name)
         for record in records
     ]
     return columns
-
-
-def _took(record: RunRecord) -> str:
-    return "" if record.duration_s is None else format_duration(record.duration_s)
 
 
 def _age(record: RunRecord) -> str:
@@ -250,7 +247,10 @@ def print_result(result: tuple[Path, RunRecord]) -> None:
     """Print the scores of a run and the path of its record."""
     folder, record = result
     page = console()
-    splits = sorted({name.partition("/")[0] for name in record.scores}, key=_result_order)
+    splits = sorted(
+        {name.partition("/")[0] for name in record.scores},
+        key=lambda split: (split != "test", split != "val", split.count("+"), split),
+    )
     complete = [(split, _scores_of(record, split)) for split in splits if "@" not in split]
     subsets = [(split, _scores_of(record, split)) for split in splits if "@" in split]
     if complete:
@@ -264,11 +264,6 @@ def print_result(result: tuple[Path, RunRecord]) -> None:
     for name, lines in record.notes.get("trackers_lack", {}).items():
         message = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"
         page.print(message, soft_wrap=True, markup=False)
-
-
-def _result_order(split: str) -> tuple[int, int, str]:
-    first = ["test", "val"].index(split) if split in ("test", "val") else 2
-    return first, split.count("+"), split
 
 
 def _scores_of(record: RunRecord, split: str) -> dict[str, float]:

@@ -24,9 +24,10 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
     from polymodal.runs.evaluate import load_stored_run
 
     given = {name: getattr(arguments, name) for name in ("modality", "pooling", "fold")}
+    layer = arguments.layer
     request = EmbeddingRequest(
         **{name: value for name, value in given.items() if value is not None},
-        layer=_layer(arguments.layer),
+        layer=int(layer) if layer is not None and layer.isdecimal() else layer,
     )
     source, composed = load_stored_run(run, [*overrides, "part=all"])
     out = arguments.out or f"{source.resolve().name}-embeddings.parquet"
@@ -36,10 +37,6 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
     write_embeddings(tables, out)
     print(_summary(tables, out))
     return 0
-
-
-def _layer(given: str | None) -> str | int | None:
-    return int(given) if given is not None and given.isdecimal() else given
 
 
 def _compute(plan: "RunEmbeddings") -> "list[Embeddings]":

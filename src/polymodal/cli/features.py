@@ -66,10 +66,8 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         print(f"no matching features in the store {store}; `polymodal embed` fills it")
     size = format_bytes(sum(stored.num_bytes for stored in chosen))
-    question = f"remove {len(chosen)} of these, {size}?"
-    if arguments.remove and chosen:
-        if not is_confirmed(question, arguments, can_prompt=not arguments.json):
-            return 0
+    question, can_prompt = f"remove {len(chosen)} of these, {size}?", not arguments.json
+    if arguments.remove and chosen and is_confirmed(question, arguments, can_prompt=can_prompt):
         for stored in chosen:
             remove(stored)
         if not arguments.json:

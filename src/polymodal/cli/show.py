@@ -23,6 +23,9 @@ from polymodal.cli._format import (
     main_scores,
     new_table,
     plain,
+    print_differences,
+    print_study,
+    read_study,
     split_order,
 )
 from polymodal.errors import RunError
@@ -83,7 +86,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
-    from polymodal.cli._format import print_differences
     from polymodal.tracking.config_diff import config_diff, read_config
     from polymodal.tracking.index import find_run
 
@@ -97,8 +99,6 @@ def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def _show_study(folder: Path, status: str, *, as_json: bool) -> int:
-    from polymodal.cli._format import print_study, read_study
-
     study = {**read_study(folder), "status": status}
     if as_json:
         print(json.dumps(study, indent=1))
@@ -142,6 +142,8 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
     status = (plain(record.status), COLOURS.get(record.status, "red"))
     kind = plain(record.kind)
     page.print(Text.assemble((plain(record.run_id), "bold"), f" · {kind} · ", status, took))
+    leaks = (record.data.get("leaks") or {}).items()
+    shared = [f"{column} {leak['test_share']:.1%}" for column, leak in leaks]
     lines: dict[str, Any] = {
         "error": record.error,
         "name": record.name if record.name not in (record.run_id, record.experiment) else None,
@@ -151,7 +153,7 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
         "seed": record.seed,
         "started": record.started,
         "data": _inline({key: value for key, value in record.data.items() if key != "leaks"}),
-        "shared": _shared(record.data.get("leaks") or {}),
+        "shared": f"of the test rows with training: {', '.join(shared)}" if shared else "",
         **{f"{name} from": origin for name, origin in origin_sentences(record).items()},
         "code": _inline(record.code) or "not under git",
         "host": _inline(record.host, leave_out=("pid", "process_started")),
@@ -163,12 +165,6 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
             wrapped = Text(plain(line)).wrap(page, max(1, page.width - LABEL_WIDTH))
             for label, text in zip([name, *[""] * len(wrapped)], wrapped, strict=False):
                 page.print(Text(f"{plain(label):>{LABEL_WIDTH - 2}}  ").append_text(text))
-
-
-def _shared(leaks: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the fractions of test rows whose speaker, transcript, ... occurs in training."""
-    leaked = [f"{column} {leak['test_share']:.1%}" for column, leak in leaks.items()]
-    return f"of the test rows with training: {', '.join(leaked)}" if leaked else ""
 
 
 def _print_scores(page: "Console", record: RunRecord) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -50,7 +51,9 @@ class MetricsLog:
         finite = {name: score if math.isfinite(score) else None for name, score in scores.items()}
         line = _encode({**given, **finite, **given})
         if self.file is None:
-            _drop_torn_line(self.path)
+            data = self.path.read_bytes() if self.path.is_file() else b""
+            if data and not data.endswith(b"\n"):  # an earlier process was killed
+                os.truncate(self.path, data.rfind(b"\n") + 1)
             # Line-buffered: a whole line goes to the system in one call.
             self.file = self.path.open("a", encoding="utf-8", buffering=1, newline="\n")
         self.file.write(line + "\n")
@@ -121,9 +124,3 @@ def _parse(path: Path, row: int, line: bytes) -> dict[str, Any]:
             f"{path} line {row} is no JSON mapping: {line[:40]!r}", hint="delete that line"
         )
     return values
-
-
-def _drop_torn_line(path: Path) -> None:
-    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)

@@ -59,10 +59,12 @@ class FoldDir:
         Raises:
             CheckpointError: There is none of them.
         """
-        published = self.path / WEIGHTS
-        best = self.checkpoints / "best.ckpt"
-        for path in (self._marked_best, best, self.last_checkpoint, published):
-            if path is not None and path.is_file():
+        paths = [self.checkpoints / "best.ckpt", self.last_checkpoint, self.path / WEIGHTS]
+        if self.is_done:
+            name = json.loads(self._mark.read_text(encoding="utf-8")).get("best")
+            paths = [resolve_inside(self.checkpoints, name), *paths] if name else paths
+        for path in paths:
+            if path.is_file():
                 return path
         raise CheckpointError(
             f"there is no checkpoint in {self.checkpoints}",
@@ -79,13 +81,6 @@ class FoldDir:
         name = best.name if best and best.parent.resolve() == self.checkpoints.resolve() else None
         text = json.dumps({"epochs": epochs, **({"best": name} if name else {})})
         self._mark.write_text(text, encoding="utf-8")
-
-    @property
-    def _marked_best(self) -> Path | None:
-        if not self.is_done:
-            return None
-        name = json.loads(self._mark.read_text(encoding="utf-8")).get("best")
-        return resolve_inside(self.checkpoints, name) if name else None
 
     @property
     def _mark(self) -> Path:
@@ -128,22 +123,24 @@ class RunFolder:
         Raises:
             RunError: The folder cannot be made.
         """
+        path = None
         try:
             runs.mkdir(parents=True, exist_ok=True)
             path = _make(runs, f"{datetime.now():%Y%m%d-%H%M%S}-{slug(record.experiment)}")
-        except OSError as error:
-            raise _unwritable(runs, error) from None
-        now = datetime.now(UTC).isoformat()
-        folder = cls(path, dataclasses.replace(record, run_id=path.name, started=now))
-        try:
+            now = datetime.now(UTC).isoformat()
+            folder = cls(path, dataclasses.replace(record, run_id=path.name, started=now))
             for part in (folder.predictions, folder.checkpoints, folder.figures):
                 part.mkdir()
             folder.save()
             if record.fold is None and JOB not in record.notes:
                 atomic_write_text(runs / LAST, path.name)
         except OSError as error:  # such as a full disk: nothing has started, nothing is left
-            shutil.rmtree(path, ignore_errors=True)
-            raise _unwritable(runs, error) from None
+            if path is not None:
+                shutil.rmtree(path, ignore_errors=True)
+            raise RunError(
+                f"no run folder can be made in {runs}: {error}",
+                hint="set paths.runs to a folder that can be written",
+            ) from None
         return folder
 
     @classmethod
@@ -238,13 +235,6 @@ def _seconds_between(started: str, now: datetime) -> float | None:
         return round(max(0.0, (now - datetime.fromisoformat(started)).total_seconds()), 3)
     except (TypeError, ValueError):  # another program's record; how the run ended is still written
         return None
-
-
-def _unwritable(runs: Path, error: OSError) -> RunError:
-    return RunError(
-        f"no run folder can be made in {runs}: {error}",
-        hint="set paths.runs to a folder that can be written",
-    )
 
 
 def _make(runs: Path, stem: str) -> Path:

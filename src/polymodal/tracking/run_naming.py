@@ -46,11 +46,14 @@ def describe_overrides(overrides: Sequence[str], left_out: Sequence[str] = ()) -
             continue
         pairs.pop(key, None)
         pairs[key] = _short(value) or "none"
-    last = [key.rpartition(".")[2] for key in pairs]
-    descriptions = [
-        f"{_key(key, plain=last.count(key.rpartition('.')[2]) == 1)}={value}"
-        for key, value in pairs.items()
-    ]
+    last_words = [key.rpartition(".")[2] for key in pairs]
+    descriptions = []
+    for key, value in pairs.items():
+        before, _, last = key.rpartition(".")
+        # The word before it tells apart keys that end in the same.
+        parent = before.rpartition(".")[2] if last_words.count(last) > 1 else ""
+        name = f"{parent}.{last}" if parent else last.removeprefix("num_")
+        descriptions.append(f"{name}={value}")
     return _printable(" ".join(descriptions))[:LONGEST_NAME].rstrip()
 
 
@@ -69,13 +72,6 @@ def unique_run_name(runs: Path, project: str, name: str) -> str:
                 own = f"{wished} ({number})"
             file.write(f"{project}\t{own}\n")
     return own
-
-
-def _key(key: str, *, plain: bool) -> str:
-    """Return the last word of a key, or the last two if another key ends in the same."""
-    before, _, last = key.rpartition(".")
-    parent = "" if plain else before.rpartition(".")[2]
-    return f"{parent}.{last}" if parent else last.removeprefix("num_")
 
 
 def _short(value: str) -> str:

@@ -13,13 +13,8 @@ from polymodal.upgrade.rules import Rule, rule_by_id
 # Hooks no longer get it; elsewhere, its annotation becomes a list.
 OUTPUTS = "pytorch_lightning.utilities.types.EPOCH_OUTPUT"
 LIBRARIES = (
-    "pytorch_lightning",
-    "lightning",
-    "lightning_fabric",
-    "torchmetrics",
-    "transformers",
-    "hydra",
-    "omegaconf",
+    *("pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics"),
+    *("transformers", "hydra", "omegaconf"),
 )
 
 
@@ -106,7 +101,11 @@ def _from(source: Source, statement: cst.ImportFrom) -> Sequence[cst.BaseSmallSt
         source.note("import-star", statement, f"{module}.*", f"{new}.*", note)
         return [statement.with_changes(module=chain(new))]
     bindings = [bind(source, module, alias) for alias in statement.names]
-    _report(source, statement, bindings)
+    for binding in bindings:
+        is_outputs = canonical(binding.old) == OUTPUTS
+        if is_outputs or binding.is_gone or binding.new != binding.old:
+            after = "" if is_outputs else None if binding.is_gone else binding.new
+            _note(source, statement, binding.rule, binding.old, after)
     if all(item.new == item.old and canonical(item.old) != OUTPUTS for item in bindings):
         return None
     groups: dict[str, list[Binding]] = {}
@@ -127,7 +126,7 @@ def _lines(
     statement: cst.ImportFrom, head: str, group: Sequence[Binding], *, is_complete: bool
 ) -> list[cst.BaseSmallStatement]:
     roots = [binding for binding in group if binding.new == head and not binding.is_gone]
-    lines: list[cst.BaseSmallStatement] = [_import(binding) for binding in roots]
+    lines: list[cst.BaseSmallStatement] = [cst.Import([_alias(root, root.new)]) for root in roots]
     names = [binding for binding in group if binding not in roots]
     if is_complete and not roots:
         assert not isinstance(statement.names, cst.ImportStar)
@@ -140,15 +139,10 @@ def _lines(
     return lines
 
 
-def _import(binding: Binding) -> cst.Import:
-    alias = cst.AsName(cst.Name(binding.new_local)) if binding.new_local != binding.new else None
-    return cst.Import([cst.ImportAlias(chain(binding.new), alias)])
-
-
-def _alias(binding: Binding) -> cst.ImportAlias:
-    tail = (binding.old if binding.is_gone else binding.new).rpartition(".")[2]
-    alias = cst.AsName(cst.Name(binding.new_local)) if binding.new_local != tail else None
-    return cst.ImportAlias(cst.Name(tail), alias)
+def _alias(binding: Binding, name: str = "") -> cst.ImportAlias:
+    name = name or (binding.old if binding.is_gone else binding.new).rpartition(".")[2]
+    alias = cst.AsName(cst.Name(binding.new_local)) if binding.new_local != name else None
+    return cst.ImportAlias(chain(name), alias)
 
 
 def _renamed(binding: Binding, alias: cst.ImportAlias) -> cst.ImportAlias:
@@ -189,14 +183,6 @@ def _is_taken(source: Source, name: str, meaning: str) -> bool:
             if current_path(source, qualified.name)[0] != meaning:
                 return True
     return False
-
-
-def _report(source: Source, statement: cst.ImportFrom, bindings: Sequence[Binding]) -> None:
-    for binding in bindings:
-        is_outputs = canonical(binding.old) == OUTPUTS
-        if is_outputs or binding.is_gone or binding.new != binding.old:
-            after = "" if is_outputs else None if binding.is_gone else binding.new
-            _note(source, statement, binding.rule, binding.old, after)
 
 
 def _note(

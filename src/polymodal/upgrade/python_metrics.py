@@ -30,7 +30,9 @@ def gather_scores(source: Source) -> None:
     if not classes:
         return
     renames: dict[str, str] = {}
-    clones = [*_affixes_of_clones(calls)]
+    cloning = m.Attribute(attr=m.Name("clone"))
+    copies = [call for call in calls if m.matches(call.func, cloning) and call.args]
+    clones = [affix for call in copies for affix in _affixes(call)]
     for call in calls:
         if target_of(source, call) == COLLECTION:
             members = dict(_members(source, call))
@@ -80,12 +82,6 @@ def _affixes(call: cst.Call) -> list[tuple[str, str]]:
     """Return the possible prefixes and suffixes of a collection."""
     before, after = argument(call, "prefix"), argument(call, "postfix")
     return [*itertools.product(_texts(before), _texts(after))]
-
-
-def _affixes_of_clones(calls: Sequence[cst.Call]) -> Iterator[tuple[str, str]]:
-    for call in calls:
-        if m.matches(call.func, m.Attribute(attr=m.Name("clone"))) and call.args:
-            yield from _affixes(call)
 
 
 def _texts(arg: cst.Arg | None) -> list[str]:

@@ -97,7 +97,15 @@ def upgrade_tree(paths: Sequence[Path], skip: Sequence[str] = ()) -> Tree:
     read = [result for file in files if file not in too_large and (result := _read(file, errors))]
     facts = ProjectFacts()
     sound = [file for file, _ in _apply(read, partial(_gather, facts=facts), errors)]
-    rewrites = _apply(sound, partial(_rewrite, facts=facts), errors)
+
+    def rewrite(file: FileResult) -> Rewrite:
+        if file.path.suffix in PYTHON:
+            return rewrite_python(file.text, file.path, facts)
+        if is_run(file.path.parent):
+            return rewrite_run(file.text, file.path)
+        return rewrite_yaml(file.text, file.path, facts)
+
+    rewrites = _apply(sound, rewrite, errors)
     done = tuple(replace(file, rewrite=new) for file, new in rewrites)
     return Tree(done, tuple(errors), too_large)
 
@@ -161,14 +169,6 @@ def _gather(file: FileResult, facts: ProjectFacts) -> None:
         gather_python(file.text, facts, file.path)
     elif file.path.suffix in YAML and not is_run(file.path.parent):
         gather_yaml(file.text, facts)
-
-
-def _rewrite(file: FileResult, facts: ProjectFacts) -> Rewrite:
-    if file.path.suffix in PYTHON:
-        return rewrite_python(file.text, file.path, facts)
-    if is_run(file.path.parent):
-        return rewrite_run(file.text, file.path)
-    return rewrite_yaml(file.text, file.path, facts)
 
 
 def _apply(

@@ -73,7 +73,8 @@ def argument_step(document: Document, section: Section, facts: ProjectFacts) -> 
             changes.append(Change(decision.rule.id, line, before, None, note))
             continue
         if old is None:
-            change.added[_first(section)] = decision.sets
+            at = section.named.index if section.style == "_target_" and section.named else 0
+            change.added[at] = decision.sets
         else:
             change.replaced[old.index] = _kept(decision.sets, given[name])
             if decision.callback is not None:
@@ -91,16 +92,11 @@ def _placed(
     """Return a decision on a callback as it can be made here: there may be no list for it."""
     if decision.callback is None:
         return decision
-    given = entry(section.options, "callbacks")
-    if given is None:
-        is_possible = not facts.callbacks_in_code
-    else:
-        is_possible = isinstance(given.value, SequenceNode) or document.raw(given) in (
-            "",
-            "null",
-            "~",
-        )
-    if is_possible:
+    given, can_add = entry(section.options, "callbacks"), not facts.callbacks_in_code
+    if given is not None:
+        is_empty = document.raw(given) in ("", "null", "~")
+        can_add = is_empty or isinstance(given.value, SequenceNode)
+    if can_add:
         return replace(decision, note="")
     note = decision.note or f"{decision.callback.target} belongs to the callbacks"
     note += "; add it where they are listed"
@@ -185,13 +181,6 @@ def _written(decision: Decision) -> str:
         target = current_name(decision.callback.target)
         items.append(f"callbacks: {target} ({more})" if more else f"callbacks: {target}")
     return shorten(", ".join(items))
-
-
-def _first(section: Section) -> int:
-    """Return the index of the entry behind which a missing argument is added."""
-    if section.style == "_target_" and section.named is not None:
-        return section.named.index
-    return 0
 
 
 def _line(document: Document, section: Section, given: YamlEntry | None) -> int:

@@ -1,11 +1,11 @@
 """TensorBoard: event files beside the run folders."""
 
 import hashlib
-import math
 import re
 import shutil
 import time
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from polymodal.tracking.trackers.payload import flat
 
 FOLDER = ".tensorboard"
 MAX_NAME = 100
+MAX = 3.4e38
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
@@ -59,8 +60,12 @@ class TensorBoardTracker:
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
         """Write the scores of one step."""
+        value_of = self.summary.Summary.Value
         values = [
-            self.summary.Summary.Value(tag=name, simple_value=_single(value))
+            # Stored in single precision: a finite value stays in its range.
+            value_of(
+                tag=name, simple_value=max(-MAX, min(MAX, value)) if isfinite(value) else value
+            )
             for name, value in scores.items()
         ]
         self._add(self.summary.Summary(value=values), step)
@@ -106,9 +111,3 @@ class TensorBoardTracker:
         if self.folder:  # names are unique among the runs of one folder alone
             name += f"-{start.run_id}"
         return parent / slug(start.project) / name
-
-
-def _single(value: float) -> float:
-    """Clip a value to the range of the single precision that it is stored in."""
-    largest = 3.4e38
-    return max(-largest, min(largest, value)) if math.isfinite(value) else value
