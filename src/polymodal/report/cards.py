@@ -34,17 +34,11 @@ PIPELINES: Mapping[tuple[str, ...], str] = {
 
 @dataclass(frozen=True)
 class About:
-    """What the record of a run cannot know.
+    """What the record of a run cannot know."""
 
-    Args:
-        licence: As Hugging Face names it; empty if none was chosen.
-        language: Such as `ko`; empty if unknown.
-        num_models: Number of folds with weights.
-    """
-
-    licence: str = ""
-    language: str = ""
-    num_models: int = 1
+    licence: str = ""  # as Hugging Face names it; empty if none was chosen
+    language: str = ""  # such as `ko`; empty if unknown
+    num_models: int = 1  # number of folds with weights
 
 
 def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:

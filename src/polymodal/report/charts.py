@@ -101,7 +101,8 @@ def forest_plot(
             axes.plot(*_line(estimate, index), color=colour, linewidth=2, solid_capstyle="butt")
             looks = {"color": colour, "markerfacecolor": paper, "markersize": 7}
             axes.plot(estimate.mean, index, shape, **looks)
-            _figures(axes, index, _numbers(estimate))
+            mean, low, high = map(format_score, (estimate.mean, estimate.low, estimate.high))
+            _figures(axes, index, mean if NONE in (low, high) else f"{mean}  [{low}, {high}]")
         _rows(axes, [estimate.name for estimate in estimates])
         drawn = {estimate.kind for estimate in estimates}
         handles = [handle(index, kind) for index, kind in enumerate(kinds) if kind in drawn]
@@ -386,11 +387,6 @@ def _line(estimate: Estimate, position: float) -> tuple[list[float], list[float]
     return [low, high], [position, position]
 
 
-def _numbers(estimate: Estimate) -> str:
-    mean, low, high = map(format_score, (estimate.mean, estimate.low, estimate.high))
-    return mean if NONE in (low, high) else f"{mean}  [{low}, {high}]"
-
-
 def _rows(axes: Any, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [*shorten_names(names).values()])
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -404,11 +400,10 @@ def short_ticks(axis: Any) -> None:
     """Label an axis with numbers as short as they can be."""
     from matplotlib.ticker import FuncFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    def text(value: float, _: object) -> str:
+        return re.sub(r"^(-?)0\.", r"\1.", f"{value:.6g}").replace("-", MINUS)
 
-
-def _tick(value: float) -> str:
-    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.6g}").replace("-", MINUS)
+    axis.set_major_formatter(FuncFormatter(text))
 
 
 def _figures(axes: Any, position: float, text: str) -> None:

@@ -72,61 +72,41 @@ def write_page(
         split: Name of the split of each row; None if the corpus is not split.
     """
     classes = class_table(manifest, split)
-    title = f"Corpus check: {_corpus_name(manifest)}"
+    names = manifest.frame["corpus"].drop_nulls().unique().sort().to_list()
+    corpus = ", ".join(map(str, names[:3])) + (" and others" if len(names) > 3 else "")
+    rules = [_rule(rule, issues) for rule, issues in inspection.by_rule().items()]
     plots = _plots(manifest, inspection, classes)
     sections: list[tuple[str, str, Sequence[Block]]] = [
-        ("findings", "Findings", _findings(inspection)),
+        ("findings", "Findings", rules or [paragraph("None.")]),
         ("plots", "Plots", [Grid(plots, len(plots), "grid two")]),
         ("classes", "Classes by split and speaker", _classes(classes)),
     ]
-    head = [_verdict(inspection), _facts(inspection, classes)]
-    path.write_text(document(title, "", head, sections), encoding="utf-8")
+    title = f"Corpus check: {corpus or 'unnamed'}"
+    path.write_text(document(title, "", _head(inspection, classes), sections), encoding="utf-8")
 
 
-def _corpus_name(manifest: Manifest) -> str:
-    names = manifest.frame["corpus"].drop_nulls().unique().sort().to_list()
-    return ", ".join(map(str, names[:3])) + (" and others" if len(names) > 3 else "") or "unnamed"
+def _head(inspection: Inspection, classes: ClassTable) -> list[Block]:
+    colours = {"usable": "good", "usable with warnings": "fair", "not usable": "bad"}
+    sentence = inspection.summary[:1].upper() + inspection.summary[1:]
+    verdict, speed = inspection.verdict, inspection.seconds / max(inspection.wall_s, 1e-9)
+    facts = [
+        f"{inspection.num_utterances:,} utterances",
+        pluralise(classes.counts["speaker"].n_unique(), "speaker"),
+        f"{sum(label != NONE for label in classes.labels)} classes",
+        f"{inspection.seconds / 3600:.2f} h of audio",
+        f"checked in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)",
+    ]
+    return [Verdict(colours[verdict], f"Verdict: {verdict}", f"{sentence}."), Facts(facts)]
 
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
 
 
-def _verdict(inspection: Inspection) -> Block:
-    colours = {"usable": "good", "usable with warnings": "fair", "not usable": "bad"}
-    sentence = inspection.summary[:1].upper() + inspection.summary[1:]
-    verdict = inspection.verdict
-    return Verdict(colours[verdict], f"Verdict: {verdict}", f"{sentence}.")
-
-
-def _facts(inspection: Inspection, classes: ClassTable) -> Block:
-    speed = inspection.seconds / max(inspection.wall_s, 1e-9)
-    return Facts(
-        [
-            f"{inspection.num_utterances:,} utterances",
-            pluralise(classes.counts["speaker"].n_unique(), "speaker"),
-            f"{sum(label != NONE for label in classes.labels)} classes",
-            f"{inspection.seconds / 3600:.2f} h of audio",
-            f"checked in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)",
-        ]
-    )
-
-
-def _findings(inspection: Inspection) -> list[Block]:
-    if not inspection.issues:
-        return [paragraph("None.")]
-    return [_rule(rule, issues) for rule, issues in inspection.by_rule().items()]
-
-
 def _rule(rule: str, issues: Sequence[DataIssue]) -> Block:
     severity = issues[0].severity
-    heading = Phrase(
-        [
-            Mark(severity, "bad" if severity == "fault" else "fair"),
-            f" {rule} ",
-            Mark(f"{len(issues):,}", "side"),
-        ]
-    )
+    mark = Mark(severity, "bad" if severity == "fault" else "fair")
+    heading = Phrase([mark, f" {rule} ", Mark(f"{len(issues):,}", "side")])
     rows: list[list[str | Block]] = [
         [Code(issue.utterance_id), issue.detail] for issue in issues[:SHOWN_EXAMPLES]
     ]
@@ -165,18 +145,16 @@ def _class_rows(classes: ClassTable) -> list[list[Content]]:
         speakers = [speaker for name, speaker in of_speakers if name == split]
         largest = max(counts.get((split, name, label), 0) for name in speakers for label in labels)
         for speaker in sorted(speakers, key=lambda speaker: (speaker == OTHERS, speaker)):
+            numbers = [counts.get((split, speaker, label), 0) for label in labels]
+            scale = 0 if speaker == OTHERS else largest
             cells = [
-                _cell(counts.get((split, speaker, label), 0), 0 if speaker == OTHERS else largest)
-                for label in labels
+                Cell(f"{num:,}", fraction=num / scale if scale else 0.0)
+                if num
+                else Cell(Mark("0", "faint"))
+                for num in numbers
             ]
             rows.append([split, speaker, *cells, f"{of_speakers[(split, speaker)]:,}"])
     return rows
-
-
-def _cell(count: int, largest: int) -> Content:
-    if not count:
-        return Cell(Mark("0", "faint"))
-    return Cell(f"{count:,}", fraction=min(count / largest, 1.0) if largest else 0.0)
 
 
 def _plots(manifest: Manifest, inspection: Inspection, classes: ClassTable) -> list[Block]:
@@ -207,7 +185,9 @@ def _histogram(measures: pl.DataFrame, column: str, title: str, unit: str) -> Bl
     frame = measures.select("label", column).drop_nulls()
     numbers = frame[column].to_numpy()
     low, high = np.quantile(numbers, (0.002, 0.998)).tolist()
-    edges = _edges(low, high)
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BINS + 1)
     groups = _grouped(frame["label"])
     labels = groups.to_numpy()
     outside = int(np.count_nonzero((numbers < edges[0]) | (numbers > edges[-1])))
@@ -227,12 +207,6 @@ def _histogram(measures: pl.DataFrame, column: str, title: str, unit: str) -> Bl
 
     caption = f"{outside:,} values beyond the ends are in the outermost bins" if outside else ""
     return _draw(title, 3.4, paint, caption)
-
-
-def _edges(low: float, high: float) -> np.ndarray:
-    if high - low < 1e-6:
-        low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, BINS + 1)
 
 
 def _class_bars(classes: ClassTable) -> Block:

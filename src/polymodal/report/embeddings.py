@@ -30,21 +30,13 @@ NOTE = (
 
 @dataclass(frozen=True)
 class EmbeddingEntry:
-    """The embeddings of one modality of one fusion.
+    """The embeddings of one modality of one fusion."""
 
-    Args:
-        modality: Such as `speech`.
-        description: The result of `describe_embeddings`, or what is left of it.
-        member: The fusion's name; empty if it is the only one.
-        encoders: The member whose encoders it took; empty if unknown.
-        fusion_rows: `in_fold`, or `held_out` to the fraction of the training speakers; None if
-            unknown.
-    """
-
-    modality: str
-    description: Mapping[str, Any]
-    member: str = ""
-    encoders: str = ""
+    modality: str  # such as `speech`
+    description: Mapping[str, Any]  # the result of `describe_embeddings`, or what is left of it
+    member: str = ""  # the fusion's name; empty if it is the only one
+    encoders: str = ""  # the member whose encoders it took; empty if unknown
+    # `in_fold`, or `held_out` to the fraction of the training speakers; None if unknown
     fusion_rows: object = None
 
     def probe(self, split: str) -> float | None:
@@ -192,12 +184,8 @@ def _points(entry: EmbeddingEntry, split: str) -> list[Point]:
 
 def _axis_labels(entry: EmbeddingEntry) -> tuple[str, str]:
     ratios = [*map(as_finite, _sequence(entry.description.get("explained"))), None, None]
-    return _axis_label("first", ratios[0]), _axis_label("second", ratios[1])
-
-
-def _axis_label(name: str, ratio: float | None) -> str:
-    explained = "" if ratio is None else f" ({100 * ratio:.0f} % of the variance)"
-    return f"{name} component{explained}"
+    shown = ["" if ratio is None else f" ({100 * ratio:.0f} % of the variance)" for ratio in ratios]
+    return f"first component{shown[0]}", f"second component{shown[1]}"
 
 
 def _held_out(fusion_rows: object) -> bool:

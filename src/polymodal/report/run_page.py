@@ -60,29 +60,20 @@ UNREPORTED = ("classes", "leaks")  # of the data: shown by themselves
 
 @dataclass(frozen=True)
 class RunPage:
-    """The content of the page of a run.
+    """The content of the page of a run."""
 
-    Args:
-        record: Its record.
-        tables: Split to predictions; `test`, `val` and `train` are shown.
-        scores: Name to score.
-        monitor: The score that comes first.
-        lines: Its metrics log, a mapping per line.
-        config: Its configuration as YAML.
-        heard: Reads utterances by id; those that it does not know are left out.
-        subsets: Predictions of the test split with only some modalities given.
-        embeddings: Modality to the result of `describe_embeddings`, of a deep fusion.
-    """
-
-    record: RunRecord
+    record: RunRecord  # its record
+    # split to predictions; `test`, `val` and `train` are shown
     tables: Mapping[str, PredictionTable]
-    scores: Mapping[str, Score]
-    monitor: str
-    lines: Sequence[Mapping[str, Any]] = ()
-    config: str = ""
+    scores: Mapping[str, Score]  # name to score
+    monitor: str  # the score that comes first
+    lines: Sequence[Mapping[str, Any]] = ()  # its metrics log, a mapping per line
+    config: str = ""  # its configuration as YAML
+    # reads utterances by id; those that it does not know are left out
     heard: Callable[[Sequence[str]], Mapping[str, PlayableExample]] = field(default=lambda ids: {})
+    # predictions of the test split with only some modalities given
     subsets: PredictionTable | None = None
-    embeddings: object = None
+    embeddings: object = None  # modality to the result of `describe_embeddings`, of a deep fusion
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, float | int]]:

@@ -32,21 +32,13 @@ SUBSETS = "test@subsets"
 
 @dataclass(frozen=True)
 class MemberResult:
-    """The predictions of one job or vote.
+    """The predictions of one job or vote."""
 
-    Args:
-        run: Name of the run; empty for a vote.
-        seed: Seed of the run.
-        fraction: Fraction of the training rows that the member was trained on.
-        tables: Split to prediction table.
-        messages: What a vote reports, such as fitted weights.
-    """
-
-    run: str
-    seed: int
-    fraction: float
-    tables: Mapping[str, PredictionTable]
-    messages: tuple[str, ...] = ()
+    run: str  # name of the run; empty for a vote
+    seed: int  # seed of the run
+    fraction: float  # fraction of the training rows that the member was trained on
+    tables: Mapping[str, PredictionTable]  # split to prediction table
+    messages: tuple[str, ...] = ()  # what a vote reports, such as fitted weights
 
 
 def load_member_result(run: Path, seed: int, fraction: float) -> MemberResult:

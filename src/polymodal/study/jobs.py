@@ -40,41 +40,27 @@ KEY_IGNORED_OPTIONS = {
 
 @dataclass
 class StudyJob:
-    """One run of a study.
+    """One run of a study."""
 
-    Args:
-        member: Name of the member.
-        seed: Seed of the run.
-        fraction: Fraction of the training rows.
-        composed: Configuration of the run.
-        key: Hash of everything the result depends on: configuration, data and code.
-        applied: Configuration of the corpus that the model is applied to; None for a member that
-            is trained on the study's corpus.
-        vectorized: Whether the seeds may be trained in one process.
-        encoders: Modality to the job whose trained encoder this one takes.
-        left_out: Fraction of the training speakers that is left to a fusion; such a job only
-            trains an encoder, and is not compared.
-        run: Folder of the run, once it exists.
-        predicted: Folder of the run that applied the model.
-        status: How the run ended, `missing` or `running`.
-        reused: Whether an earlier study ran the job.
-        duration_s: Duration of the run in seconds.
-    """
-
-    member: str
-    seed: int
-    fraction: float
-    composed: ComposedConfig
-    key: str
+    member: str  # name of the member
+    seed: int  # seed of the run
+    fraction: float  # fraction of the training rows
+    composed: ComposedConfig  # configuration of the run
+    key: str  # hash of everything the result depends on: configuration, data and code
+    # configuration of the corpus that the model is applied to; None for a member that is trained on
+    # the study's corpus
     applied: Any = None
-    vectorized: bool = False
+    vectorized: bool = False  # whether the seeds may be trained in one process
+    # modality to the job whose trained encoder this one takes
     encoders: Mapping[str, "StudyJob"] = field(default_factory=dict)
+    # fraction of the training speakers that is left to a fusion; such a job only trains an encoder,
+    # and is not compared
     left_out: float = 0.0
-    run: Path | None = None
-    predicted: Path | None = None
-    status: str = "missing"
-    reused: bool = False
-    duration_s: float | None = field(default=None, compare=False)
+    run: Path | None = None  # folder of the run, once it exists
+    predicted: Path | None = None  # folder of the run that applied the model
+    status: str = "missing"  # how the run ended, `missing` or `running`
+    reused: bool = False  # whether an earlier study ran the job
+    duration_s: float | None = field(default=None, compare=False)  # duration of the run in seconds
 
     @property
     def description(self) -> str:

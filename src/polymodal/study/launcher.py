@@ -21,19 +21,13 @@ LAST_BYTES = 4096
 
 @dataclass(frozen=True)
 class LaunchSpec:
-    """One process.
+    """One process."""
 
-    Args:
-        name: Unique description.
-        arguments: Returns the arguments of `polymodal` when the process starts.
-        log: File for its output.
-        after: Names of the processes that have to succeed first.
-    """
-
-    name: str
+    name: str  # unique description
+    # returns the arguments of `polymodal` when the process starts
     arguments: Callable[[], tuple[str, ...]]
-    log: Path
-    after: frozenset[str] = frozenset()
+    log: Path  # file for its output
+    after: frozenset[str] = frozenset()  # names of the processes that have to succeed first
 
 
 def launch(

@@ -29,18 +29,13 @@ MISSING = object()
 
 @dataclass(frozen=True)
 class Filter:
-    """A condition on a run.
+    """A condition on a run."""
 
-    Args:
-        key: A field of the record, a score, `corpus`, `since`, `until`, or a dotted key of the
-            configuration.
-        sign: One of `OPERATORS`.
-        value: What it is compared with, as text.
-    """
-
+    # A field of the record, a score, `corpus`, `since`, `until`, or a dotted key of the
+    # configuration
     key: str
-    sign: str
-    value: str
+    sign: str  # one of `OPERATORS`
+    value: str  # what it is compared with, as text
 
     @property
     def asks_config(self) -> bool:

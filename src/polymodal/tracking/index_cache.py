@@ -29,14 +29,10 @@ Values = Mapping[str, Any]
 
 @dataclass
 class IndexContent:
-    """The content of the index.
+    """The content of the index."""
 
-    Args:
-        shared: Values that many entries have.
-        entries: Folder to stamp, own values, and indices of shared values by key.
-    """
-
-    shared: list[Any] = field(default_factory=list)
+    shared: list[Any] = field(default_factory=list)  # values that many entries have
+    # folder to stamp, own values, and indices of shared values by key
     entries: dict[str, list[Any]] = field(default_factory=dict)
 
     def values(self, name: str) -> dict[str, Any]:
@@ -47,19 +43,12 @@ class IndexContent:
 
 @dataclass(frozen=True)
 class IndexCache:
-    """The index of one file of each folder.
+    """The index of one file of each folder."""
 
-    Args:
-        path: File of the index.
-        source: Name of the file in each folder.
-        layout: Version of the content; an index of another layout is not used.
-        shares: Whether folders share the values of a key.
-    """
-
-    path: Path
-    source: str
-    layout: str
-    shares: Callable[[str], bool]
+    path: Path  # file of the index
+    source: str  # name of the file in each folder
+    layout: str  # version of the content; an index of another layout is not used
+    shares: Callable[[str], bool]  # whether folders share the values of a key
 
     def read(
         self, names: Iterable[str], read: Callable[[Path], Values | None]

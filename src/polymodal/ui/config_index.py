@@ -22,15 +22,10 @@ MAX_BYTES = 2_000_000  # of a configuration
 
 
 class Section(NamedTuple):
-    """One section of a configuration.
+    """One section of a configuration."""
 
-    Args:
-        nested: Its values as they are written.
-        flat: Dotted key to value: text, a number, a truth value or None.
-    """
-
-    nested: Any
-    flat: Mapping[str, Any]
+    nested: Any  # its values as they are written
+    flat: Mapping[str, Any]  # dotted key to value: text, a number, a truth value or None
 
 
 class ConfigIndex:

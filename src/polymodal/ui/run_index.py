@@ -27,25 +27,16 @@ MAX_WATCHED = 50  # runs that go on and whose journals are read for the table
 
 @dataclass
 class Run:
-    """One run as the page knows it.
+    """One run as the page knows it."""
 
-    Args:
-        root: Number of its folder of runs.
-        folder: Name of its own folder.
-        record: Its record.
-        signature: Of its `run.json`.
-        version: Version of the index when the run last changed.
-        values: Last values of its metrics log, while it is running.
-        written: Size of that log in bytes.
-    """
-
-    root: int
-    folder: str
-    record: RunRecord
-    signature: Signature
-    version: int = 0
+    root: int  # number of its folder of runs
+    folder: str  # name of its own folder
+    record: RunRecord  # its record
+    signature: Signature  # of its `run.json`
+    version: int = 0  # version of the index when the run last changed
+    # last values of its metrics log, while it is running
     values: dict[str, float] = field(default_factory=dict)
-    written: int = -1
+    written: int = -1  # size of that log in bytes
 
     @property
     def key(self) -> str:

@@ -20,23 +20,14 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Binding:
-    """A name of an import statement before and after the upgrade.
+    """A name of an import statement before and after the upgrade."""
 
-    Args:
-        local: Name in the file.
-        old: Dotted path that it refers to.
-        new_local: Name in the file afterwards.
-        new: Dotted path afterwards.
-        rule: The rule that applies, if any.
-        is_gone: Whether nothing replaces it.
-    """
-
-    local: str
-    old: str
-    new_local: str
-    new: str
-    rule: Rule | None
-    is_gone: bool
+    local: str  # name in the file
+    old: str  # dotted path that it refers to
+    new_local: str  # name in the file afterwards
+    new: str  # dotted path afterwards
+    rule: Rule | None  # the rule that applies, if any
+    is_gone: bool  # whether nothing replaces it
 
 
 def current_path(source: Source, name: str) -> tuple[str, Rule | None]:

@@ -49,21 +49,13 @@ ARGUMENTS_OPTIONS = frozenset(
 
 @dataclass(frozen=True)
 class Section:
-    """A section that configures a class.
+    """A section that configures a class."""
 
-    Args:
-        target: Current dotted name of the class.
-        options: The mapping that holds its arguments.
-        style: `_target_`, `class_path`, or empty if the class is not named.
-        named: Entry that names the class, if any.
-        path: Keys that lead to it.
-    """
-
-    target: str
-    options: Any
-    style: str
-    named: YamlEntry | None
-    path: tuple[str, ...]
+    target: str  # current dotted name of the class
+    options: Any  # the mapping that holds its arguments
+    style: str  # `_target_`, `class_path`, or empty if the class is not named
+    named: YamlEntry | None  # entry that names the class, if any
+    path: tuple[str, ...]  # keys that lead to it
 
     @property
     def is_complete(self) -> bool:

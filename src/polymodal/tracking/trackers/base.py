@@ -12,31 +12,18 @@ BESIDE = "trackers"  # folder of a run: what each tracker was told
 
 @dataclass(frozen=True)
 class Start:
-    """What a tracker gets when a run begins, or is resumed.
+    """What a tracker gets when a run begins, or is resumed."""
 
-    Args:
-        run_id: The run; a tracker keys it by this, so that runs are never merged.
-        project: What the tracker files it under: model and corpus.
-        group: Runs of one experiment or study.
-        config: The configuration, resolved and redacted.
-        folder: The run folder.
-        name: Description of the run, unique in the project.
-        kind: `run`, `test`, `predict`, `vote` or `study`.
-        tags: Kind, corpus, model and modalities.
-        num_lines: Lines that the metrics log of a resumed run has already.
-        num_told: Those of them that the tracker has, as far as the run folder knows.
-    """
-
-    run_id: str
-    project: str
-    group: str
-    config: Mapping[str, Any]
-    folder: Path
-    name: str = ""
-    kind: str = "run"
-    tags: tuple[str, ...] = ()
-    num_lines: int = 0
-    num_told: int = 0
+    run_id: str  # the run; a tracker keys it by this, so that runs are never merged
+    project: str  # what the tracker files it under: model and corpus
+    group: str  # runs of one experiment or study
+    config: Mapping[str, Any]  # the configuration, resolved and redacted
+    folder: Path  # the run folder
+    name: str = ""  # description of the run, unique in the project
+    kind: str = "run"  # `run`, `test`, `predict`, `vote` or `study`
+    tags: tuple[str, ...] = ()  # kind, corpus, model and modalities
+    num_lines: int = 0  # lines that the metrics log of a resumed run has already
+    num_told: int = 0  # those of them that the tracker has, as far as the run folder knows
 
     @property
     def title(self) -> str:

@@ -14,19 +14,12 @@ from polymodal.tracking.trackers.base import BESIDE, Tracker
 
 @dataclass
 class SyncState:
-    """Progress of one tracker with one run, in one of the places where it keeps runs.
+    """Progress of one tracker with one run, in one of the places where it keeps runs."""
 
-    Args:
-        path: The file.
-        place: Where the tracker keeps runs.
-        lines: Lines of the metrics log that it has taken.
-        status: The end that it has got; None before.
-    """
-
-    path: Path
-    place: str
-    lines: int = 0
-    status: str | None = None
+    path: Path  # the file
+    place: str  # where the tracker keeps runs
+    lines: int = 0  # lines of the metrics log that it has taken
+    status: str | None = None  # the end that it has got; None before
 
     @classmethod
     def read(cls, folder: Path, name: str, tracker: Tracker) -> "SyncState":

@@ -61,13 +61,11 @@ class TensorBoardTracker:
     def log(self, scores: Mapping[str, float], step: int) -> None:
         """Write the scores of one step."""
         value_of = self.summary.Summary.Value
-        values = [
-            # Stored in single precision: a finite value stays in its range.
-            value_of(
-                tag=name, simple_value=max(-MAX, min(MAX, value)) if isfinite(value) else value
-            )
-            for name, value in scores.items()
-        ]
+        values = []
+        for name, value in scores.items():
+            if isfinite(value):
+                value = max(-MAX, min(MAX, value))  # stored in single precision
+            values.append(value_of(tag=name, simple_value=value))
         self._add(self.summary.Summary(value=values), step)
         self.last_step = step
 
