@@ -74,7 +74,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: A whole line is not a JSON mapping.
     """
-    return [_parse(path, row, line) for row, line in _whole_lines(path)]
+    lines = []
+    for row, line in _whole_lines(path):
+        if (values := parse_line(line)) is None:
+            message = f"{path} line {row} is no JSON mapping: {line[:40]!r}"
+            raise RunError(message, hint="delete that line")
+        lines.append(values)
+    return lines
 
 
 def _whole_lines(path: Path) -> list[tuple[int, bytes]]:
@@ -114,13 +120,10 @@ def of_fold(scores: Mapping[str, float], fold: int | None) -> dict[str, float]:
     return {f"{prefix}{name}": score for name, score in scores.items()}
 
 
-def _parse(path: Path, row: int, line: bytes) -> dict[str, Any]:
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """Return the values of a line; None if it is not a JSON mapping."""
     try:
-        values = json.loads(line, parse_constant=lambda name: None)  # NaN is no JSON
+        values = json.loads(line, parse_constant=lambda name: None)  # NaN is not JSON
     except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise RunError(
-            f"{path} line {row} is no JSON mapping: {line[:40]!r}", hint="delete that line"
-        )
-    return values
+        return None
+    return values if isinstance(values, dict) else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from polymodal.upgrade.arguments import apply, rewrite_arguments
+from polymodal.upgrade.arguments import TASKS, inferred_task
 from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.rules import GROUPS
 from polymodal.upgrade.yaml_arguments import Step, step
@@ -16,7 +16,6 @@ from polymodal.upgrade.yaml_text import Document, entries, entry, shorten, to_pl
 
 RULE = "score-names"
 WATCHING = re.compile(r"(^|_)(monitor|metric|metric_for_best_model)$")
-TASKS = {"binary": "Binary", "multiclass": "Multiclass", "multilabel": "Multilabel"}
 
 
 def gather_scores(document: Document, facts: ProjectFacts) -> None:
@@ -59,10 +58,8 @@ def _renamed(document: Document, item: Any) -> Iterator[tuple[str, str]]:
     section = Section(target, given.value if given else item, "", named, ())
     options = arguments(document, section)
     if new in GROUPS["classification"]:
-        if "task" in options:
-            return
-        task = apply(options, rewrite_arguments(target, options)).get("task")
-        if not isinstance(task, str):
+        task = inferred_task(target, options)
+        if task is None:
             return
         new = TASKS[task] + new
     if old != new:
