@@ -109,9 +109,9 @@ def write_page(page: RunPage, folder: Path) -> Path:
     title = f"{page.record.name} {page.record.run_id}"
     for name, exact, rows in (
         ("scores", _exact_scores(page), _score_rows(page)),
-        ("classes", _exact_classes(page), _class_rows(page)),
+        ("classes", _exact_classes(page), _shown(_exact_classes(page))),
         ("confusion", _confusion_rows(page), _confusion_rows(page)),
-        ("speakers", _exact_speakers(page), _speaker_rows(page)),
+        ("speakers", _exact_speakers(page), _shown(_exact_speakers(page))),
         ("modalities", _modality_rows(page), _modality_rows(page)),
         ("embeddings", _embedding_rows(page), _embedding_rows(page)),
     ):
@@ -257,14 +257,17 @@ def _exact_classes(page: RunPage) -> list[list[object]]:
     return rows
 
 
-def _class_rows(page: RunPage) -> list[list[str]]:
-    heading, *rows = _exact_classes(page)
-    shown = [[str(name), f"{num:,}", *map(format_score, scores)] for name, num, *scores in rows]
-    return [[*map(str, heading)], *shown]
+def _shown(rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    """Return rows as they are shown: counts with commas, scores with three decimals."""
+    return [[cell if isinstance(cell, str) else _number(cell) for cell in row] for row in rows]
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else format_score(value)
 
 
 def _classes(page: RunPage) -> list[Block]:
-    rows = _class_rows(page)
+    rows = _shown(_exact_classes(page))
     return [Table(rows, (0,))] if len(rows) > 1 else []
 
 
@@ -288,14 +291,8 @@ def _exact_speakers(page: RunPage) -> list[list[object]]:
     return [["speaker", "utterances", "accuracy"], *rows]
 
 
-def _speaker_rows(page: RunPage) -> list[list[str]]:
-    heading, *rows = _exact_speakers(page) or [[]]
-    shown = [[str(name), f"{num:,}", format_score(accuracy)] for name, num, accuracy in rows]
-    return [[*map(str, heading)], *shown]
-
-
 def _speakers(page: RunPage) -> list[Block]:
-    heading, *rows = _speaker_rows(page)
+    heading, *rows = _shown(_exact_speakers(page)) or [[]]
     if not rows:
         return []
     accuracies = sorted(accuracy_by_speaker(page.first).values()) if page.first else []
@@ -327,14 +324,14 @@ def _modalities(page: RunPage) -> list[Block]:
     return contributions(page.intervals[key], scores, key) if scores else []
 
 
-def _embedding_rows(page: RunPage) -> list[list[str]]:
-    entries = embedding_entries(page.embeddings)
-    return embedding_rows(entries) if entries else []
-
-
 def _embeddings(page: RunPage) -> list[Block]:
     classes = page.first.classes if page.first else ()
     return embeddings_section(embedding_entries(page.embeddings), classes)
+
+
+def _embedding_rows(page: RunPage) -> list[list[str]]:
+    entries = embedding_entries(page.embeddings)
+    return embedding_rows(entries) if entries else []
 
 
 def _errors(page: RunPage) -> list[Block]:

@@ -80,19 +80,15 @@ def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> Compo
     root = member.root or (None if member.applied else plan.root)
     overrides += [f"corpus.root={root}"] if root else []
     composed = _named(apply_overrides(composed, overrides), composed)
-    composed = _with_own(plan, member, composed)
-    sections = {name: study.config.get(name) for name in SHARED}
-    changed = with_options(composed, {**sections, "stages": STAGES})
-    return _named(changed, composed)
-
-
-def _with_own(plan: StudyConfig, member: Member, composed: ComposedConfig) -> ComposedConfig:
-    """Apply the overrides of `study.with`, which come last."""
-    try:
-        return _named(apply_overrides(composed, plan.options.get(member.name, ())), composed)
+    try:  # the overrides of `study.with`, which come last
+        own = plan.options.get(member.name, ())
+        composed = _named(apply_overrides(composed, own), composed)
     except ConfigError as error:
         message = f"study.with.{member.name}: {error.message}"
         raise ConfigError(message, expected=error.expected, hint=error.hint) from None
+    sections = {name: study.config.get(name) for name in SHARED}
+    changed = with_options(composed, {**sections, "stages": STAGES})
+    return _named(changed, composed)
 
 
 def _named(changed: ComposedConfig, before: ComposedConfig) -> ComposedConfig:

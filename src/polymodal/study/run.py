@@ -89,7 +89,7 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
             _run_jobs(jobs, plan, runs, record, display)
         display.show("comparing", 0.99, important=True)
         with stage_time(session, "compare"):
-            results = _vote(plan, votes, _collect_results(plan, jobs, first), display)
+            results = _vote(plan, votes, _collect_results(plan, jobs), display)
             record.close(jobs, summarise(plan, results, first.scores, first.task.monitor))
             write_report(record.summary(jobs), session.path)
     return session.path, RunRecord.read(session.path / "run.json")
@@ -195,9 +195,7 @@ def _process_specs(groups: Sequence[Sequence[StudyJob]], record: "StudyRecord") 
     return sorted(specs, key=lambda spec: spec.name not in awaited)
 
 
-def _collect_results(
-    plan: StudyConfig, jobs: Sequence[StudyJob], first: Experiment
-) -> dict[str, list[MemberResult]]:
+def _collect_results(plan: StudyConfig, jobs: Sequence[StudyJob]) -> dict[str, list[MemberResult]]:
     """Read the results of each member, one per job; applied members get the study's folds."""
     results: dict[str, list[MemberResult]] = {}
     applied = {member.name for member in plan.members if member.applied}

@@ -5,6 +5,7 @@ address (DNS rebinding). So a request must name this machine as its host, come f
 and hold a token that only the printed address has.
 """
 
+import contextlib
 import hashlib
 import secrets
 from email.message import Message
@@ -30,8 +31,10 @@ class Access:
 
     def refusal(self, headers: Message, token: str | None) -> str | None:
         """Return why a request is refused, or None."""
-        host = headers.get("Host", "")
-        if _name(host) not in LOOPBACK_NAMES:
+        host, name = headers.get("Host", ""), None
+        with contextlib.suppress(ValueError):
+            name = urlsplit(f"//{host}").hostname
+        if name not in LOOPBACK_NAMES:
             return "This page answers only to 127.0.0.1 and localhost."
         origin = headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
@@ -52,10 +55,3 @@ class Access:
         """Return our cookie among those of other servers on this machine."""
         pairs = (cookie.strip().partition("=") for cookie in cookies.split(";"))
         return next((value for name, _, value in pairs if name == self.cookie_name), None)
-
-
-def _name(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None

@@ -6,7 +6,7 @@ Most runs share most sections of their configuration, character by character: ea
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from polymodal.errors import UserError
@@ -74,7 +74,11 @@ class ConfigIndex:
         """
         self.start()
         configs = self._known()
-        columns = {key: [_value(config, key) for config in configs.values()] for key in keys}
+        columns: dict[str, list[Any]] = {key: [] for key in keys}
+        for sections in configs.values():
+            for key, values in columns.items():
+                section = sections.get(key.partition(".")[0])
+                values.append(section.flat.get(key) if section else None)
         return {"runs": [*configs], "columns": columns}
 
     def of(self, run: Run) -> dict[str, Any]:
@@ -121,7 +125,9 @@ class ConfigIndex:
         except (OSError, ValueError, UserError):
             return {}
         sections: dict[str, Section] = {}
-        for text_of_section in _parts(text):
+        for text_of_section in SECTION.split(text):  # before each line that begins with a key
+            if text_of_section.strip() in ("", "---"):
+                continue
             name = text_of_section.partition(":")[0].strip("\"'")
             if name in HIDDEN_SECTIONS:
                 continue
@@ -133,16 +139,6 @@ class ConfigIndex:
                 return {str(key): _section(str(key), value) for key, value in config.items()}
             sections[name] = section
         return sections
-
-
-def _value(sections: Mapping[str, Section], key: str) -> Any:
-    section = sections.get(key.partition(".")[0])
-    return None if section is None else section.flat.get(key)
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Split a document before each line that begins with a key."""
-    return (section for section in SECTION.split(text) if section.strip() not in ("", "---"))
 
 
 def _parsed(name: str, text: str) -> Section | None:

@@ -119,7 +119,10 @@ class RunIndex:
             is_complete = instance != self.instance or version > self.version
             changed = [run for run in self.runs.values() if is_complete or run.version > version]
             shown = newest_first(changed)[: most or None]
-            rows = ",".join(map(self._line, shown))
+            for run in shown:
+                if self._lines.get(run.key, (-1, ""))[0] != run.version:
+                    self._lines[run.key] = run.version, to_json(run.row())
+            rows = ",".join(self._lines[run.key][1] for run in shown)
             gone = [] if is_complete else [key for key, at in self.gone.items() if at > version]
             head = {
                 "version": self.version,
@@ -212,14 +215,6 @@ class RunIndex:
                 run.values = {**run.values, **(values or {})}
                 changed = True
         return changed
-
-    def _line(self, run: Run) -> str:
-        """Return the row of a run as JSON, cached."""
-        version, line = self._lines.get(run.key, (-1, ""))
-        if version != run.version:
-            line = to_json(run.row())
-            self._lines[run.key] = run.version, line
-        return line
 
 
 def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:

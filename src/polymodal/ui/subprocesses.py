@@ -76,7 +76,9 @@ class Subprocesses:
             process, address = self._trackio.get(database, (None, ""))
             if process is not None and process.poll() is None:
                 return address
-            port = _free_port()
+            with socket.socket() as server:  # a free port
+                server.bind((LOOPBACK, 0))
+                port = int(server.getsockname()[1])
             environ = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
             with tempfile.TemporaryFile("w+") as log:
                 process = self._start(
@@ -147,12 +149,6 @@ def _is_fresh(folder: Path) -> bool:
         return all(made_ns >= source.stat().st_mtime_ns for source in sources if source.exists())
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind((LOOPBACK, 0))
-        return int(server.getsockname()[1])
 
 
 def _until_it_answers(process: subprocess.Popen[str], port: int, log: IO[str]) -> None:

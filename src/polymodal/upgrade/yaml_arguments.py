@@ -60,8 +60,7 @@ def argument_step(document: Document, section: Section, facts: ProjectFacts) -> 
     ]
     if not decisions:
         return None
-    change = MappingChange()
-    changes = []
+    change, changes = MappingChange(), []
     moved: list[tuple[YamlEntry, YamlItem]] = []
     for decision in decisions:
         name, old = decision.argument, entry(section.options, decision.argument)
