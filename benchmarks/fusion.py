@@ -21,8 +21,8 @@ from polymodal.experiment.experiment import Experiment
 from polymodal.experiment.trainer import build_callbacks, build_trainer, fit_fold, predict_split
 from polymodal.schemas.batch import Batch, PaddedSequence
 from polymodal.schemas.predictions import PredictionTable
-from polymodal.tracking.layout import FoldDir
 from polymodal.tracking.metrics_log import MetricsLog
+from polymodal.tracking.run_folder import FoldDir
 from polymodal.tracking.run_writer import RunWriter
 from polymodal.tracking.trackers.background import BackgroundTracker
 from polymodal.tracking.trackers.base import NoTracker

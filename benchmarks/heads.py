@@ -22,8 +22,8 @@ from polymodal.runs.vectorized.driver import (
     predict_vectorized,
     why_not_vectorizable,
 )
-from polymodal.tracking.layout import FoldDir
 from polymodal.tracking.metrics_log import MetricsLog
+from polymodal.tracking.run_folder import FoldDir
 from polymodal.tracking.run_writer import RunWriter
 from polymodal.tracking.trackers.background import BackgroundTracker
 from polymodal.tracking.trackers.base import NoTracker

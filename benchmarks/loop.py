@@ -16,8 +16,8 @@ from benchmarks.rows import Row, row
 from polymodal.config.compose import compose
 from polymodal.experiment.experiment import Experiment
 from polymodal.experiment.trainer import build_callbacks, build_trainer, fit_fold
-from polymodal.tracking.layout import FoldDir
 from polymodal.tracking.metrics_log import MetricsLog
+from polymodal.tracking.run_folder import FoldDir
 from polymodal.tracking.run_writer import RunWriter
 from polymodal.tracking.trackers.background import BackgroundTracker
 from polymodal.tracking.trackers.base import NoTracker

@@ -21,7 +21,7 @@ CHECK = """
 import json, sys
 from pathlib import Path
 from polymodal.cli._bootstrap import prepare
-prepare(Path.cwd())
+prepare()
 from polymodal.preflight.check import Report, check_fast
 from polymodal.preflight.compose_all import compose_all
 from polymodal.preflight.rules.data import check_data

@@ -172,7 +172,7 @@ def test_a_run_that_was_resumed_while_it_was_asked_stays(polymodal, runs, monkey
         (runs / "alone" / "run.json").write_text(json.dumps(record))
         return True
 
-    monkeypatch.setattr("polymodal.cli.removal._is_confirmed", resume)
+    monkeypatch.setattr("polymodal.cli.removal.is_confirmed", resume)
     code, _, error = polymodal("runs", "alone", "--delete")
     assert code == 2
     assert "is running" in error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.run_folder import FoldDir
 
 CODE = """
 import numpy as np

@@ -14,8 +14,7 @@ from polymodal.cli.corpus_check import check_corpus
 from polymodal.corpora.validation.audio import MEASURES
 from polymodal.corpora.validation.inspection import inspect_manifest
 from polymodal.corpora.validation.issues import Inspection
-from polymodal.errors import MissingExtraError
-from polymodal.report.corpus_page import require_matplotlib, write_page
+from polymodal.report.corpus_page import write_page
 from polymodal.schemas.manifest import Manifest
 
 pytest.importorskip("matplotlib")
@@ -162,16 +161,6 @@ def test_equal_inspections_make_equal_pages(tmp_path):
     for name in ("a.html", "b.html"):
         write_page(manifest, found, tmp_path / name)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
-
-
-def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"polymodal\[plots\]"):
-        require_matplotlib()
-    out = tmp_path / "out"
-    with pytest.raises(MissingExtraError):
-        check_corpus(corpus(tmp_path), out, num_workers=1, split=None)
-    assert not out.exists()
 
 
 def test_the_command_writes_both_files_and_ends_with_the_verdict(tmp_path, capsys):

@@ -166,7 +166,7 @@ def test_tables_are_written_for_papers(tmp_path):
         for end in ("csv", "md", "tex")
     }
     head, *rows = csv.reader((tmp_path / "tables/scores.csv").open())
-    assert head == ["part", "score", "mean", "low", "high", "n"]
+    assert head == ["split", "score", "mean", "low", "high", "n"]
     assert [row[:2] for row in rows] == [["test", "uar"], ["test", "accuracy"]]
     exact = table()
     right = float((exact.frame["label"] == exact.frame["predicted"]).mean())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from polymodal.errors import RunError
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.index import find_run, list_runs, read_record
+from polymodal.tracking.index import find_run, find_runs, read_record
 from polymodal.tracking.run_folder import RunFolder
 
 DYING = """
@@ -45,7 +45,8 @@ def runs(tmp_path):
 
 def test_the_newest_comes_first(runs):
     put(runs, "0-renamed-by-hand", started="2027-01-01T00:00:00+00:00")
-    records, broken = list_runs(runs)
+    listed, broken = find_runs(runs)
+    records = [run.record for run in listed]
     names = ["0-renamed-by-hand", *(f"202601{day}-000000-emodb-abcd" for day in ("03", "02", "01"))]
     assert [record.run_id for record in records] == names
     assert broken == []
@@ -75,7 +76,8 @@ def test_a_broken_record_is_named_and_the_others_are_listed(runs, content):
     folder = runs / "broken"
     folder.mkdir()
     (folder / "run.json").write_bytes(content.encode(errors="surrogateescape"))
-    records, broken = list_runs(runs)
+    listed, broken = find_runs(runs)
+    records = [run.record for run in listed]
     assert len(records) == 3
     assert len(broken) == 1
     assert broken[0].startswith("broken: ")
@@ -88,7 +90,8 @@ def test_folders_of_others_do_no_harm_and_unknown_fields_are_ignored(runs):
     (runs / ".trackio").mkdir()
     (runs / "file").write_text("x")
     put(runs, "richer", started="2028", new_field={"a": 1})
-    records, broken = list_runs(runs)
+    listed, broken = find_runs(runs)
+    records = [run.record for run in listed]
     assert (len(records), broken) == (4, [])
 
 
@@ -97,7 +100,8 @@ def test_half_copied_and_later_runs_are_named_not_listed(runs):
     (runs / "half" / "checkpoints").mkdir(parents=True)
     (runs / "dangling").mkdir()
     (runs / "dangling" / "run.json").symlink_to("gone")
-    records, broken = list_runs(runs)
+    listed, broken = find_runs(runs)
+    records = [run.record for run in listed]
     assert len(records) == 3
     assert sorted(line.partition(":")[0] for line in broken) == ["dangling", "half", "later"]
     assert "version 9" in "".join(broken)
@@ -110,7 +114,7 @@ def test_half_copied_and_later_runs_are_named_not_listed(runs):
 
 
 def test_without_a_folder_there_are_no_runs(tmp_path):
-    assert list_runs(tmp_path / "none") == ([], [])
+    assert find_runs(tmp_path / "none") == ([], [])
 
 
 def test_a_run_is_found_by_id_beginning_path_and_last(runs, monkeypatch):
@@ -176,19 +180,19 @@ def test_a_killed_run_is_shown_as_killed_and_nothing_is_written(tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as process:
         run_id = process.stdout.readline().strip()
-        assert [record.status for record in list_runs(tmp_path)[0]] == ["running"]
+        assert [run.record.status for run in find_runs(tmp_path)[0]] == ["running"]
         os.kill(process.pid, signal.SIGKILL)
-    assert [record.status for record in list_runs(tmp_path)[0]] == ["killed"]
+    assert [run.record.status for run in find_runs(tmp_path)[0]] == ["killed"]
     assert read_record(tmp_path / run_id).status == "running"
     again = RunFolder.open(tmp_path / run_id)  # ours to write: it goes on
-    assert [record.status for record in list_runs(tmp_path)[0]] == ["running"]
+    assert [run.record.status for run in find_runs(tmp_path)[0]] == ["running"]
     again.finish("finished")
-    assert [record.status for record in list_runs(tmp_path)[0]] == ["finished"]
+    assert [run.record.status for run in find_runs(tmp_path)[0]] == ["finished"]
 
 
 def test_the_run_of_another_machine_is_left_as_it_says(tmp_path):
     host = {"name": "elsewhere", "pid": 1, "process_started": "then"}
     run = RunFolder.create(tmp_path, RunRecord("", "x", host=host))
-    assert [record.status for record in list_runs(tmp_path)[0]] == ["running"]
+    assert [run.record.status for run in find_runs(tmp_path)[0]] == ["running"]
     run.finish("finished")
-    assert [record.status for record in list_runs(tmp_path)[0]] == ["finished"]
+    assert [run.record.status for run in find_runs(tmp_path)[0]] == ["finished"]

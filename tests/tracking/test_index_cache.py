@@ -13,7 +13,7 @@ import pytest
 
 from polymodal.tracking import index, index_cache
 from polymodal.tracking.config_diff import config_diff, read_configs
-from polymodal.tracking.index import list_runs
+from polymodal.tracking.index import find_runs
 
 NUM = 60  # more than what is worth an index
 HOUR_NS = 3600 * 10**9
@@ -21,11 +21,11 @@ WRITING = """
 import sys
 from pathlib import Path
 from polymodal.tracking import index_cache as kept
-from polymodal.tracking.index import INDEX, list_runs
+from polymodal.tracking.index import INDEX, find_runs
 runs = Path(sys.argv[1])
 for _ in range(15):
     (runs / INDEX).unlink(missing_ok=True)
-    assert len(list_runs(runs)[0]) == 60
+    assert len(find_runs(runs)[0]) == 60
 """
 
 
@@ -43,7 +43,7 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setattr(index_cache, "FS_TIMESTAMP_RESOLUTION_NS", -HOUR_NS)
     for number in range(NUM):
         put(tmp_path / "runs", f"r{number:02}", seed=number)
-    list_runs(tmp_path / "runs")
+    find_runs(tmp_path / "runs")
     assert (tmp_path / "runs" / index.INDEX).is_file()
     return tmp_path / "runs"
 
@@ -63,17 +63,17 @@ def read(monkeypatch):
 
 
 def seeds(runs):
-    return {one.run_id: one.seed for one in list_runs(runs)[0]}
+    return {run.record.run_id: run.record.seed for run in find_runs(runs)[0]}
 
 
 EVERY = {f"r{number:02}": number for number in range(NUM)}
 
 
 def test_what_is_known_is_not_read_again_and_is_equal(runs, read):
-    found = list_runs(runs)
+    found = find_runs(runs)
     assert read == []
     (runs / index.INDEX).unlink()
-    assert list_runs(runs) == found
+    assert find_runs(runs) == found
     assert len(read) == NUM
 
 
@@ -156,7 +156,7 @@ def test_an_index_of_a_future_version_is_not_used(runs, monkeypatch):
     with monkeypatch.context() as later:
         later.setattr(index, "LAYOUT", "records 2")
         (runs / index.INDEX).unlink()
-        list_runs(runs)
+        find_runs(runs)
     future = (runs / index.INDEX).read_bytes().replace(b'"seed":7', b'"seed":9')
     head, _, body = future.partition(b"\n")
     head = json.dumps({**json.loads(head), "crc32": zlib.crc32(body)}).encode()
@@ -203,14 +203,14 @@ def test_a_folder_that_cannot_be_written_is_listed(runs):
 def test_few_runs_need_none(tmp_path, monkeypatch):
     monkeypatch.setattr(index_cache, "FS_TIMESTAMP_RESOLUTION_NS", -HOUR_NS)
     put(tmp_path, "a")
-    list_runs(tmp_path)
+    find_runs(tmp_path)
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_broken_record_is_named_each_time(runs):
     (runs / "r07" / "run.json").write_text("{")
     for _ in range(2):
-        records, broken = list_runs(runs)
+        records, broken = find_runs(runs)
         assert (len(records), len(broken)) == (NUM - 1, 1)
         assert broken[0].startswith("r07: ")
 

@@ -224,13 +224,10 @@ def test_records_are_strict_json(tmp_path):
 
 def test_every_part_has_its_place(tmp_path):
     run = make(tmp_path)
-    names = (
-        "config overrides environment code_diff log metrics predictions checkpoints figures folds"
-    )
+    names = "config overrides environment code_diff log metrics predictions checkpoints figures"
     places = {getattr(run, name).relative_to(run.path).as_posix() for name in names.split()}
     assert places == {
         *("config.yaml", "overrides.txt", "environment.txt", "code.diff", "log.txt"),
-        *("metrics.jsonl", "predictions", "checkpoints", "figures", "folds"),
+        *("metrics.jsonl", "predictions", "checkpoints", "figures"),
     }
-    assert run.fold(3) == run.folds / "3"
     assert all(path.is_dir() for path in (run.predictions, run.checkpoints, run.figures))

@@ -3,7 +3,7 @@
 import pytest
 from tests.upgrade.python_rewriting import notes, upgrade, upgraded
 
-from polymodal.upgrade import python_names
+from polymodal.upgrade import names
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_argparse_of_the_trainer_is_left_to_a_person():
 
 
 def test_the_package_that_is_installed_is_the_one_that_is_written(monkeypatch):
-    monkeypatch.setattr(python_names, "importable", lambda name: name == "pytorch_lightning")
+    monkeypatch.setattr(names, "importable", lambda name: name == "pytorch_lightning")
     mixed = (
         "import lightning as L\nimport lightning.pytorch as pl\n"
         "from lightning.pytorch.callbacks import Timer\n\n"
@@ -160,7 +160,7 @@ def test_the_package_that_is_installed_is_the_one_that_is_written(monkeypatch):
 
 
 def test_a_tree_of_one_package_that_is_installed_keeps_it(monkeypatch):
-    monkeypatch.setattr(python_names, "importable", lambda name: True)
+    monkeypatch.setattr(names, "importable", lambda name: True)
     unified = "from lightning.pytorch import Trainer\n"
     separate = "from pytorch_lightning import LightningModule\n"
     assert upgraded(unified).text == unified

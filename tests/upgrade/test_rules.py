@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from polymodal.upgrade.arguments import Call, Expression, apply, rewrite_arguments
+from polymodal.upgrade.arguments import Call, Expression, rewrite_arguments
 from polymodal.upgrade.names import current
 from polymodal.upgrade.removed import removed_from
 from polymodal.upgrade.rules import GROUPS, Rule, rules
@@ -23,6 +23,21 @@ HOMES = {
 # Classes that are gone themselves: other rules give them their new names.
 GONE = {"GPUStatsMonitor", "XLAStatsMonitor", "DDPPlugin", "DDPSpawnPlugin", "DeepSpeedPlugin"}
 ARGUMENTS = rules("argument")
+
+
+def apply(arguments, edits):
+    """Return the arguments with edits applied."""
+    by_name = {edit.argument: edit for edit in edits if not edit.is_undecided}
+    result = {}
+    for name, value in arguments.items():
+        result.update(by_name[name].sets if name in by_name else [(name, value)])
+    for name, edit in by_name.items():
+        if name not in arguments:
+            result.update(edit.sets)
+    for edit in by_name.values():
+        if edit.callback is not None:
+            result["callbacks"] = [*(result.get("callbacks") or ()), edit.callback]
+    return result
 
 
 def classes_of(rule: Rule) -> list[Any]:

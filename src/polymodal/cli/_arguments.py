@@ -1,8 +1,11 @@
-"""Arguments that several commands share."""
+"""Arguments, and the confirmation, that several commands share."""
 
 import argparse
 import os
+import sys
 from typing import Any
+
+from polymodal.errors import ConfigError
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +19,22 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     default = os.environ.get("POLYMODAL_RUNS", "runs")
     message = "folder of the runs; may be given several times"
     parser.add_argument("--runs", default=default, metavar="DIR", action=_Roots, help=message)
+
+
+def is_confirmed(question: str, arguments: argparse.Namespace, *, can_prompt: bool = True) -> bool:
+    """Return whether `--yes` is given, or the question is answered with yes.
+
+    Raises:
+        ConfigError: There is no terminal to prompt on.
+    """
+    if arguments.yes:
+        return True
+    if not (can_prompt and sys.stdin.isatty()):
+        raise ConfigError("cannot prompt: stdin is not a terminal", hint="add --yes to confirm")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 class _Roots(argparse.Action):

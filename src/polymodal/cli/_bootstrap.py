@@ -26,18 +26,15 @@ NOISE = (
 )
 
 
-def prepare(project: Path) -> None:
-    """Import the heavy libraries without the garbage collector, and the user's project.
-
-    Args:
-        project: The folder in which the command was called.
-    """
+def prepare() -> None:
+    """Import the heavy libraries without the garbage collector, and the packages of the project."""
     gc.disable()  # saves about a third of the import time
     try:
         import polymodal.runs.train  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()
+    project = Path.cwd()
     if (project / "configs").is_dir() and str(project) not in sys.path:
         sys.path.insert(0, str(project))
     for name in ("pytorch_lightning", "lightning_fabric", "torch.distributed"):
@@ -78,10 +75,7 @@ def checked_stored(composed: "ComposedConfig", run: Path) -> dict[str, Any]:
 
 
 def composed_and_checked(overrides: Sequence[str]) -> tuple["ComposedConfig", dict[str, Any]]:
-    """Compose a run and reject invalid overrides and options.
-
-    Returns:
-        The configuration, and the same as plain types.
+    """Compose a run, reject invalid overrides and options, and return it with its plain values.
 
     Raises:
         ConfigError: With the details of every error.

@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,17 @@ def console() -> "Console":
 
     page = Console(highlight=False)
     return page if page.is_terminal else Console(highlight=False, width=UNBOUNDED)
+
+
+def new_table(names: Iterable[str], *, num_left: int = 1, **options: Any) -> "Table":
+    """Return a table whose columns are right-aligned, but for the first `num_left` ones."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(**options)
+    for index, name in enumerate(names):
+        table.add_column(Text(plain(name)), justify="left" if index < num_left else "right")
+    return table
 
 
 def plain(text: object) -> str:
@@ -89,9 +100,7 @@ def format_bytes(num_bytes: float) -> str:
 
 
 def main_scores(scores: Sequence[Mapping[str, float | None]]) -> list[str]:
-    """Return the names of the scores to show in a list of runs.
-
-    These are the `FIRST_SCORES` that occur, otherwise the first three, test before other splits.
+    """Return the scores of a list of runs: the `FIRST_SCORES` that occur, else the first three.
 
     Example:
         >>> main_scores([{"val/ccc_arousal": 0.4, "test/ccc_arousal": 0.3}])
@@ -110,9 +119,7 @@ def split_order(name: str) -> tuple[bool, str]:
 def print_table(records: Sequence[RunRecord], columns: Mapping[str, list[str]]) -> None:
     """Print a table with a row per run: for a terminal, or as text for a file or a pipe.
 
-    Args:
-        records: The runs.
-        columns: Heading to cells of additional columns.
+    `columns` maps headings of additional columns to their cells.
     """
     in_terminal = sys.stdout.isatty()
     shown = records[:MAX_RUNS] if in_terminal else records
@@ -131,19 +138,16 @@ def print_table(records: Sequence[RunRecord], columns: Mapping[str, list[str]]) 
 
 def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """Return heading to cells, from left to right."""
+    fields = {"run": "run_id", "experiment": "experiment", "kind": "kind", "status": "status"}
     columns = {
-        "run": [plain(record.run_id) for record in records],
-        "experiment": [plain(record.experiment) for record in records],
-        "kind": [plain(record.kind) for record in records],
-        "status": [plain(record.status) for record in records],
+        name: [plain(getattr(record, field)) for record in records]
+        for name, field in fields.items()
     }
     for name in main_scores([record.scores for record in records]):
         columns[name] = [format_score(record.scores.get(name)) for record in records]
     columns["seed"] = ["" if record.seed is None else str(record.seed) for record in records]
-    columns["took"] = [
-        "" if record.duration_s is None else format_duration(record.duration_s)
-        for record in records
-    ]
+    durations = [record.duration_s for record in records]
+    columns["took"] = ["" if value is None else format_duration(value) for value in durations]
     columns["age"] = [_age(record) for record in records]
     columns["name"] = [
         "" if record.name in (record.run_id, record.experiment) else plain(record.name)
@@ -185,10 +189,8 @@ def _rich_table(columns: Mapping[str, Sequence[str]]) -> "Table":
         table.add_column(Text(plain(name)), justify=justify, overflow="fold")
     for row in zip(*columns.values(), strict=True):
         cells = dict(zip(columns, row, strict=True))
-        colour = COLOURS.get(cells["status"], "red")
-        table.add_row(
-            *(Text(cell, colour if name == "status" else "") for name, cell in cells.items())
-        )
+        colours = {"status": COLOURS.get(cells["status"], "red")}
+        table.add_row(*(Text(cell, colours.get(name, "")) for name, cell in cells.items()))
     return table
 
 
@@ -215,12 +217,7 @@ def _width(text: str) -> int:
 
 
 def print_csv(records: Sequence[RunRecord], columns: Mapping[str, list[str]]) -> None:
-    """Print every field and score of the runs in full precision.
-
-    Args:
-        records: The runs.
-        columns: Heading to cells of additional columns.
-    """
+    """Print every field and score of the runs, and additional columns, in full precision."""
     scores = sorted({name for record in records for name in record.scores}, key=split_order)
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow([*CSV_FIELDS, *scores, *columns])
@@ -250,7 +247,10 @@ def print_result(result: tuple[Path, RunRecord]) -> None:
     """Print the scores of a run and the path of its record."""
     folder, record = result
     page = console()
-    splits = sorted({name.partition("/")[0] for name in record.scores}, key=_result_order)
+    splits = sorted(
+        {name.partition("/")[0] for name in record.scores},
+        key=lambda split: (split != "test", split != "val", split.count("+"), split),
+    )
     complete = [(split, _scores_of(record, split)) for split in splits if "@" not in split]
     subsets = [(split, _scores_of(record, split)) for split in splits if "@" in split]
     if complete:
@@ -264,11 +264,6 @@ def print_result(result: tuple[Path, RunRecord]) -> None:
     for name, lines in record.notes.get("trackers_lack", {}).items():
         message = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"
         page.print(message, soft_wrap=True, markup=False)
-
-
-def _result_order(split: str) -> tuple[int, int, str]:
-    first = ["test", "val"].index(split) if split in ("test", "val") else 2
-    return first, split.count("+"), split
 
 
 def _scores_of(record: RunRecord, split: str) -> dict[str, float]:
@@ -285,22 +280,15 @@ def _print_scores(
 ) -> None:
     """Print splits and scores, transposed if there are many scores and it is not `upright`."""
     from rich.console import Console
-    from rich.table import Table
 
     names = list(dict.fromkeys(name for _, scores in rows for name in scores))
-    by_row = {row: [format_score(scores.get(name)) for name in names] for row, scores in rows}
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    if upright or len(names) <= MAX_SCORE_COLUMNS:
-        for name in names:
-            table.add_column(name, justify="right")
-        for row, cells in by_row.items():
-            table.add_row(row, *cells)
-    else:
-        for row in by_row:
-            table.add_column(row, justify="right")
-        for index, name in enumerate(names):
-            table.add_row(name, *(cells[index] for cells in by_row.values()))
+    lines = [[row, *(format_score(scores.get(name)) for name in names)] for row, scores in rows]
+    head = ["", *names]
+    if not upright and len(names) > MAX_SCORE_COLUMNS:
+        head, *lines = map(list, zip(head, *lines, strict=True))
+    table = new_table(head, title=title, title_justify="left")
+    for line in lines:
+        table.add_row(*line)
     Console().print(table)
 
 
@@ -337,17 +325,13 @@ def print_study(folder: Path, study: Mapping[str, Any]) -> None:
 
 def _member_table(study: Mapping[str, Any]) -> "Table":
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
     members = study["members"]
     names = list(dict.fromkeys(n for member in members.values() for n in member["scores"]))
     names.sort(key=lambda name: name != f"test/{study['score']}")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for name in names[:MAX_SCORE_COLUMNS]:
-        table.add_column(Text(name.removeprefix("test/")), justify="right")
-    table.add_column("generalisation gap", justify="right")
+    heads = [name.removeprefix("test/") for name in names[:MAX_SCORE_COLUMNS]]
+    table = new_table(["", *heads, "generalisation gap"], box=SIMPLE_HEAD, pad_edge=False)
     for name, member in members.items():
         scores = [_estimate(member["scores"].get(score)) for score in names[:MAX_SCORE_COLUMNS]]
         gap = member.get("gap")

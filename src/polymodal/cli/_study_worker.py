@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from polymodal.cli._bootstrap import checked, prepare
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal _study_worker`."""
@@ -14,10 +16,7 @@ def main(arguments: argparse.Namespace) -> int:
     from polymodal.study.launcher import end_with_parent
 
     end_with_parent()
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import checked
+    prepare()
     from polymodal.study.jobs import run_jobs
 
     for message in run_jobs([Path(file) for file in arguments.files], checked):

@@ -13,8 +13,9 @@ batch. `polymodal run` does all of this but the last two.
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from polymodal.cli._bootstrap import prepare
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,10 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the findings, and return 2 if one of them is an error."""
-    from polymodal.cli._bootstrap import prepare
     from polymodal.cli.run import SAMPLE
 
-    prepare(Path.cwd())
+    prepare()
     from polymodal.preflight.check import check_all
     from polymodal.study.check import check_study, check_sweep, is_study
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.cli._arguments import add_folder
-from polymodal.cli._format import console, plain
+from polymodal.cli._bootstrap import prepare
+from polymodal.cli._format import console, plain, print_differences, read_study
 from polymodal.errors import RunError
 
 
@@ -35,10 +36,13 @@ def main(arguments: argparse.Namespace) -> int:
 
     runs = Path(arguments.runs)
     folders = [find_run(runs, name) for name in arguments.names]
-    if len(folders) == 1:
-        result = _of_study(folders[0], read_record(folders[0]).kind)
-    else:
+    if len(folders) > 1:
         result = _of_runs(folders, arguments)
+    elif read_record(folders[0]).kind == "study":
+        result = list(read_study(folders[0])["comparisons"])
+    else:
+        message = f"{folders[0].name} is one run"
+        raise RunError(message, hint="name a second one to compare it with")
     if arguments.json:
         print(json.dumps(result, indent=1))
         return 0
@@ -46,24 +50,12 @@ def main(arguments: argparse.Namespace) -> int:
     for comparison in result:
         page.print(plain(comparison["verdict"]), markup=False, soft_wrap=True)
     if len(folders) > 1:
-        from polymodal.cli._format import print_differences
-
         print_differences(folders)
     return 0
 
 
-def _of_study(folder: Path, kind: str) -> list[dict[str, Any]]:
-    from polymodal.cli._format import read_study
-
-    if kind != "study":
-        raise RunError(f"{folder.name} is one run", hint="name a second one to compare it with")
-    return list(read_study(folder)["comparisons"])
-
-
 def _of_runs(folders: list[Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
+    prepare()
     from polymodal.evaluation.breakdown import select_score
     from polymodal.evaluation.stats.multiple import compare
     from polymodal.runs.load_predictions import stored_scores, stored_table

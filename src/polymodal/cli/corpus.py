@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polymodal.cli._bootstrap import checked
 from polymodal.errors import ConfigError, ManifestError
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--out", metavar="FILE", help="Parquet to write (default: NAME.parquet)")
     reading.add_argument("--strict", action="store_true", help="fail if any row is rejected")
     reading.add_argument(
-        "--hash",
-        action="store_true",
-        help="record the SHA-256 of all audio, for check",
+        "--hash", action="store_true", help="record the SHA-256 of all audio, for check"
     )
     checking = parser.add_argument_group("check")
     checking.add_argument("--audio", metavar="FOLDER", help="folder of the corpus, if it has moved")
@@ -53,7 +52,6 @@ def main(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from polymodal.cli._bootstrap import checked
     from polymodal.cli._format import print_corpus
     from polymodal.config.compose import compose
     from polymodal.config.instantiate import instantiate

@@ -1,5 +1,6 @@
 """Check a corpus with a progress bar, write the results, and print a verdict."""
 
+import json
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from polymodal.schemas.manifest import Manifest
 
@@ -33,53 +34,37 @@ def check_corpus(
 
     Raises:
         ManifestError: There are more or fewer splits than rows.
-        MissingExtraError: Matplotlib is not installed.
     """
     from polymodal.corpora.validation.class_table import class_table
     from polymodal.corpora.validation.inspection import inspect_manifest
-    from polymodal.report.corpus_page import require_matplotlib, write_page
+    from polymodal.report.corpus_page import write_page
 
-    require_matplotlib()
     classes = class_table(manifest, split)
     out.mkdir(parents=True, exist_ok=True)
     with _progress(manifest) as progress:
         inspection = inspect_manifest(manifest, num_workers=num_workers, progress=progress)
-    _write_json(inspection.to_json(classes), out / "check.json")
+    values = inspection.to_json(classes)
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    (out / "check.json").write_text(text + "\n", encoding="utf-8")
     write_page(manifest, inspection, out / "check.html", split=split)
     _print_inspection(inspection, out)
     return inspection
 
 
-def _write_json(values: object, path: Path) -> None:
-    import json
-
-    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
 def _print_inspection(inspection: "Inspection", out: Path) -> None:
     console = Console()
     if inspection.issues:
-        table = Table("severity", "rule")
-        table.add_column("issues", justify="right")
-        table.add_column("first example")
+        table = Table("severity", "rule", Column("issues", justify="right"), "first example")
         for rule, issues in inspection.by_rule().items():
             example = f"{issues[0].utterance_id}: {issues[0].detail}"
             table.add_row(issues[0].severity, rule, str(len(issues)), escape(example))
         console.print(table)
     speed = inspection.seconds / max(inspection.wall_s, 1e-9)
-    console.print(
-        f"{inspection.seconds / 3600:.2f} h of audio in {inspection.wall_s:.1f} s "
-        f"({speed:,.0f} times real time)",
-        highlight=False,
-    )
+    took = f"in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)"
+    console.print(f"{inspection.seconds / 3600:.2f} h of audio {took}", highlight=False)
     console.print(f"page: {out / 'check.html'}", markup=False, highlight=False, soft_wrap=True)
-    colour = COLOURS[inspection.verdict]
-    console.print(
-        f"[bold {colour}]{inspection.verdict}[/]: {escape(inspection.summary)}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    verdict = f"[bold {COLOURS[inspection.verdict]}]{inspection.verdict}[/]"
+    console.print(f"{verdict}: {escape(inspection.summary)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -96,24 +81,14 @@ def _progress(manifest: Manifest) -> Generator[Callable[[int, int], None]]:
 
 @contextmanager
 def _bar(console: Console, total: int, audio_s: float) -> Generator[Callable[[int, int], None]]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress as bars
 
-    columns = (
-        TextColumn("checking"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("utterances, {task.fields[speed]} real time,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
+    columns: tuple[str | bars.ProgressColumn, ...] = (
+        *("checking", bars.BarColumn(), bars.MofNCompleteColumn()),
+        *("utterances, {task.fields[speed]} real time,", bars.TimeRemainingColumn(), "left"),
     )
     begun_s = shown_s = time.perf_counter()
-    with Progress(*columns, console=console, transient=True) as progress:
+    with bars.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=total, speed="-")
 
         def update(done: int, total: int) -> None:
@@ -135,13 +110,9 @@ def _lines(console: Console, audio_s: float) -> Callable[[int, int], None]:
         if done * 10 // total > tenth:
             tenth = done * 10 // total
             wall_s = time.perf_counter() - begun_s
-            left_s = wall_s * (total - done) / done
-            console.print(
-                f"{done} of {total} utterances, {_speed(audio_s * done / total, wall_s)} real "
-                f"time, {left_s:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
-            )
+            speed, left_s = _speed(audio_s * done / total, wall_s), wall_s * (total - done) / done
+            message = f"{done} of {total} utterances, {speed} real time, {left_s:.0f} s left"
+            console.print(message, highlight=False, soft_wrap=True)
 
     return update
 

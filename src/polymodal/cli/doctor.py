@@ -26,9 +26,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal doctor`."""
     parser.add_argument(
-        "--python",
-        default=sys.executable,
-        help="whose packages (default: this one)",
+        "--python", default=sys.executable, help="whose packages (default: this one)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 

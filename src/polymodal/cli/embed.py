@@ -21,9 +21,9 @@ models run in bfloat16. `polymodal features` lists and prunes the store.
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polymodal.cli._bootstrap import checked, prepare
 from polymodal.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -102,10 +102,7 @@ def split_run(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _fill_store(overrides: Sequence[str]) -> int:
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import checked
+    prepare()
     from polymodal.config.compose import compose
     from polymodal.experiment.trainer import precision_of
     from polymodal.preflight.prepare import prepare_experiment
@@ -168,13 +165,7 @@ def fill_shown(title: str, look: Look, num_workers: int) -> "tuple[StoreLookup, 
 
 
 class Throughput:
-    """Show how fast a store fills, and how long it will take.
-
-    Args:
-        name: The modality.
-        seen: The lookup with the missing features.
-        display: Shows the progress.
-    """
+    """Show how fast a store fills for a modality, and how long it will take."""
 
     def __init__(self, name: str, seen: "StoreLookup", display: "Display") -> None:
         self.name, self.display = name, display

@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polymodal.cli._bootstrap import checked_stored, prepare
 from polymodal.cli.embed import fill_shown
 
 if TYPE_CHECKING:
@@ -13,28 +13,21 @@ if TYPE_CHECKING:
 
 
 def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace) -> int:
-    """Write the embeddings of a run's encoders.
-
-    Args:
-        run: Run id or prefix of one, a path, or `last`.
-        overrides: Changes to its configuration, such as another corpus.
-        arguments: With `out`, `modality`, `pooling`, `layer` and `fold`; None for the default.
+    """Write the embeddings of a run's encoders, with overrides such as another corpus.
 
     Raises:
         UserError: The run has no such encoder, or the corpus is invalid.
     """
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import checked_stored
+    prepare()
     from polymodal.features.embedding_files import check_target, write_embeddings
     from polymodal.runs.embed import EmbeddingRequest, RunEmbeddings
     from polymodal.runs.evaluate import load_stored_run
 
     given = {name: getattr(arguments, name) for name in ("modality", "pooling", "fold")}
+    layer = arguments.layer
     request = EmbeddingRequest(
         **{name: value for name, value in given.items() if value is not None},
-        layer=_layer(arguments.layer),
+        layer=int(layer) if layer is not None and layer.isdecimal() else layer,
     )
     source, composed = load_stored_run(run, [*overrides, "evaluate_on=all"])
     out = arguments.out or f"{source.resolve().name}-embeddings.parquet"
@@ -44,10 +37,6 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
     write_embeddings(tables, out)
     print(_summary(tables, out))
     return 0
-
-
-def _layer(given: str | None) -> str | int | None:
-    return int(given) if given is not None and given.isdecimal() else given
 
 
 def _compute(plan: "RunEmbeddings") -> "list[Embeddings]":

@@ -11,11 +11,11 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polymodal.cli._arguments import is_confirmed
 from polymodal.cli._format import console, format_bytes, format_duration, plain
 from polymodal.errors import ConfigError
 
@@ -33,10 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--store", default=f"{cache}/store", metavar="DIR", help="folder of the store (paths.store)"
     )
     parser.add_argument(
-        "--unused",
-        type=_age_s,
-        metavar="AGE",
-        help="filter by age, such as 12h, 30d, 8w",
+        "--unused", type=_age_s, metavar="AGE", help="filter by age, such as 12h, 30d, 8w"
     )
     parser.add_argument(
         "--remove", action="store_true", help="remove what is listed, after a prompt"
@@ -68,11 +65,13 @@ def main(arguments: argparse.Namespace) -> int:
         _print(chosen)
     else:
         print(f"no matching features in the store {store}; `polymodal embed` fills it")
-    if arguments.remove and chosen and _is_confirmed(chosen, arguments):
+    size = format_bytes(sum(stored.num_bytes for stored in chosen))
+    question, can_prompt = f"remove {len(chosen)} of these, {size}?", not arguments.json
+    if arguments.remove and chosen and is_confirmed(question, arguments, can_prompt=can_prompt):
         for stored in chosen:
             remove(stored)
         if not arguments.json:
-            print(f"removed {format_bytes(sum(stored.num_bytes for stored in chosen))}")
+            print(f"removed {size}")
     return 0
 
 
@@ -87,15 +86,6 @@ def _is_chosen(stored: "StoredCollection", arguments: argparse.Namespace) -> boo
     text = f"{stored.identity} {stored.folder.name}"
     is_old = arguments.unused is None or stored.unused_s >= arguments.unused
     return is_old and all(word in text for word in arguments.words)
-
-
-def _is_confirmed(chosen: "Sequence[StoredCollection]", arguments: argparse.Namespace) -> bool:
-    if arguments.yes:
-        return True
-    if arguments.json or not sys.stdin.isatty():
-        raise ConfigError("cannot prompt: stdin is not a terminal", hint="add --yes to confirm")
-    size = format_bytes(sum(stored.num_bytes for stored in chosen))
-    return input(f"remove {len(chosen)} of these, {size}? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _as_json(stored: "StoredCollection") -> dict[str, object]:
@@ -126,14 +116,8 @@ def _print(chosen: "Sequence[StoredCollection]") -> None:
         if not stored.is_readable:
             identity = f"{identity} (format {stored.version}, which this version does not read)"
         size, unused = format_bytes(stored.num_bytes), format_duration(stored.unused_s)
-        table.add_row(
-            Text(identity),
-            plain(stored.dtype),
-            f"{stored.num_entries:,}",
-            size,
-            unused,
-            stored.folder.name,
-        )
+        cells = plain(stored.dtype), f"{stored.num_entries:,}", size, unused
+        table.add_row(Text(identity), *cells, stored.folder.name)
     page.print(table)
     total = format_bytes(sum(stored.num_bytes for stored in chosen))
     page.print(f"{total} in {chosen[0].folder.parent}", markup=False, soft_wrap=True)

@@ -40,11 +40,7 @@ Run `polymodal COMMAND --help` for details."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: Arguments without the program's name; `sys.argv[1:]` by default.
-    """
+    """Run one command; `argv` is `sys.argv[1:]` by default."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
@@ -53,9 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"polymodal {__version__}")
         return 0
     if arguments[0] not in (*COMMANDS, *HIDDEN):
-        _complain(
-            f"there is no command {arguments[0]!r}\n  hint: {nearest(arguments[0], COMMANDS)}"
-        )
+        hint = nearest(arguments[0], COMMANDS)
+        _complain(f"there is no command {arguments[0]!r}\n  hint: {hint}")
         return 2
     return _guarded(arguments[0], arguments[1:])
 

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from polymodal.cli._arguments import add_runs
+from polymodal.cli._bootstrap import prepare
 from polymodal.cli._format import plain
 
 
@@ -36,9 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
     run = find_run(Path(arguments.runs), arguments.run)
     hub = connect(arguments.upload) if arguments.upload else None  # fails early
 
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
+    prepare()
     from polymodal.export.huggingface import push
 
     folder = Path(arguments.folder)

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from polymodal.cli._arguments import is_confirmed
 from polymodal.cli._format import format_bytes, plain
 from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.tracking.archive import (
@@ -43,7 +43,7 @@ def remove(
         print(plain(f"warning: {name} is needed by {', '.join(dependents[:MAX_NAMED])}{more}"))
     verb, apply = ("archive", archive) if arguments.archive else ("delete", delete)
     total = format_bytes(sum(sizes.values()))
-    if not _is_confirmed(f"{verb} {len(sizes)} of these, {total}?", arguments):
+    if not is_confirmed(f"{verb} {len(sizes)} of these, {total}?", arguments):
         return 0
     for run in chosen:
         require_not_running([run])  # may have been resumed during the prompt
@@ -106,14 +106,3 @@ def restore_archived(arguments: argparse.Namespace) -> int:
 
 def _run_id(packed: Path) -> str:
     return packed.name.removesuffix(PACKED)
-
-
-def _is_confirmed(question: str, arguments: argparse.Namespace) -> bool:
-    if arguments.yes:
-        return True
-    if not sys.stdin.isatty():
-        raise ConfigError("cannot prompt: stdin is not a terminal", hint="add --yes to confirm")
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from polymodal.cli._arguments import add_runs
+from polymodal.cli._bootstrap import prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,30 +41,22 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _study_page(folder: Path, arguments: argparse.Namespace) -> Path:
-    from polymodal.cli._bootstrap import prepare
     from polymodal.cli._format import read_study
+    from polymodal.tracking.index import roots
 
-    prepare(Path.cwd())
+    prepare()
     from polymodal.report.load import study_examples
     from polymodal.report.study_page import write_report
 
     study = read_study(folder)
-    runs = [root / name for root in _roots(folder, arguments) for name in study.get("runs") or []]
+    folders = [folder.parent, *roots(Path(arguments.runs))]  # where its runs may be
+    runs = [root / name for root in folders for name in study.get("runs") or []]
     examples = study_examples(runs, audio=arguments.audio, warn=_warn)
     return write_report(study, folder, heard=examples, figures=folder / "figures")
 
 
-def _roots(folder: Path, arguments: argparse.Namespace) -> list[Path]:
-    """Return the folders that may have the runs of a study."""
-    from polymodal.tracking.index import roots
-
-    return [folder.parent, *roots(Path(arguments.runs))]
-
-
 def _run_page(folder: Path, arguments: argparse.Namespace) -> Path:
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
+    prepare()
     from polymodal.report.load import run_page
     from polymodal.report.run_page import write_page
 

@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from polymodal.cli._bootstrap import checked_stored, composed_and_checked, prepare
 from polymodal.errors import ConfigError
 
 SAMPLE = "experiment=sample/fusion"  # the default
@@ -42,9 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
         from polymodal.cli.sweep import hydra
 
         if arguments.multirun:  # report errors of all jobs before the first one starts
-            from polymodal.cli._bootstrap import prepare
-
-            prepare(Path.cwd())
+            prepare()
             from polymodal.preflight.check import raise_if_errors
             from polymodal.study.check import check_sweep
 
@@ -53,10 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
         flags += ["--info", "all"] if arguments.info else []
         flags += ["--multirun"] if arguments.multirun else []
         return hydra(flags, arguments.overrides, Path.cwd())
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import composed_and_checked
+    prepare()
     from polymodal.cli._format import print_result
     from polymodal.runs.train import run_experiment
 
@@ -75,10 +71,7 @@ def _repeat(arguments: argparse.Namespace) -> int:
             f"--again repeats a run as it was, but {arguments.overrides[0]} was given",
             hint=f"vary it with --from {arguments.again}",
         )
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import checked_stored
+    prepare()
     from polymodal.cli._format import print_result
     from polymodal.runs.reproduce import environment_changes, load_run, score_changes
     from polymodal.runs.train import run_experiment

@@ -23,14 +23,7 @@ from polymodal.cli._arguments import add_folder
 from polymodal.cli._format import format_value, plain
 from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.schemas.run_record import STATUSES, score_direction
-from polymodal.tracking.filters import (
-    WORD,
-    Filter,
-    matches,
-    parse,
-    validate_keys,
-    value_of,
-)
+from polymodal.tracking.filters import WORD, Filter, matches, parse, validate_keys, value_of
 
 if TYPE_CHECKING:
     from polymodal.tracking.index import Listed
@@ -44,14 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--csv", action="store_true", help="print CSV and nothing else")
     parser.add_argument(
-        "--columns",
-        metavar="KEY,...",
-        help="more columns: scores, fields, keys of the config",
+        "--columns", metavar="KEY,...", help="more columns: scores, fields, keys of the config"
     )
     parser.add_argument(
-        "--differ",
-        action="store_true",
-        help="a column for each key in which configs differ",
+        "--differ", action="store_true", help="a column for each key in which configs differ"
     )
     parser.add_argument("--status", choices=STATUSES, help="filter by status")
     parser.add_argument("--experiment", metavar="TEXT", help="filter by part of the name")

@@ -21,7 +21,11 @@ from polymodal.cli._format import (
     format_duration,
     format_score,
     main_scores,
+    new_table,
     plain,
+    print_differences,
+    print_study,
+    read_study,
     split_order,
 )
 from polymodal.errors import RunError
@@ -82,7 +86,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
-    from polymodal.cli._format import print_differences
     from polymodal.tracking.config_diff import config_diff, read_config
     from polymodal.tracking.index import find_run
 
@@ -96,8 +99,6 @@ def _show_differences(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def _show_study(folder: Path, status: str, *, as_json: bool) -> int:
-    from polymodal.cli._format import print_study, read_study
-
     study = {**read_study(folder), "status": status}
     if as_json:
         print(json.dumps(study, indent=1))
@@ -130,10 +131,8 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def _fold_folders(folder: Path) -> list[Path]:
-    paths = (path.parent for path in folder.glob("folds/*/run.json"))
-    return sorted(
-        (path for path in paths if path.name.isdecimal()), key=lambda path: int(path.name)
-    )
+    paths = [path.parent for path in folder.glob("folds/*/run.json")]
+    return sorted((p for p in paths if p.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
@@ -143,6 +142,8 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
     status = (plain(record.status), COLOURS.get(record.status, "red"))
     kind = plain(record.kind)
     page.print(Text.assemble((plain(record.run_id), "bold"), f" · {kind} · ", status, took))
+    leaks = (record.data.get("leaks") or {}).items()
+    shared = [f"{column} {leak['test_share']:.1%}" for column, leak in leaks]
     lines: dict[str, Any] = {
         "error": record.error,
         "name": record.name if record.name not in (record.run_id, record.experiment) else None,
@@ -152,7 +153,7 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
         "seed": record.seed,
         "started": record.started,
         "data": _inline({key: value for key, value in record.data.items() if key != "leaks"}),
-        "shared": _shared(record.data.get("leaks") or {}),
+        "shared": f"of the test rows with training: {', '.join(shared)}" if shared else "",
         **{f"{name} from": origin for name, origin in origin_sentences(record).items()},
         "code": _inline(record.code) or "not under git",
         "host": _inline(record.host, leave_out=("pid", "process_started")),
@@ -166,24 +167,15 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
                 page.print(Text(f"{plain(label):>{LABEL_WIDTH - 2}}  ").append_text(text))
 
 
-def _shared(leaks: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the fractions of test rows whose speaker, transcript, ... occurs in training."""
-    leaked = [f"{column} {leak['test_share']:.1%}" for column, leak in leaks.items()]
-    return f"of the test rows with training: {', '.join(leaked)}" if leaked else ""
-
-
 def _print_scores(page: "Console", record: RunRecord) -> None:
     """Print a row per score and a column per split, test first."""
-    from rich.table import Table
     from rich.text import Text
 
     names = sorted(record.scores, key=split_order)
     splits = list(dict.fromkeys(name.partition("/")[0] for name in names))
     if not names:
         return
-    table = Table("score")
-    for split in splits:
-        table.add_column(Text(plain(split)), justify="right")
+    table = new_table(["score", *splits])
     scores = list(dict.fromkeys(name.partition("/")[2] for name in names))
     for score in scores[:MAX_SCORES]:
         cells = [format_score(record.scores.get(f"{split}/{score}")) for split in splits]
@@ -195,15 +187,12 @@ def _print_scores(page: "Console", record: RunRecord) -> None:
 
 def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord]) -> None:
     """Print a row per fold below the scores of the pooled predictions."""
-    from rich.table import Table
     from rich.text import Text
 
     if not folds:
         return
     names = main_scores([run.scores for run in (record, *folds)])
-    table = Table("fold")
-    for name in names:
-        table.add_column(Text(plain(name)), justify="right")
+    table = new_table(["fold", *names])
     table.add_column("held out")
     for label, run in [("pooled", record), *((str(fold.fold), fold) for fold in folds)]:
         cells = [format_score(run.scores.get(name)) for name in names]
@@ -289,9 +278,8 @@ def _print_files(page: "Console", folder: Path) -> None:
                 sizes[path.relative_to(folder)] = path.stat().st_size
     total = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB"
     page.print(f"{plain(folder)} · {total}", markup=False)
-    shown = {
-        plain(path): size for path, size in sizes.items() if path.parts[0] not in COLLAPSED_DIRS
-    }
+    listed = [path for path in sizes if path.parts[0] not in COLLAPSED_DIRS]
+    shown = {plain(path): sizes[path] for path in listed}
     width = max(map(len, shown), default=0)
     for name, size in shown.items():
         page.print(f"  {name:<{width}} {size / 1e3:>10.1f} kB", markup=False)
@@ -305,9 +293,8 @@ def _lines(path: Path) -> list[str]:
 
 def _inline(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
     shown = {key: value for key, value in values.items() if key not in leave_out}
-    return ", ".join(
-        f"{k} {_value(value)}" for k, value in shown.items() if value not in (None, {}, [])
-    )
+    given = {key: value for key, value in shown.items() if value not in (None, {}, [])}
+    return ", ".join(f"{key} {_value(value)}" for key, value in given.items())
 
 
 def _value(value: Any) -> str:

@@ -7,7 +7,8 @@ Repeat the command to continue a stopped study; only missing or changed jobs run
 """
 
 import argparse
-from pathlib import Path
+
+from polymodal.cli._bootstrap import checked, prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the study."""
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import checked
+    prepare()
     from polymodal.cli._format import print_study, read_study
     from polymodal.config.compose import compose
     from polymodal.study.run import run_study

@@ -19,18 +19,10 @@ from polymodal.tracking.index import roots
 
 
 def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
-    """Let Hydra expand a sweep or print a configuration.
+    """Let Hydra expand a sweep or print a configuration; return the worst exit code of the jobs.
 
     Each job of a sweep runs in its own process, so that jobs share no distributed state, trackers
     or memory.
-
-    Args:
-        flags: Hydra's flags.
-        overrides: Hydra's overrides.
-        project: The folder in which the command was called.
-
-    Returns:
-        0, or the worst exit code of the jobs.
 
     Raises:
         ConfigError: An override is invalid.

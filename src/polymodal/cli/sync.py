@@ -95,7 +95,9 @@ def _sync(folder: Path, options: Sequence[str], *, quiet: bool) -> list[dict[str
             entry |= _deliver(tracker, name, record, loggable_config(composed), folder, quiet=quiet)
         entries.append(entry)
         if not quiet:
-            message = entry.get("error") or _message(entry)
+            message = entry.get("error") or f"has all {entry['lines']} lines"
+            if entry.get("delivered"):
+                message = f"got {entry['delivered']} lines, has {entry['lines']} now"
             stream = sys.stderr if "error" in entry else sys.stdout
             print(plain(f"{record.run_id} · {name} · {message}"), file=stream)
     return entries
@@ -112,12 +114,6 @@ def _deliver(
     except RunFailedError as error:
         return {"error": str(error)}
     return {"delivered": done.lines, "lines": done.held}
-
-
-def _message(entry: dict[str, Any]) -> str:
-    if not entry["delivered"]:
-        return f"has all {entry['lines']} lines"
-    return f"got {entry['delivered']} lines, has {entry['lines']} now"
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ polymodal test last corpus.root=OTHER --split all
 """
 
 import argparse
-from pathlib import Path
+
+from polymodal.cli._bootstrap import checked_stored, prepare
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -41,17 +42,8 @@ def split_override(split: str | None) -> list[str]:
 
 
 def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
-    """Apply a stored run to data, for `test` and `predict`.
-
-    Args:
-        arguments: With `run`, `overrides` and `split`.
-        kind: `test` or `predict`.
-        out: File for a copy of the prediction table.
-    """
-    from polymodal.cli._bootstrap import prepare
-
-    prepare(Path.cwd())
-    from polymodal.cli._bootstrap import checked_stored
+    """Apply a stored run to data, for `test` and `predict`; `out` is a copy of the predictions."""
+    prepare()
     from polymodal.cli._format import print_result
     from polymodal.runs.evaluate import apply_run, load_stored_run
 

@@ -72,7 +72,8 @@ def _print(tree: "Tree", proof: "Proof", with_diff: bool) -> None:
     if left:
         page.print(f"{len(left)} left to you:", style="yellow", markup=False)
     for path, change in left:
-        _print_change(page, f"{path}:{change.line}: {change.before}", change.note, change.rule)
+        page.print(f"  {path}:{change.line}: {change.before}", markup=False)
+        page.print(f"    hint: {change.note} ({change.rule})", style="dim", markup=False)
     for fault in tree.errors:
         page.print(f"cannot be upgraded: {fault}", style="red", markup=False)
     for path in tree.too_large:
@@ -108,11 +109,6 @@ def _print_rules(page: "Console", tree: "Tree") -> None:
             page.print(f"  {group.reason}", style="dim", markup=False)
         for note in group.notes[:SHOWN_NOTES]:
             page.print(f"  note: {note}", markup=False)
-
-
-def _print_change(page: "Console", location: str, note: str, rule: str) -> None:
-    page.print(f"  {location}", markup=False)
-    page.print(f"    hint: {note} ({rule})", style="dim", markup=False)
 
 
 def _print_proof(page: "Console", proof: "Proof") -> None:

@@ -8,23 +8,20 @@ The scores are those of the first member by default; choose others with `scores=
 import argparse
 from pathlib import Path
 
+from polymodal.cli._bootstrap import checked
 from polymodal.cli.test import add_split, split_override
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal vote`."""
     parser.add_argument(
-        "overrides",
-        nargs="+",
-        metavar="RUN|KEY=VALUE",
-        help="runs and options to change",
+        "overrides", nargs="+", metavar="RUN|KEY=VALUE", help="runs and options to change"
     )
     add_split(parser, "join the predictions of this split (default: test)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Vote."""
-    from polymodal.cli._bootstrap import checked
     from polymodal.cli._format import print_result
     from polymodal.config.compose import compose
     from polymodal.runs.vote import vote, with_scores_of

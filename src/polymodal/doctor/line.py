@@ -9,19 +9,12 @@ JSON_KEYS = ("state", "topic", "found", "remedy")
 
 @dataclass(frozen=True)
 class Line:
-    """The result of one check.
+    """The result of one check."""
 
-    Args:
-        state: `fault`: experiments would fail. `warning`: untested.
-        topic: Such as `packages` or `disk`.
-        message: What was observed.
-        hint: What to do about it; may be empty.
-    """
-
-    state: State
-    topic: str
-    message: str
-    hint: str = ""
+    state: State  # `fault`: experiments would fail. `warning`: untested
+    topic: str  # such as `packages` or `disk`
+    message: str  # what was observed
+    hint: str = ""  # what to do about it; may be empty
 
     def to_json(self) -> dict[str, Any]:
         """Return the line as plain values."""

@@ -13,7 +13,7 @@ from polymodal.errors import SplitError
 from polymodal.schemas.manifest import Manifest
 from polymodal.schemas.predictions import ID, SPEAKER, PredictionTable
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.run_folder import FoldDir
 
 ORIGINS = "origins"  # folder of a description: the runs that weights were warm-started from
 FOLDS, ABOUT = "folds.json", "about.json"

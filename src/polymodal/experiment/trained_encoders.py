@@ -33,8 +33,7 @@ from polymodal.schemas.manifest import Manifest
 from polymodal.schemas.run_record import RunRecord
 from polymodal.security.files import atomic_write_text
 from polymodal.tracking.index import find_run, read_record
-from polymodal.tracking.layout import FoldDir, find_fold_dirs
-from polymodal.tracking.run_folder import ENCODERS
+from polymodal.tracking.run_folder import ENCODERS, FoldDir, find_fold_dirs
 from polymodal.training.checkpoints import read_checkpoint, verified_digest
 
 OF_FOLDER = ("name", "revision")  # where pretrained weights were; a checkpoint holds them all

@@ -11,7 +11,7 @@ from polymodal.data.folds import Fold
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.evaluation.score import monitor_mode
 from polymodal.experiment.experiment import Experiment
-from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.run_folder import FoldDir
 from polymodal.training.checkpoints import VerifiedCheckpointIO, best_checkpoint
 from polymodal.training.devices import (
     resolve_accelerator,

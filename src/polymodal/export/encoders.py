@@ -26,8 +26,7 @@ from polymodal.experiment.trained_encoders import (
 from polymodal.export.portable_config import is_path, without_paths
 from polymodal.schemas.run_record import RunRecord
 from polymodal.security.files import sha256_of
-from polymodal.tracking.layout import WEIGHTS
-from polymodal.tracking.run_folder import ENCODERS, write_record
+from polymodal.tracking.run_folder import ENCODERS, WEIGHTS, write_record
 from polymodal.training.checkpoints import read_checkpoint, write_weights
 
 SOURCES = "sources"

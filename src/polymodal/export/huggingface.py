@@ -23,8 +23,7 @@ from polymodal.report.load import run_page
 from polymodal.runs.nested_cv import chosen_options
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index import read_record
-from polymodal.tracking.layout import WEIGHTS, find_fold_dirs
-from polymodal.tracking.run_folder import ENCODERS, write_record
+from polymodal.tracking.run_folder import ENCODERS, WEIGHTS, find_fold_dirs, write_record
 from polymodal.training.checkpoints import read_checkpoint, write_weights
 
 FORMAT = 1

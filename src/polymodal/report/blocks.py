@@ -1,7 +1,4 @@
-"""What a page consists of: plain values, each with a macro of `components.html.j2` that draws it.
-
-Blocks take texts as they are: the macros escape them.
-"""
+"""The parts of a page: plain values, which macros of `components.html.j2` escape and draw."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +12,7 @@ MAX_SHADE = 0.55
 
 @dataclass(frozen=True)
 class Block:
-    """Base of what stands on a page; a template escapes nothing that has `__html__`."""
+    """Base of the parts of a page; a template escapes nothing that has `__html__`."""
 
     def __html__(self) -> str:
         return component(type(self).__name__, self)
@@ -213,7 +210,7 @@ def confusion_heatmap(
 
 
 def normalise(values: Iterable[object]) -> Callable[[object], float]:
-    """Return what maps a value to its position between the smallest and largest one, 0 to 1."""
+    """Return a function that maps values to their position between minimum and maximum, 0 to 1."""
     numbers = [number for value in values if (number := as_finite(value)) is not None] or [0.0]
     low, width = min(numbers), (max(numbers) - min(numbers)) or 1.0
     return lambda value: 0.0 if (number := as_finite(value)) is None else (number - low) / width

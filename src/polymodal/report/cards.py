@@ -1,14 +1,16 @@
-"""Model card and data card of a run, with the fields that Hugging Face's cards have.
+"""Model card and data card of a run, with the fields of Hugging Face's cards.
 
-They say what the record knows and no more: what is unknown is named as unknown.
+They say only what the record knows: what is unknown is named as unknown.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from polymodal.evaluation.breakdown import per_class_metrics
 from polymodal.report.encoder_origins import origin_rows
 from polymodal.report.format import (
     NONE,
@@ -32,25 +34,15 @@ PIPELINES: Mapping[tuple[str, ...], str] = {
 
 @dataclass(frozen=True)
 class About:
-    """What the record of a run cannot know.
+    """What the record of a run cannot know."""
 
-    Args:
-        licence: As Hugging Face names it; empty where none was chosen.
-        language: Such as `ko`; empty where it is unknown.
-        num_models: How many folds there are weights of.
-    """
-
-    licence: str = ""
-    language: str = ""
-    num_models: int = 1
+    licence: str = ""  # as Hugging Face names it; empty if none was chosen
+    language: str = ""  # such as `ko`; empty if unknown
+    num_models: int = 1  # number of folds with weights
 
 
 def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
-    """Return the README of a model.
-
-    Returns:
-        YAML between two lines of `---`, then Markdown.
-    """
+    """Return the README of a model: YAML between two lines of `---`, then Markdown."""
     record = page.record
     sections = [
         f"# {_text(record.experiment)}",
@@ -71,17 +63,15 @@ def model_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
 
 
 def data_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
-    """Return the card of the data that a run was trained and tested with; none of them is in it.
-
-    Returns:
-        YAML between two lines of `---`, then Markdown.
-    """
+    """Return the card of the data that a run was trained and tested with, in the same form."""
     data, name = page.record.data, _corpus(page)
+    num_rows = int(data.get("rows") or 0)
+    size = next((label for limit, label in SIZES if num_rows < limit), "n>1M")
     classes = [["class", "utterances"], *([str(k), f"{v:,}"] for k, v in _classes(page).items())]
     front = {
         "pretty_name": name,
         **({"language": [about.language]} if about.language else {}),
-        "size_categories": [_size(int(data.get("rows") or 0))],
+        "size_categories": [size],
         "task_categories": [PIPELINES.get(_modalities(config), "other")],
         "tags": ["emotion-recognition", *_modalities(config)],
     }
@@ -102,7 +92,7 @@ def data_card(page: RunPage, config: Mapping[str, Any], about: About) -> str:
 
 
 def _model_front(page: RunPage, config: Mapping[str, Any], about: About) -> dict[str, Any]:
-    """The fields by which the Hub finds and shows a model."""
+    """Return the fields by which the Hub finds and shows a model."""
     front: dict[str, Any] = {}
     if about.licence:
         front["license"] = about.licence
@@ -111,18 +101,15 @@ def _model_front(page: RunPage, config: Mapping[str, Any], about: About) -> dict
     front |= {
         "library_name": "polymodal",
         "tags": ["polymodal", "emotion-recognition", *_modalities(config)],
-        "metrics": sorted({METRICS.get(_name(key), _name(key)) for key in _shown(page)}),
+        "metrics": sorted({*map(_metric, _shown(page))}),
     }
     if pipeline := PIPELINES.get(_modalities(config)):
         front["pipeline_tag"] = pipeline
-    results = [
-        {
-            "type": METRICS.get(_name(key), _name(key)),
-            "value": score["mean"],
-            "name": _interval(key, score),
-        }
-        for key, score in _shown(page).items()
-    ]
+    results = []
+    for key, score in _shown(page).items():
+        low, high = format_score(score["low"]), format_score(score["high"])
+        name = f"{key} [95 % interval {low}, {high}]"
+        results.append({"type": _metric(key), "value": score["mean"], "name": name})
     if results:
         task = {"type": pipeline or "other", "name": "emotion recognition"}
         dataset = {"name": _corpus(page), "type": _corpus(page), "split": _split(page)}
@@ -134,12 +121,10 @@ def _model_front(page: RunPage, config: Mapping[str, Any], about: About) -> dict
 def _summary(page: RunPage, config: Mapping[str, Any], about: About) -> str:
     classes = ", ".join(map(_text, _classes(page)))
     kinds = " and ".join(_modalities(config)) or "no encoder"
-    several = (
-        f" It is {about.num_models} models, one a fold of the split; their probabilities are "
-        "averaged."
-        if about.num_models > 1
-        else ""
-    )
+    several = ""
+    if about.num_models > 1:
+        several = f" It is {about.num_models} models, one a fold of the split; "
+        several += "their probabilities are averaged."
     ability = f"It tells apart {classes}." if classes else "It predicts values."
     return f"A model of emotion recognition that takes {kinds}. {ability}{several}"
 
@@ -157,34 +142,27 @@ def _scores(page: RunPage) -> str:
 
 def _data(page: RunPage) -> str:
     data = page.record.data
-    paragraphs = [f"Corpus: {_text(_corpus(page))}, {value(data.get('rows'))} utterances"]
-    paragraphs[0] += (
-        f" of {value(data.get('speakers'))} speakers, {value(data.get('folds'))} folds."
-    )
+    rows, speakers, folds = (value(data.get(name)) for name in ("rows", "speakers", "folds"))
+    paragraphs = [
+        f"Corpus: {_text(_corpus(page))}, {rows} utterances of {speakers} speakers, {folds} folds."
+    ]
     if data.get("speaker_dependent"):
-        paragraphs.append(
+        paragraphs += [
             "**Training and test share speakers**: scores of new speakers will be lower."
-        )
+        ]
     if data.get("transductive"):
-        paragraphs.append(
-            f"**Transductive**: {value(data['transductive'])} saw the test rows unlabelled."
-        )
-    rows = leak_rows(data.get("leaks"))
-    if len(rows) > 1:
-        paragraphs.append("What training shares with test:\n\n" + markdown(rows))
-    elif data.get("leaks") is not None:
-        paragraphs.append(
-            "Training and test share no speaker, transcript or other column looked for."
-        )
-    else:
-        paragraphs.append(
-            "Whether training and test share speakers or transcripts was not recorded."
-        )
-    return "\n\n".join(paragraphs)
+        methods = value(data["transductive"])
+        paragraphs.append(f"**Transductive**: {methods} saw the test rows unlabelled.")
+    leaks = leak_rows(data.get("leaks"))
+    shared = "Training and test share no speaker, transcript or other column looked for."
+    if len(leaks) > 1:
+        shared = f"What training shares with test:\n\n{markdown(leaks)}"
+    elif data.get("leaks") is None:
+        shared = "Whether training and test share speakers or transcripts was not recorded."
+    return "\n\n".join([*paragraphs, shared])
 
 
 def _origins(page: RunPage) -> list[str]:
-    """Which encoders other runs have trained, and on what."""
     rows = origin_rows(page.record)
     if len(rows) == 1:
         return []
@@ -204,9 +182,11 @@ def _limits(page: RunPage, about: About) -> str:
         "No licence was chosen: ask before you use it." if not about.licence else "",
         f"It was tested on {len({*num})} speakers." if num is not None else "",
     ]
-    worst = min(_recalls(page), key=lambda item: item[1], default=None)
-    if worst is not None:
-        lines.append(f"It recognises {_text(worst[0])} worst: recall {format_score(worst[1])}.")
+    metrics = per_class_metrics(page.first) if page.first is not None else []
+    recalls = [(metric.recall, metric.name) for metric in metrics if metric.recall is not None]
+    recall, name = min(recalls, key=lambda pair: pair[0], default=(None, ""))
+    if recall is not None:
+        lines.append(f"It recognises {_text(name)} worst: recall {format_score(recall)}.")
     if page.record.status != "finished":
         lines.append(f"**The run is {page.record.status}**: it did not come to its end.")
     return "\n".join(f"- {line}" for line in lines if line)
@@ -225,27 +205,18 @@ def _use(about: About) -> str:
 def _made(page: RunPage, config: Mapping[str, Any]) -> str:
     record = page.record
     optimizer, trainer = config.get("optimizer") or {}, config.get("trainer") or {}
-    rows = [["", ""]]
-    rows += [
+    commit = value(record.code.get("commit")) + (" (changed)" * bool(record.code.get("dirty")))
+    rows = [
+        ["", ""],
         ["run", record.run_id],
         ["parameters", value(record.notes.get("num_parameters"))],
         ["epochs at most", value(trainer.get("max_epochs"))],
         ["learning rate", value(optimizer.get("lr"))],
         ["seed", value(record.seed)],
-        [
-            "code",
-            value(record.code.get("commit")) + (" (changed)" * bool(record.code.get("dirty"))),
-        ],
+        ["code", commit],
         ["versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())],
     ]
     return markdown(rows)
-
-
-def _recalls(page: RunPage) -> list[tuple[str, float]]:
-    from polymodal.evaluation.breakdown import per_class_metrics
-
-    result = per_class_metrics(page.first) if page.first is not None else []
-    return [(metric.name, metric.recall) for metric in result if metric.recall is not None]
 
 
 def _facts(page: RunPage, *names: str) -> str:
@@ -265,12 +236,9 @@ def _shown(page: RunPage) -> dict[str, dict[str, float | int]]:
     return {key: score for key, score in page.intervals.items() if key.startswith(start)}
 
 
-def _name(key: str) -> str:
-    return key.rpartition("/")[2]
-
-
-def _interval(key: str, score: Mapping[str, Any]) -> str:
-    return f"{key} [95 % interval {format_score(score['low'])}, {format_score(score['high'])}]"
+def _metric(key: str) -> str:
+    name = key.rpartition("/")[2]
+    return METRICS.get(name, name)
 
 
 def _corpus(page: RunPage) -> str:
@@ -285,15 +253,9 @@ def _modalities(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(name) for name in config.get("encoder") or ())
 
 
-def _size(num: int) -> str:
-    return next((name for limit, name in SIZES if num < limit), "n>1M")
-
-
 def _text(text: object) -> str:
-    """Text that is no Markdown: a name may come from somebody else."""
-    return "".join(
-        f"\\{char}" if char in r"\`*_[]<>#|" else char for char in strip_control_chars(text)
-    )
+    """Escape Markdown: a name may come from somebody else."""
+    return re.sub(r"[\\`*_\[\]<>#|]", r"\\\g<0>", strip_control_chars(text))
 
 
 def _front(values: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Pictures as SVG for an HTML page, which decides light or dark.
 
-Kinds are told apart by shape and by filled or hollow, colours only repeat it, so that print and
-colour-blind readers lose nothing.
+Kinds differ in shape and in filled or hollow markers, colours only repeat it, so that nothing is
+lost in print and to colour-blind readers.
 """
 
 import logging
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.report.format import MINUS, format_score, shorten_names, strip_control_chars
+from polymodal.report.format import MINUS, NONE, format_score, shorten_names, strip_control_chars
 from polymodal.security.files import atomic_write
 from polymodal.tracking.run_folder import slug
 
@@ -60,15 +60,7 @@ SETTINGS: Any = {  # matplotlib's own type lists every key, and it may be absent
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval.
-
-    Args:
-        name: Whose it is.
-        mean: The value, finite.
-        low: Lower end; None where there is no interval.
-        high: Upper end; None where there is no interval.
-        kind: `member`, `vote` or another word; every kind has its own shape.
-    """
+    """A mean (finite) with an interval, if known; every kind has a shape of its own."""
 
     name: str
     mean: float
@@ -79,14 +71,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TrainTestGap:
-    """A score on the training split and on another one.
-
-    Args:
-        name: Whose it is.
-        train: On the training split.
-        tested: On the other split.
-        against: Name of the other split, such as `val`.
-    """
+    """A score on the training split and on another split, named `against`."""
 
     name: str
     train: float
@@ -97,12 +82,12 @@ class TrainTestGap:
 def forest_plot(
     estimates: Sequence[Estimate], label: str, *, chance_level: float | None = None
 ) -> str:
-    """Draw a row an estimate: mean, interval, and both in figures.
+    """Draw a row per estimate: mean, interval, and both in figures.
 
     Args:
-        estimates: From the top to the bottom; at least one.
-        label: What the axis counts.
-        chance_level: Where guessing would end, as a dotted line; None for no line.
+        estimates: From top to bottom; at least one.
+        label: Label of the axis.
+        chance_level: Score of guessing, as a dotted line; None for no line.
 
     Example:
         >>> forest_plot([Estimate("speech", 0.44, 0.4, 0.49)], "test/uar")[:4]
@@ -114,24 +99,17 @@ def forest_plot(
         for index, estimate in enumerate(estimates):
             colour, shape, paper = _look(kinds.index(estimate.kind))
             axes.plot(*_line(estimate, index), color=colour, linewidth=2, solid_capstyle="butt")
-            axes.plot(
-                estimate.mean, index, shape, color=colour, markerfacecolor=paper, markersize=7
-            )
-            _figures(axes, index, _numbers(estimate))
+            looks = {"color": colour, "markerfacecolor": paper, "markersize": 7}
+            axes.plot(estimate.mean, index, shape, **looks)
+            mean, low, high = map(format_score, (estimate.mean, estimate.low, estimate.high))
+            _figures(axes, index, mean if NONE in (low, high) else f"{mean}  [{low}, {high}]")
         _rows(axes, [estimate.name for estimate in estimates])
+        drawn = {estimate.kind for estimate in estimates}
+        handles = [handle(index, kind) for index, kind in enumerate(kinds) if kind in drawn]
         if chance_level is not None:
             axes.axvline(chance_level, color=INK, linewidth=1, linestyle=":")
-        handles = [
-            handle(index, kind)
-            for index, kind in enumerate(kinds)
-            if any(estimate.kind == kind for estimate in estimates)
-        ]
-        if chance_level is not None:
-            handles.append(
-                handle(
-                    0, f"chance {format_score(chance_level)}", marker="", color=INK, linestyle=":"
-                )
-            )
+            name = f"chance {format_score(chance_level)}"
+            handles.append(handle(0, name, marker="", color=INK, linestyle=":"))
         legend(axes, handles)
         axes.set_xlabel(label)
 
@@ -139,7 +117,7 @@ def forest_plot(
 
 
 def dumbbell_plot(gaps: Sequence[TrainTestGap], label: str) -> str:
-    """Draw a row a member: its score where it learnt and where it did not, and their distance."""
+    """Draw a row per member: its scores on both splits, and their difference."""
 
     def paint(axes: Any) -> None:
         for index, gap in enumerate(gaps):
@@ -157,16 +135,13 @@ def dumbbell_plot(gaps: Sequence[TrainTestGap], label: str) -> str:
 
 
 def curves(
-    lines: Mapping[str, Sequence[tuple[float, Estimate]]],
-    label: str,
-    limits: tuple[float, float],
+    lines: Mapping[str, Sequence[tuple[float, Estimate]]], label: str, limits: tuple[float, float]
 ) -> str:
-    """Draw a line a member over the share of the training data it learnt from.
+    """Draw a line per member over the fraction of the training data.
 
     Args:
-        lines: Name to pairs of share (0 to 1) and estimate; at most as many as there are colours
-            can be told apart.
-        label: What the vertical axis counts.
+        lines: Name to pairs of fraction (0 to 1) and estimate; at most one per colour.
+        label: Label of the vertical axis.
         limits: Lower and upper end of the vertical axis.
     """
     fractions = sorted({fraction for points in lines.values() for fraction, _ in points})
@@ -199,7 +174,7 @@ def curves(
 
 
 def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], label: str) -> str:
-    """Draw scores over the epochs: a faint line a fold, and a strong one for their mean."""
+    """Draw scores over the epochs: a faint line per fold, and a strong one for their mean."""
 
     def paint(axes: Any) -> None:
         handles = []
@@ -225,12 +200,7 @@ def progress(lines: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], l
 
 
 def reliability(points: Sequence[tuple[float, float, int]], name: str = "") -> str:
-    """Draw accuracy against confidence.
-
-    Args:
-        points: Confidence, accuracy and number of utterances of each bin.
-        name: Whose it is, for the title.
-    """
+    """Draw accuracy against confidence; a point is confidence, accuracy and number of a bin."""
     max_num = max(num for _, _, num in points)
 
     def paint(axes: Any) -> None:
@@ -263,7 +233,7 @@ def axis_limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
 
 
 def strip_plot(points: Mapping[str, Sequence[float]], label: str) -> str:
-    """Draw a row a member: a dot a speaker, and a line at their mean."""
+    """Draw a row per member: a dot per speaker, and a line at their mean."""
 
     def paint(axes: Any) -> None:
         every = [value for values in points.values() for value in values]
@@ -284,26 +254,20 @@ def strip_plot(points: Mapping[str, Sequence[float]], label: str) -> str:
 def render_svg(
     paint: Callable[[Any], None], title: str, *, rows: float, width: float = WIDE
 ) -> str:
-    """Draw one picture.
+    """Draw one picture, `rows` rows high and `width` inches wide.
 
-    Args:
-        paint: Draws into the axes.
-        title: What a screen reader says.
-        rows: How many rows it is high.
-        width: Inches.
-
-    Returns:
-        SVG without an address, a size of its own or an id that another picture could have.
+    The title is for screen readers. The SVG has no address, no size of its own, and no id that
+    another picture could have.
     """
-    text = _render(paint, title, (width, 0.95 + ROW_INCHES * rows), "svg")
+    size = (width, 0.95 + ROW_INCHES * rows)
     if (pictures := _drawn.get()) is not None:
-        pictures.append((paint, title, (width, 0.95 + ROW_INCHES * rows)))
-    return inline_svg(text.decode(), title)
+        pictures.append((paint, title, size))
+    return inline_svg(render(paint, title, size).decode(), title)
 
 
 @contextmanager
 def export_figures(folder: Path) -> Generator[None]:
-    """Write every picture that is drawn meanwhile as SVG and PDF, too, in the colours of print.
+    """Write all pictures that are drawn meanwhile as SVG and PDF, too, in the colours of print.
 
     Raises:
         OSError: A file cannot be written.
@@ -324,20 +288,25 @@ def export_figures(folder: Path) -> Generator[None]:
         with _print_colours():
             for kind in ("svg", "pdf"):
                 with atomic_write(folder / f"{name}.{kind}") as path:
-                    path.write_bytes(_render(paint, title, size, kind))
+                    path.write_bytes(render(paint, title, size, kind))
 
 
-def _render(
-    paint: Callable[[Any], None], title: str, size: tuple[float, float], kind: str
+def render(
+    paint: Callable[[Any], None],
+    title: str,
+    size: tuple[float, float],
+    kind: str = "svg",
+    settings: Mapping[str, Any] = SETTINGS,
 ) -> bytes:
+    """Draw one picture, whose size is in inches, as the content of a file of a kind."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     colours = dict(zip(CSS_COLOUR_PLACEHOLDERS, (INK, FAINT, PAPER), strict=True))
-    settings = {key: colours.get(value, value) for key, value in SETTINGS.items()}
+    rc: Any = {key: colours.get(value, value) for key, value in settings.items()}
     undated = dict.fromkeys(("Creator", "Date", "Format") if kind == "svg" else ("CreationDate",))
-    with matplotlib.rc_context({**settings, "svg.hashsalt": title}), suppress_font_warnings():
+    with matplotlib.rc_context({**rc, "svg.hashsalt": title}), suppress_font_warnings():
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         paint(figure.subplots())
@@ -348,7 +317,7 @@ def _render(
 
 @contextmanager
 def _print_colours() -> Generator[None]:
-    """Black on white instead of stand-ins for what a browser decides."""
+    """Draw black on white instead of placeholders for what a browser decides."""
     global INK, FAINT, PAPER
     before = INK, FAINT, PAPER
     INK, FAINT, PAPER = "#000000", "#d9dde1", "#ffffff"
@@ -372,7 +341,7 @@ def inline_svg(text: str, title: str) -> str:
 
 @contextmanager
 def suppress_font_warnings() -> Generator[None]:
-    """Keep Matplotlib from warning of its own font, which lacks Korean: the browser's draws it."""
+    """Suppress warnings that Matplotlib's font lacks Korean: the browser draws the text."""
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -385,7 +354,7 @@ def suppress_font_warnings() -> Generator[None]:
 
 
 def _look(index: int) -> tuple[str, str, str]:
-    """Colour, shape, and the colour inside: every other shape is hollow."""
+    """Return colour, shape, and the colour inside: every other shape is hollow."""
     colour = COLOURS[index % len(COLOURS)]
     return colour, SHAPES[index % len(SHAPES)], PAPER if index % 2 else colour
 
@@ -418,15 +387,6 @@ def _line(estimate: Estimate, position: float) -> tuple[list[float], list[float]
     return [low, high], [position, position]
 
 
-def _numbers(estimate: Estimate) -> str:
-    ends = (
-        ""
-        if estimate.low is None or estimate.high is None
-        else f"  [{format_score(estimate.low)}, {format_score(estimate.high)}]"
-    )
-    return format_score(estimate.mean) + ends
-
-
 def _rows(axes: Any, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [*shorten_names(names).values()])
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -440,11 +400,10 @@ def short_ticks(axis: Any) -> None:
     """Label an axis with numbers as short as they can be."""
     from matplotlib.ticker import FuncFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    def text(value: float, _: object) -> str:
+        return re.sub(r"^(-?)0\.", r"\1.", f"{value:.6g}").replace("-", MINUS)
 
-
-def _tick(value: float) -> str:
-    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.6g}").replace("-", MINUS)
+    axis.set_major_formatter(FuncFormatter(text))
 
 
 def _figures(axes: Any, position: float, text: str) -> None:
@@ -452,7 +411,7 @@ def _figures(axes: Any, position: float, text: str) -> None:
 
 
 def _spread(values: Sequence[float], width: float) -> np.ndarray:
-    """Heights that keep dots of nearly equal values apart: 0, up, down, further up, ..."""
+    """Return heights that separate dots of nearly equal values: 0, up, down, further up, ..."""
     taken: dict[int, int] = {}
     heights = []
     for value in values:

@@ -1,8 +1,6 @@
-"""Shows an inspection as one HTML page with plots that needs no other file and no network."""
+"""Write an inspection of a corpus as one HTML page with plots, without other files or network."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from polymodal.corpora.validation.class_table import (
     class_table,
 )
 from polymodal.corpora.validation.issues import DataIssue, Inspection
-from polymodal.errors import MissingExtraError
 from polymodal.report import charts
 from polymodal.report.blocks import (
     Block,
@@ -48,36 +45,19 @@ OPEN_SPEAKERS = 40
 MAX_NAME = 24
 # Readable on white and on near-black; after Okabe and Ito, who made them for colour-blind readers.
 COLOURS = (
-    "#0f7fc2",
-    "#e08a00",
-    "#129a72",
-    "#cc6ba3",
-    "#d1551b",
-    "#55aee0",
-    "#a8962a",
-    "#8a6fd1",
+    *("#0f7fc2", "#e08a00", "#129a72", "#cc6ba3"),
+    *("#d1551b", "#55aee0", "#a8962a", "#8a6fd1"),
 )
 GREYS = {NONE: "#b4b9be", OTHERS: "#7f848a"}
 RED = "#d6402b"
-SETTINGS: Any = {  # as in charts
+SETTINGS: Any = {
     **charts.SETTINGS,
-    "svg.hashsalt": "polymodal",
     "axes.titlecolor": charts.INK,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "legend.fontsize": 8,
 }
-
-
-def require_matplotlib() -> None:
-    """Sees to it that the plots can be drawn, before anything long begins.
-
-    Raises:
-        MissingExtraError: Matplotlib is not installed.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "plots")
 
 
 def write_page(
@@ -87,70 +67,46 @@ def write_page(
 
     Args:
         manifest: The corpus.
-        inspection: What was found in it.
+        inspection: Its inspection.
         path: The HTML file to write.
-        split: Name of the split of each row; None where the corpus is not split.
-
-    Raises:
-        MissingExtraError: Matplotlib is not installed.
+        split: Name of the split of each row; None if the corpus is not split.
     """
-    require_matplotlib()
     classes = class_table(manifest, split)
-    title = f"Corpus check: {_corpus_name(manifest)}"
+    names = manifest.frame["corpus"].drop_nulls().unique().sort().to_list()
+    corpus = ", ".join(map(str, names[:3])) + (" and others" if len(names) > 3 else "")
+    rules = [_rule(rule, issues) for rule, issues in inspection.by_rule().items()]
     plots = _plots(manifest, inspection, classes)
     sections: list[tuple[str, str, Sequence[Block]]] = [
-        ("findings", "Findings", _findings(inspection)),
+        ("findings", "Findings", rules or [paragraph("None.")]),
         ("plots", "Plots", [Grid(plots, len(plots), "grid two")]),
         ("classes", "Classes by split and speaker", _classes(classes)),
     ]
-    head = [_verdict(inspection), _facts(inspection, classes)]
-    path.write_text(document(title, "", head, sections), encoding="utf-8")
+    title = f"Corpus check: {corpus or 'unnamed'}"
+    path.write_text(document(title, "", _head(inspection, classes), sections), encoding="utf-8")
 
 
-def _corpus_name(manifest: Manifest) -> str:
-    names = manifest.frame["corpus"].drop_nulls().unique().sort().to_list()
-    return ", ".join(map(str, names[:3])) + (" and others" if len(names) > 3 else "") or "unnamed"
+def _head(inspection: Inspection, classes: ClassTable) -> list[Block]:
+    colours = {"usable": "good", "usable with warnings": "fair", "not usable": "bad"}
+    sentence = inspection.summary[:1].upper() + inspection.summary[1:]
+    verdict, speed = inspection.verdict, inspection.seconds / max(inspection.wall_s, 1e-9)
+    facts = [
+        f"{inspection.num_utterances:,} utterances",
+        pluralise(classes.counts["speaker"].n_unique(), "speaker"),
+        f"{sum(label != NONE for label in classes.labels)} classes",
+        f"{inspection.seconds / 3600:.2f} h of audio",
+        f"checked in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)",
+    ]
+    return [Verdict(colours[verdict], f"Verdict: {verdict}", f"{sentence}."), Facts(facts)]
 
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
 
 
-def _verdict(inspection: Inspection) -> Block:
-    colours = {"usable": "good", "usable with warnings": "fair", "not usable": "bad"}
-    sentence = inspection.summary[:1].upper() + inspection.summary[1:]
-    verdict = inspection.verdict
-    return Verdict(colours[verdict], f"Verdict: {verdict}", f"{sentence}.")
-
-
-def _facts(inspection: Inspection, classes: ClassTable) -> Block:
-    speed = inspection.seconds / max(inspection.wall_s, 1e-9)
-    return Facts(
-        [
-            f"{inspection.num_utterances:,} utterances",
-            pluralise(classes.counts["speaker"].n_unique(), "speaker"),
-            f"{sum(label != NONE for label in classes.labels)} classes",
-            f"{inspection.seconds / 3600:.2f} h of audio",
-            f"checked in {inspection.wall_s:.1f} s ({speed:,.0f} times real time)",
-        ]
-    )
-
-
-def _findings(inspection: Inspection) -> list[Block]:
-    if not inspection.issues:
-        return [paragraph("None.")]
-    return [_rule(rule, issues) for rule, issues in inspection.by_rule().items()]
-
-
 def _rule(rule: str, issues: Sequence[DataIssue]) -> Block:
     severity = issues[0].severity
-    heading = Phrase(
-        [
-            Mark(severity, "bad" if severity == "fault" else "fair"),
-            f" {rule} ",
-            Mark(f"{len(issues):,}", "side"),
-        ]
-    )
+    mark = Mark(severity, "bad" if severity == "fault" else "fair")
+    heading = Phrase([mark, f" {rule} ", Mark(f"{len(issues):,}", "side")])
     rows: list[list[str | Block]] = [
         [Code(issue.utterance_id), issue.detail] for issue in issues[:SHOWN_EXAMPLES]
     ]
@@ -189,94 +145,68 @@ def _class_rows(classes: ClassTable) -> list[list[Content]]:
         speakers = [speaker for name, speaker in of_speakers if name == split]
         largest = max(counts.get((split, name, label), 0) for name in speakers for label in labels)
         for speaker in sorted(speakers, key=lambda speaker: (speaker == OTHERS, speaker)):
+            numbers = [counts.get((split, speaker, label), 0) for label in labels]
+            scale = 0 if speaker == OTHERS else largest
             cells = [
-                _cell(counts.get((split, speaker, label), 0), 0 if speaker == OTHERS else largest)
-                for label in labels
+                Cell(f"{num:,}", fraction=num / scale if scale else 0.0)
+                if num
+                else Cell(Mark("0", "faint"))
+                for num in numbers
             ]
             rows.append([split, speaker, *cells, f"{of_speakers[(split, speaker)]:,}"])
     return rows
 
 
-def _cell(count: int, largest: int) -> Content:
-    if not count:
-        return Cell(Mark("0", "faint"))
-    return Cell(f"{count:,}", fraction=min(count / largest, 1.0) if largest else 0.0)
-
-
 def _plots(manifest: Manifest, inspection: Inspection, classes: ClassTable) -> list[Block]:
-    import matplotlib
-
-    measures = inspection.measures.with_columns(
-        label=manifest.frame["label"].replace("", None).fill_null(NONE)
-    )
+    labels = manifest.frame["label"].replace("", None).fill_null(NONE)
+    measures = inspection.measures.with_columns(label=labels)
     clipped = [issue.utterance_id for issue in inspection.by_rule().get("clipped audio", [])]
+    has_loudness = measures["rms_db"].drop_nulls().len() > 0
     drawn: list[Block] = []
-    with matplotlib.rc_context(SETTINGS), charts.suppress_font_warnings():
-        if measures["seconds"].drop_nulls().len():
-            drawn.append(_histogram(measures, "seconds", "Durations by class", "seconds (s)"))
-        if measures["rms_db"].drop_nulls().len():
-            title = "Loudness by class"
-            drawn.append(_histogram(measures, "rms_db", title, "loudness (RMS, dBFS)"))
-        drawn.append(_class_bars(classes))
-        drawn.append(_speaker_bars(classes))
-        if measures["rms_db"].drop_nulls().len():
-            drawn.append(_scatter(measures, clipped))
-    return drawn
+    if measures["seconds"].drop_nulls().len():
+        drawn.append(_histogram(measures, "seconds", "Durations by class", "seconds (s)"))
+    if has_loudness:
+        drawn.append(_histogram(measures, "rms_db", "Loudness by class", "loudness (RMS, dBFS)"))
+    drawn += [_class_bars(classes), _speaker_bars(classes)]
+    return [*drawn, _scatter(measures, clipped)] if has_loudness else drawn
 
 
-def _draw(height: float, paint: Callable[[Any], str]) -> Block:
-    """One plot as a figure of the page; `paint` draws into the axes and returns the caption."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Canvas
+def _draw(title: str, height: float, paint: Callable[[Any], None], caption: str) -> Block:
+    def titled(axes: Any) -> None:
+        axes.set_title(title)
+        paint(axes)
 
-    figure = Canvas(figsize=(6.4, height), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.subplots()
-    caption = paint(axes)
-    buffer = StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format")))
-    svg = charts.inline_svg(buffer.getvalue(), axes.get_title(loc="left"))
-    return Figure(svg, caption, kind="narrow")
+    svg = charts.render(titled, title, (charts.NARROW, height), settings=SETTINGS)
+    return Figure(charts.inline_svg(svg.decode(), title), caption, kind="narrow")
 
 
 def _histogram(measures: pl.DataFrame, column: str, title: str, unit: str) -> Block:
-    """Stacked by class. The outermost values share the last bins, or they would hide the others."""
+    """Draw bars stacked by class; outliers share the last bins, or they would hide the rest."""
     frame = measures.select("label", column).drop_nulls()
     numbers = frame[column].to_numpy()
     low, high = np.quantile(numbers, (0.002, 0.998)).tolist()
-    edges = _edges(low, high)
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BINS + 1)
     groups = _grouped(frame["label"])
     labels = groups.to_numpy()
     outside = int(np.count_nonzero((numbers < edges[0]) | (numbers > edges[-1])))
     values = np.clip(numbers, edges[0], edges[-1])
 
-    def paint(axes: Any) -> str:
-        below = np.zeros(len(edges) - 1)
+    def paint(axes: Any) -> None:
+        below, width = np.zeros(len(edges) - 1), edges[1] - edges[0]
         for name, colour in _colours(_ordered(groups)).items():
             counts, _ = np.histogram(values[labels == name], edges)
             filled = np.flatnonzero(counts)
-            axes.bar(
-                edges[filled],
-                counts[filled],
-                edges[1] - edges[0],
-                below[filled],
-                align="edge",
-                color=colour,
-                label=name,
-            )
+            bars = edges[filled], counts[filled], width, below[filled]
+            axes.bar(*bars, align="edge", color=colour, label=name)
             below += counts
-        axes.set(title=title, xlabel=unit, ylabel="utterances")
+        axes.set(xlabel=unit, ylabel="utterances")
         axes.margins(x=0.01)
         _legend(axes)
-        return f"{outside:,} values beyond the ends are in the outermost bins" if outside else ""
 
-    return _draw(3.4, paint)
-
-
-def _edges(low: float, high: float) -> np.ndarray:
-    if high - low < 1e-6:
-        low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, BINS + 1)
+    caption = f"{outside:,} values beyond the ends are in the outermost bins" if outside else ""
+    return _draw(title, 3.4, paint, caption)
 
 
 def _class_bars(classes: ClassTable) -> Block:
@@ -285,24 +215,28 @@ def _class_bars(classes: ClassTable) -> Block:
     left = len(classes.labels) - len(shown)
     splits = classes.splits
 
-    def paint(axes: Any) -> str:
+    def paint(axes: Any) -> None:
         ends = np.zeros(len(shown))
         positions = range(len(shown))
         for split, colour in _colours(splits).items():
             counts = np.array([totals.get((label, split), 0) for label in shown])
             axes.barh(positions, counts, left=ends, color=colour, label=_short(split))
             ends += counts
-        axes.set_yticks(positions, [_plain(label) for label in shown])
-        axes.invert_yaxis()
-        axes.grid(visible=False, axis="y")
-        _whole_numbers(axes.xaxis)
-        title = "Utterances a class" + ("" if splits == [ALL] else " and split")
-        axes.set(title=title, xlabel="utterances", ylabel="class")
+        _name_rows(axes, shown, "class")
         if splits != [ALL]:
             _legend(axes)
-        return f"{left} more classes are not shown" if left else ""
 
-    return _draw(max(1.3 + 0.26 * len(shown), 2.4), paint)
+    title = "Utterances a class" + ("" if splits == [ALL] else " and split")
+    caption = f"{left} more classes are not shown" if left else ""
+    return _draw(title, max(1.3 + 0.26 * len(shown), 2.4), paint, caption)
+
+
+def _name_rows(axes: Any, names: Sequence[str], label: str) -> None:
+    axes.set_yticks(range(len(names)), [*map(_plain, names)])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    _whole_numbers(axes.xaxis)
+    axes.set(xlabel="utterances", ylabel=label)
 
 
 def _speaker_bars(classes: ClassTable) -> Block:
@@ -312,72 +246,60 @@ def _speaker_bars(classes: ClassTable) -> Block:
     counts = [sizes[speaker] for speaker in shown]
     rest = sum(sizes[speaker] for speaker in order[MAX_SPEAKERS:])
 
-    def paint(axes: Any) -> str:
-        if len(shown) <= OPEN_SPEAKERS:
+    is_named = len(shown) <= OPEN_SPEAKERS
+
+    def paint(axes: Any) -> None:
+        if is_named:
             axes.barh(range(len(shown)), counts, color=COLOURS[0])
-            axes.set_yticks(range(len(shown)), [_plain(name) for (name,) in shown])
-            axes.invert_yaxis()
-            axes.grid(visible=False, axis="y")
-            _whole_numbers(axes.xaxis)
-            axes.set(title="Utterances a speaker", xlabel="utterances", ylabel="speaker")
+            _name_rows(axes, [name for (name,) in shown], "speaker")
         else:
             axes.bar(range(1, len(shown) + 1), counts, 0.9, color=COLOURS[0])
             axes.grid(visible=False, axis="x")
             axes.margins(x=0.01)
             _whole_numbers(axes.yaxis)
-            axes.set(
-                title="Utterances a speaker",
-                xlabel="speakers, by number of utterances",
-                ylabel="utterances",
-            )
-        others = len(order) - len(shown)
-        return f"{others:,} more speakers have {rest:,} utterances together" if others else ""
+            axes.set(xlabel="speakers, by number of utterances", ylabel="utterances")
 
-    named = len(shown) <= OPEN_SPEAKERS
-    return _draw(max(1.3 + 0.18 * len(shown), 2.4) if named else 3.4, paint)
+    others = len(order) - len(shown)
+    caption = f"{others:,} more speakers have {rest:,} utterances together" if others else ""
+    height = max(1.3 + 0.18 * len(shown), 2.4) if is_named else 3.4
+    return _draw("Utterances a speaker", height, paint, caption)
 
 
 def _scatter(measures: pl.DataFrame, clipped: Sequence[str]) -> Block:
     frame = measures.select("utterance_id", "rms_db", "peak").drop_nulls()
-    marked = frame.filter(pl.col("utterance_id").is_in(list(clipped)))
-    others = frame.filter(~pl.col("utterance_id").is_in(list(clipped)))
-    marked, others = _sampled(marked, SCATTERED // 2), _sampled(others, SCATTERED // 2)
-    shown = marked.height + others.height
+    is_clipped = pl.col("utterance_id").is_in(list(clipped))
+    groups: dict[str, tuple[pl.DataFrame, dict[str, Any]]] = {
+        "not clipped": (
+            _sampled(frame.filter(~is_clipped)),
+            {"marker": "o", "color": COLOURS[0], "markersize": 3, "mew": 0, "alpha": 0.6},
+        ),
+        "clipped": (
+            _sampled(frame.filter(is_clipped)),
+            {"marker": "x", "color": RED, "markersize": 5, "mew": 1.2},
+        ),
+    }
+    shown = sum(points.height for points, _ in groups.values())
 
-    def paint(axes: Any) -> str:
-        for points, colour, name in (
-            (others, COLOURS[0], "not clipped"),
-            (marked, RED, "clipped"),
-        ):
+    def paint(axes: Any) -> None:
+        for name, (points, looks) in groups.items():
             if points.height:
-                axes.plot(
-                    points["rms_db"].to_numpy(),
-                    points["peak"].to_numpy(),
-                    "o" if colour != RED else "x",
-                    color=colour,
-                    markersize=3 if colour != RED else 5,
-                    markeredgewidth=0 if colour != RED else 1.2,
-                    alpha=0.6 if colour != RED else 1,
-                    label=name,
-                )
-        axes.set(
-            title="Peak and loudness",
-            xlabel="loudness (RMS, dBFS)",
-            ylabel="peak (1 = full scale)",
-        )
+                x, y = points["rms_db"].to_numpy(), points["peak"].to_numpy()
+                axes.plot(x, y, linestyle="", label=name, **looks)
+        axes.set(xlabel="loudness (RMS, dBFS)", ylabel="peak (1 = full scale)")
         axes.set_ylim(0, 1.05 * max(1.0, float(frame["peak"].to_numpy().max())))
         _legend(axes)
-        return f"a sample of {shown:,} of {frame.height:,} utterances" * (shown < frame.height)
 
-    return _draw(3.4, paint)
+    caption = f"a sample of {shown:,} of {frame.height:,} utterances" * (shown < frame.height)
+    return _draw("Peak and loudness", 3.4, paint, caption)
 
 
-def _sampled(frame: pl.DataFrame, limit: int) -> pl.DataFrame:
+def _sampled(frame: pl.DataFrame) -> pl.DataFrame:
+    limit = SCATTERED // 2
     return frame if frame.height <= limit else frame.sample(limit, seed=0)
 
 
 def _grouped(labels: pl.Series) -> pl.Series:
-    """The most frequent classes by name, all others as one."""
+    """Keep the most frequent classes by name, and join all others."""
     counts = labels.value_counts().sort("count", "label", descending=[True, False])
     if counts.height <= NAMED_COLOURS:
         return labels

@@ -1,4 +1,4 @@
-"""What a page shows of embeddings: a table, what follows from its figures, and scatter plots.
+"""Show embeddings: a table, what follows from its figures, and scatter plots.
 
 The descriptions are those of `polymodal.evaluation.embeddings`, as a record holds them: each of
 their keys may be missing, and a number may be None or NaN.
@@ -30,21 +30,13 @@ NOTE = (
 
 @dataclass(frozen=True)
 class EmbeddingEntry:
-    """The embeddings of one modality of one fusion.
+    """The embeddings of one modality of one fusion."""
 
-    Args:
-        modality: Such as `speech`.
-        description: What `describe_embeddings` returned, or what is left of it.
-        member: The fusion's name; empty where it is the only one.
-        encoders: The member whose encoders it took; empty where it is unknown.
-        fusion_rows: `in_fold`, or `held_out` to the fraction of the training speakers; None where
-            it is unknown.
-    """
-
-    modality: str
-    description: Mapping[str, Any]
-    member: str = ""
-    encoders: str = ""
+    modality: str  # such as `speech`
+    description: Mapping[str, Any]  # the result of `describe_embeddings`, or what is left of it
+    member: str = ""  # the fusion's name; empty if it is the only one
+    encoders: str = ""  # the member whose encoders it took; empty if unknown
+    # `in_fold`, or `held_out` to the fraction of the training speakers; None if unknown
     fusion_rows: object = None
 
     def probe(self, split: str) -> float | None:
@@ -52,17 +44,17 @@ class EmbeddingEntry:
         return as_finite(_mapping(self.description.get("probe")).get(split))
 
     def distance(self, split: str) -> float | None:
-        """Return the distance of a split from the train rows, or None."""
+        """Return the distance of a split from the training rows, or None."""
         return as_finite(_mapping(self.description.get("distance")).get(split))
 
     @property
     def tested_on(self) -> str:
-        """Return `test`, or `val` where only that was probed."""
+        """`test`, or `val` if only that was probed."""
         return "val" if self.probe("test") is None and self.probe("val") is not None else "test"
 
     @property
     def gap(self) -> float | None:
-        """Return by how much the probe is better on the train rows, or None."""
+        """By how much the probe is better on the training rows, or None."""
         train, tested = self.probe("train"), self.probe(self.tested_on)
         return None if train is None or tested is None else train - tested
 
@@ -70,13 +62,9 @@ class EmbeddingEntry:
 def embedding_entries(
     descriptions: object, *, member: str = "", encoders: object = None, fusion_rows: object = None
 ) -> list[EmbeddingEntry]:
-    """Return an entry a modality of what a record holds; of a wrong type there is none.
+    """Return an entry per modality of a record's descriptions, without those of a wrong type.
 
-    Args:
-        descriptions: Modality to its description.
-        member: The fusion's name.
-        encoders: Modality to the member whose encoders it took.
-        fusion_rows: As `EmbeddingEntry` describes it.
+    `encoders` maps modalities to the member whose encoders the fusion took.
 
     Example:
         >>> [entry.modality for entry in embedding_entries({"speech": {"num_folds": 5}, "text": 3})]
@@ -107,7 +95,7 @@ def embeddings_section(
 
 
 def embedding_rows(entries: Iterable[EmbeddingEntry]) -> list[list[str]]:
-    """Return a heading, then a row an entry; columns of words that no entry has are left out."""
+    """Return a heading, then a row per entry; columns of text without content are left out."""
     rows = [
         [
             *(entry.member, entry.modality, entry.encoders),
@@ -123,10 +111,7 @@ def embedding_rows(entries: Iterable[EmbeddingEntry]) -> list[list[str]]:
 
 
 def fusion_rows_text(fusion_rows: object) -> str:
-    """Return in words which rows a fusion was trained on; empty where that is unknown.
-
-    Args:
-        fusion_rows: As `EmbeddingEntry` describes it.
+    """Describe which rows a fusion was trained on; empty if unknown.
 
     Example:
         >>> fusion_rows_text({"held_out": 0.3})
@@ -199,12 +184,8 @@ def _points(entry: EmbeddingEntry, split: str) -> list[Point]:
 
 def _axis_labels(entry: EmbeddingEntry) -> tuple[str, str]:
     ratios = [*map(as_finite, _sequence(entry.description.get("explained"))), None, None]
-    return _axis_label("first", ratios[0]), _axis_label("second", ratios[1])
-
-
-def _axis_label(name: str, ratio: float | None) -> str:
-    explained = "" if ratio is None else f" ({100 * ratio:.0f} % of the variance)"
-    return f"{name} component{explained}"
+    shown = ["" if ratio is None else f" ({100 * ratio:.0f} % of the variance)" for ratio in ratios]
+    return f"first component{shown[0]}", f"second component{shown[1]}"
 
 
 def _held_out(fusion_rows: object) -> bool:
@@ -212,10 +193,9 @@ def _held_out(fusion_rows: object) -> bool:
 
 
 def _mapping(value: object) -> Mapping[Any, Any]:
-    """A part of a record that may be missing or of a wrong type."""
+    """Return a part of a record, which may be missing or of a wrong type."""
     return value if isinstance(value, Mapping) else {}
 
 
 def _sequence(value: object) -> Sequence[Any]:
-    """The same for a list."""
     return value if isinstance(value, list | tuple) else ()

@@ -1,4 +1,4 @@
-"""Where the encoders of a run come from: the runs that have trained them, and on what."""
+"""The runs that have trained the encoders of a run, and their data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,41 +12,30 @@ HEADING = ["encoder", "run", "mode", "layer", "pooling", "trained on", "classes"
 
 
 def origin_sentences(record: RunRecord) -> dict[str, str]:
-    """Return in words where each encoder that was taken from a run comes from.
-
-    Returns:
-        Modality to a phrase; the corpus is named where it is another one.
+    """Describe the origin of each encoder that was taken from a run, with its corpus if it differs.
 
     Example:
         >>> speech = {"run": "r1", "mode": "frozen", "layer": 6, "digests": ["ab", "cd"]}
         >>> origin_sentences(RunRecord("r2", "r2", encoders={"speech": speech}))
         {'speech': 'r1, frozen, layer 6, 2 checkpoints'}
     """
-    return {
-        name: _sentence(encoder, record) for name, encoder in record.encoders.items() if encoder
-    }
+    encoders = record.encoders.items()
+    return {name: _sentence(encoder, record) for name, encoder in encoders if encoder}
 
 
 def origin_rows(record: RunRecord) -> list[list[str]]:
-    """Return where the encoders come from as a table."""
-    rows = [
-        [
-            name,
-            *(
-                value(encoder.get(key)) or NONE
-                for key in ("run", "mode", "layer", "pooling", "corpus")
-            ),
-            value(encoder.get("classes")) or NONE,
-            " ".join(digest[:DIGITS_SHOWN] for digest in _digests(encoder)) or NONE,
-        ]
-        for name, encoder in record.encoders.items()
-        if encoder
-    ]
-    return [list(HEADING), *rows]
+    """Return the origins of the encoders as a table."""
+    rows = [list(HEADING)]
+    for name, encoder in record.encoders.items():
+        if encoder:
+            keys = ("run", "mode", "layer", "pooling", "corpus", "classes")
+            digests = " ".join(digest[:DIGITS_SHOWN] for digest in _digests(encoder))
+            rows.append([name, *(value(encoder.get(key)) or NONE for key in keys), digests or NONE])
+    return rows
 
 
 def origins(record: RunRecord) -> list[Block]:
-    """Return the table of `origin_rows`, every digest with its full form on hover."""
+    """Show the table of `origin_rows`, every digest with its full form on hover."""
     heading, *rows = origin_rows(record)
     if not rows:
         return []
@@ -61,14 +50,14 @@ def origins(record: RunRecord) -> list[Block]:
 
 
 def _sentence(encoder: Mapping[str, Any], record: RunRecord) -> str:
-    phrases = [strip_control_chars(encoder.get("run")), strip_control_chars(encoder.get("mode"))]
+    phrases = [encoder.get("run"), encoder.get("mode")]
     if encoder.get("layer") is not None:
-        phrases.append(f"layer {strip_control_chars(encoder['layer'])}")
+        phrases.append(f"layer {encoder['layer']}")
     corpus = encoder.get("corpus")
     if corpus and corpus != record.data.get("corpus", corpus):
-        phrases.append(f"trained on another corpus: {strip_control_chars(corpus)}")
+        phrases.append(f"trained on another corpus: {corpus}")
     phrases.append(pluralise(len(_digests(encoder)), "checkpoint"))
-    return ", ".join(phrases)
+    return ", ".join(map(strip_control_chars, phrases))
 
 
 def _digests(encoder: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,10 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
+
+from polymodal.security.files import atomic_write_text
 
 Rows = Sequence[Sequence[str]]
 
@@ -42,7 +44,7 @@ class Bold(str):
 
 
 def as_finite(value: object) -> float | None:
-    """Return a number, and None for what is none: NaN, infinity, text, None itself.
+    """Return a finite number, and None for anything else: NaN, infinity, text, None itself.
 
     Example:
         >>> as_finite(1), as_finite(float("nan")), as_finite("1")
@@ -54,11 +56,7 @@ def as_finite(value: object) -> float | None:
 
 
 def format_score(value: object, *, signed: bool = False) -> str:
-    """Return three decimals without the zero before the point, as papers print scores.
-
-    Args:
-        value: The number; a dash where it is none.
-        signed: Whether positive numbers get a plus.
+    """Return three decimals without the zero before the point, a dash if it is not a number.
 
     Example:
         >>> format_score(0.4404), format_score(12.5), format_score(0.13, signed=True)
@@ -72,10 +70,7 @@ def format_score(value: object, *, signed: bool = False) -> str:
 
 
 def interval(score: Mapping[str, Any]) -> str:
-    """Return a mean with its interval.
-
-    Args:
-        score: `mean`, `low` and `high`, all of which may be missing.
+    """Return a mean with its interval from `mean`, `low` and `high`, all of which may be missing.
 
     Example:
         >>> interval({"mean": 0.44, "low": 0.4, "high": 0.49})
@@ -153,6 +148,19 @@ def command(arguments: Sequence[object]) -> str:
     return shlex.join(texts)
 
 
+def write_table(
+    folder: Path, name: str, exact: Sequence[Sequence[object]], rows: Rows, title: str
+) -> None:
+    """Write a table as CSV with every digit, and as Markdown and LaTeX with rounded numbers.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    atomic_write_text(folder / f"{name}.csv", csv_text(exact))
+    atomic_write_text(folder / f"{name}.md", markdown(rows))
+    atomic_write_text(folder / f"{name}.tex", latex(rows, title))
+
+
 def csv_text(rows: Sequence[Sequence[object]]) -> str:
     r"""Return rows as CSV; a cell of None is empty.
 
@@ -194,14 +202,12 @@ def latex(rows: Rows, title: str) -> str:
         \end{tabular}
     """
     heading, *others = (" & ".join(map(_latex_cell, row)) + r" \\" for row in rows)
-    return "\n".join(
-        [
-            f"% {strip_control_chars(title).strip()}; needs \\usepackage{{booktabs}}",
-            f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
-            *(r"\toprule", heading, r"\midrule", *others, r"\bottomrule", r"\end{tabular}"),
-            "",
-        ]
-    )
+    lines = [
+        f"% {strip_control_chars(title).strip()}; needs \\usepackage{{booktabs}}",
+        f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
+        *(r"\toprule", heading, r"\midrule", *others, r"\bottomrule", r"\end{tabular}"),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def strip_control_chars(text: object) -> str:
@@ -215,18 +221,14 @@ def strip_control_chars(text: object) -> str:
 
 
 def _markdown_cell(cell: str) -> str:
-    first, space, rest = _markdown_text(cell).partition(" ")
+    escaped = re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", strip_control_chars(cell))
+    first, space, rest = escaped.partition(" ")
     return f"**{first}**{space}{rest}" if isinstance(cell, Bold) else first + space + rest
 
 
-def _markdown_text(cell: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", strip_control_chars(cell))
-
-
 def _latex_cell(cell: str) -> str:
-    first, space, rest = "".join(
-        LATEX.get(char, char) for char in strip_control_chars(cell)
-    ).partition(" ")
+    escaped = "".join(LATEX.get(char, char) for char in strip_control_chars(cell))
+    first, space, rest = escaped.partition(" ")
     return f"\\textbf{{{first}}}{space}{rest}" if isinstance(cell, Bold) else first + space + rest
 
 
@@ -239,13 +241,8 @@ def shorten_names(names: Iterable[str]) -> dict[str, str]:
     """
     result: dict[str, str] = {}
     for index, name in enumerate(names, start=1):
-        shown = _short(name)
+        shown = strip_control_chars(name)
+        if len(shown) > MAX_NAME:
+            shown = f"{shown[: MAX_NAME - 13]}…{shown[-12:]}"
         result[name] = shown if shown not in result.values() else f"{shown[:-4]}… {index}"
     return result
-
-
-def _short(name: str) -> str:
-    name = strip_control_chars(name)
-    if len(name) <= MAX_NAME:
-        return name
-    return f"{name[: MAX_NAME - 13]}…{name[-12:]}"

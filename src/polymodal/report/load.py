@@ -1,4 +1,4 @@
-"""The page of a recorded run, from its folder and, where it can be read, its corpus."""
+"""Read the page of a recorded run from its folder and, if it can be read, its corpus."""
 
 import base64
 import io
@@ -32,19 +32,19 @@ RATE_HZ, LONGEST_S = 16_000, 20.0
 def run_page(
     folder: Path, *, audio: bool = False, warn: Callable[[str], None] = lambda message: None
 ) -> RunPage:
-    """Read what the page of a run is made of.
+    """Read the content of the page of a run.
 
     Args:
         folder: The run folder.
-        audio: Whether the page gets players, with the sound in it.
-        warn: Told why transcripts or embeddings are missing, where they are.
+        audio: Whether to embed the audio of utterances.
+        warn: Called with a message if transcripts or embeddings cannot be read.
 
     Raises:
-        UserError: The folder has no record, or a table or the configuration is broken.
+        UserError: The folder has no record, or a table or the configuration is invalid.
     """
     record = with_live_status(read_record(folder))
-    tables = {split: path for split in SPLITS if (path := _table(folder, split)).is_file()}
-    read = {split: PredictionTable.read(path) for split, path in tables.items()}
+    paths = {split: folder / "predictions" / f"{split}.parquet" for split in SPLITS}
+    read = {split: PredictionTable.read(path) for split, path in paths.items() if path.is_file()}
     config = load_config(folder / "config.yaml", record.experiment).resolved() if read else {}
     text = folder / "config.yaml"
     first = next(iter(read.values()), None)
@@ -73,12 +73,7 @@ def study_examples(
     return lambda ids: {}
 
 
-def _table(folder: Path, split: str) -> Path:
-    return folder / "predictions" / f"{split}.parquet"
-
-
 def _embeddings(path: Path, warn: Callable[[str], None]) -> object:
-    """What the file holds; None where there is none, or where it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError) as error:
@@ -87,7 +82,7 @@ def _embeddings(path: Path, warn: Callable[[str], None]) -> object:
 
 
 def _scores(config: Mapping[str, Any], table: PredictionTable) -> dict[str, Score]:
-    """The scores of the run's configuration, or the default ones of its task."""
+    """Return the scores of the run's configuration, or the default ones of its task."""
     sections = config.get("scores") or _defaults(table)["scores"]
     return {
         name: build_score(instantiate_partial(section), table.kinds)
@@ -105,7 +100,7 @@ def _defaults(table: PredictionTable) -> dict[str, Any]:
 
 
 class _Corpus:
-    """Looks up utterances in the corpus of a run."""
+    """Look up utterances in the corpus of a run."""
 
     def __init__(self, config: Mapping[str, Any], audio: bool, warn: Callable[[str], None]) -> None:
         self.config, self.audio, self.warn = config, audio, warn
@@ -125,12 +120,8 @@ class _Corpus:
     def _sound(self, manifest: Manifest, utterance: Utterance) -> str | None:
         if not self.audio or utterance.audio is None:
             return None
-        reader = AudioReader(
-            manifest.root,
-            sampling_rate_hz=RATE_HZ,
-            channels=self.config["data"]["channels"],
-            cache_mb=0,
-        )
+        channels = self.config["data"]["channels"]
+        reader = AudioReader(manifest.root, sampling_rate_hz=RATE_HZ, channels=channels, cache_mb=0)
         try:
             samples = reader(utterance)
         except UserError as error:
@@ -140,7 +131,7 @@ class _Corpus:
 
 
 def _player(samples: np.ndarray) -> str:
-    """The sound as 16-bit WAV within an address."""
+    """Return 16-bit WAV as a data URL."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)

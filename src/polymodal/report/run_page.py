@@ -1,7 +1,6 @@
-"""Shows a run as one HTML page that needs no other file, no script and no network.
+"""Write a run as one HTML page without other files, scripts or network.
 
-First how it ended and what it scored, with intervals; then what that rests on, each section only
-where the run has it.
+First its status and scores with intervals; then the details, each section only if the run has it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,33 +60,24 @@ UNREPORTED = ("classes", "leaks")  # of the data: shown by themselves
 
 @dataclass(frozen=True)
 class RunPage:
-    """What the page of a run is made of.
+    """The content of the page of a run."""
 
-    Args:
-        record: Its record.
-        tables: Split to predictions; `test`, `val` and `train` are shown.
-        scores: Name to score.
-        monitor: The score that stands first.
-        lines: Its metrics log, a mapping a line.
-        config: Its configuration as YAML.
-        heard: Reads utterances by id; those that it does not know are left out.
-        subsets: Predictions of the first split shown where only some modalities are given.
-        embeddings: Modality to what `describe_embeddings` returned, of a deep fusion.
-    """
-
-    record: RunRecord
+    record: RunRecord  # its record
+    # split to predictions; `test`, `val` and `train` are shown
     tables: Mapping[str, PredictionTable]
-    scores: Mapping[str, Score]
-    monitor: str
-    lines: Sequence[Mapping[str, Any]] = ()
-    config: str = ""
+    scores: Mapping[str, Score]  # name to score
+    monitor: str  # the score that comes first
+    lines: Sequence[Mapping[str, Any]] = ()  # its metrics log, a mapping per line
+    config: str = ""  # its configuration as YAML
+    # reads utterances by id; those that it does not know are left out
     heard: Callable[[Sequence[str]], Mapping[str, PlayableExample]] = field(default=lambda ids: {})
+    # predictions of the test split with only some modalities given
     subsets: PredictionTable | None = None
-    embeddings: object = None
+    embeddings: object = None  # modality to the result of `describe_embeddings`, of a deep fusion
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, float | int]]:
-        """Return each score with its interval, of all splits with predictions."""
+        """Each score with its interval, of all splits with predictions."""
         intervals: dict[str, dict[str, float | int]] = {}
         for split in SPLITS:
             if (table := self.labelled(split)) is not None:
@@ -104,17 +94,13 @@ class RunPage:
 
     @property
     def first(self) -> PredictionTable | None:
-        """The rows that details are shown of: of test, else of validation."""
+        """The classified rows of test, else of validation, of which details are shown."""
         tables = (self.labelled(split) for split in SPLITS[:2])
         return next((table for table in tables if table is not None and table.classes), None)
 
 
 def write_page(page: RunPage, folder: Path) -> Path:
-    """Write `report.html`, its tables as CSV, Markdown and LaTeX, its pictures as SVG and PDF.
-
-    Args:
-        page: What it is made of.
-        folder: The run folder; `tables/` and `figures/` are made in it.
+    """Write `report.html` to a run folder, with `tables/` (CSV, Markdown, LaTeX) and `figures/`.
 
     Raises:
         OSError: A file cannot be written.
@@ -123,16 +109,14 @@ def write_page(page: RunPage, folder: Path) -> Path:
     title = f"{page.record.name} {page.record.run_id}"
     for name, exact, rows in (
         ("scores", _exact_scores(page), _score_rows(page)),
-        ("classes", _exact_classes(page), _class_rows(page)),
+        ("classes", _exact_classes(page), _shown(_exact_classes(page))),
         ("confusion", _confusion_rows(page), _confusion_rows(page)),
-        ("speakers", _exact_speakers(page), _speaker_rows(page)),
+        ("speakers", _exact_speakers(page), _shown(_exact_speakers(page))),
         ("modalities", _modality_rows(page), _modality_rows(page)),
         ("embeddings", _embedding_rows(page), _embedding_rows(page)),
     ):
         if len(rows) > 1:
-            atomic_write_text(folder / "tables" / f"{name}.csv", format.csv_text(exact))
-            atomic_write_text(folder / "tables" / f"{name}.md", format.markdown(rows))
-            atomic_write_text(folder / "tables" / f"{name}.tex", format.latex(rows, title))
+            format.write_table(folder / "tables", name, exact, rows, title)
     path = folder / "report.html"
     with charts.export_figures(folder / "figures"):
         sections = [(name, title, section(page)) for name, title, section in SECTIONS]
@@ -143,7 +127,6 @@ def write_page(page: RunPage, folder: Path) -> Path:
 
 
 def _headline(page: RunPage) -> Block:
-    """How it ended, and the main score."""
     record, lines = page.record, []
     keys = [f"{split}/{page.monitor}" for split in SPLITS]
     key = next((key for key in keys if key in page.intervals), None)
@@ -168,6 +151,9 @@ def _unit(page: RunPage, key: str) -> str:
     return f"{utterances} of {format.pluralise(len({*speakers}), 'speaker')}"
 
 
+# Tables: with every digit for CSV (`_exact_...`), and as they are shown (`..._rows`).
+
+
 def _score_rows(page: RunPage) -> list[list[str]]:
     names = list(dict.fromkeys(key.partition("/")[2] for key in page.intervals))
     names.sort(key=lambda name: name != page.monitor)
@@ -180,9 +166,8 @@ def _score_rows(page: RunPage) -> list[list[str]]:
 
 
 def _exact_scores(page: RunPage) -> list[list[object]]:
-    """A row a score, for programs."""
     columns = ("mean", "low", "high", "n")
-    rows: list[list[object]] = [["part", "score", *columns]]
+    rows: list[list[object]] = [["split", "score", *columns]]
     for key, score in page.intervals.items():
         rows.append([*key.split("/", 1), *(score[name] for name in columns)])
     return rows
@@ -203,7 +188,7 @@ def _scores(page: RunPage) -> list[Block]:
 
 
 def _progress(page: RunPage) -> list[Block]:
-    """Losses in one picture, the validation scores in others."""
+    """Draw losses in one picture, each validation score in another."""
     lines = _curves(page.lines)
     moving = {name for name, line in lines.items() if max(map(len, line.values())) > 1}
     names: tuple[str, ...] = ("train/loss", "val/loss")
@@ -225,9 +210,7 @@ def _progress(page: RunPage) -> list[Block]:
     return [grid, note] if more > 0 else [grid]
 
 
-def _curves(
-    lines: Sequence[Mapping[str, Any]],
-) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def _curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """Return the mean of every epoch by score and fold."""
     values: dict[str, dict[str, dict[float, list[float]]]] = {}
     for line in lines:
@@ -253,7 +236,6 @@ def _confusion_counts(table: PredictionTable) -> list[list[int]]:
 
 
 def _confusion_rows(page: RunPage) -> list[list[str]]:
-    """Return counts: a row a true class, a column a predicted one."""
     if (table := page.first) is None:
         return []
     counts = _confusion_counts(table)
@@ -269,21 +251,23 @@ def _confusion(page: RunPage) -> list[Block]:
 
 
 def _exact_classes(page: RunPage) -> list[list[object]]:
-    """A row a class, for programs."""
     rows: list[list[object]] = [["class", "utterances", "recall", "precision", "f1"]]
     if (table := page.first) is not None:
         rows += [[*astuple(metric)] for metric in per_class_metrics(table)]
     return rows
 
 
-def _class_rows(page: RunPage) -> list[list[str]]:
-    heading, *rows = _exact_classes(page)
-    shown = [[str(name), f"{num:,}", *map(format_score, scores)] for name, num, *scores in rows]
-    return [[*map(str, heading)], *shown]
+def _shown(rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    """Return rows as they are shown: counts with commas, scores with three decimals."""
+    return [[cell if isinstance(cell, str) else _number(cell) for cell in row] for row in rows]
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else format_score(value)
 
 
 def _classes(page: RunPage) -> list[Block]:
-    rows = _class_rows(page)
+    rows = _shown(_exact_classes(page))
     return [Table(rows, (0,))] if len(rows) > 1 else []
 
 
@@ -296,7 +280,7 @@ def _reliability(page: RunPage) -> list[Block]:
 
 
 def _exact_speakers(page: RunPage) -> list[list[object]]:
-    """A row a speaker, the hardest first, for programs."""
+    """Return a row per speaker, the hardest first."""
     table = page.first
     if table is None or table.speakers() is None:
         return []
@@ -307,14 +291,8 @@ def _exact_speakers(page: RunPage) -> list[list[object]]:
     return [["speaker", "utterances", "accuracy"], *rows]
 
 
-def _speaker_rows(page: RunPage) -> list[list[str]]:
-    heading, *rows = _exact_speakers(page) or [[]]
-    shown = [[str(name), f"{num:,}", format_score(accuracy)] for name, num, accuracy in rows]
-    return [[*map(str, heading)], *shown]
-
-
 def _speakers(page: RunPage) -> list[Block]:
-    heading, *rows = _speaker_rows(page)
+    heading, *rows = _shown(_exact_speakers(page)) or [[]]
     if not rows:
         return []
     accuracies = sorted(accuracy_by_speaker(page.first).values()) if page.first else []
@@ -325,7 +303,7 @@ def _speakers(page: RunPage) -> list[Block]:
 
 
 def _subset_scores(page: RunPage) -> tuple[str, dict[str, dict[str, float | int]]]:
-    """The main score of a subset of the modalities, by their names."""
+    """Return the key of the main score, and its value for each subset of the modalities."""
     key = f"{SPLITS[0]}/{page.monitor}"
     if page.subsets is None or key not in page.intervals:
         return key, {}
@@ -346,18 +324,17 @@ def _modalities(page: RunPage) -> list[Block]:
     return contributions(page.intervals[key], scores, key) if scores else []
 
 
-def _embedding_rows(page: RunPage) -> list[list[str]]:
-    entries = embedding_entries(page.embeddings)
-    return embedding_rows(entries) if entries else []
-
-
 def _embeddings(page: RunPage) -> list[Block]:
     classes = page.first.classes if page.first else ()
     return embeddings_section(embedding_entries(page.embeddings), classes)
 
 
+def _embedding_rows(page: RunPage) -> list[list[str]]:
+    entries = embedding_entries(page.embeddings)
+    return embedding_rows(entries) if entries else []
+
+
 def _errors(page: RunPage) -> list[Block]:
-    """The wrong predictions with the highest confidence."""
     if (table := page.first) is None:
         return []
     worst = most_confident_errors(table, MAX_ERRORS)

@@ -1,4 +1,4 @@
-"""Scatter plots of labelled points: a panel a split, with the same axes."""
+"""Scatter plots of labelled points: a panel per split, with the same axes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,7 @@ MAX_COLUMNS = 4  # of the legend
 
 @dataclass(frozen=True)
 class Point:
-    """A labelled point of the plane.
-
-    Args:
-        label: Its class; None where it is unknown.
-        x: Horizontal coordinate, finite.
-        y: Vertical coordinate, finite.
-    """
+    """A labelled point with finite coordinates; the label is None if unknown."""
 
     label: str | None
     x: float
@@ -33,14 +27,14 @@ def scatter(
     axis_labels: tuple[str, str],
     title: str,
 ) -> str:
-    """Draw points side by side, a panel a split, every class with its own colour and marker.
+    """Draw points side by side, a panel per split, every class with its own colour and marker.
 
     Args:
         panels: Title of each panel to its points; at least one panel.
-        classes: In the order of colours and markers; classes without a point are not in the legend,
-            labels that are missing here follow them.
+        classes: Order of colours and markers; classes without a point are not in the legend, other
+            labels follow.
         axis_labels: Below the panels, and left of the first.
-        title: What a screen reader says.
+        title: For screen readers.
 
     Example:
         >>> points = [Point("calm", 0.0, 1.0), Point("joy", 1.0, 0.0)]
@@ -72,23 +66,20 @@ def scatter(
 
 
 def _add_legend(plot: Any, entries: Mapping[str, int], *, unlabelled: bool) -> None:
-    names = shorten_names(entries)
-    handles = [
-        charts.handle(0, names[name], linestyle="", **_looks(index))
-        for name, index in entries.items()
-    ]
-    if unlabelled:
-        handles.append(charts.handle(0, UNLABELLED, linestyle="", **_looks(None)))
-    if handles:
-        charts.legend(plot, handles)
+    looks = {name: _looks(entries[label]) for label, name in shorten_names(entries).items()}
+    looks |= {UNLABELLED: _looks(None)} if unlabelled else {}
+    if looks:
+        charts.legend(
+            plot, [charts.handle(0, name, linestyle="", **of) for name, of in looks.items()]
+        )
 
 
 def _looks(index: int | None) -> dict[str, Any]:
-    """Colour and marker, of which 36 differ; every other marker is hollow."""
+    """Return colour and marker, of which 36 differ; every other marker is hollow."""
     if index is None:
         return {"color": charts.INK, "marker": "x"}
-    # Shifted by one each time that the colours begin anew, so that no pair comes back with them.
     colour = charts.COLOURS[index % len(charts.COLOURS)]
-    marker = charts.SHAPES[(index + index // len(charts.COLOURS)) % len(charts.SHAPES)]
-    inside = charts.PAPER if (index + index // len(charts.COLOURS)) % 2 else colour
+    index += index // len(charts.COLOURS)  # or pairs would repeat with the colours
+    marker = charts.SHAPES[index % len(charts.SHAPES)]
+    inside = charts.PAPER if index % 2 else colour
     return {"color": colour, "marker": marker, "markerfacecolor": inside}

@@ -11,12 +11,7 @@ from polymodal.report.format import MINUS, NONE, as_finite, format_score, interv
 
 @dataclass(frozen=True)
 class PlayableExample:
-    """What an utterance was.
-
-    Args:
-        text: Its transcript; None where there is none.
-        audio: Its sound as the address of a player, such as `data:audio/wav;base64,...`.
-    """
+    """The transcript of an utterance, and its audio as a data URL, if known."""
 
     text: str | None = None
     audio: str | None = None
@@ -30,7 +25,7 @@ Scores = Mapping[str, Mapping[str, Any]]  # name to mean, low and high
 
 
 def leaks(columns: Mapping[str, Any] | None) -> list[Block]:
-    """Return what the splits of the data share, as `leak_rows` takes it."""
+    """Show what the splits of the data share, as `leak_rows` takes it."""
     if not columns:
         nothing = paragraph("The splits share nothing that was looked for.")
         return [] if columns is None else [nothing]
@@ -38,11 +33,11 @@ def leaks(columns: Mapping[str, Any] | None) -> list[Block]:
 
 
 def leak_rows(columns: Mapping[str, Any] | None) -> list[list[str]]:
-    """Return what the splits of the data share: a heading, then a row a column.
+    """Return what the splits of the data share: a heading, then a row per column.
 
     Args:
-        columns: Column to the number of folds, of values and the fraction of test rows; None where
-            it is not known.
+        columns: Column to the number of folds, of values and the fraction of test rows; None if
+            unknown.
     """
     rows = [["training shares with test", "folds", "values", "fraction of the test rows"]]
     for column, leak in (columns or {}).items():
@@ -54,7 +49,7 @@ def leak_rows(columns: Mapping[str, Any] | None) -> list[list[str]]:
 
 
 def contribution_rows(full: Mapping[str, Any], subsets: Scores) -> list[list[str]]:
-    """Return what a model scores with only some of its modalities: a heading and a row a subset."""
+    """Return the score with only some modalities given: a heading and a row per subset."""
     rows = [["given", "score", f"{MINUS} with all"], ["all", interval(full), NONE]]
     full_mean = as_finite(full.get("mean"))
     for name in sorted(subsets, key=lambda name: (name.count("+"), name)):
@@ -68,7 +63,7 @@ def contribution_rows(full: Mapping[str, Any], subsets: Scores) -> list[list[str
 
 
 def contributions(full: Mapping[str, Any], subsets: Scores, label: str) -> list[Block]:
-    """Return what each modality adds: a picture and a table."""
+    """Show what each modality adds: a picture and a table."""
     estimates = [
         charts.Estimate(
             name.replace("+", " + "), mean, as_finite(score.get("low")), as_finite(score["high"])
@@ -89,7 +84,7 @@ def no_examples(ids: Sequence[str]) -> Mapping[str, PlayableExample]:
 
 
 def errors(rows: Sequence[Mapping[str, Any]], load_examples: ExampleLoader) -> Block:
-    """Return a table of wrong predictions with transcripts and sound."""
+    """Show wrong predictions with transcripts and audio."""
     if not rows:
         return paragraph("Every utterance was recognised.")
     examples = load_examples([str(row["utterance_id"]) for row in rows])

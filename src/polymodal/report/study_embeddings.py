@@ -13,7 +13,7 @@ Members = Mapping[str, Mapping[str, Any]]
 
 
 def fusion_section(members: Members, classes: Sequence[str], gaps_anchor: str) -> list[Block]:
-    """Return what the embeddings and the generalisation gaps of fusion members show."""
+    """Show the embeddings and the generalisation gaps of fusion members."""
     entries = [entry for name, member in members.items() for entry in _entries(name, member)]
     if not entries:
         return []
@@ -33,7 +33,7 @@ def _entries(name: str, member: Mapping[str, Any]) -> list[EmbeddingEntry]:
 
 
 def _gap_sentence(members: Members, fusions: Sequence[str]) -> str:
-    """The mean generalisation gap of fusion members, and that of votes on the same score."""
+    """Compare the mean generalisation gaps of fusion members and votes on the same score."""
     gaps = {name: gap for name, member in members.items() if (gap := _gap(member)) is not None}
     of_fusions = [gaps[name] for name in fusions if name in gaps]
     if not of_fusions:
@@ -50,7 +50,7 @@ def _gap_sentence(members: Members, fusions: Sequence[str]) -> str:
 
 
 def _gap(member: Mapping[str, Any]) -> tuple[str, float] | None:
-    """What was subtracted, and the difference."""
+    """Return what was subtracted, and the difference."""
     gap = member.get("gap")
     if not isinstance(gap, Mapping):
         return None

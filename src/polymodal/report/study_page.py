@@ -1,7 +1,7 @@
-"""Shows a study as one HTML page that needs no other file, no script and no network.
+"""Write a study as one HTML page without other files, scripts or network.
 
 First the answer: which way of combining is better, by how much, and whether that is significant.
-Then what it rests on, each section only where the summary has it.
+Then the details, each section only if the summary has it.
 """
 
 import re
@@ -77,11 +77,10 @@ def write_report(
     Equal summaries give equal files. Every text of the summary is shown as text, whatever it holds.
 
     Args:
-        summary: What `study.json` holds: `study`, `name`, `status` and `members`, and what else
-            there is.
-        folder: The study's folder; made where it is missing.
-        heard: Reads what utterances were, by id.
-        figures: Where the pictures are written as SVG and PDF, too; None for nowhere.
+        summary: The content of `study.json`: `study`, `name`, `status`, `members` and more.
+        folder: The study's folder; created if missing.
+        heard: Reads utterances by id.
+        figures: Folder for the pictures as SVG and PDF; None for none.
 
     Raises:
         RunError: The summary lacks a required key.
@@ -111,7 +110,7 @@ def page(summary: Summary, heard: ExampleLoader = no_examples) -> str:
 
 
 class _Study:
-    """A summary with its holes filled, and its members from the best to the worst."""
+    """A summary with defaults for what is missing, and its members from best to worst."""
 
     def __init__(self, summary: Summary, heard: ExampleLoader) -> None:
         self.summary, self.members, self.heard = summary, members(summary), heard
@@ -134,14 +133,14 @@ class _Study:
         ]
 
     def with_section(self, section: str) -> dict[str, Any]:
-        """Those members, from the best to the worst, that have a section."""
+        """Return the members that have a section, from best to worst."""
         return {name: value for name in self.names if (value := self.members[name].get(section))}
 
     def describe(self, name: str) -> str:
         return f"{name}, {self.score} {interval(score_of(self.members[name], self.key))}"
 
     def is_significant(self, comparison: Mapping[str, Any]) -> bool:
-        """Whether a difference is claimed: p is small enough and the interval leaves 0 out."""
+        """Return whether a difference is claimed: p is small and the interval leaves 0 out."""
         error, alpha = _error(comparison), as_finite(self.about.get("alpha")) or ALPHA
         low, high = as_finite(comparison.get("low")), as_finite(comparison.get("high"))
         inside = low is not None and high is not None and low <= 0 <= high
@@ -152,7 +151,7 @@ class _Study:
 
 
 def _headline(study: _Study) -> Block:
-    """Best member against best vote; the best two where there is only one kind."""
+    """Compare the best member with the best vote, or the best two if there is only one kind."""
     kinds = {kind: ranked(study.summary, study.key, kind) for kind in ("member", "vote")}
     firsts = [names[0] for names in kinds.values() if names]
     both = len(firsts) == 2
@@ -177,7 +176,7 @@ def _headline(study: _Study) -> Block:
 
 
 def _pairwise_comparison(study: _Study, first: str, second: str) -> tuple[str, str]:
-    """Colour and sentence about two names, the better mean first."""
+    """Return colour and sentence about two names, the better mean first."""
     for duel in study.duels:
         if {duel["a"], duel["b"]} == {first, second}:
             claimed = study.is_significant(duel)
@@ -194,7 +193,7 @@ def _pairwise_comparison(study: _Study, first: str, second: str) -> tuple[str, s
 
 
 def _unproven(study: _Study, best: str) -> list[str]:
-    """Whom the best of all is not proven to beat."""
+    """Name those that the best is not proven to beat."""
     pairs = [(duel["a"], duel["b"]) for duel in study.duels if not study.is_significant(duel)]
     tied = {name for pair in pairs if best in pair for name in pair if name != best}
     listed = format.join_names(sorted(tied, key=study.names.index))
@@ -202,7 +201,7 @@ def _unproven(study: _Study, best: str) -> list[str]:
 
 
 def _notes(study: _Study) -> list[Block]:
-    """What keeps the page from being the whole study, and the warnings."""
+    """List why the page is not the whole study, and the warnings."""
     status, lines = study.summary["status"], []
     if status != "finished":
         done = sum(cell.get("status") == "finished" for cell in study.cells)
@@ -216,7 +215,7 @@ def _notes(study: _Study) -> list[Block]:
 
 
 def _mixed_versions(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which members have cells of which version, where there are several."""
+    """List which members have jobs of which version, if there are several."""
     versions: dict[str, Counter[str]] = {}
     for cell in cells:
         if cell.get("version") is not None:
@@ -270,7 +269,6 @@ def _scores(study: _Study) -> list[Block]:
 
 
 def _files(name: str) -> list[Content]:
-    """Return links to the files of a table."""
     csv, markdown, latex = (
         Link(label, f"tables/{name}.{end}")
         for label, end in (("CSV", "csv"), ("Markdown", "md"), ("LaTeX", "tex"))
@@ -292,7 +290,7 @@ def _comparisons(study: _Study) -> list[Block]:
 
 
 def _matrix(study: _Study) -> list[Block]:
-    """Row minus column of the main score, from the best to the worst."""
+    """Show row minus column of the main score, from best to worst."""
     pairs: dict[tuple[str, str], tuple[float, Mapping[str, Any]]] = {}
     for duel in study.duels:
         if (difference := as_finite(duel.get("difference"))) is not None:
@@ -459,7 +457,7 @@ def _calibration(study: _Study) -> list[Block]:
 
 
 def _errors(study: _Study) -> list[Block]:
-    """Of the best, as a list a member would be long."""
+    """Show the errors of the best member only: a list per member would be long."""
     for name, rows in study.with_section("errors").items():
         note = paragraph(f"The most confident errors of {name}, the best:")
         return [note, errors(rows, study.heard)]
@@ -478,7 +476,7 @@ def _log_excerpt(study: _Study) -> list[Block]:
 
 
 def _group_identical(messages: Sequence[object], total: int) -> list[Content]:
-    """Identical messages once, with the folds that gave them."""
+    """Show identical messages once, with their folds."""
     groups: dict[str, list[str]] = {}
     for message in map(str, messages):
         match = WHERE.fullmatch(message)

@@ -1,7 +1,7 @@
 """The tables of a study: CSV for programs, Markdown and LaTeX for people.
 
-A summary is what `study.json` holds: mappings, lists, texts and numbers. A number may be None or
-NaN, and every part but the study's name and status and its members may be missing.
+A summary is the content of `study.json`: mappings, lists, texts and numbers. A number may be None
+or NaN, and everything but the study's name, status and members may be missing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,11 @@ from polymodal.report.format import (
     NONE,
     Bold,
     as_finite,
-    csv_text,
     format_p,
     format_score,
     interval,
     latex,
-    markdown,
+    write_table,
 )
 from polymodal.security.files import atomic_write_text
 
@@ -39,25 +38,13 @@ def write_tables(summary: Summary, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     title = f"{summary.get('name') or ''} {summary['study']}"
+    write_table(folder, "scores", score_rows(summary), score_table(summary), title)
     compared = comparison_table(summary)
-    narrow = [row[:-1] for row in compared]  # a sentence a row is too wide for a printed page
-    scores = score_table(summary)
-    texts = {
-        "scores.csv": csv_text(score_rows(summary)),
-        "scores.md": markdown(scores),
-        "scores.tex": latex(scores, title),
-        "comparisons.csv": csv_text(comparison_rows(summary)),
-        "comparisons.md": markdown(compared),
-        "comparisons.tex": latex(narrow, title),
-    }
+    write_table(folder, "comparisons", comparison_rows(summary), compared, title)
+    narrow = [row[:-1] for row in compared]  # a sentence per row is too wide for a printed page
+    atomic_write_text(folder / "comparisons.tex", latex(narrow, title))
     if len(classes := class_table(summary)) > 1:
-        texts |= {
-            "classes.csv": csv_text(classes),
-            "classes.md": markdown(classes),
-            "classes.tex": latex(classes, title),
-        }
-    for name, text in texts.items():
-        atomic_write_text(folder / name, text)
+        write_table(folder, "classes", classes, classes, title)
 
 
 def members(summary: Summary) -> Mapping[str, Mapping[str, Any]]:
@@ -72,17 +59,13 @@ def kind_of(member: Mapping[str, Any]) -> str:
 
 
 def score_of(member: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
-    """Return mean, low, high and n of one score of a member; empty where it has none."""
+    """Return mean, low, high and n of one score of a member; empty if it has none."""
     result: Mapping[str, Any] = (member.get("scores") or {}).get(key) or {}
     return result
 
 
 def lower_is_better(score: str, summary: Summary) -> bool:
-    """Return whether the smaller value of a score is the better one.
-
-    Args:
-        score: Such as `test/uar`, `ece` or `rmse_valence`.
-        summary: The study, whose `higher_is_better` says so; early studies list `lower_is_better`.
+    """Return whether a lower score is better; early studies list `lower_is_better`.
 
     Example:
         >>> lower_is_better("test/ece", {"higher_is_better": {"ece": False}})
@@ -102,9 +85,6 @@ def tail(score: str) -> str:
 def score_keys(summary: Summary) -> list[str]:
     """Return the scores that any member has, the study's main one first.
 
-    Returns:
-        Such as `test/uar`, `test/accuracy`.
-
     Example:
         >>> scores = {"test/accuracy": {}, "test/uar": {}}
         >>> score_keys({"score": "uar", "members": {"speech": {"scores": scores}}})
@@ -112,18 +92,15 @@ def score_keys(summary: Summary) -> list[str]:
     """
     keys = [key for member in members(summary).values() for key in member.get("scores") or {}]
     main = tail(str(summary.get("score") or ""))
-    return sorted(
-        dict.fromkeys(keys), key=lambda key: (tail(key) != main, not key.startswith("test/"))
-    )
+    keys = list(dict.fromkeys(keys))
+    return sorted(keys, key=lambda key: (tail(key) != main, not key.startswith("test/")))
 
 
 def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[str]:
     """Return names from the best mean of a score to the worst, then those without one.
 
-    Args:
-        summary: The study.
-        key: The score; None leaves the order as it is.
-        kind: Only `member` or only `vote`, and only those with the score; None for all.
+    Without a key the order stays. With a kind (`member` or `vote`) only names of this kind that
+    have the score are returned.
     """
     means = {
         name: as_finite(score_of(member, key).get("mean"))
@@ -133,11 +110,8 @@ def ranked(summary: Summary, key: str | None, kind: str | None = None) -> list[s
     names = sorted(means, key=lambda name: (means[name] is None, sign * (means[name] or 0.0)))
     if kind is None:
         return names
-    return [
-        name
-        for name in names
-        if means[name] is not None and kind_of(members(summary)[name]) == kind
-    ]
+    of_kind = [name for name in names if kind_of(members(summary)[name]) == kind]
+    return [name for name in of_kind if means[name] is not None]
 
 
 def headings(keys: Sequence[str], summary: Summary) -> list[str]:
@@ -154,7 +128,7 @@ def headings(keys: Sequence[str], summary: Summary) -> list[str]:
 
 
 def score_rows(summary: Summary) -> list[list[object]]:
-    """Return a heading, then a row a member and score, with every digit."""
+    """Return a heading, then a row per member and score, with every digit."""
     rows: list[list[object]] = [[*SCORE_COLUMNS]]
     for name, member in members(summary).items():
         for key in score_keys(summary):
@@ -165,7 +139,7 @@ def score_rows(summary: Summary) -> list[list[object]]:
 
 
 def comparison_rows(summary: Summary) -> list[list[object]]:
-    """Return a heading, then a row a comparison, with every digit."""
+    """Return a heading, then a row per comparison, with every digit."""
     compared = summary.get("comparisons") or []
     rows = [
         [_clean(comparison.get(column)) for column in COMPARISON_COLUMNS] for comparison in compared
@@ -174,12 +148,7 @@ def comparison_rows(summary: Summary) -> list[list[object]]:
 
 
 def score_table(summary: Summary, names: Sequence[str] | None = None) -> list[list[str]]:
-    """Return a heading, then a row a member and a column a score, the best means `Bold`.
-
-    Args:
-        summary: The study.
-        names: The rows; None for all members in the study's order.
-    """
+    """Return a heading, then a row per name (default: all members), the best means `Bold`."""
     keys = score_keys(summary)
     winners = [ranked(summary, key)[0] for key in keys]
     rows = [["member", "kind", *headings(keys, summary)]]
@@ -195,22 +164,20 @@ def score_table(summary: Summary, names: Sequence[str] | None = None) -> list[li
 
 
 def class_table(summary: Summary) -> list[list[str]]:
-    """Return a heading, then a row a member and a column a class: its recall."""
+    """Return a heading, then a row per member: its recall of each class."""
     classes = [str(name) for name in summary.get("classes") or []]
     rows = [["member", *classes]]
     for name in ranked(summary, next(iter(score_keys(summary)), None)):
         matrix = members(summary)[name].get("confusion") or []
         if classes and len(matrix) == len(classes):
             counts = [[as_finite(cell) or 0.0 for cell in row] for row in matrix]
-            recalls = [
-                row[index] / sum(row) if sum(row) else None for index, row in enumerate(counts)
-            ]
+            recalls = (row[k] / sum(row) if sum(row) else None for k, row in enumerate(counts))
             rows.append([name, *map(format_score, recalls)])
     return rows
 
 
 def comparison_table(summary: Summary) -> list[list[str]]:
-    """Return a heading, then a row a comparison, the verdict last."""
+    """Return a heading, then a row per comparison, the verdict last."""
     rows = [["a", "b", "score", f"a {MINUS} b", "p", "p corrected", "verdict"]]
     for comparison in summary.get("comparisons") or []:
         names = [str(comparison.get(name) or NONE) for name in ("a", "b", "score")]
@@ -221,5 +188,5 @@ def comparison_table(summary: Summary) -> list[list[str]]:
 
 
 def _clean(value: object) -> object:
-    """A cell of CSV: NaN and infinity are as empty as None."""
+    """Replace NaN and infinity by None, which is an empty cell of CSV."""
     return as_finite(value) if isinstance(value, float) else value

@@ -21,7 +21,7 @@ from polymodal.runs.train import RunResult, extract, run_result
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index import find_run
-from polymodal.tracking.layout import FoldDir, find_fold_dirs, fold_dirs
+from polymodal.tracking.run_folder import FoldDir, find_fold_dirs, fold_dirs
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.distributed import destroy_process_group, rank
 from polymodal.training.progress import Display

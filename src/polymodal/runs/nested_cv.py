@@ -15,7 +15,7 @@ from polymodal.experiment.trainer import build_callbacks, build_trainer, fit_fol
 from polymodal.runs.recorder import Session, stage_time
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.security.files import atomic_write_text
-from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.run_folder import FoldDir
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.distributed import rank
 from polymodal.training.progress import Display

@@ -38,8 +38,7 @@ from polymodal.runs.vectorized.staging import (
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index import find_run
-from polymodal.tracking.layout import FoldDir, fold_dirs
-from polymodal.tracking.run_folder import write_record
+from polymodal.tracking.run_folder import FoldDir, fold_dirs, write_record
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.distributed import destroy_process_group, rank
 from polymodal.training.logger import RecordLogger

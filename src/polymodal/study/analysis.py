@@ -32,21 +32,13 @@ SUBSETS = "test@subsets"
 
 @dataclass(frozen=True)
 class MemberResult:
-    """The predictions of one job or vote.
+    """The predictions of one job or vote."""
 
-    Args:
-        run: Name of the run; empty for a vote.
-        seed: Seed of the run.
-        fraction: Fraction of the training rows that the member was trained on.
-        tables: Split to prediction table.
-        messages: What a vote reports, such as fitted weights.
-    """
-
-    run: str
-    seed: int
-    fraction: float
-    tables: Mapping[str, PredictionTable]
-    messages: tuple[str, ...] = ()
+    run: str  # name of the run; empty for a vote
+    seed: int  # seed of the run
+    fraction: float  # fraction of the training rows that the member was trained on
+    tables: Mapping[str, PredictionTable]  # split to prediction table
+    messages: tuple[str, ...] = ()  # what a vote reports, such as fitted weights
 
 
 def load_member_result(run: Path, seed: int, fraction: float) -> MemberResult:
@@ -62,7 +54,7 @@ def assign_to_folds(result: MemberResult, predicted: Path, like: MemberResult) -
     Every fold gets the same prediction of an utterance, because the member saw none of them.
 
     Args:
-        result: The result of the member on its own corpus: name, seed and fraction.
+        result: The result of the member on its own corpus.
         predicted: Folder of the run that predicted the study's corpus.
         like: A member whose tables have the expected rows.
 
@@ -101,15 +93,13 @@ def summarise(
         monitor: The score that is compared unless the study names one.
 
     Returns:
-        Plain values: `score`, `members`, `comparisons` and `warnings`.
+        Plain values: `score`, `higher_is_better`, `members`, `comparisons` and `warnings`.
 
     Raises:
         PredictionError: The score is unknown, or tables do not fit together.
     """
     name = plan.score or monitor
-    complete = {
-        key: [entry for entry in entries if entry.fraction == 1] for key, entries in results.items()
-    }
+    complete = {key: _complete(entries) for key, entries in results.items()}
     tests = {key: _pooled(entries, "test") for key, entries in complete.items()}
     values = next(iter(tests.values())).values
     scored = {key: select_score(test, scores, name) for key, test in tests.items()}
@@ -138,7 +128,7 @@ def _about(
     name: str,
     against: str,
 ) -> dict[str, Any]:
-    complete = [entry for entry in entries if entry.fraction == 1]
+    complete = _complete(entries)
     about: dict[str, Any] = {"kind": "member", "scores": bootstrap_cis(test, scores, "test")}
     for vote in plan.votes:
         if vote.name == key:
@@ -153,14 +143,17 @@ def _about(
     if test.classes:
         labelled = test.with_frame(test.frame.filter(pl.col("label").is_not_null()))
         predicted = labelled.logits().argmax(axis=1)
-        about["confusion"] = confusion_matrix(
-            predicted, labelled.targets(), len(test.classes)
-        ).tolist()
+        counts = confusion_matrix(predicted, labelled.targets(), len(test.classes))
+        about["confusion"] = counts.tolist()
         about["reliability"] = [[*astuple(bin_)] for bin_ in reliability(labelled)]
         about["errors"] = most_confident_errors(labelled, MAX_ERRORS)
         if test.speakers() is not None:
             about["per_speaker"] = accuracy_by_speaker(labelled)
     return about
+
+
+def _complete(entries: Sequence[MemberResult]) -> list[MemberResult]:
+    return [entry for entry in entries if entry.fraction == 1]
 
 
 def _pooled(entries: Sequence[MemberResult], split: str) -> PredictionTable:

@@ -30,13 +30,9 @@ def is_study(overrides: Sequence[str]) -> bool:
 def check_sweep(
     overrides: Sequence[str], *, full: bool = False, with_effects: bool = False, fast: bool = False
 ) -> Report:
-    """Check every job of a sweep; data and dry run are checked for the first job only.
+    """Check every job of a sweep; data and dry run only of the first job, or not at all if fast.
 
-    Args:
-        overrides: In Hydra's grammar, with the values to sweep over.
-        full: See `check_all`.
-        with_effects: See `check_all`.
-        fast: Whether to skip data and dry run.
+    The options `full` and `with_effects` are those of `check_all`.
     """
     try:
         jobs, left_out = sweep_jobs(overrides)
@@ -44,11 +40,8 @@ def check_sweep(
         return Report([from_error(error, "unusable override", "")])
     reports: dict[str, Report] = {}
     for job_overrides in jobs:
-        name = (
-            " ".join(word for word in job_overrides if word not in overrides)
-            or f"job {len(reports)}"
-        )
-        report = reports[name] = Report()
+        varied = " ".join(word for word in job_overrides if word not in overrides)
+        report = reports[varied or f"job {len(reports)}"] = Report()
         composed = compose_into(report, job_overrides)
         if composed is not None and len(reports) == 1 and not fast:
             check_whole(composed, report, full=full, with_effects=with_effects)
@@ -66,10 +59,7 @@ def check_study(
 ) -> Report:
     """Check each member of a study as a run, and the votes.
 
-    Args:
-        overrides: In Hydra's grammar.
-        full: See `check_all`.
-        with_effects: See `check_all`.
+    The options `full` and `with_effects` are those of `check_all`.
     """
     report = Report()
     study = compose_into(report, overrides, config_name="study")
@@ -104,9 +94,8 @@ def _members(
         report = Report()
         compose_into(report, member.run)
         _move(report, _written(plan, member.name), origins)
-        study_report.findings += [
-            replace(finding, of=(member.name,)) for finding in report.findings
-        ]
+        findings = (replace(finding, of=(member.name,)) for finding in report.findings)
+        study_report.findings += findings
     if study_report.errors:
         study_report.notes.append("the members were not checked further: one cannot be composed")
         return {}
@@ -144,11 +133,10 @@ def _vote(overrides: Sequence[str]) -> Report:
 
 def _score(plan: StudyConfig, contexts: Mapping[str, Context]) -> Iterator[Diagnostic]:
     """Report a score to compare that no member has."""
-    built = next(
-        (context.built for context in contexts.values() if "scores" in context.built), None
-    )
-    if plan.score is None or built is None:
+    builds = [context.built for context in contexts.values() if "scores" in context.built]
+    if plan.score is None or not builds:
         return
+    built = builds[0]
     names = score_names(built["scores"], built["task"].values)
     if plan.score not in names:
         message = f"study.score={plan.score} is not a score of this task"
@@ -180,12 +168,7 @@ def _key_in(error: ConfigError) -> str | None:
 
 
 def merge_reports(reports: Mapping[str, Report], merged: Report | None = None) -> Report:
-    """Merge reports: what all of them found once, what some found with their names.
-
-    Args:
-        reports: Name to report.
-        merged: The report to extend and return; a new one by default.
-    """
+    """Merge reports, into one if given: what all found once, what some found with their names."""
     merged = merged or Report()
     names_of: dict[tuple[str, str], list[str]] = {}
     firsts: dict[tuple[str, str], Diagnostic] = {}
@@ -199,12 +182,9 @@ def merge_reports(reports: Mapping[str, Report], merged: Report | None = None) -
         owners = [name for name, report in reports.items() if note in report.notes]
         common = len(owners) == sum(bool(report.notes) for report in reports.values())
         merged.notes.append(note if common else f"{', '.join(owners)}: {note}")
-    findings = (
-        replace(first, of=() if len(names_of[key]) == len(reports) else tuple(names_of[key]))
-        for key, first in firsts.items()
-    )
-    merged.findings = sorted(
-        [*merged.findings, *findings], key=lambda finding: not finding.is_error
-    )
+    for key, first in firsts.items():
+        names = () if len(names_of[key]) == len(reports) else tuple(names_of[key])
+        merged.findings.append(replace(first, of=names))
+    merged.findings.sort(key=lambda finding: not finding.is_error)
     merged.members = dict(reports)
     return merged

@@ -15,83 +15,55 @@ MAX_PARALLEL = 4  # default limit of processes on a CPU: each loads all librarie
 
 @dataclass(frozen=True)
 class Member:
-    """One model of the study.
+    """One model of the study."""
 
-    Args:
-        name: Name in tables and votes.
-        run: Overrides of `polymodal run`, such as `experiment=sample/speech`.
-        applied: Whether it is trained on another corpus and then applied to the study's.
-        root: Folder of the corpus it is trained on; None for the one of its configuration.
-        encoders: Modality to the member whose trained encoder it takes, seed by seed.
-        held_out: Fraction of the training speakers that only this member is trained on, while
-            its encoders are trained on the others; 0 for the same rows (`fusion_rows: in_fold`).
-    """
-
-    name: str
-    run: tuple[str, ...]
-    applied: bool = False
+    name: str  # name in tables and votes
+    run: tuple[str, ...]  # overrides of `polymodal run`, such as `experiment=sample/speech`
+    applied: bool = False  # whether it is trained on another corpus and then applied to the study's
+    # folder of the corpus it is trained on; None for the one of its configuration
     root: str | None = None
+    # modality to the member whose trained encoder it takes, seed by seed
     encoders: Mapping[str, str] = field(default_factory=dict)
+    # fraction of the training speakers that only this member is trained on, while its encoders are
+    # trained on the others; 0 for the same rows (`fusion_rows: in_fold`)
     held_out: float = 0.0
 
 
 @dataclass(frozen=True)
 class Vote:
-    """One vote over members.
+    """One vote over members."""
 
-    Args:
-        name: Name in tables.
-        of: Names of the members that vote.
-        ensemble: Overrides of `polymodal vote`, such as `ensemble=calibrated`.
-    """
-
-    name: str
-    of: tuple[str, ...]
-    ensemble: tuple[str, ...]
+    name: str  # name in tables
+    of: tuple[str, ...]  # names of the members that vote
+    ensemble: tuple[str, ...]  # overrides of `polymodal vote`, such as `ensemble=calibrated`
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """The parsed section `study` of a configuration.
+    """The parsed section `study` of a configuration."""
 
-    Args:
-        members: The models.
-        votes: The votes over them.
-        protocol: Overrides that split the study's corpus, for every member that is not applied.
-        shared: Overrides for every member.
-        root: Folder of the study's corpus; None for the one of the members' configurations.
-        seeds: Every member is trained once with each.
-        fractions: Further fractions of the training rows to train with, for learning curves.
-        score: The score that is compared; None for the one that the task monitors.
-        pairs: Pairs of names to compare; None for every pair.
-        alpha: Family-wise error rate of all comparisons.
-        parallel: Number of parallel processes; `auto` for one per device, or one per core up to
-            `MAX_PARALLEL`.
-        vectorized: Whether small heads on stored features are trained in one vectorized process.
-        options: Member to further overrides (the key `with`), which come last.
-    """
-
-    members: tuple[Member, ...]
-    votes: tuple[Vote, ...]
+    members: tuple[Member, ...]  # the models
+    votes: tuple[Vote, ...]  # the votes over them
+    # overrides that split the study's corpus, for every member that is not applied
     protocol: tuple[str, ...]
-    shared: tuple[str, ...]
+    shared: tuple[str, ...]  # overrides for every member
+    # folder of the study's corpus; None for the one of the members' configurations
     root: str | None
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  # every member is trained once with each
+    # further fractions of the training rows to train with, for learning curves
     fractions: tuple[float, ...]
-    score: str | None
-    pairs: tuple[tuple[str, str], ...] | None
-    alpha: float
+    score: str | None  # the score that is compared; None for the one that the task monitors
+    pairs: tuple[tuple[str, str], ...] | None  # pairs of names to compare; None for every pair
+    alpha: float  # family-wise error rate of all comparisons
+    # number of parallel processes; `auto` for one per device, or one per core up to `MAX_PARALLEL`
     parallel: int
-    vectorized: bool
+    vectorized: bool  # whether small heads on stored features are trained in one vectorized process
+    # member to further overrides (the key `with`), which come last
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, section: Mapping[str, Any], *, num_devices: int = 0) -> "StudyConfig":
-        """Read the section `study` of a configuration.
-
-        Args:
-            section: Plain values.
-            num_devices: How many accelerators there are.
+        """Read the section `study` of a configuration; `num_devices` is the number of accelerators.
 
         Raises:
             ConfigError: A key is unknown, there is no member or seed, `with`, a vote or a pair
@@ -168,9 +140,8 @@ class StudyConfig:
         if duplicates := [name for name in self.names if self.names.count(name) > 1]:
             raise ConfigError(f"{duplicates[0]!r} is the name of a member and of a vote")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(
-                f"study.seeds={[*self.seeds]}", expected="at least one number, each once"
-            )
+            message = f"study.seeds={[*self.seeds]}"
+            raise ConfigError(message, expected="at least one number, each once")
         if wrong := [fraction for fraction in self.fractions if not 0 < fraction < 1]:
             raise ConfigError(f"study.fractions has {wrong[0]}", expected="numbers between 0 and 1")
         if not 0 < self.alpha < 1:
@@ -181,10 +152,8 @@ class StudyConfig:
         members = {member.name: member for member in self.members}
         for modality, source in member.encoders.items():
             if source not in members:
-                raise ConfigError(
-                    f"{key}.encoders.{modality} names {source!r}",
-                    hint=nearest(source, [*members]),
-                )
+                message = f"{key}.encoders.{modality} names {source!r}"
+                raise ConfigError(message, hint=nearest(source, [*members]))
             if member.held_out and members[source].held_out:
                 raise ConfigError(
                     f"{key} and {source}, whose encoder it takes, both hold out speakers",
@@ -310,9 +279,8 @@ def _pairs(value: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...] | No
     pairs = []
     for pair in value:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or pair[0] == pair[1]:
-            raise ConfigError(
-                f"study.pairs has {pair!r}", expected="two names, such as [fusion, soft]"
-            )
+            expected = "two names, such as [fusion, soft]"
+            raise ConfigError(f"study.pairs has {pair!r}", expected=expected)
         if unknown := [name for name in pair if name not in names]:
             raise ConfigError(f"study.pairs names {unknown[0]!r}", hint=nearest(unknown[0], names))
         pairs.append((str(pair[0]), str(pair[1])))

@@ -67,10 +67,9 @@ class PlannedJobs:
         left_out = 0.0 if member.applied else left_out  # not trained on this corpus
         name = (member.name, seed, fraction, left_out)
         if name not in self._jobs:
+            held_out = left_out or member.held_out
             encoders = {
-                modality: self._job(
-                    self._by_name[encoder], seed, fraction, left_out or member.held_out
-                )
+                modality: self._job(self._by_name[encoder], seed, fraction, held_out)
                 for modality, encoder in member.encoders.items()
             }
             self._jobs[name] = self._build_job(member, seed, fraction, left_out, encoders)
@@ -86,10 +85,8 @@ class PlannedJobs:
     ) -> StudyJob:
         composed, experiment = self._experiment(member, left_out)
         varied = with_options(composed, {"seed": seed, "data.train_fraction": fraction})
-        keyed = with_options(
-            varied,
-            {f"encoder.{modality}.from_run": encoder.key for modality, encoder in encoders.items()},
-        )
+        sources = {f"encoder.{name}.from_run": encoder.key for name, encoder in encoders.items()}
+        keyed = with_options(varied, sources)
         return StudyJob(
             member.name,
             seed,
@@ -116,19 +113,14 @@ class PlannedJobs:
 
     def _folds(self, held_out: float, left_out: float) -> Path:
         """Return the file of the folds: all training speakers, those held out, or the rest."""
+        frame, folds = self.first.manifest.frame, self.first.folds
         if left_out:
-            return self._store(hold_out(self._frame, self.first.folds, left_out)[0])
-        if held_out:
-            return self._store(hold_out(self._frame, self.first.folds, held_out)[1])
-        return self._all_folds
+            return self._store(hold_out(frame, folds, left_out)[0])
+        return self._store(hold_out(frame, folds, held_out)[1]) if held_out else self._all_folds
 
     @cached_property
     def _all_folds(self) -> Path:
         return self._store(self.first.folds)
-
-    @property
-    def _frame(self) -> Any:
-        return self.first.manifest.frame
 
     def _store(self, folds: Sequence[Fold]) -> Path:
         """Store folds under a hash of their content, so that equal folds share one file."""

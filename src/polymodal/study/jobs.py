@@ -32,46 +32,35 @@ HASHED_PACKAGES = (
 )
 # Sections and options that do not change a result.
 KEY_IGNORED_SECTIONS = ("paths", "tracker", "alert", "resume", "hydra")
-KEY_IGNORED_DATA_OPTIONS = ("num_workers", "timeout_s", "cache_mb", "extract_workers")
+KEY_IGNORED_OPTIONS = {
+    "data": ("num_workers", "timeout_s", "cache_mb", "extract_workers"),
+    "corpus": ("root", "prepared"),
+}
 
 
 @dataclass
 class StudyJob:
-    """One run of a study.
+    """One run of a study."""
 
-    Args:
-        member: Name of the member.
-        seed: Seed of the run.
-        fraction: Fraction of the training rows.
-        composed: Configuration of the run.
-        key: Hash of everything the result depends on: configuration, data and code.
-        applied: Configuration of the corpus that the model is applied to; None for a member that
-            is trained on the study's corpus.
-        vectorized: Whether the seeds may be trained in one process.
-        encoders: Modality to the job whose trained encoder this one takes.
-        left_out: Fraction of the training speakers that is left to a fusion; such a job only
-            trains an encoder, and is not compared.
-        run: Folder of the run, once it exists.
-        predicted: Folder of the run that applied the model.
-        status: How the run ended, `missing` or `running`.
-        reused: Whether an earlier study ran the job.
-        duration_s: Duration of the run in seconds.
-    """
-
-    member: str
-    seed: int
-    fraction: float
-    composed: ComposedConfig
-    key: str
+    member: str  # name of the member
+    seed: int  # seed of the run
+    fraction: float  # fraction of the training rows
+    composed: ComposedConfig  # configuration of the run
+    key: str  # hash of everything the result depends on: configuration, data and code
+    # configuration of the corpus that the model is applied to; None for a member that is trained on
+    # the study's corpus
     applied: Any = None
-    vectorized: bool = False
+    vectorized: bool = False  # whether the seeds may be trained in one process
+    # modality to the job whose trained encoder this one takes
     encoders: Mapping[str, "StudyJob"] = field(default_factory=dict)
+    # fraction of the training speakers that is left to a fusion; such a job only trains an encoder,
+    # and is not compared
     left_out: float = 0.0
-    run: Path | None = None
-    predicted: Path | None = None
-    status: str = "missing"
-    reused: bool = False
-    duration_s: float | None = field(default=None, compare=False)
+    run: Path | None = None  # folder of the run, once it exists
+    predicted: Path | None = None  # folder of the run that applied the model
+    status: str = "missing"  # how the run ended, `missing` or `running`
+    reused: bool = False  # whether an earlier study ran the job
+    duration_s: float | None = field(default=None, compare=False)  # duration of the run in seconds
 
     @property
     def description(self) -> str:
@@ -106,16 +95,9 @@ class StudyJob:
         return short_hash([self.key, self.applied])
 
     def write(self, folder: Path, study: str) -> Path:
-        """Write the input of the job's process, readable by its owner only.
-
-        Args:
-            folder: The folder to write to.
-            study: The study's run id.
-        """
-        composed = with_options(
-            self.composed,
-            {f"encoder.{name}.from_run": job.run_id for name, job in self.encoders.items()},
-        )
+        """Write the input of the job's process, readable by its owner only; `study` is a run id."""
+        sources = {f"encoder.{name}.from_run": job.run_id for name, job in self.encoders.items()}
+        composed = with_options(self.composed, sources)
         body = {
             "name": composed.name,
             "config": composed.text(),
@@ -143,14 +125,11 @@ class StudyJob:
 def job_key(config: Mapping[str, Any], fingerprint: str, code: str) -> str:
     """Return a hash of everything that the result of a job depends on."""
     sections = {name: value for name, value in config.items() if name not in KEY_IGNORED_SECTIONS}
-    sections["data"] = {
-        k: v for k, v in sections["data"].items() if k not in KEY_IGNORED_DATA_OPTIONS
-    }
+    for name, ignored in KEY_IGNORED_OPTIONS.items():
+        options = sections[name].items()
+        sections[name] = {key: value for key, value in options if key not in ignored}
     if file := sections["split"].get("file"):  # named by its content
         sections["split"] = {**sections["split"], "file": Path(file).name}
-    sections["corpus"] = {
-        k: v for k, v in sections["corpus"].items() if k not in ("root", "prepared")
-    }
     return short_hash([sections, fingerprint, code])
 
 
@@ -163,8 +142,7 @@ def short_hash(value: Any) -> str:
 def code_hash(projects: Sequence[Path]) -> str:
     """Return a hash of the code that decides results: this package's and the project's.
 
-    Args:
-        projects: Folders of the project's packages, or its modules.
+    `projects` are folders of the project's packages, or its modules.
     """
     ours = [file for package in HASHED_PACKAGES for file in (PACKAGE / package).rglob("*.py")]
     theirs = [
@@ -189,11 +167,7 @@ def finished_jobs(runs: Path) -> dict[str, tuple[Path, RunRecord]]:
 
 
 def run_jobs(files: Sequence[Path], check: Check) -> list[str]:
-    """Run or continue jobs that differ in their seed only.
-
-    Args:
-        files: Paths from `StudyJob.write`.
-        check: Resolves and validates a configuration.
+    """Run or continue jobs that differ in their seed only, from the files of `StudyJob.write`.
 
     Returns:
         One message per job with its test scores; none on ranks other than zero.
@@ -249,10 +223,9 @@ class JobWorker:
         if self.body["applied"] is not None:
             _apply(self.run, self.body, check)
         record = RunRecord.read(self.run / "run.json")
-        tests = [
-            (k, v) for k, v in record.scores.items() if k.startswith("test/") and v is not None
-        ]
-        shown = " ".join(f"{name} {value:.3f}" for name, value in tests[:3])
+        scores = [(name, score) for name, score in record.scores.items() if score is not None]
+        tests = [f"{name} {score:.3f}" for name, score in scores if name.startswith("test/")]
+        shown = " ".join(tests[:3])
         return f"{shown} in {record.duration_s or 0:.0f} s ({record.run_id})"
 
 
@@ -273,9 +246,7 @@ def _stage(workers: Sequence[JobWorker], folder: Path, display: Display) -> None
 def _apply(run: Path, body: Mapping[str, Any], check: Check) -> None:
     """Predict the study's corpus with a model that was trained on another."""
     stored = load_config(run / "config.yaml", body["name"])
-    classes = stored.resolved()["task"]
-    changed = with_options(
-        stored, {"task": classes, "corpus": body["applied"], "evaluate_on": "all", "resume": None}
-    )
+    options = {"task": stored.resolved()["task"], "corpus": body["applied"]}
+    changed = with_options(stored, {**options, "evaluate_on": "all", "resume": None})
     notes = {**body["notes"], JOB: body["applied_key"]}
     apply_run(run, changed, check(changed), kind="predict", notes=notes)

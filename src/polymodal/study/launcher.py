@@ -21,19 +21,13 @@ LAST_BYTES = 4096
 
 @dataclass(frozen=True)
 class LaunchSpec:
-    """One process.
+    """One process."""
 
-    Args:
-        name: Unique description.
-        arguments: Returns the arguments of `polymodal` when the process starts.
-        log: File for its output.
-        after: Names of the processes that have to succeed first.
-    """
-
-    name: str
+    name: str  # unique description
+    # returns the arguments of `polymodal` when the process starts
     arguments: Callable[[], tuple[str, ...]]
-    log: Path
-    after: frozenset[str] = frozenset()
+    log: Path  # file for its output
+    after: frozenset[str] = frozenset()  # names of the processes that have to succeed first
 
 
 def launch(
@@ -61,12 +55,11 @@ def launch(
     try:
         while waiting or running:
             for slot in set(range(parallel)) - set(running):
-                job = next(
-                    (candidate for candidate in waiting if _may_start(candidate, codes)), None
-                )
-                if job is not None:
-                    waiting.remove(job)
-                    running[slot] = (job, _start(job, environment(slot, parallel, num_devices)))
+                ready = [j for j in waiting if all(codes.get(name) == 0 for name in j.after)]
+                if ready:
+                    waiting.remove(ready[0])
+                    process = _start(ready[0], environment(slot, parallel, num_devices))
+                    running[slot] = ready[0], process
             waiting = [job for job in waiting if not _is_hopeless(job, codes, jobs)]
             time.sleep(POLL_S)
             for slot, (job, process) in list(running.items()):
@@ -78,10 +71,6 @@ def launch(
     finally:
         _stop([process for _, process in running.values()])
     return codes
-
-
-def _may_start(job: LaunchSpec, codes: Mapping[str, int]) -> bool:
-    return all(codes.get(name) == 0 for name in job.after)
 
 
 def _is_hopeless(job: LaunchSpec, codes: Mapping[str, int], jobs: Sequence[LaunchSpec]) -> bool:
@@ -117,16 +106,12 @@ def environment(slot: int, parallel: int, num_devices: int) -> dict[str, str]:
     if parallel == 1:
         return environ
     if num_devices:
-        environ["CUDA_VISIBLE_DEVICES"] = _devices(environ, num_devices)[slot % num_devices]
+        seen = [name for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        devices = seen or [str(index) for index in range(num_devices)]
+        environ["CUDA_VISIBLE_DEVICES"] = devices[slot % num_devices]
     else:
         environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // parallel)))
     return environ
-
-
-def _devices(environ: Mapping[str, str], num_devices: int) -> list[str]:
-    """Return the names of the devices that this process sees."""
-    names = [name for name in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return names or [str(index) for index in range(num_devices)]
 
 
 def _start(job: LaunchSpec, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:

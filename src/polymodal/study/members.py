@@ -52,10 +52,7 @@ def reference(plan: StudyConfig) -> str:
 def with_folds(composed: ComposedConfig, file: str, *, complete: bool = True) -> ComposedConfig:
     """Return a member's configuration that takes its folds from a file.
 
-    Args:
-        composed: The member.
-        file: The folds.
-        complete: Whether they assign every row; otherwise unassigned rows are left out.
+    If the folds are not complete, rows that they do not assign are left out.
     """
     split = composed.resolved()["split"]
     options = {name: split[name] for name in PROMISES if name in split}
@@ -76,36 +73,26 @@ def with_options(composed: ComposedConfig, options: dict[str, Any]) -> ComposedC
 
 
 def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> ComposedConfig:
-    taken = [
-        f"encoder.{name}.from_run={MEMBER}{encoder}" for name, encoder in member.encoders.items()
-    ]
+    encoders = member.encoders.items()
+    taken = [f"encoder.{name}.from_run={MEMBER}{encoder}" for name, encoder in encoders]
     composed = compose([*member.run, *taken])
     overrides = [*([] if member.applied else plan.protocol), *plan.shared]
     root = member.root or (None if member.applied else plan.root)
     overrides += [f"corpus.root={root}"] if root else []
     composed = _named(apply_overrides(composed, overrides), composed)
-    composed = _with_own(plan, member, composed)
+    try:  # the overrides of `study.with`, which come last
+        own = plan.options.get(member.name, ())
+        composed = _named(apply_overrides(composed, own), composed)
+    except ConfigError as error:
+        message = f"study.with.{member.name}: {error.message}"
+        raise ConfigError(message, expected=error.expected, hint=error.hint) from None
     sections = {name: study.config.get(name) for name in SHARED}
     changed = with_options(composed, {**sections, "stages": STAGES})
     return _named(changed, composed)
 
 
-def _with_own(plan: StudyConfig, member: Member, composed: ComposedConfig) -> ComposedConfig:
-    """Apply the overrides of `study.with`, which come last."""
-    try:
-        return _named(apply_overrides(composed, plan.options.get(member.name, ())), composed)
-    except ConfigError as error:
-        raise ConfigError(
-            f"study.with.{member.name}: {error.message}",
-            expected=error.expected,
-            hint=error.hint,
-        ) from None
-
-
 def _named(changed: ComposedConfig, before: ComposedConfig) -> ComposedConfig:
     """Restore choices, name and overrides that `apply_overrides` does not carry over."""
-    overrides = (
-        *before.overrides,
-        *(override for override in changed.overrides if override not in before.overrides),
-    )
+    added = [override for override in changed.overrides if override not in before.overrides]
+    overrides = (*before.overrides, *added)
     return replace(changed, choices=before.choices, overrides=overrides, name=before.name)

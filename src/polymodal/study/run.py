@@ -90,7 +90,7 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
             _run_jobs(jobs, plan, runs, record, display)
         display.show("comparing", 0.99, important=True)
         with stage_time(session, "compare"):
-            results = _vote(plan, votes, _collect_results(plan, jobs, first), display)
+            results = _vote(plan, votes, _collect_results(plan, jobs), display)
             record.close(jobs, summarise(plan, results, first.scores, first.task.monitor))
             write_report(record.summary(jobs), session.path)
     return RunResult(session.path, RunRecord.read(session.path / "run.json"))
@@ -99,19 +99,15 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
 def _code() -> str:
     """Hash the code that decides results, with the packages of the current project."""
     project = Path.cwd()
-    packages = [project / name for name in project_packages(project)]
-    return code_hash(
-        [package if package.is_dir() else package.with_suffix(".py") for package in packages]
-    )
+    paths = [project / name for name in project_packages(project)]
+    return code_hash([path if path.is_dir() else path.with_suffix(".py") for path in paths])
 
 
 def _check_score(plan: StudyConfig, first: Experiment) -> None:
     names = score_names(first.scores, first.task.values)
     if plan.score and plan.score not in names:
-        raise ConfigError(
-            f"study.score={plan.score} is not a score of this task",
-            hint=nearest(plan.score, names),
-        )
+        message = f"study.score={plan.score} is not a score of this task"
+        raise ConfigError(message, hint=nearest(plan.score, names))
 
 
 def _check_votes(plan: StudyConfig, first: Experiment, check: Check) -> dict[str, dict[str, Any]]:
@@ -157,16 +153,12 @@ def _run_jobs(
             if process.name not in reported:
                 reported.add(process.name)
                 display.print_line(f"{process.name}: {last_line(process.log)}")
-        current = " | ".join(
-            f"{process.name}: {last_line(process.log)}"[:70] for process in running
-        )
-        display.show(
-            f"{len(ended)}/{len(processes)} · {current}", len(ended) / max(1, len(processes))
-        )
+        lines = [f"{process.name}: {last_line(process.log)}"[:70] for process in running]
+        message = f"{len(ended)}/{len(processes)} · {' | '.join(lines)}"
+        display.show(message, len(ended) / max(1, len(processes)))
 
-    codes = launch(
-        processes, parallel=plan.parallel, num_devices=torch.cuda.device_count(), show=show
-    )
+    num_devices = torch.cuda.device_count()
+    codes = launch(processes, parallel=plan.parallel, num_devices=num_devices, show=show)
     finished = finished_jobs(runs)
     for job in jobs:
         job.update_from_record(finished)
@@ -174,9 +166,8 @@ def _run_jobs(
     failed = [process for process in processes if codes.get(process.name)]
     if failed:
         lines = [f"{process.name}: {last_line(process.log)} ({process.log})" for process in failed]
-        lines += [
-            f"{process.name}: not started" for process in processes if process.name not in codes
-        ]
+        names = [process.name for process in processes if process.name not in codes]
+        lines += [f"{name}: not started" for name in names]
         raise RunError(
             f"{len(failed)} of {len(jobs)} jobs failed\n  " + "\n  ".join(lines),
             hint="fix it and repeat the command: finished jobs are kept",
@@ -205,17 +196,14 @@ def _process_specs(groups: Sequence[Sequence[StudyJob]], record: "StudyRecord") 
     return sorted(specs, key=lambda spec: spec.name not in awaited)
 
 
-def _collect_results(
-    plan: StudyConfig, jobs: Sequence[StudyJob], first: Experiment
-) -> dict[str, list[MemberResult]]:
+def _collect_results(plan: StudyConfig, jobs: Sequence[StudyJob]) -> dict[str, list[MemberResult]]:
     """Read the results of each member, one per job; applied members get the study's folds."""
     results: dict[str, list[MemberResult]] = {}
     applied = {member.name for member in plan.members if member.applied}
     for job in jobs:
         if job.member not in applied and job.run and not job.left_out:
-            results.setdefault(job.member, []).append(
-                load_member_result(job.run, job.seed, job.fraction)
-            )
+            result = load_member_result(job.run, job.seed, job.fraction)
+            results.setdefault(job.member, []).append(result)
     complete = {result.seed: result for result in results[reference(plan)] if result.fraction == 1}
     for job in jobs:
         if job.predicted and job.run:
@@ -319,17 +307,10 @@ class StudyRecord:
         first = jobs[0]
         suffix = f"-without-{first.left_out:g}" if first.left_out else ""
         name = f"{first.member}-{first.seed}-{first.fraction:g}{suffix}.txt"
-        return LaunchSpec(
-            names[first.key],
-            partial(self._arguments, jobs),
-            self.session.path / "logs" / name,
-            frozenset(
-                names[encoder.key]
-                for job in jobs
-                for encoder in job.encoders.values()
-                if encoder.key in names
-            ),
-        )
+        encoders = [encoder.key for job in jobs for encoder in job.encoders.values()]
+        after = frozenset(names[key] for key in encoders if key in names)
+        log = self.session.path / "logs" / name
+        return LaunchSpec(names[first.key], partial(self._arguments, jobs), log, after)
 
     def _arguments(self, jobs: Sequence[StudyJob]) -> tuple[str, ...]:
         """Write the input files of a process, once the encoders that it takes are trained."""

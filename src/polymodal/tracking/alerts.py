@@ -1,4 +1,4 @@
-"""Tells somebody that a run has ended, failed, or reached a score; a failed alert harms no run."""
+"""Send a message when a run has ended, failed, or reached a score; failures harm no run."""
 
 import contextlib
 import json
@@ -19,27 +19,27 @@ ENDS = ("finished", "failed", "interrupted")
 
 @runtime_checkable
 class Channel(Protocol):
-    """A way to somebody; it may raise, or take long."""
+    """A way to send messages; it may raise, or take long."""
 
     def send(self, title: str, text: str) -> None:
         """Send a message."""
 
 
 class NullChannel:
-    """Tells nobody."""
+    """Send nothing."""
 
     def send(self, title: str, text: str) -> None:
         """Do nothing."""
 
 
 class Webhook:
-    """Posts JSON with the key `text`, as Slack, Mattermost and Rocket.Chat take it.
+    """Post JSON with the key `text`, as Slack, Mattermost and Rocket.Chat take it.
 
     Args:
         webhook: The address; secret, so best given as `${oc.env:NAME}`.
 
     Raises:
-        ConfigError: It is no address of HTTP.
+        ConfigError: It is not an HTTP address.
     """
 
     def __init__(self, webhook: str) -> None:
@@ -61,19 +61,19 @@ class Webhook:
 
 
 class Email:
-    """Sends an e-mail.
+    """Send an e-mail.
 
     Args:
         sender: Address of the sender.
         recipients: Addresses.
         host: Mail server.
         port: Its port.
-        user: Name to log in with; None for no login.
-        password: For it; best given as `${oc.env:NAME}`.
+        user: Login; None for no login.
+        password: Password; best given as `${oc.env:NAME}`.
         encryption: `starttls`, `tls` from the first byte on, or `none`.
 
     Raises:
-        ConfigError: `encryption` is unknown, or a password would go over an open line.
+        ConfigError: `encryption` is unknown, or the password would be sent unencrypted.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Email:
 
 
 class Apprise:
-    """Sends to any of the services that `apprise` knows.
+    """Send to any of the services that `apprise` knows.
 
     Args:
         credential_urls: Its addresses, such as `tgram://TOKEN/CHAT`; best as `${oc.env:NAME}`.
@@ -140,14 +140,14 @@ class Apprise:
 
 
 class Alerts:
-    """What is told of one run.
+    """The alerts of one run.
 
     Args:
-        channel: Where to.
-        name: What the run is called in messages.
-        ends: Which ends are told: `finished`, `failed`, `interrupted`.
-        above: Score to the value from which on it is told, once.
-        below: The same for scores that are better small.
+        channel: Where to send them.
+        name: Name of the run in messages.
+        ends: Which ends are sent: `finished`, `failed`, `interrupted`.
+        above: Score to the bound that is sent, once, when it is reached.
+        below: The same for scores that are better when lower.
 
     Raises:
         ConfigError: There is no such end.
@@ -170,7 +170,7 @@ class Alerts:
         self.failed = False
 
     def check(self, scores: Mapping[str, float | None]) -> None:
-        """Return of a score that has reached its bound, the first time that it does."""
+        """Send each score that has reached its bound, once."""
         for name in self.bounds.keys() & scores.keys():
             (bound, sign), value = self.bounds[name], scores[name]
             if value is not None and sign * value >= sign * bound:
@@ -178,13 +178,7 @@ class Alerts:
                 self._send(f"{self.name}: {name} is {value:.4g}", f"The bound was {bound:g}.")
 
     def end(self, status: str, scores: Mapping[str, float | None], error: str | None) -> None:
-        """Return how the run ended, and waits a moment for what is still being sent.
-
-        Args:
-            status: How.
-            scores: What it ended with.
-            error: What it died of, or None.
-        """
+        """Send how the run ended, its scores and its error; wait a moment for all messages."""
         self.check(scores)
         if status in self.ends:
             lines = [

@@ -1,4 +1,4 @@
-"""Runs that are no longer wanted: what rests on them, deleting, packing away, bringing back.
+"""Delete, archive and restore runs, and find what depends on them.
 
 Nothing outside the folder of runs is touched, and no link is followed.
 """
@@ -23,7 +23,7 @@ COMING = ".coming-"  # while it is being unpacked
 
 
 def size_bytes(folder: Path) -> int:
-    """Return what a folder takes, without what its links point to."""
+    """Return the size of a folder, without what its links point to."""
     total = 0
     for where, _, files in os.walk(folder):
         total += sum(os.lstat(os.path.join(where, name)).st_size for name in files)
@@ -31,11 +31,7 @@ def size_bytes(folder: Path) -> int:
 
 
 def dependents_of(going: Set[str], runs: Sequence[Listed]) -> dict[str, list[str]]:
-    """Find the runs that stay and rest on runs that go.
-
-    Returns:
-        Id of a run that goes to what rests on it, such as `20260101-x (test)`.
-    """
+    """Map each run that goes to the runs that stay and depend on it, such as `x (test)`."""
     needed: dict[str, list[str]] = {}
     for listed in runs:
         record = listed.record
@@ -46,7 +42,7 @@ def dependents_of(going: Set[str], runs: Sequence[Listed]) -> dict[str, list[str
 
 
 def require_not_running(chosen: Sequence[Listed]) -> None:
-    """Reject runs that go on, or may go on elsewhere, and folders that are links.
+    """Reject runs that are running, or may be elsewhere, and folders that are links.
 
     Raises:
         RunError: There is one; nothing was touched.
@@ -63,7 +59,7 @@ def require_not_running(chosen: Sequence[Listed]) -> None:
 
 
 def delete(folder: Path) -> None:
-    """Delete a run folder; a kill on the way leaves no half run, but a hidden folder.
+    """Delete a run folder; if killed on the way, it leaves a hidden folder but no half run.
 
     Raises:
         OSError: It cannot be deleted.
@@ -76,10 +72,10 @@ def delete(folder: Path) -> None:
 
 
 def archive(folder: Path) -> Path:
-    """Pack a run folder into one file in `archive/` beside it, reads it back, and deletes it.
+    """Pack a run folder into a file in `archive/` beside it, verify it, and delete the folder.
 
     Returns:
-        The file; its SHA-256 lies beside it.
+        The file; its SHA-256 is beside it.
 
     Raises:
         RunError: There is an archive of that name already.
@@ -99,15 +95,12 @@ def archive(folder: Path) -> Path:
 
 
 def archived(runs: Path) -> list[Path]:
-    """Return the packed runs of a folder of runs, the newest id last."""
+    """Return the archived runs of a folder of runs, the newest id last."""
     return sorted(path for path in (runs / ARCHIVE).glob(f"*{PACKED}") if path.name[0] != ".")
 
 
 def restore(packed: Path) -> Path:
-    """Bring a packed run back to its place, and removes the packed file.
-
-    Args:
-        packed: The file in `archive/`.
+    """Unpack an archived run into its old folder, and remove the archive.
 
     Raises:
         RunError: The file does not match its SHA-256, holds anything but one run folder, or there
@@ -146,7 +139,7 @@ def _unpacked(packed: Path, name: str) -> Generator[Path]:
 
 
 def _as_it_was(member: tarfile.TarInfo, folder: str | Path) -> tarfile.TarInfo | None:
-    """Take links as they were packed, such as W&B's to its log; nothing is written through one."""
+    """Keep links as they were packed, such as that of W&B; nothing is written through one."""
     checked = tarfile.tar_filter if member.issym() else tarfile.data_filter
     return checked(member, str(folder))
 
@@ -172,14 +165,10 @@ def _digest(packed: Path) -> Path:
 
 
 def _depends_on(run: Listed) -> set[str]:
-    """Ids of the runs that a run names: its parent, what it repeats, members of its vote."""
+    """Return the ids of the runs that a run names: parent, what it repeats, members of its vote."""
     notes, data = run.record.notes, run.record.data
-    named = [
-        run.record.parent,
-        notes.get("again"),
-        notes.get("from"),
-        *_listed(data.get("members")),
-    ]
+    named = [run.record.parent, notes.get("again"), notes.get("from")]
+    named += _listed(data.get("members"))
     if run.record.kind == "study":
         try:
             text = (run.path / "study.json").read_text(encoding="utf-8")

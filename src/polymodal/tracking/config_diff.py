@@ -1,4 +1,4 @@
-"""The configurations of many runs, read once, and in what they differ."""
+"""Read the configurations of many runs once, and find in what they differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -13,30 +13,21 @@ NEVER_TOLD = ("paths", "hydra", "tracker", "alert", "resume")  # where and how, 
 
 
 def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Read the configurations of runs; those that were read before are not parsed again.
+    """Map runs to their configurations; those that were read before are not parsed again.
 
-    Returns:
-        Name to plain values; empty where there is none, or it is broken. They share parts: change
-        none in place.
+    A configuration is empty if it is missing or broken. They share values: change none in place.
     """
     index = IndexCache(runs / FILE, "config.yaml", LAYOUT, shares=lambda key: True)
     return {name: config or {} for name, config in index.read(names, _read).items()}
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """Read the configuration of a run as it is stored.
-
-    Returns:
-        Plain values; empty where there is none, or it is broken.
-    """
+    """Return the stored configuration of a run; empty if it is missing or broken."""
     return _read(folder) or {}
 
 
 def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Find in which keys configurations differ.
-
-    Returns:
-        Dotted key to the value of each, None where one lacks it; without where runs and data lie.
+    """Map the dotted keys in which configurations differ to the value of each, None if it lacks it.
 
     Example:
         >>> config_diff([{"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}])
@@ -48,22 +39,18 @@ def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     result: dict[str, list[Any]] = {}
     for section in sections:
         parts = [config.get(section) for config in configs]
-        if all(other_section is parts[0] or other_section == parts[0] for other_section in parts):
+        if all(part is parts[0] or part == parts[0] for part in parts):
             continue
-        flat = [dict(flatten(other_section, section)) for other_section in parts]
-        for key in dict.fromkeys(key for flat_config in flat for key in flat_config):
-            values = [flat_config.get(key) for flat_config in flat]
+        flat = [dict(flatten(part, section)) for part in parts]
+        for key in dict.fromkeys(key for options in flat for key in options):
+            values = [options.get(key) for options in flat]
             if any(value != values[0] for value in values):
                 result[key] = values
     return result
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every dotted key below a value, with what stands there.
-
-    Yields:
-        Key and value; a list is one value.
-    """
+    """Yield the dotted keys below a value with their values; a list is one value."""
     if isinstance(value, Mapping) and value:
         for name, nested in value.items():
             yield from flatten(nested, f"{key}.{name}" if key else str(name))
@@ -83,7 +70,7 @@ def _read(folder: Path) -> Values | None:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON knows it, so that what is kept equals what was read."""
+    """Convert to JSON types, so that the cached value equals what was read."""
     if isinstance(value, dict):
         return {str(key): _plain(nested) for key, nested in value.items()}
     if isinstance(value, list | set | tuple):

@@ -1,4 +1,4 @@
-"""What a run ran on: packages, host, and the state of the code; nothing heavy is imported."""
+"""The environment of a run: packages, host and state of the code, without heavy imports."""
 
 import hashlib
 import os
@@ -12,22 +12,10 @@ from typing import Any
 
 from polymodal.tracking.processes import process_started
 
-SHOWN = [
-    "polymodal",
-    "torch",
-    "pytorch-lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "polars",
-    "soundfile",
-    "soxr",
-    "transformers",
-    "opensmile",
-    "trackio",
-    "wandb",
-]
+SHOWN = (
+    *("polymodal", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf"),
+    *("numpy", "polars", "soundfile", "soxr", "transformers", "opensmile", "trackio", "wandb"),
+)
 NVIDIA = Path("/proc/driver/nvidia")
 SOURCES = ("*.py", "*.yaml", "*.yml", "*.toml")
 MAX_DIFF = 1_000_000
@@ -37,11 +25,7 @@ PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--full-index")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result.
-
-    Returns:
-        Package to version, without importing any; what is not installed is left out.
-    """
+    """Return the versions of Python and of the installed packages that decide a result."""
     result = {"python": platform.python_version()}
     for name in SHOWN:
         try:
@@ -62,11 +46,11 @@ def environment_text() -> str:
 
 
 def host() -> dict[str, Any]:
-    """Return where the run runs, and what tells its process from a later one of the same number.
+    """Return the machine and the process, with its start time so that a later pid is not mistaken.
 
     Returns:
-        Name, process id and start, platform, cores, memory in GB where it is known, and NVIDIA's
-        driver and devices where there are any.
+        Name, process id and start, platform, cores, memory in GB if known, and NVIDIA's driver and
+        devices if there are any.
     """
     return {
         "name": socket.gethostname(),
@@ -80,10 +64,7 @@ def host() -> dict[str, Any]:
 
 
 def code_state(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return the commit of the code in a folder and what was changed since.
-
-    Args:
-        folder: Any folder of the repository; the whole of it is looked at.
+    """Return the state of the repository that a folder belongs to, and its uncommitted changes.
 
     Returns:
         Commit (None outside a repository, or before its first commit), whether files differ from
@@ -109,7 +90,6 @@ def code_state(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _new_sources(root: Path, *, all_of_them: bool) -> str:
-    """Name and hashes of sources that are in no commit."""
     which = ("--others", "--cached") if all_of_them else ("--others",)
     # -z: without it git quotes every name that is not ASCII, and no file has the quoted name.
     listed = _git(root, "ls-files", "-z", *which, "--exclude-standard", "--", *SOURCES)
@@ -140,7 +120,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _gpus(folder: Path) -> dict[str, Any]:
-    """The driver and the devices as the system tells them, without waking any."""
+    """Return driver and devices as the system lists them, without waking any."""
     try:
         driver = (folder / "version").read_text(encoding="utf-8").splitlines()[0]
         lines = [

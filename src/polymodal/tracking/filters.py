@@ -1,4 +1,4 @@
-"""Which runs are meant: words such as `status=failed`, `test/uar>0.7`, `since=7d`, `seed=1`."""
+"""Filter runs by words such as `status=failed`, `test/uar>0.7`, `since=7d`, `seed=1`."""
 
 import math
 import operator
@@ -29,37 +29,29 @@ MISSING = object()
 
 @dataclass(frozen=True)
 class Filter:
-    """One wish.
+    """A condition on a run."""
 
-    Args:
-        key: A field of the record, a score, `corpus`, `since`, `until`, or a dotted key of the
-            configuration.
-        sign: One of `OPERATORS`.
-        value: What it is compared with, as text.
-    """
-
+    # A field of the record, a score, `corpus`, `since`, `until`, or a dotted key of the
+    # configuration
     key: str
-    sign: str
-    value: str
+    sign: str  # one of `OPERATORS`
+    value: str  # what it is compared with, as text
 
     @property
     def asks_config(self) -> bool:
-        """Whether the configuration of a run has to be read for it."""
+        """Whether the configuration of a run is needed."""
         return self.key not in (*PLAIN, *TIMES, "corpus") and "/" not in self.key
 
 
 def parse(texts: Sequence[str], now: datetime | None = None) -> list[Filter]:
-    """Read filters.
+    """Parse filters such as `status=failed` or `test/uar>0.7`; times become UTC in ISO 8601.
 
     Args:
-        texts: Such as `status=failed` or `test/uar>0.7`.
+        texts: The filters.
         now: What `since=7d` counts from; the present by default.
 
-    Returns:
-        The filters; times are UTC then, in ISO 8601.
-
     Raises:
-        ConfigError: A word is no filter, or its value cannot be used.
+        ConfigError: A word is not a filter, or its value cannot be used.
 
     Example:
         >>> parse(["test/uar>=0.7"])
@@ -69,30 +61,15 @@ def parse(texts: Sequence[str], now: datetime | None = None) -> list[Filter]:
 
 
 def matches(record: RunRecord, filters: Sequence[Filter], config: Mapping[str, Any]) -> bool:
-    """Return whether a run is meant.
+    """Return whether all filters hold; without the key of a run only `!=` does.
 
-    Args:
-        record: Its record.
-        filters: All of them must hold.
-        config: Its configuration; empty where no filter asks for it.
-
-    Returns:
-        Whether all hold; one whose key the run lacks does not, but for `!=`.
+    `config` is the configuration; it may be empty if no filter asks for it.
     """
     return all(_holds(condition, value_of(record, condition.key, config)) for condition in filters)
 
 
 def value_of(record: RunRecord, key: str, config: Mapping[str, Any]) -> Any:
-    """Return what a run has under a key.
-
-    Args:
-        record: Its record.
-        key: As in `Filter`.
-        config: Its configuration.
-
-    Returns:
-        The value, or `MISSING`.
-    """
+    """Return the value of a key of `Filter` in a run, or `MISSING`."""
     if key in TIMES:
         return record.started
     if key == "corpus":
@@ -114,11 +91,6 @@ def validate_keys(
 ) -> None:
     """Reject a key that no run has, as it is misspelt more often than meant.
 
-    Args:
-        keys: As in `Filter`.
-        records: All runs.
-        configs: The configuration of each; empty where no key asks for it.
-
     Raises:
         RunError: There is one.
     """
@@ -126,18 +98,20 @@ def validate_keys(
         if key in (*PLAIN, *TIMES, "corpus"):
             continue
         pairs = zip(records, configs, strict=True)
-        if all(value_of(one, key, config) is MISSING for one, config in pairs):
-            scores = {name for record in records for name in record.scores}
-            config_keys = {name for config in configs for name in _flat(config)}
-            config_keys = scores if "/" in key else {*PLAIN, *TIMES, "corpus", *config_keys}
-            raise RunError(f"no run here has {key!r}", hint=nearest(key, config_keys))
+        if all(value_of(record, key, config) is MISSING for record, config in pairs):
+            if "/" in key:
+                known = {name for record in records for name in record.scores}
+            else:
+                known = {name for config in configs for name in _keys(config)}
+                known |= {*PLAIN, *TIMES, "corpus"}
+            raise RunError(f"no run here has {key!r}", hint=nearest(key, known))
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in config.items():
         yield f"{prefix}{name}"
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _keys(value, f"{prefix}{name}.")
 
 
 def _parse(word: str, now: datetime) -> Filter:

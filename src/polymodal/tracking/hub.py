@@ -1,4 +1,4 @@
-"""Uploads a folder to the Hugging Face Hub, when a user asks for it and has a token."""
+"""Upload a folder to the Hugging Face Hub, if the user asks for it and has a token."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,10 @@ NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def connect(name: str) -> Any:
-    """Return what uploads, before anything is written.
-
-    Args:
-        name: `OWNER/NAME` on the Hub.
+    """Return the client of the Hub for a repository `OWNER/NAME`, before anything is written.
 
     Raises:
-        ConfigError: It is no such name, or there is no token.
+        ConfigError: It is not such a name, or there is no token.
         MissingExtraError: The Hub's package is not installed.
     """
     if not NAME.fullmatch(name):
@@ -34,13 +31,7 @@ def connect(name: str) -> Any:
 
 
 def upload(hub: Any, folder: Path, name: str, *, public: bool = False) -> str:
-    """Upload a folder.
-
-    Args:
-        hub: From `connect`.
-        folder: The folder.
-        name: `OWNER/NAME` on the Hub; made where it is missing, private unless `public`.
-        public: Whether everybody may see it.
+    """Upload a folder to `OWNER/NAME`, which is created if missing, private unless `public`.
 
     Raises:
         ConfigError: The Hub refuses, or cannot be reached; the folder is still here.

@@ -1,4 +1,4 @@
-"""Finds runs: the folders are the truth."""
+"""Find runs: the folders are the truth."""
 
 import dataclasses
 import os
@@ -17,48 +17,25 @@ DATE = slice(8)  # of an id
 # What is read of thousands of run.json is kept beside them; a record with other fields is another
 # layout.
 INDEX = ".index.json"
-LAYOUT = f"records 1 {' '.join(one.name for one in dataclasses.fields(RunRecord))}"
+LAYOUT = f"records 1 {' '.join(field.name for field in dataclasses.fields(RunRecord))}"
 SHARED = ("command", "versions", "code", "data")
 PARTS = ("config.yaml", "metrics.jsonl", "predictions", "checkpoints")  # of a run folder
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A run that was found.
-
-    Args:
-        path: Its folder.
-        record: Its record; `killed` where its process on this host is gone.
-    """
+    """A run that was found: its folder, and its record with the live status."""
 
     path: Path
     record: RunRecord
 
 
-def list_runs(runs: Path) -> tuple[list[RunRecord], list[str]]:
-    """Read the records of all runs in a folder.
-
-    Args:
-        runs: The folder of runs, or several as in `roots`; folders that hold nothing of a run are
-            none of ours.
-
-    Returns:
-        The records, newest first, and a line for each folder whose record cannot be read. Records
-        share parts: change none in place.
-    """
-    runs_found, broken = find_runs(runs)
-    return [listed.record for listed in runs_found], broken
-
-
 def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
-    """Read the records of all runs in a folder, and says where each lies.
-
-    Args:
-        runs: As of `list_runs`.
+    """Find all runs in a folder, or in several as in `roots`.
 
     Returns:
-        The runs, newest first, and a line for each folder whose record cannot be read. Records
-        share parts: change none in place.
+        The runs, newest first, and a line for each run folder whose record cannot be read. Records
+        share values: change none in place.
     """
     listed, broken = [], []
     for root in roots(runs):
@@ -69,22 +46,17 @@ def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
                 listed.append(Listed(root / name, with_live_status(RunRecord(**values))))
             elif reason := _broken(root / name):
                 broken.append(f"{name}: {reason}")
-    listed.sort(
-        key=lambda listed_run: (listed_run.record.started, listed_run.record.run_id), reverse=True
-    )
+    listed.sort(key=lambda run: (run.record.started, run.record.run_id), reverse=True)
     return listed, broken
 
 
 def roots(runs: Path) -> list[Path]:
-    """Return the folders of runs that are meant; new runs go to the first.
-
-    Args:
-        runs: One folder, or several with the system's separator between them, as in PATH.
+    """Return the folders of runs: one, or several separated as in PATH; new runs go to the first.
 
     Example:
         >>> import os
-        >>> [one.as_posix() for one in roots(Path(os.pathsep.join(["runs", "/old/runs", "runs"])))]
-        ['runs', '/old/runs']
+        >>> [path.as_posix() for path in roots(Path(os.pathsep.join(["runs", "/old", "runs"])))]
+        ['runs', '/old']
     """
     names = [str(runs)] if runs.is_dir() else str(runs).split(os.pathsep)
     return list(dict.fromkeys(Path(word) for word in names if word)) or [runs]
@@ -94,20 +66,16 @@ def read_record(folder: Path) -> RunRecord:
     """Read the record of a run.
 
     Raises:
-        RunError: It is missing, no JSON, or not the record of a run.
+        RunError: It is missing, not JSON, or not the record of a run.
     """
     return RunRecord.read(folder / "run.json")
 
 
 def find_run(runs: Path, name: str) -> Path:
-    """Find the folder of a run.
-
-    Args:
-        runs: The folder of runs, or several as in `roots`.
-        name: Its id, an unambiguous beginning of it, a path, or `last`.
+    """Find the folder of a run by its id, an unambiguous prefix of it, a path, or `last`.
 
     Raises:
-        RunError: There is none, or several begin so.
+        RunError: There is none, or several share the prefix.
     """
     if name == LAST:
         return _last(runs)
@@ -131,11 +99,7 @@ def find_run(runs: Path, name: str) -> Path:
 
 
 def with_live_status(record: RunRecord) -> RunRecord:
-    """Return a record whose status says `killed` if its process on this host is gone.
-
-    Returns:
-        The record, changed or not; nothing is written.
-    """
+    """Return a record with the status `killed` if its process on this host is gone."""
     if record.status == "running" and has_exited(record.host):
         return dataclasses.replace(record, status="killed")
     return record
@@ -186,7 +150,6 @@ def _hint(name: str, ids: list[str]) -> str:
 
 
 def _last(runs: Path) -> Path:
-    """The run that was noted last, in whichever folder."""
     folder_of = {}
     for root in roots(runs):
         try:

@@ -1,9 +1,9 @@
-"""What stands in many small files, kept in one beside them, so that thousands list in a moment.
+"""Cache one small file of each of many folders in a single index, for fast listing.
 
-The small files are the truth. Of each the stamp is compared (times, size, place on the disk), and
-what is new, changed or gone is read anew; a file that is missing, broken or of another version
-costs time, never an answer. It takes another's place whole, so that any number of processes may
-write it at once without a lock: the last one wins, and what it did not know is read again.
+The small files are the truth. The index keeps the stamp of each (times, size, inode); what is new,
+changed or gone is read again. A missing, broken or outdated index costs time, never an answer. It
+is replaced whole, so any number of processes may write it at once without a lock: the last one
+wins, and what it did not know is read again.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from typing import Any
 from polymodal.security.files import atomic_write_text
 
 MIN_FOLDERS_TO_INDEX = 50  # folders; fewer are read as fast one by one
-# Some file systems count in steps of so long: what was written that recently may change unseen.
+# Coarsest tick of file systems: what was written that recently may change unseen.
 FS_TIMESTAMP_RESOLUTION_NS = 2_000_000_000
 Stamp = list[int]
 Values = Mapping[str, Any]
@@ -29,14 +29,10 @@ Values = Mapping[str, Any]
 
 @dataclass
 class IndexContent:
-    """What stands in the file.
+    """The content of the index."""
 
-    Args:
-        shared: Values that many entries have.
-        entries: Folder to stamp, own values, and the places of those that are shared.
-    """
-
-    shared: list[Any] = field(default_factory=list)
+    shared: list[Any] = field(default_factory=list)  # values that many entries have
+    # folder to stamp, own values, and indices of shared values by key
     entries: dict[str, list[Any]] = field(default_factory=dict)
 
     def values(self, name: str) -> dict[str, Any]:
@@ -47,31 +43,24 @@ class IndexContent:
 
 @dataclass(frozen=True)
 class IndexCache:
-    """The file that keeps what stands in one file of each folder.
+    """The index of one file of each folder."""
 
-    Args:
-        path: Where it is kept.
-        source: Name of the file in each folder.
-        layout: What is kept and how; a file of another layout is not used.
-        shares: Tells which keys have values that many folders share.
-    """
-
-    path: Path
-    source: str
-    layout: str
-    shares: Callable[[str], bool]
+    path: Path  # file of the index
+    source: str  # name of the file in each folder
+    layout: str  # version of the content; an index of another layout is not used
+    shares: Callable[[str], bool]  # whether folders share the values of a key
 
     def read(
         self, names: Iterable[str], read: Callable[[Path], Values | None]
     ) -> dict[str, Values | None]:
-        """Return the values of folders; those that are known are not read.
+        """Return the values of folders beside the index; those that are known are not read.
 
         Args:
-            names: Folders beside the file.
-            read: Reads the values of one, as JSON knows them; None where it cannot.
+            names: Folders.
+            read: Reads the values of a folder, as JSON types; None if it cannot.
 
         Returns:
-            Folder to values. They share parts: change none in place.
+            Folder to values. They share values: change none in place.
         """
         root, content = self.path.parent, self._load()
         stamps = {name: _stamp(f"{root}/{name}/{self.source}") for name in names}
@@ -124,7 +113,6 @@ def _merged(
     settled: Mapping[str, tuple[Stamp, Values]],
     shares: Callable[[str], bool],
 ) -> IndexContent:
-    """What is kept from now on, each shared value once."""
     content, index_of = IndexContent(), dict[str, int]()
 
     def place(value: Any) -> int:
@@ -137,7 +125,7 @@ def _merged(
     moved = functools.cache(lambda before: place(previous.shared[before]))
     for name in staying:
         stamp, own, shared = previous.entries[name]
-        content.entries[name] = [stamp, own, {key: moved(one) for key, one in shared.items()}]
+        content.entries[name] = [stamp, own, {key: moved(index) for key, index in shared.items()}]
     for name, (stamp, values) in settled.items():
         own = {key: value for key, value in values.items() if not shares(key)}
         shared = {key: place(value) for key, value in values.items() if shares(key)}
@@ -154,7 +142,7 @@ def _stamp(path: str) -> Stamp | None:
 
 
 def _now_ns(folder: Path) -> int:
-    """What time it is where the files lie, which may be another machine; 0 where none tells."""
+    """Return the time where the files are, which may be another machine; 0 if unknown."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_mtime_ns
@@ -164,7 +152,7 @@ def _now_ns(folder: Path) -> int:
 
 @contextmanager
 def _no_collection() -> Generator[None]:
-    """Reading makes much and throws nothing away: the collector would look at it for nothing."""
+    """Pause the garbage collector, which would walk all that is read for nothing."""
     import gc
 
     running = gc.isenabled()

@@ -1,7 +1,8 @@
-"""metrics.jsonl: one line a logged step, each written at once."""
+"""The metrics log `metrics.jsonl`: one line a logged step, each written at once."""
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,10 +14,10 @@ WHERE = ("fold", "epoch", "step")  # keys of a line that are no scores
 
 
 class MetricsLog:
-    """Appends scores to a file, a line at a time, so that a kill loses no line.
+    """Append scores to a file, a line at a time, so that a kill loses no line.
 
     Args:
-        path: The file; a torn last line of an earlier process is dropped.
+        path: The file; an incomplete last line of an earlier process is dropped.
 
     Example:
         >>> journal = MetricsLog(Path(getfixture("tmp_path")) / "metrics.jsonl")
@@ -38,13 +39,9 @@ class MetricsLog:
         epoch: int | None = None,
         fold: int | None = None,
     ) -> None:
-        """Appends one line.
+        """Append one line: numbers of fold, epoch and optimizer step, and scores.
 
-        Args:
-            scores: Name to value; what is no finite number is written as null.
-            step: Number of the optimiser step.
-            epoch: Number of the epoch.
-            fold: Number of the fold.
+        A score that is not finite is written as null.
 
         Raises:
             OSError: The file cannot be written.
@@ -54,7 +51,9 @@ class MetricsLog:
         finite = {name: score if math.isfinite(score) else None for name, score in scores.items()}
         line = _encode({**given, **finite, **given})
         if self.file is None:
-            _drop_torn_line(self.path)
+            data = self.path.read_bytes() if self.path.is_file() else b""
+            if data and not data.endswith(b"\n"):  # an earlier process was killed
+                os.truncate(self.path, data.rfind(b"\n") + 1)
             # Line-buffered: a whole line goes to the system in one call.
             self.file = self.path.open("a", encoding="utf-8", buffering=1, newline="\n")
         self.file.write(line + "\n")
@@ -70,40 +69,36 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read all whole lines.
-
-    Returns:
-        One mapping a line; none where the file is missing.
+    """Read all whole lines; none if the file is missing.
 
     Raises:
-        RunError: A whole line is no JSON mapping.
+        RunError: A whole line is not a JSON mapping.
     """
-    return [_parse(path, row, line) for row, line in _whole_lines(path)]
+    lines = []
+    for row, line in _whole_lines(path):
+        if (values := parse_line(line)) is None:
+            message = f"{path} line {row} is no JSON mapping: {line[:40]!r}"
+            raise RunError(message, hint="delete that line")
+        lines.append(values)
+    return lines
 
 
 def _whole_lines(path: Path) -> list[tuple[int, bytes]]:
-    """The lines that are no empty ones, numbered; what follows the last newline is torn."""
+    """Return the lines that are not empty, numbered, without an incomplete last one."""
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     return [(row, line) for row, line in enumerate(lines, start=1) if line.strip()]
 
 
 def num_steps(path: Path) -> int:
-    """Return how many whole lines a journal has."""
+    """Return the number of whole lines."""
     return len(_whole_lines(path))
 
 
 def logged_lines(path: Path, first: int = 0) -> Iterator[tuple[dict[str, float], int]]:
-    """Read what trackers are told: the lines of a journal, those of a fold under its name.
-
-    Args:
-        path: The file.
-        first: How many lines to pass over.
-
-    Yields:
-        Scores and step of each line.
+    """Yield scores and step of the lines from `first` on, as trackers get them: folds in the names.
 
     Raises:
-        RunError: A whole line is no JSON mapping.
+        RunError: A whole line is not a JSON mapping.
     """
     for line in read_metrics(path)[first:]:
         scores = {
@@ -115,11 +110,7 @@ def logged_lines(path: Path, first: int = 0) -> Iterator[tuple[dict[str, float],
 
 
 def of_fold(scores: Mapping[str, float], fold: int | None) -> dict[str, float]:
-    """Return scores under names that tell the folds of a run apart.
-
-    Args:
-        scores: Name to value.
-        fold: Number of the fold, or None without folds.
+    """Put the number of a fold before the names of its scores.
 
     Example:
         >>> of_fold({"val/uar": 0.5}, 2)
@@ -129,19 +120,10 @@ def of_fold(scores: Mapping[str, float], fold: int | None) -> dict[str, float]:
     return {f"{prefix}{name}": score for name, score in scores.items()}
 
 
-def _parse(path: Path, row: int, line: bytes) -> dict[str, Any]:
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """Return the values of a line; None if it is not a JSON mapping."""
     try:
-        values = json.loads(line, parse_constant=lambda name: None)  # NaN is no JSON
+        values = json.loads(line, parse_constant=lambda name: None)  # NaN is not JSON
     except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise RunError(
-            f"{path} line {row} is no JSON mapping: {line[:40]!r}", hint="delete that line"
-        )
-    return values
-
-
-def _drop_torn_line(path: Path) -> None:
-    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
+        return None
+    return values if isinstance(values, dict) else None

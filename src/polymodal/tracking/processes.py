@@ -1,4 +1,4 @@
-"""Tells a process that ended from one that goes on, and from a later one of the same number."""
+"""Tell whether a process has ended, and whether another one has its number now."""
 
 import os
 import socket
@@ -11,11 +11,10 @@ PROC = Path("/proc")
 
 
 def process_started(pid: int) -> str | None:
-    """Return when a process began, as the system says it.
+    """Return when a process began, in the words of the system.
 
-    Returns:
-        Under Linux the boot's id and clock ticks since then, elsewhere under Unix the time of day;
-        None without such a process, or where the system does not tell.
+    Under Linux it is the boot's id and clock ticks since then, elsewhere under Unix the time of
+    day; None if there is no such process, or the system does not tell.
     """
     if not (PROC / "self" / "stat").exists():
         return _told_by_ps(pid)
@@ -29,13 +28,9 @@ def process_started(pid: int) -> str | None:
 
 
 def has_exited(host: Mapping[str, Any]) -> bool:
-    """Return whether the process of a record is known to have ended.
+    """Return whether the process of a record's `host` is known to have ended.
 
-    Args:
-        host: The `host` of a record.
-
-    Returns:
-        False also for another machine, or where nothing is known.
+    False also for another machine, or if nothing is known.
     """
     process = _known_here(host)
     if process is None:
@@ -45,13 +40,9 @@ def has_exited(host: Mapping[str, Any]) -> bool:
 
 
 def is_running(host: Mapping[str, Any]) -> bool:
-    """Return whether the process of a record is known to go on, and is not this one.
+    """Return whether the process of a record's `host` is known to be running, and is not this one.
 
-    Args:
-        host: The `host` of a record.
-
-    Returns:
-        False also for another machine, or where nothing is known.
+    False also for another machine, or if nothing is known.
     """
     process = _known_here(host)
     return (
@@ -68,7 +59,7 @@ def _known_here(host: Mapping[str, Any]) -> tuple[int, str] | None:
 
 
 def _hidden(pid: int) -> bool:
-    """Where /proc hides the processes of other users, a signal still tells that there is one."""
+    """Ask by a signal: where /proc hides the processes of other users, it still works."""
     try:
         os.kill(pid, 0)  # asked only of a process whose start was known, so never under Windows
     except PermissionError:

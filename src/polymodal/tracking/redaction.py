@@ -1,4 +1,4 @@
-"""Takes secrets out of everything before it is written: by key, by value and by shape."""
+"""Redact secrets before anything is written: by key, by value and by shape."""
 
 import json
 import os
@@ -52,11 +52,7 @@ _remembered: set[str] = set()
 
 
 def redact(value: Any, key: str = "") -> Any:
-    """Return nested plain data without its secrets.
-
-    Args:
-        value: Mappings, lists and plain values; strings of a list may be words of a command line.
-        key: The key that the value stands under.
+    """Return nested plain data without its secrets; strings of a list may be a command line.
 
     Example:
         >>> redact({"api_key": "abc123", "lr": 0.1, "command": ["run", "tracker.token=a b"]})
@@ -69,13 +65,7 @@ def redact(value: Any, key: str = "") -> Any:
 
 
 def redact_text(text: str) -> str:
-    """Return text without values of secret keys, secret environment variables and known shapes.
-
-    Args:
-        text: Any text: a log, a traceback, a diff.
-
-    Returns:
-        The text with `***` in their place.
+    """Replace values of secret keys, secret environment variables and known shapes by `***`.
 
     Example:
         >>> redact_text("tracker.token=abcdef num_tokens=8 https://me:pass@host")
@@ -85,10 +75,7 @@ def redact_text(text: str) -> str:
 
 
 def redact_yaml(text: str) -> str:
-    r"""Returns YAML without its secrets; without any it stays as it is, letter by letter.
-
-    Args:
-        text: YAML, interpolations of the environment unresolved.
+    r"""Return YAML without its secrets; without any it stays as it is, character by character.
 
     Example:
         >>> redact_yaml("token: [a, b]\nkey: ${oc.env:MY_TOKEN}\n")
@@ -108,13 +95,7 @@ def redact_yaml(text: str) -> str:
 
 
 def redact_words(arguments: Sequence[str]) -> list[str]:
-    """Return the words of a command line without their secrets.
-
-    Args:
-        arguments: Such as Hydra's overrides, `key=value`.
-
-    Returns:
-        The words; of a secret key the whole value is hidden, commas and spaces included.
+    """Redact the words of a command line; a secret key hides its value up to the last word.
 
     Example:
         >>> redact_words(["+tracker.password='a, b'", "lr=0.1", "--token", "abc"])
@@ -132,11 +113,9 @@ def _redact(value: Any, secret: bool, secrets: Sequence[str]) -> Any:
             for name, nested in value.items()
         }
     if isinstance(value, list | tuple):
-        return (
-            [_redact(nested, secret, secrets) for nested in value]
-            if secret
-            else _items(value, secrets)
-        )
+        if not secret:
+            return _items(value, secrets)
+        return [_redact(nested, secret, secrets) for nested in value]
     if secret and not _harmless(value):
         return _hidden(value)
     return _redact_text(value, secrets) if isinstance(value, str) else value
@@ -191,7 +170,7 @@ def _harmless(value: Any) -> bool:
 
 
 def _hidden(value: Any) -> str:
-    """Remembers a secret, unless it is a plain word that would be missed elsewhere."""
+    """Remember a secret, unless it is a plain word that would be missed elsewhere."""
     bare = str(value).strip("\"' \t")
     if len(bare) >= MIN_REMEMBERED_LENGTH and not re.fullmatch(r"[A-Z]?[a-z]+", bare):
         _remembered.add(bare)
@@ -199,17 +178,17 @@ def _hidden(value: Any) -> str:
 
 
 def _known_secrets() -> list[str]:
-    """Values of secret variables and remembered ones, in every way they are written down."""
+    """Return the values of secret variables and remembered ones, in every spelling."""
     values = {value for name, value in os.environ.items() if _is_secret(name, value)}
     values |= {line for value in values for line in value.splitlines() if len(line) >= LONG_LINE}
     # A path that exists is no secret.
-    secrets = (one for one in values | _remembered if not (one[0] == "/" and os.path.exists(one)))
-    written = {
-        way
-        for one in secrets
-        for way in (one, repr(one)[1:-1], json.dumps(one)[1:-1], quote(one, safe=""))
-    }
-    return sorted(written, key=lambda one: (-len(one), one))  # the longest first
+    secrets = [
+        text for text in values | _remembered if not (text[0] == "/" and os.path.exists(text))
+    ]
+    written = {*secrets}
+    for text in secrets:
+        written |= {repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
+    return sorted(written, key=lambda text: (-len(text), text))  # the longest first
 
 
 def _is_secret(name: str, value: str) -> bool:

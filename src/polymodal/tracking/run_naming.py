@@ -1,4 +1,4 @@
-"""What a run is called: its project, what differs in words, and that no other run is called so."""
+"""Name runs: project, a description of what differs, and uniqueness."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ KEYS = (
 
 
 def project_name(choices: Mapping[str, str]) -> str:
-    """Return what trackers file a run under: its model and corpus.
+    """Return the project that trackers file a run under: model and corpus.
 
     Example:
         >>> project_name({"model": "fusion/cross_attention", "corpus": "emodb"})
@@ -31,10 +31,7 @@ def project_name(choices: Mapping[str, str]) -> str:
 
 
 def describe_overrides(overrides: Sequence[str], left_out: Sequence[str] = ()) -> str:
-    """Return what differs from an experiment's defaults, in words.
-
-    Returns:
-        The last word of each key and its value, without secrets; empty where nothing differs.
+    """Describe what differs from an experiment's defaults, without secrets; empty if nothing does.
 
     Example:
         >>> describe_overrides(["experiment=emodb/egemaps", "optimizer.lr=1e-4"])
@@ -49,20 +46,19 @@ def describe_overrides(overrides: Sequence[str], left_out: Sequence[str] = ()) -
             continue
         pairs.pop(key, None)
         pairs[key] = _short(value) or "none"
-    last = [key.rpartition(".")[2] for key in pairs]
-    descriptions = [
-        f"{_key(key, plain=last.count(key.rpartition('.')[2]) == 1)}={value}"
-        for key, value in pairs.items()
-    ]
+    last_words = [key.rpartition(".")[2] for key in pairs]
+    descriptions = []
+    for key, value in pairs.items():
+        before, _, last = key.rpartition(".")
+        # The word before it tells apart keys that end in the same.
+        parent = before.rpartition(".")[2] if last_words.count(last) > 1 else ""
+        name = f"{parent}.{last}" if parent else last.removeprefix("num_")
+        descriptions.append(f"{name}={value}")
     return _printable(" ".join(descriptions))[:LONGEST_NAME].rstrip()
 
 
 def unique_run_name(runs: Path, project: str, name: str) -> str:
-    """Return a name that no other run of the project has, here; it is taken from now on.
-
-    Returns:
-        The name, with a number where it was taken already.
-    """
+    """Reserve a name in a project, with a number added if it is taken."""
     wished = own = _printable(name) or "run"
     # What is wrong with the folder is said where the run's own is made.
     with contextlib.suppress(OSError):
@@ -76,13 +72,6 @@ def unique_run_name(runs: Path, project: str, name: str) -> str:
                 own = f"{wished} ({number})"
             file.write(f"{project}\t{own}\n")
     return own
-
-
-def _key(key: str, *, plain: bool) -> str:
-    """The last word of a key; the last two where another key ends in the same."""
-    before, _, last = key.rpartition(".")
-    parent = "" if plain else before.rpartition(".")[2]
-    return f"{parent}.{last}" if parent else last.removeprefix("num_")
 
 
 def _short(value: str) -> str:

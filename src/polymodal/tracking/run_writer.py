@@ -1,4 +1,4 @@
-"""What training logs to: the journal first, then the mirror."""
+"""Write scores to the metrics log first, then to the trackers."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,12 @@ from polymodal.tracking.trackers.background import BackgroundTracker, TrackerGro
 
 
 class RunWriter:
-    """Writes scores to the journal of a run and mirrors them to its trackers.
+    """Write scores to the metrics log of a run, and copy them to its trackers.
 
     Args:
-        journal: The journal.
-        mirror: The tracker or trackers, which may fail without harm.
-        alerts: Who is told of a score; None for nobody.
+        journal: The metrics log.
+        mirror: The trackers, which may fail without harm.
+        alerts: Sends a message when a score reaches its bound; None for no alerts.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class RunWriter:
         self.mirror.log(of_fold(scores, fold), step)
 
     def close(self) -> None:
-        """Close the journal."""
+        """Close the metrics log."""
         self.journal.close()
 
 
 class NullWriter:
-    """What every rank but zero logs to."""
+    """Drop scores: used by every rank but zero."""
 
     def log(
         self,
@@ -52,4 +52,4 @@ class NullWriter:
         epoch: int | None = None,
         fold: int | None = None,
     ) -> None:
-        """Drops the scores: rank zero writes them."""
+        """Do nothing."""

@@ -1,22 +1,18 @@
-"""Warnings of a run: they stand in its log, and are counted."""
+"""Write the warnings of a run to its log, and count them."""
 
 import contextlib
 import warnings
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 from polymodal.tracking.redaction import redact_text
 
 
 class WarningLog:
-    """Writes every warning that is shown while a run goes on to its log, too.
+    """Write every warning that is shown in this context to a log, too, and count it.
 
     Args:
-        log: The file; made at the first warning.
-
-    Attributes:
-        count: Number of warnings.
+        log: The file; created at the first warning.
     """
 
     def __init__(self, log: Path) -> None:
@@ -34,23 +30,12 @@ class WarningLog:
         warnings.showwarning = show
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if warnings.showwarning == self._show:  # else somebody else has taken it over since
+    def __exit__(self, *error: object) -> None:
+        if warnings.showwarning == self._show:  # otherwise someone else has replaced it since
             warnings.showwarning = self.before
 
     def _show(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
+        self, message: Warning | str, category: type[Warning], file: str, line: int, *more: Any
     ) -> None:
-        self.keep(f"{category.__name__}: {message} ({filename}:{lineno})")
-        self.before(message, category, filename, lineno, file, line)
+        self.keep(f"{category.__name__}: {message} ({file}:{line})")
+        self.before(message, category, file, line, *more)

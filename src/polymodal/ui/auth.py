@@ -1,10 +1,11 @@
-"""Who may ask: the browser that was given the address, and no page of another site.
+"""Admit the browser that was given the address, and no page of another site.
 
 A page of another site could send the browser here, with its cookies, or give its own name to our
 address (DNS rebinding). So a request must name this machine as its host, come from our own page,
 and hold a token that only the printed address has.
 """
 
+import contextlib
 import hashlib
 import secrets
 from email.message import Message
@@ -15,11 +16,7 @@ OWN_PAGES = ("same-origin", "none")  # what a browser says of who asks; "none" i
 
 
 class Access:
-    """The token of one server.
-
-    Args:
-        token: A secret; a random one by default.
-    """
+    """The token of one server: a secret, random by default."""
 
     def __init__(self, token: str | None = None) -> None:
         self.token = token or secrets.token_urlsafe(24)
@@ -29,17 +26,15 @@ class Access:
 
     @property
     def cookie(self) -> str:
-        """What the browser is to keep."""
+        """The cookie that the browser gets."""
         return f"{self.cookie_name}={self.token}; Path=/; HttpOnly; SameSite=Strict"
 
     def refusal(self, headers: Message, token: str | None) -> str | None:
-        """Return why a request is refused.
-
-        Returns:
-            A sentence, or None where it is to be answered.
-        """
-        host = headers.get("Host", "")
-        if _name(host) not in LOOPBACK_NAMES:
+        """Return why a request is refused, or None."""
+        host, name = headers.get("Host", ""), None
+        with contextlib.suppress(ValueError):
+            name = urlsplit(f"//{host}").hostname
+        if name not in LOOPBACK_NAMES:
             return "This page answers only to 127.0.0.1 and localhost."
         origin = headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
@@ -53,21 +48,10 @@ class Access:
         return None
 
     def knows(self, token: str | None) -> bool:
-        """Return whether a token is ours.
-
-        Args:
-            token: Any text, or None.
-        """
+        """Return whether a token is ours."""
         return token is not None and secrets.compare_digest(token.encode(), self.token.encode())
 
     def _kept(self, cookies: str) -> str | None:
-        """Our cookie; those of other servers on this machine stand beside it."""
+        """Return our cookie among those of other servers on this machine."""
         pairs = (cookie.strip().partition("=") for cookie in cookies.split(";"))
         return next((value for name, _, value in pairs if name == self.cookie_name), None)
-
-
-def _name(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None

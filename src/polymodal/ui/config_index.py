@@ -1,12 +1,12 @@
 """The configurations of all runs: which options differ, and what each run has.
 
-Most runs share most sections of their configuration, letter by letter: each section is parsed once.
+Most runs share most sections of their configuration, character by character: each is parsed once.
 """
 
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from polymodal.errors import UserError
@@ -22,23 +22,14 @@ MAX_BYTES = 2_000_000  # of a configuration
 
 
 class Section(NamedTuple):
-    """One section of a configuration.
+    """One section of a configuration."""
 
-    Args:
-        nested: Its values as they are written.
-        flat: Dotted key to value: text, a number, a truth value or None.
-    """
-
-    nested: Any
-    flat: Mapping[str, Any]
+    nested: Any  # its values as they are written
+    flat: Mapping[str, Any]  # dotted key to value: text, a number, a truth value or None
 
 
 class ConfigIndex:
-    """The options of the runs of a collection.
-
-    Args:
-        collection: The runs; configurations are read when they are first asked for.
-    """
+    """The options of the runs of a collection, whose configurations are read when first needed."""
 
     def __init__(self, collection: RunIndex) -> None:
         self.collection = collection
@@ -57,38 +48,37 @@ class ConfigIndex:
                 self._reader.start()
 
     def wait(self) -> None:
-        """Return when all that was there is known."""
+        """Wait until all configurations are read."""
         self.start()
         if (reader := self._reader) is not None:
             reader.join()
 
     def list_options(self) -> dict[str, Any]:
-        """Return what there is.
-
-        Returns:
-            `done` and `total` runs, and `options`: the key of each, and how many values it has.
-        """
+        """Return how many runs are read of how many, and the number of values of each option."""
         self.start()
         runs = [*self._known().values()]
         values: dict[str, set[Any]] = {}
-        for section in {
-            id(section_of_run): section_of_run for run in runs for section_of_run in run.values()
-        }.values():
+        distinct = {id(section): section for run in runs for section in run.values()}
+        for section in distinct.values():
             for key, value in section.flat.items():
                 values.setdefault(key, set()).add((type(value) is bool, value))
         options = [{"key": key, "values": len(values[key])} for key in sorted(values)]
         return {"done": len(runs), "total": len(self.collection.runs), "options": options}
 
     def columns(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Return what each run has.
+        """Return the values of some options.
 
         Returns:
             `runs`, their keys, and `columns`: dotted key to a list of values in the same order,
-            None where a run has none.
+            None if a run has none.
         """
         self.start()
         configs = self._known()
-        columns = {key: [_value(config, key) for config in configs.values()] for key in keys}
+        columns: dict[str, list[Any]] = {key: [] for key in keys}
+        for sections in configs.values():
+            for key, values in columns.items():
+                section = sections.get(key.partition(".")[0])
+                values.append(section.flat.get(key) if section else None)
         return {"runs": [*configs], "columns": columns}
 
     def of(self, run: Run) -> dict[str, Any]:
@@ -97,11 +87,11 @@ class ConfigIndex:
         return {key: value for section in sections.values() for key, value in section.flat.items()}
 
     def config(self, run: Run) -> dict[str, Any]:
-        """Return the configuration of one run as filters ask for it."""
+        """Return the nested configuration of one run, for filters."""
         return {name: section.nested for name, section in self._sections_of(run).items()}
 
     def _known(self) -> dict[str, dict[str, Section]]:
-        """Run that are there and whose configuration was read."""
+        """Return the existing runs whose configuration was read."""
         runs = dict(self.collection.runs)
         for key in [stale for stale in self.known if stale not in runs]:
             self.known.pop(key, None)
@@ -135,7 +125,9 @@ class ConfigIndex:
         except (OSError, ValueError, UserError):
             return {}
         sections: dict[str, Section] = {}
-        for text_of_section in _parts(text):
+        for text_of_section in SECTION.split(text):  # before each line that begins with a key
+            if text_of_section.strip() in ("", "---"):
+                continue
             name = text_of_section.partition(":")[0].strip("\"'")
             if name in HIDDEN_SECTIONS:
                 continue
@@ -144,19 +136,9 @@ class ConfigIndex:
             section = self._sections[text_of_section]
             if section is None:  # such as an alias of another section: then all at once
                 config = read_config(folder)
-                return {str(one): _section(str(one), value) for one, value in config.items()}
+                return {str(key): _section(str(key), value) for key, value in config.items()}
             sections[name] = section
         return sections
-
-
-def _value(sections: Mapping[str, Section], key: str) -> Any:
-    section = sections.get(key.partition(".")[0])
-    return None if section is None else section.flat.get(key)
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Parts a document before each line that begins with a key."""
-    return (section for section in SECTION.split(text) if section.strip() not in ("", "---"))
 
 
 def _parsed(name: str, text: str) -> Section | None:

@@ -1,13 +1,12 @@
-"""The journal of a run, read from where the page left off."""
+"""Read the metrics log of a run from where the page left off."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from polymodal.report.format import as_finite
+from polymodal.tracking.metrics_log import WHERE, parse_line
 
-PLACES = ("fold", "epoch", "step")  # of a line; the rest are scores
 MAX_BYTES = 8_000_000  # of one answer
 TAIL_BYTES = 64_000
 MAX_NAMES = 2_000
@@ -19,12 +18,12 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
     Args:
         path: `metrics.jsonl`; a missing one is empty.
         start: Where the last answer ended, in bytes.
-        names: Which scores.
+        names: The scores.
 
     Returns:
-        `start` (0 where the file is another one by now), `next` (where to go on), `more` (whether
-        there is more already), `names` (all scores of these lines), `points` (score to lists of
-        fold, epoch, step, value), `skipped` (lines that are broken).
+        `start` (0 if the file was replaced), `next` (where to continue), `more` (whether there is
+        more already), `names` (all scores of these lines), `points` (score to lists of fold, epoch,
+        step, value), `skipped` (number of broken lines).
     """
     size = _size(path)
     start = start if 0 <= start <= size else 0
@@ -33,12 +32,12 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
     points: dict[str, list[list[float | None]]] = {name: [] for name in names}
     skipped = 0
     for line in lines:
-        values = _parsed(line)
+        values = parse_line(line)
         if values is None:
             skipped += 1
             continue
         names_seen |= dict.fromkeys(values)
-        position = [as_finite(values.get(key)) for key in PLACES]
+        position = [as_finite(values.get(key)) for key in WHERE]
         for name in names:
             if (value := as_finite(values.get(name))) is not None:
                 points[name].append([*position, value])
@@ -46,22 +45,22 @@ def read_points(path: Path, start: int, names: Sequence[str]) -> dict[str, Any]:
         "start": start,
         "next": end,
         "more": end > start and end < size,
-        "names": [key for key in names_seen if key not in PLACES][:MAX_NAMES],
+        "names": [key for key in names_seen if key not in WHERE][:MAX_NAMES],
         "points": points,
         "skipped": skipped,
     }
 
 
 def last_values(path: Path, num_read: int) -> tuple[int, dict[str, float] | None]:
-    """Read what a journal says at its end.
+    """Read the end of a metrics log.
 
     Args:
         path: `metrics.jsonl`.
-        num_read: Its size when it was last asked.
+        num_read: Its size when it was last read.
 
     Returns:
-        Its size, and each score with its last value, `epoch` and `step` among them; None where
-        nothing was written since.
+        Its size, and each score with its last value, `epoch` and `step` among them; None if nothing
+        was written since.
     """
     size = _size(path)
     if size == num_read or (size == 0 and num_read == -1):
@@ -69,7 +68,7 @@ def last_values(path: Path, num_read: int) -> tuple[int, dict[str, float] | None
     lines, _ = _whole_lines(path, max(0, size - TAIL_BYTES))
     values: dict[str, float] = {}
     for line in lines:
-        for name, value in (_parsed(line) or {}).items():
+        for name, value in (parse_line(line) or {}).items():
             if (shown := as_finite(value)) is not None:
                 values[name] = shown
     return size, values
@@ -83,7 +82,7 @@ def _size(path: Path) -> int:
 
 
 def _whole_lines(path: Path, start: int) -> tuple[Iterator[bytes], int]:
-    """Lines that have their end, and where the last of them ends."""
+    """Return complete lines, and where the last of them ends."""
     try:
         with path.open("rb") as file:
             file.seek(start)
@@ -94,11 +93,3 @@ def _whole_lines(path: Path, start: int) -> tuple[Iterator[bytes], int]:
     if end == 0 and len(data) == MAX_BYTES:  # a line beyond all measure is stepped over
         return iter(()), start + len(data)
     return (line for line in data[:end].split(b"\n") if line.strip()), start + end
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        values = json.loads(line, parse_constant=lambda name: None)
-    except (ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None

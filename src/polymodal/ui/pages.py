@@ -1,4 +1,4 @@
-"""The files that the package brings: the page, its scripts, and the libraries it draws with."""
+"""The static files of the package: the page, its scripts, and the libraries it draws with."""
 
 import hashlib
 from importlib import resources
@@ -24,14 +24,7 @@ class Pages:
         self._packed: dict[str, Response] = {}
 
     def get(self, name: str) -> Response | None:
-        """Return a file.
-
-        Args:
-            name: Its path below `static`; only names that are there are known.
-
-        Returns:
-            The answer, or None.
-        """
+        """Return a file by its path below `static`, or None."""
         file = self.files.get(name)
         if file is None:
             return None

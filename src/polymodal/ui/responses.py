@@ -1,26 +1,20 @@
-"""What the server says: JSON and bytes with what they are."""
+"""Responses of the server: JSON and bytes with their type."""
 
 import gzip
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from polymodal.tracking.run_folder import finite
 
 WORTH_PACKING = 20_000  # bytes
 
 
 @dataclass(frozen=True)
 class Response:
-    """One answer.
-
-    Args:
-        body: Its bytes.
-        kind: Its content type.
-        status: HTTP's number.
-        headers: Further headers.
-    """
+    """Body, content type, status and further headers of a response."""
 
     body: bytes
     kind: str = "application/json"
@@ -29,7 +23,7 @@ class Response:
 
     @cached_property
     def packed(self) -> "Response":
-        """The same, compressed where that is worth it."""
+        """The same, compressed if that is worth it."""
         if len(self.body) < WORTH_PACKING:
             return self
         headers = {**self.headers, "Content-Encoding": "gzip"}
@@ -37,18 +31,13 @@ class Response:
 
 
 def as_json(value: Any, status: int = 200) -> Response:
-    """Return an answer in JSON.
-
-    Args:
-        value: Plain values, or JSON already.
-        status: HTTP's number.
-    """
+    """Return a JSON response of plain values, or of text that is JSON already."""
     text = value if isinstance(value, str) else to_json(value)
     return Response(text.encode(), status=status)
 
 
 def to_json(value: Any) -> str:
-    """Write JSON that every browser reads: NaN and infinity, which JSON lacks, are null.
+    """Write JSON that every browser reads, with NaN and infinity as null.
 
     Example:
         >>> to_json({"loss": float("nan")})
@@ -57,12 +46,4 @@ def to_json(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(nested) for name, nested in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(nested) for nested in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return json.dumps(finite(value), allow_nan=False)

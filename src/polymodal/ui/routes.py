@@ -1,4 +1,4 @@
-"""What can be asked for, and what is answered."""
+"""The requests that the page makes, and their responses."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +18,8 @@ from polymodal.ui.subprocesses import Subprocesses
 Query = Mapping[str, Sequence[str]]
 MAX_KEYS = 100  # columns, scores or runs of one question
 MAX_COMPARED = 12
-REPORT_FILES = {
-    ".html": "text/html; charset=utf-8",
-    ".csv": "text/csv; charset=utf-8",
-    ".md": "text/plain; charset=utf-8",
-    ".tex": "text/plain; charset=utf-8",
-}
+KINDS = {".html": "html", ".csv": "csv", ".md": "plain", ".tex": "plain"}
+REPORT_FILES = {suffix: f"text/{kind}; charset=utf-8" for suffix, kind in KINDS.items()}
 # A report is from a run folder, which may be anybody's: it may show, and do nothing.
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
@@ -32,10 +28,7 @@ REPORT_POLICY = (
 
 
 class Routes:
-    """The questions that the page asks.
-
-    Args:
-        roots: Folders of runs.
+    """Answer requests about the runs of some folders.
 
     Raises:
         RunError: A folder cannot be read.
@@ -58,13 +51,10 @@ class Routes:
         }
 
     def answer(self, path: str, query: Query) -> Response | None:
-        """Answer one question.
-
-        Returns:
-            The answer; None where there is no such question.
+        """Answer one request; None if there is no such path.
 
         Raises:
-            UserError: What it asks for is not there, or it is not understood.
+            UserError: What it asks for does not exist, or it is invalid.
         """
         if path.startswith("/report/"):
             return self.report(path.removeprefix("/report/"))
@@ -72,7 +62,7 @@ class Routes:
         return None if question is None else question(query)
 
     def about(self, query: Query) -> Response:
-        """Which folders, which version, and whose database trackio could show."""
+        """Return folders, version, and for which folders there is a database of trackio."""
         roots = self.collection.roots
         return as_json(
             {
@@ -83,12 +73,12 @@ class Routes:
         )
 
     def runs(self, query: Query) -> Response:
-        """What has changed since a version."""
+        """Return what has changed since a version."""
         since, most = _whole_number(query, "since"), _whole_number(query, "most")
         return as_json(self.collection.changes_since(since, _first(query, "instance") or "", most))
 
     def filter(self, query: Query) -> Response:
-        """Keys of the runs that words such as `status=failed` mean."""
+        """Return the keys of the runs that match filters such as `status=failed`."""
         filters = parse(list(query.get("word", ()))[:MAX_KEYS])
         asks_config = any(condition.asks_config for condition in filters)
         if asks_config:
@@ -97,19 +87,16 @@ class Routes:
         records = [run.record for run in runs]
         configs = [self.options.config(run) if asks_config else {} for run in runs]
         validate_keys([condition.key for condition in filters], records, configs)
-        matching = [
-            run.key
-            for run, config in zip(runs, configs, strict=True)
-            if matches(run.record, filters, config)
-        ]
-        return as_json({"keys": matching})
+        pairs = zip(runs, configs, strict=True)
+        keys = [run.key for run, config in pairs if matches(run.record, filters, config)]
+        return as_json({"keys": keys})
 
     def columns(self, query: Query) -> Response:
-        """Values of some options for all runs."""
+        """Return the values of some options for all runs."""
         return as_json(self.options.columns(list(query.get("key", ()))[:MAX_KEYS]))
 
     def run(self, query: Query) -> Response:
-        """All that is known of one run."""
+        """Return all that is known of one run."""
         run = self._run(query)
         overrides = self.collection.file(run, "overrides.txt")
         try:
@@ -128,13 +115,13 @@ class Routes:
         )
 
     def points(self, query: Query) -> Response:
-        """New points of some scores of one run."""
+        """Return new points of some scores of one run."""
         path = self.collection.file(self._run(query), "metrics.jsonl")
         names = list(query.get("name", ()))[:MAX_KEYS]
         return as_json(read_points(path, _whole_number(query, "from"), names))
 
     def compare(self, query: Query) -> Response:
-        """Whether the difference of some runs is more than chance."""
+        """Return whether the difference of some runs is significant."""
         keys = list(dict.fromkeys(query.get("key", ())))
         if not 2 <= len(keys) <= MAX_COMPARED:
             raise RunError(f"{len(keys)} runs", expected=f"2 to {MAX_COMPARED} of them")
@@ -142,7 +129,7 @@ class Routes:
         return as_json({"comparisons": self.programs.compare(folders, _first(query, "score"))})
 
     def trackio(self, query: Query) -> Response:
-        """Send the browser to trackio's own page."""
+        """Redirect the browser to trackio's own page."""
         root = _whole_number(query, "root")
         roots = self.collection.roots
         database = _database(roots[root]) if root < len(roots) else Path()
@@ -152,7 +139,7 @@ class Routes:
         return Response(b"", "text/plain", 303, {"Location": address})
 
     def report(self, rest: str) -> Response | None:
-        """A file of a run's report: `ROOT/FOLDER/report.html` or `ROOT/FOLDER/tables/...`."""
+        """Return a file of a report: `ROOT/FOLDER/report.html` or `ROOT/FOLDER/tables/...`."""
         root, _, rest = rest.partition("/")
         folder, _, name = rest.partition("/")
         run = self.collection.find(f"{root}/{folder}")
@@ -175,7 +162,7 @@ class Routes:
             return None
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop all processes that were started."""
         self.programs.close()
 
     def _run(self, query: Query) -> Run:
@@ -183,7 +170,7 @@ class Routes:
 
 
 def refused(error: UserError) -> Response:
-    """Return what a question that cannot be answered gets."""
+    """Return the response to a request that cannot be answered."""
     body = {"error": error.message, "expected": error.expected, "remedy": error.hint}
     return as_json(body, status=400)
 
@@ -213,7 +200,7 @@ def _small_page(
 
 
 def _database(root: Path) -> Path:
-    """Where the tracker writes: see `record.trackers.trackio`."""
+    """Return where the tracker writes: see `tracking.trackers.trackio`."""
     return Path(os.environ.get("TRACKIO_DIR") or root.resolve() / ".trackio")
 
 

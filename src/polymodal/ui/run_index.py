@@ -1,9 +1,9 @@
-"""The runs of several folders, kept up to date: who asks again is told only what has changed."""
+"""Index the runs of several folders, and tell a page what has changed since it last asked."""
 
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,33 +27,24 @@ MAX_WATCHED = 50  # runs that go on and whose journals are read for the table
 
 @dataclass
 class Run:
-    """One run as the page knows it.
+    """One run as the page knows it."""
 
-    Args:
-        root: Number of its folder of runs.
-        folder: Name of its own folder.
-        record: Its record.
-        signature: Of its `run.json`.
-        version: Of the collection, when the run last changed.
-        values: What its journal said last, while it goes on.
-        written: Size of that journal.
-    """
-
-    root: int
-    folder: str
-    record: RunRecord
-    signature: Signature
-    version: int = 0
+    root: int  # number of its folder of runs
+    folder: str  # name of its own folder
+    record: RunRecord  # its record
+    signature: Signature  # of its `run.json`
+    version: int = 0  # version of the index when the run last changed
+    # last values of its metrics log, while it is running
     values: dict[str, float] = field(default_factory=dict)
-    written: int = -1
+    written: int = -1  # size of that log in bytes
 
     @property
     def key(self) -> str:
-        """What the page calls it."""
+        """Its id on the page."""
         return f"{self.root}/{self.folder}"
 
     def row(self) -> dict[str, Any]:
-        """What its line of the table is made of; what is None is left out."""
+        """Return its line of the table, without what is None."""
         record = self.record
         texts = ("name", "experiment", "kind", "status", "parent", "started", "error")
         row: dict[str, Any] = {name: _short(getattr(record, name)) for name in texts}
@@ -66,10 +57,7 @@ class Run:
 
 
 class RunIndex:
-    """The runs below some folders.
-
-    Args:
-        roots: Folders of runs; one that does not exist yet is empty.
+    """The runs below some folders; one that does not exist yet is empty.
 
     Raises:
         RunError: A folder cannot be read.
@@ -91,13 +79,10 @@ class RunIndex:
         self._watch(self.version)
 
     def find(self, key: str) -> Run:
-        """Return a run.
-
-        Args:
-            key: As in `Run.key`.
+        """Return a run by its `Run.key`.
 
         Raises:
-            RunError: There is none; only what was listed can be asked for.
+            RunError: It is not listed.
         """
         try:
             return self.runs[key]
@@ -109,28 +94,24 @@ class RunIndex:
         return self.roots[run.root] / run.folder
 
     def file(self, run: Run, relative: str) -> Path:
-        """Return a file of a run.
-
-        Args:
-            run: The run.
-            relative: Its path below the run's folder.
+        """Return a file of a run by its path below the run's folder.
 
         Raises:
-            DataError: It lies, or a link points, outside of that folder.
+            DataError: It is, or a link points, outside of that folder.
         """
         return resolve_inside(self.folder(run), relative)
 
     def changes_since(self, version: int, instance: str, most: int = 0) -> str:
-        """Return what has changed.
+        """Return what has changed as JSON.
 
         Args:
             version: What the page knows; 0 for nothing.
-            instance: Of the collection that told it so.
-            most: How many rows are wanted, so that a page has something to show; 0 for all.
+            instance: The index that told it so.
+            most: Maximum number of rows, so that a page has something to show soon; 0 for all.
 
         Returns:
-            JSON: the new version, changed rows (newest first) and how many were left out, keys that
-            are gone, and what cannot be read.
+            The new version, changed rows (newest first) and how many were left out, keys that are
+            gone, and run folders that cannot be read.
         """
         if not most:  # the first rows come as they are known: nobody waits for a look
             self.rescan()
@@ -138,7 +119,10 @@ class RunIndex:
             is_complete = instance != self.instance or version > self.version
             changed = [run for run in self.runs.values() if is_complete or run.version > version]
             shown = newest_first(changed)[: most or None]
-            rows = ",".join(map(self._line, shown))
+            for run in shown:
+                if self._lines.get(run.key, (-1, ""))[0] != run.version:
+                    self._lines[run.key] = run.version, to_json(run.row())
+            rows = ",".join(self._lines[run.key][1] for run in shown)
             gone = [] if is_complete else [key for key, at in self.gone.items() if at > version]
             head = {
                 "version": self.version,
@@ -153,7 +137,7 @@ class RunIndex:
         return f'{to_json(head)[:-1]}, "rows": [{rows}]}}'
 
     def rescan(self) -> None:
-        """Looks for runs that are new, changed or gone, unless it was done a moment ago."""
+        """Look for runs that are new, changed or gone, unless that was done a moment ago."""
         with self._lock:
             began = time.monotonic()
             if began < self._rested:
@@ -166,7 +150,7 @@ class RunIndex:
             self._rested = time.monotonic() + max(MIN_RESCAN_S, RESCAN_FACTOR * took)
 
     def _first_look(self, root: int) -> None:
-        """Take the records from the list of runs, which is quicker than the folders."""
+        """Take the records from the index of runs, which is faster than the folders."""
         result = dict(_signatures(self.roots[root]))
         record_of = {run.path.name: run.record for run in find_runs(self.roots[root])[0]}
         version = self.version = 1
@@ -187,7 +171,10 @@ class RunIndex:
             previous = run.signature if run is not None else self.broken.get(key, (None, ""))[0]
             if previous != signature:
                 changed |= self._read(root, folder, signature, version)
-        for key in [run for run in (*self.runs, *self.broken) if _is_gone(run, root, result)]:
+        for key in [*self.runs, *self.broken]:
+            root_of_run, _, folder = key.partition("/")
+            if int(root_of_run) != root or folder in result:
+                continue
             self.runs.pop(key, None)
             self.broken.pop(key, None)
             self._lines.pop(key, None)
@@ -214,7 +201,7 @@ class RunIndex:
         return True
 
     def _watch(self, version: int) -> bool:
-        """Run that go on: does their process still, and what does their journal say?"""
+        """Update the running runs: whether their process lives, and their last values."""
         on = [run for run in self.runs.values() if run.record.status == "running"]
         changed = False
         for run in newest_first(on)[:MAX_WATCHED]:
@@ -229,17 +216,9 @@ class RunIndex:
                 changed = True
         return changed
 
-    def _line(self, run: Run) -> str:
-        """The row of a run as JSON, made once."""
-        version, line = self._lines.get(run.key, (-1, ""))
-        if version != run.version:
-            line = to_json(run.row())
-            self._lines[run.key] = run.version, line
-        return line
-
 
 def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:
-    """Folders of runs, whole or not; names that are no Unicode cannot be asked for."""
+    """Yield run folders, complete or not; names that are not Unicode cannot be requested."""
     try:
         names = os.listdir(root)
     except (FileNotFoundError, NotADirectoryError):
@@ -247,7 +226,7 @@ def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:
     except OSError as error:
         raise RunError(f"{root} cannot be read: {error}") from None
     for name in names:
-        if name.startswith(".") or not _is_unicode(name):
+        if name.startswith(".") or any("\ud800" <= letter <= "\udfff" for letter in name):
             continue
         try:
             result = os.stat(f"{root}/{name}/run.json")
@@ -259,21 +238,8 @@ def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:
 
 
 def newest_first(runs: Iterable[Run]) -> list[Run]:
-    """Sort runs."""
-    return sorted(runs, key=lambda one: (one.record.started, one.folder), reverse=True)
-
-
-def _is_gone(key: str, root: int, folders: Mapping[str, Signature]) -> bool:
-    root_of_run, _, folder = key.partition("/")
-    return int(root_of_run) == root and folder not in folders
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Sort runs from newest to oldest."""
+    return sorted(runs, key=lambda run: (run.record.started, run.folder), reverse=True)
 
 
 def _short(text: Any) -> Any:

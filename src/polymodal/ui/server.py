@@ -1,6 +1,6 @@
 """The server: on this machine only, and it only reads.
 
-It is Python's own, with a thread a connection: one person looks at one page.
+It is Python's own, with a thread per connection: one person looks at one page.
 """
 
 import sys
@@ -37,7 +37,7 @@ HEADERS = {
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one page.
+    """Serve one page.
 
     Args:
         roots: Folders of runs.
@@ -53,9 +53,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, roots: list[Path], port: int | None = None) -> None:
         self.access, self.pages = Access(), Pages()
         ports = [port] if port is not None else [*range(FIRST_PORT, FIRST_PORT + NUM_PORTS)]
-        for index, one in enumerate(ports, start=1):
+        for index, number in enumerate(ports, start=1):
             try:
-                super().__init__((LOOPBACK, one), Handler)
+                super().__init__((LOOPBACK, number), Handler)
                 break
             except OSError as error:
                 if index == len(ports):
@@ -64,23 +64,23 @@ class Server(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Where the page is, with its token."""
+        """Address of the page, with its token."""
         return f"http://{LOOPBACK}:{self.server_port}/?token={self.access.token}"
 
     def server_close(self) -> None:
-        """End it, and all that it has started."""
+        """Stop the server, and all processes that it has started."""
         super().server_close()
         if hasattr(self, "routes"):
             self.routes.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Return nothing of a browser that has gone."""
+        """Ignore a browser that has gone."""
         if not isinstance(sys.exc_info()[1], OSError):
             traceback.print_exc()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request after another of a connection."""
+    """Answer the requests of a connection, one after another."""
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "polymodal", ""
@@ -95,13 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         self._say(self._answer(), body=False)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Reject what is no question: another method than GET and HEAD, or no HTTP at all.
-
-        Args:
-            code: Of the fault; 501 is an unknown method.
-            message: What it is.
-            explain: More of it.
-        """
+        """Reject methods other than GET and HEAD (code 501), and what is not HTTP."""
         self.close_connection = True  # a body may follow, which nobody reads
         if code == HTTPStatus.NOT_IMPLEMENTED:
             body = as_json({"error": "this server only reads: GET and HEAD"})
@@ -161,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Return nothing: the terminal is the user's."""
+        """Print nothing: the terminal is the user's."""
 
 
 def _taken(ports: list[int], error: OSError) -> RunError:

@@ -1,4 +1,4 @@
-"""What takes a process of its own, started when it is asked for: reports, comparisons, trackio."""
+"""Processes of the server, started on request: reports, comparisons, trackio."""
 
 import json
 import os
@@ -36,10 +36,10 @@ class Subprocesses:
         self._closed = False
 
     def report(self, folder: Path) -> bool:
-        """Sees to it that the page of a run or study is there, and newer than its record.
+        """Make the page of a run or study if it is missing or older than the record.
 
         Returns:
-            Whether it is there; False while it is being made.
+            Whether it exists; False while it is being made.
 
         Raises:
             RunError: It could not be made.
@@ -58,25 +58,16 @@ class Subprocesses:
         return False
 
     def compare(self, folders: Sequence[Path], score: str | None) -> Any:
-        """Compare runs as `polymodal compare` does.
-
-        Args:
-            folders: Two or more.
-            score: Name of the score, such as `uar`; the runs' own by default.
+        """Compare runs as `polymodal compare` does; without a score by their own monitor.
 
         Raises:
             RunError: They cannot be compared.
         """
-        command = [
-            "compare",
-            *map(str, folders),
-            "--json",
-            *([f"--score={score}"] if score else []),
-        ]
-        return json.loads(self._polymodal(command))
+        options = ["--json", *([f"--score={score}"] if score else [])]
+        return json.loads(self._polymodal(["compare", *map(str, folders), *options]))
 
     def trackio(self, database: Path) -> str:
-        """Start trackio's own page, once a database.
+        """Start trackio's own page, once per database, and return its address.
 
         Raises:
             RunError: It does not start.
@@ -85,7 +76,9 @@ class Subprocesses:
             process, address = self._trackio.get(database, (None, ""))
             if process is not None and process.poll() is None:
                 return address
-            port = _free_port()
+            with socket.socket() as server:  # a free port
+                server.bind((LOOPBACK, 0))
+                port = int(server.getsockname()[1])
             environ = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
             with tempfile.TemporaryFile("w+") as log:
                 process = self._start(
@@ -99,7 +92,7 @@ class Subprocesses:
             return address
 
     def close(self) -> None:
-        """End all of them."""
+        """Stop all processes."""
         self._closed = True
         for process in [*self._running]:
             process.terminate()
@@ -149,19 +142,13 @@ class Subprocesses:
 
 
 def _is_fresh(folder: Path) -> bool:
-    """Whether the page is newer than what it tells of."""
+    """Return whether the page is newer than its sources."""
     try:
         made_ns = (folder / "report.html").stat().st_mtime_ns
         sources = [folder / name for name in ("run.json", "study.json")]
         return all(made_ns >= source.stat().st_mtime_ns for source in sources if source.exists())
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind((LOOPBACK, 0))
-        return int(server.getsockname()[1])
 
 
 def _until_it_answers(process: subprocess.Popen[str], port: int, log: IO[str]) -> None:

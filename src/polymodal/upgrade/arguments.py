@@ -1,13 +1,15 @@
 """Decide how the arguments of a class change, on plain values, for YAML and Python alike."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from polymodal.upgrade.decisions import DECISIONS, MISSING
 from polymodal.upgrade.edits import ArgEdit, Call, Expression, Value, ask, contains, lookup
 from polymodal.upgrade.rules import Rule, rules
 
-__all__ = ["ArgEdit", "Call", "Expression", "Value", "apply", "rewrite_arguments"]
+__all__ = ["ArgEdit", "Call", "Expression", "Value", "inferred_task", "rewrite_arguments"]
+
+TASKS = {"binary": "Binary", "multiclass": "Multiclass", "multilabel": "Multilabel"}
 
 
 def rewrite_arguments(target: str, arguments: Mapping[str, Value]) -> list[ArgEdit]:
@@ -32,25 +34,11 @@ def rewrite_arguments(target: str, arguments: Mapping[str, Value]) -> list[ArgEd
     return _without_conflicts(edits, arguments)
 
 
-def apply(arguments: Mapping[str, Value], edits: Iterable[ArgEdit]) -> dict[str, Value]:
-    """Return the arguments with edits applied.
-
-    Example:
-        >>> old = {"gpus": 1, "max_epochs": 3}
-        >>> apply(old, rewrite_arguments("pytorch_lightning.Trainer", old))
-        {'accelerator': 'gpu', 'devices': 1, 'max_epochs': 3}
-    """
-    by_name = {edit.argument: edit for edit in edits if not edit.is_undecided}
-    result: dict[str, Value] = {}
-    for name, value in arguments.items():
-        result.update(by_name[name].sets if name in by_name else [(name, value)])
-    for name, edit in by_name.items():
-        if name not in arguments:
-            result.update(edit.sets)
-    for edit in by_name.values():
-        if edit.callback is not None:
-            result["callbacks"] = [*(result.get("callbacks") or ()), edit.callback]
-    return result
+def inferred_task(target: str, arguments: Mapping[str, Value]) -> str | None:
+    """Return the task that the other arguments of a metric imply, if it has none yet."""
+    edits = rewrite_arguments(target, arguments) if "task" not in arguments else []
+    tasks = [dict(edit.sets).get("task") for edit in edits if not edit.is_undecided]
+    return next((task for task in tasks if task in TASKS), None)
 
 
 def _edit(rule: Rule, name: str, value: Value, arguments: Mapping[str, Value]) -> ArgEdit | None:

@@ -5,21 +5,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Change:
-    """A change of one line, or a note on it.
+    """A change of one line, or a note on it."""
 
-    Args:
-        rule: Id of the rule, such as `trainer-gpus`.
-        line: Line of the old file, from 1.
-        before: Old text, shortened.
-        after: New text, shortened; empty if it is removed; None if a person has to decide.
-        note: What a person has to know or do; may be empty.
-    """
-
-    rule: str
-    line: int
-    before: str
-    after: str | None
-    note: str = ""
+    rule: str  # id of the rule, such as `trainer-gpus`
+    line: int  # line of the old file, from 1
+    before: str  # old text, shortened
+    after: str | None  # new text, shortened; empty if it is removed; None if a person has to decide
+    note: str = ""  # what a person has to know or do; may be empty
 
     @property
     def is_undecided(self) -> bool:
@@ -37,27 +29,21 @@ class ClassOutline:
 
 @dataclass
 class ProjectFacts:
-    """Facts about all files of a project, gathered before the first is rewritten.
+    """Facts about all files of a project, gathered before the first is rewritten."""
 
-    Args:
-        renamed_scores: Old to new name of logged scores, such as `val_F1Score` to
-            `val_MulticlassF1Score`; monitors and names of checkpoints follow.
-        chdir: Whether Hydra changed the working directory for every run, the default before 1.2.
-        callbacks_in_code: Whether code passes callbacks to a Trainer, so that `trainer.callbacks`
-            of
-            a YAML file would be ignored.
-        hydra_1_0: Whether package headers have the form of Hydra 1.0.
-        fills_in: Whether polymodal reads the project, and so fills in `task` and `mode`.
-        lightning: Packages by which the Python files import Lightning.
-        classes: Classes of the Python files, by name.
-    """
-
+    # old to new name of logged scores, such as `val_F1Score` to `val_MulticlassF1Score`; monitors
+    # and names of checkpoints follow
     renamed_scores: dict[str, str] = field(default_factory=dict)
+    # whether Hydra changed the working directory for every run, the default before 1.2
     chdir: bool = False
+    # whether code passes callbacks to a Trainer, so that `trainer.callbacks` of a YAML file would
+    # be ignored
     callbacks_in_code: bool = False
-    hydra_1_0: bool = False
-    fills_in: bool = False
+    hydra_1_0: bool = False  # whether package headers have the form of Hydra 1.0
+    fills_in: bool = False  # whether polymodal reads the project, and so fills in `task` and `mode`
+    # packages by which the Python files import Lightning
     lightning: set[str] = field(default_factory=set)
+    # classes of the Python files, by name
     classes: dict[str, ClassOutline] = field(default_factory=dict)
 
 

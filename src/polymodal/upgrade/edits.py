@@ -11,15 +11,10 @@ Value = Any  # None, bool, int, float, str, a list or mapping of them, Expressio
 
 @dataclass(frozen=True)
 class Expression:
-    """A value that is computed at run time, or that builds an object.
+    """A value that is computed at run time, or that builds an object."""
 
-    Args:
-        text: Its text in the file: a Python expression, or an interpolation or section of YAML.
-        target: Dotted name of the class, if it builds an object.
-    """
-
-    text: str
-    target: str = ""
+    text: str  # its text in the file: a Python expression, or an interpolation or section of YAML
+    target: str = ""  # dotted name of the class, if it builds an object
 
 
 @dataclass(frozen=True)
@@ -32,24 +27,17 @@ class Call:
 
 @dataclass(frozen=True)
 class ArgEdit:
-    """What becomes of one argument.
+    """What becomes of one argument."""
 
-    Args:
-        rule: The rule that applies.
-        argument: The argument; it may be missing.
-        sets: Arguments that replace it, in this order; may contain the argument itself.
-        callback: What is added to the argument `callbacks`. A caller that cannot add it keeps the
-            argument and says `note`, or removes it if the rule is `harmless`.
-        is_undecided: Whether a person has to decide; `note` says what.
-        note: What a person has to know.
-    """
-
-    rule: Rule
-    argument: str
+    rule: Rule  # the rule that applies
+    argument: str  # the argument; it may be missing
+    # arguments that replace it, in this order; may contain the argument itself
     sets: tuple[tuple[str, Value], ...] = ()
+    # what is added to the argument `callbacks`. A caller that cannot add it keeps the argument and
+    # says `note`, or removes it if the rule is `harmless`
     callback: Call | Expression | None = None
-    is_undecided: bool = False
-    note: str = ""
+    is_undecided: bool = False  # whether a person has to decide; `note` says what
+    note: str = ""  # what a person has to know
 
 
 def ask(rule: Rule, argument: str, note: str = "") -> ArgEdit:

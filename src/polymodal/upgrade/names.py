@@ -1,14 +1,21 @@
-"""Current names of classes, functions and modules that were moved, renamed or removed."""
+"""Current names of what was moved, renamed or removed, in either of Lightning's packages."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
-from polymodal.upgrade.rules import Rule, rules
+from polymodal.upgrade.rules import Rule, rule_by_id, rules
 
 PACKAGE_RULE = "name-lightning-package"
-OURS, OTHER = "pytorch_lightning", "lightning.pytorch"
+SEPARATE, UNIFIED, MODULE = "pytorch_lightning", "lightning", "lightning.pytorch"
+# Names at the top of the unified package.
+TOP = {
+    name: f"{SEPARATE}.{name}"
+    for name in ("Trainer", "LightningModule", "LightningDataModule", "Callback", "seed_everything")
+} | {"Fabric": "lightning_fabric.Fabric"}
+# The base of all progress bars took the name of the bar of tqdm.
+BAR = "pytorch_lightning.callbacks.ProgressBar"
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,9 @@ def current(name: str, is_installed: Callable[[str], bool] | None = None) -> Ren
         >>> current("pytorch_lightning.metrics.F1").name
         'torchmetrics.F1Score'
     """
-    ours, was_other = _plain(name)
+    is_unified = name == MODULE or name.startswith(MODULE + ".")
+    now = SEPARATE + name.removeprefix(MODULE) if is_unified else name
     first: Rule | None = None
-    now = ours
     for _ in range(4):  # a name may have moved more than once
         step = _once(now)
         if step is None:
@@ -40,24 +47,11 @@ def current(name: str, is_installed: Callable[[str], bool] | None = None) -> Ren
         if step.name is None:
             return Renamed(first, None)
         now = step.name
-    written = _package(now, was_other, is_installed or _is_installed)
-    if written == name:
-        return None
-    return Renamed(first or _by_name()[OTHER + ".*"], written)
-
-
-def _plain(name: str) -> tuple[str, bool]:
-    """Return the name as the rules write it, and whether it was of the unified package."""
-    is_other = name == OTHER or name.startswith(OTHER + ".")
-    return (OURS + name.removeprefix(OTHER), True) if is_other else (name, False)
-
-
-def _package(name: str, was_other: bool, is_installed: Callable[[str], bool]) -> str:
-    if name != OURS and not name.startswith(OURS + "."):
-        return name
-    ours, unified = is_installed(OURS), is_installed("lightning")
-    keeps_other = unified if ours != unified else was_other
-    return OTHER + name.removeprefix(OURS) if keeps_other else name
+    if now == SEPARATE or now.startswith(SEPARATE + "."):
+        separate, unified = map(is_installed or importable, (SEPARATE, UNIFIED))
+        if unified if separate != unified else is_unified:
+            now = MODULE + now.removeprefix(SEPARATE)
+    return None if now == name else Renamed(first or _by_name()[MODULE + ".*"], now)
 
 
 def _once(name: str) -> Renamed | None:
@@ -82,5 +76,70 @@ def _by_name() -> Mapping[str, Rule]:
 
 
 @cache
-def _is_installed(package: str) -> bool:
+def importable(package: str) -> bool:
+    """Return whether a package is installed."""
     return find_spec(package) is not None
+
+
+def canonical(name: str) -> str:
+    """Write a name of the unified package as one of the separate packages.
+
+    Example:
+        >>> canonical("lightning.pytorch.callbacks.Timer"), canonical("torch.nn.Linear")
+        ('pytorch_lightning.callbacks.Timer', 'torch.nn.Linear')
+    """
+    head, _, rest = name.partition(".")
+    if head != UNIFIED:
+        return name
+    first, _, tail = rest.partition(".")
+    if not rest:
+        return SEPARATE
+    base = {"pytorch": SEPARATE, "fabric": "lightning_fabric"}.get(first) or TOP.get(first)
+    if base is None:
+        return name
+    return f"{base}.{tail}" if tail else base
+
+
+def follow(name: str, text: str = "") -> Renamed | None:
+    """Return the move of a name or module, None if it has not moved.
+
+    A `ProgressBar` is that of tqdm only if the text of the file says so.
+
+    Example:
+        >>> follow("pytorch_lightning.metrics.functional").name
+        'torchmetrics.functional'
+    """
+    if name.endswith(".ProgressBarBase"):
+        return Renamed(rule_by_id("name-progress-bar-base"), BAR)
+    if name.endswith(".ProgressBar") and "_tqdm" not in text and "refresh_rate" not in text:
+        return None
+    segments = name.split(".")
+    for count in range(len(segments), 1, -1):
+        head = ".".join(segments[:count])
+        move = current(f"{head}.*" if f"{head}.*" in _modules() else head, SEPARATE.__eq__)
+        if move is not None and move.name is not None:
+            now = move.name.removesuffix(".*")
+            return Renamed(move.rule, ".".join([now, *segments[count:]]))
+        if move is not None:
+            return move
+    return None
+
+
+@cache
+def _modules() -> frozenset[str]:
+    return frozenset(old for pattern in rules("name") for old in pattern.old if old.endswith(".*"))
+
+
+def keeps_unified(packages: Iterable[str]) -> bool:
+    """Return whether a project keeps the unified package: the only one used or installed."""
+    if not importable(UNIFIED):
+        return False
+    return not importable(SEPARATE) or set(packages) == {UNIFIED}
+
+
+def localised(name: str, *, unified: bool) -> str:
+    """Write a canonical name for the package by which a project imports Lightning."""
+    for package, module in ((SEPARATE, "pytorch"), ("lightning_fabric", "fabric")):
+        if unified and (name == package or name.startswith(f"{package}.")):
+            return f"{UNIFIED}.{module}{name[len(package) :]}"
+    return name

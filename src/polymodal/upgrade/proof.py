@@ -1,10 +1,12 @@
 """Check that every rewritten section binds to the installed signature."""
 
-import importlib
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 from polymodal.config.partial_resolve import UNRESOLVED
 from polymodal.config.provenance import SourceLocation
@@ -14,7 +16,7 @@ from polymodal.security.targets import resolve_target
 from polymodal.upgrade.rules import PACKAGES
 from polymodal.upgrade.tree import YAML, Tree
 from polymodal.upgrade.yaml_sections import Section, sections
-from polymodal.upgrade.yaml_text import Document, entries, entry, is_mapping, is_sequence, to_plain
+from polymodal.upgrade.yaml_text import Document, entries, entry, to_plain
 
 Bind = Callable[[Mapping[str, Any], str, Callable[..., Any]], Iterator[Diagnostic]]
 KNOWN = tuple(name for names in PACKAGES.values() for name in names)
@@ -26,7 +28,6 @@ class Proof:
 
     count: int
     findings: tuple[Diagnostic, ...]
-
     num_bound: int
 
 
@@ -57,19 +58,19 @@ def _bind(bind: Bind, document: Document, section: Section, path: Path) -> Itera
         findings = [from_error(error, "target", f"{key}._target_")]
     for finding in findings:
         if section.is_complete or finding.rule not in ("unknown option", "missing option"):
-            origin = SourceLocation(path, _line(document, section, finding.key))
-            yield replace(finding, origin=origin)
+            option = entry(section.options, finding.key.rpartition(".")[2]) or section.named
+            line = document.line_of(option.key if option else section.options)
+            yield replace(finding, origin=SourceLocation(path, line))
 
 
 def _resolved(name: str, key: str) -> Callable[..., Any]:
     if not name.startswith("transformers."):
         return resolve_target(name, key)
-    module, _, attribute = name.rpartition(".")
     try:
-        resolved: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        return resolved
+        resolved: Callable[..., Any] = pkgutil.resolve_name(name)
     except (ImportError, AttributeError):
         raise ConfigError(f"{key}: there is no {name}") from None
+    return resolved
 
 
 def _values(node: Any) -> dict[str, Any]:
@@ -77,15 +78,9 @@ def _values(node: Any) -> dict[str, Any]:
 
 
 def _value(node: Any) -> Any:
-    if is_mapping(node):
+    if isinstance(node, MappingNode):
         return _values(node)
-    if is_sequence(node):
+    if isinstance(node, SequenceNode):
         return [_value(item) for item in node.value]
     value = to_plain(node)
     return UNRESOLVED if isinstance(value, str) and ("${" in value or value == "???") else value
-
-
-def _line(document: Document, section: Section, key: str) -> int:
-    node = section.named.key if section.named else section.options
-    option = entry(section.options, key.rpartition(".")[2])
-    return document.line_of(option.key if option else node)

@@ -1,11 +1,12 @@
 """Insert statements into functions and classes."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import libcst as cst
 import libcst.matchers as m
 
-from polymodal.upgrade.python_classes import is_call_of_self, methods
+from polymodal.upgrade.python_classes import call_of_self, methods
 from polymodal.upgrade.python_source import dotted
 
 Line = cst.SimpleStatementLine
@@ -129,21 +130,12 @@ def is_in_lines(method: cst.FunctionDef, return_nodes: Iterable[cst.Return]) -> 
     return all(id(node) in inside for node in return_nodes)
 
 
-class _Calls(cst.CSTTransformer):
-    def __init__(self, old: str, new: str) -> None:
-        super().__init__()
-        self._old, self._new = old, new
-
-    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
-        if not is_call_of_self(updated_node, self._old):
-            return updated_node
-        func = updated_node.func
-        assert isinstance(func, cst.Attribute)
-        return updated_node.with_changes(func=func.with_changes(attr=cst.Name(self._new)))
-
-
 def rename_calls(node: cst.ClassDef, old: str, new: str) -> cst.ClassDef:
     """Rename calls of a method within its class."""
-    renamed = node.visit(_Calls(old, new))
-    assert isinstance(renamed, cst.ClassDef)
-    return renamed
+
+    def renamed(call: Any, _: object) -> cst.Call:
+        return call.with_changes(func=call.func.with_changes(attr=cst.Name(new)))
+
+    cls = m.replace(node, call_of_self(old), renamed)
+    assert isinstance(cls, cst.ClassDef)
+    return cls

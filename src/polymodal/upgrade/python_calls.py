@@ -9,8 +9,8 @@ from libcst.metadata import ImportAssignment
 
 from polymodal.upgrade.arguments import rewrite_arguments
 from polymodal.upgrade.edits import ArgEdit, Call, Expression, Value, contains
+from polymodal.upgrade.names import canonical, localised
 from polymodal.upgrade.python_imports import current_path
-from polymodal.upgrade.python_names import canonical, localised
 from polymodal.upgrade.python_source import (
     EQUAL,
     Source,
@@ -20,10 +20,9 @@ from polymodal.upgrade.python_source import (
     keyword_of,
     lay_out_args,
     reason_for,
-    rule_by_id,
 )
 from polymodal.upgrade.python_trainer import TRAINER, moved_checkpoint
-from polymodal.upgrade.rules import rules
+from polymodal.upgrade.rules import rule_by_id, rules
 
 SUPER_INIT = m.Attribute(value=m.Call(func=m.Name("super")), attr=m.Name("__init__"))
 NO_LITERAL = object()

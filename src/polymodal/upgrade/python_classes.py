@@ -2,13 +2,13 @@
 
 import ast
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import libcst as cst
 import libcst.matchers as m
 
 from polymodal.upgrade.changes import ClassOutline, ProjectFacts
-from polymodal.upgrade.python_names import canonical
+from polymodal.upgrade.names import canonical
 from polymodal.upgrade.python_source import EQUAL, Source, dotted
 
 Kind = Literal["module", "callback", "datamodule", "hf-trainer", ""]
@@ -74,13 +74,11 @@ def _kind_of_base(base: str, facts: ProjectFacts, seen: frozenset[str]) -> Kind:
 
 def has_heirs(facts: ProjectFacts, name: str, method: str) -> bool:
     """Return whether a subclass in the project overrides a method."""
-    others = [outline for other_name, outline in facts.classes.items() if other_name != name]
-    heirs = (outline for outline in others if name in map(_tail, outline.bases))
-    return any(method in heir.methods for heir in heirs)
-
-
-def _tail(name: str) -> str:
-    return name.rpartition(".")[2]
+    return any(
+        method in outline.methods and name in (base.rpartition(".")[2] for base in outline.bases)
+        for other_name, outline in facts.classes.items()
+        if other_name != name
+    )
 
 
 def base_with(facts: ProjectFacts, name: str, sought: Iterable[str]) -> str:
@@ -172,24 +170,21 @@ def with_parameters(
     return method.with_changes(params=params.with_changes(params=[*params.params, *extra]))
 
 
-def is_call_of_self(node: cst.CSTNode, method: str) -> bool:
-    """Return whether a node is `self.method(...)`."""
-    return m.matches(node, m.Call(func=m.Attribute(value=m.Name("self"), attr=m.Name(method))))
+def call_of_self(method: str) -> m.Call:
+    """Return a matcher of `self.method(...)`."""
+    return m.Call(func=m.Attribute(value=m.Name("self"), attr=m.Name(method)))
 
 
 def calls_self(node: cst.CSTNode, method: str) -> bool:
     """Return whether code calls `self.method(...)`."""
-    return any(is_call_of_self(call, method) for call in m.findall(node, m.Call()))
+    return bool(m.findall(node, call_of_self(method)))
 
 
 def attributes_set(node: cst.CSTNode) -> set[str]:
     """Return the attributes of `self` that code assigns to."""
     of_self = m.Attribute(value=m.Name("self"))
-    targets = m.findall(node, m.AssignTarget() | m.AnnAssign())
-    return {
-        match.attr.value
-        for target in targets
-        if isinstance(target, cst.AssignTarget | cst.AnnAssign)
-        for match in m.findall(target.target, of_self)
-        if isinstance(match, cst.Attribute)
-    }
+    targets: list[Any] = list(m.findall(node, m.AssignTarget() | m.AnnAssign()))
+    attributes: list[Any] = [
+        match for target in targets for match in m.findall(target.target, of_self)
+    ]
+    return {match.attr.value for match in attributes}

@@ -1,7 +1,9 @@
 """Upgrade a Python file: names, calls, hooks and scores; the rest stays byte for byte."""
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import libcst as cst
 from libcst.codemod import CodemodContext
@@ -36,13 +38,12 @@ def gather_python(text: str, facts: ProjectFacts, path: Path = Path("file.py")) 
     tree = ast.parse(text)
     facts.classes.update(outlines(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = (
-                [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else ([alias.name for alias in node.names])
-            )
-            facts.lightning |= {module.partition(".")[0] for module in names} & set(PACKAGES)
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module or ""]
+        facts.lightning |= {module.partition(".")[0] for module in modules} & set(PACKAGES)
     if "metrics" in text or "hydra" in text:
         source = Source(text, path, facts)
         gather_scores(source)
@@ -80,60 +81,53 @@ def rewrite_python(text: str, path: Path, facts: ProjectFacts) -> Rewrite:
 
 
 class _Upgrade(cst.CSTTransformer):
+    """Apply the function of each kind of node, inner nodes first."""
+
     def __init__(self, source: Source) -> None:
         super().__init__()
         self._source = source
 
-    def leave_SimpleStatementLine(
-        self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
-    ) -> cst.BaseStatement | cst.FlattenSentinel[cst.BaseStatement] | cst.RemovalSentinel:
-        return rewrite_line(self._source, original_node, updated_node)
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        return not isinstance(node, cst.Import | cst.ImportFrom)  # rewritten as whole lines
 
-    def visit_Import(self, node: cst.Import) -> bool:
-        """Skip names: `rewrite_line` handles the import as a whole."""
-        return False
+    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
+        rewrite = REWRITES.get(type(original_node))
+        return rewrite(self._source, original_node, updated_node) if rewrite else updated_node
 
-    def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
-        return False
 
-    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
-        parent = self._source.parent(original_node)
-        if isinstance(parent, cst.Attribute | cst.Param | cst.AssignTarget) or (
-            isinstance(parent, cst.Arg) and parent.keyword is original_node
-        ):
-            return updated_node
-        if isinstance(parent, cst.FunctionDef | cst.ClassDef | cst.AsName | cst.NameItem):
-            return updated_node
-        return rewrite_reference(self._source, original_node, updated_node)
+def _rewrite_name(source: Source, old: cst.Name, new: cst.Name) -> cst.BaseExpression:
+    parent = source.parent(old)
+    is_keyword = isinstance(parent, cst.Arg) and parent.keyword is old
+    return (
+        new if is_keyword or isinstance(parent, DEFINING) else rewrite_reference(source, old, new)
+    )
 
-    def leave_Attribute(
-        self, original_node: cst.Attribute, updated_node: cst.Attribute
-    ) -> cst.BaseExpression:
-        if not isinstance(self._source.parent(original_node), cst.Attribute):
-            updated = rewrite_reference(self._source, original_node, updated_node)
-            if updated is not updated_node:
-                return updated
-        return rewrite_attribute(self._source, original_node, updated_node)
 
-    def leave_Assign(
-        self, original_node: cst.Assign, updated_node: cst.Assign
-    ) -> cst.BaseSmallStatement:
-        return rewrite_assignment(self._source, original_node, updated_node)
+def _rewrite_chain(source: Source, old: cst.Attribute, new: cst.Attribute) -> cst.BaseExpression:
+    updated: cst.BaseExpression = new
+    if not isinstance(source.parent(old), cst.Attribute):
+        updated = rewrite_reference(source, old, new)
+    return rewrite_attribute(source, old, new) if updated is new else updated
 
-    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
-        updated = rewrite_entry(self._source, original_node, updated_node)
-        if updated is updated_node:
-            updated = rewrite_call(self._source, original_node, updated_node)
-        if updated is not updated_node:
+
+def _rewrite_any_call(source: Source, old: cst.Call, new: cst.Call) -> cst.BaseExpression:
+    for rewrite in (rewrite_entry, rewrite_call):
+        if (updated := rewrite(source, old, new)) is not new:
             return updated
-        return rewrite_method_call(self._source, original_node, updated_node)
+    return rewrite_method_call(source, old, new)
 
-    def leave_SimpleString(
-        self, original_node: cst.SimpleString, updated_node: cst.SimpleString
-    ) -> cst.BaseExpression:
-        return rename_score(self._source, original_node, updated_node)
 
-    def leave_ClassDef(
-        self, original_node: cst.ClassDef, updated_node: cst.ClassDef
-    ) -> cst.BaseStatement:
-        return rewrite_class(self._source, original_node, updated_node)
+# Parents of names that do not read a name.
+DEFINING = (
+    *(cst.Attribute, cst.Param, cst.AssignTarget, cst.FunctionDef, cst.ClassDef),
+    *(cst.AsName, cst.NameItem),
+)
+REWRITES: dict[type[cst.CSTNode], Callable[[Source, Any, Any], Any]] = {
+    cst.SimpleStatementLine: rewrite_line,
+    cst.Name: _rewrite_name,
+    cst.Attribute: _rewrite_chain,
+    cst.Assign: rewrite_assignment,
+    cst.Call: _rewrite_any_call,
+    cst.SimpleString: rename_score,
+    cst.ClassDef: rewrite_class,
+}

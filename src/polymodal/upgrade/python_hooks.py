@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import libcst as cst
 import libcst.matchers as m
@@ -17,8 +18,8 @@ from polymodal.upgrade.python_classes import (
     without_parameters,
 )
 from polymodal.upgrade.python_outputs import rewrite_outputs
-from polymodal.upgrade.python_source import EQUAL, Source, rule_by_id
-from polymodal.upgrade.rules import Rule, rules
+from polymodal.upgrade.python_source import EQUAL, Source
+from polymodal.upgrade.rules import Rule, rule_by_id, rules
 
 # Number of parameters, with `self`, of hooks that are called with positional arguments.
 ARITY = {
@@ -43,7 +44,10 @@ def rewrite_class(source: Source, old: cst.ClassDef, new: cst.ClassDef) -> cst.C
         return new
     if kind == "module":
         _note_magic_keys(source, old)
-        _note_truncated_backpropagation(source, old)
+        for statement in old.body.body:
+            if m.matches(statement, m.SimpleStatementLine(body=[SPLITS])):
+                rule = rule_by_id("module-truncated-bptt")
+                source.note_rule(rule, statement, source.code(statement), None)
         _note_several_optimisers(source, old)
         new = rewrite_outputs(source, old, new)
     for rule in rules("form"):
@@ -54,27 +58,17 @@ def rewrite_class(source: Source, old: cst.ClassDef, new: cst.ClassDef) -> cst.C
     return new
 
 
-def _note_truncated_backpropagation(source: Source, old: cst.ClassDef) -> None:
-    for statement in old.body.body:
-        if m.matches(statement, m.SimpleStatementLine(body=[SPLITS])):
-            rule = rule_by_id("module-truncated-bptt")
-            source.note_rule(rule, statement, source.code(statement), None)
-
-
 def _note_several_optimisers(source: Source, old: cst.ClassDef) -> None:
     method = methods(old).get("configure_optimizers")
     if method is None or "automatic_optimization" in source.code(old):
         return
     for statement in returns(method):
         several = m.matches(statement.value, SEVERAL) if statement.value is not None else False
-        if several or any(map(_has_frequency, m.findall(statement, m.Dict()))):
+        mappings: Any = m.findall(statement, m.Dict())
+        keys = ({*map(_key, mapping.elements)} for mapping in mappings)
+        if several or any({"optimizer", "frequency"} <= of_one for of_one in keys):
             rule = rule_by_id("several-optimisers")
             source.note_rule(rule, statement, source.code(statement), None)
-
-
-def _has_frequency(node: cst.CSTNode) -> bool:
-    keys = {_key(element) for element in getattr(node, "elements", ())}
-    return {"optimizer", "frequency"} <= keys
 
 
 def _key(element: cst.CSTNode) -> object:
@@ -91,10 +85,6 @@ def _note_magic_keys(source: Source, old: cst.ClassDef) -> None:
             elements = m.findall(statement, m.DictElement(key=m.SimpleString()))
             if magic := [str(key) for key in map(_key, elements) if key in rule.old]:
                 source.note_rule(rule, statement, f"return {', '.join(magic)}", None)
-
-
-def _signature(method: cst.FunctionDef) -> str:
-    return f"{method.name.value}({', '.join(parameter_names(method))})"
 
 
 @dataclass(frozen=True)
@@ -119,17 +109,17 @@ class _Hook:
         index = self.rule.old.index(self.name)
         return str(self.rule.new[index if len(self.rule.new) == len(self.rule.old) else 0])
 
+    @staticmethod
+    def signature(method: cst.FunctionDef) -> str:
+        return f"{method.name.value}({', '.join(parameter_names(method))})"
+
     def note(self, after: str | None, note: str = "") -> cst.ClassDef:
-        self.source.note_rule(self.rule, self.old, _signature(self.old), after, note)
+        self.source.note_rule(self.rule, self.old, self.signature(self.old), after, note)
         return self.cls
 
     def replace(self, method: cst.FunctionDef, note: str = "") -> cst.ClassDef:
-        self.note(_signature(method), note)
+        self.note(self.signature(method), note)
         return with_method(self.cls, self.name, method)
-
-
-def _ask(hook: _Hook) -> cst.ClassDef:
-    return hook.note(None)
 
 
 def _rename(hook: _Hook) -> cst.ClassDef:
@@ -221,7 +211,7 @@ def _also_calling(node: cst.ClassDef, hook: str, given: str, line: str) -> cst.C
 def _interrupt(hook: _Hook) -> cst.ClassDef:
     """Let the hook of all exceptions do what the hook of the keyboard did."""
     if not isinstance(hook.method.body, cst.IndentedBlock):
-        return _ask(hook)
+        return hook.note(None)
     new = _rename(hook)
     if new is hook.cls:
         return new
@@ -245,7 +235,7 @@ def _state(hook: _Hook) -> cst.ClassDef:
 
 
 ACTIONS: Mapping[str, Callable[[_Hook], cst.ClassDef]] = {
-    "ask": _ask,
+    "ask": lambda hook: hook.note(None),
     "rename": _rename,
     "add": _add,
     "drop": _drop,

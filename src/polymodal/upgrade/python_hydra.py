@@ -11,8 +11,8 @@ from polymodal.upgrade.python_source import (
     keyword_arg,
     keyword_of,
     lay_out_args,
-    rule_by_id,
 )
+from polymodal.upgrade.rules import rule_by_id
 
 MAIN = "hydra.main"
 INITIALIZE = "hydra.initialize"

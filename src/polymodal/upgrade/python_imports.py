@@ -6,42 +6,28 @@ from dataclasses import dataclass
 import libcst as cst
 from libcst.metadata import ImportAssignment
 
-from polymodal.upgrade.python_names import PACKAGE_RULE, canonical, follow, keeps_unified, localised
-from polymodal.upgrade.python_source import Source, chain, dotted, reason_for, rule_by_id
-from polymodal.upgrade.rules import Rule
+from polymodal.upgrade.names import PACKAGE_RULE, canonical, follow, keeps_unified, localised
+from polymodal.upgrade.python_source import Source, chain, dotted, reason_for
+from polymodal.upgrade.rules import Rule, rule_by_id
 
 # Hooks no longer get it; elsewhere, its annotation becomes a list.
 OUTPUTS = "pytorch_lightning.utilities.types.EPOCH_OUTPUT"
 LIBRARIES = (
-    "pytorch_lightning",
-    "lightning",
-    "lightning_fabric",
-    "torchmetrics",
-    "transformers",
-    "hydra",
-    "omegaconf",
+    *("pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics"),
+    *("transformers", "hydra", "omegaconf"),
 )
 
 
 @dataclass(frozen=True)
 class Binding:
-    """A name of an import statement before and after the upgrade.
+    """A name of an import statement before and after the upgrade."""
 
-    Args:
-        local: Name in the file.
-        old: Dotted path that it refers to.
-        new_local: Name in the file afterwards.
-        new: Dotted path afterwards.
-        rule: The rule that applies, if any.
-        is_gone: Whether nothing replaces it.
-    """
-
-    local: str
-    old: str
-    new_local: str
-    new: str
-    rule: Rule | None
-    is_gone: bool
+    local: str  # name in the file
+    old: str  # dotted path that it refers to
+    new_local: str  # name in the file afterwards
+    new: str  # dotted path afterwards
+    rule: Rule | None  # the rule that applies, if any
+    is_gone: bool  # whether nothing replaces it
 
 
 def current_path(source: Source, name: str) -> tuple[str, Rule | None]:
@@ -106,7 +92,11 @@ def _from(source: Source, statement: cst.ImportFrom) -> Sequence[cst.BaseSmallSt
         source.note("import-star", statement, f"{module}.*", f"{new}.*", note)
         return [statement.with_changes(module=chain(new))]
     bindings = [bind(source, module, alias) for alias in statement.names]
-    _report(source, statement, bindings)
+    for binding in bindings:
+        is_outputs = canonical(binding.old) == OUTPUTS
+        if is_outputs or binding.is_gone or binding.new != binding.old:
+            after = "" if is_outputs else None if binding.is_gone else binding.new
+            _note(source, statement, binding.rule, binding.old, after)
     if all(item.new == item.old and canonical(item.old) != OUTPUTS for item in bindings):
         return None
     groups: dict[str, list[Binding]] = {}
@@ -127,7 +117,7 @@ def _lines(
     statement: cst.ImportFrom, head: str, group: Sequence[Binding], *, is_complete: bool
 ) -> list[cst.BaseSmallStatement]:
     roots = [binding for binding in group if binding.new == head and not binding.is_gone]
-    lines: list[cst.BaseSmallStatement] = [_import(binding) for binding in roots]
+    lines: list[cst.BaseSmallStatement] = [cst.Import([_alias(root, root.new)]) for root in roots]
     names = [binding for binding in group if binding not in roots]
     if is_complete and not roots:
         assert not isinstance(statement.names, cst.ImportStar)
@@ -140,15 +130,10 @@ def _lines(
     return lines
 
 
-def _import(binding: Binding) -> cst.Import:
-    alias = cst.AsName(cst.Name(binding.new_local)) if binding.new_local != binding.new else None
-    return cst.Import([cst.ImportAlias(chain(binding.new), alias)])
-
-
-def _alias(binding: Binding) -> cst.ImportAlias:
-    tail = (binding.old if binding.is_gone else binding.new).rpartition(".")[2]
-    alias = cst.AsName(cst.Name(binding.new_local)) if binding.new_local != tail else None
-    return cst.ImportAlias(cst.Name(tail), alias)
+def _alias(binding: Binding, name: str = "") -> cst.ImportAlias:
+    name = name or (binding.old if binding.is_gone else binding.new).rpartition(".")[2]
+    alias = cst.AsName(cst.Name(binding.new_local)) if binding.new_local != name else None
+    return cst.ImportAlias(chain(name), alias)
 
 
 def _renamed(binding: Binding, alias: cst.ImportAlias) -> cst.ImportAlias:
@@ -189,14 +174,6 @@ def _is_taken(source: Source, name: str, meaning: str) -> bool:
             if current_path(source, qualified.name)[0] != meaning:
                 return True
     return False
-
-
-def _report(source: Source, statement: cst.ImportFrom, bindings: Sequence[Binding]) -> None:
-    for binding in bindings:
-        is_outputs = canonical(binding.old) == OUTPUTS
-        if is_outputs or binding.is_gone or binding.new != binding.old:
-            after = "" if is_outputs else None if binding.is_gone else binding.new
-            _note(source, statement, binding.rule, binding.old, after)
 
 
 def _note(

@@ -47,23 +47,14 @@ def break_long_lines(old: str, new: str, width: int) -> str:
 
 @dataclass(frozen=True)
 class _Bracket:
-    """The items in a pair of brackets.
+    """The items in a pair of brackets."""
 
-    Args:
-        start: Offset of the first item.
-        end: Offset behind the last item.
-        items: Text of each item.
-        lines: First and last line, with those of the brackets.
-        is_literal: Whether it is a list, a mapping or an import.
-        is_open: Whether each item has a line of its own.
-    """
-
-    start: int
-    end: int
-    items: tuple[str, ...]
-    lines: tuple[int, int]
-    is_literal: bool
-    is_open: bool
+    start: int  # offset of the first item
+    end: int  # offset behind the last item
+    items: tuple[str, ...]  # text of each item
+    lines: tuple[int, int]  # first and last line, with those of the brackets
+    is_literal: bool  # whether it is a list, a mapping or an import
+    is_open: bool  # whether each item has a line of its own
 
 
 def _broken(text: str, long: set[int], width: int) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import libcst as cst
 import libcst.matchers as m
 
-from polymodal.upgrade.arguments import rewrite_arguments
+from polymodal.upgrade.arguments import TASKS, inferred_task
+from polymodal.upgrade.names import canonical
 from polymodal.upgrade.python_calls import target_of, value_of
-from polymodal.upgrade.python_names import canonical
-from polymodal.upgrade.python_source import Source, argument, dotted, keyword_of, rule_by_id
-from polymodal.upgrade.rules import GROUPS
+from polymodal.upgrade.python_source import Source, argument, dotted, keyword_of
+from polymodal.upgrade.rules import GROUPS, rule_by_id
 
 COLLECTION = "torchmetrics.MetricCollection"
-FORMS = {"binary": "Binary", "multiclass": "Multiclass", "multilabel": "Multilabel"}
 # Possible stages, where a prefix is known only at run time.
 STAGES = ("train", "val", "valid", "validation", "test")
 OWNER = m.Attribute(attr=m.Name("__class__")) | m.Call(func=m.Name("type"))
@@ -30,7 +29,9 @@ def gather_scores(source: Source) -> None:
     if not classes:
         return
     renames: dict[str, str] = {}
-    clones = [*_affixes_of_clones(calls)]
+    cloning = m.Attribute(attr=m.Name("clone"))
+    copies = [call for call in calls if m.matches(call.func, cloning) and call.args]
+    clones = [affix for call in copies for affix in _affixes(call)]
     for call in calls:
         if target_of(source, call) == COLLECTION:
             members = dict(_members(source, call))
@@ -57,10 +58,8 @@ def _renamed_class(source: Source, call: cst.Call) -> tuple[str, str] | None:
         return None
     if call.args and call.args[0].keyword is None and new not in ("Accuracy", "HammingDistance"):
         values["num_classes"] = value_of(source, call.args[0].value)
-    for edit in rewrite_arguments(target, values):
-        for argument_name, value in edit.sets:
-            if argument_name == "task" and not edit.is_undecided and value in FORMS:
-                return old, FORMS[value] + new
+    if (task := inferred_task(target, values)) is not None:
+        return old, TASKS[task] + new
     return (old, new) if old != new else None
 
 
@@ -80,12 +79,6 @@ def _affixes(call: cst.Call) -> list[tuple[str, str]]:
     """Return the possible prefixes and suffixes of a collection."""
     before, after = argument(call, "prefix"), argument(call, "postfix")
     return [*itertools.product(_texts(before), _texts(after))]
-
-
-def _affixes_of_clones(calls: Sequence[cst.Call]) -> Iterator[tuple[str, str]]:
-    for call in calls:
-        if m.matches(call.func, m.Attribute(attr=m.Name("clone"))) and call.args:
-            yield from _affixes(call)
 
 
 def _texts(arg: cst.Arg | None) -> list[str]:

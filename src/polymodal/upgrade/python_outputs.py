@@ -28,11 +28,13 @@ from polymodal.upgrade.python_classes import (
     uses,
     without_parameters,
 )
-from polymodal.upgrade.python_source import Source, rule_by_id
+from polymodal.upgrade.python_source import Source
 from polymodal.upgrade.python_values import step_output
+from polymodal.upgrade.rules import rule_by_id
 
 STAGES = ("training", "validation", "test")
 EMPTY = cst.Module([])
+LAST_RETURN = m.SimpleStatementLine(body=[m.ZeroOrMore(), m.Return()]) | m.Return()
 
 
 class _Stage(NamedTuple):
@@ -76,13 +78,13 @@ def _call_step_end(
         problem = f"another class has {stage.step}: {call} where it returns"
     elif not returns(step) or not is_in_lines(step, returns(step)):
         problem = f"{call} at the end of {stage.step}"
-    elif len(parameters(hook)) != 2 or (values and not _ends_with_return(hook)):
+    elif len(parameters(hook)) != 2 or (values and not m.matches(hook.body.body[-1], LAST_RETURN)):
         problem = f"call it at the end of {stage.step}; it returns a value only sometimes"
     if problem:
         source.note(about.id, node, stage.step_end, None, f"never called since 2.0: {problem}")
         return new
     assert step is not None
-    name = _free_name(step, "output")
+    name = _free(_names(step), "output", "step_output", "kept_output")
 
     def write(value: cst.BaseExpression) -> Sequence[str]:
         text = EMPTY.code_for_node(value)
@@ -106,7 +108,8 @@ def _collect(source: Source, old: cst.ClassDef, new: cst.ClassDef, stage: _Stage
     if not problem:
         updated = new
         if uses(hook.body, outputs):
-            attribute = _free_attribute(new, f"{stage.name}_step_outputs")
+            name, taken = f"{stage.name}_step_outputs", attributes_set(new) | set(methods(new))
+            attribute = _free(taken, name, f"kept_{name}", f"all_{name}")
             keep = _keep_in_step if _keeps_in_step(source, old, new, stage) else _keep_at_batch_end
             empty = "[]" if _by_loader(new, stage) == "no" else "{}"
             updated = with_attribute(keep(new, stage, attribute), attribute, empty)
@@ -164,7 +167,7 @@ def _keeps_in_step(source: Source, old: cst.ClassDef, new: cst.ClassDef, stage: 
 def _keep_in_step(node: cst.ClassDef, stage: _Stage, attribute: str) -> cst.ClassDef:
     step = methods(node)[stage.step]
     keep = _append(node, stage, attribute)
-    name = _free_name(step, "output")
+    name = _free(_names(step), "output", "step_output", "kept_output")
 
     def write(value: cst.BaseExpression) -> Sequence[str]:
         kind = step_output(node, step, value) if stage.name == "training" else ""
@@ -244,16 +247,9 @@ def _rename(node: cst.ClassDef, stage: _Stage, lines: list[str], name: str) -> c
     return after_method(node, helper, added.with_changes(leading_lines=blank))
 
 
-def _ends_with_return(method: cst.FunctionDef) -> bool:
-    in_line = m.SimpleStatementLine(body=[m.ZeroOrMore(), m.Return()])
-    return m.matches(method.body.body[-1], in_line | m.Return())
+def _free(taken: set[str], *names: str) -> str:
+    return next(name for name in names if name not in taken)
 
 
-def _free_name(method: cst.FunctionDef, name: str) -> str:
-    taken = {node.value for node in m.findall(method, m.Name()) if isinstance(node, cst.Name)}
-    return next(free for free in (name, f"step_{name}", f"kept_{name}") if free not in taken)
-
-
-def _free_attribute(node: cst.ClassDef, name: str) -> str:
-    taken = attributes_set(node) | set(methods(node))
-    return next(free for free in (name, f"kept_{name}", f"all_{name}") if free not in taken)
+def _names(method: cst.FunctionDef) -> set[str]:
+    return {node.value for node in m.findall(method, m.Name()) if isinstance(node, cst.Name)}

@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +20,7 @@ from libcst.metadata import (
 
 from polymodal.errors import ConfigError
 from polymodal.upgrade.changes import Change, ProjectFacts
-from polymodal.upgrade.rules import Rule, rules
+from polymodal.upgrade.rules import Rule
 
 NodeT = TypeVar("NodeT", bound=cst.CSTNode)
 EQUAL = cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
@@ -35,30 +34,19 @@ def parse(text: str, path: Path) -> cst.Module:
         ConfigError: It holds conflict markers, or is not valid Python.
     """
     try:
-        return cst.parse_module(text)
-    except cst.ParserSyntaxError as error:
-        raise _no_python(text, path, error) from None
-
-
-def _no_python(text: str, path: Path, error: cst.ParserSyntaxError) -> ConfigError:
-    mark = CONFLICT.search(text)
-    if mark is not None:
-        line = text.count("\n", 0, mark.start()) + 1
-        return ConfigError(
-            f"{path}, line {line}: an unfinished merge",
-            expected="Python that parses",
-            hint="resolve the conflict, then upgrade",
-        )
-    line, reason = error.raw_line, str(error.message).strip().splitlines()[0]
-    try:
         ast.parse(text)
-    except SyntaxError as syntax_error:
-        line, reason = syntax_error.lineno or line, syntax_error.msg
-    return ConfigError(
-        f"{path}, line {line}: {reason}",
-        expected="Python 3 that parses",
-        hint="fix the file, then upgrade",
-    )
+        return cst.parse_module(text)
+    except (SyntaxError, cst.ParserSyntaxError) as error:
+        mark = CONFLICT.search(text)
+        if mark is not None:
+            line, reason = text.count("\n", 0, mark.start()) + 1, "an unfinished merge"
+        elif isinstance(error, SyntaxError):
+            line, reason = error.lineno or 1, error.msg
+        else:
+            line, reason = error.raw_line, str(error.message).strip().splitlines()[0]
+        hint = f"{'resolve the conflict' if mark else 'fix the file'}, then upgrade"
+        message = f"{path}, line {line}: {reason}"
+        raise ConfigError(message, expected="Python 3 that parses", hint=hint) from None
 
 
 class Source:
@@ -147,17 +135,10 @@ class Source:
         return tuple(calls)
 
 
-@cache
-def rule_by_id(name: str) -> Rule:
-    """Return the first rule of an id."""
-    return next(rule for rule in rules() if rule.id == name)
-
-
 def reason_for(rule: Rule, note: str = "") -> str:
     """Return why a rule asks for a change, and since when."""
-    since = f"gone since {rule.removed}" if rule.removed else f"old since {rule.deprecated}"
-    reason = "" if rule.reason == "gone" else rule.reason
-    return "; ".join(dict.fromkeys(text for text in (reason, since, note or rule.note) if text))
+    reasons = ("" if rule.reason == "gone" else rule.reason, rule.since, note or rule.note)
+    return "; ".join(dict.fromkeys(text for text in reasons if text))
 
 
 def dotted(node: cst.CSTNode) -> str:

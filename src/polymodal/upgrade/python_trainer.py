@@ -5,9 +5,9 @@ from functools import cache
 import libcst as cst
 import libcst.matchers as m
 
+from polymodal.upgrade.names import canonical
 from polymodal.upgrade.python_classes import attributes_set, kind_of, kind_of_name, methods
 from polymodal.upgrade.python_imports import current_path
-from polymodal.upgrade.python_names import canonical
 from polymodal.upgrade.python_source import (
     Source,
     argument,
@@ -16,9 +16,8 @@ from polymodal.upgrade.python_source import (
     keyword_arg,
     lay_out_args,
     literal,
-    rule_by_id,
 )
-from polymodal.upgrade.rules import Rule, rules
+from polymodal.upgrade.rules import Rule, rule_by_id, rules
 
 TRAINER = "pytorch_lightning.Trainer"
 MAKERS = (TRAINER, f"{TRAINER}.from_argparse_args", "hydra.utils.instantiate")

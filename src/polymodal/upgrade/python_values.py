@@ -41,7 +41,8 @@ def _called(node: cst.ClassDef, call: cst.Call, depth: int) -> Output:
             kinds = {step_output(node, method, expression, depth - 1) for expression in values}
             return kinds.pop() if len(kinds) == 1 else ""
         return "loss" if _sounds_like_loss(func) else ""
-    return "loss" if _is_of_torch(func) or _sounds_like_loss(func) else ""
+    root = cst.Module([]).code_for_node(func).split(".")[0]
+    return "loss" if root in ("F", "torch", "nn") or _sounds_like_loss(func) else ""
 
 
 def _named(node: cst.ClassDef, method: cst.FunctionDef, name: str, depth: int) -> Output:
@@ -76,8 +77,3 @@ def _assigned(method: cst.FunctionDef, name: str) -> Iterator[cst.BaseExpression
 def _sounds_like_loss(node: cst.BaseExpression) -> bool:
     text = cst.Module([]).code_for_node(node).lower()
     return any(word in text for word in LOSS)
-
-
-def _is_of_torch(func: cst.BaseExpression) -> bool:
-    text = cst.Module([]).code_for_node(func)
-    return text.split(".")[0] in ("F", "torch", "nn")

@@ -28,39 +28,26 @@ class RuleSummary:
     @property
     def notes(self) -> list[str]:
         """What a person has to know, each once, without the reason."""
-        redundant = (
-            ("", "")
-            if self.definition is None
-            else (self.definition.reason, _since(self.definition))
-        )
-        notes = [change.note for _, change in self.changes]
-        for prefix in redundant:
+        rule, notes = self.definition, [change.note for _, change in self.changes]
+        for prefix in (rule.reason, rule.since) if rule is not None else ("", ""):
             notes = [note.removeprefix(prefix).lstrip("; ") for note in notes]
         return list(dict.fromkeys(note for note in notes if note))
 
     @property
     def reason(self) -> str:
         """Why, and since when."""
-        if self.definition is None:
-            return ""
-        return f"{self.definition.reason} ({self.definition.library}: {_since(self.definition)})"
-
-
-def _since(rule: Rule) -> str:
-    return f"gone since {rule.removed}" if rule.removed else f"old since {rule.deprecated}"
+        rule = self.definition
+        return "" if rule is None else f"{rule.reason} ({rule.library}: {rule.since})"
 
 
 def group_by_rule(tree: Tree) -> list[RuleSummary]:
     """Group changes by rule, the most frequent first."""
     definitions = {rule.id: rule for rule in rules()}
-    decided = [item for item in tree.changes if not item[1].is_undecided]
-    names = dict.fromkeys(change.rule for _, change in decided)
-    grouped = [
-        RuleSummary(
-            name, definitions.get(name), tuple(item for item in decided if item[1].rule == name)
-        )
-        for name in names
-    ]
+    groups: dict[str, list[tuple[Path, Change]]] = {}
+    for path, change in tree.changes:
+        if not change.is_undecided:
+            groups.setdefault(change.rule, []).append((path, change))
+    grouped = [RuleSummary(name, definitions.get(name), tuple(of)) for name, of in groups.items()]
     return sorted(grouped, key=lambda summary: (-len(summary.changes), summary.rule))
 
 

@@ -37,55 +37,37 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """A change of a library.
+    """A change of a library."""
 
-    Args:
-        id: Its name; rules on the same subject may share one.
-        kind: `argument` of a class, dotted `name`, or another `form`, which code looks for.
-        library: Package that changed.
-        old: Old arguments, dotted names (`.*`: all below) or forms.
-        new: Their replacement; empty if there is none.
-        reason: Why or how it changed.
-        source: Page of the library that says so.
-        deprecated: Release that began to warn; may be empty.
-        removed: Release without the old form; empty if it still works with a warning.
-        hint: What to do by hand, for `check`.
-        classes: Names of the classes that took the argument.
-        action: What becomes of the argument: `rename`, `drop`, `ask` (a person decides), or the
-            name
-            of a decision in `decisions.py`.
-        neutral: Values without effect, so that the argument is removed.
-        quiet: Values that need no note.
-        values: Old value, and the new one or a mapping of arguments.
-        only: Values that the rule applies to; None for all.
-        ask_about: Values that a person decides on; the rule applies to these alone.
-        accelerator: Kind of device that the argument counts.
-        callback: Dotted name of the callback that replaces it.
-        harmless: Whether training gives the same result without that callback.
-        note: What a person has to know.
-    """
-
-    id: str
-    kind: Kind
-    library: str
-    old: tuple[str, ...]
-    new: tuple[str, ...]
-    reason: str
-    source: str
-    deprecated: str = ""
-    removed: str = ""
-    hint: str = ""
-    classes: tuple[str, ...] = ()
+    id: str  # its name; rules on the same subject may share one
+    kind: Kind  # `argument` of a class, dotted `name`, or another `form`, which code looks for
+    library: str  # package that changed
+    old: tuple[str, ...]  # old arguments, dotted names (`.*`: all below) or forms
+    new: tuple[str, ...]  # their replacement; empty if there is none
+    reason: str  # why or how it changed
+    source: str  # page of the library that says so
+    deprecated: str = ""  # release that began to warn; may be empty
+    removed: str = ""  # release without the old form; empty if it still works with a warning
+    hint: str = ""  # what to do by hand, for `check`
+    classes: tuple[str, ...] = ()  # names of the classes that took the argument
+    # what becomes of the argument: `rename`, `drop`, `ask` (a person decides), or the name of a
+    # decision in `decisions.py`
     action: str = "ask"
-    neutral: tuple[Any, ...] = ()
-    quiet: tuple[Any, ...] = ()
-    values: tuple[tuple[Any, Any], ...] = ()
-    only: tuple[Any, ...] | None = None
+    neutral: tuple[Any, ...] = ()  # values without effect, so that the argument is removed
+    quiet: tuple[Any, ...] = ()  # values that need no note
+    values: tuple[tuple[Any, Any], ...] = ()  # old value, and the new one or a mapping of arguments
+    only: tuple[Any, ...] | None = None  # values that the rule applies to; None for all
+    # values that a person decides on; the rule applies to these alone
     ask_about: tuple[Any, ...] | None = None
-    accelerator: str = ""
-    callback: str = ""
-    harmless: bool = False
-    note: str = ""
+    accelerator: str = ""  # kind of device that the argument counts
+    callback: str = ""  # dotted name of the callback that replaces it
+    harmless: bool = False  # whether training gives the same result without that callback
+    note: str = ""  # what a person has to know
+
+    @property
+    def since(self) -> str:
+        """Since when it is gone or old."""
+        return f"gone since {self.removed}" if self.removed else f"old since {self.deprecated}"
 
     def is_about(self, target: str) -> bool:
         """Return whether a class, by its dotted name, took this argument."""
@@ -110,6 +92,12 @@ def rules(kind: Kind | None = None) -> tuple[Rule, ...]:
         ('accelerator', 'devices')
     """
     return tuple(rule for rule in _all() if kind in (None, rule.kind))
+
+
+@cache
+def rule_by_id(name: str) -> Rule:
+    """Return the first rule of an id."""
+    return next(rule for rule in rules() if rule.id == name)
 
 
 @cache

@@ -1,22 +1,16 @@
 """Migrate recorded runs of polymodal from release to release."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.upgrade.changes import Change, Rewrite
+from ruamel.yaml.nodes import MappingNode, ScalarNode
+
+from polymodal.upgrade.changes import Rewrite
 from polymodal.upgrade.own_names import RENAMED_KEYS, RENAMED_OPTIONS, current_target
-from polymodal.upgrade.yaml_text import (
-    Document,
-    TextEdit,
-    apply_edits,
-    entries,
-    entry,
-    is_mapping,
-    is_scalar,
-    to_plain,
-)
+from polymodal.upgrade.yaml_arguments import Step, step
+from polymodal.upgrade.yaml_text import Document, apply_edits, entries, entry, to_plain
 from polymodal.upgrade.yaml_write import MappingChange, edits_of
 
 RULE = "own-config"
@@ -24,24 +18,14 @@ RULE = "own-config"
 
 @dataclass(frozen=True)
 class Migration:
-    """One step of a recorded configuration: release, note, and a function that finds the change.
+    """A change of recorded configurations: release, note, and a function that makes it.
 
     The function returns None if a configuration already has the new form.
     """
 
     version: str
     note: str
-    step: Callable[[Document], "ConfigChange | None"]
-
-
-@dataclass(frozen=True)
-class ConfigChange:
-    """A change of a recorded configuration: position in the text, old and new text, edits."""
-
-    position: int
-    before: str
-    after: str
-    edits: tuple[TextEdit, ...]
+    step: Callable[[Document], Step | None]
 
 
 def is_run(folder: Path) -> bool:
@@ -64,21 +48,22 @@ def rewrite_run(text: str, path: Path) -> Rewrite:
     changes = []
     if path.name == "config.yaml":
         for migration in MIGRATIONS:
-            document = Document(text)
-            change = migration.step(document)
-            if change is not None:
-                line = document.line(change.position)
+            if (result := migration.step(Document(text))) is not None:
                 note = f"{migration.note} ({migration.version})"
-                changes.append(Change(RULE, line, change.before, change.after, note))
-                text, _ = apply_edits(text, change.edits)
+                changes += [replace(change, note=note) for change in result.changes]
+                text, _ = apply_edits(text, result.edits)
     return Rewrite(text, tuple(changes))
 
 
-def _task_monitor(document: Document) -> ConfigChange | None:
+def _task_monitor(document: Document) -> Step | None:
     """Name the leading score once, in the task, not in each callback."""
     root = document.roots[0] if document.roots else None
     task, callbacks = entry(root, "task"), entry(root, "callbacks")
-    if task is None or not is_mapping(task.value) or entry(task.value, "monitor") is not None:
+    if (
+        task is None
+        or not isinstance(task.value, MappingNode)
+        or entry(task.value, "monitor") is not None
+    ):
         return None
     watched = to_plain(callbacks.value) if callbacks else {}
     monitors = [
@@ -89,55 +74,51 @@ def _task_monitor(document: Document) -> ConfigChange | None:
     monitor = next((name for name in monitors if name), "uar")
     last = list(entries(task.value))[-1]
     change = MappingChange(added={last.index: [("monitor", monitor)]})
-    at = task.key.start_mark.index
-    edits = tuple(edits_of(document, task.value, change))
-    return ConfigChange(at, "no task.monitor", f"task.monitor: {monitor}", edits)
+    edits = edits_of(document, task.value, change)
+    line = document.line_of(task.key)
+    return step(RULE, line, "no task.monitor", f"task.monitor: {monitor}", *edits)
 
 
-def _moved_targets(document: Document) -> ConfigChange | None:
+def _moved_targets(document: Document) -> Step | None:
     """Replace the old names of polymodal's modules, classes and functions."""
     targets = [
-        node for path, node in document.nodes() if path[-1:] == ("_target_",) and is_scalar(node)
+        (node, current_target(node.value))
+        for path, node in document.nodes()
+        if path[-1:] == ("_target_",) and isinstance(node, ScalarNode)
     ]
-    renamed = {id(node): current_target(node.value) for node in targets}
-    moved = [node for node in targets if renamed[id(node)] != node.value]
-    if not moved:
-        return None
-    edits = tuple((node.start_mark.index, document.end(node), renamed[id(node)]) for node in moved)
-    others = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
-    first = moved[0]
-    written = renamed[id(first)] + others
-    return ConfigChange(first.start_mark.index, first.value + others, written, edits)
+    return _renamed(document, [(node, new) for node, new in targets if new != node.value])
 
 
-def _renamed_options(document: Document) -> ConfigChange | None:
+def _renamed_options(document: Document) -> Step | None:
     """Replace the old names of options of polymodal's classes."""
     renames = [
         (key, new)
         for _, section in document.nodes()
-        if (target := entry(section, "_target_")) is not None and is_scalar(target.value)
+        if (target := entry(section, "_target_")) is not None
+        and isinstance(target.value, ScalarNode)
         for old, new in RENAMED_OPTIONS.get(target.value.value, {}).items()
         if (key := _key_node(section, old)) is not None
     ]
-    return _rename(document, renames)
+    return _renamed(document, renames)
 
 
-def _renamed_keys(document: Document) -> ConfigChange | None:
+def _renamed_keys(document: Document) -> Step | None:
     """Replace the old names of the program's own options."""
     root = document.roots[0] if document.roots else None
     renames = [
         (key, new) for old, new in RENAMED_KEYS.items() if (key := _key_node(root, old)) is not None
     ]
-    return _rename(document, renames)
+    return _renamed(document, renames)
 
 
-def _rename(document: Document, renames: Sequence[tuple[Any, str]]) -> ConfigChange | None:
+def _renamed(document: Document, renames: Sequence[tuple[Any, str]]) -> Step | None:
+    """Return the change of some nodes to new texts; None if there are none."""
     if not renames:
         return None
     first, new = renames[0]
     others = f" and {len(renames) - 1} more" if len(renames) > 1 else ""
-    edits = tuple((key.start_mark.index, document.end(key), name) for key, name in renames)
-    return ConfigChange(first.start_mark.index, first.value + others, new + others, edits)
+    edits = [(node.start_mark.index, document.end(node), name) for node, name in renames]
+    return step(RULE, document.line_of(first), first.value + others, new + others, *edits)
 
 
 def _key_node(section: Any, dotted: str) -> Any:

@@ -26,6 +26,7 @@ SKIPPED_DIRS = (
     *("build", "dist", "outputs", "multirun", "wandb", "mlruns", "lightning_logs"),
 )
 MAX_BYTES = 250_000  # longer than any configuration; YAML with positions is slow to read
+PARSE_ERRORS = (YAMLError, SyntaxError)
 T = TypeVar("T")
 CONFLICT = re.compile(r"^<{7} .*?^={7}\s*$.*?^>{7} ", re.MULTILINE | re.DOTALL)
 PASSES_CALLBACKS = re.compile(r"\b(instantiate|Trainer)\s*\([^#]*?\bcallbacks\s*=", re.DOTALL)
@@ -96,7 +97,15 @@ def upgrade_tree(paths: Sequence[Path], skip: Sequence[str] = ()) -> Tree:
     read = [result for file in files if file not in too_large and (result := _read(file, errors))]
     facts = ProjectFacts()
     sound = [file for file, _ in _apply(read, partial(_gather, facts=facts), errors)]
-    rewrites = _apply(sound, partial(_rewrite, facts=facts), errors)
+
+    def rewrite(file: FileResult) -> Rewrite:
+        if file.path.suffix in PYTHON:
+            return rewrite_python(file.text, file.path, facts)
+        if is_run(file.path.parent):
+            return rewrite_run(file.text, file.path)
+        return rewrite_yaml(file.text, file.path, facts)
+
+    rewrites = _apply(sound, rewrite, errors)
     done = tuple(replace(file, rewrite=new) for file, new in rewrites)
     return Tree(done, tuple(errors), too_large)
 
@@ -162,14 +171,6 @@ def _gather(file: FileResult, facts: ProjectFacts) -> None:
         gather_yaml(file.text, facts)
 
 
-def _rewrite(file: FileResult, facts: ProjectFacts) -> Rewrite:
-    if file.path.suffix in PYTHON:
-        return rewrite_python(file.text, file.path, facts)
-    if is_run(file.path.parent):
-        return rewrite_run(file.text, file.path)
-    return rewrite_yaml(file.text, file.path, facts)
-
-
 def _apply(
     files: Iterable[FileResult], action: Callable[[FileResult], T], errors: list[FileError]
 ) -> Iterator[tuple[FileResult, T]]:
@@ -177,14 +178,7 @@ def _apply(
     for file in files:
         try:
             yield file, action(file)
-        except (
-            YAMLError,
-            SyntaxError,
-            ConfigError,
-            RecursionError,
-            MemoryError,
-            ValueError,
-        ) as error:
+        except (*PARSE_ERRORS, ConfigError, RecursionError, MemoryError, ValueError) as error:
             errors.append(FileError(file.path, *_explain(error)))
 
 

@@ -2,21 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+from ruamel.yaml.nodes import SequenceNode
+
 from polymodal.upgrade.arguments import rewrite_arguments
 from polymodal.upgrade.changes import Change, ProjectFacts
 from polymodal.upgrade.edits import ArgEdit as Decision
 from polymodal.upgrade.edits import Call, Expression, Value, contains
 from polymodal.upgrade.names import current
 from polymodal.upgrade.yaml_sections import Section, arguments, current_name
-from polymodal.upgrade.yaml_text import (
-    KEEP,
-    Document,
-    TextEdit,
-    YamlEntry,
-    entry,
-    is_sequence,
-    shorten,
-)
+from polymodal.upgrade.yaml_text import KEEP, Document, TextEdit, YamlEntry, entry, shorten
 from polymodal.upgrade.yaml_write import MappingChange, Pairs, YamlItem, edits_of, item_of, scalar
 
 FILLED_IN = ("monitor-mode-auto", "torchmetrics-task")  # polymodal fills in both
@@ -66,8 +60,7 @@ def argument_step(document: Document, section: Section, facts: ProjectFacts) -> 
     ]
     if not decisions:
         return None
-    change = MappingChange()
-    changes = []
+    change, changes = MappingChange(), []
     moved: list[tuple[YamlEntry, YamlItem]] = []
     for decision in decisions:
         name, old = decision.argument, entry(section.options, decision.argument)
@@ -79,7 +72,8 @@ def argument_step(document: Document, section: Section, facts: ProjectFacts) -> 
             changes.append(Change(decision.rule.id, line, before, None, note))
             continue
         if old is None:
-            change.added[_first(section)] = decision.sets
+            at = section.named.index if section.style == "_target_" and section.named else 0
+            change.added[at] = decision.sets
         else:
             change.replaced[old.index] = _kept(decision.sets, given[name])
             if decision.callback is not None:
@@ -97,12 +91,11 @@ def _placed(
     """Return a decision on a callback as it can be made here: there may be no list for it."""
     if decision.callback is None:
         return decision
-    given = entry(section.options, "callbacks")
-    if given is None:
-        is_possible = not facts.callbacks_in_code
-    else:
-        is_possible = is_sequence(given.value) or document.raw(given) in ("", "null", "~")
-    if is_possible:
+    given, can_add = entry(section.options, "callbacks"), not facts.callbacks_in_code
+    if given is not None:
+        is_empty = document.raw(given) in ("", "null", "~")
+        can_add = is_empty or isinstance(given.value, SequenceNode)
+    if can_add:
         return replace(decision, note="")
     note = decision.note or f"{decision.callback.target} belongs to the callbacks"
     note += "; add it where they are listed"
@@ -129,7 +122,7 @@ def _callbacks(
         index = (before[-1:] or remaining[:1] or [0])[0]
         change.added[index] = [*change.added.get(index, ()), ("callbacks", items)]
         return []
-    is_filled = is_sequence(given.value) and given.value.value
+    is_filled = isinstance(given.value, SequenceNode) and given.value.value
     if is_filled and not given.value.flow_style:
         end = document.line_end(document.end(given.value))
         return [document.insertion(end, document.indent(given.value), lines)]
@@ -187,13 +180,6 @@ def _written(decision: Decision) -> str:
         target = current_name(decision.callback.target)
         items.append(f"callbacks: {target} ({more})" if more else f"callbacks: {target}")
     return shorten(", ".join(items))
-
-
-def _first(section: Section) -> int:
-    """Return the index of the entry behind which a missing argument is added."""
-    if section.style == "_target_" and section.named is not None:
-        return section.named.index
-    return 0
 
 
 def _line(document: Document, section: Section, given: YamlEntry | None) -> int:

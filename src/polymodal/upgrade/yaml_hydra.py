@@ -1,31 +1,32 @@
 """Headers, defaults lists and sweepers of Hydra 1.0 to 1.2."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from polymodal.upgrade.changes import ProjectFacts
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from polymodal.upgrade.changes import Change, ProjectFacts
 from polymodal.upgrade.yaml_arguments import Step, step
-from polymodal.upgrade.yaml_sweeper import sweeper_steps
 from polymodal.upgrade.yaml_text import (
     Document,
     TextEdit,
     YamlEntry,
     entries,
     entry,
-    is_mapping,
-    is_scalar,
-    is_sequence,
     shorten,
     to_plain,
 )
+from polymodal.upgrade.yaml_write import MappingChange, edits_of
 
 HEADER = re.compile(
     r"(?:[ \t\r]*(?:#.*)?\n)*?"  # blank lines and comments
     r"(?P<line>[ \t]*#[ \t]*@package[ \t]+(?P<package>\S+).*\n?)"
 )
 ROOTS = ("conf", "configs", "config")
+SEARCH_RULE = "hydra-search-space"
+PLAIN = re.compile(r"[A-Za-z_][\w./-]*|-?\d+(\.\d+)?([eE][+-]?\d+)?")
 CHDIR_NOTE = "keeps relative paths in the run's folder, as before 1.2; leave it out if none need it"
 
 
@@ -45,14 +46,14 @@ def hydra_steps(
     document: Document, path: Path, facts: ProjectFacts, had_header: bool
 ) -> Iterator[Step]:
     """Yield changes of what Hydra reads differently; `had_header` is about the original file."""
-    if not document.roots or not is_mapping(document.roots[0]):
+    if not document.roots or not isinstance(document.roots[0], MappingNode):
         return
     root, group = document.roots[0], _group(path)
     yield from _package(document, root, path, group, facts.hydra_1_0 and not had_header)
     yield from _defaults(document, root, group, facts)
     if group == () and facts.chdir:
         yield from _chdir(document, root)
-    yield from sweeper_steps(document)
+    yield from _sweepers(document)
 
 
 def _group(path: Path) -> tuple[str, ...] | None:
@@ -94,12 +95,16 @@ def _defaults(
     document: Document, root: Any, group: tuple[str, ...] | None, facts: ProjectFacts
 ) -> Iterator[Step]:
     defaults = entry(root, "defaults")
-    if defaults is None or not is_sequence(defaults.value) or defaults.value.flow_style:
+    if (
+        defaults is None
+        or not isinstance(defaults.value, SequenceNode)
+        or defaults.value.flow_style
+    ):
         return
     items = defaults.value.value
     for item in items:
         yield from _item(document, item)
-    has_self = any(is_scalar(item) and item.value == "_self_" for item in items)
+    has_self = any(isinstance(item, ScalarNode) and item.value == "_self_" for item in items)
     others = [item for item in entries(root) if item.name != "defaults"]
     if facts.hydra_1_0 and group == () and items and others and not has_self:
         at = items[0].start_mark.index
@@ -162,4 +167,61 @@ def _chdir(document: Document, root: Any) -> Iterator[Step]:
 
 
 def _is_block(node: Any) -> bool:
-    return is_mapping(node) and not node.flow_style
+    return isinstance(node, MappingNode) and not node.flow_style
+
+
+def _sweepers(document: Document) -> Iterator[Step]:
+    """Write the search space of hydra-optuna-sweeper as overrides in `params`."""
+    for _, node in document.nodes():
+        space = entry(node, "search_space")
+        if space is not None and isinstance(space.value, MappingNode):
+            yield from _search_space(document, node, space)
+
+
+def _search_space(document: Document, sweeper: Any, space: YamlEntry) -> Iterator[Step]:
+    ranges = [(item, _override(to_plain(item.value))) for item in entries(space.value)]
+    if not any(isinstance(item.value, MappingNode) for item, _ in ranges):
+        return  # of another program
+    line = document.line_of(space.key)
+    unknown = [item.name for item, override in ranges if override is None]
+    if unknown or entry(sweeper, "params") is not None:
+        note = f"write {unknown[0]} as in params by hand" if unknown else "params is given, too"
+        yield step(SEARCH_RULE, line, "search_space", None, note=note)
+        return
+    change = MappingChange({item.index: [(item.name, override)] for item, override in ranges})
+    key = (space.key.start_mark.index, space.key.end_mark.index, "params")
+    changes = [Change(SEARCH_RULE, line, "search_space", "params")]
+    for item, override in ranges:
+        after = f"{item.name}: {override}"
+        changes.append(Change(SEARCH_RULE, document.line_of(item.key), item.name, after))
+    yield Step((key, *edits_of(document, space.value, change)), tuple(changes))
+
+
+def _override(given: Any) -> str | None:
+    """Return a range as an override; None if there is none for it."""
+    if not isinstance(given, Mapping):
+        return None
+    kind, low, high = given.get("type"), given.get("low"), given.get("high")
+    if kind == "categorical" and isinstance(given.get("choices"), list):
+        choices = [_choice(choice) for choice in given["choices"]]
+        return None if None in choices else f"choice({', '.join(map(str, choices))})"
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
+        return None
+    if kind == "float" and given.get("step") is None:
+        interval = f"interval({low}, {high})"
+        return f"tag(log, {interval})" if given.get("log") else interval
+    if kind == "int" and not given.get("log"):
+        step = given.get("step")
+        return f"range({low}, {high})" if step is None else f"range({low}, {high}, step={step})"
+    return f"tag(log, int(interval({low}, {high})))" if kind == "int" else None
+
+
+def _choice(value: Any) -> str | None:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if not isinstance(value, int | float | str):
+        return None
+    text = str(value)
+    if PLAIN.fullmatch(text):
+        return text
+    return f"'{text}'" if "'" not in text else None

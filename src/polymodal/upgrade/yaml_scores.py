@@ -5,25 +5,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from polymodal.upgrade.arguments import apply, rewrite_arguments
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from polymodal.upgrade.arguments import TASKS, inferred_task
 from polymodal.upgrade.changes import ProjectFacts
 from polymodal.upgrade.rules import GROUPS
 from polymodal.upgrade.yaml_arguments import Step, step
 from polymodal.upgrade.yaml_sections import Section, arguments, class_of, sections
-from polymodal.upgrade.yaml_text import (
-    Document,
-    entries,
-    entry,
-    is_mapping,
-    is_scalar,
-    is_sequence,
-    shorten,
-    to_plain,
-)
+from polymodal.upgrade.yaml_text import Document, entries, entry, shorten, to_plain
 
 RULE = "score-names"
 WATCHING = re.compile(r"(^|_)(monitor|metric|metric_for_best_model)$")
-TASKS = {"binary": "Binary", "multiclass": "Multiclass", "multilabel": "Multilabel"}
 
 
 def gather_scores(document: Document, facts: ProjectFacts) -> None:
@@ -32,7 +24,7 @@ def gather_scores(document: Document, facts: ProjectFacts) -> None:
         if section.target != "torchmetrics.MetricCollection" or section.options is None:
             continue
         metrics = entry(section.options, "metrics")
-        if metrics is None or not is_sequence(metrics.value):
+        if metrics is None or not isinstance(metrics.value, SequenceNode):
             continue
         before, behind = (_text(section.options, name) for name in ("prefix", "postfix"))
         for item in metrics.value.value:
@@ -46,7 +38,7 @@ def score_steps(document: Document, facts: ProjectFacts) -> Iterator[Step]:
         return
     for _, node in document.nodes():
         for item in entries(node):
-            if is_scalar(item.value) and item.value.value:
+            if isinstance(item.value, ScalarNode) and item.value.value:
                 old, (start, end) = document.raw(item), document.span(item)
                 new = _followed(item.name, old, str(item.value.value), facts.renamed_scores)
                 if new != old:
@@ -58,7 +50,7 @@ def _renamed(document: Document, item: Any) -> Iterator[tuple[str, str]]:
     """Yield the old and new name of a score that gets a task."""
     target = class_of(item)
     new = target.rpartition(".")[2]
-    if not is_mapping(item) or not target.startswith("torchmetrics."):
+    if not isinstance(item, MappingNode) or not target.startswith("torchmetrics."):
         return
     named = entry(item, "_target_") or entry(item, "class_path")
     old = str(named.value.value).rpartition(".")[2] if named else new
@@ -66,10 +58,8 @@ def _renamed(document: Document, item: Any) -> Iterator[tuple[str, str]]:
     section = Section(target, given.value if given else item, "", named, ())
     options = arguments(document, section)
     if new in GROUPS["classification"]:
-        if "task" in options:
-            return
-        task = apply(options, rewrite_arguments(target, options)).get("task")
-        if not isinstance(task, str):
+        task = inferred_task(target, options)
+        if task is None:
             return
         new = TASKS[task] + new
     if old != new:

@@ -6,19 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
 from polymodal.upgrade.edits import Expression, Value
 from polymodal.upgrade.names import current
 from polymodal.upgrade.rules import rules
-from polymodal.upgrade.yaml_text import (
-    Document,
-    YamlEntry,
-    entries,
-    entry,
-    is_mapping,
-    is_scalar,
-    is_sequence,
-    to_plain,
-)
+from polymodal.upgrade.yaml_text import Document, YamlEntry, entries, entry, to_plain
 
 TRAINER = "pytorch_lightning.Trainer"
 ARGUMENTS = "transformers.TrainingArguments"
@@ -56,21 +49,13 @@ ARGUMENTS_OPTIONS = frozenset(
 
 @dataclass(frozen=True)
 class Section:
-    """A section that configures a class.
+    """A section that configures a class."""
 
-    Args:
-        target: Current dotted name of the class.
-        options: The mapping that holds its arguments.
-        style: `_target_`, `class_path`, or empty if the class is not named.
-        named: Entry that names the class, if any.
-        path: Keys that lead to it.
-    """
-
-    target: str
-    options: Any
-    style: str
-    named: YamlEntry | None
-    path: tuple[str, ...]
+    target: str  # current dotted name of the class
+    options: Any  # the mapping that holds its arguments
+    style: str  # `_target_`, `class_path`, or empty if the class is not named
+    named: YamlEntry | None  # entry that names the class, if any
+    path: tuple[str, ...]  # keys that lead to it
 
     @property
     def is_complete(self) -> bool:
@@ -81,7 +66,7 @@ class Section:
 def sections(document: Document, path: Path) -> Iterator[Section]:
     """Yield the sections of a document, outer ones first; `path` tells its group."""
     for keys, node in document.nodes():
-        if is_mapping(node) and (section := _section(node, keys, path)) is not None:
+        if isinstance(node, MappingNode) and (section := _section(node, keys, path)) is not None:
             yield section
 
 
@@ -98,7 +83,7 @@ def class_of(node: Any) -> str:
     """Return the current name of the class that a mapping names; empty if none."""
     for style in ("_target_", "class_path"):
         class_entry = entry(node, style)
-        if class_entry is not None and is_scalar(class_entry.value):
+        if class_entry is not None and isinstance(class_entry.value, ScalarNode):
             return current_name(str(class_entry.value.value))
     return ""
 
@@ -110,11 +95,11 @@ def current_name(name: str) -> str:
 
 
 def _value(node: Any, raw: str) -> Value:
-    if is_mapping(node) and class_of(node):
+    if isinstance(node, MappingNode) and class_of(node):
         return Expression(raw, class_of(node))
-    if is_sequence(node):
+    if isinstance(node, SequenceNode):
         return [_value(item, "") for item in node.value]
-    if is_scalar(node) and ("${" in node.value or node.value == "???"):
+    if isinstance(node, ScalarNode) and ("${" in node.value or node.value == "???"):
         return Expression(raw)
     return to_plain(node)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from polymodal.config.provenance import LOADER
 
@@ -47,9 +47,21 @@ class Document:
         self._starts = [0, *(match.end() for match in re.finditer("\n", self.text))]
 
     def nodes(self) -> Iterator[tuple[tuple[str, ...], Any]]:
-        """Yield all nodes, each with the keys that lead to it."""
+        """Yield all nodes, each once, with the keys that lead to it."""
+        seen: set[int] = set()
+
+        def visit(node: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+            if id(node) in seen:
+                return
+            seen.add(id(node))
+            yield keys, node
+            for item in entries(node):
+                yield from visit(item.value, (*keys, item.name))
+            for index, item in enumerate(node.value if isinstance(node, SequenceNode) else ()):
+                yield from visit(item, (*keys, str(index)))
+
         for root in self.roots:
-            yield from walk(root)
+            yield from visit(root, ())
 
     def line(self, index: int) -> int:
         """Return the line of a position, from 1."""
@@ -166,36 +178,3 @@ def _line_of(new: str, text: str, near: int) -> int:
     content = new.strip().removeprefix("- ")
     same = [n for n, line in enumerate(text.split("\n"), 1) if content and line.strip() == content]
     return min(same, key=lambda number: abs(number - near), default=near)
-
-
-def is_mapping(node: Any) -> bool:
-    """Return whether a node is a mapping."""
-    return isinstance(node, MappingNode)
-
-
-def is_sequence(node: Any) -> bool:
-    """Return whether a node is a list."""
-    return isinstance(node, SequenceNode)
-
-
-def is_scalar(node: Any) -> bool:
-    """Return whether a node is a single value."""
-    return isinstance(node, ScalarNode)
-
-
-def walk(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield a node and all below it, each once, with the keys that lead to it."""
-    seen: set[int] = set()
-
-    def visit(child: Node, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-        if id(child) in seen:
-            return
-        seen.add(id(child))
-        yield keys, child
-        for item in entries(child):
-            yield from visit(item.value, (*keys, item.name))
-        if isinstance(child, SequenceNode):
-            for index, item in enumerate(child.value):
-                yield from visit(item, (*keys, str(index)))
-
-    yield from visit(node, path)

@@ -22,7 +22,7 @@ from polymodal.runs.vectorized.driver import (
     why_not_vectorizable,
 )
 from polymodal.schemas.predictions import PredictionTable
-from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.run_folder import FoldDir
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.logger import RecordLogger
 

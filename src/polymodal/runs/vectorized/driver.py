@@ -19,7 +19,7 @@ from polymodal.runs.vectorized.head import HeadSpec, Line, LoopConfig, MonitorSp
 from polymodal.runs.vectorized.loop import ELEMENTWISE, apply_vectorized, train_vectorized
 from polymodal.runs.vectorized.stack import why_not_stackable
 from polymodal.schemas.manifest import Manifest
-from polymodal.tracking.layout import FoldDir
+from polymodal.tracking.run_folder import FoldDir
 from polymodal.training.checkpoints import VerifiedCheckpointIO, read_checkpoint
 from polymodal.training.devices import resolve_accelerator
 from polymodal.training.modality_balancing import no_balancing

@@ -19,7 +19,7 @@ from polymodal.runs.vectorized.driver import (
     why_not_vectorizable,
 )
 from polymodal.schemas.predictions import PredictionTable, concatenate
-from polymodal.tracking.layout import FoldDir, fold_dirs
+from polymodal.tracking.run_folder import FoldDir, fold_dirs
 from polymodal.training.distributed import rank
 
 STORED = (FrozenEncoder, PrecomputedEncoder)

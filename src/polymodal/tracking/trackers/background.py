@@ -1,4 +1,4 @@
-"""Keeps a tracker's faults, and its slowness, away from the run."""
+"""Run a tracker in a background thread so that it can neither fail nor block the run."""
 
 import contextlib
 import queue
@@ -22,22 +22,21 @@ Act = Callable[[Tracker], None]
 
 
 class BackgroundTracker:
-    """A tracker that is told by a thread of its own, and given up at its first error.
+    """A tracker in a thread of its own, which is given up at its first error.
 
-    What the tracker gets is always the beginning of the journal: the first line that finds no place
-    in the queue is the last one that it is offered. Only the end of a run waits for it, and that
-    for a limited time. How far it is stands in the run folder, so that `polymodal sync` can deliver
-    the rest.
+    The tracker always gets a prefix of the metrics log: the first line that does not fit into the
+    queue is the last one that it is offered. Only the end of a run waits for it, for a limited
+    time. Its progress is kept in the run folder, so that `polymodal sync` can upload the rest.
 
     Args:
-        tracker: The tracker. Where its `remote` is true, its start is left to the thread as well.
+        tracker: The tracker. If its `remote` is true, the thread starts it as well.
         name: Its name in the configuration.
         longest_queue: Number of lines that may wait.
-        last_words_s: How long the end of the run waits for what is still in the queue, in seconds.
-        gather_s: How long the thread lets lines gather, so that it is not woken for each.
+        last_words_s: How long the end of the run waits for the queue, in seconds.
+        gather_s: How long the thread lets lines gather, so that it does not wake for each.
 
     Attributes:
-        num_logged: Number of lines in the journal.
+        num_logged: Number of lines in the metrics log.
         num_told: Number of those that the tracker has taken.
     """
 
@@ -66,7 +65,7 @@ class BackgroundTracker:
         self.offered, self.taken = [0, 0], [0, 0]  # acts, values
 
     def start(self, start: Start) -> None:
-        """Start a run, or goes on with one."""
+        """Start or resume a run."""
         assert self.tracker is not None
         self.run_id, self.num_logged = start.run_id, start.num_lines
         self.note = SyncState.read(start.folder, self.name, self.tracker)
@@ -82,7 +81,7 @@ class BackgroundTracker:
             self._give_up(error)
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Pass the scores of one step on, without waiting."""
+        """Pass on the scores of one step without waiting."""
         self.num_logged += 1
         self._report()
         waiting = [offered - taken for offered, taken in zip(self.offered, self.taken, strict=True)]
@@ -106,12 +105,7 @@ class BackgroundTracker:
             self.hurry.set()
 
     def wait(self, status: str, deadline: float) -> None:
-        """Wait for what is still in the queue.
-
-        Args:
-            status: How the run ended.
-            deadline: Until when, by the monotonic clock.
-        """
+        """Wait for the queue until a time of the monotonic clock; `status`: how the run ended."""
         if self.tracker is None or self.thread is None:
             return
         self.thread.join(max(0.0, deadline - time.monotonic()))
@@ -126,7 +120,7 @@ class BackgroundTracker:
             self._note(status)
 
     def _begin(self, tracker: Tracker, start: Start) -> None:
-        """Start the tracker; what an earlier process did not deliver is the first it is told."""
+        """Start the tracker; what an earlier process did not upload comes first."""
         held = tracker.start(start)
         self.num_told = start.num_told if held is None else held
         if self.num_told < start.num_lines and self.remote:
@@ -152,7 +146,7 @@ class BackgroundTracker:
         self.acts.put((act, num_values))
 
     def _work(self) -> None:
-        """What the thread does: acts in turn, until it is told to end."""
+        """Apply acts in turn until the last: the target of the thread."""
         tracker, last = self.tracker, False
         while not last and tracker is not None:
             batch = [self.acts.get()]
@@ -189,7 +183,7 @@ class BackgroundTracker:
                 self.note.write(self.num_told, status)
 
     def _report(self) -> None:
-        """Return from the run's own thread that the tracker has failed."""
+        """Give the tracker up, in the thread of the run, if it has failed."""
         if self.fault is not None and self.tracker is not None:
             self._give_up(self.fault)
 
@@ -216,11 +210,7 @@ class BackgroundTracker:
 
 
 class TrackerGroup:
-    """Several trackers, each of which may fail alone.
-
-    Args:
-        mirrors: One a tracker.
-    """
+    """Several trackers, each of which may fail alone."""
 
     def __init__(self, mirrors: Sequence[BackgroundTracker]) -> None:
         self.mirrors = list(mirrors)
@@ -231,7 +221,7 @@ class TrackerGroup:
             mirror.start(start)
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Pass the scores of one step on, without waiting."""
+        """Pass on the scores of one step without waiting."""
         for mirror in self.mirrors:
             mirror.log(scores, step)
 
@@ -239,13 +229,12 @@ class TrackerGroup:
         """End the run; all trackers together have as long as one."""
         for mirror in self.mirrors:
             mirror.end(status, scores)
-        deadline = time.monotonic() + max(
-            (mirror.last_words_s for mirror in self.mirrors), default=0.0
-        )
+        longest_s = max((mirror.last_words_s for mirror in self.mirrors), default=0.0)
+        deadline = time.monotonic() + longest_s
         for mirror in self.mirrors:
             mirror.wait(status, deadline)
 
     def lacking(self) -> dict[str, int]:
-        """Return the names of the trackers that lack lines of the journal, and how many."""
+        """Return how many lines of the metrics log each tracker lacks, by name."""
         missing = {mirror.name: mirror.num_logged - mirror.num_told for mirror in self.mirrors}
         return {name: number for name, number in missing.items() if number}

@@ -1,4 +1,4 @@
-"""What a tracker is."""
+"""The interface of trackers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,31 +12,18 @@ BESIDE = "trackers"  # folder of a run: what each tracker was told
 
 @dataclass(frozen=True)
 class Start:
-    """What a tracker is told when a run begins, or goes on.
+    """What a tracker gets when a run begins, or is resumed."""
 
-    Args:
-        run_id: The run; what a tracker knows it by, so that runs are never merged.
-        project: Under what the tracker files it: model and corpus.
-        group: Runs of one experiment or study.
-        config: The configuration, resolved and redacted.
-        folder: The run folder.
-        name: The run in words; no other run of the project has them.
-        kind: `run`, `test`, `predict`, `vote` or `study`.
-        tags: Kind, corpus, model and modalities.
-        num_lines: Lines that the journal has already, of a run that goes on.
-        num_told: Those of them that the tracker has taken, as far as the run folder knows.
-    """
-
-    run_id: str
-    project: str
-    group: str
-    config: Mapping[str, Any]
-    folder: Path
-    name: str = ""
-    kind: str = "run"
-    tags: tuple[str, ...] = ()
-    num_lines: int = 0
-    num_told: int = 0
+    run_id: str  # the run; a tracker keys it by this, so that runs are never merged
+    project: str  # what the tracker files it under: model and corpus
+    group: str  # runs of one experiment or study
+    config: Mapping[str, Any]  # the configuration, resolved and redacted
+    folder: Path  # the run folder
+    name: str = ""  # description of the run, unique in the project
+    kind: str = "run"  # `run`, `test`, `predict`, `vote` or `study`
+    tags: tuple[str, ...] = ()  # kind, corpus, model and modalities
+    num_lines: int = 0  # lines that the metrics log of a resumed run has already
+    num_told: int = 0  # those of them that the tracker has, as far as the run folder knows
 
     @property
     def title(self) -> str:
@@ -46,16 +33,16 @@ class Start:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Mirrors one run; any of its methods may raise, or take long, without harm to the run.
+    """Copy one run elsewhere; any method may raise, or take long, without harm to the run.
 
-    Scores and the end are handed over by a thread, some lines at a time. A tracker may have,
-    besides: a true attribute `remote`, to be told of the start by that thread as well, because it
-    may wait for a network; `place`, where it keeps runs; and a method `flush`, called after some
-    lines, if `log` only gathers them.
+    Scores and the end are passed on by a thread, some lines at a time. A tracker may also have: a
+    true attribute `remote`, to be started by that thread as well, because it may wait for a
+    network; `place`, where it keeps runs; and a method `flush`, called after some lines, if `log`
+    only gathers them.
     """
 
     def start(self, start: Start) -> int | None:
-        """Start a run; returns how many lines of its journal it has, if it knows that itself."""
+        """Start a run; return how many lines of the metrics log it has, if it knows itself."""
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
         """Take the scores of one step."""
@@ -65,7 +52,7 @@ class Tracker(Protocol):
 
 
 class NoTracker:
-    """Mirrors nothing: the run folder has everything."""
+    """Copy nothing: the run folder has everything."""
 
     def start(self, start: Start) -> None:
         """Do nothing."""
@@ -78,7 +65,7 @@ class NoTracker:
 
 
 def start_of(record: RunRecord, config: Mapping[str, Any], folder: Path, num_lines: int) -> Start:
-    """Return what trackers are told of a recorded run."""
+    """Return what trackers get of a recorded run."""
     encoders = config.get("encoder")
     modalities = sorted(encoders) if isinstance(encoders, Mapping) else []
     chosen = record.notes.get("choices")

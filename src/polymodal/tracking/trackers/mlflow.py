@@ -27,15 +27,15 @@ PATIENCE = {
 
 
 class MlflowTracker:
-    """Mirrors a run to MLflow, one of their runs for each of ours.
+    """Copy a run to MLflow, one of their runs for each of ours.
 
-    It is found again by a tag with our run's id; another says how many lines of the journal it has,
-    so that none is sent twice.
+    A tag with our run's id identifies it; another says how many lines of the metrics log it has, so
+    that none is sent twice.
 
     Args:
         uri: A server such as `http://host:5000`, or `sqlite:///FILE`; None for a database in
             `.mlflow` below the folder of runs.
-        prediction_tables: Whether it gets prediction tables (ids, labels and outputs) and
+        prediction_tables: Whether to upload prediction tables (ids, labels and outputs) and
             confusion matrices.
     """
 
@@ -48,10 +48,7 @@ class MlflowTracker:
         self.ready: list[tuple[list[Any], int]] = []
 
     def start(self, start: Start) -> int | None:
-        """Start a run, or goes on with one.
-
-        Returns:
-            How many lines of the journal it has.
+        """Start or resume a run, and return how many lines of the metrics log MLflow has.
 
         Raises:
             MissingExtraError: mlflow-skinny is not installed.
@@ -109,24 +106,20 @@ class MlflowTracker:
         client.set_terminated(self.id, ENDS.get(status, "KILLED"))
 
     def _experiment(self, project: str, artifacts: str | None) -> str:
-        """The id of the project, made by whichever process is the first."""
+        """Return the id of the project, which the first process creates."""
         from mlflow.exceptions import MlflowException
 
         experiment = self.client.get_experiment_by_name(project)
-        try:
-            experiment_id: str = (
-                experiment.experiment_id
-                if experiment
-                else self.client.create_experiment(project, artifact_location=artifacts)
-            )
-        except MlflowException:  # another process was faster
-            if (experiment := self.client.get_experiment_by_name(project)) is None:
-                raise
-            experiment_id = experiment.experiment_id
-        return experiment_id
+        if experiment is None:
+            try:
+                return str(self.client.create_experiment(project, artifact_location=artifacts))
+            except MlflowException:  # another process was faster
+                if (experiment := self.client.get_experiment_by_name(project)) is None:
+                    raise
+        return str(experiment.experiment_id)
 
     def _go_on(self, start: Start) -> int:
-        """Find the run, or makes it; how many lines it has."""
+        """Find or create the run; return how many lines it has."""
         result = self.client.search_runs([self.experiment], f"tags.`{RUN_ID}` = '{start.run_id}'")
         if result:
             self.id = result[0].info.run_id
@@ -147,10 +140,8 @@ class MlflowTracker:
         return 0
 
 
-def _batches(
-    lines: Sequence[tuple[list[Any], int]],
-) -> Iterator[tuple[list[Any], int | None]]:
-    """As many whole lines as a request may hold, with the last's number; long ones in parts."""
+def _batches(lines: Sequence[tuple[list[Any], int]]) -> Iterator[tuple[list[Any], int | None]]:
+    """Yield the lines that fit into a request, with the number of the last; split long ones."""
     batch: list[Any] = []
     last: int | None = None
     for metrics, number in lines:
@@ -167,7 +158,7 @@ def _batches(
 
 @contextmanager
 def _alone(folder: Path, uri: str) -> Generator[None]:
-    """Let one process at a time open a database: several that make its tables at once all fail."""
+    """Let one process at a time open a database: creating tables in several at once fails."""
     if not uri.startswith("sqlite:"):
         yield
         return

@@ -1,4 +1,4 @@
-"""Delivers to a tracker what it lacks of a recorded run."""
+"""Upload to a tracker what it lacks of a recorded run."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,12 +18,7 @@ LINES_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What was delivered.
-
-    Args:
-        lines: Lines of the journal that the tracker got now.
-        held: Lines that it has now.
-    """
+    """Lines of the metrics log that a tracker got now, and those that it holds in all."""
 
     lines: int
     held: int
@@ -37,7 +32,7 @@ def upload_missing(
     folder: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SyncResult:
-    """Delivers the lines of a journal that a tracker lacks, and how the run ended.
+    """Upload the lines of a metrics log that a tracker lacks, and how the run ended.
 
     Args:
         tracker: The tracker.
@@ -45,10 +40,7 @@ def upload_missing(
         record: The record of the run, `killed` included.
         config: The configuration, redacted.
         folder: The run folder.
-        progress: Called with how many lines the tracker has, and of how many.
-
-    Returns:
-        What was delivered; nothing where the tracker has it all.
+        progress: Called with the number of lines that the tracker has, and of all.
 
     Raises:
         RunFailedError: The tracker could not be reached, or refused.
@@ -83,7 +75,7 @@ def _tell(
     record: RunRecord,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Return the whole run, but for the lines that the tracker had before; how many they were."""
+    """Upload the run but for the lines that the tracker had before; return how many they were."""
     total, journal = start.num_lines, start.folder / "metrics.jsonl"
     num_known = tracker.start(replace(start, num_told=min(note.lines, total)))
     held = min(note.lines, total) if num_known is None else num_known

@@ -1,4 +1,4 @@
-"""What a tracker was told of a run, noted in the run folder."""
+"""Progress of a run's trackers, kept in the run folder."""
 
 import contextlib
 import json
@@ -14,23 +14,16 @@ from polymodal.tracking.trackers.base import BESIDE, Tracker
 
 @dataclass
 class SyncState:
-    """How far one tracker is with one run, in one of the places where it keeps runs.
+    """Progress of one tracker with one run, in one of the places where it keeps runs."""
 
-    Args:
-        path: The file.
-        place: Where the tracker keeps runs.
-        lines: Lines of the journal that it has taken.
-        status: The end that it was told of; None before.
-    """
-
-    path: Path
-    place: str
-    lines: int = 0
-    status: str | None = None
+    path: Path  # the file
+    place: str  # where the tracker keeps runs
+    lines: int = 0  # lines of the metrics log that it has taken
+    status: str | None = None  # the end that it has got; None before
 
     @classmethod
     def read(cls, folder: Path, name: str, tracker: Tracker) -> "SyncState":
-        """Read the note on a tracker; without a sound one nothing was delivered."""
+        """Read the progress of a tracker; nothing without a valid file."""
         place = redact_text(str(getattr(tracker, "place", ""))) or name
         note = cls(folder / BESIDE / f"{slug(name)}.json", place)
         with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -39,10 +32,10 @@ class SyncState:
         return note
 
     def write(self, lines: int, status: str | None = None) -> None:
-        """Record how far the tracker is.
+        """Record the progress.
 
         Raises:
-            OSError: The note cannot be written.
+            OSError: It cannot be written.
         """
         if (lines, status) != (self.lines, self.status):
             self.lines, self.status = lines, status

@@ -1,11 +1,11 @@
 """TensorBoard: event files beside the run folders."""
 
 import hashlib
-import math
 import re
 import shutil
 import time
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,18 @@ from polymodal.tracking.trackers.payload import flat
 
 FOLDER = ".tensorboard"
 MAX_NAME = 100
+MAX = 3.4e38
 UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
 class TensorBoardTracker:
-    """Mirrors a run to event files: `tensorboard --logdir runs/.tensorboard`.
+    """Copy a run to event files: `tensorboard --logdir runs/.tensorboard`.
 
-    They are in a folder named after the project and the run. The options and the end of the run are
-    there as well, for the tab HPARAMS.
+    They are in a folder named after the project and the run, with the options and the end of the
+    run for the tab HPARAMS.
 
     Args:
-        folder: Where to; None for `.tensorboard` below the folder of runs.
+        folder: Where to write; None for `.tensorboard` below the folder of runs.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -35,10 +36,7 @@ class TensorBoardTracker:
         self.writer: Any = None
 
     def start(self, start: Start) -> int:
-        """Start a run; of one that goes on all files are written anew.
-
-        Returns:
-            0, the number of lines that they have.
+        """Start a run, whose files are written from the beginning (0 lines) also if it is resumed.
 
         Raises:
             MissingExtraError: tensorboard is not installed.
@@ -62,15 +60,17 @@ class TensorBoardTracker:
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
         """Write the scores of one step."""
-        values = [
-            self.summary.Summary.Value(tag=name, simple_value=_single(value))
-            for name, value in scores.items()
-        ]
+        value_of = self.summary.Summary.Value
+        values = []
+        for name, value in scores.items():
+            if isfinite(value):
+                value = max(-MAX, min(MAX, value))  # stored in single precision
+            values.append(value_of(tag=name, simple_value=value))
         self._add(self.summary.Summary(value=values), step)
         self.last_step = step
 
     def flush(self) -> None:
-        """Has what was written on the disk."""
+        """Write the buffer to disk."""
         if self.writer is not None:
             self.writer.flush()
 
@@ -101,7 +101,7 @@ class TensorBoardTracker:
         self.writer.add_event(self.event.Event(wall_time=time.time(), step=step, summary=summary))
 
     def _of(self, start: Start) -> Path:
-        """The folder of a run, which no other one has."""
+        """Return the folder of a run, which no other one has."""
         parent = Path(self.folder) if self.folder else start.folder.parent / FOLDER
         name = UNSAFE.sub("_", start.title)[:MAX_NAME].strip(" .")
         if name != start.title:  # another name may read the same
@@ -109,9 +109,3 @@ class TensorBoardTracker:
         if self.folder:  # names are unique among the runs of one folder alone
             name += f"-{start.run_id}"
         return parent / slug(start.project) / name
-
-
-def _single(value: float) -> float:
-    """The value as the single-precision number that it is stored as, never out of its range."""
-    largest = 3.4e38
-    return value if not math.isfinite(value) else max(-largest, min(largest, value))

@@ -12,15 +12,15 @@ from polymodal.tracking.trackers.base import Start
 
 
 class TrackioTracker:
-    """Mirrors a run to trackio's database beside the run folders; nothing leaves the machine.
+    """Copy a run to trackio's database beside the run folders; nothing leaves the machine.
 
-    The database is in `.trackio` below the folder of runs, or where TRACKIO_DIR says. One process
-    has one such place: trackio reads it once, when it is imported.
+    The database is in `.trackio` below the folder of runs, or where TRACKIO_DIR says, which trackio
+    reads once a process, when it is imported.
 
-    It is written as trackio's own importers write it, rather than through its logging thread, which
-    drops lines that it cannot write. Each line has an id, so that none is ever there twice. The
-    storage class is not part of trackio's public interface, so pyproject.toml pins the minor
-    version, and a test compares the arguments that are used here.
+    Lines are written as trackio's own importers do, rather than through its logging thread, which
+    drops lines that it cannot write. Each has an id, so that none is there twice. The storage class
+    is not part of trackio's public interface, so pyproject.toml pins the minor version, and a test
+    compares the arguments that are used here.
     """
 
     def __init__(self) -> None:

@@ -18,16 +18,16 @@ READING_S, SENDING_S = 120, 3600
 
 
 class WandbTracker:
-    """Mirrors a run to Weights & Biases, one of their runs for each of ours.
+    """Copy a run to Weights & Biases, one of their runs for each of ours.
 
-    Their step is the number of the line in the journal, which never falls, and by which a run that
-    goes on knows what they have; ours is the score `trainer/step`, over which curves are drawn.
+    Their step is the number of the line in the metrics log, which never falls, and tells a resumed
+    run what they have; ours is the score `trainer/step`, over which curves are drawn.
 
     Args:
-        mode: `offline` writes into the run folder, to be sent later with `polymodal sync`.
+        mode: `offline` writes into the run folder, to be uploaded later with `polymodal sync`.
         entity: Team or user; None for the default one.
-        alert: Whether they are asked to send an alert when the run has ended.
-        prediction_tables: Whether they get prediction tables (ids, labels and outputs) and
+        alert: Whether W&B sends an alert when the run has ended.
+        prediction_tables: Whether to upload prediction tables (ids, labels and outputs) and
             confusion matrices.
     """
 
@@ -45,10 +45,7 @@ class WandbTracker:
         self.run: Any = None
 
     def start(self, start: Start) -> int | None:
-        """Start a run, or goes on with one.
-
-        Returns:
-            How many lines of the journal they have.
+        """Start or resume a run, and return how many lines of the metrics log W&B has.
 
         Raises:
             MissingExtraError: wandb is not installed.
@@ -89,7 +86,7 @@ class WandbTracker:
         return held
 
     def log(self, scores: Mapping[str, float], step: int) -> None:
-        """Pass the scores of one step on."""
+        """Pass on the scores of one step."""
         self.run.log({**scores, STEP: step}, step=self.number, commit=True)
         self.number += 1
 
@@ -107,16 +104,16 @@ class WandbTracker:
         run.finish(exit_code=0 if status == "finished" else 1)
 
     def offline(self, folder: Path) -> "WandbTracker | None":
-        """Return what uploads the files that were written offline; None where there are none."""
+        """Return what uploads the files that were written offline; None if there are none."""
         if self.mode == "offline" or not _offline_files(folder):
             return None
         return WandbTracker("offline", self.entity, self.alert, self.prediction_tables)
 
     def send(self, folder: Path) -> None:
-        """Send what was written offline, with their own command.
+        """Upload what was written offline, with the command of W&B.
 
         Raises:
-            ConnectionError: It could not be sent.
+            ConnectionError: It could not be uploaded.
         """
         files = _offline_files(folder)
         entity = ["--entity", self.entity] if self.entity else []
@@ -129,7 +126,7 @@ class WandbTracker:
 
 
 def _set_up(folder: Path) -> None:
-    """Keep their files in the run folder, their reports and their chatter off."""
+    """Keep W&B's files in the run folder, and its reports and messages off."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
@@ -137,7 +134,6 @@ def _set_up(folder: Path) -> None:
 
 
 def _log_tables(run: Any, folder: Path) -> None:
-    """Hands over prediction tables and confusion matrices as one artifact of tables."""
     import wandb
 
     with tables(folder) as files:
@@ -154,7 +150,7 @@ def _offline_files(folder: Path) -> list[Path]:
 
 
 def _held(start: Start) -> int:
-    """How many lines their files have, as their own reader says: a kill may have lost some."""
+    """Return how many lines W&B's files have by its own reader: a kill may have lost some."""
     held = 0
     for file in _offline_files(start.folder):
         done = _wandb(["leet", "inspect", "--json", str(file)], READING_S)
