@@ -115,6 +115,6 @@ def test_a_study_that_is_asked_to_stop_takes_its_cells_along(written, monkeypatc
     wait_for(lambda: first_epoch(Path("runs")))
     study.terminate()
     assert study.wait(90) == 143
-    assert not processes(study.pid)
+    wait_for(lambda: not processes(study.pid))
     record = json.loads((Path("runs") / Path("runs/last").read_text() / "run.json").read_text())
     assert (record["kind"], record["status"]) == ("study", "interrupted")

@@ -69,7 +69,7 @@ def test_another_score_can_be_compared_but_no_unknown_one():
 
 
 def test_fractions_make_a_curve_and_subsets_their_own_rows():
-    plan, results = study(shares=[0.5])
+    plan, results = study(fractions=[0.5])
     subsets = table(0.3, split="test@speech")
     for name in results:
         results[name] = [member_result(0.5, seed, 0.5) for seed in (0, 1)] + results[name]

@@ -23,7 +23,7 @@ def test_members_are_words_of_the_command_line_or_a_mapping():
     )
     assert plan.votes[0].ensemble == ("ensemble=soft",)
     assert plan.names == ("speech", "text", "soft")
-    assert (plan.seeds, plan.shares, plan.pairs, plan.alpha) == ((0,), (), None, 0.05)
+    assert (plan.seeds, plan.fractions, plan.pairs, plan.alpha) == ((0,), (), None, 0.05)
 
 
 def test_options_of_one_member_are_a_list_or_one_string():
@@ -58,7 +58,7 @@ def test_a_vote_without_names_is_over_all_members():
         ({"members": MEMBERS, "seeds": []}, "at least one number"),
         ({"members": MEMBERS, "seeds": [1, 1]}, "each once"),
         ({"members": MEMBERS, "seeds": ["a"]}, "study.seeds has 'a'"),
-        ({"members": MEMBERS, "shares": [1.5]}, "between 0 and 1"),
+        ({"members": MEMBERS, "fractions": [1.5]}, "between 0 and 1"),
         ({"members": MEMBERS, "pairs": [["speech"]]}, "two names"),
         ({"members": MEMBERS, "pairs": [["speech", "txt"]]}, "did you mean 'text'"),
         ({"members": MEMBERS, "alpha": 2}, "study.alpha=2"),

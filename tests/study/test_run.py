@@ -142,7 +142,7 @@ def test_a_failed_job_lets_the_others_finish_and_is_repeated(study):
 def test_seeds_and_training_fractions_are_jobs_too(study):
     single = STUDY.replace("  letters: experiment=sample/text encoder.text.width=8\n", "")
     single = single.replace("votes:\n  soft: {ensemble: soft}\n", "")
-    code, _, error = study(single + "seeds: [0, 1]\nshares: [0.5]\n")
+    code, _, error = study(single + "seeds: [0, 1]\nfractions: [0.5]\n")
     assert code == 0, error
     result = read_study()
     assert [entry["share"] for entry in result["members"]["words"]["curve"]] == [0.5, 1.0]

@@ -13,9 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the jobs."""
-    from polymodal.study.launcher import end_with_parent
-
-    end_with_parent()
     prepare()
     from polymodal.study.jobs import run_jobs
 

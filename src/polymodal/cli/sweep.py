@@ -1,7 +1,6 @@
 """Run Hydra's flags: sweeps (each job in its own process), `--cfg` and `--info`."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from polymodal.config.compose import search_path
 from polymodal.config.run_encoders import addable_overrides
 from polymodal.errors import ConfigError
+from polymodal.study.processes import start_command
 from polymodal.tracking.index import roots
 
 
@@ -32,8 +32,9 @@ def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
     def job(_: DictConfig) -> None:
         task = list(HydraConfig.get().overrides.task)
         print(f"── polymodal run {' '.join(task)}", file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", "polymodal", "run", *task]
-        codes.append(subprocess.run(command, check=False).returncode)
+        process = start_command(["run", *task], os.environ)
+        process.join()
+        codes.append(int(process.exitcode or 0))
 
     main = hydra_library.main(
         version_base="1.3", config_path="pkg://polymodal.configs", config_name="run"

@@ -1,21 +1,18 @@
 """Run processes in parallel, each on its own device or with an equal number of cores."""
 
 import contextlib
-import ctypes
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from polymodal.study.config import num_cores
+from polymodal.study.processes import start_command
 
 POLL_S = 0.1
 SHUTDOWN_TIMEOUT_S = 60.0  # for a checkpoint to be saved after a signal
-SET_DEATH_SIGNAL = 1  # prctl(2)
 LAST_BYTES = 4096
 
 
@@ -51,20 +48,22 @@ def launch(
     waiting: list[LaunchSpec] = list(jobs)
     ended: list[LaunchSpec] = []
     codes: dict[str, int] = {}
-    running: dict[int, tuple[LaunchSpec, subprocess.Popen[bytes]]] = {}
+    running: dict[int, tuple[LaunchSpec, BaseProcess]] = {}
     try:
         while waiting or running:
             for slot in set(range(parallel)) - set(running):
                 ready = [j for j in waiting if all(codes.get(name) == 0 for name in j.after)]
                 if ready:
                     waiting.remove(ready[0])
-                    process = _start(ready[0], environment(slot, parallel, num_devices))
+                    ready[0].log.parent.mkdir(parents=True, exist_ok=True)
+                    environ = environment(slot, parallel, num_devices)
+                    process = start_command(ready[0].arguments(), environ, ready[0].log)
                     running[slot] = ready[0], process
             waiting = [job for job in waiting if not _is_hopeless(job, codes, jobs)]
             time.sleep(POLL_S)
             for slot, (job, process) in list(running.items()):
-                if process.poll() is not None:
-                    codes[job.name] = process.returncode
+                if process.exitcode is not None:
+                    codes[job.name] = process.exitcode
                     ended.append(job)
                     del running[slot]
             show(ended, [job for job, _ in running.values()])
@@ -91,15 +90,6 @@ def last_line(log: Path) -> str:
     return ""
 
 
-def end_with_parent() -> None:
-    """Let Linux stop this process when its parent dies, even by SIGKILL."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
-        if os.getppid() != parent:  # it was gone before
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def environment(slot: int, parallel: int, num_devices: int) -> dict[str, str]:
     """Return the environment of the process in a slot: one device or its number of cores."""
     environ = {name: value for name, value in os.environ.items() if name != "POLYMODAL_RUN_FOLDER"}
@@ -114,25 +104,12 @@ def environment(slot: int, parallel: int, num_devices: int) -> dict[str, str]:
     return environ
 
 
-def _start(job: LaunchSpec, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "polymodal", *job.arguments()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=dict(environ),
-        )
-
-
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _stop(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + SHUTDOWN_TIMEOUT_S
     for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
             process.kill()
-            process.wait()
+            process.join()
