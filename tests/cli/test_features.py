@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 
-from polymodal.cli import features
 from polymodal.features.keys import content_key
 from polymodal.features.store import FeatureCollection
 
@@ -69,7 +68,7 @@ def test_removal_needs_a_choice_and_a_yes(polymodal, store, words, message):
 
 @pytest.mark.parametrize(("answer", "num_left"), [("y", 1), ("n", 2), ("", 2)])
 def test_on_a_terminal_it_asks(polymodal, store, monkeypatch, answer, num_left):
-    monkeypatch.setattr(features.sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
     monkeypatch.setattr("builtins.input", lambda question: answer)
     assert polymodal("features", "--remove", "eGeMAPS")[0] == 0
     assert len(identities(polymodal)) == num_left

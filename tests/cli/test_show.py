@@ -62,11 +62,11 @@ def test_the_test_scores_come_first(polymodal, run):
 
 def test_each_fold_has_a_row_in_the_order_of_numbers(polymodal, run):
     for index in (10, 2):
-        run.fold(index).mkdir(parents=True)
+        (run.path / "folds" / str(index)).mkdir(parents=True)
         notes = {"assignment": {"speaker": [f"s{index}"]}}
         record = RunRecord("x", "x", fold=index, scores={"test/uar": index / 20}, notes=notes)
-        write_record(run.fold(index) / "run.json", record)
-    (run.folds / "notes").mkdir()
+        write_record(run.path / "folds" / str(index) / "run.json", record)
+    (run.path / "folds" / "notes").mkdir()
     out = polymodal("show", "last")[1]
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
     assert [(row[0], row[1], row[-1]) for row in rows if row and "speaker" in row[-1] + row[0]] == [
@@ -189,9 +189,12 @@ def test_in_a_terminal_long_values_are_wrapped_under_their_own_column(run, termi
 def test_names_that_look_like_markup_are_shown_as_they_are(polymodal, run):
     scores = {"test/[/red]": 0.5, "[bold]/uar": 0.6}
     run.finish("finished", scores=scores)
-    run.fold(0).mkdir(parents=True)
+    (run.path / "folds" / "0").mkdir(parents=True)
     notes = {"assignment": {"speaker": ["[/x]"]}}
-    write_record(run.fold(0) / "run.json", RunRecord("x", "x", fold=0, scores=scores, notes=notes))
+    write_record(
+        run.path / "folds" / "0" / "run.json",
+        RunRecord("x", "x", fold=0, scores=scores, notes=notes),
+    )
     code, out, _ = polymodal("show", "last")
     assert code == 0
     assert all(words in out for words in ("[/red]", "[bold]", "speaker [/x]"))

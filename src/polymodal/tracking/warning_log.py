@@ -31,7 +31,7 @@ class WarningLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if warnings.showwarning == self._show:  # otherwise someone else has replaced it since
+        if cast(Any, warnings.showwarning) == self._show:  # otherwise it was replaced since
             warnings.showwarning = self.before
 
     def _show(

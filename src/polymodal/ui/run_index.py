@@ -119,10 +119,7 @@ class RunIndex:
             is_complete = instance != self.instance or version > self.version
             changed = [run for run in self.runs.values() if is_complete or run.version > version]
             shown = newest_first(changed)[: most or None]
-            for run in shown:
-                if self._lines.get(run.key, (-1, ""))[0] != run.version:
-                    self._lines[run.key] = run.version, to_json(run.row())
-            rows = ",".join(self._lines[run.key][1] for run in shown)
+            rows = ",".join(map(self._line, shown))
             gone = [] if is_complete else [key for key, at in self.gone.items() if at > version]
             head = {
                 "version": self.version,
@@ -215,6 +212,12 @@ class RunIndex:
                 run.values = {**run.values, **(values or {})}
                 changed = True
         return changed
+
+    def _line(self, run: Run) -> str:
+        """Return the row of a run as JSON, cached."""
+        if self._lines.get(run.key, (-1, ""))[0] != run.version:
+            self._lines[run.key] = run.version, to_json(run.row())
+        return self._lines[run.key][1]
 
 
 def _signatures(root: Path) -> Iterator[tuple[str, Signature]]:

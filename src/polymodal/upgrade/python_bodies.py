@@ -1,7 +1,6 @@
 """Insert statements into functions and classes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import libcst as cst
 import libcst.matchers as m
@@ -133,8 +132,9 @@ def is_in_lines(method: cst.FunctionDef, return_nodes: Iterable[cst.Return]) -> 
 def rename_calls(node: cst.ClassDef, old: str, new: str) -> cst.ClassDef:
     """Rename calls of a method within its class."""
 
-    def renamed(call: Any, _: object) -> cst.Call:
-        return call.with_changes(func=call.func.with_changes(attr=cst.Name(new)))
+    def renamed(call: cst.CSTNode, _: object) -> cst.CSTNode:
+        assert isinstance(call, cst.Call)
+        return call.with_deep_changes(call.func, attr=cst.Name(new))
 
     cls = m.replace(node, call_of_self(old), renamed)
     assert isinstance(cls, cst.ClassDef)
