@@ -27,17 +27,11 @@ COLUMNS = ("subject", "start", "end", "label")
 
 @dataclass(frozen=True)
 class Recording:
-    """One file of the device.
+    """One file of the device."""
 
-    Args:
-        start_s: Start in seconds since 1970.
-        rate_hz: Samples a second; None for heart beats.
-        values: `[sample]`, or `[beat, 2]`: offset and interval in seconds.
-    """
-
-    start_s: float
-    rate_hz: float | None
-    values: np.ndarray
+    start_s: float  # in seconds since 1970
+    rate_hz: float | None  # samples a second; None for heart beats
+    values: np.ndarray  # `[sample]`, or `[beat, 2]`: offset and interval in seconds
 
 
 @dataclass(frozen=True)
@@ -68,19 +62,12 @@ def read_e4(
     Only complete windows are used, so that none has two labels. A window is an utterance without
     audio and text, a person a speaker.
 
-    Args:
-        root: Folder with a folder a person and the table of intervals, or its parent.
-        prepared: Folder to which the signals are written as `.npy`.
-        intervals: The table: `subject` (name of a folder), `start` and `end` in seconds since 1970,
-            `label`.
-        signals: Names of the device's files to read.
-        window_s: Length of a window in seconds.
-        step_s: Seconds from the start of a window to the next; None for windows without overlap.
-        corpus: Name of the corpus; the folder's name by default.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the table to declared class.
-        where: Column to the value, or values, to keep.
-        max_refused: Maximum number of rejected windows; None for any number.
+    `root` is the folder with a folder a person and the table of intervals, or its parent. The table
+    has the columns `subject` (name of a folder), `start` and `end` in seconds since 1970, and
+    `label`. `signals` are the names of the device's files to read, which are written as `.npy` to
+    `prepared`. A window has `window_s` seconds and begins `step_s` after the one before, None for
+    windows without overlap. `corpus` is the name, by default the folder's. The other options are
+    those of `ReaderOptions`.
 
     Raises:
         ManifestError: A folder, file or column is missing or not valid, a length is not positive,

@@ -39,17 +39,10 @@ def read_folders(
     every system. Its named groups become columns. The path is the id unless a group gives one. A
     `.txt` next to an audio file is its transcript. Hidden files and folders are ignored.
 
-    Args:
-        root: The folder.
-        pattern: The regular expression, such as `(?P<speaker>[^/]+)/(?P<label>[^/]+)/[^/]+`.
-        speaker: Speaker of all files, if paths give none.
-        corpus: Name of the corpus; the folder's name by default.
-        suffixes: Suffixes of audio files, in lower or upper case.
-        encoding: Of the `.txt` files; a byte order mark of UTF-8 is ignored.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the folders to declared class.
-        where: Column to the value, or values, to keep.
-        max_refused: Maximum number of rejected files; None for any number.
+    `pattern` is the regular expression, such as `(?P<speaker>[^/]+)/(?P<label>[^/]+)/[^/]+`.
+    `speaker` is that of all files, if paths give none; `corpus` the name, by default the folder's.
+    `suffixes` are those of audio files, in lower or upper case; `encoding` that of the `.txt` files
+    (a byte order mark of UTF-8 is ignored). The other options are those of `ReaderOptions`.
 
     Raises:
         ManifestError: The folder is missing or has no audio, the expression or the encoding is not

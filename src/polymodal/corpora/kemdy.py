@@ -59,13 +59,9 @@ class _Reading:
             yield table, read_annotations(table, self.segment_id, self.handled, self.rejected)
 
     def manifest(self, annotations: Iterable[Annotation], options: ReaderOptions) -> Manifest:
+        rows, cut = _usable_rows(self, annotations), self.prepared
         return build_manifest(
-            _usable_rows(self, annotations),
-            self.root,
-            options,
-            self.rejected,
-            handled=self.handled,
-            signals_root=self.prepared,
+            rows, self.root, options, self.rejected, handled=self.handled, signals_root=cut
         )
 
 
@@ -86,18 +82,11 @@ def read_kemdy19(
     speaker's own letter holds what the speaker felt, the other what the listener felt. A tie has
     votes, but no label.
 
-    Args:
-        root: The folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or its parent, of which
-            the newest version is used.
-        prepared: Folder to which the cut signals are written.
-        perspective: Whose emotion is the label.
-        brackets: What happens to words in parentheses (cut speech): keep, keep their content, or
-            drop.
-        classes: The declared classes; None accepts all seven emotions.
-        label_map: Emotion to declared class.
-        where: Column to the value, or values, to keep; also `session`, `gender`, `scenario` and
-            `label_raw` (`angry;neutral` for a tie).
-        max_refused: Maximum number of rejected rows; None for any number.
+    `root` is the folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or its parent, of which
+    the newest version is used. Cut signals are written to `prepared`. `perspective` is whose
+    emotion is the label. Words in parentheses (cut speech) are kept, their content is, or they are
+    dropped, as `brackets` says. `where` also knows `session`, `gender`, `scenario` and `label_raw`
+    (`angry;neutral` for a tie). The other options are those of `ReaderOptions`.
 
     Raises:
         ManifestError: A folder is missing, a table cannot be read, or more rows were rejected than

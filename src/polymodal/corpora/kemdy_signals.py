@@ -28,19 +28,12 @@ MILLISECONDS_FROM, MICROSECONDS_FROM = 1e11, 1e14
 
 @dataclass(frozen=True)
 class Cut:
-    """A table cut by segment.
+    """A table cut by segment."""
 
-    Args:
-        path: The `.npy` file below the folder of the signals.
-        rate_hz: Samples a second; None for one value an event.
-        segments: Segment to (first sample, number of samples).
-        odd: Oddity to its count.
-    """
-
-    path: str
-    rate_hz: float | None
-    segments: Mapping[str, tuple[int, int]]
-    odd: Mapping[str, int]
+    path: str  # of the `.npy` file below the folder of the signals
+    rate_hz: float | None  # samples a second; None for one value an event
+    segments: Mapping[str, tuple[int, int]]  # segment to (first sample, number of samples)
+    odd: Mapping[str, int]  # oddity to its count
 
 
 def cut_signals(

@@ -57,12 +57,8 @@ def read_manifest(
 ) -> Manifest:
     """Read a manifest that `polymodal corpus` wrote, without opening the corpus itself.
 
-    Args:
-        file: The Parquet file.
-        root: Folder of the corpus; by default the one that it was read from.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the manifest to declared class.
-        where: Column to the value, or values, to keep.
+    By default `root` is the folder that it was read from. The other options are those of
+    `ReaderOptions`.
 
     Raises:
         ManifestError: The file or the folder cannot be read, a column does not exist, a label is

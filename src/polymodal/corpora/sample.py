@@ -76,13 +76,9 @@ def read_sample(
 ) -> Manifest:
     """Generate the sample on first use, and read it.
 
-    Args:
-        root: Folder below which it is cached, a folder for each set of options.
-        classes: The declared classes.
-        num_speakers: Number of speakers, at least 3.
-        num_utterances: Utterances of each speaker.
-        seed: Random seed.
-        max_refused: Not used; every reader has it.
+    It is cached below `root`, in a folder for each set of options: the declared classes, the number
+    of speakers (at least 3) and of the utterances of each, and the seed. `max_refused` is not used;
+    every reader has it.
 
     Raises:
         ManifestError: The folder cannot be written, or there are fewer than three speakers.

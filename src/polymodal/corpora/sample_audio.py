@@ -19,19 +19,12 @@ BANDWIDTHS_HZ = np.array([90.0, 120.0, 180.0])
 
 @dataclass(frozen=True)
 class SpeakerSynth:
-    """How a speaker sounds when calm.
+    """How a speaker sounds when calm."""
 
-    Args:
-        pitch_hz: Mean pitch.
-        tract: Factor on the resonances: below 1 for a long vocal tract.
-        gain: Relative loudness.
-        breath: Amplitude of noise in the source.
-    """
-
-    pitch_hz: float
-    tract: float
-    gain: float
-    breath: float
+    pitch_hz: float  # mean
+    tract: float  # factor on the resonances: below 1 for a long vocal tract
+    gain: float  # relative loudness
+    breath: float  # amplitude of noise in the source
 
     @classmethod
     def draw(cls, rng: np.random.Generator, *, woman: bool) -> "SpeakerSynth":
@@ -44,15 +37,9 @@ class SpeakerSynth:
 def synth_speech(
     voice: SpeakerSynth, rng: np.random.Generator, *, aroused: bool
 ) -> Float[np.ndarray, " sample"]:
-    """Synthesise one utterance.
+    """Synthesise one utterance: `[sample]` at `SAMPLING_RATE_HZ`, within -1 to 1.
 
-    Args:
-        voice: The speaker.
-        rng: Random generator.
-        aroused: Whether pitch is higher and livelier, and speech louder, faster and brighter.
-
-    Returns:
-        Waveform `[sample]` at `SAMPLING_RATE_HZ`, within -1 to 1.
+    With `aroused` pitch is higher and livelier, and speech louder, faster and brighter.
     """
     rate_hz = rng.normal(5.4, 0.4) if aroused else rng.normal(3.6, 0.3)
     num_syllables = int(rng.integers(5, 9))

@@ -13,17 +13,11 @@ RATE_HZ: Mapping[str, float | None] = MappingProxyType({"eda": 4.0, "temp": 4.0,
 
 @dataclass(frozen=True)
 class SignalSynth:
-    """A speaker's body at rest.
+    """A speaker's body at rest."""
 
-    Args:
-        eda_us: Skin conductance in microsiemens.
-        temp_c: Skin temperature in degrees Celsius.
-        ibi_s: Interval between heart beats in seconds.
-    """
-
-    eda_us: float
-    temp_c: float
-    ibi_s: float
+    eda_us: float  # skin conductance in microsiemens
+    temp_c: float  # skin temperature in degrees Celsius
+    ibi_s: float  # interval between heart beats in seconds
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "SignalSynth":

@@ -43,19 +43,12 @@ def read_table(
     `signal_<name>_rate_hz` (empty for one value an event), `_start` and `_length`. Without an id,
     the stem of the audio's path is used.
 
-    Args:
-        root: Folder that paths in the table are relative to, or its parent.
-        file: The table, relative to the folder or absolute.
-        corpus: Name of the corpus; the table's own column, or the folder's name, by default.
-        columns: Our column to the table's; None if they are the same.
-        speaker: Speaker of all rows, if the table has none.
-        encoding: Of CSV and JSONL; a byte order mark of UTF-8 is ignored.
-        label_separator: Separator of several labels in a cell, such as `;`. Each becomes a vote; a
-            row with several has no single label.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the table to declared class.
-        where: Column to the value, or values, to keep.
-        max_refused: Maximum number of rejected rows; None for any number.
+    `root` is the folder that paths in the table are relative to, or its parent; `file` the table,
+    relative to it or absolute. `corpus` is the name, by default that of the table's own column or
+    of the folder. `columns` maps our column to the table's, None if they are the same. `speaker` is
+    that of all rows, if the table has none. `encoding` is that of CSV and JSONL; a byte order mark
+    of UTF-8 is ignored. With `label_separator`, such as `;`, each label of a cell becomes a vote,
+    and a row with several has no single label. The other options are those of `ReaderOptions`.
 
     Raises:
         ManifestError: The folder, the file or a column is missing, the encoding is wrong, or more

@@ -15,13 +15,9 @@ SPLIT_ORDER = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Counts of utterances by class, split and speaker.
+    """Counts of utterances by class, split and speaker."""
 
-    Args:
-        counts: Columns `label`, `split`, `speaker` and `utterances`, without rows of 0.
-    """
-
-    counts: pl.DataFrame
+    counts: pl.DataFrame  # `label`, `split`, `speaker` and `utterances`, without rows of 0
 
     @property
     def labels(self) -> list[str]:
