@@ -22,12 +22,6 @@ from polymodal.encoders.huggingface.batching import (
 class EmbeddingExtractor:
     """Compute the output of an encoder in evaluation mode, several utterances at a time.
 
-    Args:
-        encoder: The encoder; it moves to the GPU, where there is one, until `release`.
-        identity: Everything that changes the output: weights, options, versions, precision.
-        precision: `float32` or `bfloat16`.
-        pooling: `none` = one vector a frame or token, `mean` = one an utterance.
-
     Example:
         >>> from polymodal.encoders.text import TextEncoder
         >>> extractor = EmbeddingExtractor(TextEncoder(width=8), "text encoder", pooling="mean")
@@ -35,10 +29,10 @@ class EmbeddingExtractor:
         [(1, 8), (1, 8)]
     """
 
-    encoder: Encoder
-    identity: str
-    precision: str = "float32"
-    pooling: str = "none"
+    encoder: Encoder  # moves to the GPU, where there is one, until `release`
+    identity: str  # everything that changes the output: weights, options, versions, precision
+    precision: str = "float32"  # or `bfloat16`
+    pooling: str = "none"  # one vector a frame or token; `mean`: one an utterance
 
     @property
     def source(self) -> str:

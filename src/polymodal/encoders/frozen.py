@@ -82,11 +82,9 @@ class FrozenEncoder(Encoder):
     def fit(
         self, features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
     ) -> None:
-        """Learn mean and scale from features that are read block by block.
+        """Learn mean and scale from the training rows, whose features are read block by block.
 
-        Args:
-            features: Utterance id to `[time, feature]`, after `normalise_by_speaker`.
-            ids: Utterances of the training rows; those without features are skipped.
+        `features` come from `normalise_by_speaker`; ids without features are skipped.
 
         Raises:
             DataError: There is no row, or the width is not `feature_size`.
@@ -113,11 +111,7 @@ class FrozenEncoder(Encoder):
         """Remove the mean, and for `speaker` the deviation, of each speaker over all given clips.
 
         With `none` and `corpus` the features stay unchanged. A speaker with a single vector becomes
-        all zeros. Features are normalised when they are read.
-
-        Args:
-            features: Utterance id to `[time, feature]`.
-            speakers: Utterance id to speaker.
+        all zeros. Features are normalised when they are read. Both mappings are by utterance id.
 
         Raises:
             ManifestError: An utterance has no speaker.
@@ -142,14 +136,14 @@ class FrozenEncoder(Encoder):
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return the standardised features, `[batch, time, feature]`; zeros under the padding."""
         values = sequence.values
+        values = sequence.values
+        is_finite = values.isfinite()
         if self.normalise != "none":
             self._check_fitted()
-            standardised = (values - self.mean) / self.scale
-            values = torch.where(values.isfinite(), standardised, 0.0)
-            if self.clip is not None:
-                values = values.clamp(-self.clip, self.clip)
-        else:
-            values = torch.where(values.isfinite(), values, 0.0)
+            values = (values - self.mean) / self.scale
+        values = torch.where(is_finite, values, 0.0)
+        if self.normalise != "none" and self.clip is not None:
+            values = values.clamp(-self.clip, self.clip)
         return PaddedSequence(zero_padding(values, sequence.valid_mask), sequence.valid_mask)
 
     def _check_fitted(self) -> None:
@@ -162,10 +156,7 @@ class FrozenEncoder(Encoder):
 class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
     """Features without their speaker's mean and deviation, computed when they are read.
 
-    Args:
-        features: Utterance id to `[time, feature]`.
-        speakers: Utterance id to speaker.
-        moments: Speaker to mean and deviation of each feature.
+    `moments` are mean and deviation of each feature by speaker.
 
     Example:
         >>> moments = {"s": (np.array([1.0]), np.array([2.0]))}

@@ -72,10 +72,8 @@ class LogMelEncoder(Encoder):
         super().__init__()
         self.sampling_rate_hz, self.feature_size = sampling_rate_hz, width
         self.frame_rate_hz = 1 / HOP_S / SUBSAMPLING
-        self.waveform_augment = waveform_changes(
-            waveform_augment, normalised=normalise == "utterance"
-        )
-        self.augments_waveform = self.waveform_augment.is_on
+        changes = waveform_changes(waveform_augment, normalised=normalise == "utterance")
+        self.waveform_augment, self.augments_waveform = changes, changes.is_on
         self.log_mel = LogMel(num_mels, sampling_rate_hz, normalise)
         self.augment: nn.Module = nn.Identity()
         if spec_augment:

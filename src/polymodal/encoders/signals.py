@@ -98,19 +98,14 @@ class Resampler:
     samples are interpolated linearly, gaps (NaN, the time before the first and after the last
     sample) are filled the same way and count as not observed. A missing signal is 0 throughout.
 
-    Args:
-        names: The signals, in the order of the channels.
-        rate_hz: Ticks per second.
-        scales: Typical centre and spread of each signal.
-
     Example:
         >>> Resampler(("eda",), 2.0, ((0.0, 1.0),))({"eda": (np.array([1.0, 3.0]), 2.0)}).tolist()
         [[1.0, -1.0, 1.0], [3.0, 1.0, 1.0]]
     """
 
-    names: tuple[str, ...]
-    rate_hz: float
-    scales: tuple[tuple[float, float], ...]
+    names: tuple[str, ...]  # in the order of the channels
+    rate_hz: float  # ticks per second
+    scales: tuple[tuple[float, float], ...]  # typical centre and spread of each signal
 
     def __call__(self, signals: Any) -> npt.NDArray[np.float32] | None:
         """Return the channels `[time, channel]`; None where no signal has a finite value.
@@ -124,16 +119,11 @@ class Resampler:
             DataError: A signal has several channels, or its times are not seconds from the start of
                 the utterance.
         """
-        points = {
-            name: _points(name, *signals[name])
-            for name in self.names
-            if signals and name in signals and len(signals[name][0])
-        }
-        usable = {
-            name: (times_s, values, duration_s)
-            for name, (times_s, values, duration_s) in points.items()
-            if np.isfinite(values).any()
-        }
+        points = {}
+        for name in self.names:
+            if signals and name in signals and len(signals[name][0]):
+                points[name] = _points(name, *signals[name])
+        usable = {name: point for name, point in points.items() if np.isfinite(point[1]).any()}
         if not usable:
             return None
         duration_s = max(duration_s for _, _, duration_s in usable.values())
@@ -157,9 +147,8 @@ def _points(name: str, values: Any, rate_hz: float | None) -> tuple[Values, Valu
             )
         return np.arange(len(numbers)) / rate_hz, numbers.reshape(-1), len(numbers) / rate_hz
     if numbers.ndim == 1:
-        numbers = np.stack(
-            [np.cumsum(np.where(np.isfinite(numbers), numbers, 0.0)), numbers], axis=1
-        )
+        ends_s = np.cumsum(np.where(np.isfinite(numbers), numbers, 0.0))
+        numbers = np.stack([ends_s, numbers], axis=1)
     numbers = numbers[np.isfinite(numbers[:, 0])]
     numbers = numbers[np.argsort(numbers[:, 0], kind="stable")]
     duration_s = float(numbers[:, 0].max(initial=0.0))

@@ -135,13 +135,7 @@ def mel_energies(waveform: Float[Tensor, " sample"]) -> Float[Tensor, "time band
     """
     window = torch.hann_window(FRAME_SIZE)
     spectrum = torch.stft(
-        waveform,
-        FRAME_SIZE,
-        HOP_SIZE,
-        window=window,
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
+        waveform, FRAME_SIZE, HOP_SIZE, window=window, pad_mode="constant", return_complex=True
     )
     return spectrum.abs().square().T @ _filters()
 

@@ -104,10 +104,6 @@ class TextEncoder(Encoder):
 class TextUnits:
     """Turn a text into unit numbers, 1 and above (0 is the position before the text).
 
-    Args:
-        unit: `characters`, `jamo` or `bytes`.
-        max_length: Maximum number of units, from the start.
-
     Example:
         >>> TextUnits("characters", 3)("abcd").tolist()
         [98, 99, 100]
@@ -115,8 +111,8 @@ class TextUnits:
         3
     """
 
-    unit: str
-    max_length: int
+    unit: str  # `characters`, `jamo` or `bytes`
+    max_length: int  # maximum number of units, from the start
 
     def __call__(self, text: Any) -> npt.NDArray[np.int64] | None:
         """Return the numbers `[time]`; None where the text is missing or blank."""
@@ -124,11 +120,7 @@ class TextUnits:
         if not stripped:
             return None
         normal = unicodedata.normalize("NFD" if self.unit == "jamo" else "NFC", stripped)
-        codes = (
-            list(normal.encode())
-            if self.unit == "bytes"
-            else [ord(character) for character in normal]
-        )
+        codes = list(normal.encode()) if self.unit == "bytes" else list(map(ord, normal))
         return np.array(codes[: self.max_length], dtype=np.int64) + 1
 
 
@@ -155,11 +147,8 @@ def ngram_buckets(
 
 def _check(unit: str, max_length: int, num_buckets: int, ngram_sizes: Collection[int]) -> None:
     if unit not in UNITS:
-        raise ConfigError(
-            f"unit {unit!r} is unknown",
-            expected=f"one of {', '.join(UNITS)}",
-            hint=nearest(unit, UNITS),
-        )
+        expected = f"one of {', '.join(UNITS)}"
+        raise ConfigError(f"unit {unit!r} is unknown", expected=expected, hint=nearest(unit, UNITS))
     if min(max_length, num_buckets, *ngram_sizes, len(ngram_sizes)) < 1:
         raise ConfigError(
             f"max_length={max_length}, num_buckets={num_buckets}, ngram_sizes={list(ngram_sizes)}",

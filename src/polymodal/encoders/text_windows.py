@@ -24,12 +24,6 @@ class TextWindows:
     last one of a text ends where the text does. A token's vector is taken from the window in which
     it has more context. A text that fits has one window, itself.
 
-    Args:
-        begins: First token of the body of each window, `[batch, number of windows]`.
-        counts: Tokens of that body; -1 where a text has fewer windows.
-        lengths: Number of tokens of each text, those at both ends included.
-        size: Tokens of a window, those at both ends included.
-
     Example:
         >>> windows = TextWindows.of(torch.tensor([8, 3]), size=6)
         >>> tokens = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 9], [0, 1, 9, 0, 0, 0, 0, 0]])
@@ -39,19 +33,16 @@ class TextWindows:
         [0, 1, 2, 3, 4, 5, 6, 9]
     """
 
-    begins: Int[Tensor, "batch _"]
-    counts: Int[Tensor, "batch _"]
-    lengths: Int[Tensor, " batch"]
-    size: int
+    begins: Int[Tensor, "batch _"]  # first token of the body of each window
+    counts: Int[Tensor, "batch _"]  # tokens of that body; -1 where a text has fewer windows
+    lengths: Int[Tensor, " batch"]  # number of tokens of each text, those at both ends included
+    size: int  # tokens of a window, those at both ends included
 
     @classmethod
     def of(cls, lengths: Int[Tensor, " batch"], size: int) -> "TextWindows":
-        """Place windows over the texts of a batch.
+        """Place windows of at most `size` tokens, at least 3, over the texts of a batch.
 
-        Args:
-            lengths: Number of tokens of each text, those at both ends included; 0 for an absent
-                one.
-            size: Maximum number of tokens of a window, at least 3.
+        `lengths` counts the tokens of each text, those at both ends included; 0 for an absent one.
         """
         capacity = size - 2
         step = max(1, round(capacity * (1 - OVERLAP)))

@@ -76,7 +76,9 @@ class Backbone(nn.Module):
         self.model = load(checkpoint, family, **options)
         self.mixture: LayerMixture | None = None
         blocks = self.model.get_submodule(family.blocks)
-        norm = family.final_norm if _has_final_norm(self.model.config) else ""
+        # The families of wav2vec 2.0 normalise behind the blocks only in their large versions.
+        has_norm = getattr(self.model.config, "do_stable_layer_norm", True)
+        norm = family.final_norm if has_norm else ""
         check_layer(layer, len(blocks))
         if layer == "weighted":
             self.mixture = LayerMixture(len(blocks) + 1)
@@ -232,11 +234,6 @@ def check_layer(layer: str | int, num_blocks: int) -> None:
     )
 
 
-def _has_final_norm(config: Any) -> bool:
-    # The families of wav2vec 2.0 normalise behind the blocks only in their large versions.
-    return bool(getattr(config, "do_stable_layer_norm", True))
-
-
 def _check_layer_decay(layer_decay: float | None, frozen: bool) -> None:
     if layer_decay is not None and (frozen or not 0 < layer_decay <= 1):
         raise ConfigError(
@@ -292,12 +289,15 @@ def _add_adapters(
             f"lora={dict(lora)}: {error}",
             expected="options of peft's LoraConfig, such as r, lora_alpha, lora_dropout",
         ) from None
-    names = [name for name, _ in model.named_modules() if name.endswith("lora_A")]
-    past = [name for name in names if family.past_adapters and family.past_adapters in name]
+    past = [
+        name.removesuffix(".lora_A")
+        for name, _ in model.named_modules()
+        if name.endswith("lora_A") and family.past_adapters and family.past_adapters in name
+    ]
     if past:
         raise ConfigError(
             f"lora.target_modules={lora['target_modules']}: {family.model} reads the weights of "
-            f"{past[0].removesuffix('.lora_A')} past an adapter, which would have no effect",
+            f"{past[0]} past an adapter, which would have no effect",
             hint=f"use {', '.join(family.adapted)}",
         )
     _freeze_stem(model, family)

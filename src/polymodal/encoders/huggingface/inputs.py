@@ -123,9 +123,8 @@ class WaveformInput(nn.Module):
 class WhisperInput(nn.Module):
     """The input of Whisper: the log-mel spectrum of 30 s, with silence behind the utterance.
 
-    Args:
-        extractor: Its feature extractor, for the settings of the spectrum.
-        num_samples: Fixed length of its input.
+    `extractor` is its feature extractor, for the settings of the spectrum, `num_samples` the fixed
+    length of its input.
     """
 
     filters: Tensor
@@ -187,13 +186,9 @@ class WhisperInput(nn.Module):
 class MaskedGroupNorm(nn.Module):
     """Normalisation of each channel over the real frames of its utterance.
 
-    Args:
-        norm: The normalisation that it replaces, with the same parameters.
-        kernel: Width of the convolution before it, in samples.
-        stride: Step of that convolution, in samples.
-
-    Attributes:
-        lengths: Number of real samples of each utterance, set before each call.
+    It replaces `norm`, with the same parameters, behind a convolution of width `kernel` and step
+    `stride` in samples. `lengths`, the number of real samples of each utterance, is set before each
+    call.
 
     Example:
         >>> masked = MaskedGroupNorm(nn.GroupNorm(1, 1), kernel=1, stride=1).requires_grad_(False)
@@ -247,8 +242,7 @@ class MaskedGroupNorm(nn.Module):
 class MaskedActivation(nn.Module):
     """An activation with zeros behind the real frames, as at the end of an utterance alone.
 
-    Attributes:
-        lengths: Number of real frames of each utterance, set before each call.
+    `lengths`, the number of real frames of each utterance, is set before each call.
     """
 
     lengths: Tensor

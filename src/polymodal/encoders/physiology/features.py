@@ -4,7 +4,7 @@ Legend: time = vectors an utterance has (one), sample = values of the device, ev
 beats, feature = width.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "ecg": BEAT_NAMES,
     "temp": TEMPERATURE_NAMES,
 }
-SAMPLED: Mapping[str, Callable[..., dict[str, float]]] = {
-    "eda": eda_features,
-    "ecg": ecg_features,
-    "temp": temperature_features,
-}
+SAMPLED = {"eda": eda_features, "ecg": ecg_features, "temp": temperature_features}
 
 
 @dataclass(frozen=True)
@@ -121,12 +117,9 @@ class PhysiologyExtractor:
 class PhysiologyEncoder(FrozenEncoder):
     """Hand-crafted features of physiological signals, stored and standardised; extra `signals`.
 
-    An utterance without a value in any of the signals counts as without this modality.
-
-    Args:
-        signals: See `PhysiologyExtractor`.
-        normalise: See `FrozenEncoder`; `speaker` is by each person's own utterances.
-        clip: See `FrozenEncoder`.
+    An utterance without a value in any of the signals counts as without this modality. For the
+    options see `PhysiologyExtractor` and `FrozenEncoder`; `normalise=speaker` is by each person's
+    own utterances.
 
     Raises:
         ConfigError: `signals` or `normalise` cannot be used, or `clip` is not positive.
@@ -150,11 +143,7 @@ class PhysiologyEncoder(FrozenEncoder):
         speakers: Mapping[str, str],
     ) -> Mapping[str, npt.NDArray[Any]]:
         """Leave out utterances without any value, and continue as `FrozenEncoder`."""
-        usable = {
-            utterance_id: values
-            for utterance_id, values in features.items()
-            if np.isfinite(values).any()
-        }
+        usable = {name: values for name, values in features.items() if np.isfinite(values).any()}
         return super().normalise_by_speaker(usable, speakers)
 
 
