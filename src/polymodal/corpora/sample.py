@@ -26,9 +26,15 @@ import numpy as np
 import polars as pl
 import soundfile
 
-from polymodal.corpora.sample_audio import SAMPLING_RATE_HZ, SpeakerSynth, synth_speech
-from polymodal.corpora.sample_signals import RATE_HZ, SignalSynth, synth_signals
-from polymodal.corpora.sample_text import synth_text
+from polymodal.corpora.sample_synthesis import (
+    RATE_HZ,
+    SAMPLING_RATE_HZ,
+    SignalSynth,
+    SpeakerSynth,
+    synth_signals,
+    synth_speech,
+    synth_text,
+)
 from polymodal.errors import ManifestError
 from polymodal.schemas.manifest import Manifest
 

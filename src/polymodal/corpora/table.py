@@ -18,8 +18,7 @@ from polymodal.errors import ManifestError, MissingCorpusError
 from polymodal.schemas.manifest import SCHEMA, Manifest
 
 READERS = (".csv", ".jsonl", ".parquet")
-SIGNAL = "signal_"
-EMPTY_CELLS = ("",)
+SIGNAL, SIGNAL_ENDS = "signal_", ("_rate_hz", "_start", "_length")
 
 
 def read_table(
@@ -108,9 +107,9 @@ def _rows(
     frame: pl.DataFrame, corpus: str, separator: str | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, cells in enumerate(frame.iter_rows(named=True), start=1):
-        row = {name: None if cell in EMPTY_CELLS else cell for name, cell in cells.items()}
+        row = {name: None if cell == "" else cell for name, cell in cells.items()}
         for name in NUMBERS:
-            if row.get(name) is not None:
+            if name in row:
                 row[name] = _number(row[name], name, number)
         signals = _signals(row, number)
         row = {name: cell for name, cell in row.items() if not name.startswith(SIGNAL)}
@@ -134,8 +133,7 @@ def _several(cell: str, separator: str) -> dict[str, Any]:
 
 
 def _signals(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
-    ends = ("_rate_hz", "_start", "_length")
-    signals = [name for name in row if name.startswith(SIGNAL) and not name.endswith(ends)]
+    signals = [name for name in row if name.startswith(SIGNAL) and not name.endswith(SIGNAL_ENDS)]
     for name in signals:
         if f"{name}_rate_hz" not in row:
             raise ManifestError(
@@ -146,11 +144,8 @@ def _signals(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
 
 
 def _signal(row: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
-    columns = [f"{name}_rate_hz", f"{name}_start", f"{name}_length"]
-    rate_hz, start, length = (
-        None if row.get(column) is None else _number(row[column], column, number)
-        for column in columns
-    )
+    columns = [f"{name}{end}" for end in SIGNAL_ENDS]
+    rate_hz, start, length = (_number(row.get(column), column, number) for column in columns)
     return {
         "name": name.removeprefix(SIGNAL),
         "path": row[name],
@@ -160,9 +155,9 @@ def _signal(row: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
     }
 
 
-def _number(cell: Any, name: str, number: int) -> float:
+def _number(cell: Any, name: str, number: int) -> float | None:
     try:
-        return float(cell)
+        return None if cell is None else float(cell)
     except (TypeError, ValueError):
         message = f"row {number}: {name} is {cell!r}"
         raise ManifestError(message, expected="a number", hint="fix the cell") from None

@@ -78,7 +78,9 @@ class TextPreparation:
         if self._marker:
             text = self._marker.sub(" ", text)
         if self.brackets != "keep":
-            text = BRACKETS.sub(" " if self.brackets == "drop" else _content, text)
+            # One of the groups of a match is the content of its brackets.
+            content = " " if self.brackets == "drop" else r" \1\2\3 "
+            text = BRACKETS.sub(content, text)
         if self.quotes:
             text = text.translate(QUOTES)
         if self._run:
@@ -144,7 +146,3 @@ def decode(raw: bytes) -> tuple[str, str]:
         except UnicodeDecodeError:
             continue
     return raw.decode(ENCODINGS[-1]), ENCODINGS[-1]
-
-
-def _content(match: re.Match[str]) -> str:
-    return f" {next((group for group in match.groups() if group), '')} "

@@ -104,9 +104,7 @@ class FrozenEncoder(Encoder):
         self.num_rows.fill_(num_rows)
 
     def normalise_by_speaker(
-        self,
-        features: Mapping[str, Num[np.ndarray, "time feature"]],
-        speakers: Mapping[str, str],
+        self, features: Mapping[str, Num[np.ndarray, "time feature"]], speakers: Mapping[str, str]
     ) -> Mapping[str, npt.NDArray[Any]]:
         """Remove the mean, and for `speaker` the deviation, of each speaker over all given clips.
 

@@ -178,10 +178,7 @@ def _channels(
 
 
 def _check(
-    names: tuple[str, ...],
-    rate_hz: float,
-    kernel: int,
-    scales: tuple[tuple[float, float], ...],
+    names: tuple[str, ...], rate_hz: float, kernel: int, scales: tuple[tuple[float, float], ...]
 ) -> None:
     if not names or len(set(names)) < len(names):
         raise ConfigError(

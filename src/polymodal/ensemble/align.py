@@ -18,19 +18,13 @@ NUM_SHOWN = 5
 
 @dataclass(frozen=True)
 class AlignedPredictions:
-    """The predictions of several tables for the same utterances.
+    """The predictions of several tables for the same utterances; logits and values are float64."""
 
-    Args:
-        frame: The first table's rows, sorted by the key, with labels and speakers of all tables.
-        logits: Of each table, float64; rows as in `frame`.
-        values: Of each table, float64.
-        classes: The classes in the order of the logits, which is the first table's.
-    """
-
+    # The first table's rows, sorted by the key, with labels and speakers of all tables.
     frame: pl.DataFrame
-    logits: Float[np.ndarray, "table utterance class"]
+    logits: Float[np.ndarray, "table utterance class"]  # rows as in `frame`
     values: Float[np.ndarray, "table utterance value"]
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in the order of the logits, which is the first table's
 
 
 def align(tables: Sequence[PredictionTable]) -> AlignedPredictions:
@@ -82,9 +76,8 @@ def _stack(
     frames: Sequence[pl.DataFrame], columns: Sequence[str]
 ) -> Float[np.ndarray, "table utterance column"]:
     shape = (len(frames[0]), len(columns))  # without columns, polars forgets the number of rows
-    return np.stack(
-        [f.select(columns).to_numpy().astype(np.float64).reshape(shape) for f in frames]
-    )
+    arrays = [frame.select(columns).to_numpy().astype(np.float64) for frame in frames]
+    return np.stack([array.reshape(shape) for array in arrays])
 
 
 def _shared_classes(tables: Sequence[PredictionTable], names: Sequence[str]) -> tuple[str, ...]:

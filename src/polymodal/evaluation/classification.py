@@ -9,7 +9,6 @@ the true and the column the predicted class.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -122,8 +121,7 @@ class ExpectedCalibrationError:
 
     .. math:: \sum_b \frac{n_b}{n} \left| \mathrm{acc}_b - \mathrm{conf}_b \right|
 
-    Args:
-        num_bins: Number of bins of equal width of the confidence, the largest probability.
+    The confidence, the largest probability, is divided into `num_bins` bins of equal width.
 
     Example:
         >>> round(ExpectedCalibrationError()(np.array([[9.0, -9.0]]), np.array([1])), 4)
@@ -168,17 +166,6 @@ def log_softmax(logits: Logits) -> Logits:
         [[0.25, 0.75]]
     """
     return np.asarray(special.log_softmax(logits.astype(np.float64), axis=1))
-
-
-def absent_classes(targets: Targets, classes: Sequence[str]) -> tuple[str, ...]:
-    """Return the declared classes that no utterance has; targets are -1 where there is no label.
-
-    Example:
-        >>> absent_classes(np.array([0, 2, -1]), ["anger", "fear", "joy"])
-        ('fear',)
-    """
-    present = set(targets.tolist())
-    return tuple(name for index, name in enumerate(classes) if index not in present)
 
 
 def _hits(matrices: Matrices) -> Float[np.ndarray, "draw true"]:

@@ -13,15 +13,11 @@ MIN_RATIO = 1e-10  # of a variance to the largest one; less is rounding
 
 @dataclass(frozen=True)
 class PrincipalComponents:
-    """Directions in which rows vary, by decreasing variance.
+    """Directions in which rows vary, by decreasing variance."""
 
-    Args:
-        directions: Orthonormal columns; the largest entry of each is positive.
-        variances: Variance of the rows along each direction, all above 0.
-    """
-
+    # Orthonormal columns; the largest entry of each is positive.
     directions: Float[np.ndarray, "feature component"]
-    variances: Float[np.ndarray, " component"]
+    variances: Float[np.ndarray, " component"]  # of the rows along each direction, all above 0
 
     def whiten(
         self, rows: Float[np.ndarray, "row feature"], num_components: int

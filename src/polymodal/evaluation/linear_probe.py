@@ -22,15 +22,10 @@ MAX_SLOPE = 1e-5  # of the objective, in coordinates where the curvature is at m
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A fitted linear model of the classes.
-
-    Args:
-        weights: Weight of each feature for each class.
-        bias: Bias of each class; -inf for a class without a row.
-    """
+    """A fitted linear model of the classes."""
 
     weights: Float[np.ndarray, "feature class"]
-    bias: Float[np.ndarray, " class"]
+    bias: Float[np.ndarray, " class"]  # -inf for a class without a row
 
     def predict(self, features: Float[np.ndarray, "row feature"]) -> Int[np.ndarray, " row"]:
         """Return the index of the most probable class of each row."""
@@ -54,11 +49,7 @@ def fit_linear_probe(
     occur. The bias is not penalised. The minimum is unique; the components only give coordinates of
     similar curvature, so that few steps are needed.
 
-    Args:
-        features: Centred, finite, float64; at least one row.
-        targets: Class indices.
-        num_classes: Number of declared classes.
-        components: Principal components of the features.
+    `features` are centred, finite and float64, at least one row; `components` are theirs.
 
     Example:
         >>> from polymodal.evaluation.components import principal_components

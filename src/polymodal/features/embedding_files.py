@@ -53,12 +53,10 @@ def is_dataset(out: str) -> bool:
 
 
 def write_embeddings(tables: Sequence[Embeddings], out: str) -> None:
-    """Write the embeddings of each modality, in the format of the suffix.
+    """Write the embeddings of each modality, at least one, in the format of the suffix.
 
-    Args:
-        tables: Those of each modality, at least one.
-        out: `.npz`, `.parquet`, or a folder without suffix (or ending in `/`) for a dataset of the
-            library `datasets`; existing files are replaced.
+    `out` is a name in `.npz` or `.parquet`, or a folder without suffix (or ending in `/`) for a
+    dataset of the library `datasets`; existing files are replaced.
 
     Raises:
         ConfigError: As of `check_target`, or it cannot be written.
@@ -96,13 +94,8 @@ def _frame(table: Embeddings, *, is_pooled: bool) -> pl.DataFrame:
         row = np.repeat(np.arange(table.rows.height), np.diff(table.offsets))
         grouped = pl.DataFrame({"row": row, "embedding": vectors})
         vectors = grouped.group_by("row", maintain_order=True).agg("embedding")["embedding"]
-    return table.rows.select(
-        "utterance_id",
-        pl.lit(table.modality).alias("modality"),
-        "fold",
-        "split",
-        vectors,
-    )
+    modality = pl.lit(table.modality).alias("modality")
+    return table.rows.select("utterance_id", modality, "fold", "split", vectors)
 
 
 def _write_npz(tables: Sequence[Embeddings], path: Path) -> None:

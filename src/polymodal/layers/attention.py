@@ -21,9 +21,7 @@ from polymodal.schemas.batch import PaddedSequence
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention of several heads (Vaswani et al. 2017, arXiv 1706.03762).
 
-    Args:
-        width: Width of the vectors.
-        num_heads: Number of heads; `width / num_heads` is a whole even number.
+    `width / num_heads` is a whole even number.
 
     Raises:
         ConfigError: `width` cannot be divided into heads of even width.
@@ -97,9 +95,7 @@ class SelfAttentionBlock(nn.Module):
         self.feedforward = FeedForward(width, expansion, dropout)
 
     def forward(
-        self,
-        stream: Float[Tensor, "batch time feature"],
-        valid_mask: Bool[Tensor, "batch time"],
+        self, stream: Float[Tensor, "batch time feature"], valid_mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time feature"]:
         """Return the updated stream; finite under the padding too, if the input is."""
         normed = self.attention_norm(stream)
@@ -150,9 +146,8 @@ class CrossAttentionBlock(nn.Module):
         names = sorted(sources)
         self.norm = nn.LayerNorm(width) if names else nn.Identity()
         self.source_norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in names})
-        self.attentions = nn.ModuleDict(
-            {name: MultiHeadAttention(width, num_heads) for name in names}
-        )
+        attentions = {name: MultiHeadAttention(width, num_heads) for name in names}
+        self.attentions = nn.ModuleDict(attentions)
         self.dropout = nn.Dropout(dropout)
 
     def forward(

@@ -1,7 +1,7 @@
 """Masks: which frames are real, through lengths, strides and attention.
 
 Legend: batch = utterances, time = frames, feature = width, key = frames that are attended to.
-Everywhere True = real; PyTorch's inverse is made by `key_padding_mask` alone.
+Everywhere True = real.
 """
 
 import torch
@@ -36,11 +36,6 @@ def mask_to_lengths(valid_mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " bat
     return torch.cat([start.expand(len(valid_mask), 1), ends * valid_mask], dim=1).amax(dim=1)
 
 
-def key_padding_mask(valid_mask: Bool[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
-    """Return the mask in the sense of `torch.nn.MultiheadAttention`: True = padding."""
-    return ~valid_mask
-
-
 def attention_mask(key_mask: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 key"]:
     """Return which keys take part in `scaled_dot_product_attention`, for all heads and queries.
 
@@ -71,11 +66,8 @@ def strided_mask(
     would give, if their window holds a real frame. So the mask of an utterance does not depend on
     the batch. An utterance shorter than a window keeps one frame.
 
-    Args:
-        valid_mask: True = real input.
-        kernel: Width of the window in frames.
-        stride: Step of the window in frames.
-        padding: Zeros added at both ends, fewer than `kernel`.
+    `kernel` and `stride` are the window and its step in frames; `padding` zeros are added at both
+    ends, fewer than `kernel`.
 
     Example:
         >>> mask = lengths_to_mask(torch.tensor([0, 1, 4, 5]))

@@ -30,10 +30,7 @@ def mel_filter_bank(
 
     mel = 2595 log10(1 + f / 700 Hz) (O'Shaughnessy 1987); triangles straight on the mel scale.
 
-    Args:
-        num_mels: Number of bands.
-        num_bins: Number of Fourier bins from 0 Hz to half the sampling rate.
-        sampling_rate_hz: Samples per second.
+    `num_bins` is the number of Fourier bins from 0 Hz to half the sampling rate.
 
     Raises:
         ConfigError: The bands are so narrow that one holds no bin.
@@ -62,12 +59,9 @@ class LogMel(nn.Module):
     The end is padded with silence until each sample lies in a window, so an utterance of one
     sample has one frame.
 
-    Args:
-        num_mels: Number of bands.
-        sampling_rate_hz: Samples per second.
-        normalise: `utterance`: each band gets mean 0 and standard deviation 1 over the real
-            frames of the utterance, which takes out the channel and the level; `none`: a fixed
-            shift and scale, the level is kept.
+    `normalise` is `utterance`: each band gets mean 0 and standard deviation 1 over the real frames
+    of the utterance, which takes out the channel and the level; or `none`: a fixed shift and scale,
+    the level is kept.
 
     Raises:
         ConfigError: `normalise` is unknown, or `num_mels` too large.
@@ -78,9 +72,8 @@ class LogMel(nn.Module):
     ) -> None:
         super().__init__()
         if normalise not in ("utterance", "none"):
-            raise ConfigError(
-                f"normalise {normalise!r} is unknown", expected="'utterance' or 'none'"
-            )
+            message = f"normalise {normalise!r} is unknown"
+            raise ConfigError(message, expected="'utterance' or 'none'")
         self.normalise = normalise
         self.window_size = round(WINDOW_S * sampling_rate_hz)
         self.hop_size = round(HOP_S * sampling_rate_hz)

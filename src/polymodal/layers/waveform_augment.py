@@ -69,14 +69,11 @@ class WaveformAugment(nn.Module):
     ) -> None:
         super().__init__()
         if noise_colour not in COLOURS:
-            raise ConfigError(
-                f"noise_colour is {noise_colour!r}", hint=nearest(noise_colour, COLOURS)
-            )
+            hint = nearest(noise_colour, COLOURS)
+            raise ConfigError(f"noise_colour is {noise_colour!r}", hint=hint)
         if not 0 <= probability <= 1:
-            raise ConfigError(
-                f"probability={probability} of an augmentation",
-                expected="a number from 0 to 1",
-            )
+            message = f"probability={probability} of an augmentation"
+            raise ConfigError(message, expected="a number from 0 to 1")
         self.speed = _bounds("speed", speed)
         self.noise_snr_db = _bounds("noise_snr_db", noise_snr_db)
         self.gain_db = _bounds("gain_db", gain_db)
@@ -86,7 +83,7 @@ class WaveformAugment(nn.Module):
     def is_on(self) -> bool:
         """Whether anything is ever changed."""
         changes = (self.speed, self.noise_snr_db, self.gain_db)
-        return self.probability > 0 and any(change is not None for change in changes)
+        return self.probability > 0 and changes != (None, None, None)
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return the changed waveforms `[batch, sample]` (the same ones outside training)."""
@@ -137,12 +134,10 @@ class WaveformAugment(nn.Module):
 
 
 def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> WaveformAugment:
-    """Build the augmentation that an encoder's options describe.
+    """Build the augmentation whose arguments an encoder's options describe; None for none.
 
-    Args:
-        options: Arguments of `WaveformAugment`; None for none.
-        normalised: Whether the encoder takes the level out of each utterance, so that a change of
-            it would do nothing.
+    Where waveforms are `normalised`, the encoder takes the level out of each utterance, so that a
+    change of it would do nothing.
 
     Raises:
         ConfigError: An option is unknown, out of its range, or would do nothing.
@@ -216,7 +211,6 @@ def _bounds(name: str, bounds: Sequence[float] | None) -> tuple[float, float] | 
     numbers = list(bounds) if isinstance(bounds, list | tuple) else []
     given = [number for number in numbers if isinstance(number, int | float)]
     if len(numbers) != 2 or len(given) != 2 or not low <= given[0] <= given[1] <= high:
-        raise ConfigError(
-            f"{name}={bounds!r}", expected=f"null, or two numbers from {low:g} to {high:g}"
-        )
+        expected = f"null, or two numbers from {low:g} to {high:g}"
+        raise ConfigError(f"{name}={bounds!r}", expected=expected)
     return float(given[0]), float(given[1])

@@ -15,11 +15,8 @@ from polymodal.models.fusion import PooledFusion
 class EarlyFusion(PooledFusion):
     """Concatenation of the pooled modalities, the plainest deep fusion.
 
-    The options are those of `PooledFusion`, and `hidden_sizes`, the widths of hidden layers between
-    the concatenation and the output.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`, and `hidden_sizes`, the widths of hidden
+    layers between the concatenation and the output.
 
     Example:
         >>> EarlyFusion({"speech": 8, "text": 4}, 3).num_outputs

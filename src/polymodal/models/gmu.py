@@ -18,10 +18,7 @@ class GatedFusion(PooledFusion):
     Each coordinate of the fused vector is a mean of the modalities' coordinates; its weights are a
     softmax over the modalities that are present, computed from all of them.
 
-    The options are those of `PooledFusion`.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`.
 
     Example:
         >>> GatedFusion({"speech": 8, "text": 4}, 3).num_outputs

@@ -22,10 +22,7 @@ class LowRankFusion(PooledFusion):
     factor a modality: cost grows with the number of modalities, not with its power. For an absent
     modality its learned vector takes part.
 
-    The options are those of `PooledFusion`, and `rank`.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`, and `rank`.
 
     Example:
         >>> LowRankFusion({"speech": 8, "text": 4}, 3, rank=2).num_outputs

@@ -15,11 +15,8 @@ from polymodal.models.fusion import PooledFusion, mean_of_present
 class MixerFusion(PooledFusion):
     """MLP-Mixer over one token a modality (Tolstikhin et al. 2021, arXiv 2105.01601).
 
-    The options are those of `PooledFusion`, and `num_layers`, the number of pairs of mixings, and
-    `expansion`, the hidden width of each mixing in multiples of its width.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`, and `num_layers`, the number of pairs of
+    mixings, and `expansion`, the hidden width of each mixing in multiples of its width.
 
     Example:
         >>> MixerFusion({"speech": 8, "text": 4}, 3).num_outputs

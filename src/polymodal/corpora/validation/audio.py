@@ -19,11 +19,7 @@ import numpy as np
 import polars as pl
 import soundfile
 
-from polymodal.corpora.validation.issues import (
-    DataIssue,
-    UnusableFileError,
-    rule_and_detail,
-)
+from polymodal.corpora.validation.issues import DataIssue, UnusableFileError, rule_and_detail
 from polymodal.errors import DataError
 from polymodal.security.files import sha256_of
 from polymodal.security.paths import resolve_inside

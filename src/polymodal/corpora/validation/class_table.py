@@ -27,7 +27,10 @@ class ClassTable:
     @property
     def splits(self) -> list[str]:
         """The splits: train, val, test, then others by name."""
-        return sorted(self.counts["split"].unique(), key=_split_order)
+        names = self.counts["split"].unique()
+        return sorted(
+            names, key=lambda name: (name == NONE, [*SPLIT_ORDER, name].index(name), name)
+        )
 
     @property
     def missing(self) -> tuple[tuple[str, str], ...]:
@@ -93,8 +96,3 @@ def class_table(manifest: Manifest, split: pl.Series | None = None) -> ClassTabl
 def _counted(frame: pl.DataFrame, utterances: pl.Expr) -> pl.DataFrame:
     names = ("label", "split", "speaker")
     return frame.group_by(names).agg(utterances.alias("utterances")).sort(names)
-
-
-def _split_order(name: str) -> tuple[int, str]:
-    rank = SPLIT_ORDER.index(name) if name in SPLIT_ORDER else len(SPLIT_ORDER)
-    return (rank + (name == NONE), name)

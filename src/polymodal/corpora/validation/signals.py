@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.corpora.validation.issues import (
-    DataIssue,
-    UnusableFileError,
-    rule_and_detail,
-)
+from polymodal.corpora.validation.issues import DataIssue, UnusableFileError, rule_and_detail
 from polymodal.errors import DataError
 from polymodal.security.paths import resolve_inside
 

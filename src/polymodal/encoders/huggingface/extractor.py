@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from polymodal.encoders.base import Encoder
-from polymodal.encoders.extractor import POOLINGS, package_version
-from polymodal.encoders.huggingface.backbone import check_layer
-from polymodal.encoders.huggingface.batching import (
+from polymodal.encoders.embeddings import (
     extract_batch,
     max_batch_amount,
     move_to_device,
     resolve_precision,
 )
+from polymodal.encoders.extractor import POOLINGS, package_version
+from polymodal.encoders.huggingface.backbone import check_layer
 from polymodal.encoders.huggingface.checkpoint import EXTRA, Checkpoint, Family, State, locate
 from polymodal.errors import ConfigError, nearest
 

@@ -138,9 +138,7 @@ class PhysiologyEncoder(FrozenEncoder):
         super().__init__(PhysiologyExtractor(tuple(signals)), normalise=normalise, clip=clip)
 
     def normalise_by_speaker(
-        self,
-        features: Mapping[str, Num[np.ndarray, "time feature"]],
-        speakers: Mapping[str, str],
+        self, features: Mapping[str, Num[np.ndarray, "time feature"]], speakers: Mapping[str, str]
     ) -> Mapping[str, npt.NDArray[Any]]:
         """Leave out utterances without any value, and continue as `FrozenEncoder`."""
         usable = {name: values for name, values in features.items() if np.isfinite(values).any()}

@@ -39,33 +39,19 @@ from polymodal.schemas.predictions import PredictionTable
 
 @dataclass(frozen=True)
 class Comparison:
-    """The comparison of two members by a score.
-
-    Args:
-        a: Name of the first member.
-        b: Name of the second member.
-        score: Name of the score.
-        difference: Score of a minus that of b.
-        low: Lower bound of its bootstrap interval.
-        high: Upper bound.
-        p: Of the permutation test.
-        p_corrected: The same, corrected by Holm over all pairs.
-        unit: What is swapped.
-        num_units: Number of units.
-        verdict: The result as a sentence.
-    """
+    """The comparison of members `a` and `b` by a score."""
 
     a: str
     b: str
     score: str
-    difference: float
-    low: float
+    difference: float  # score of a minus that of b
+    low: float  # bounds of its bootstrap interval
     high: float
-    p: float
-    p_corrected: float
-    unit: Unit
+    p: float  # of the permutation test
+    p_corrected: float  # by Holm over all pairs
+    unit: Unit  # what is swapped
     num_units: int
-    verdict: str
+    verdict: str  # the result as a sentence
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name, as JSON can hold them."""
@@ -85,18 +71,9 @@ def compare(
 ) -> list[Comparison]:
     """Compare members of a study by a score, on the rows of one split that they all predicted.
 
-    Args:
-        tables: Name of each member to its predictions.
-        score_name: Name of the score.
-        score: The score.
-        pairs: Which members to compare; None compares each with each.
-        alpha: Significance level, family-wise over the pairs.
-        seed: Of the random swaps and resamples.
-        num_swaps: Number of random swaps, where there are too many to try all.
-        num_resamples: Number of resamples for an interval.
-
-    Returns:
-        One comparison for each pair, in their order.
+    `pairs` are the members to compare, each with each by default; the result has their order.
+    `alpha` is the significance level, family-wise over the pairs. There are `num_swaps` random
+    swaps, where there are too many to try all, and `num_resamples` for an interval.
 
     Raises:
         PredictionError: A pair names an unknown member, or two tables do not fit together.
@@ -116,18 +93,16 @@ def compare(
     pairs = [*itertools.combinations(tables, 2)] if pairs is None else pairs
     for name in itertools.chain(*pairs):
         if name not in tables:
-            raise PredictionError(
-                f"there is no member {name!r} to compare", hint=nearest(name, tables)
-            )
+            message = f"there is no member {name!r} to compare"
+            raise PredictionError(message, hint=nearest(name, tables))
     comparisons, scopes = [], []
     for a, b in pairs:
         pair = paired(tables[a], tables[b])
         speakers = num_speakers(pair.first, score)
         unit = permutation_unit(speakers, num_tests=len(pairs), alpha=alpha)
         test = paired_test(pair, score, unit, num_swaps=num_swaps, seed=seed)
-        low, high = paired_interval(
-            pair, score, confidence=1 - alpha, num_resamples=num_resamples, seed=seed
-        )
+        options = {"num_resamples": num_resamples, "seed": seed}
+        low, high = paired_interval(pair, score, confidence=1 - alpha, **options)
         figures = (test.difference, low, high, test.p, test.p, unit, test.num_units)
         comparisons.append(Comparison(a, b, score_name, *figures, verdict=""))
         scopes.append(_scope(test, speakers))
