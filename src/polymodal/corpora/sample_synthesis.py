@@ -135,10 +135,7 @@ def synth_signals(
 ) -> dict[str, np.ndarray]:
     """Synthesise the signals around one utterance.
 
-    Args:
-        body: The speaker.
-        rng: Random generator.
-        aroused: Whether conductance responds, the skin cools and the heart beats faster.
+    With `aroused` conductance responds, the skin cools and the heart beats faster.
 
     Returns:
         `eda` and `temp` `[sample]` at 4 Hz; `ibi` `[event, 2]`: seconds from the start, interval.

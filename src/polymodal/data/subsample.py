@@ -13,7 +13,6 @@ def subsample_per_label(frame: pl.DataFrame, fraction: float) -> pl.DataFrame:
 
     `frame` has `utterance_id` and `label`; the fraction is above 0 and at most 1.
 
-
     Raises:
         ConfigError: The fraction is out of its range.
 

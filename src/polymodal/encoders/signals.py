@@ -33,16 +33,10 @@ DEFAULT_CHANNELS: Mapping[str, tuple[float, float]] = {
 class SignalEncoder(Encoder):
     """Physiological signals to `rate_hz` vectors per second.
 
-    Args:
-        signals: Names of the signals that are read, such as `eda`, `temp`, `ibi`.
-        rate_hz: Ticks per second of the common clock.
-        width: Width of the output.
-        num_layers: Number of transformer blocks.
-        num_heads: Number of attention heads.
-        dropout: Dropout in all layers.
-        kernel: Width of both convolutions in ticks, odd.
-        scales: Name of a signal to its typical centre and spread; those of `eda`, `temp` and `ibi`
-            have defaults, other signals stay unchanged.
+    `signals` are the names of those that are read, such as `eda`, `temp`, `ibi`. `kernel`, the
+    width of both convolutions in ticks of the common clock, is odd; `dropout` is that of all
+    layers. `scales` gives a signal its typical centre and spread; those of `eda`, `temp` and `ibi`
+    have defaults, other signals stay unchanged.
 
     Raises:
         ConfigError: No signal is named, one twice, the rate or a spread is not positive, the
@@ -110,10 +104,9 @@ class Resampler:
     def __call__(self, signals: Any) -> npt.NDArray[np.float32] | None:
         """Return the channels `[time, channel]`; None where no signal has a finite value.
 
-        Args:
-            signals: Name to the values and their rate in Hz. With a rate: `[sample]`. With None:
-                one value an event in seconds, `[event]` intervals between heart beats one after
-                the other, or `[event, 2]` of the beat's offset and the interval that it ends.
+        Signals are a name to the values and their rate in Hz. With a rate: `[sample]`. With None:
+        one value an event in seconds, `[event]` intervals between heart beats one after the other,
+        or `[event, 2]` of the beat's offset and the interval that it ends.
 
         Raises:
             DataError: A signal has several channels, or its times are not seconds from the start of

@@ -34,17 +34,10 @@ class TextEncoder(Encoder):
     Bojanowski et al. 2017, arXiv 1607.04606): few utterances are enough to learn whole syllables
     and short words. A convolution and a transformer follow.
 
-    Args:
-        unit: `characters` = code points after NFC, so that a Korean syllable is one unit; `jamo`
-            = code points after NFD, so that syllables share their letters; `bytes` = UTF-8.
-        width: Width of the output.
-        num_layers: Number of transformer blocks.
-        num_heads: Number of attention heads.
-        dropout: Dropout in all layers.
-        max_length: Maximum number of units; the rest of a longer text is cut off.
-        num_buckets: Number of embeddings for each length of n-gram; different n-grams may share
-            one.
-        ngram_sizes: The lengths of n-grams.
+    `unit` is `characters`, code points after NFC, so that a Korean syllable is one unit; `jamo`,
+    code points after NFD, so that syllables share their letters; or `bytes` of UTF-8. The units
+    after `max_length` are cut off. `num_buckets` is the number of embeddings for each of the
+    `ngram_sizes`; different n-grams may share one. `dropout` is that of all layers.
 
     Raises:
         ConfigError: The unit is unknown, a number is not positive, or the width is not divisible

@@ -39,19 +39,13 @@ class Backbone(nn.Module):
             mean of the first block's input and of all blocks.
         freeze: `none`; the value of `stem`; a number N = all before the blocks and the first N
             blocks; `all`.
-        lora: Options of peft's `LoraConfig`; only the adapters are trained then. None = no
-            adapters.
-        gradient_checkpointing: Whether activations are computed again in the backward pass, which
-            saves memory and costs time.
+        lora: Options of peft's `LoraConfig`; only the adapters are trained then.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
         layer_decay: Factor of the learning rates: the rate of the last block is this factor times
             that of the head, the rate of each block below this factor times that of the block
             above, and all before the blocks have it once more (Howard & Ruder 2018, arXiv
             1801.06146; Clark et al. 2020, arXiv 2003.10555). None for one rate.
         options: Changes of the model's configuration.
-
-    Attributes:
-        frozen: Whether nothing of the model is trained.
-        frozen_depth: Where the frozen prefix ends (see `prefix.frozen_depth`).
 
     Raises:
         ConfigError: `layer`, `freeze`, `lora` or `layer_decay` cannot be used with this model.
@@ -86,7 +80,7 @@ class Backbone(nn.Module):
             del blocks[layer:]
             if norm:  # it belongs to the last block
                 self.model.set_submodule(norm, nn.Identity())
-        self.frozen = lora is None and freeze == "all"
+        self.frozen = lora is None and freeze == "all"  # whether nothing of the model is trained
         _check_layer_decay(layer_decay, self.frozen)
         self.layer_decay, self._blocks, self._norm = layer_decay, family.blocks, norm
         _freeze(self.model, family, norm, freeze, stem)

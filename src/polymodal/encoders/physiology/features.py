@@ -43,9 +43,8 @@ class PhysiologyExtractor:
     signal has the fraction of the utterance that it covers: 0 where it is absent. Where no signal
     has a value, all are NaN.
 
-    Args:
-        signals: Input: `eda` (microsiemens), `ibi` (heart beats: offset and interval in
-            seconds), `ecg`, `temp` (degrees Celsius).
+    The signals are `eda` (microsiemens), `ibi` (heart beats: offset and interval in seconds),
+    `ecg` and `temp` (degrees Celsius).
 
     Raises:
         ConfigError: No signal is named, one twice, or one is unknown.
@@ -92,9 +91,8 @@ class PhysiologyExtractor:
     ) -> Float32[np.ndarray, "1 feature"]:
         """Compute the features, one vector `[1, feature]`.
 
-        Args:
-            raw: Name to the values and their rate in Hz: `[sample]`; with None `[event]` or
-                `[event, 2]`. Signals that are not extracted only tell how long the utterance is.
+        Signals are a name to the values and their rate in Hz: `[sample]`; with None `[event]` or
+        `[event, 2]`. Those that are not extracted only tell how long the utterance is.
 
         Raises:
             DataError: A signal has several channels, has a rate and is events or the reverse, or
