@@ -66,7 +66,14 @@ def read_manifest(
     """
     path = Path(file).expanduser()
     report = _report(path)
-    manifest = Manifest.read(path, _root(path, root or report.get("root")))
+    given = root or report.get("root")
+    folder = path.parent if given is None else Path(given).expanduser()
+    if not folder.is_dir():
+        raise MissingCorpusError(
+            f"there is no folder {folder}, which {path.name} was read from",
+            hint="give its current folder with corpus.root=FOLDER",
+        )
+    manifest = Manifest.read(path, folder)
     prepared = prepared_dir(path)
     frame = _filtered(manifest.frame, where or {})
     if label_map:
@@ -86,16 +93,6 @@ def _report(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return report if isinstance(report, dict) else {}
-
-
-def _root(path: Path, given: str | None) -> Path:
-    root = path.parent if given is None else Path(given).expanduser()
-    if not root.is_dir():
-        raise MissingCorpusError(
-            f"there is no folder {root}, which {path.name} was read from",
-            hint="give its current folder with corpus.root=FOLDER",
-        )
-    return root
 
 
 def _filtered(frame: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:

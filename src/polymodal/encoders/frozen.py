@@ -118,7 +118,13 @@ class FrozenEncoder(Encoder):
             return features
         clips: dict[str, list[str]] = {}
         for utterance_id in sorted(features):
-            clips.setdefault(_speaker(utterance_id, speakers), []).append(utterance_id)
+            if (speaker := speakers.get(utterance_id)) is None:
+                raise ManifestError(
+                    f"utterance {utterance_id!r} has no speaker",
+                    expected="a speaker for every utterance",
+                    hint="fill the column `speaker`, or set normalise to corpus",
+                )
+            clips.setdefault(speaker, []).append(utterance_id)
         moments = {speaker: _moments(features, ids) for speaker, ids in clips.items()}
         if self.normalise == "speaker_mean":
             moments = {
@@ -137,18 +143,14 @@ class FrozenEncoder(Encoder):
         values = sequence.values
         is_finite = values.isfinite()
         if self.normalise != "none":
-            self._check_fitted()
+            # Read once: reading a buffer on a GPU would make every step wait for it.
+            self._is_fitted = self._is_fitted or bool(self.num_rows > 0)
+            assert self._is_fitted, "fit the encoder on the training rows, or load a checkpoint"
             values = (values - self.mean) / self.scale
         values = torch.where(is_finite, values, 0.0)
         if self.normalise != "none" and self.clip is not None:
             values = values.clamp(-self.clip, self.clip)
         return PaddedSequence(zero_padding(values, sequence.valid_mask), sequence.valid_mask)
-
-    def _check_fitted(self) -> None:
-        # Read once: reading a buffer on a GPU would make every step wait for it.
-        if not self._is_fitted:
-            self._is_fitted = bool(self.num_rows > 0)
-        assert self._is_fitted, "fit the encoder on the training rows, or load a checkpoint"
 
 
 class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
@@ -185,17 +187,6 @@ class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
 def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return stored features unchanged."""
     return values
-
-
-def _speaker(utterance_id: str, speakers: Mapping[str, str]) -> str:
-    speaker = speakers.get(utterance_id)
-    if speaker is None:
-        raise ManifestError(
-            f"utterance {utterance_id!r} has no speaker",
-            expected="a speaker for every utterance",
-            hint="fill the column `speaker`, or set normalise to corpus",
-        )
-    return speaker
 
 
 def _moments(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -78,19 +78,16 @@ class TextEncoder(Encoder):
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return `[batch, time, width]` for unit numbers `[batch, time]`."""
         # N-grams look back only, so no n-gram of a text reaches the padding behind it.
-        embedded = self.dropout(self.norm(self._embed(sequence.values)))
+        total = torch.zeros((), device=sequence.values.device)
+        for size, embedding in zip(self.ngram_sizes, self.embeddings, strict=True):
+            total = total + embedding(ngram_buckets(sequence.values, size, self.num_buckets))
+        embedded = self.dropout(self.norm(total))
         convolved: PaddedSequence = self.convolution(PaddedSequence(embedded, sequence.valid_mask))
         # The convolution gives a batch without units one masked frame.
         padded = functional.pad(embedded, (0, 0, 0, convolved.values.shape[1] - embedded.shape[1]))
         stream = PaddedSequence(convolved.values + padded, convolved.valid_mask)
         encoded: PaddedSequence = self.transformer(stream)
         return encoded
-
-    def _embed(self, units: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time feature"]:
-        total = torch.zeros((), device=units.device)
-        for size, embedding in zip(self.ngram_sizes, self.embeddings, strict=True):
-            total = total + embedding(ngram_buckets(units, size, self.num_buckets))
-        return total
 
 
 @dataclass(frozen=True)

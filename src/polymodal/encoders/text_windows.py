@@ -76,19 +76,13 @@ class TextWindows:
         """Return one vector a token from the encoded windows; without meaning behind a text."""
         is_used = self.counts >= 0
         num = torch.arange(num_tokens, device=values.device).expand(len(self.lengths), -1)
-        owners = self._owners(num - 1, is_used)
+        # The window of a token changes in the middle of an overlap.
+        changes = (self.begins[:, :-1] + self.size - 1 + self.begins[:, 1:]) // 2
+        later = is_used[:, 1:, None] & ((num - 1)[:, None] >= changes[..., None])
+        owners = later.sum(dim=1)
         begins = self.begins.gather(1, owners)
         slots = (num - begins).clamp(0, self.size - 1)
         slots = torch.where(num == 0, 0, slots)
         rows = (is_used.flatten().cumsum(0) - 1).reshape(is_used.shape).gather(1, owners)
         joined: Tensor = values[rows, slots]
         return joined
-
-    def _owners(
-        self, bodies: Int[Tensor, "batch time"], is_used: Bool[Tensor, "batch _"]
-    ) -> Int[Tensor, "batch time"]:
-        """Return the window of each token: it changes in the middle of an overlap."""
-        ends = self.begins[:, :-1] + self.size - 2
-        changes = (ends + self.begins[:, 1:] + 1) // 2
-        later = is_used[:, 1:, None] & (bodies[:, None] >= changes[..., None])
-        return later.sum(dim=1)

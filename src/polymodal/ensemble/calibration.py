@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Float, Int, Shaped
 from scipy import special
 
-from polymodal.ensemble.align import AlignedPredictions, align, prediction_columns
+from polymodal.ensemble.align import align, prediction_columns
 from polymodal.errors import PredictionError
 from polymodal.schemas.predictions import ID, PredictionTable
 
@@ -66,7 +66,9 @@ def fit_per_fold(
     targets = PredictionTable(fitted_on.frame, fitted_on.classes).targets()
     names = tuple(table.run_id or f"member {i}" for i, table in enumerate(tables, start=1))
     voted = np.empty(logs.shape[1:])
-    for fold in _folds(rated, fitted_on):
+    folds = rated.frame["fold"].unique().sort().to_list()
+    is_single = len({*folds, *fitted_on.frame["fold"]}) <= 1  # then all rows are voted on together
+    for fold in [None] if is_single else folds:
         where = "" if fold is None else f"fold {fold}: "
         rows, val_rows = np.full(len(voted), True), targets >= 0
         if fold is not None:
@@ -102,12 +104,6 @@ def _groups(table: PredictionTable) -> Groups:
     if speakers is None or len(set(speakers)) == 1:
         return np.array(table.frame[ID].to_list())
     return speakers
-
-
-def _folds(rated: AlignedPredictions, fitted_on: AlignedPredictions) -> list[int | None]:
-    """The folds that are voted on; None for all rows if there is only one fold."""
-    folds = rated.frame["fold"].unique().sort().to_list()
-    return folds if len({*folds, *fitted_on.frame["fold"]}) > 1 else [None]
 
 
 def _warnings(fitted_on: PredictionTable, ids: pl.Series) -> list[str]:

@@ -99,24 +99,20 @@ def _frame(table: Embeddings, *, is_pooled: bool) -> pl.DataFrame:
 
 
 def _write_npz(tables: Sequence[Embeddings], path: Path) -> None:
-    pooled = all(table.is_pooled for table in tables)
+    is_pooled = all(table.is_pooled for table in tables)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for table in tables:
-            for name, array in _arrays(table, with_offsets=not pooled).items():
+            rows = table.rows
+            arrays: dict[str, npt.NDArray[Any]] = {
+                "ids": np.array(rows["utterance_id"].to_list(), dtype=np.str_),  # of fixed width
+                "values": table.values,
+                **({} if is_pooled else {"offsets": table.offsets}),
+                "folds": rows["fold"].fill_null(NO_FOLD).to_numpy().astype(np.int64),
+                "splits": np.array(rows["split"].fill_null("").to_list(), dtype=np.str_),
+            }
+            for name, array in arrays.items():
                 with archive.open(f"{table.modality}/{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def _arrays(table: Embeddings, *, with_offsets: bool) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a modality; texts have a fixed width, so that none is pickled."""
-    rows = table.rows
-    return {
-        "ids": np.array(rows["utterance_id"].to_list(), dtype=np.str_),
-        "values": table.values,
-        **({"offsets": table.offsets} if with_offsets else {}),
-        "folds": rows["fold"].fill_null(NO_FOLD).to_numpy().astype(np.int64),
-        "splits": np.array(rows["split"].fill_null("").to_list(), dtype=np.str_),
-    }
 
 
 def _datasets() -> Any:

@@ -105,18 +105,14 @@ def look_up(
         if content is not None:
             key, amount = content
             lookup.keys[utterance_id] = key
-            if not _is_found(lookup, key):
+            if key not in lookup.entries and (entry := lookup.collection.find(key)) is not None:
+                lookup.entries[key] = entry
+            if key not in lookup.entries:
                 missing.setdefault(key, MissingFeature(key, amount, read)).ids.append(utterance_id)
         if progress is not None:
             progress(num_read, len(rows))
     lookup.missing = list(missing.values())
     return lookup
-
-
-def _is_found(lookup: StoreLookup, key: bytes) -> bool:
-    if key not in lookup.entries and (entry := lookup.collection.find(key)) is not None:
-        lookup.entries[key] = entry
-    return key in lookup.entries
 
 
 def _in_threads(rows: Sequence[Reading], num_threads: int) -> Iterator[tuple[bytes, int] | None]:

@@ -122,8 +122,13 @@ class FeatureCollection:
                 range of the store's type.
         """
         stored = encoded(values, self.dtype)
+        # A forked process would write into the files of its parent.
+        if self._writer is None or self._writer.process != os.getpid():
+            self._make_folder()
+            self._writer = ShardWriter(self.folder)
+            self._shards.append(self._writer.path)
         content = stored.reshape(-1).view(np.uint8).data
-        offset = self._process_writer().append(key, content, len(stored))
+        offset = self._writer.append(key, content, len(stored))
         self._new[key] = StoreEntry(len(self._shards) - 1, offset, len(stored))
         return self._new[key]
 
@@ -136,14 +141,6 @@ class FeatureCollection:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-    def _process_writer(self) -> ShardWriter:
-        # A forked process would write into the files of its parent.
-        if self._writer is None or self._writer.process != os.getpid():
-            self._make_folder()
-            self._writer = ShardWriter(self.folder)
-            self._shards.append(self._writer.path)
-        return self._writer
 
     def _make_folder(self) -> None:
         try:

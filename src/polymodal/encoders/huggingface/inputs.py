@@ -46,8 +46,16 @@ class WaveformInput(nn.Module):
         model.encoder.register_forward_pre_hook(self._zero_features)
         self.shortest = receptive_field(kernels, strides)
         self._num_frames = model._get_feat_extract_output_lengths
-        self._norms = _masked_norms(model.feature_extractor, kernels[0], strides[0])
-        self._positions = _masked_positions(model.encoder.pos_conv_embed)
+        first, self._norms = model.feature_extractor.conv_layers[0], []
+        if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
+            first.layer_norm = MaskedGroupNorm(first.layer_norm, kernels[0], strides[0])
+            # The activations would be computed again with another batch's lengths.
+            first.gradient_checkpointing = False
+            self._norms = [first.layer_norm]
+        layers = getattr(model.encoder.pos_conv_embed, "layers", ())
+        for layer in layers:
+            layer.activation = MaskedActivation(layer.activation)
+        self._positions = [layer.activation for layer in layers]
 
     def forward(
         self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
@@ -271,19 +279,3 @@ def receptive_field(kernels: list[int], strides: list[int]) -> int:
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         needed = (needed - 1) * stride + kernel
     return needed
-
-
-def _masked_norms(feature_extractor: Any, kernel: int, stride: int) -> list[MaskedGroupNorm]:
-    first = feature_extractor.conv_layers[0]
-    if not isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
-        return []
-    first.layer_norm = MaskedGroupNorm(first.layer_norm, kernel, stride)
-    first.gradient_checkpointing = False  # it would be computed again with another batch's lengths
-    return [first.layer_norm]
-
-
-def _masked_positions(embedding: Any) -> list[MaskedActivation]:
-    layers = getattr(embedding, "layers", ())
-    for layer in layers:
-        layer.activation = MaskedActivation(layer.activation)
-    return [layer.activation for layer in layers]

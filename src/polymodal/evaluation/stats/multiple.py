@@ -19,21 +19,7 @@ import numpy as np
 
 from polymodal.errors import PredictionError, nearest
 from polymodal.evaluation.classification import Score
-from polymodal.evaluation.stats.bootstrap import (
-    FEW_SPEAKERS,
-    NUM_RESAMPLES,
-    Unit,
-    clusters_of,
-    num_speakers,
-)
-from polymodal.evaluation.stats.permutation import (
-    NUM_SWAPS,
-    PairedTest,
-    paired,
-    paired_interval,
-    paired_test,
-    permutation_unit,
-)
+from polymodal.evaluation.stats import bootstrap, permutation
 from polymodal.schemas.predictions import PredictionTable
 
 
@@ -49,7 +35,7 @@ class Comparison:
     high: float
     p: float  # of the permutation test
     p_corrected: float  # by Holm over all pairs
-    unit: Unit  # what is swapped
+    unit: bootstrap.Unit  # what is swapped
     num_units: int
     verdict: str  # the result as a sentence
 
@@ -66,8 +52,8 @@ def compare(
     alpha: float = 0.05,
     seed: int = 0,
     *,
-    num_swaps: int = NUM_SWAPS,
-    num_resamples: int = NUM_RESAMPLES,
+    num_swaps: int = permutation.NUM_SWAPS,
+    num_resamples: int = bootstrap.NUM_RESAMPLES,
 ) -> list[Comparison]:
     """Compare members of a study by a score, on the rows of one split that they all predicted.
 
@@ -97,12 +83,12 @@ def compare(
             raise PredictionError(message, hint=nearest(name, tables))
     comparisons, scopes = [], []
     for a, b in pairs:
-        pair = paired(tables[a], tables[b])
-        speakers = num_speakers(pair.first, score)
-        unit = permutation_unit(speakers, num_tests=len(pairs), alpha=alpha)
-        test = paired_test(pair, score, unit, num_swaps=num_swaps, seed=seed)
+        pair = permutation.paired(tables[a], tables[b])
+        speakers = bootstrap.num_speakers(pair.first, score)
+        unit = permutation.permutation_unit(speakers, num_tests=len(pairs), alpha=alpha)
+        test = permutation.paired_test(pair, score, unit, num_swaps=num_swaps, seed=seed)
         options = {"num_resamples": num_resamples, "seed": seed}
-        low, high = paired_interval(pair, score, confidence=1 - alpha, **options)
+        low, high = permutation.paired_interval(pair, score, confidence=1 - alpha, **options)
         figures = (test.difference, low, high, test.p, test.p, unit, test.num_units)
         comparisons.append(Comparison(a, b, score_name, *figures, verdict=""))
         scopes.append(_scope(test, speakers))
@@ -138,8 +124,8 @@ def generalisation_gap(seen: PredictionTable, unseen: PredictionTable, score: Sc
     Raises:
         PredictionError: As `bootstrap.clusters_of`.
     """
-    gap = clusters_of(seen, score, "utterance").point_estimate()
-    gap -= clusters_of(unseen, score, "utterance").point_estimate()
+    gap = bootstrap.clusters_of(seen, score, "utterance").point_estimate()
+    gap -= bootstrap.clusters_of(unseen, score, "utterance").point_estimate()
     return gap if score.higher_is_better else -gap
 
 
@@ -165,13 +151,13 @@ def _verdict(
     return f"{better} is better than {worse}: its {result.score} is lower by {lead} ({figures})"
 
 
-def _scope(test: PairedTest, num_speakers: int | None) -> str:
+def _scope(test: permutation.PairedTest, num_speakers: int | None) -> str:
     units = f"{test.num_units} {test.unit}s"
     if test.unit == "speaker":
         return units
     if num_speakers is None:
         return f"{units} of unknown speakers"
-    if num_speakers >= FEW_SPEAKERS:
+    if num_speakers >= bootstrap.FEW_SPEAKERS:
         return f"{units} of {num_speakers} speakers"
     these = f"these {num_speakers} speakers" if num_speakers > 1 else "this speaker"
     return f"{units}: about {these} only"
