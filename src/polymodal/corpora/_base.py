@@ -137,7 +137,6 @@ def _chunks(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
 def _unique(
     frame: pl.DataFrame, positions: Sequence[int | str], rejections: list[RejectedRow]
 ) -> pl.DataFrame:
-    """Sort rows by id, and reject duplicates."""
     if frame.is_empty():
         return frame
     numbered = frame.with_row_index("_row")

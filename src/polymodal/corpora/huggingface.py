@@ -127,8 +127,6 @@ def _json(path: Path) -> dict[str, Any]:
 
 @dataclass
 class _Reading:
-    """A dataset that is being read."""
-
     folder: Path
     target: Path  # folder to which audio is written
     named: Mapping[str, str]  # our column to the dataset's

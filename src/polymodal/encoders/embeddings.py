@@ -18,6 +18,7 @@ from polymodal.encoders.base import Encoder
 from polymodal.errors import ConfigError, nearest
 from polymodal.schemas.batch import PaddedSequence
 
+Vectors = list[Float32[np.ndarray, "_time feature"]]
 PRECISIONS = ("float32", "bfloat16")
 # Maximum padded length of a batch, in seconds: larger ones are slower on a CPU, as they exceed its
 # caches; a GPU is faster when it is filled.
@@ -73,7 +74,7 @@ class EmbeddingExtractor:
         """Encode the input of the encoder's transform."""
         return self.extract_batch([raw])[0]
 
-    def extract_batch(self, raws: Sequence[Any]) -> list[Float32[np.ndarray, "_time feature"]]:
+    def extract_batch(self, raws: Sequence[Any]) -> Vectors:
         """Encode several utterances: as each alone, except for rounding."""
         move_to_device(self.encoder)
         return extract_batch(self.encoder, raws, pooling=self.pooling, precision=self.precision)
@@ -121,7 +122,7 @@ def move_to_device(encoder: Encoder) -> None:
 
 def extract_batch(
     encoder: Encoder, raws: Sequence[Any], *, pooling: str, precision: str
-) -> list[Float32[np.ndarray, "_time feature"]]:
+) -> Vectors:
     """Run an encoder, in evaluation mode on its device, on the inputs of its transform."""
     transform = encoder.transform()
     prepared = [transform(raw) for raw in raws]
@@ -131,9 +132,7 @@ def extract_batch(
     return [empty if array is None else next(vectors) for array in prepared]
 
 
-def _vectors(
-    encoder: Encoder, arrays: list[torch.Tensor], pooling: str, precision: str
-) -> list[Float32[np.ndarray, "_time feature"]]:
+def _vectors(encoder: Encoder, arrays: list[torch.Tensor], pooling: str, precision: str) -> Vectors:
     device = next(encoder.parameters()).device
     lengths = torch.tensor([len(array) for array in arrays])
     values = pad_sequence(arrays, batch_first=True).to(device)

@@ -19,6 +19,7 @@ from polymodal.errors import ConfigError, DataError, ManifestError, nearest
 from polymodal.layers.masks import zero_padding
 from polymodal.schemas.batch import PaddedSequence
 
+Features = Mapping[str, Num[np.ndarray, "time feature"]]
 NORMALISATIONS = ("none", "corpus", "speaker", "speaker_mean")
 # A feature whose deviation is below this fraction of its mean is rounding noise of float32.
 MIN_FRACTION = 1e-6
@@ -79,9 +80,7 @@ class FrozenEncoder(Encoder):
         """Whether test clips are normalised with other test clips; this is recorded."""
         return self.normalise in ("speaker", "speaker_mean")
 
-    def fit(
-        self, features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
-    ) -> None:
+    def fit(self, features: Features, ids: Sequence[str]) -> None:
         """Learn mean and scale from the training rows, whose features are read block by block.
 
         `features` come from `normalise_by_speaker`; ids without features are skipped.
@@ -104,7 +103,7 @@ class FrozenEncoder(Encoder):
         self.num_rows.fill_(num_rows)
 
     def normalise_by_speaker(
-        self, features: Mapping[str, Num[np.ndarray, "time feature"]], speakers: Mapping[str, str]
+        self, features: Features, speakers: Mapping[str, str]
     ) -> Mapping[str, npt.NDArray[Any]]:
         """Remove the mean, and for `speaker` the deviation, of each speaker over all given clips.
 
@@ -165,10 +164,7 @@ class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
     """
 
     def __init__(
-        self,
-        features: Mapping[str, Num[np.ndarray, "time feature"]],
-        speakers: Mapping[str, str],
-        moments: Mapping[str, Moments],
+        self, features: Features, speakers: Mapping[str, str], moments: Mapping[str, Moments]
     ) -> None:
         self.features, self.speakers, self.moments = features, speakers, moments
 
@@ -189,9 +185,7 @@ def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values
 
 
-def _moments(
-    features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
-) -> Moments:
+def _moments(features: Features, ids: Sequence[str]) -> Moments:
     """Return mean and deviation of the finite values of each feature, in two passes."""
     count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
     for values in _blocks(features, ids):
@@ -208,9 +202,7 @@ def _moments(
     return mean, np.where(deviation > smallest, deviation, 1.0)
 
 
-def _blocks(
-    features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
-) -> Iterator[Float[np.ndarray, "row feature"]]:
+def _blocks(features: Features, ids: Sequence[str]) -> Iterator[Float[np.ndarray, "row feature"]]:
     """Join clips to blocks of some megabytes: single vectors of a large corpus are slow."""
     block: list[npt.NDArray[Any]] = []
     num_bytes = 0

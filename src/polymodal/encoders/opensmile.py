@@ -66,11 +66,8 @@ class FunctionalsExtractor:
 class FunctionalsEncoder(FrozenEncoder):
     """Functionals of openSMILE, stored and standardised; needs the extra `opensmile`.
 
-    `feature_set` is `eGeMAPSv02` (88 features) or `ComParE_2016` (6373).
-
-    Raises:
-        ConfigError: The set or `normalise` is unknown, or `clip` is not positive.
-        MissingExtraError: openSMILE is not installed.
+    `feature_set` is `eGeMAPSv02` (88 features) or `ComParE_2016` (6373). Options and errors are
+    those of `FunctionalsExtractor` and `FrozenEncoder`.
     """
 
     source = "audio"

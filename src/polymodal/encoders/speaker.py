@@ -75,11 +75,8 @@ class SpeakerExtractor:
 class SpeakerEmbeddingEncoder(FrozenEncoder):
     """Speaker embeddings, 256 wide, stored and standardised; needs the extra `resemblyzer`.
 
-    `normalise=speaker_mean` removes who speaks and leaves how; see `FrozenEncoder`.
-
-    Raises:
-        ConfigError: `normalise` is unknown, or `clip` is not positive.
-        MissingExtraError: Resemblyzer is not installed.
+    `normalise=speaker_mean` removes who speaks and leaves how. Options and errors are those of
+    `SpeakerExtractor` and `FrozenEncoder`.
     """
 
     source = "audio"

@@ -21,6 +21,7 @@ from polymodal.layers.attention import Transformer
 from polymodal.layers.convolution import ConvolutionBlock
 from polymodal.schemas.batch import PaddedSequence
 
+Units = Int[Tensor, "batch time"]
 Unit = Literal["characters", "jamo", "bytes"]
 UNITS = ("characters", "jamo", "bytes")
 # Odd constants of multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4).
@@ -114,9 +115,7 @@ class TextUnits:
         return np.array(codes[: self.max_length], dtype=np.int64) + 1
 
 
-def ngram_buckets(
-    units: Int[Tensor, "batch time"], size: int, num_buckets: int
-) -> Int[Tensor, "batch time"]:
+def ngram_buckets(units: Units, size: int, num_buckets: int) -> Units:
     """Return the bucket, 0 to `num_buckets - 1`, of the n-gram that ends at each unit.
 
     Units before the text count as 0. Single units keep their number if it is below `num_buckets`.

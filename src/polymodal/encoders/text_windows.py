@@ -12,6 +12,7 @@ from torch import Tensor
 
 from polymodal.layers.masks import lengths_to_mask
 
+Tokens = Int[Tensor, "batch time"]
 # Fraction of a window that the next one repeats, so that each token has context.
 OVERLAP = 0.25
 
@@ -55,9 +56,7 @@ class TextWindows:
         counts = (bodies[:, None] - begins).clamp(max=capacity).masked_fill(~needed, -1)
         return cls(begins, counts, lengths, size)
 
-    def cut(
-        self, tokens: Int[Tensor, "batch time"]
-    ) -> tuple[Int[Tensor, "window slot"], Bool[Tensor, "window slot"]]:
+    def cut(self, tokens: Tokens) -> tuple[Int[Tensor, "window slot"], Bool[Tensor, "window slot"]]:
         """Return the windows of all texts, text after text, and which of their tokens are real."""
         slots = torch.arange(self.size, device=tokens.device)
         counts = self.counts[..., None]

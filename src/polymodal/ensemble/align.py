@@ -13,6 +13,7 @@ from jaxtyping import Float
 from polymodal.errors import PredictionError
 from polymodal.schemas.predictions import ID, LOGIT, SPEAKER, VALUE, PredictionTable
 
+Logits = Float[np.ndarray, "utterance class"]
 NUM_SHOWN = 5
 
 
@@ -148,9 +149,7 @@ def _shown(frame: pl.DataFrame) -> str:
     return ", ".join(map(repr, ids[:NUM_SHOWN])) + more
 
 
-def prediction_columns(
-    classes: Sequence[str], logits: Float[np.ndarray, "utterance class"]
-) -> list[pl.Series]:
+def prediction_columns(classes: Sequence[str], logits: Logits) -> list[pl.Series]:
     """Return the columns of a prediction table for logits: `predicted` and one for each class.
 
     Example:
@@ -163,9 +162,7 @@ def prediction_columns(
     return [predicted, *(pl.Series(LOGIT + n, column.astype(np.float32)) for n, column in columns)]
 
 
-def safe_log(
-    probabilities: Float[np.ndarray, "utterance class"],
-) -> Float[np.ndarray, "utterance class"]:
+def safe_log(probabilities: Logits) -> Logits:
     """Return the logarithms of probabilities, at least that of the smallest positive float32.
 
     Example:

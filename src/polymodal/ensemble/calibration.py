@@ -19,6 +19,8 @@ Logs = Float[np.ndarray, "table utterance class"]
 Logits = Float[np.ndarray, "utterance class"]
 Targets = Int[np.ndarray, " utterance"]
 Groups = Shaped[np.ndarray, " utterance"]
+Tables = Sequence[PredictionTable]
+Report = Callable[[str], None]
 Combine = Callable[[Logs], np.ndarray]
 TEMPERATURES = np.geomspace(0.05, 20, 61)
 SPREAD = 1.5  # prior standard deviation of the logarithm of a temperature
@@ -38,12 +40,11 @@ class ValidationFold:
 Fit = Callable[[ValidationFold], tuple[Combine, list[str]]]
 
 
-def fit_per_fold(
-    tables: Sequence[PredictionTable],
-    validation: Sequence[PredictionTable],
-    fit: Fit,
-    report: Callable[[str], None],
-) -> PredictionTable:
+def ignore(message: str) -> None:
+    """Report nothing."""
+
+
+def fit_per_fold(tables: Tables, validation: Tables, fit: Fit, report: Report) -> PredictionTable:
     """Fit a vote on the validation rows of each fold and apply it to the fold's other rows.
 
     `tables` are two or more, joined by `align`; `validation` those of the same members in the same
@@ -89,7 +90,7 @@ def fit_per_fold(
     return PredictionTable(frame, rated.classes, tables[0].task)
 
 
-def _check_tasks(tables: Sequence[PredictionTable]) -> None:
+def _check_tasks(tables: Tables) -> None:
     for table in tables:
         if table.values or table.task == "soft_labels":
             raise PredictionError(

@@ -12,9 +12,11 @@ from polymodal.evaluation.score import score_names
 from polymodal.evaluation.stats.bootstrap import interval
 from polymodal.schemas.predictions import ID, SPEAKER, PredictionTable
 
+Scores = Mapping[str, Score]
+
 
 def select_score(
-    table: PredictionTable, scores: Mapping[str, Score], name: str
+    table: PredictionTable, scores: Scores, name: str
 ) -> tuple[PredictionTable, Score]:
     """Return the score of a name such as `uar` or `ccc_valence`, and the table that it reads.
 
@@ -43,7 +45,7 @@ def select_score(
 
 
 def bootstrap_cis(
-    table: PredictionTable, scores: Mapping[str, Score], split: str
+    table: PredictionTable, scores: Scores, split: str
 ) -> dict[str, dict[str, float | int]]:
     """Return `<split>/<score>` to `bootstrap_ci` of each score of a table of one split."""
     return {

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from polymodal.errors import PredictionError
-from polymodal.evaluation.confusion import confusion_matrix
+from polymodal.evaluation.confusion import check_indices, confusion_matrix
 
 Logits = Float[np.ndarray, "utterance class"]
 Targets = Int[np.ndarray, " utterance"]
@@ -187,9 +187,4 @@ def _check(logits: Logits, targets: Targets) -> None:
             f"the first in row {wrong[0]}",
             hint="lower the learning rate, or use trainer.precision=32",
         )
-    if not 0 <= targets.min() <= targets.max() < logits.shape[1]:
-        raise PredictionError(
-            f"a target is {targets.min()} or {targets.max()}",
-            expected=f"class indices from 0 to {logits.shape[1] - 1}",
-            hint="leave unlabelled rows out, and declare every class",
-        )
+    check_indices("target", targets, logits.shape[1])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+Rows = Float[np.ndarray, "row feature"]
 MIN_RATIO = 1e-10  # of a variance to the largest one; less is rounding
 
 
@@ -19,15 +20,13 @@ class PrincipalComponents:
     directions: Float[np.ndarray, "feature component"]
     variances: Float[np.ndarray, " component"]  # of the rows along each direction, all above 0
 
-    def whiten(
-        self, rows: Float[np.ndarray, "row feature"], num_components: int
-    ) -> Float[np.ndarray, "row _"]:
+    def whiten(self, rows: Rows, num_components: int) -> Float[np.ndarray, "row _"]:
         """Project centred rows on the first components, each scaled to a variance of 1."""
         directions = self.directions[:, :num_components]
         return np.asarray(rows @ directions / np.sqrt(self.variances[:num_components]))
 
 
-def principal_components(centred: Float[np.ndarray, "row feature"]) -> PrincipalComponents:
+def principal_components(centred: Rows) -> PrincipalComponents:
     """Return the principal components of finite rows that are centred; none for constant rows.
 
     With fewer rows than features, the smaller Gram matrix of the rows is decomposed instead of the

@@ -8,14 +8,11 @@ from jaxtyping import Float, Int
 
 from polymodal.errors import PredictionError
 
+Indices = Int[np.ndarray, " utterance"]
 Matrix = Int[np.ndarray, "true predicted"]
 
 
-def confusion_matrix(
-    predicted: Int[np.ndarray, " utterance"],
-    targets: Int[np.ndarray, " utterance"],
-    num_classes: int,
-) -> Matrix:
+def confusion_matrix(predicted: Indices, targets: Indices, num_classes: int) -> Matrix:
     """Count the utterances by true class (row) and predicted class (column), as int64.
 
     Raises:
@@ -25,16 +22,25 @@ def confusion_matrix(
         >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist()
         [[1, 1], [0, 1]]
     """
-    for name, values in (("prediction", predicted), ("target", targets)):
-        if values.size and not 0 <= values.min() <= values.max() < num_classes:
-            raise PredictionError(
-                f"a {name} is {values.min()} or {values.max()}",
-                expected=f"class indices from 0 to {num_classes - 1}",
-                hint="leave unlabelled rows out, and declare every class",
-            )
+    check_indices("prediction", predicted, num_classes)
+    check_indices("target", targets, num_classes)
     cells = targets.astype(np.int64) * num_classes + predicted
     counts = np.bincount(cells, minlength=num_classes * num_classes)
     return counts.reshape(num_classes, num_classes)
+
+
+def check_indices(name: str, indices: Indices, num_classes: int) -> None:
+    """Check that indices are those of classes.
+
+    Raises:
+        PredictionError: One is not.
+    """
+    if indices.size and not 0 <= indices.min() <= indices.max() < num_classes:
+        raise PredictionError(
+            f"a {name} is {indices.min()} or {indices.max()}",
+            expected=f"class indices from 0 to {num_classes - 1}",
+            hint="leave unlabelled rows out, and declare every class",
+        )
 
 
 def recalls(matrix: Matrix) -> Float[np.ndarray, " true"]:

@@ -32,6 +32,7 @@ from polymodal.features.lookup import MissingFeature, Reading, StoreLookup, look
 from polymodal.features.reader import FeatureReader
 from polymodal.features.store import FeatureStore
 
+Progress = Callable[[int, int], None]
 Computed = tuple[MissingFeature, npt.NDArray[np.float32]]
 # The computed features of a batch, and the first failure.
 ComputedBatch = tuple[list[Computed], DataError | None]
@@ -46,7 +47,7 @@ def extract_all(
     store: FeatureStore,
     *,
     num_workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FeatureReader:
     """Extract the features of all utterances; those in the store are not computed again.
 
@@ -62,9 +63,7 @@ def extract_all(
     return lookup.features()
 
 
-def counting(
-    lookup: StoreLookup, progress: Callable[[int, int], None]
-) -> Callable[[MissingFeature], None]:
+def counting(lookup: StoreLookup, progress: Progress) -> Callable[[MissingFeature], None]:
     """Return a callback of `fill` that reports its progress, and report the current one."""
     num_done = lookup.num_utterances - lookup.num_missing
 
@@ -209,9 +208,7 @@ def grouped(missing: Iterable[MissingFeature], max_amount: int) -> list[list[Mis
     return batches
 
 
-def _results(
-    computed: Future[ComputedBatch],
-) -> Iterator[Computed]:
+def _results(computed: Future[ComputedBatch]) -> Iterator[Computed]:
     rows, failure = computed.result()
     yield from rows
     if failure is not None:

@@ -17,6 +17,9 @@ from polymodal.layers.masks import attention_mask, zero_padding
 from polymodal.layers.rotary import frame_positions, relative_positions, rotate
 from polymodal.schemas.batch import PaddedSequence
 
+Frames = Float[Tensor, "batch time feature"]
+Mask = Bool[Tensor, "batch time"]
+
 
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention of several heads (Vaswani et al. 2017, arXiv 1706.03762).
@@ -70,9 +73,7 @@ class MultiHeadAttention(nn.Module):
         output: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return output.masked_fill(~key_mask.any(dim=1)[:, None, None], 0.0)
 
-    def _split_heads(
-        self, vectors: Float[Tensor, "batch time feature"]
-    ) -> Float[Tensor, "batch head time size"]:
+    def _split_heads(self, vectors: Frames) -> Float[Tensor, "batch head time size"]:
         batch, time, width = vectors.shape
         return vectors.reshape(batch, time, self.num_heads, width // self.num_heads).transpose(1, 2)
 
@@ -94,9 +95,7 @@ class SelfAttentionBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.feedforward = FeedForward(width, expansion, dropout)
 
-    def forward(
-        self, stream: Float[Tensor, "batch time feature"], valid_mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch time feature"]:
+    def forward(self, stream: Frames, valid_mask: Mask) -> Frames:
         """Return the updated stream; finite under the padding too, if the input is."""
         normed = self.attention_norm(stream)
         positions = frame_positions(valid_mask)
@@ -151,11 +150,8 @@ class CrossAttentionBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self,
-        stream: Float[Tensor, "batch time feature"],
-        valid_mask: Bool[Tensor, "batch time"],
-        sources: Mapping[str, PaddedSequence],
-    ) -> Float[Tensor, "batch time feature"]:
+        self, stream: Frames, valid_mask: Mask, sources: Mapping[str, PaddedSequence]
+    ) -> Frames:
         """Return the stream with the mean of its attention to `sources` added.
 
         Modalities of `sources` that this block was not built for are ignored.

@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+Mask = Bool[Tensor, "batch time"]
+Frames = Float[Tensor, "batch time feature"]
 
-def lengths_to_mask(
-    lengths: Int[Tensor, " batch"], num_frames: int | None = None
-) -> Bool[Tensor, "batch time"]:
+
+def lengths_to_mask(lengths: Int[Tensor, " batch"], num_frames: int | None = None) -> Mask:
     """Return the mask of sequences that begin at frame 0, at most `num_frames` wide.
 
     Example:
@@ -24,7 +25,7 @@ def lengths_to_mask(
     return torch.arange(num_frames, device=lengths.device)[None] < lengths[:, None]
 
 
-def mask_to_lengths(valid_mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " batch"]:
+def mask_to_lengths(valid_mask: Mask) -> Int[Tensor, " batch"]:
     """Return the position after the last real frame of each utterance, int64; 0 without one.
 
     Example:
@@ -50,15 +51,13 @@ def attention_mask(key_mask: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1
     return (key_mask | is_empty)[:, None, None]
 
 
-def zero_padding(
-    values: Float[Tensor, "batch time feature"], valid_mask: Bool[Tensor, "batch time"]
-) -> Float[Tensor, "batch time feature"]:
+def zero_padding(values: Frames, valid_mask: Mask) -> Frames:
     """Return the values with zeros under the padding, even over NaN; no gradient passes there."""
     return values.masked_fill(~valid_mask[..., None], 0.0)
 
 
 def strided_mask(
-    valid_mask: Bool[Tensor, "batch time"], kernel: int, stride: int = 1, padding: int = 0
+    valid_mask: Mask, kernel: int, stride: int = 1, padding: int = 0
 ) -> Bool[Tensor, "batch strided_time"]:
     """Return the mask after a convolution whose padding input is zero.
 

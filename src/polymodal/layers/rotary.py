@@ -9,16 +9,18 @@ from torch import Tensor
 
 from polymodal.layers.masks import mask_to_lengths
 
+Mask = Bool[Tensor, "batch time"]
+Heads = Float[Tensor, "batch head time size"]
+Positions = Float[Tensor, "batch time"]
 
-def frame_positions(valid_mask: Bool[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+
+def frame_positions(valid_mask: Mask) -> Positions:
     """Return the number of each frame, 0, 1, 2, ..., for attention within one modality."""
     numbers = torch.arange(valid_mask.shape[1], device=valid_mask.device, dtype=torch.float32)
     return numbers.expand(valid_mask.shape)
 
 
-def relative_positions(
-    valid_mask: Bool[Tensor, "batch time"], span: float = 32.0
-) -> Float[Tensor, "batch time"]:
+def relative_positions(valid_mask: Mask, span: float = 32.0) -> Positions:
     """Return the middle of each frame as a position in its utterance, 0 to `span`.
 
     Modalities differ in frame rate and text has no clock, but all of them cover the same
@@ -32,11 +34,7 @@ def relative_positions(
     return (frame_positions(valid_mask) + 0.5) * (span / lengths[:, None])
 
 
-def rotate(
-    vectors: Float[Tensor, "batch head time size"],
-    positions: Float[Tensor, "batch time"],
-    base: float = 10000.0,
-) -> Float[Tensor, "batch head time size"]:
+def rotate(vectors: Heads, positions: Positions, base: float = 10000.0) -> Heads:
     """Rotate pairs of coordinates by angles that grow with the position; `size` is even.
 
     RoFormer (Su et al. 2021, arXiv 2104.09864): the product of two rotated vectors depends on their

@@ -12,6 +12,8 @@ from polymodal.errors import ConfigError
 from polymodal.layers.masks import mask_to_lengths
 from polymodal.schemas.batch import PaddedSequence
 
+Mask = Bool[Tensor, "batch time"]
+
 
 class SpecAugment(nn.Module):
     """Set random bands and random spans of time to zero, in training only.
@@ -59,9 +61,7 @@ class SpecAugment(nn.Module):
         return PaddedSequence(values.masked_fill(hidden, 0.0), sequence.valid_mask)
 
 
-def sample_mask_spans(
-    real: Bool[Tensor, "batch time"], fraction: float, span: int
-) -> Bool[Tensor, "batch time"]:
+def sample_mask_spans(real: Mask, fraction: float, span: int) -> Mask:
     """Sample masked frames in spans: each frame starts a span with the same probability.
 
     wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477). It draws from torch's default generator.

@@ -17,6 +17,8 @@ from polymodal.errors import ConfigError, nearest
 from polymodal.layers.masks import lengths_to_mask, mask_to_lengths
 from polymodal.schemas.batch import PaddedSequence
 
+Samples = Float[Tensor, "batch sample"]
+Changed = Float[Tensor, "batch new_sample"]
 # Exponent of the power spectrum, 1/f^exponent.
 COLOURS: Mapping[str, float] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 # Speeds are whole thousandths, so that positions are exact integers however long the audio.
@@ -101,11 +103,8 @@ class WaveformAugment(nn.Module):
         return PaddedSequence(samples, mask)
 
     def _change_speed(
-        self,
-        samples: Float[Tensor, "batch sample"],
-        lengths: Int[Tensor, " batch"],
-        bounds: tuple[float, float],
-    ) -> tuple[Float[Tensor, "batch new_sample"], Bool[Tensor, "batch new_sample"]]:
+        self, samples: Samples, lengths: Int[Tensor, " batch"], bounds: tuple[float, float]
+    ) -> tuple[Changed, Bool[Tensor, "batch new_sample"]]:
         thousandths = (self._draw(samples, bounds) * SPEED_STEPS).round().long()
         thousandths = torch.where(self._select(samples), thousandths, SPEED_STEPS)
         changed = -(-lengths * SPEED_STEPS // thousandths)
@@ -114,11 +113,8 @@ class WaveformAugment(nn.Module):
         return resampled(samples, thousandths, mask.shape[1]).masked_fill(~mask, 0.0), mask
 
     def _noise(
-        self,
-        samples: Float[Tensor, "batch sample"],
-        mask: Bool[Tensor, "batch sample"],
-        bounds: tuple[float, float],
-    ) -> Float[Tensor, "batch sample"]:
+        self, samples: Samples, mask: Bool[Tensor, "batch sample"], bounds: tuple[float, float]
+    ) -> Samples:
         noise = coloured(torch.randn_like(samples), self.exponent).masked_fill(~mask, 0.0)
         powers = [wave.square().sum(dim=1) for wave in (samples, noise)]
         level = (powers[0] / powers[1].clamp(min=torch.finfo(noise.dtype).tiny)).sqrt()
@@ -156,9 +152,7 @@ def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> 
     return augment
 
 
-def resampled(
-    samples: Float[Tensor, "batch sample"], thousandths: Int[Tensor, " batch"], width: int
-) -> Float[Tensor, "batch new_sample"]:
+def resampled(samples: Samples, thousandths: Int[Tensor, " batch"], width: int) -> Changed:
     """Play each row at a speed of its own, in thousandths, by a windowed sinc.
 
     What would be above half the sampling rate is filtered out (Smith, "Digital audio resampling",
@@ -184,9 +178,7 @@ def resampled(
     return total
 
 
-def coloured(
-    white: Float[Tensor, "batch sample"], exponent: float
-) -> Float[Tensor, "batch sample"]:
+def coloured(white: Samples, exponent: float) -> Samples:
     """Give white noise the power spectrum 1/f^exponent, without a mean, at any level.
 
     Timmer & König 1995, Astronomy and Astrophysics 300.

@@ -17,6 +17,10 @@ from polymodal.layers.pooling import build_pooling
 from polymodal.models.base import Model
 from polymodal.schemas.batch import PaddedSequence
 
+Vectors = Float[Tensor, "batch modality feature"]
+Present = Bool[Tensor, "batch modality"]
+Fused = Float[Tensor, "batch feature"]
+
 
 class Fusion(Model):
     """Project every modality to one width, and drop modalities at random in training.
@@ -108,17 +112,11 @@ class PooledFusion(Fusion):
         return logits
 
     @abstractmethod
-    def combine(
-        self,
-        vectors: Float[Tensor, "batch modality feature"],
-        present: Bool[Tensor, "batch modality"],
-    ) -> Float[Tensor, "batch feature"]:
+    def combine(self, vectors: Vectors, present: Present) -> Fused:
         """Combine the vectors of the modalities (the learned one where absent) into one."""
 
 
-def keep_at_least_one(
-    present: Bool[Tensor, "batch modality"], probability: float
-) -> Bool[Tensor, "batch modality"]:
+def keep_at_least_one(present: Present, probability: float) -> Present:
     """Return which of the present modalities stay when each is dropped with a probability.
 
     At least one stays wherever `present` has one.
@@ -128,9 +126,7 @@ def keep_at_least_one(
     return present & ((draws >= probability) | largest)
 
 
-def mean_of_present(
-    vectors: Float[Tensor, "batch modality feature"], present: Bool[Tensor, "batch modality"]
-) -> Float[Tensor, "batch feature"]:
+def mean_of_present(vectors: Vectors, present: Present) -> Fused:
     """Return the mean over the modalities that are present; zeros without one.
 
     Example:

@@ -6,10 +6,9 @@ Legend: batch = utterances, modality = in the order of their names, feature = wi
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polymodal.models.fusion import PooledFusion
+from polymodal.models.fusion import Fused, PooledFusion, Present, Vectors
 
 
 class GatedFusion(PooledFusion):
@@ -40,11 +39,7 @@ class GatedFusion(PooledFusion):
         self.values = nn.ModuleList(nn.Linear(width, width) for _ in range(num))
         self.gates = nn.Linear(num * width, num * width)
 
-    def combine(
-        self,
-        vectors: Float[Tensor, "batch modality feature"],
-        present: Bool[Tensor, "batch modality"],
-    ) -> Float[Tensor, "batch feature"]:
+    def combine(self, vectors: Vectors, present: Present) -> Fused:
         """Weigh the vectors coordinate by coordinate, see `PooledFusion`."""
         values = [torch.tanh(layer(vectors[:, index])) for index, layer in enumerate(self.values)]
         admitted = present | ~present.any(dim=1, keepdim=True)

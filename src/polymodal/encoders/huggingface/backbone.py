@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polymodal.encoders.extractor import package_version
 from polymodal.encoders.huggingface.checkpoint import EXTRA, Checkpoint, Family, load
 from polymodal.encoders.huggingface.prefix import (
     STEM,
+    Attended,
+    States,
     block_inputs,
     frozen_depth,
     run_blocks,
@@ -94,7 +95,7 @@ class Backbone(nn.Module):
         )
         self.train()  # transformers returns models in evaluation mode
 
-    def forward(self, **inputs: Any) -> Float[Tensor, "batch time feature"]:
+    def forward(self, **inputs: Any) -> States:
         """Return the requested layer for the inputs of the model's own `forward`."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             output = self.model(**inputs, output_hidden_states=self.mixture is not None)
@@ -122,16 +123,11 @@ class Backbone(nn.Module):
             return f"the whole model, layer {layer}"
         return "all before the blocks" + (f" and the first {depth}" if depth else "")
 
-    def forward_prefix(self, depth: int, **inputs: Any) -> Float[Tensor, "batch time feature"]:
+    def forward_prefix(self, depth: int, **inputs: Any) -> States:
         """Return the output of the frozen prefix for the inputs of the model's own `forward`."""
         return run_until(depth, self.model, blocks=self.blocks, stem=self.stem[-1], **inputs)
 
-    def forward_suffix(
-        self,
-        depth: int,
-        states: Float[Tensor, "batch time feature"],
-        attended: Bool[Tensor, "batch time"],
-    ) -> Float[Tensor, "batch time feature"]:
+    def forward_suffix(self, depth: int, states: States, attended: Attended) -> States:
         """Return the requested layer for the output of the frozen prefix."""
         with (
             torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen),
@@ -202,9 +198,7 @@ class LayerMixture(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_layers))
 
-    def forward(
-        self, layers: Sequence[Float[Tensor, "batch time feature"]]
-    ) -> Float[Tensor, "batch time feature"]:
+    def forward(self, layers: Sequence[States]) -> States:
         """Return the weighted mean of layers of the same shape."""
         mixed = torch.zeros_like(layers[0])
         for weight, layer in zip(self.logits.softmax(dim=0), layers, strict=True):

@@ -19,6 +19,11 @@ from torch.nn import functional
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask
 
+Samples = Float[Tensor, "window sample"]
+Lengths = Int[Tensor, " window"]
+FrameMask = Bool[Tensor, "window time"]
+FeatureMask = Bool[Tensor, "window feature"]
+Channels = Float[Tensor, "batch channel time"]
 # Whisper's two convolutions: a vector for every two mel frames.
 WHISPER_STRIDE = 2
 
@@ -57,9 +62,7 @@ class WaveformInput(nn.Module):
             layer.activation = MaskedActivation(layer.activation)
         self._positions = [layer.activation for layer in layers]
 
-    def forward(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
+    def forward(self, samples: Samples, lengths: Lengths) -> tuple[dict[str, Any], FrameMask]:
         """Return the arguments of the model, and the mask of its output."""
         samples = functional.pad(samples, (0, max(0, self.shortest - samples.shape[1])))
         # An absent window has a frame of silence, so that attention is not empty.
@@ -78,9 +81,7 @@ class WaveformInput(nn.Module):
         """Return the number of frames of `num_samples` samples."""
         return int(self._num_frames(torch.tensor(max(num_samples, self.shortest))))
 
-    def prepare_suffix(
-        self, num_frames: Int[Tensor, " window"], width: int
-    ) -> tuple[Bool[Tensor, "window time"], Bool[Tensor, "window time"]]:
+    def prepare_suffix(self, num_frames: Lengths, width: int) -> tuple[FrameMask, FrameMask]:
         """Prepare the model to continue from frames of the given numbers, padded to `width`."""
         audible = num_frames.clamp(min=1)
         for activation in self._positions:
@@ -92,8 +93,8 @@ class WaveformInput(nn.Module):
         self,
         model: Any,
         frames: Float[Tensor, "window time channel"],
-        masked: Bool[Tensor, "window time"] | None,
-        features: Bool[Tensor, "window feature"] | None,
+        masked: FrameMask | None,
+        features: FeatureMask | None,
     ) -> Float[Tensor, "window time feature"]:
         """Compute what the model does between its convolutions and its transformer."""
         result = model.feature_projection(frames)
@@ -105,15 +106,12 @@ class WaveformInput(nn.Module):
         self._masked_features = features
         return projected
 
-    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window time"]:
+    def maskable(self, mask: FrameMask) -> FrameMask:
         """Return which frames may be masked in training."""
         return mask
 
     def mask(
-        self,
-        inputs: dict[str, Any],
-        frames: Bool[Tensor, "window time"] | None,
-        features: Bool[Tensor, "window feature"] | None,
+        self, inputs: dict[str, Any], frames: FrameMask | None, features: FeatureMask | None
     ) -> dict[str, Any]:
         """Return the arguments of the model with `frames` replaced by its vector for masked frames.
 
@@ -147,16 +145,14 @@ class WhisperInput(nn.Module):
         filters = torch.from_numpy(np.asarray(extractor.mel_filters, dtype=np.float32))
         self.register_buffer("filters", filters, persistent=False)
 
-    def forward(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
+    def forward(self, samples: Samples, lengths: Lengths) -> tuple[dict[str, Any], FrameMask]:
         """Return the arguments of the model, and the mask of its output."""
         step = self.hop * WHISPER_STRIDE
         width = max(1, -(-samples.shape[1] // step))
         mask = lengths_to_mask(-(-lengths // step), width)
         return {"input_features": self._log_mel(samples)}, mask
 
-    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window mel_time"]:
+    def maskable(self, mask: FrameMask) -> Bool[Tensor, "window mel_time"]:
         """Return which frames of the spectrum may be masked in training."""
         return mask.repeat_interleave(WHISPER_STRIDE, dim=1)
 
@@ -175,9 +171,7 @@ class WhisperInput(nn.Module):
             spectrum = spectrum.masked_fill(features[:, :, None], 0.0)
         return {"input_features": spectrum}
 
-    def _log_mel(
-        self, samples: Float[Tensor, "window sample"]
-    ) -> Float[Tensor, "window band mel_time"]:
+    def _log_mel(self, samples: Samples) -> Float[Tensor, "window band mel_time"]:
         padded = functional.pad(samples.float(), (0, self.num_samples - samples.shape[1]))
         window = torch.hann_window(self.window_size, device=samples.device)
         spectrum = torch.stft(
@@ -212,9 +206,7 @@ class MaskedGroupNorm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
         self.kernel, self.stride = kernel, stride
 
-    def forward(
-        self, frames: Float[Tensor, "batch channel time"]
-    ) -> Float[Tensor, "batch channel time"]:
+    def forward(self, frames: Channels) -> Channels:
         """Return the normalised frames, without meaning behind the real ones."""
         counts = torch.div(self.lengths - self.kernel, self.stride, rounding_mode="floor") + 1
         with torch.autocast(frames.device.type, enabled=False):
@@ -222,9 +214,7 @@ class MaskedGroupNorm(nn.Module):
                 return self.normalise_rows(frames.float(), counts).to(frames.dtype)
             return self.normalise_batch(frames.float(), counts).to(frames.dtype)
 
-    def normalise_rows(
-        self, frames: Float[Tensor, "batch channel time"], counts: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch channel time"]:
+    def normalise_rows(self, frames: Channels, counts: Int[Tensor, " batch"]) -> Channels:
         """Normalise row by row with PyTorch's kernel, which is faster on a CPU."""
         normalised = torch.zeros_like(frames)
         for row, (channels, num) in enumerate(zip(frames, counts.tolist(), strict=True)):
@@ -234,9 +224,7 @@ class MaskedGroupNorm(nn.Module):
             )[0]
         return normalised
 
-    def normalise_batch(
-        self, values: Float[Tensor, "batch channel time"], counts: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch channel time"]:
+    def normalise_batch(self, values: Channels, counts: Int[Tensor, " batch"]) -> Channels:
         """Normalise without reading the lengths, which the host would wait for on a GPU."""
         real = lengths_to_mask(counts, values.shape[2])[:, :, None].to(values.dtype)
         num = counts[:, None, None]
@@ -259,9 +247,7 @@ class MaskedActivation(nn.Module):
         super().__init__()
         self.activation = activation
 
-    def forward(
-        self, frames: Float[Tensor, "batch channel time"]
-    ) -> Float[Tensor, "batch channel time"]:
+    def forward(self, frames: Channels) -> Channels:
         """Return the activated frames."""
         padding = ~lengths_to_mask(self.lengths, frames.shape[2])
         activated: Tensor = self.activation(frames)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polymodal.encoders.extractor import Prefix
@@ -20,7 +20,14 @@ from polymodal.encoders.huggingface.backbone import Backbone
 from polymodal.encoders.huggingface.checkpoint import WeightsInFolder, locate
 from polymodal.encoders.huggingface.encoder import PretrainedEncoder, at_least_one_frame
 from polymodal.encoders.huggingface.extractor import PretrainedExtractor
-from polymodal.encoders.huggingface.inputs import WaveformInput, WhisperInput
+from polymodal.encoders.huggingface.inputs import (
+    FeatureMask,
+    FrameMask,
+    Lengths,
+    Samples,
+    WaveformInput,
+    WhisperInput,
+)
 from polymodal.encoders.huggingface.prefix import STEM
 from polymodal.encoders.huggingface.speech_settings import (
     FAMILIES,
@@ -35,6 +42,7 @@ from polymodal.layers.specaugment import sample_mask_spans
 from polymodal.layers.waveform_augment import waveform_changes
 from polymodal.schemas.batch import PaddedSequence
 
+Encoded = tuple[Float[Tensor, "window time feature"], FrameMask]
 # Neighbouring features that are masked together.
 FEATURE_SPAN = 10
 
@@ -78,9 +86,6 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
         pad_to_s: Whisper only: length of its input in seconds, the silence behind an utterance
             included; None for the 30 s that it was trained with. Its blocks take time and memory
             in proportion.
-
-    Attributes:
-        revision: Commit of the hub, or the digest of the folder.
 
     Raises:
         ConfigError: An option is out of its range, or there is no model of this name.
@@ -194,9 +199,7 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
         is_masking = self.mask_time_fraction + self.mask_feature_fraction > 0
         return STEM if depth is not None and is_masking and not self.backbone.frozen else depth
 
-    def _encode_prefix(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+    def _encode_prefix(self, samples: Samples, lengths: Lengths) -> Encoded:
         assert self._prefix_depth is not None, "nothing is frozen"
         inputs, mask = self.input(samples, lengths)
         values = self.backbone.forward_prefix(self._prefix_depth, **inputs)
@@ -211,8 +214,8 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
         return encode_in_windows(self._encode_suffix, PaddedSequence(states, mask), window, 1)
 
     def _encode_suffix(
-        self, states: Float[Tensor, "window time prefix"], num_frames: Int[Tensor, " window"]
-    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+        self, states: Float[Tensor, "window time prefix"], num_frames: Lengths
+    ) -> Encoded:
         depth, model_input = self._prefix_depth, self.input
         assert depth is not None, "nothing is frozen"
         assert isinstance(model_input, WaveformInput), "within Whisper's blocks nothing is stored"
@@ -230,16 +233,14 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
             changed = PaddedSequence(changed.values[:, window], changed.valid_mask[:, window])
         return _normalised(changed) if self.prepare.normalise else changed
 
-    def _encode(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+    def _encode(self, samples: Samples, lengths: Lengths) -> Encoded:
         inputs, mask = self.input(samples, lengths)
         values = self.backbone(**self.input.mask(inputs, *self._masked(mask)))
         return values[:, : mask.shape[1]], mask
 
     def _masked(
-        self, mask: Bool[Tensor, "window time"]
-    ) -> tuple[Bool[Tensor, "window _"] | None, Bool[Tensor, "window feature"] | None]:
+        self, mask: FrameMask
+    ) -> tuple[Bool[Tensor, "window _"] | None, FeatureMask | None]:
         """Draw the frames and the features that are masked in training."""
         frames = features = None
         is_masking = self.training and not self.backbone.frozen

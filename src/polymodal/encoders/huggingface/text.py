@@ -53,9 +53,6 @@ class PretrainedTextEncoder(PretrainedEncoder):
         longer: What to do with a longer text: `truncate` = keep its beginning; `windows` = encode
             overlapping windows one by one and join their vectors (see `TextWindows`); `refuse`.
 
-    Attributes:
-        revision: Commit of the hub, or the digest of the folder.
-
     Raises:
         ConfigError: An option is out of its range, or there is no model of this name.
         CheckpointError: The folder cannot be read, or has no safetensors or no tokenizer.

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float32, Num
+from jaxtyping import Float32
 
 from polymodal.encoders.extractor import package_version
-from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.encoders.frozen import Features, FrozenEncoder
 from polymodal.encoders.physiology.eda import (
     EDA_NAMES,
     TEMPERATURE_NAMES,
@@ -116,12 +116,8 @@ class PhysiologyEncoder(FrozenEncoder):
     """Hand-crafted features of physiological signals, stored and standardised; extra `signals`.
 
     An utterance without a value in any of the signals counts as without this modality. For the
-    options see `PhysiologyExtractor` and `FrozenEncoder`; `normalise=speaker` is by each person's
-    own utterances.
-
-    Raises:
-        ConfigError: `signals` or `normalise` cannot be used, or `clip` is not positive.
-        MissingExtraError: neurokit2 is not installed.
+    options and errors see `PhysiologyExtractor` and `FrozenEncoder`; `normalise=speaker` is by each
+    person's own utterances.
     """
 
     source = "signals"
@@ -136,7 +132,7 @@ class PhysiologyEncoder(FrozenEncoder):
         super().__init__(PhysiologyExtractor(tuple(signals)), normalise=normalise, clip=clip)
 
     def normalise_by_speaker(
-        self, features: Mapping[str, Num[np.ndarray, "time feature"]], speakers: Mapping[str, str]
+        self, features: Features, speakers: Mapping[str, str]
     ) -> Mapping[str, npt.NDArray[Any]]:
         """Leave out utterances without any value, and continue as `FrozenEncoder`."""
         usable = {name: values for name, values in features.items() if np.isfinite(values).any()}

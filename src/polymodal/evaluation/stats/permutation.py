@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 from jaxtyping import Bool
-from scipy import special
 
 from polymodal.errors import PredictionError
 from polymodal.evaluation.classification import Score
@@ -49,15 +48,6 @@ class PairedTest:
     unit: Unit  # what is swapped
     num_units: int
     exact: bool  # whether all ways to swap were tried
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """The result of `mcnemar`."""
-
-    only_first: int  # number of utterances that only the first model recognised
-    only_second: int
-    p: float  # exact two-sided p-value
 
 
 @dataclass(frozen=True)
@@ -184,29 +174,6 @@ def paired_interval(
         first, second = np.hstack([counts, zeros]), np.hstack([zeros, counts])
         drawn.append(clusters.scores(first) - clusters.scores(second))
     return percentile_ci(np.concatenate(drawn), num, confidence)
-
-
-def mcnemar(pair: Pair) -> McNemar:
-    """Test the difference of two accuracies (McNemar, Psychometrika 1947; exact binomial test).
-
-    An utterance with several rows (seeds, folds) counts once, for the model that recognised it more
-    often. Utterances count as independent, so the result holds for these speakers only.
-
-    Raises:
-        PredictionError: The tables have no classes.
-    """
-    if not pair.first.classes:
-        message = "McNemar's test of tables without classes"
-        raise PredictionError(message, hint="test a score of values instead")
-    frames = [
-        table.frame.select(ID, hit=table.logits().argmax(axis=1) == table.targets())
-        for table in (pair.first, pair.second)
-    ]
-    hits = frames[0].with_columns(hit_second=frames[1]["hit"]).group_by(ID).agg(pl.all().sum())
-    only_first = int((hits["hit"] > hits["hit_second"]).sum())
-    only_second = int((hits["hit"] < hits["hit_second"]).sum())
-    tail = special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)
-    return McNemar(only_first, only_second, min(1.0, 2 * float(tail)))
 
 
 def _swaps(
