@@ -10,9 +10,11 @@ from polymodal.layers.attention import (
     MultiHeadAttention,
     SelfAttentionBlock,
     Transformer,
+    frame_positions,
+    relative_positions,
+    rotate,
 )
 from polymodal.layers.masks import lengths_to_mask
-from polymodal.layers.rotary import frame_positions, relative_positions, rotate
 from polymodal.schemas.batch import PaddedSequence
 
 WIDTH, HEADS = 16, 2

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.corpora._base import ReaderOptions, build_manifest
+from polymodal.corpora._base import ReaderOptions, Row, build_manifest
 from polymodal.corpora.locating import find_folder_of
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
@@ -22,6 +22,7 @@ from polymodal.schemas.manifest import Manifest, RejectedRow
 from polymodal.security.files import atomic_write
 
 EVENTS = "IBI"
+Signals = dict[str, dict[str, Any]]  # of a window, by name
 COLUMNS = ("subject", "start", "end", "label")
 
 
@@ -82,7 +83,7 @@ def read_e4(
     labelled = {window.person for window in windows}
     people = {path.name for path in folder.iterdir() if (path / f"{signals[0]}.csv").is_file()}
     handled = Counter({"person without a labelled interval": len(people - labelled)})
-    rows: list[tuple[int | str, dict[str, Any]]] = []
+    rows: list[tuple[int | str, Row]] = []
     rejected: list[RejectedRow] = []
     for window, cut in _cut_all(folder, windows, signals, window_s, target):
         name = f"{window.person}-{window.start_s:.0f}"
@@ -146,7 +147,7 @@ def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
 
 def _cut_all(
     folder: Path, windows: Sequence[Window], signals: Sequence[str], window_s: float, target: Path
-) -> Iterator[tuple[Window, dict[str, dict[str, Any]]]]:
+) -> Iterator[tuple[Window, Signals]]:
     for person in sorted({window.person for window in windows}):
         of_person = [window for window in windows if window.person == person]
         cuts = _cut(folder / person, of_person, signals, window_s, target)
@@ -155,9 +156,9 @@ def _cut_all(
 
 def _cut(
     folder: Path, windows: Sequence[Window], signals: Sequence[str], window_s: float, target: Path
-) -> list[dict[str, dict[str, Any]]]:
+) -> list[Signals]:
     """Return each window's signals; the samples of all windows are concatenated in one file."""
-    cuts: list[dict[str, dict[str, Any]]] = [{} for _ in windows]
+    cuts: list[Signals] = [{} for _ in windows]
     for signal in signals:
         recording = read_recording(folder / f"{signal}.csv")
         if recording is None:

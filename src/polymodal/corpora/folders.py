@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, Row, build_manifest, require_dir
 from polymodal.errors import DataError, ManifestError
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside
@@ -124,7 +124,7 @@ class _Tree:
     rejected: list[RejectedRow] = field(default_factory=list)
     handled: Counter[str] = field(default_factory=Counter)
 
-    def rows(self, endings: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def rows(self, endings: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
         """Yield name and columns of every usable audio file."""
         files = sorted(self._files())
         audio = [name for name in files if name.lower().endswith(endings)]
@@ -156,9 +156,7 @@ class _Tree:
         except DataError as error:
             self.rejected.append(RejectedRow(_shown(name), OUTSIDE, _shown(error.message)))
 
-    def _row(
-        self, name: str, stem: str, has_text: bool
-    ) -> tuple[dict[str, Any], tuple[str, str] | None]:
+    def _row(self, name: str, stem: str, has_text: bool) -> tuple[Row, tuple[str, str] | None]:
         if _shown(name) != name:
             return {}, ("unreadable name", "its bytes are not UTF-8")
         # Some systems decompose letters (NFD); labels of the configuration are composed.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import soundfile
 
-from polymodal.corpora._base import ReaderOptions, build_manifest
+from polymodal.corpora._base import ReaderOptions, Row, build_manifest
 from polymodal.corpora.kemdy_annotation import (
     TIE,
     Annotation,
@@ -169,9 +169,7 @@ def _duration_s(reading: _Reading, segment: str) -> float | None:
         return None
 
 
-def _usable_rows(
-    reading: _Reading, annotations: Iterable[Annotation]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _usable_rows(reading: _Reading, annotations: Iterable[Annotation]) -> Iterator[tuple[str, Row]]:
     """Yield the rows of segments that have a file, and count oddities."""
     unlisted = set(reading.files["wav"])
     for annotation in annotations:
@@ -186,7 +184,7 @@ def _usable_rows(
     reading.handled["audio without an annotation"] += len(unlisted)
 
 
-def _row(annotation: Annotation, reading: _Reading) -> dict[str, Any]:
+def _row(annotation: Annotation, reading: _Reading) -> Row:
     segment, corpus = annotation.segment, reading.corpus
     session, scenario, last, *_ = segment.split("_")
     person = f"{session}{last[0]}" if corpus == "kemdy19" else last

@@ -9,6 +9,7 @@ import polars as pl
 from polymodal.corpora._base import (
     NUMBERS,
     ReaderOptions,
+    Row,
     build_manifest,
     check_columns,
     missing_speaker,
@@ -103,9 +104,7 @@ def _renamed(frame: pl.DataFrame, path: Path, columns: Mapping[str, str]) -> pl.
     return frame.drop(hidden).rename(taken)
 
 
-def _rows(
-    frame: pl.DataFrame, corpus: str, separator: str | None
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(frame: pl.DataFrame, corpus: str, separator: str | None) -> Iterator[tuple[int, Row]]:
     for number, cells in enumerate(frame.iter_rows(named=True), start=1):
         row = {name: None if cell == "" else cell for name, cell in cells.items()}
         for name in NUMBERS:
@@ -126,7 +125,7 @@ def _rows(
         yield number, row
 
 
-def _several(cell: str, separator: str) -> dict[str, Any]:
+def _several(cell: str, separator: str) -> Row:
     labels = [label for piece in cell.split(separator) if (label := piece.strip())]
     votes = [{"label": label, "count": 1} for label in dict.fromkeys(labels)]
     return {"label": labels[0] if len(votes) == 1 else None, "votes": votes, "label_raw": cell}

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from polymodal.evaluation.components import PrincipalComponents, principal_components
 from polymodal.evaluation.confusion import confusion_matrix, recalls
-from polymodal.evaluation.linear_probe import fit_linear_probe
+from polymodal.evaluation.linear_probe import (
+    PrincipalComponents,
+    fit_linear_probe,
+    principal_components,
+)
 
 SPLITS = ("train", "val", "test")
 MAX_COMPONENTS = 16  # of the space in which distances are measured

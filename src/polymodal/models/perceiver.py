@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.errors import ConfigError
-from polymodal.layers.attention import MultiHeadAttention, SelfAttentionBlock
+from polymodal.layers.attention import MultiHeadAttention, SelfAttentionBlock, relative_positions
 from polymodal.layers.masks import zero_padding
-from polymodal.layers.rotary import relative_positions
 from polymodal.models.fusion import Fusion
 from polymodal.schemas.batch import PaddedSequence
 

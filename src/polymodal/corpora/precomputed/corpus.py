@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, Row, build_manifest, require_dir
 from polymodal.corpora.precomputed.files import ID, feature_source
 from polymodal.corpora.precomputed.packing import PackedFeatures, index_files, pack
 from polymodal.corpora.table import read_table
@@ -106,7 +106,7 @@ def _joined(
     signals_root: Path | None,
 ) -> Manifest:
     """Add the features to the table as signals, and reject rows with unusable features."""
-    rows: list[tuple[int | str, dict[str, Any]]] = []
+    rows: list[tuple[int | str, Row]] = []
     rejected = list(table.refused)
     handled = Counter(table.handled) + _count_unlisted(features, set(table.frame[ID]))
     for name, speaker in table.frame.select(ID, "speaker").iter_rows():
