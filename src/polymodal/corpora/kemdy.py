@@ -92,10 +92,7 @@ def read_kemdy19(
         ManifestError: A folder is missing, a table cannot be read, or more rows were rejected than
             allowed.
     """
-    reading = _open(
-        *(KEMDY19, root, prepared, SEGMENT_19, brackets),
-        lambda table, segment: _letter(table) in (segment[-4], ""),
-    )
+    reading = _open(KEMDY19, root, prepared, SEGMENT_19, brackets, _is_by_wearer_19)
     annotations = _annotations_19(reading, from_speaker=perspective == "speaker")
     return reading.manifest(annotations, ReaderOptions(classes, label_map, where, max_refused))
 
@@ -118,10 +115,7 @@ def read_kemdy20(
         ManifestError: A folder is missing, a table cannot be read, or more rows were rejected than
             allowed.
     """
-    reading = _open(
-        *(KEMDY20, root, prepared, SEGMENT_20, brackets),
-        lambda table, segment: segment.rpartition("_")[0] == table.stem,
-    )
+    reading = _open(KEMDY20, root, prepared, SEGMENT_20, brackets, _is_by_wearer_20)
     annotations = (annotation for _, rows in reading.annotations() for annotation in rows)
     return reading.manifest(annotations, ReaderOptions(classes, label_map, where, max_refused))
 
@@ -154,6 +148,14 @@ def _open(
             reading.files[kind].setdefault(path.stem, path)
     reading.signals = cut_signals(folder, target, segment_id, belongs_to, reading.handled)
     return reading
+
+
+def _is_by_wearer_19(table: Path, segment: str) -> bool:
+    return _letter(table) in (segment[-4], "")
+
+
+def _is_by_wearer_20(table: Path, segment: str) -> bool:
+    return segment.rpartition("_")[0] == table.stem
 
 
 def _letter(table: Path) -> str:

@@ -250,9 +250,9 @@ def _header_details(piece: _Piece, file: Any, *, alone: bool) -> Iterator[Detail
         yield "several channels", f"{channels} channels, training reads one"
     # A start means that the rest of the file is left out on purpose.
     seconds = file.frames / rate_hz
-    is_listed = alone and piece.duration_s is not None and not piece.start_s
-    if is_listed and seconds > piece.duration_s + DURATION_TOLERANCE_S:
-        yield "longer than listed", f"{seconds:.2f} s, the manifest says {piece.duration_s:.2f} s"
+    listed_s = piece.duration_s if alone and not piece.start_s else None
+    if listed_s is not None and seconds > listed_s + DURATION_TOLERANCE_S:
+        yield "longer than listed", f"{seconds:.2f} s, the manifest says {listed_s:.2f} s"
 
 
 def _content_details(piece: _Piece, file: Any, lost: str) -> Iterator[Detail]:

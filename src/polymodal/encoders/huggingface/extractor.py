@@ -5,7 +5,7 @@ Legend: time = frames or tokens of an utterance, feature = width.
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -45,7 +45,6 @@ class PretrainedExtractor(ABC):
     precision: str | None = field(default=None, kw_only=True)
     source: ClassVar[str]
     families: ClassVar[Mapping[str, Family]]
-    read_settings: ClassVar[Callable[[Checkpoint], Any]]
 
     def __post_init__(self) -> None:
         resolve_precision(self.precision)
@@ -115,7 +114,10 @@ class PretrainedExtractor(ABC):
     @functools.cached_property
     def settings(self) -> Any:
         """What the files beside the weights say about the model."""
-        return type(self).read_settings(self.checkpoint)
+        return self._read_settings()
+
+    @abstractmethod
+    def _read_settings(self) -> Any: ...
 
     @abstractmethod
     def _preparation(self) -> Any: ...

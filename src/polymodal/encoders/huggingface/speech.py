@@ -265,7 +265,6 @@ class PretrainedSpeechExtractor(PretrainedExtractor):
     normalise_waveform: bool | None = None
     source = "audio"
     families = FAMILIES
-    read_settings = staticmethod(read_settings)
 
     @property
     def sampling_rate_hz(self) -> int:
@@ -276,6 +275,9 @@ class PretrainedSpeechExtractor(PretrainedExtractor):
     def frame_rate_hz(self) -> float | None:
         """Vector per second; None for one vector an utterance."""
         return float(self.settings.frame_rate_hz) if self.pooling == "none" else None
+
+    def _read_settings(self) -> SpeechSettings:
+        return read_settings(self.checkpoint)
 
     def _preparation(self) -> PreparedWaveform:
         settings: SpeechSettings = self.settings

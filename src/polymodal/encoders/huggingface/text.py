@@ -160,7 +160,9 @@ class PretrainedTextExtractor(PretrainedExtractor):
     longer: str = "truncate"
     source = "text"
     families = FAMILIES
-    read_settings = staticmethod(read_settings)
+
+    def _read_settings(self) -> TextSettings:
+        return read_settings(self.checkpoint)
 
     def _preparation(self) -> Tokens:
         settings: TextSettings = self.settings
