@@ -139,7 +139,10 @@ def _candidates(names: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield pairs of texts that share a band of hashes: with the previous one and the first."""
     if not names:
         return
-    signatures = np.concatenate([_signatures(chunk) for chunk in _chunks(names)])
+    letters = np.cumsum([len(name) for name in names])
+    _, starts = np.unique(letters // MAX_CHUNK_LETTERS, return_index=True)
+    chunks = [names[start:stop] for start, stop in pairwise([*starts.tolist(), len(names)])]
+    signatures = np.concatenate([_signatures(chunk) for chunk in chunks])
     for band in range(NUM_BANDS):
         rows = signatures[:, band * ROWS_A_BAND : (band + 1) * ROWS_A_BAND]
         keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * ROWS_A_BAND)))
@@ -154,19 +157,6 @@ def _candidates(names: Sequence[str]) -> Iterator[tuple[int, int]]:
             yield before, index
             if first != before:
                 yield first, index
-
-
-def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    letters = 0
-    for name in names:
-        chunk.append(name)
-        letters += len(name)
-        if letters > MAX_CHUNK_LETTERS:
-            yield chunk
-            chunk, letters = [], 0
-    if chunk:
-        yield chunk
 
 
 def _signatures(names: Sequence[str]) -> UInt32[np.ndarray, "text hash"]:
