@@ -51,19 +51,14 @@ def trained_rows(
         speakers = {speaker for speaker, split in assignment.items() if split == "train"}
         speakers |= {*frame.filter(trained)["speaker"].drop_nulls()}
         trained = trained | _is_in(frame["speaker"], speakers)
-    rows = frame.filter(trained & _judges(frame, fold)).sort("utterance_id")
+    is_evaluated = _is_in(fold.split_of_rows(frame), EVALUATION_SPLITS)
+    for inner in fold.inner:
+        is_evaluated |= _is_in(inner.split_of_rows(frame), EVALUATION_SPLITS)
+    rows = frame.filter(trained & is_evaluated).sort("utterance_id")
     if rows.is_empty():
         return TrainedRows(0, ())
     names = sorted({*rows["speaker"].drop_nulls()})
     return TrainedRows(rows.height, tuple(names), str(rows["utterance_id"][0]))
-
-
-def _judges(frame: pl.DataFrame, fold: Fold) -> pl.Series:
-    """Return which rows a model is chosen or tested by."""
-    judges = _is_in(fold.split_of_rows(frame), EVALUATION_SPLITS)
-    for inner in fold.inner:
-        judges = judges | _is_in(inner.split_of_rows(frame), EVALUATION_SPLITS)
-    return judges
 
 
 def _is_in(values: pl.Series, members: Collection[str]) -> pl.Series:

@@ -84,18 +84,16 @@ def as_frame(tables: Sequence[Embeddings]) -> pl.DataFrame:
     Its columns are `utterance_id`, `modality`, `fold`, `split` and `embedding`: a list of float32,
     or a list of vectors where some row has another number of vectors than one.
     """
-    is_pooled = all(table.is_pooled for table in tables)
-    return pl.concat([_frame(table, is_pooled=is_pooled) for table in tables])
-
-
-def _frame(table: Embeddings, *, is_pooled: bool) -> pl.DataFrame:
-    vectors = pl.Series("embedding", table.values).cast(pl.List(pl.Float32))
-    if not is_pooled:
-        row = np.repeat(np.arange(table.rows.height), np.diff(table.offsets))
-        grouped = pl.DataFrame({"row": row, "embedding": vectors})
-        vectors = grouped.group_by("row", maintain_order=True).agg("embedding")["embedding"]
-    modality = pl.lit(table.modality).alias("modality")
-    return table.rows.select("utterance_id", modality, "fold", "split", vectors)
+    is_pooled, frames = all(table.is_pooled for table in tables), []
+    for table in tables:
+        vectors = pl.Series("embedding", table.values).cast(pl.List(pl.Float32))
+        if not is_pooled:
+            row = np.repeat(np.arange(table.rows.height), np.diff(table.offsets))
+            grouped = pl.DataFrame({"row": row, "embedding": vectors})
+            vectors = grouped.group_by("row", maintain_order=True).agg("embedding")["embedding"]
+        modality = pl.lit(table.modality).alias("modality")
+        frames.append(table.rows.select("utterance_id", modality, "fold", "split", vectors))
+    return pl.concat(frames)
 
 
 def _write_npz(tables: Sequence[Embeddings], path: Path) -> None:
