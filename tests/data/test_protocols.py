@@ -144,7 +144,7 @@ def test_rows_that_the_file_does_not_mention_may_be_left_out(tmp_path):
     path.write_text("speaker,split\ns00,train\ns01,test\n")
     manifest = corpus(3)
     (fold,) = splits.from_file(manifest, file=str(path), unknown="leave_out")
-    assert fold.num_unassigned(manifest) == 4
+    assert fold.split_of_rows(manifest.frame).null_count() == 4
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from polymodal.evaluation.components import principal_components
+from polymodal.evaluation.linear_probe import principal_components
 
 
 def centred(num_rows, num_features):

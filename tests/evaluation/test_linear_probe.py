@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from polymodal.evaluation.components import principal_components
-from polymodal.evaluation.linear_probe import PENALTY, fit_linear_probe
+from polymodal.evaluation.linear_probe import PENALTY, fit_linear_probe, principal_components
 
 
 def clusters(num_rows, num_features, distance):

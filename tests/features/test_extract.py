@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from polymodal.errors import DataError
-from polymodal.features.batches import in_batches
-from polymodal.features.extract import _finished, extract_all
+from polymodal.features.extract import _finished, extract_all, in_batches
 from polymodal.features.keys import content_key
 from polymodal.features.lookup import MissingFeature, look_up
 from polymodal.features.store import FeatureStore

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from polymodal.layers.masks import (
     attention_mask,
-    key_padding_mask,
     lengths_to_mask,
     mask_to_lengths,
     strided_mask,
@@ -20,7 +19,6 @@ def test_length_0_1_and_full():
     mask = lengths_to_mask(torch.tensor([0, 1, 4]))
     assert mask.int().tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
     assert mask_to_lengths(mask).tolist() == [0, 1, 4]
-    assert key_padding_mask(mask)[1].tolist() == [False, True, True, True]
     assert lengths_to_mask(torch.tensor([], dtype=torch.long)).shape == (0, 0)
     assert mask_to_lengths(torch.ones(2, 0, dtype=torch.bool)).tolist() == [0, 0]
 

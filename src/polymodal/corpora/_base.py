@@ -24,7 +24,6 @@ CHUNK_ROWS = 2048
 ROWS_PER_TASK = 256  # single rows would wait for each other
 NUM_THREADS = 8  # reading headers waits for the disk more than for the processor
 
-
 ItemT = TypeVar("ItemT")
 Row = dict[str, Any]
 Rows = Iterable[tuple[int | str, Row]]  # row number or file name, and columns
@@ -32,21 +31,13 @@ Rows = Iterable[tuple[int | str, Row]]  # row number or file name, and columns
 
 @dataclass
 class ReaderOptions:
-    """Options that most readers share.
+    """Options that most readers share."""
 
-    Args:
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the corpus to declared class.
-        where: Column to the value, or values, to keep.
-        max_refused: Maximum number of rejected rows; None for any number.
-        declared_votes: Whether every label that got a vote must be a declared class, too.
-    """
-
-    classes: Sequence[str] | None = None
-    label_map: Mapping[str, str] | None = None
-    where: Mapping[str, Any] | None = None
-    max_refused: int | None = 0
-    declared_votes: bool = False
+    classes: Sequence[str] | None = None  # the declared classes; None accepts any label
+    label_map: Mapping[str, str] | None = None  # label of the corpus to declared class
+    where: Mapping[str, Any] | None = None  # column to the value, or values, to keep
+    max_refused: int | None = 0  # maximum number of rejected rows; None for any number
+    declared_votes: bool = False  # whether every label with a vote must be a declared class, too
 
 
 def require_dir(root: str, corpus: str) -> Path:
@@ -146,7 +137,6 @@ def _chunks(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
 def _unique(
     frame: pl.DataFrame, positions: Sequence[int | str], rejections: list[RejectedRow]
 ) -> pl.DataFrame:
-    """Sort rows by id, and reject duplicates."""
     if frame.is_empty():
         return frame
     numbered = frame.with_row_index("_row")
@@ -180,15 +170,12 @@ def _header_fault(row: Row, root: Path) -> tuple[str, str] | None:
         return "unreadable audio", f"{row['audio']}: {error}"
     if not header.frames:
         return "empty audio", f"{row['audio']} has no sample"
-    row |= {
-        "sampling_rate_hz": header.samplerate,
-        "channels": header.channels,
-        "audio_bytes": path.stat().st_size,
-    }
+    row["sampling_rate_hz"], row["channels"] = header.samplerate, header.channels
+    row["audio_bytes"] = path.stat().st_size
     there_s = header.frames / header.samplerate
     start_s, stated_s = row.get("start_s") or 0.0, row.get("duration_s")
-    if start_s >= there_s or start_s + (stated_s or 0.0) > there_s + DURATION_TOLERANCE_S:
-        until_s = start_s + (stated_s or 0.0)
+    until_s = start_s + (stated_s or 0.0)
+    if start_s >= there_s or until_s > there_s + DURATION_TOLERANCE_S:
         return "audio too short", f"{row['audio']} has {there_s:.2f} s, the row says {until_s:.2f}"
     if stated_s is None:
         row["duration_s"] = there_s - start_s

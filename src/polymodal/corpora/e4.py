@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.corpora._base import ReaderOptions, build_manifest
+from polymodal.corpora._base import ReaderOptions, Row, build_manifest
 from polymodal.corpora.locating import find_folder_of
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
@@ -22,22 +22,17 @@ from polymodal.schemas.manifest import Manifest, RejectedRow
 from polymodal.security.files import atomic_write
 
 EVENTS = "IBI"
+Signals = dict[str, dict[str, Any]]  # of a window, by name
 COLUMNS = ("subject", "start", "end", "label")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One file of the device.
+    """One file of the device."""
 
-    Args:
-        start_s: Start in seconds since 1970.
-        rate_hz: Samples a second; None for heart beats.
-        values: `[sample]`, or `[beat, 2]`: offset and interval in seconds.
-    """
-
-    start_s: float
-    rate_hz: float | None
-    values: np.ndarray
+    start_s: float  # in seconds since 1970
+    rate_hz: float | None  # samples a second; None for heart beats
+    values: np.ndarray  # `[sample]`, or `[beat, 2]`: offset and interval in seconds
 
 
 @dataclass(frozen=True)
@@ -68,19 +63,12 @@ def read_e4(
     Only complete windows are used, so that none has two labels. A window is an utterance without
     audio and text, a person a speaker.
 
-    Args:
-        root: Folder with a folder a person and the table of intervals, or its parent.
-        prepared: Folder to which the signals are written as `.npy`.
-        intervals: The table: `subject` (name of a folder), `start` and `end` in seconds since 1970,
-            `label`.
-        signals: Names of the device's files to read.
-        window_s: Length of a window in seconds.
-        step_s: Seconds from the start of a window to the next; None for windows without overlap.
-        corpus: Name of the corpus; the folder's name by default.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the table to declared class.
-        where: Column to the value, or values, to keep.
-        max_refused: Maximum number of rejected windows; None for any number.
+    `root` is the folder with a folder a person and the table of intervals, or its parent. The table
+    has the columns `subject` (name of a folder), `start` and `end` in seconds since 1970, and
+    `label`. `signals` are the names of the device's files to read, which are written as `.npy` to
+    `prepared`. A window has `window_s` seconds and begins `step_s` after the one before, None for
+    windows without overlap. `corpus` is the name, by default the folder's. The other options are
+    those of `ReaderOptions`.
 
     Raises:
         ManifestError: A folder, file or column is missing or not valid, a length is not positive,
@@ -95,7 +83,7 @@ def read_e4(
     labelled = {window.person for window in windows}
     people = {path.name for path in folder.iterdir() if (path / f"{signals[0]}.csv").is_file()}
     handled = Counter({"person without a labelled interval": len(people - labelled)})
-    rows: list[tuple[int | str, dict[str, Any]]] = []
+    rows: list[tuple[int | str, Row]] = []
     rejected: list[RejectedRow] = []
     for window, cut in _cut_all(folder, windows, signals, window_s, target):
         name = f"{window.person}-{window.start_s:.0f}"
@@ -159,7 +147,7 @@ def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
 
 def _cut_all(
     folder: Path, windows: Sequence[Window], signals: Sequence[str], window_s: float, target: Path
-) -> Iterator[tuple[Window, dict[str, dict[str, Any]]]]:
+) -> Iterator[tuple[Window, Signals]]:
     for person in sorted({window.person for window in windows}):
         of_person = [window for window in windows if window.person == person]
         cuts = _cut(folder / person, of_person, signals, window_s, target)
@@ -168,9 +156,9 @@ def _cut_all(
 
 def _cut(
     folder: Path, windows: Sequence[Window], signals: Sequence[str], window_s: float, target: Path
-) -> list[dict[str, dict[str, Any]]]:
+) -> list[Signals]:
     """Return each window's signals; the samples of all windows are concatenated in one file."""
-    cuts: list[dict[str, dict[str, Any]]] = [{} for _ in windows]
+    cuts: list[Signals] = [{} for _ in windows]
     for signal in signals:
         recording = read_recording(folder / f"{signal}.csv")
         if recording is None:

@@ -42,12 +42,8 @@ def read_emodb(
     A name such as `03a01Fa.wav` means speaker 03, sentence a01, emotion F (happiness), take a.
     There is no text: the ten sentences carry no emotion.
 
-    Args:
-        root: The folder, or one with a folder `emodb` in it.
-        classes: The declared classes; None accepts all seven emotions.
-        label_map: Emotion to declared class.
-        where: Column to the value, or values, to keep; also `sentence`, `gender` and `take`.
-        max_refused: Maximum number of rejected files; None for any number.
+    `root` is the folder, or one with a folder `emodb` in it. `where` also knows `sentence`,
+    `gender` and `take`. The options are those of `ReaderOptions`.
 
     Raises:
         ManifestError: The folder is missing, or more files were rejected than allowed.

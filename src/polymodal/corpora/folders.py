@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, Row, build_manifest, require_dir
 from polymodal.errors import DataError, ManifestError
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside
@@ -39,17 +39,10 @@ def read_folders(
     every system. Its named groups become columns. The path is the id unless a group gives one. A
     `.txt` next to an audio file is its transcript. Hidden files and folders are ignored.
 
-    Args:
-        root: The folder.
-        pattern: The regular expression, such as `(?P<speaker>[^/]+)/(?P<label>[^/]+)/[^/]+`.
-        speaker: Speaker of all files, if paths give none.
-        corpus: Name of the corpus; the folder's name by default.
-        suffixes: Suffixes of audio files, in lower or upper case.
-        encoding: Of the `.txt` files; a byte order mark of UTF-8 is ignored.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the folders to declared class.
-        where: Column to the value, or values, to keep.
-        max_refused: Maximum number of rejected files; None for any number.
+    `pattern` is the regular expression, such as `(?P<speaker>[^/]+)/(?P<label>[^/]+)/[^/]+`.
+    `speaker` is that of all files, if paths give none; `corpus` the name, by default the folder's.
+    `suffixes` are those of audio files, in lower or upper case; `encoding` that of the `.txt` files
+    (a byte order mark of UTF-8 is ignored). The other options are those of `ReaderOptions`.
 
     Raises:
         ManifestError: The folder is missing or has no audio, the expression or the encoding is not
@@ -131,7 +124,7 @@ class _Tree:
     rejected: list[RejectedRow] = field(default_factory=list)
     handled: Counter[str] = field(default_factory=Counter)
 
-    def rows(self, endings: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def rows(self, endings: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
         """Yield name and columns of every usable audio file."""
         files = sorted(self._files())
         audio = [name for name in files if name.lower().endswith(endings)]
@@ -163,9 +156,7 @@ class _Tree:
         except DataError as error:
             self.rejected.append(RejectedRow(_shown(name), OUTSIDE, _shown(error.message)))
 
-    def _row(
-        self, name: str, stem: str, has_text: bool
-    ) -> tuple[dict[str, Any], tuple[str, str] | None]:
+    def _row(self, name: str, stem: str, has_text: bool) -> tuple[Row, tuple[str, str] | None]:
         if _shown(name) != name:
             return {}, ("unreadable name", "its bytes are not UTF-8")
         # Some systems decompose letters (NFD); labels of the configuration are composed.

@@ -66,16 +66,9 @@ def read_dataset(
     must be below the folder. Unknown columns are kept if they hold plain values. Without an id as
     text, the id is split and row, such as `train-000000`, counted from 0 as in `dataset[0]`.
 
-    Args:
-        root: The folder.
-        prepared: Folder to which embedded audio is written.
-        columns: Our column to the dataset's; None if they are the same.
-        speaker: Speaker of all rows, if the dataset has none.
-        corpus: Name of the corpus; the dataset's own column, or the folder's name, by default.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the dataset to declared class.
-        where: Column to the value, or values, to keep.
-        max_refused: Maximum number of rejected rows; None for any number.
+    `columns` maps our column to the dataset's, None if they are the same. `speaker` is that of all
+    rows, if the dataset has none; `corpus` is the name, by default that of the dataset's own column
+    or of the folder. The other options are those of `ReaderOptions`.
 
     Raises:
         ManifestError: The folder is not such a dataset, a file is damaged, a column is missing,
@@ -101,15 +94,16 @@ def read_dataset(
 
 def _splits(folder: Path) -> Iterator[tuple[str | None, Path]]:
     """Yield each split's name and folder; a dataset of one split may have no name for it."""
-    if not (folder / "dataset_dict.json").is_file():
+    index = folder / "dataset_dict.json"
+    if not index.is_file():
         yield None, folder
         return
-    names = _json(folder / "dataset_dict.json").get("splits")
+    names = _json(index).get("splits")
     if not isinstance(names, list) or not names:
-        raise ManifestError(f"{folder / 'dataset_dict.json'} names no splits")
+        raise ManifestError(f"{index} names no splits")
     for name in names:
         if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
-            message = f"{folder / 'dataset_dict.json'} names a split {name!r}"
+            message = f"{index} names a split {name!r}"
             raise ManifestError(message, expected="the name of a folder next to it")
         yield name, resolve_inside(folder, name)
 
@@ -133,25 +127,17 @@ def _json(path: Path) -> dict[str, Any]:
 
 @dataclass
 class _Reading:
-    """A dataset that is being read.
-
-    Args:
-        folder: Folder of the dataset.
-        target: Folder to which audio is written.
-        named: Our column to the dataset's.
-        kinds: How the audio is given: `bytes` or `path`.
-        left_out: Columns that hold no plain values.
-    """
-
     folder: Path
-    target: Path
-    named: Mapping[str, str]
-    kinds: set[str] = field(default_factory=set)
-    left_out: set[str] = field(default_factory=set)
+    target: Path  # folder to which audio is written
+    named: Mapping[str, str]  # our column to the dataset's
+    kinds: set[str] = field(default_factory=set)  # how the audio is given: `bytes` or `path`
+    left_out: set[str] = field(default_factory=set)  # columns that hold no plain values
 
     def rows(self, split: str | None, split_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield name and columns of every row of a split."""
-        state, features = _json(split_dir / "state.json"), _features(split_dir)
+        state, info = _json(split_dir / "state.json"), _json(split_dir / "dataset_info.json")
+        features = info.get("features")
+        features = features if isinstance(features, dict) else {}
         stored = state.get("_split")
         has_name = isinstance(stored, str) and PLAIN_NAME.fullmatch(stored)
         prefix = str(split or (stored if has_name else "data"))
@@ -211,11 +197,6 @@ class _Reading:
             return _written(data, path, self.target, prefix)
         root, file = self.folder.resolve(), Path(str(path))
         return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(path)
-
-
-def _features(split_dir: Path) -> Mapping[str, Any]:
-    features = _json(split_dir / "dataset_info.json").get("features")
-    return features if isinstance(features, dict) else {}
 
 
 def _data_files(split_dir: Path, state: Mapping[str, Any]) -> list[Path]:

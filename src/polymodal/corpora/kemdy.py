@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import soundfile
 
-from polymodal.corpora._base import ReaderOptions, build_manifest
+from polymodal.corpora._base import ReaderOptions, Row, build_manifest
 from polymodal.corpora.kemdy_annotation import (
     TIE,
     Annotation,
@@ -59,13 +59,9 @@ class _Reading:
             yield table, read_annotations(table, self.segment_id, self.handled, self.rejected)
 
     def manifest(self, annotations: Iterable[Annotation], options: ReaderOptions) -> Manifest:
+        rows, cut = _usable_rows(self, annotations), self.prepared
         return build_manifest(
-            _usable_rows(self, annotations),
-            self.root,
-            options,
-            self.rejected,
-            handled=self.handled,
-            signals_root=self.prepared,
+            rows, self.root, options, self.rejected, handled=self.handled, signals_root=cut
         )
 
 
@@ -86,18 +82,11 @@ def read_kemdy19(
     speaker's own letter holds what the speaker felt, the other what the listener felt. A tie has
     votes, but no label.
 
-    Args:
-        root: The folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or its parent, of which
-            the newest version is used.
-        prepared: Folder to which the cut signals are written.
-        perspective: Whose emotion is the label.
-        brackets: What happens to words in parentheses (cut speech): keep, keep their content, or
-            drop.
-        classes: The declared classes; None accepts all seven emotions.
-        label_map: Emotion to declared class.
-        where: Column to the value, or values, to keep; also `session`, `gender`, `scenario` and
-            `label_raw` (`angry;neutral` for a tie).
-        max_refused: Maximum number of rejected rows; None for any number.
+    `root` is the folder with `annotation`, `wav`, `ECG`, `EDA` and `TEMP`, or its parent, of which
+    the newest version is used. Cut signals are written to `prepared`. `perspective` is whose
+    emotion is the label. Words in parentheses (cut speech) are kept, their content is, or they are
+    dropped, as `brackets` says. `where` also knows `session`, `gender`, `scenario` and `label_raw`
+    (`angry;neutral` for a tie). The other options are those of `ReaderOptions`.
 
     Raises:
         ManifestError: A folder is missing, a table cannot be read, or more rows were rejected than
@@ -182,9 +171,7 @@ def _duration_s(reading: _Reading, segment: str) -> float | None:
         return None
 
 
-def _usable_rows(
-    reading: _Reading, annotations: Iterable[Annotation]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _usable_rows(reading: _Reading, annotations: Iterable[Annotation]) -> Iterator[tuple[str, Row]]:
     """Yield the rows of segments that have a file, and count oddities."""
     unlisted = set(reading.files["wav"])
     for annotation in annotations:
@@ -199,7 +186,7 @@ def _usable_rows(
     reading.handled["audio without an annotation"] += len(unlisted)
 
 
-def _row(annotation: Annotation, reading: _Reading) -> dict[str, Any]:
+def _row(annotation: Annotation, reading: _Reading) -> Row:
     segment, corpus = annotation.segment, reading.corpus
     session, scenario, last, *_ = segment.split("_")
     person = f"{session}{last[0]}" if corpus == "kemdy19" else last

@@ -23,25 +23,15 @@ TOLERANCE_S = 0.02
 
 @dataclass(frozen=True)
 class Annotation:
-    """The annotations of one segment.
+    """The annotations of one segment."""
 
-    Args:
-        segment: Its id, such as `Sess01_script01_F001`.
-        location: File and row, for messages.
-        duration_s: End minus start within the dialogue; None if a time is missing.
-        emotion: The majority, several with `;` for a tie; empty if missing.
-        valence: Mean of 1 to 5.
-        arousal: Mean of 1 to 5.
-        votes: The annotators' emotions.
-    """
-
-    segment: str
-    location: str
-    duration_s: float | None
-    emotion: str
-    valence: float | None
+    segment: str  # its id, such as `Sess01_script01_F001`
+    location: str  # file and row, for messages
+    duration_s: float | None  # end minus start within the dialogue; None if a time is missing
+    emotion: str  # the majority, several with `;` for a tie; empty if missing
+    valence: float | None  # mean of 1 to 5
     arousal: float | None
-    votes: tuple[str, ...]
+    votes: tuple[str, ...]  # the annotators' emotions
 
     @property
     def label(self) -> str | None:
@@ -118,7 +108,7 @@ def fix_speaker_letters(
     its namesake; if both rows or neither match, both are kept.
     """
     counts = Counter(annotation.segment for annotation in annotations)
-    mended = list(annotations)
+    corrected_annotations = list(annotations)
     for name in [name for name, count in counts.items() if count > 1]:
         corrected = re.sub(r"_[FM](\d{3})$", rf"_{letter}\1", name)
         if corrected == name or corrected in counts:
@@ -132,9 +122,10 @@ def fix_speaker_letters(
             and not _lasts(annotation, other_s)
         ]
         if len(fitting) == 1:
-            mended[fitting[0]] = replace(annotations[fitting[0]], segment=corrected)
+            index = fitting[0]
+            corrected_annotations[index] = replace(annotations[index], segment=corrected)
             handled["id with the partner's letter"] += 1
-    return mended
+    return corrected_annotations
 
 
 def _lasts(annotation: Annotation, duration_s: float | None) -> bool:

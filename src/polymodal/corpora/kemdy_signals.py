@@ -28,19 +28,12 @@ MILLISECONDS_FROM, MICROSECONDS_FROM = 1e11, 1e14
 
 @dataclass(frozen=True)
 class Cut:
-    """A table cut by segment.
+    """A table cut by segment."""
 
-    Args:
-        path: The `.npy` file below the folder of the signals.
-        rate_hz: Samples a second; None for one value an event.
-        segments: Segment to (first sample, number of samples).
-        odd: Oddity to its count.
-    """
-
-    path: str
-    rate_hz: float | None
-    segments: Mapping[str, tuple[int, int]]
-    odd: Mapping[str, int]
+    path: str  # of the `.npy` file below the folder of the signals
+    rate_hz: float | None  # samples a second; None for one value an event
+    segments: Mapping[str, tuple[int, int]]  # segment to (first sample, number of samples)
+    odd: Mapping[str, int]  # oddity to its count
 
 
 def cut_signals(
@@ -56,7 +49,9 @@ def cut_signals(
     """
     signals: dict[str, list[dict[str, Any]]] = {}
     for kind in DEFAULT_RATES_HZ:
-        for table in _tables(root / kind):
+        tables = sorted((root / kind).rglob("*.csv"))
+        originals = [table for table in tables if table.parent.name == "Original"]
+        for table in originals or tables:
             cut = _cut_once(table, kind, root, signals_root, segment_id)
             handled.update(cut.odd)
             for segment, (start, length) in cut.segments.items():
@@ -65,12 +60,6 @@ def cut_signals(
                     span = {"name": kind.lower(), "start": start, "length": length}
                     signals.setdefault(segment, []).append({**reference, **span})
     return signals
-
-
-def _tables(folder: Path) -> list[Path]:
-    tables = sorted(folder.rglob("*.csv"))
-    originals = [table for table in tables if table.parent.name == "Original"]
-    return originals or tables
 
 
 def _cut_once(
@@ -120,7 +109,11 @@ def _cut(table: Path, kind: str, path: str, segment_id: re.Pattern[str]) -> tupl
     segments = {name: (start, length) for name, start, length in lengths.iter_rows()}
     array = values.to_numpy().astype(np.float32)
     if kind == "IBI":
-        return _since_first_beat(array, segments), Cut(path, None, segments, odd)
+        # Offsets count from the first beat of the segment, not from the start of the recording.
+        offsets = array[:, 0].copy()
+        for start, length in segments.values():
+            array[start : start + length, 0] -= offsets[start]
+        return array, Cut(path, None, segments, odd)
     return array[:, 0], Cut(path, _rate_hz(table, kind, rows, odd), segments, odd)
 
 
@@ -215,11 +208,3 @@ def _seconds(times: pl.Series) -> pl.Series:
     ]
     clock = fields[0] * 3600 + fields[1] * 60 + fields[2]
     return times.to_frame("t").select(pl.coalesce(clock, scaled)).to_series()
-
-
-def _since_first_beat(array: np.ndarray, segments: Mapping[str, tuple[int, int]]) -> np.ndarray:
-    """Count offsets from the first beat of the segment, not from the start of the recording."""
-    shifted = array.copy()
-    for start, length in segments.values():
-        shifted[start : start + length, 0] -= array[start, 0]
-    return shifted

@@ -15,19 +15,13 @@ MAX_LISTED = 8  # in a message
 
 @dataclass(frozen=True)
 class CorpusFolder:
-    """How to recognise the folder of a corpus.
+    """How to recognise the folder of a corpus."""
 
-    Args:
-        corpus: Name of the corpus, for messages.
-        names: Names of its folder in any case; a version such as `_v1_2` may follow.
-        contents: Glob patterns, one of which must match below the folder; empty for any folder.
-        any_layout: Whether the reader accepts a folder in which none of `contents` matches.
-    """
-
-    corpus: str
-    names: tuple[str, ...] = ()
+    corpus: str  # name of the corpus, for messages
+    names: tuple[str, ...] = ()  # of its folder in any case; a version such as `_v1_2` may follow
+    # Glob patterns, one of which must match below the folder; empty for any folder.
     contents: tuple[str, ...] = ()
-    any_layout: bool = False
+    any_layout: bool = False  # whether the reader accepts a folder without any of `contents`
 
     def parse_version(self, name: str) -> tuple[int, ...] | None:
         """Return the version in a folder's name, empty without one; None for another corpus.

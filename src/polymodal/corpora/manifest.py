@@ -57,12 +57,8 @@ def read_manifest(
 ) -> Manifest:
     """Read a manifest that `polymodal corpus` wrote, without opening the corpus itself.
 
-    Args:
-        file: The Parquet file.
-        root: Folder of the corpus; by default the one that it was read from.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the manifest to declared class.
-        where: Column to the value, or values, to keep.
+    By default `root` is the folder that it was read from. The other options are those of
+    `ReaderOptions`.
 
     Raises:
         ManifestError: The file or the folder cannot be read, a column does not exist, a label is
@@ -70,7 +66,14 @@ def read_manifest(
     """
     path = Path(file).expanduser()
     report = _report(path)
-    manifest = Manifest.read(path, _root(path, root or report.get("root")))
+    given = root or report.get("root")
+    folder = path.parent if given is None else Path(given).expanduser()
+    if not folder.is_dir():
+        raise MissingCorpusError(
+            f"there is no folder {folder}, which {path.name} was read from",
+            hint="give its current folder with corpus.root=FOLDER",
+        )
+    manifest = Manifest.read(path, folder)
     prepared = prepared_dir(path)
     frame = _filtered(manifest.frame, where or {})
     if label_map:
@@ -90,16 +93,6 @@ def _report(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return report if isinstance(report, dict) else {}
-
-
-def _root(path: Path, given: str | None) -> Path:
-    root = path.parent if given is None else Path(given).expanduser()
-    if not root.is_dir():
-        raise MissingCorpusError(
-            f"there is no folder {root}, which {path.name} was read from",
-            hint="give its current folder with corpus.root=FOLDER",
-        )
-    return root
 
 
 def _filtered(frame: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:

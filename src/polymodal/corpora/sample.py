@@ -26,9 +26,15 @@ import numpy as np
 import polars as pl
 import soundfile
 
-from polymodal.corpora.sample_audio import SAMPLING_RATE_HZ, SpeakerSynth, synth_speech
-from polymodal.corpora.sample_signals import RATE_HZ, SignalSynth, synth_signals
-from polymodal.corpora.sample_text import synth_text
+from polymodal.corpora.sample_synthesis import (
+    RATE_HZ,
+    SAMPLING_RATE_HZ,
+    SignalSynth,
+    SpeakerSynth,
+    synth_signals,
+    synth_speech,
+    synth_text,
+)
 from polymodal.errors import ManifestError
 from polymodal.schemas.manifest import Manifest
 
@@ -76,13 +82,9 @@ def read_sample(
 ) -> Manifest:
     """Generate the sample on first use, and read it.
 
-    Args:
-        root: Folder below which it is cached, a folder for each set of options.
-        classes: The declared classes.
-        num_speakers: Number of speakers, at least 3.
-        num_utterances: Utterances of each speaker.
-        seed: Random seed.
-        max_refused: Not used; every reader has it.
+    It is cached below `root`, in a folder for each set of options: the declared classes, the number
+    of speakers (at least 3) and of the utterances of each, and the seed. `max_refused` is not used;
+    every reader has it.
 
     Raises:
         ManifestError: The folder cannot be written, or there are fewer than three speakers.

@@ -9,6 +9,7 @@ import polars as pl
 from polymodal.corpora._base import (
     NUMBERS,
     ReaderOptions,
+    Row,
     build_manifest,
     check_columns,
     missing_speaker,
@@ -18,8 +19,7 @@ from polymodal.errors import ManifestError, MissingCorpusError
 from polymodal.schemas.manifest import SCHEMA, Manifest
 
 READERS = (".csv", ".jsonl", ".parquet")
-SIGNAL = "signal_"
-EMPTY_CELLS = ("",)
+SIGNAL, SIGNAL_ENDS = "signal_", ("_rate_hz", "_start", "_length")
 
 
 def read_table(
@@ -43,19 +43,12 @@ def read_table(
     `signal_<name>_rate_hz` (empty for one value an event), `_start` and `_length`. Without an id,
     the stem of the audio's path is used.
 
-    Args:
-        root: Folder that paths in the table are relative to, or its parent.
-        file: The table, relative to the folder or absolute.
-        corpus: Name of the corpus; the table's own column, or the folder's name, by default.
-        columns: Our column to the table's; None if they are the same.
-        speaker: Speaker of all rows, if the table has none.
-        encoding: Of CSV and JSONL; a byte order mark of UTF-8 is ignored.
-        label_separator: Separator of several labels in a cell, such as `;`. Each becomes a vote; a
-            row with several has no single label.
-        classes: The declared classes; None accepts any label.
-        label_map: Label of the table to declared class.
-        where: Column to the value, or values, to keep.
-        max_refused: Maximum number of rejected rows; None for any number.
+    `root` is the folder that paths in the table are relative to, or its parent; `file` the table,
+    relative to it or absolute. `corpus` is the name, by default that of the table's own column or
+    of the folder. `columns` maps our column to the table's, None if they are the same. `speaker` is
+    that of all rows, if the table has none. `encoding` is that of CSV and JSONL; a byte order mark
+    of UTF-8 is ignored. With `label_separator`, such as `;`, each label of a cell becomes a vote,
+    and a row with several has no single label. The other options are those of `ReaderOptions`.
 
     Raises:
         ManifestError: The folder, the file or a column is missing, the encoding is wrong, or more
@@ -111,13 +104,11 @@ def _renamed(frame: pl.DataFrame, path: Path, columns: Mapping[str, str]) -> pl.
     return frame.drop(hidden).rename(taken)
 
 
-def _rows(
-    frame: pl.DataFrame, corpus: str, separator: str | None
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(frame: pl.DataFrame, corpus: str, separator: str | None) -> Iterator[tuple[int, Row]]:
     for number, cells in enumerate(frame.iter_rows(named=True), start=1):
-        row = {name: None if cell in EMPTY_CELLS else cell for name, cell in cells.items()}
+        row = {name: None if cell == "" else cell for name, cell in cells.items()}
         for name in NUMBERS:
-            if row.get(name) is not None:
+            if name in row:
                 row[name] = _number(row[name], name, number)
         signals = _signals(row, number)
         row = {name: cell for name, cell in row.items() if not name.startswith(SIGNAL)}
@@ -134,15 +125,14 @@ def _rows(
         yield number, row
 
 
-def _several(cell: str, separator: str) -> dict[str, Any]:
+def _several(cell: str, separator: str) -> Row:
     labels = [label for piece in cell.split(separator) if (label := piece.strip())]
     votes = [{"label": label, "count": 1} for label in dict.fromkeys(labels)]
     return {"label": labels[0] if len(votes) == 1 else None, "votes": votes, "label_raw": cell}
 
 
 def _signals(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
-    ends = ("_rate_hz", "_start", "_length")
-    signals = [name for name in row if name.startswith(SIGNAL) and not name.endswith(ends)]
+    signals = [name for name in row if name.startswith(SIGNAL) and not name.endswith(SIGNAL_ENDS)]
     for name in signals:
         if f"{name}_rate_hz" not in row:
             raise ManifestError(
@@ -153,11 +143,8 @@ def _signals(row: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
 
 
 def _signal(row: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
-    columns = [f"{name}_rate_hz", f"{name}_start", f"{name}_length"]
-    rate_hz, start, length = (
-        None if row.get(column) is None else _number(row[column], column, number)
-        for column in columns
-    )
+    columns = [f"{name}{end}" for end in SIGNAL_ENDS]
+    rate_hz, start, length = (_number(row.get(column), column, number) for column in columns)
     return {
         "name": name.removeprefix(SIGNAL),
         "path": row[name],
@@ -167,9 +154,9 @@ def _signal(row: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
     }
 
 
-def _number(cell: Any, name: str, number: int) -> float:
+def _number(cell: Any, name: str, number: int) -> float | None:
     try:
-        return float(cell)
+        return None if cell is None else float(cell)
     except (TypeError, ValueError):
         message = f"row {number}: {name} is {cell!r}"
         raise ManifestError(message, expected="a number", hint="fix the cell") from None

@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Literal
 
 import polars as pl
@@ -68,6 +67,9 @@ class TextPreparation:
                     f"the marker {marker!r} is not a regular expression: {error}",
                     hint=r"write a backslash before characters such as * or +",
                 ) from None
+        pattern = "|".join(f"(?:{marker})" for marker in self.markers)
+        self._marker = re.compile(pattern) if pattern else None
+        self._run = re.compile(rf"(.)\1{{{repeats},}}") if repeats else None
 
     def __call__(self, text: str) -> str:
         """Return a prepared transcript; it may be empty."""
@@ -78,7 +80,9 @@ class TextPreparation:
         if self._marker:
             text = self._marker.sub(" ", text)
         if self.brackets != "keep":
-            text = BRACKETS.sub(" " if self.brackets == "drop" else _content, text)
+            # One of the groups of a match is the content of its brackets.
+            content = " " if self.brackets == "drop" else r" \1\2\3 "
+            text = BRACKETS.sub(content, text)
         if self.quotes:
             text = text.translate(QUOTES)
         if self._run:
@@ -94,15 +98,6 @@ class TextPreparation:
         is_plain = self.brackets == self.punctuation == self.case == "keep"
         steps = (self.unicode_form, self.narrow, self.markers, self.quotes, self.repeats)
         return is_plain and not any(steps)
-
-    @cached_property
-    def _marker(self) -> re.Pattern[str] | None:
-        pattern = "|".join(f"(?:{marker})" for marker in self.markers)
-        return re.compile(pattern) if pattern else None
-
-    @cached_property
-    def _run(self) -> re.Pattern[str] | None:
-        return re.compile(rf"(.)\1{{{self.repeats},}}") if self.repeats else None
 
 
 def prepare_text(manifest: Manifest, preparation: TextPreparation) -> Manifest:
@@ -144,7 +139,3 @@ def decode(raw: bytes) -> tuple[str, str]:
         except UnicodeDecodeError:
             continue
     return raw.decode(ENCODINGS[-1]), ENCODINGS[-1]
-
-
-def _content(match: re.Match[str]) -> str:
-    return f" {next((group for group in match.groups() if group), '')} "

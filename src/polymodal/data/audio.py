@@ -18,11 +18,9 @@ MAX_SHORTFALL_S = 0.1
 class AudioReader:
     """Read utterances as mono waveforms of one sampling rate.
 
-    Args:
-        root: Folder of the corpus.
-        sampling_rate_hz: Rate of the result; other rates are resampled (soxr, HQ).
-        channels: What to do with several channels: their mean (`mix`) or the first (`first`).
-        cache_mb: Megabytes of decoded audio that are cached for the next epoch.
+    Other rates than `sampling_rate_hz` are resampled (soxr, HQ). Of several channels the mean
+    (`mix`) or the first (`first`) is taken. `cache_mb` megabytes of decoded audio are cached for
+    the next epoch.
 
     Example:
         >>> AudioReader(Path("."))(Utterance("u", "s", audio=None)) is None
@@ -86,10 +84,9 @@ def _check(
     duration_s = len(samples) / rate_hz
     if not len(samples):
         raise _unusable(utterance, path, "has no sample")
-    if utterance.duration_s is not None and duration_s < utterance.duration_s - MAX_SHORTFALL_S:
-        problem = (
-            f"ends after {duration_s:.2f} s, not {utterance.duration_s:.2f} s as in the manifest"
-        )
+    listed_s = utterance.duration_s
+    if listed_s is not None and duration_s < listed_s - MAX_SHORTFALL_S:
+        problem = f"ends after {duration_s:.2f} s, not {listed_s:.2f} s as in the manifest"
         raise _unusable(utterance, path, problem)
     finite = np.isfinite(samples)
     if not finite.all():

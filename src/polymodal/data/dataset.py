@@ -16,17 +16,11 @@ Reader = Callable[[Utterance], np.ndarray | None]
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance as arrays.
-
-    Args:
-        utterance_id: Name of the utterance.
-        values: Modality to `[time]` or `[time, feature]`, None where the utterance lacks it.
-        target: The target: an index or values.
-    """
+    """One utterance as arrays."""
 
     utterance_id: str
-    values: Mapping[str, np.ndarray | None]
-    target: np.ndarray
+    values: Mapping[str, np.ndarray | None]  # modality to `[time]` or `[time, feature]`, or None
+    target: np.ndarray  # an index or values
 
 
 class ReadAndTransform:
@@ -82,9 +76,8 @@ def collate(items: Sequence[Example]) -> Batch:
 def pad(arrays: Sequence[np.ndarray | None]) -> PaddedSequence:
     """Put arrays of different lengths into one, with zeros behind the shorter ones.
 
-    Args:
-        arrays: Each `[time]` or `[time, feature]`, or None (a row without a True in the mask); at
-            least one is not None.
+    Each is `[time]` or `[time, feature]`, or None for a row without a True in the mask; at least
+    one is not None.
 
     Example:
         >>> pad([np.ones(2), None]).valid_mask.tolist()

@@ -24,11 +24,9 @@ class Fold:
     sentence) a row whose columns are in different splits belongs to none, so that the splits have
     neither speakers nor sentences in common.
 
-    Args:
-        index: Number of the fold, from 0.
-        assignment: Column to (value to split).
-        inner: Further splits of the training and validation rows of this fold, to choose between
-            options without looking at its test rows; they have no test rows.
+    `assignment` is column to (value to split). The splits of `inner` divide the training and
+    validation rows of this fold once more, to choose between options without looking at its test
+    rows; they have no test rows.
 
     Example:
         >>> fold = Fold(0, {"speaker": {"a": "train", "b": "test"}})
@@ -36,7 +34,7 @@ class Fold:
         ['test', 'train']
     """
 
-    index: int
+    index: int  # from 0
     assignment: Mapping[str, Mapping[str, str]]
     inner: tuple["Fold", ...] = ()
 
@@ -46,12 +44,8 @@ class Fold:
             pl.col(name).replace_strict(dict(splits), default=None, return_dtype=pl.String)
             for name, splits in self.assignment.items()
         ]
-        agreed = frame.select(
-            pl.when(pl.all_horizontal(column == columns[0] for column in columns))
-            .then(columns[0])
-            .alias("split")
-        )
-        return agreed["split"]
+        agree = pl.all_horizontal(column == columns[0] for column in columns)
+        return frame.select(pl.when(agree).then(columns[0]).alias("split"))["split"]
 
     def select(self, manifest: Manifest, split: str) -> Manifest | None:
         """Return the utterances of one split in the order of the ids, or None without any."""
@@ -69,10 +63,6 @@ class Fold:
         for inner in self.inner:  # with several columns they have rows that this fold leaves out
             assigned = assigned | inner.is_assigned(frame)
         return assigned
-
-    def num_unassigned(self, manifest: Manifest) -> int:
-        """Return how many rows belong to no split."""
-        return int(self.split_of_rows(manifest.frame).is_null().sum())
 
 
 def values_in_several_splits(manifest: Manifest, fold: Fold, column: str) -> dict[str, list[str]]:
@@ -119,10 +109,8 @@ def check_folds(
     promised = [*disjoint] if speaker_dependent else ["speaker", *disjoint]
     for column in promised:
         if column not in manifest.frame.columns:
-            raise SplitError(
-                f"split.disjoint names the column {column!r}",
-                hint=nearest(column, manifest.frame.columns),
-            )
+            message = f"split.disjoint names the column {column!r}"
+            raise SplitError(message, hint=nearest(column, manifest.frame.columns))
     if not folds:
         raise SplitError("there is no fold", expected="at least one", hint="choose another file")
     for fold in folds:

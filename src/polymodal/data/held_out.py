@@ -21,14 +21,9 @@ def hold_out(
     Groups of the column that the folds are split by are drawn: `speaker`, or another one whose
     groups have no speaker in common, such as `session`.
 
-    Args:
-        frame: The rows of the corpus.
-        folds: Its folds.
-        ratio: Fraction of the groups that the second fold of each pair is trained on, above 0 and
-            below 1; both get at least one.
-
-    Returns:
-        The folds without the drawn groups, and the folds that are trained on these alone.
+    Returns the folds without the drawn groups, and the folds that are trained on these alone.
+    `ratio`, above 0 and below 1, is the fraction of the groups that the second fold of each pair is
+    trained on; both get at least one.
 
     Raises:
         SplitError: A fold has fewer than two training speakers, or its splits have speakers in

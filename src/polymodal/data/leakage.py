@@ -57,10 +57,10 @@ def transcript_groups(texts: pl.Series) -> pl.Series:
     letters = normalise_text(distinct)
     names = letters.filter(letters.str.len_chars() >= MIN_LETTERS).unique().sort().to_list()
     group = _grouped(names)
-    hashed = {
-        leader: hashlib.sha256(leader.encode()).hexdigest()[:12] for leader in set(group.values())
+    leaders = {
+        leader: hashlib.sha256(leader.encode()).hexdigest()[:12] for leader in group.values()
     }
-    of_letters = {name: hashed[leader] for name, leader in group.items()}
+    of_letters = {name: leaders[leader] for name, leader in group.items()}
     named = letters.replace_strict(of_letters, default=None, return_dtype=pl.String)
     return texts.replace_strict(distinct, named, default=None, return_dtype=pl.String)
 
@@ -78,22 +78,18 @@ def normalise_text(texts: pl.Series) -> pl.Series:
 def leakage_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str, float]]:
     """Count what the test split of each fold has in common with the rows trained on.
 
-    Args:
-        manifest: The corpus, with the column `transcript`.
-        folds: The folds.
-
-    Returns:
-        Column to `folds` (how many have something in common), `values` and `test_share` (of the
-        worst fold: the number of common values, and the fraction of its test rows with one).
+    `manifest` has the column `transcript`. Returns column to `folds` (how many have something in
+    common), `values` and `test_share` (of the worst fold: the number of common values, and the
+    fraction of its test rows with one).
     """
     frame = manifest.frame
     folds_splits = [fold.split_of_rows(frame) for fold in folds if fold.assignment]
     grouping = [name for fold in folds for name in fold.assignment]
-    names = dict.fromkeys([*DEFAULT_COLUMNS, *grouping])
-    columns = [name for name in names if name != "utterance_id"]
     report = {}
-    for column in columns:
-        if column in frame.columns and frame[column].null_count() == 0:
+    for column in dict.fromkeys([*DEFAULT_COLUMNS, *grouping]):
+        if column == "utterance_id" or column not in frame.columns:
+            continue
+        if frame[column].null_count() == 0:
             shared = [_shared(frame[column], splits) for splits in folds_splits]
             worst = max(shared, key=lambda counts: counts[1], default=(0, 0.0))
             report[column] = {
@@ -143,7 +139,10 @@ def _candidates(names: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield pairs of texts that share a band of hashes: with the previous one and the first."""
     if not names:
         return
-    signatures = np.concatenate([_signatures(chunk) for chunk in _chunks(names)])
+    letters = np.cumsum([len(name) for name in names])
+    _, starts = np.unique(letters // MAX_CHUNK_LETTERS, return_index=True)
+    chunks = [names[start:stop] for start, stop in pairwise([*starts.tolist(), len(names)])]
+    signatures = np.concatenate([_signatures(chunk) for chunk in chunks])
     for band in range(NUM_BANDS):
         rows = signatures[:, band * ROWS_A_BAND : (band + 1) * ROWS_A_BAND]
         keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * ROWS_A_BAND)))
@@ -158,19 +157,6 @@ def _candidates(names: Sequence[str]) -> Iterator[tuple[int, int]]:
             yield before, index
             if first != before:
                 yield first, index
-
-
-def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    letters = 0
-    for name in names:
-        chunk.append(name)
-        letters += len(name)
-        if letters > MAX_CHUNK_LETTERS:
-            yield chunk
-            chunk, letters = [], 0
-    if chunk:
-        yield chunk
 
 
 def _signatures(names: Sequence[str]) -> UInt32[np.ndarray, "text hash"]:

@@ -54,25 +54,18 @@ def make_loader(
 ) -> DataLoader[Any]:
     """Build the loader of one split; it yields `Batch`.
 
-    Args:
-        dataset: The utterances.
-        shuffle: Whether to draw new batches each epoch (training).
-        batch_s: Maximum size of a batch in seconds of padded audio.
-        max_utterances: Maximum number of utterances in a batch.
-        num_workers: Processes that read ahead; 0 reads in the main process.
-        timeout_s: How long to wait for a worker before giving up; 0 for ever.
-        pin_memory: Whether to copy through page-locked memory, for CUDA.
-        seed: Seed of the order of the batches.
-        weights: Relative sampling weight of each utterance; None draws each once.
+    `shuffle` draws new batches each epoch, in an order of the seed, for training. A batch has at
+    most `batch_s` seconds of padded audio and `max_utterances` utterances. `num_workers` processes
+    read ahead, 0 reads in the main process; a worker may take `timeout_s`, 0 for ever. With
+    `pin_memory` batches are copied through page-locked memory, for CUDA. `weights` are the relative
+    sampling weights of the utterances; None draws each once.
 
     Raises:
         DataError: The size or the number is not positive.
     """
     if batch_s <= 0 or max_utterances < 1:
-        raise DataError(
-            f"data.batch_s={batch_s}, data.max_utterances={max_utterances}",
-            expected="both greater than 0",
-        )
+        message = f"data.batch_s={batch_s}, data.max_utterances={max_utterances}"
+        raise DataError(message, expected="both greater than 0")
     sampler = LengthBucketSampler(
         lengths_s(dataset.manifest).tolist(),
         budget=batch_s,

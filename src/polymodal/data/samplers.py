@@ -12,26 +12,21 @@ BUCKET_WIDTH = 1.1
 def class_balanced_weights(targets: np.ndarray, num_classes: int) -> np.ndarray:
     """Return sampling weights by which every class is drawn equally often; 0 without a class.
 
-    With probabilities of several classes an utterance has their mean weight, which comes nearer to
-    balance but does not reach it.
-
-    Args:
-        targets: Class index of each utterance (-1 = unknown), or its probability of every class.
-        num_classes: Number of classes.
+    `targets` are the class index of each utterance (-1 = unknown), or its probability of every
+    class. With probabilities of several classes an utterance has their mean weight, which comes
+    nearer to balance but does not reach it.
 
     Example:
         >>> class_balanced_weights(np.array([0, 0, 0, 1]), 2).round(3).tolist()
         [0.333, 0.333, 0.333, 1.0]
     """
     # Class -1, unknown, is the last row of this matrix: zeros.
-    has_indices = targets.ndim == 1
-    probabilities = (
-        np.eye(num_classes + 1, num_classes)[targets] if has_indices else np.nan_to_num(targets)
-    )
+    probabilities = np.nan_to_num(targets)
+    if targets.ndim == 1:
+        probabilities = np.eye(num_classes + 1, num_classes)[targets]
     counts = probabilities.sum(axis=0)
-    return np.asarray(
-        probabilities @ np.divide(1, counts, out=np.zeros(num_classes), where=counts > 0)
-    )
+    weights = np.divide(1, counts, out=np.zeros(num_classes), where=counts > 0)
+    return np.asarray(probabilities @ weights)
 
 
 class LengthBucketSampler(Sampler[list[int]]):
@@ -42,15 +37,11 @@ class LengthBucketSampler(Sampler[list[int]]):
     is not divisible, the largest batches are halved; only where every batch holds a single
     utterance, batches are repeated (and then counted once when scored).
 
-    Args:
-        lengths: Length of each utterance, in seconds or any other unit of cost.
-        budget: Maximum padded length of a batch: its longest utterance times their number. An
-            utterance longer than this is a batch of its own.
-        max_utterances: Maximum number of utterances in a batch.
-        shuffle: Whether batches change from epoch to epoch; otherwise longest first.
-        seed: Seed of the order.
-        weights: Relative sampling weight of each utterance: an epoch draws as many as there are,
-            with replacement. None draws each once.
+    `lengths` are in seconds or any other unit of cost; `budget` is the maximum padded length of a
+    batch in that unit (its longest utterance times their number), and an utterance longer than this
+    is a batch of its own. Without `shuffle` the batches are the same in every epoch, longest first.
+    `weights` are the relative sampling weights of the utterances: an epoch draws as many as there
+    are, with replacement. None draws each once.
 
     Example:
         >>> sampler = LengthBucketSampler([1, 9, 1, 8], budget=18, max_utterances=8, shuffle=False)
@@ -111,11 +102,9 @@ class LengthBucketSampler(Sampler[list[int]]):
         if not self.shuffle:
             return np.argsort(-self.lengths, kind="stable")
         num = len(self.lengths)
-        start = (
-            generator.permutation(num)
-            if self.weights is None
-            else generator.choice(num, size=num, p=self.weights)
-        )
+        start = generator.permutation(num)
+        if self.weights is not None:
+            start = generator.choice(num, size=num, p=self.weights)
         return start[np.argsort(-self.buckets[start], kind="stable")]
 
     def _pack(self, order: np.ndarray) -> list[list[int]]:

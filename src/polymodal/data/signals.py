@@ -1,7 +1,7 @@
 """Read the physiological signals of an utterance, each with its own rate."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from polymodal.schemas.manifest import SignalReference, Utterance
 from polymodal.security.paths import resolve_inside
 
 Signals = Mapping[str, tuple[np.ndarray, float | None]]
+# It asks the file system for every folder on the way.
+_file = lru_cache(maxsize=4096)(resolve_inside)
+_mapped = lru_cache(maxsize=64)(partial(np.load, mmap_mode="r", allow_pickle=False))
 
 
 class SignalReader:
@@ -48,16 +51,6 @@ class SignalReader:
                 hint="write the manifest again from the corpus",
             )
         return np.asarray(segment, dtype=np.float32)
-
-
-@lru_cache(maxsize=4096)
-def _file(root: Path, relative: str) -> Path:
-    return resolve_inside(root, relative)  # asks the file system for every folder on the way
-
-
-@lru_cache(maxsize=64)
-def _mapped(path: Path) -> Any:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _open(path: Path, utterance_id: str) -> Any:

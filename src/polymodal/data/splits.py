@@ -32,15 +32,10 @@ def holdout(
     Of `NUM_TRIES` random assignments the one is taken whose splits come nearest to the requested
     sizes and to the class distribution of the corpus.
 
-    Args:
-        manifest: The corpus.
-        groups: Columns whose values no two splits may have in common.
-        test: Fraction of the utterances to test on.
-        val: Fraction of the utterances to validate on.
-        seed: Seed of the assignment.
-        speaker_dependent: Whether splits may have speakers in common; otherwise that is an error.
-        disjoint: Further columns whose values no two splits may have in common, such as `dialogue`,
-            or `transcript` for what is said.
+    `groups` are columns whose values no two splits may have in common, `disjoint` further ones,
+    such as `dialogue`, or `transcript` for what is said. `test` and `val` are fractions of the
+    utterances, `seed` is that of the assignment. Common speakers are an error, unless the split is
+    `speaker_dependent`.
 
     Raises:
         SplitError: A column does not exist, has empty values, or has fewer values than splits; or
@@ -86,12 +81,8 @@ def k_fold(
             splits have speakers in common.
     """
     assignments = [_rotate(manifest, column, num_folds, val, seed) for column in groups]
-    return check_folds(
-        manifest,
-        _combine(groups, assignments),
-        speaker_dependent=speaker_dependent,
-        disjoint=disjoint,
-    )
+    folds = _combine(groups, assignments)
+    return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
 def leave_one_group_out(
@@ -112,12 +103,8 @@ def leave_one_group_out(
     assignments = [
         _rotate(manifest, column, len(_values(manifest, column, 2)), val, seed) for column in groups
     ]
-    return check_folds(
-        manifest,
-        _combine(groups, assignments),
-        speaker_dependent=speaker_dependent,
-        disjoint=disjoint,
-    )
+    folds = _combine(groups, assignments)
+    return check_folds(manifest, folds, speaker_dependent=speaker_dependent, disjoint=disjoint)
 
 
 def predefined(
@@ -181,16 +168,9 @@ def nested_k_fold(
 def _inner(manifest: Manifest, fold: Fold, num_inner: int, seed: int) -> list[Fold]:
     """Split the training and validation rows of a fold; each group is validated on once."""
     rows = manifest.frame.filter(fold.split_of_rows(manifest.frame).is_in(["train", "val"]))
-    training = manifest.take(rows)
-    assignments = [_rotate(training, column, num_inner, 0.0, seed) for column in fold.assignment]
-    renamed = [
-        [
-            {value: split.replace("test", "val") for value, split in splits.items()}
-            for splits in column_folds
-        ]
-        for column_folds in assignments
-    ]
-    return _combine(list(fold.assignment), renamed)
+    training, columns = manifest.take(rows), list(fold.assignment)
+    rotated = [_rotate(training, column, num_inner, 0.0, seed, "val") for column in columns]
+    return _combine(columns, rotated)
 
 
 def from_file(
@@ -208,14 +188,9 @@ def from_file(
     A table (`.csv`) has a column of the manifest (such as `utterance_id` or `speaker`), a column
     `split` with train, val or test, and where there are several folds a column `fold`.
 
-    Args:
-        manifest: The corpus.
-        file: A run's folder, its `folds.json`, or a table.
-        groups: Columns whose values no two splits may have in common.
-        unknown: What to do with rows that the file does not mention.
-        inner: Whether inner folds are read as well, for `selection`.
-        speaker_dependent: See `holdout`.
-        disjoint: See `holdout`.
+    `file` is a run's folder, its `folds.json`, or a table. `unknown` says what to do with rows that
+    the file does not mention, `inner` whether inner folds are read as well, for `selection`. The
+    other options are those of `holdout`.
 
     Raises:
         SplitError: The file cannot be read, names other columns, does not mention a row, or its
@@ -362,9 +337,9 @@ def _imbalance(assigned: np.ndarray, counts: np.ndarray, fractions: Mapping[str,
 
 
 def _rotate(
-    manifest: Manifest, column: str, num_folds: int, val: float, seed: int
+    manifest: Manifest, column: str, num_folds: int, val: float, seed: int, held: str = "test"
 ) -> list[dict[str, str]]:
-    """Split the values of a column into folds, each tested on once; the next are validated on."""
+    """Split the values of a column into folds, each held out once; the next are validated on."""
     values = _values(manifest, column, max(2, num_folds))
     if num_folds < 2:
         raise SplitError(f"split.num_folds={num_folds}", expected="at least 2")
@@ -378,7 +353,7 @@ def _rotate(
             raise SplitError(f"split.val={val} leaves no {column} to train on")
         splits = {values[v]: "train" for v in rest}
         splits |= {values[v]: "val" for v in rest[:num_val]}
-        splits |= {values[v]: "test" for v in buckets[fold]}
+        splits |= {values[v]: held for v in buckets[fold]}
         assignments.append(splits)
     return assignments
 

@@ -11,9 +11,7 @@ from polymodal.errors import ConfigError
 def subsample_per_label(frame: pl.DataFrame, fraction: float) -> pl.DataFrame:
     """Return a fraction of the rows of each label, chosen by their ids alone, at least one.
 
-    Args:
-        frame: Rows with `utterance_id` and `label`.
-        fraction: Above 0, at most 1.
+    `frame` has `utterance_id` and `label`; the fraction is above 0 and at most 1.
 
     Raises:
         ConfigError: The fraction is out of its range.

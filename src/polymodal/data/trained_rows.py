@@ -13,17 +13,11 @@ EVALUATION_SPLITS = ("val", "test")
 
 @dataclass(frozen=True)
 class TrainedRows:
-    """Validation and test rows of a fold that weights were trained on, or whose speakers were.
-
-    Args:
-        num_rows: Number of such rows.
-        speakers: Their speakers, sorted.
-        example: Id of one such row; empty without any.
-    """
+    """Validation and test rows of a fold that weights were trained on, or whose speakers were."""
 
     num_rows: int
-    speakers: tuple[str, ...]
-    example: str = ""
+    speakers: tuple[str, ...]  # sorted
+    example: str = ""  # id of one such row; empty without any
 
 
 def trained_rows(
@@ -31,11 +25,9 @@ def trained_rows(
 ) -> TrainedRows:
     """Find the rows of a fold that weights of another run have been trained on.
 
-    Args:
-        frame: The rows of the corpus.
-        fold: How they are split here; inner folds count as well.
-        weights: How they were split when the weights were trained.
-        speaker_dependent: Whether splits here may have speakers in common; then rows count alone.
+    `frame` is the corpus, `fold` how it is split here (inner folds count as well), `weights` how it
+    was when the weights were trained. Where splits may have speakers in common, in a
+    `speaker_dependent` split, rows count alone.
 
     Raises:
         SplitError: The corpus lacks a column by which the weights' rows were split.
@@ -59,19 +51,14 @@ def trained_rows(
         speakers = {speaker for speaker, split in assignment.items() if split == "train"}
         speakers |= {*frame.filter(trained)["speaker"].drop_nulls()}
         trained = trained | _is_in(frame["speaker"], speakers)
-    rows = frame.filter(trained & _judges(frame, fold)).sort("utterance_id")
+    is_evaluated = _is_in(fold.split_of_rows(frame), EVALUATION_SPLITS)
+    for inner in fold.inner:
+        is_evaluated |= _is_in(inner.split_of_rows(frame), EVALUATION_SPLITS)
+    rows = frame.filter(trained & is_evaluated).sort("utterance_id")
     if rows.is_empty():
         return TrainedRows(0, ())
     names = sorted({*rows["speaker"].drop_nulls()})
     return TrainedRows(rows.height, tuple(names), str(rows["utterance_id"][0]))
-
-
-def _judges(frame: pl.DataFrame, fold: Fold) -> pl.Series:
-    """Return which rows a model is chosen or tested by."""
-    judges = _is_in(fold.split_of_rows(frame), EVALUATION_SPLITS)
-    for inner in fold.inner:
-        judges = judges | _is_in(inner.split_of_rows(frame), EVALUATION_SPLITS)
-    return judges
 
 
 def _is_in(values: pl.Series, members: Collection[str]) -> pl.Series:

@@ -20,18 +20,6 @@ class Encoder(nn.Module, ABC):
     A row without a True in the mask (an absent modality) has none in the output either, and its
     values are finite. Values under the padding never change the output.
 
-    Attributes:
-        source: Its input: `audio`, `text` or `signals`.
-        feature_size: Width of the output.
-        frame_rate_hz: Output frames per second; None for text and for single vectors.
-        sampling_rate_hz: For audio: the sampling rate of the input, in Hz.
-        augments_waveform: Whether training changes the waveform at random, so that nothing that
-            is computed from it can be stored.
-        reads_prefix: Whether the input of `encode` is the output of `prefix` instead of that of
-            `transform`.
-        is_trained_from_scratch: Whether it is built without weights or features that have to be
-            read first.
-
     Example:
         >>> import torch
         >>> from polymodal.encoders.text import TextEncoder
@@ -42,13 +30,14 @@ class Encoder(nn.Module, ABC):
         True
     """
 
-    source: str
-    feature_size: int
-    frame_rate_hz: float | None = None
-    sampling_rate_hz: int = 16000
+    source: str  # its input: `audio`, `text` or `signals`
+    feature_size: int  # width of the output
+    frame_rate_hz: float | None = None  # of the output; None for text and for single vectors
+    sampling_rate_hz: int = 16000  # of the input, for audio
+    # Whether training changes the waveform at random, so that nothing computed from it is stored.
     augments_waveform: bool = False
-    reads_prefix: bool = False
-    is_trained_from_scratch: bool = True
+    reads_prefix: bool = False  # whether `encode` reads the output of `prefix`, not of `transform`
+    is_trained_from_scratch: bool = True  # whether no weights or features have to be read first
 
     @classmethod
     def weights_mb(cls, options: Mapping[str, Any]) -> float | None:

@@ -42,9 +42,8 @@ class Extractor(Protocol):
     def __call__(self, raw: Any) -> Float32[np.ndarray, "time feature"]:
         """Extract the vectors of one utterance, float32 `[time, feature]`.
 
-        Args:
-            raw: Audio: waveform, float32 `[sample]`, at `sampling_rate_hz`. Text: `str`. Signals:
-                name to the values and their rate in Hz, as `data.signals` reads them.
+        A waveform is float32 `[sample]` at `sampling_rate_hz`, a text is `str`, signals are a name
+        to the values and their rate in Hz, as `data.signals` reads them.
         """
 
 

@@ -14,21 +14,6 @@ MODES = ("frozen", "trainable")
 class EncoderFromRun:
     """Take an encoder from a finished run: class, options, tokenizer and weights, fold by fold.
 
-    Args:
-        from_run: The run: its id, a prefix of its id, or a path.
-        mode: `frozen` = its embeddings are computed once and stored; `trainable` = training starts
-            with its weights.
-        modality: Name of the encoder in that run; None for the same name as here.
-        layer: Layer to read, of a pretrained encoder; None for the one that the run was trained
-            with.
-        pooling: `none` = one vector a frame or token, `mean` = one an utterance; frozen only.
-        normalise: See `FrozenEncoder`; frozen only.
-        clip: See `FrozenEncoder`; frozen only.
-        precision: `float32` or `bfloat16`; None is bfloat16 on CUDA, float32 elsewhere; frozen
-            only.
-        options: Further options of the encoder's class that differ from the run's, such as
-            `{freeze: 8}`.
-
     Raises:
         ConfigError: `mode` or `pooling` is unknown, or an option has no effect with this mode.
 
@@ -37,14 +22,19 @@ class EncoderFromRun:
         'frozen'
     """
 
-    from_run: str
+    from_run: str  # the run: its id, a prefix of its id, or a path
+    # `frozen`: its embeddings are computed once and stored; `trainable`: training starts with its
+    # weights.
     mode: str = "frozen"
-    modality: str | None = None
+    modality: str | None = None  # name of the encoder in that run; None for the same as here
+    # Layer to read, of a pretrained encoder; None for the one that the run was trained with.
     layer: str | int | None = None
-    pooling: str = "none"
-    normalise: str = "corpus"
+    # Of frozen encoders only:
+    pooling: str = "none"  # one vector a frame or token; `mean`: one an utterance
+    normalise: str = "corpus"  # see `FrozenEncoder`, as for `clip`
     clip: float | None = 10.0
-    precision: str | None = None
+    precision: str | None = None  # `float32` or `bfloat16`; None: bfloat16 on CUDA, else float32
+    # Further options of the encoder's class that differ from the run's, such as `{freeze: 8}`.
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,7 +60,5 @@ class EncoderFromRun:
     def _for_frozen_only(self) -> str:
         """Return the first non-default option that only a frozen encoder reads."""
         defaults = {"pooling": "none", "normalise": "corpus", "clip": 10.0, "precision": None}
-        given = {name: getattr(self, name) for name in defaults}
-        return next(
-            (f"{name}={value}" for name, value in given.items() if value != defaults[name]), ""
-        )
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        return f"{given[0]}={getattr(self, given[0])}" if given else ""

@@ -19,6 +19,7 @@ from polymodal.errors import ConfigError, DataError, ManifestError, nearest
 from polymodal.layers.masks import zero_padding
 from polymodal.schemas.batch import PaddedSequence
 
+Features = Mapping[str, Num[np.ndarray, "time feature"]]
 NORMALISATIONS = ("none", "corpus", "speaker", "speaker_mean")
 # A feature whose deviation is below this fraction of its mean is rounding noise of float32.
 MIN_FRACTION = 1e-6
@@ -79,14 +80,10 @@ class FrozenEncoder(Encoder):
         """Whether test clips are normalised with other test clips; this is recorded."""
         return self.normalise in ("speaker", "speaker_mean")
 
-    def fit(
-        self, features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
-    ) -> None:
-        """Learn mean and scale from features that are read block by block.
+    def fit(self, features: Features, ids: Sequence[str]) -> None:
+        """Learn mean and scale from the training rows, whose features are read block by block.
 
-        Args:
-            features: Utterance id to `[time, feature]`, after `normalise_by_speaker`.
-            ids: Utterances of the training rows; those without features are skipped.
+        `features` come from `normalise_by_speaker`; ids without features are skipped.
 
         Raises:
             DataError: There is no row, or the width is not `feature_size`.
@@ -106,18 +103,12 @@ class FrozenEncoder(Encoder):
         self.num_rows.fill_(num_rows)
 
     def normalise_by_speaker(
-        self,
-        features: Mapping[str, Num[np.ndarray, "time feature"]],
-        speakers: Mapping[str, str],
+        self, features: Features, speakers: Mapping[str, str]
     ) -> Mapping[str, npt.NDArray[Any]]:
         """Remove the mean, and for `speaker` the deviation, of each speaker over all given clips.
 
         With `none` and `corpus` the features stay unchanged. A speaker with a single vector becomes
-        all zeros. Features are normalised when they are read.
-
-        Args:
-            features: Utterance id to `[time, feature]`.
-            speakers: Utterance id to speaker.
+        all zeros. Features are normalised when they are read. Both mappings are by utterance id.
 
         Raises:
             ManifestError: An utterance has no speaker.
@@ -126,7 +117,13 @@ class FrozenEncoder(Encoder):
             return features
         clips: dict[str, list[str]] = {}
         for utterance_id in sorted(features):
-            clips.setdefault(_speaker(utterance_id, speakers), []).append(utterance_id)
+            if (speaker := speakers.get(utterance_id)) is None:
+                raise ManifestError(
+                    f"utterance {utterance_id!r} has no speaker",
+                    expected="a speaker for every utterance",
+                    hint="fill the column `speaker`, or set normalise to corpus",
+                )
+            clips.setdefault(speaker, []).append(utterance_id)
         moments = {speaker: _moments(features, ids) for speaker, ids in clips.items()}
         if self.normalise == "speaker_mean":
             moments = {
@@ -142,30 +139,23 @@ class FrozenEncoder(Encoder):
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return the standardised features, `[batch, time, feature]`; zeros under the padding."""
         values = sequence.values
+        values = sequence.values
+        is_finite = values.isfinite()
         if self.normalise != "none":
-            self._check_fitted()
-            standardised = (values - self.mean) / self.scale
-            values = torch.where(values.isfinite(), standardised, 0.0)
-            if self.clip is not None:
-                values = values.clamp(-self.clip, self.clip)
-        else:
-            values = torch.where(values.isfinite(), values, 0.0)
+            # Read once: reading a buffer on a GPU would make every step wait for it.
+            self._is_fitted = self._is_fitted or bool(self.num_rows > 0)
+            assert self._is_fitted, "fit the encoder on the training rows, or load a checkpoint"
+            values = (values - self.mean) / self.scale
+        values = torch.where(is_finite, values, 0.0)
+        if self.normalise != "none" and self.clip is not None:
+            values = values.clamp(-self.clip, self.clip)
         return PaddedSequence(zero_padding(values, sequence.valid_mask), sequence.valid_mask)
-
-    def _check_fitted(self) -> None:
-        # Read once: reading a buffer on a GPU would make every step wait for it.
-        if not self._is_fitted:
-            self._is_fitted = bool(self.num_rows > 0)
-        assert self._is_fitted, "fit the encoder on the training rows, or load a checkpoint"
 
 
 class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
     """Features without their speaker's mean and deviation, computed when they are read.
 
-    Args:
-        features: Utterance id to `[time, feature]`.
-        speakers: Utterance id to speaker.
-        moments: Speaker to mean and deviation of each feature.
+    `moments` are mean and deviation of each feature by speaker.
 
     Example:
         >>> moments = {"s": (np.array([1.0]), np.array([2.0]))}
@@ -174,10 +164,7 @@ class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
     """
 
     def __init__(
-        self,
-        features: Mapping[str, Num[np.ndarray, "time feature"]],
-        speakers: Mapping[str, str],
-        moments: Mapping[str, Moments],
+        self, features: Features, speakers: Mapping[str, str], moments: Mapping[str, Moments]
     ) -> None:
         self.features, self.speakers, self.moments = features, speakers, moments
 
@@ -198,20 +185,7 @@ def as_stored(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values
 
 
-def _speaker(utterance_id: str, speakers: Mapping[str, str]) -> str:
-    speaker = speakers.get(utterance_id)
-    if speaker is None:
-        raise ManifestError(
-            f"utterance {utterance_id!r} has no speaker",
-            expected="a speaker for every utterance",
-            hint="fill the column `speaker`, or set normalise to corpus",
-        )
-    return speaker
-
-
-def _moments(
-    features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
-) -> Moments:
+def _moments(features: Features, ids: Sequence[str]) -> Moments:
     """Return mean and deviation of the finite values of each feature, in two passes."""
     count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
     for values in _blocks(features, ids):
@@ -228,9 +202,7 @@ def _moments(
     return mean, np.where(deviation > smallest, deviation, 1.0)
 
 
-def _blocks(
-    features: Mapping[str, Num[np.ndarray, "time feature"]], ids: Sequence[str]
-) -> Iterator[Float[np.ndarray, "row feature"]]:
+def _blocks(features: Features, ids: Sequence[str]) -> Iterator[Float[np.ndarray, "row feature"]]:
     """Join clips to blocks of some megabytes: single vectors of a large corpus are slow."""
     block: list[npt.NDArray[Any]] = []
     num_bytes = 0

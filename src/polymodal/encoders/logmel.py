@@ -21,24 +21,11 @@ SUBSAMPLING = 4
 class LogMelEncoder(Encoder):
     """Waveform to 25 vectors per second.
 
-    100 log-mel frames per second, two convolutions of stride 2, then a transformer.
-
-    Args:
-        sampling_rate_hz: Sampling rate of the waveform.
-        num_mels: Number of mel bands.
-        normalise: `utterance` takes out the level and the channel of each utterance, `none` keeps
-            them (see `LogMel`).
-        width: Width of the output.
-        num_layers: Number of transformer blocks.
-        num_heads: Number of attention heads.
-        dropout: Dropout in all layers.
-        spec_augment: Whether spans of bands and of time are masked in training.
-        num_frequency_masks: Number of spans of bands.
-        max_bands: Maximum width of such a span.
-        num_time_masks: Number of spans of time.
-        max_time_fraction: Maximum length of such a span, as a fraction of the utterance.
-        waveform_augment: Changes of the waveform in training: options of `WaveformAugment`; None
-            for none.
+    100 log-mel frames of `num_mels` bands per second, two convolutions of stride 2, then a
+    transformer. `normalise` is `utterance`, which takes out the level and the channel of each
+    utterance, or `none`, which keeps them (see `LogMel`). `dropout` is that of all layers. With
+    `spec_augment` spans of bands and of time are masked in training (see `SpecAugment`).
+    `waveform_augment` are options of `WaveformAugment`; None for none.
 
     Raises:
         ConfigError: The width is not divisible by the heads, or an option is out of its range.
@@ -72,10 +59,8 @@ class LogMelEncoder(Encoder):
         super().__init__()
         self.sampling_rate_hz, self.feature_size = sampling_rate_hz, width
         self.frame_rate_hz = 1 / HOP_S / SUBSAMPLING
-        self.waveform_augment = waveform_changes(
-            waveform_augment, normalised=normalise == "utterance"
-        )
-        self.augments_waveform = self.waveform_augment.is_on
+        changes = waveform_changes(waveform_augment, normalised=normalise == "utterance")
+        self.waveform_augment, self.augments_waveform = changes, changes.is_on
         self.log_mel = LogMel(num_mels, sampling_rate_hz, normalise)
         self.augment: nn.Module = nn.Identity()
         if spec_augment:

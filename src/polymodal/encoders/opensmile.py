@@ -40,10 +40,8 @@ class FunctionalsExtractor:
 
     def __post_init__(self) -> None:
         if self.feature_set not in FEATURE_SIZES:
-            raise ConfigError(
-                f"feature_set is {self.feature_set!r}",
-                hint=nearest(self.feature_set, FEATURE_SIZES),
-            )
+            hint = nearest(self.feature_set, FEATURE_SIZES)
+            raise ConfigError(f"feature_set is {self.feature_set!r}", hint=hint)
         package_version("opensmile", "opensmile")
 
     @property
@@ -68,14 +66,8 @@ class FunctionalsExtractor:
 class FunctionalsEncoder(FrozenEncoder):
     """Functionals of openSMILE, stored and standardised; needs the extra `opensmile`.
 
-    Args:
-        feature_set: `eGeMAPSv02` (88 features) or `ComParE_2016` (6373).
-        normalise: See `FrozenEncoder`.
-        clip: See `FrozenEncoder`.
-
-    Raises:
-        ConfigError: The set or `normalise` is unknown, or `clip` is not positive.
-        MissingExtraError: openSMILE is not installed.
+    `feature_set` is `eGeMAPSv02` (88 features) or `ComParE_2016` (6373). Options and errors are
+    those of `FunctionalsExtractor` and `FrozenEncoder`.
     """
 
     source = "audio"

@@ -15,9 +15,7 @@ from polymodal.schemas.batch import PaddedSequence
 class PrecomputedEncoder(Encoder):
     """Features that are part of the corpus, such as those of `corpus=features`; nothing is learned.
 
-    Args:
-        signal: Name of the features in the manifest.
-        feature_size: Their width.
+    `signal` is their name in the manifest, `feature_size` their width.
 
     Raises:
         ConfigError: No signal is named, or the width is not positive.

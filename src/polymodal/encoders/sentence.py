@@ -46,11 +46,8 @@ class SentenceExtractor:
 class SentenceEmbeddingEncoder(FrozenEncoder):
     """Sentence embeddings, 512 wide, stored and standardised; needs the extra `embedded`.
 
-    `normalise` is `none` by default, as the vectors have length 1; see `FrozenEncoder`.
-
-    Raises:
-        ConfigError: `normalise` is unknown, or `clip` is not positive.
-        MissingExtraError: The package is not installed.
+    `normalise` is `none` by default, as the vectors have length 1. Options and errors are those of
+    `SentenceExtractor` and `FrozenEncoder`.
     """
 
     source = "text"

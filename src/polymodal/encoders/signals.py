@@ -33,16 +33,10 @@ DEFAULT_CHANNELS: Mapping[str, tuple[float, float]] = {
 class SignalEncoder(Encoder):
     """Physiological signals to `rate_hz` vectors per second.
 
-    Args:
-        signals: Names of the signals that are read, such as `eda`, `temp`, `ibi`.
-        rate_hz: Ticks per second of the common clock.
-        width: Width of the output.
-        num_layers: Number of transformer blocks.
-        num_heads: Number of attention heads.
-        dropout: Dropout in all layers.
-        kernel: Width of both convolutions in ticks, odd.
-        scales: Name of a signal to its typical centre and spread; those of `eda`, `temp` and `ibi`
-            have defaults, other signals stay unchanged.
+    `signals` are the names of those that are read, such as `eda`, `temp`, `ibi`. `kernel`, the
+    width of both convolutions in ticks of the common clock, is odd; `dropout` is that of all
+    layers. `scales` gives a signal its typical centre and spread; those of `eda`, `temp` and `ibi`
+    have defaults, other signals stay unchanged.
 
     Raises:
         ConfigError: No signal is named, one twice, the rate or a spread is not positive, the
@@ -98,42 +92,31 @@ class Resampler:
     samples are interpolated linearly, gaps (NaN, the time before the first and after the last
     sample) are filled the same way and count as not observed. A missing signal is 0 throughout.
 
-    Args:
-        names: The signals, in the order of the channels.
-        rate_hz: Ticks per second.
-        scales: Typical centre and spread of each signal.
-
     Example:
         >>> Resampler(("eda",), 2.0, ((0.0, 1.0),))({"eda": (np.array([1.0, 3.0]), 2.0)}).tolist()
         [[1.0, -1.0, 1.0], [3.0, 1.0, 1.0]]
     """
 
-    names: tuple[str, ...]
-    rate_hz: float
-    scales: tuple[tuple[float, float], ...]
+    names: tuple[str, ...]  # in the order of the channels
+    rate_hz: float  # ticks per second
+    scales: tuple[tuple[float, float], ...]  # typical centre and spread of each signal
 
     def __call__(self, signals: Any) -> npt.NDArray[np.float32] | None:
         """Return the channels `[time, channel]`; None where no signal has a finite value.
 
-        Args:
-            signals: Name to the values and their rate in Hz. With a rate: `[sample]`. With None:
-                one value an event in seconds, `[event]` intervals between heart beats one after
-                the other, or `[event, 2]` of the beat's offset and the interval that it ends.
+        Signals are a name to the values and their rate in Hz. With a rate: `[sample]`. With None:
+        one value an event in seconds, `[event]` intervals between heart beats one after the other,
+        or `[event, 2]` of the beat's offset and the interval that it ends.
 
         Raises:
             DataError: A signal has several channels, or its times are not seconds from the start of
                 the utterance.
         """
-        points = {
-            name: _points(name, *signals[name])
-            for name in self.names
-            if signals and name in signals and len(signals[name][0])
-        }
-        usable = {
-            name: (times_s, values, duration_s)
-            for name, (times_s, values, duration_s) in points.items()
-            if np.isfinite(values).any()
-        }
+        points = {}
+        for name in self.names:
+            if signals and name in signals and len(signals[name][0]):
+                points[name] = _points(name, *signals[name])
+        usable = {name: point for name, point in points.items() if np.isfinite(point[1]).any()}
         if not usable:
             return None
         duration_s = max(duration_s for _, _, duration_s in usable.values())
@@ -157,9 +140,8 @@ def _points(name: str, values: Any, rate_hz: float | None) -> tuple[Values, Valu
             )
         return np.arange(len(numbers)) / rate_hz, numbers.reshape(-1), len(numbers) / rate_hz
     if numbers.ndim == 1:
-        numbers = np.stack(
-            [np.cumsum(np.where(np.isfinite(numbers), numbers, 0.0)), numbers], axis=1
-        )
+        ends_s = np.cumsum(np.where(np.isfinite(numbers), numbers, 0.0))
+        numbers = np.stack([ends_s, numbers], axis=1)
     numbers = numbers[np.isfinite(numbers[:, 0])]
     numbers = numbers[np.argsort(numbers[:, 0], kind="stable")]
     duration_s = float(numbers[:, 0].max(initial=0.0))
@@ -189,10 +171,7 @@ def _channels(
 
 
 def _check(
-    names: tuple[str, ...],
-    rate_hz: float,
-    kernel: int,
-    scales: tuple[tuple[float, float], ...],
+    names: tuple[str, ...], rate_hz: float, kernel: int, scales: tuple[tuple[float, float], ...]
 ) -> None:
     if not names or len(set(names)) < len(names):
         raise ConfigError(

@@ -75,11 +75,8 @@ class SpeakerExtractor:
 class SpeakerEmbeddingEncoder(FrozenEncoder):
     """Speaker embeddings, 256 wide, stored and standardised; needs the extra `resemblyzer`.
 
-    `normalise=speaker_mean` removes who speaks and leaves how; see `FrozenEncoder`.
-
-    Raises:
-        ConfigError: `normalise` is unknown, or `clip` is not positive.
-        MissingExtraError: Resemblyzer is not installed.
+    `normalise=speaker_mean` removes who speaks and leaves how. Options and errors are those of
+    `SpeakerExtractor` and `FrozenEncoder`.
     """
 
     source = "audio"
@@ -135,13 +132,7 @@ def mel_energies(waveform: Float[Tensor, " sample"]) -> Float[Tensor, "time band
     """
     window = torch.hann_window(FRAME_SIZE)
     spectrum = torch.stft(
-        waveform,
-        FRAME_SIZE,
-        HOP_SIZE,
-        window=window,
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
+        waveform, FRAME_SIZE, HOP_SIZE, window=window, pad_mode="constant", return_complex=True
     )
     return spectrum.abs().square().T @ _filters()
 

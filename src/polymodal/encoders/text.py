@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +21,7 @@ from polymodal.layers.attention import Transformer
 from polymodal.layers.convolution import ConvolutionBlock
 from polymodal.schemas.batch import PaddedSequence
 
+Units = Int[Tensor, "batch time"]
 Unit = Literal["characters", "jamo", "bytes"]
 UNITS = ("characters", "jamo", "bytes")
 # Odd constants of multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4).
@@ -34,17 +35,10 @@ class TextEncoder(Encoder):
     Bojanowski et al. 2017, arXiv 1607.04606): few utterances are enough to learn whole syllables
     and short words. A convolution and a transformer follow.
 
-    Args:
-        unit: `characters` = code points after NFC, so that a Korean syllable is one unit; `jamo`
-            = code points after NFD, so that syllables share their letters; `bytes` = UTF-8.
-        width: Width of the output.
-        num_layers: Number of transformer blocks.
-        num_heads: Number of attention heads.
-        dropout: Dropout in all layers.
-        max_length: Maximum number of units; the rest of a longer text is cut off.
-        num_buckets: Number of embeddings for each length of n-gram; different n-grams may share
-            one.
-        ngram_sizes: The lengths of n-grams.
+    `unit` is `characters`, code points after NFC, so that a Korean syllable is one unit; `jamo`,
+    code points after NFD, so that syllables share their letters; or `bytes` of UTF-8. The units
+    after `max_length` are cut off. `num_buckets` is the number of embeddings for each of the
+    `ngram_sizes`; different n-grams may share one. `dropout` is that of all layers.
 
     Raises:
         ConfigError: The unit is unknown, a number is not positive, or the width is not divisible
@@ -85,7 +79,10 @@ class TextEncoder(Encoder):
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return `[batch, time, width]` for unit numbers `[batch, time]`."""
         # N-grams look back only, so no n-gram of a text reaches the padding behind it.
-        embedded = self.dropout(self.norm(self._embed(sequence.values)))
+        total = torch.zeros((), device=sequence.values.device)
+        for size, embedding in zip(self.ngram_sizes, self.embeddings, strict=True):
+            total = total + embedding(ngram_buckets(sequence.values, size, self.num_buckets))
+        embedded = self.dropout(self.norm(total))
         convolved: PaddedSequence = self.convolution(PaddedSequence(embedded, sequence.valid_mask))
         # The convolution gives a batch without units one masked frame.
         padded = functional.pad(embedded, (0, 0, 0, convolved.values.shape[1] - embedded.shape[1]))
@@ -93,20 +90,10 @@ class TextEncoder(Encoder):
         encoded: PaddedSequence = self.transformer(stream)
         return encoded
 
-    def _embed(self, units: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time feature"]:
-        total = torch.zeros((), device=units.device)
-        for size, embedding in zip(self.ngram_sizes, self.embeddings, strict=True):
-            total = total + embedding(ngram_buckets(units, size, self.num_buckets))
-        return total
-
 
 @dataclass(frozen=True)
 class TextUnits:
     """Turn a text into unit numbers, 1 and above (0 is the position before the text).
-
-    Args:
-        unit: `characters`, `jamo` or `bytes`.
-        max_length: Maximum number of units, from the start.
 
     Example:
         >>> TextUnits("characters", 3)("abcd").tolist()
@@ -115,8 +102,8 @@ class TextUnits:
         3
     """
 
-    unit: str
-    max_length: int
+    unit: str  # `characters`, `jamo` or `bytes`
+    max_length: int  # maximum number of units, from the start
 
     def __call__(self, text: Any) -> npt.NDArray[np.int64] | None:
         """Return the numbers `[time]`; None where the text is missing or blank."""
@@ -124,17 +111,11 @@ class TextUnits:
         if not stripped:
             return None
         normal = unicodedata.normalize("NFD" if self.unit == "jamo" else "NFC", stripped)
-        codes = (
-            list(normal.encode())
-            if self.unit == "bytes"
-            else [ord(character) for character in normal]
-        )
+        codes = list(normal.encode()) if self.unit == "bytes" else list(map(ord, normal))
         return np.array(codes[: self.max_length], dtype=np.int64) + 1
 
 
-def ngram_buckets(
-    units: Int[Tensor, "batch time"], size: int, num_buckets: int
-) -> Int[Tensor, "batch time"]:
+def ngram_buckets(units: Units, size: int, num_buckets: int) -> Units:
     """Return the bucket, 0 to `num_buckets - 1`, of the n-gram that ends at each unit.
 
     Units before the text count as 0. Single units keep their number if it is below `num_buckets`.
@@ -155,11 +136,8 @@ def ngram_buckets(
 
 def _check(unit: str, max_length: int, num_buckets: int, ngram_sizes: Collection[int]) -> None:
     if unit not in UNITS:
-        raise ConfigError(
-            f"unit {unit!r} is unknown",
-            expected=f"one of {', '.join(UNITS)}",
-            hint=nearest(unit, UNITS),
-        )
+        expected = f"one of {', '.join(UNITS)}"
+        raise ConfigError(f"unit {unit!r} is unknown", expected=expected, hint=nearest(unit, UNITS))
     if min(max_length, num_buckets, *ngram_sizes, len(ngram_sizes)) < 1:
         raise ConfigError(
             f"max_length={max_length}, num_buckets={num_buckets}, ngram_sizes={list(ngram_sizes)}",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from polymodal.layers.masks import lengths_to_mask
 
+Tokens = Int[Tensor, "batch time"]
 # Fraction of a window that the next one repeats, so that each token has context.
 OVERLAP = 0.25
 
@@ -24,12 +25,6 @@ class TextWindows:
     last one of a text ends where the text does. A token's vector is taken from the window in which
     it has more context. A text that fits has one window, itself.
 
-    Args:
-        begins: First token of the body of each window, `[batch, number of windows]`.
-        counts: Tokens of that body; -1 where a text has fewer windows.
-        lengths: Number of tokens of each text, those at both ends included.
-        size: Tokens of a window, those at both ends included.
-
     Example:
         >>> windows = TextWindows.of(torch.tensor([8, 3]), size=6)
         >>> tokens = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 9], [0, 1, 9, 0, 0, 0, 0, 0]])
@@ -39,19 +34,16 @@ class TextWindows:
         [0, 1, 2, 3, 4, 5, 6, 9]
     """
 
-    begins: Int[Tensor, "batch _"]
-    counts: Int[Tensor, "batch _"]
-    lengths: Int[Tensor, " batch"]
-    size: int
+    begins: Int[Tensor, "batch _"]  # first token of the body of each window
+    counts: Int[Tensor, "batch _"]  # tokens of that body; -1 where a text has fewer windows
+    lengths: Int[Tensor, " batch"]  # number of tokens of each text, those at both ends included
+    size: int  # tokens of a window, those at both ends included
 
     @classmethod
     def of(cls, lengths: Int[Tensor, " batch"], size: int) -> "TextWindows":
-        """Place windows over the texts of a batch.
+        """Place windows of at most `size` tokens, at least 3, over the texts of a batch.
 
-        Args:
-            lengths: Number of tokens of each text, those at both ends included; 0 for an absent
-                one.
-            size: Maximum number of tokens of a window, at least 3.
+        `lengths` counts the tokens of each text, those at both ends included; 0 for an absent one.
         """
         capacity = size - 2
         step = max(1, round(capacity * (1 - OVERLAP)))
@@ -64,9 +56,7 @@ class TextWindows:
         counts = (bodies[:, None] - begins).clamp(max=capacity).masked_fill(~needed, -1)
         return cls(begins, counts, lengths, size)
 
-    def cut(
-        self, tokens: Int[Tensor, "batch time"]
-    ) -> tuple[Int[Tensor, "window slot"], Bool[Tensor, "window slot"]]:
+    def cut(self, tokens: Tokens) -> tuple[Int[Tensor, "window slot"], Bool[Tensor, "window slot"]]:
         """Return the windows of all texts, text after text, and which of their tokens are real."""
         slots = torch.arange(self.size, device=tokens.device)
         counts = self.counts[..., None]
@@ -85,19 +75,13 @@ class TextWindows:
         """Return one vector a token from the encoded windows; without meaning behind a text."""
         is_used = self.counts >= 0
         num = torch.arange(num_tokens, device=values.device).expand(len(self.lengths), -1)
-        owners = self._owners(num - 1, is_used)
+        # The window of a token changes in the middle of an overlap.
+        changes = (self.begins[:, :-1] + self.size - 1 + self.begins[:, 1:]) // 2
+        later = is_used[:, 1:, None] & ((num - 1)[:, None] >= changes[..., None])
+        owners = later.sum(dim=1)
         begins = self.begins.gather(1, owners)
         slots = (num - begins).clamp(0, self.size - 1)
         slots = torch.where(num == 0, 0, slots)
         rows = (is_used.flatten().cumsum(0) - 1).reshape(is_used.shape).gather(1, owners)
         joined: Tensor = values[rows, slots]
         return joined
-
-    def _owners(
-        self, bodies: Int[Tensor, "batch time"], is_used: Bool[Tensor, "batch _"]
-    ) -> Int[Tensor, "batch time"]:
-        """Return the window of each token: it changes in the middle of an overlap."""
-        ends = self.begins[:, :-1] + self.size - 2
-        changes = (ends + self.begins[:, 1:] + 1) // 2
-        later = is_used[:, 1:, None] & (bodies[:, None] >= changes[..., None])
-        return later.sum(dim=1)

@@ -13,24 +13,19 @@ from jaxtyping import Float
 from polymodal.errors import PredictionError
 from polymodal.schemas.predictions import ID, LOGIT, SPEAKER, VALUE, PredictionTable
 
+Logits = Float[np.ndarray, "utterance class"]
 NUM_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class AlignedPredictions:
-    """The predictions of several tables for the same utterances.
+    """The predictions of several tables for the same utterances; logits and values are float64."""
 
-    Args:
-        frame: The first table's rows, sorted by the key, with labels and speakers of all tables.
-        logits: Of each table, float64; rows as in `frame`.
-        values: Of each table, float64.
-        classes: The classes in the order of the logits, which is the first table's.
-    """
-
+    # The first table's rows, sorted by the key, with labels and speakers of all tables.
     frame: pl.DataFrame
-    logits: Float[np.ndarray, "table utterance class"]
+    logits: Float[np.ndarray, "table utterance class"]  # rows as in `frame`
     values: Float[np.ndarray, "table utterance value"]
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in the order of the logits, which is the first table's
 
 
 def align(tables: Sequence[PredictionTable]) -> AlignedPredictions:
@@ -82,9 +77,8 @@ def _stack(
     frames: Sequence[pl.DataFrame], columns: Sequence[str]
 ) -> Float[np.ndarray, "table utterance column"]:
     shape = (len(frames[0]), len(columns))  # without columns, polars forgets the number of rows
-    return np.stack(
-        [f.select(columns).to_numpy().astype(np.float64).reshape(shape) for f in frames]
-    )
+    arrays = [frame.select(columns).to_numpy().astype(np.float64) for frame in frames]
+    return np.stack([array.reshape(shape) for array in arrays])
 
 
 def _shared_classes(tables: Sequence[PredictionTable], names: Sequence[str]) -> tuple[str, ...]:
@@ -155,9 +149,7 @@ def _shown(frame: pl.DataFrame) -> str:
     return ", ".join(map(repr, ids[:NUM_SHOWN])) + more
 
 
-def prediction_columns(
-    classes: Sequence[str], logits: Float[np.ndarray, "utterance class"]
-) -> list[pl.Series]:
+def prediction_columns(classes: Sequence[str], logits: Logits) -> list[pl.Series]:
     """Return the columns of a prediction table for logits: `predicted` and one for each class.
 
     Example:
@@ -170,9 +162,7 @@ def prediction_columns(
     return [predicted, *(pl.Series(LOGIT + n, column.astype(np.float32)) for n, column in columns)]
 
 
-def safe_log(
-    probabilities: Float[np.ndarray, "utterance class"],
-) -> Float[np.ndarray, "utterance class"]:
+def safe_log(probabilities: Logits) -> Logits:
     """Return the logarithms of probabilities, at least that of the smallest positive float32.
 
     Example:

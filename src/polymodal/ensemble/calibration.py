@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Float, Int, Shaped
 from scipy import special
 
-from polymodal.ensemble.align import AlignedPredictions, align, prediction_columns
+from polymodal.ensemble.align import align, prediction_columns
 from polymodal.errors import PredictionError
 from polymodal.schemas.predictions import ID, PredictionTable
 
@@ -19,6 +19,8 @@ Logs = Float[np.ndarray, "table utterance class"]
 Logits = Float[np.ndarray, "utterance class"]
 Targets = Int[np.ndarray, " utterance"]
 Groups = Shaped[np.ndarray, " utterance"]
+Tables = Sequence[PredictionTable]
+Report = Callable[[str], None]
 Combine = Callable[[Logs], np.ndarray]
 TEMPERATURES = np.geomspace(0.05, 20, 61)
 SPREAD = 1.5  # prior standard deviation of the logarithm of a temperature
@@ -26,41 +28,28 @@ SPREAD = 1.5  # prior standard deviation of the logarithm of a temperature
 
 @dataclass(frozen=True)
 class ValidationFold:
-    """The labelled validation rows of one fold, which a vote is fitted on.
+    """The labelled validation rows of one fold, which a vote is fitted on."""
 
-    Args:
-        logs: Log probabilities of each member.
-        targets: Index of the true class.
-        groups: Speaker of each row or, where unknown, the utterance's id.
-        names: Names of the members.
-    """
-
-    logs: Logs
-    targets: Targets
-    groups: Groups
-    names: tuple[str, ...]
+    logs: Logs  # log probabilities of each member
+    targets: Targets  # index of the true class
+    groups: Groups  # speaker of each row or, where unknown, the utterance's id
+    names: tuple[str, ...]  # of the members
 
 
 # Returns how to combine log probabilities of other rows, and messages on what was fitted.
 Fit = Callable[[ValidationFold], tuple[Combine, list[str]]]
 
 
-def fit_per_fold(
-    tables: Sequence[PredictionTable],
-    validation: Sequence[PredictionTable],
-    fit: Fit,
-    report: Callable[[str], None],
-) -> PredictionTable:
+def ignore(message: str) -> None:
+    """Report nothing."""
+
+
+def fit_per_fold(tables: Tables, validation: Tables, fit: Fit, report: Report) -> PredictionTable:
     """Fit a vote on the validation rows of each fold and apply it to the fold's other rows.
 
-    Args:
-        tables: Two or more tables, joined by `align`.
-        validation: Their validation tables, in the same order.
-        fit: How a vote is fitted.
-        report: Called with messages on what was fitted.
-
-    Returns:
-        A table sorted by id; its logits are log probabilities.
+    `tables` are two or more, joined by `align`; `validation` those of the same members in the same
+    order. `report` is called with messages on what was fitted. The logits of the result, sorted by
+    id, are log probabilities.
 
     Raises:
         PredictionError: The tables cannot be joined, the task does not have one class for each
@@ -78,10 +67,14 @@ def fit_per_fold(
     targets = PredictionTable(fitted_on.frame, fitted_on.classes).targets()
     names = tuple(table.run_id or f"member {i}" for i, table in enumerate(tables, start=1))
     voted = np.empty(logs.shape[1:])
-    for fold in _folds(rated, fitted_on):
+    folds = rated.frame["fold"].unique().sort().to_list()
+    is_single = len({*folds, *fitted_on.frame["fold"]}) <= 1  # then all rows are voted on together
+    for fold in [None] if is_single else folds:
         where = "" if fold is None else f"fold {fold}: "
-        rows = np.full(len(voted), True) if fold is None else _in_fold(rated, fold)
-        val_rows = targets >= 0 if fold is None else _in_fold(fitted_on, fold) & (targets >= 0)
+        rows, val_rows = np.full(len(voted), True), targets >= 0
+        if fold is not None:
+            rows = (rated.frame["fold"] == fold).to_numpy()
+            val_rows &= (fitted_on.frame["fold"] == fold).to_numpy()
         if not val_rows.any():
             raise PredictionError(
                 f"{where}the members have no labelled validation row to fit a vote on",
@@ -97,7 +90,7 @@ def fit_per_fold(
     return PredictionTable(frame, rated.classes, tables[0].task)
 
 
-def _check_tasks(tables: Sequence[PredictionTable]) -> None:
+def _check_tasks(tables: Tables) -> None:
     for table in tables:
         if table.values or table.task == "soft_labels":
             raise PredictionError(
@@ -114,16 +107,6 @@ def _groups(table: PredictionTable) -> Groups:
     return speakers
 
 
-def _folds(rated: AlignedPredictions, fitted_on: AlignedPredictions) -> list[int | None]:
-    """The folds that are voted on; None for all rows if there is only one fold."""
-    folds = rated.frame["fold"].unique().sort().to_list()
-    return folds if len({*folds, *fitted_on.frame["fold"]}) > 1 else [None]
-
-
-def _in_fold(aligned: AlignedPredictions, fold: int) -> np.ndarray:
-    return (aligned.frame["fold"] == fold).to_numpy()
-
-
 def _warnings(fitted_on: PredictionTable, ids: pl.Series) -> list[str]:
     messages, present = [], {*fitted_on.frame["label"]}
     if missing := [name for name in fitted_on.classes if name not in present]:
@@ -137,10 +120,7 @@ def temperature(logits: Logits, targets: Targets) -> tuple[float, float]:
     """Fit the temperature that logits are divided by (Guo et al., ICML 2017, arXiv 1706.04599).
 
     A log-normal prior makes temperatures far from 1 less likely, so that a few rows that happen to
-    be all right, or all wrong, do not lead to certainty.
-
-    Returns:
-        One of `TEMPERATURES`, and its gain in log posterior over guessing, in nats.
+    Returns one of `TEMPERATURES`, and its gain in log posterior over guessing, in nats.
 
     Example:
         >>> logits, targets = np.array([[9.0, 0.0], [9.0, 0.0]]), np.array([0, 1])

@@ -27,16 +27,11 @@ def soft_vote(
 ) -> PredictionTable:
     """Average the predictions of several models for the same utterances.
 
-    Args:
-        tables: Two or more tables, joined by `align`.
-        on: Average the `probabilities` (so that a model with larger logits has no larger vote) or
-            the `logits`.
-        weights: One non-negative weight for each table; equal by default.
-        run_id: The run of the vote.
-
-    Returns:
-        A table sorted by id. Its logits are the logarithms of the averaged probabilities, or the
-        averaged logits. Values are averaged as they are; of labels the probabilities are.
+    `on` averages the `probabilities`, so that a model with larger logits has no larger vote, or the
+    `logits`. `weights` are one non-negative number for each table, equal by default. `run_id` is
+    the run of the vote. Its table is sorted by id; the logits are the logarithms of the averaged
+    probabilities, or the averaged logits. Values are averaged as they are; of labels the
+    probabilities are.
 
     Raises:
         ConfigError: `on` is neither of the two.

@@ -17,9 +17,12 @@ from polymodal.ensemble.calibration import (
     Combine,
     Groups,
     Logs,
+    Report,
+    Tables,
     Targets,
     ValidationFold,
     fit_per_fold,
+    ignore,
     temperature,
 )
 from polymodal.schemas.predictions import PredictionTable
@@ -41,12 +44,7 @@ MAX_STEPS = 500
 TOLERANCE = 1e-8  # of the gradient
 
 
-def stacked_vote(
-    tables: Sequence[PredictionTable],
-    validation: Sequence[PredictionTable],
-    *,
-    report: Callable[[str], None] = lambda message: None,
-) -> PredictionTable:
+def stacked_vote(tables: Tables, validation: Tables, *, report: Report = ignore) -> PredictionTable:
     """Fit a multinomial logistic regression of the labels on the members' log probabilities.
 
     Stacked generalization (Wolpert, 1992; of probabilities: Ting and Witten, 1999). As in stacked

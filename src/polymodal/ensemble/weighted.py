@@ -3,7 +3,7 @@
 Legend: table = members, utterance = rows, class = declared classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain, combinations
 
@@ -16,9 +16,12 @@ from polymodal.ensemble.calibration import (
     Combine,
     Logits,
     Logs,
+    Report,
+    Tables,
     Targets,
     ValidationFold,
     fit_per_fold,
+    ignore,
     loss,
     temperature,
 )
@@ -33,10 +36,7 @@ EPS_NATS = 1e-6
 
 
 def weighted_vote(
-    tables: Sequence[PredictionTable],
-    validation: Sequence[PredictionTable],
-    *,
-    report: Callable[[str], None] = lambda message: None,
+    tables: Tables, validation: Tables, *, report: Report = ignore
 ) -> PredictionTable:
     """Combine log probabilities with the weights that make validation labels most likely.
 
@@ -49,10 +49,7 @@ def weighted_vote(
 
 
 def calibrated_vote(
-    tables: Sequence[PredictionTable],
-    validation: Sequence[PredictionTable],
-    *,
-    report: Callable[[str], None] = lambda message: None,
+    tables: Tables, validation: Tables, *, report: Report = ignore
 ) -> PredictionTable:
     """Multiply the calibrated probabilities of the members that help on validation.
 
@@ -79,11 +76,7 @@ def calibrated_vote(
 
 
 def greedy_vote(
-    tables: Sequence[PredictionTable],
-    validation: Sequence[PredictionTable],
-    *,
-    num_rounds: int = 20,
-    report: Callable[[str], None] = lambda message: None,
+    tables: Tables, validation: Tables, *, num_rounds: int = 20, report: Report = ignore
 ) -> PredictionTable:
     """Select members one at a time, with repetition: each time the one that helps most.
 

@@ -12,9 +12,11 @@ from polymodal.evaluation.score import score_names
 from polymodal.evaluation.stats.bootstrap import interval
 from polymodal.schemas.predictions import ID, SPEAKER, PredictionTable
 
+Scores = Mapping[str, Score]
+
 
 def select_score(
-    table: PredictionTable, scores: Mapping[str, Score], name: str
+    table: PredictionTable, scores: Scores, name: str
 ) -> tuple[PredictionTable, Score]:
     """Return the score of a name such as `uar` or `ccc_valence`, and the table that it reads.
 
@@ -43,7 +45,7 @@ def select_score(
 
 
 def bootstrap_cis(
-    table: PredictionTable, scores: Mapping[str, Score], split: str
+    table: PredictionTable, scores: Scores, split: str
 ) -> dict[str, dict[str, float | int]]:
     """Return `<split>/<score>` to `bootstrap_ci` of each score of a table of one split."""
     return {
@@ -55,8 +57,7 @@ def bootstrap_cis(
 def bootstrap_ci(table: PredictionTable, score: Score) -> dict[str, float | int]:
     """Return the score of a table of one split with its 95 % bootstrap interval.
 
-    Returns:
-        `mean` (the score of the table), `low`, `high`, and `n`, the number of utterances.
+    `mean` is the score of the table, `low` and `high` are the bounds, `n` counts utterances.
     """
     ci = interval(table, score)
     return {"mean": ci.value, "low": ci.low, "high": ci.high, "n": table.frame[ID].n_unique()}
@@ -64,21 +65,13 @@ def bootstrap_ci(table: PredictionTable, score: Score) -> dict[str, float | int]
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How well one class is recognised.
-
-    Args:
-        name: The class.
-        num: Number of its utterances.
-        recall: Fraction of its utterances that are predicted as it; None without an utterance.
-        precision: Fraction of the predictions of it that are right; None without a prediction.
-        f1: Harmonic mean of the two; 0 where they are undefined.
-    """
+    """How well one class is recognised."""
 
     name: str
-    num: int
-    recall: float | None
-    precision: float | None
-    f1: float
+    num: int  # number of its utterances
+    recall: float | None  # fraction of these predicted as it; None without an utterance
+    precision: float | None  # fraction of its predictions that are right; None without one
+    f1: float  # harmonic mean of the two; 0 where they are undefined
 
 
 def per_class_metrics(table: PredictionTable) -> list[ClassMetrics]:
@@ -112,15 +105,9 @@ def accuracy_by_speaker(table: PredictionTable) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Utterances that a model predicts with about the same confidence.
+    """Utterances that a model predicts with about the same confidence."""
 
-    Args:
-        confidence: Mean probability of the predicted class.
-        accuracy: Fraction of the utterances whose prediction is right.
-        num: Number of utterances.
-    """
-
-    confidence: float
+    confidence: float  # mean probability of the predicted class
     accuracy: float
     num: int
 
@@ -129,10 +116,7 @@ def reliability(table: PredictionTable, num_bins: int = 10) -> list[ReliabilityB
     """Group the predictions of classes into bins of equal width between confidence 0 and 1.
 
     Guo et al. 2017 (arXiv 1706.04599), as in the expected calibration error. Every row needs a
-    label.
-
-    Returns:
-        The bins that hold an utterance, by increasing confidence.
+    label. Bins without an utterance are left out; the others are sorted by confidence.
 
     Example:
         >>> import numpy as np
@@ -142,25 +126,22 @@ def reliability(table: PredictionTable, num_bins: int = 10) -> list[ReliabilityB
         [(1.0, 0.5, 2)]
     """
     confidence = table.probabilities().max(axis=1)
-    frame = pl.DataFrame(
-        {
-            "confidence": confidence,
-            "right": table.frame["predicted"] == table.frame["label"],
-            "bin": (confidence * num_bins).astype(int).clip(max=num_bins - 1),
-        }
-    )
-    bins = frame.group_by("bin").agg(
-        pl.col("confidence").mean(), pl.col("right").mean(), pl.len().alias("num")
-    )
+    confidence = table.probabilities().max(axis=1)
+    columns = {
+        "confidence": confidence,
+        "right": table.frame["predicted"] == table.frame["label"],
+        "bin": (confidence * num_bins).astype(int).clip(max=num_bins - 1),
+    }
+    means = pl.col("confidence").mean(), pl.col("right").mean(), pl.len().alias("num")
+    bins = pl.DataFrame(columns).group_by("bin").agg(means)
     return [ReliabilityBin(*row) for _, *row in sorted(bins.iter_rows())]
 
 
 def most_confident_errors(table: PredictionTable, max_errors: int) -> list[dict[str, object]]:
-    """Return the wrong predictions of highest confidence; every row needs a label.
+    """Return at most `max_errors` wrong predictions by decreasing confidence.
 
-    Returns:
-        At most `max_errors` rows by decreasing confidence: `utterance_id`, `speaker` (None where it
-        is unknown), `label`, `predicted` and `sure`, the probability of the predicted class.
+    Every row needs a label. The columns are `utterance_id`, `speaker` (None where it is unknown),
+    `label`, `predicted` and `sure`, the probability of the predicted class.
     """
     frame = table.frame.with_columns(pl.Series("sure", table.probabilities().max(axis=1)))
     if SPEAKER not in frame.columns:

@@ -9,7 +9,6 @@ the true and the column the predicted class.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +16,7 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from polymodal.errors import PredictionError
-from polymodal.evaluation.confusion import confusion_matrix
+from polymodal.evaluation.confusion import check_indices, confusion_matrix
 
 Logits = Float[np.ndarray, "utterance class"]
 Targets = Int[np.ndarray, " utterance"]
@@ -122,8 +121,7 @@ class ExpectedCalibrationError:
 
     .. math:: \sum_b \frac{n_b}{n} \left| \mathrm{acc}_b - \mathrm{conf}_b \right|
 
-    Args:
-        num_bins: Number of bins of equal width of the confidence, the largest probability.
+    The confidence, the largest probability, is divided into `num_bins` bins of equal width.
 
     Example:
         >>> round(ExpectedCalibrationError()(np.array([[9.0, -9.0]]), np.array([1])), 4)
@@ -170,17 +168,6 @@ def log_softmax(logits: Logits) -> Logits:
     return np.asarray(special.log_softmax(logits.astype(np.float64), axis=1))
 
 
-def absent_classes(targets: Targets, classes: Sequence[str]) -> tuple[str, ...]:
-    """Return the declared classes that no utterance has; targets are -1 where there is no label.
-
-    Example:
-        >>> absent_classes(np.array([0, 2, -1]), ["anger", "fear", "joy"])
-        ('fear',)
-    """
-    present = set(targets.tolist())
-    return tuple(name for index, name in enumerate(classes) if index not in present)
-
-
 def _hits(matrices: Matrices) -> Float[np.ndarray, "draw true"]:
     return np.diagonal(matrices, axis1=1, axis2=2)
 
@@ -200,9 +187,4 @@ def _check(logits: Logits, targets: Targets) -> None:
             f"the first in row {wrong[0]}",
             hint="lower the learning rate, or use trainer.precision=32",
         )
-    if not 0 <= targets.min() <= targets.max() < logits.shape[1]:
-        raise PredictionError(
-            f"a target is {targets.min()} or {targets.max()}",
-            expected=f"class indices from 0 to {logits.shape[1] - 1}",
-            hint="leave unlabelled rows out, and declare every class",
-        )
+    check_indices("target", targets, logits.shape[1])

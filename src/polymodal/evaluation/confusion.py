@@ -3,22 +3,16 @@
 Legend: utterance = rows of a prediction table, true = declared classes, predicted = the same.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float, Int
-from rich.table import Table
 
 from polymodal.errors import PredictionError
 
+Indices = Int[np.ndarray, " utterance"]
 Matrix = Int[np.ndarray, "true predicted"]
 
 
-def confusion_matrix(
-    predicted: Int[np.ndarray, " utterance"],
-    targets: Int[np.ndarray, " utterance"],
-    num_classes: int,
-) -> Matrix:
+def confusion_matrix(predicted: Indices, targets: Indices, num_classes: int) -> Matrix:
     """Count the utterances by true class (row) and predicted class (column), as int64.
 
     Raises:
@@ -28,16 +22,25 @@ def confusion_matrix(
         >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist()
         [[1, 1], [0, 1]]
     """
-    for name, values in (("prediction", predicted), ("target", targets)):
-        if values.size and not 0 <= values.min() <= values.max() < num_classes:
-            raise PredictionError(
-                f"a {name} is {values.min()} or {values.max()}",
-                expected=f"class indices from 0 to {num_classes - 1}",
-                hint="leave unlabelled rows out, and declare every class",
-            )
+    check_indices("prediction", predicted, num_classes)
+    check_indices("target", targets, num_classes)
     cells = targets.astype(np.int64) * num_classes + predicted
     counts = np.bincount(cells, minlength=num_classes * num_classes)
     return counts.reshape(num_classes, num_classes)
+
+
+def check_indices(name: str, indices: Indices, num_classes: int) -> None:
+    """Check that indices are those of classes.
+
+    Raises:
+        PredictionError: One is not.
+    """
+    if indices.size and not 0 <= indices.min() <= indices.max() < num_classes:
+        raise PredictionError(
+            f"a {name} is {indices.min()} or {indices.max()}",
+            expected=f"class indices from 0 to {num_classes - 1}",
+            hint="leave unlabelled rows out, and declare every class",
+        )
 
 
 def recalls(matrix: Matrix) -> Float[np.ndarray, " true"]:
@@ -49,41 +52,3 @@ def recalls(matrix: Matrix) -> Float[np.ndarray, " true"]:
     """
     hits = np.diagonal(matrix).astype(float)
     return np.asarray(hits / np.maximum(matrix.sum(axis=1), 1))
-
-
-def confusion_text(matrix: Matrix, classes: Sequence[str]) -> str:
-    """Return a confusion matrix as lines of equal width.
-
-    Example:
-        >>> print(confusion_text(np.array([[3, 1], [0, 2]]), ["joy", "anger"]))
-        true / predicted  joy  anger  recall
-        joy                 3      1    .750
-        anger               0      2   1.000
-    """
-    table = _cells(matrix, classes)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for name, *cells in table:
-        cells = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *cells]))
-    return "\n".join(lines)
-
-
-def confusion_table(matrix: Matrix, classes: Sequence[str]) -> Table:
-    """Return a confusion matrix as a table for `rich`, hits in bold."""
-    header, *rows = _cells(matrix, classes)
-    table = Table(header[0], title="confusion")
-    for name in header[1:]:
-        table.add_column(name, justify="right")
-    for index, row in enumerate(rows):
-        row[index + 1] = f"[bold]{row[index + 1]}[/bold]"
-        table.add_row(*row)
-    return table
-
-
-def _cells(matrix: Matrix, classes: Sequence[str]) -> list[list[str]]:
-    rows = [
-        [name, *map(str, counts), f"{recall:.3f}".removeprefix("0")]
-        for name, counts, recall in zip(classes, matrix.tolist(), recalls(matrix), strict=True)
-    ]
-    return [["true / predicted", *classes, "recall"], *rows]

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from polymodal.evaluation.components import PrincipalComponents, principal_components
 from polymodal.evaluation.confusion import confusion_matrix, recalls
-from polymodal.evaluation.linear_probe import fit_linear_probe
+from polymodal.evaluation.linear_probe import (
+    PrincipalComponents,
+    fit_linear_probe,
+    principal_components,
+)
 
 SPLITS = ("train", "val", "test")
 MAX_COMPONENTS = 16  # of the space in which distances are measured
@@ -31,18 +34,13 @@ Values = Float[np.ndarray, "_ feature"]  # rows of a split
 class FoldEmbeddings:
     """Embeddings of one fold.
 
-    Args:
-        values: Mean over time of the embedding of each utterance.
-        targets: Index of the class of each row; -1 where it is unknown.
-        splits: `train`, `val` or `test` for each row.
-
     Raises:
         ValueError: The three differ in length, or a split has another name.
     """
 
-    values: Float[np.ndarray, "row feature"]
-    targets: Int[np.ndarray, " row"]
-    splits: Sequence[str]
+    values: Float[np.ndarray, "row feature"]  # mean over time of the embedding of each utterance
+    targets: Int[np.ndarray, " row"]  # index of the class; -1 where it is unknown
+    splits: Sequence[str]  # `train`, `val` or `test`
 
     def __post_init__(self) -> None:
         lengths = len(self.values), len(self.targets), len(self.splits)
@@ -59,21 +57,17 @@ def describe_embeddings(folds: Sequence[FoldEmbeddings], classes: Sequence[str])
     mean; features that are constant on the train rows are left out. Folds without a train row are
     only counted.
 
-    Args:
-        folds: The embeddings; at least one fold.
-        classes: Names of the declared classes; empty if the task is not a classification.
+    `classes` are the names of the declared classes, empty if the task is not a classification. The
+    result holds values for JSON:
 
-    Returns:
-        Values that JSON can hold:
-
-        - `num_folds`, `feature_size`, and `rows`: split to number of rows of all folds.
-        - `probe`: split to the unweighted average recall of linear probes (`fit_linear_probe`) of
-          the train rows of each fold, the predictions of all folds pooled. None without classes or
-          labelled train rows.
-        - `distance`: split to its Fréchet distance from the train rows, the mean over folds.
-        - `points`: `split`, `label` (None where unknown), `x` and `y` of at most `MAX_POINTS` rows
-          for each split of the first fold, on the first two principal components of its train rows.
-        - `explained`: the ratio of the train variance along each of the two.
+    - `num_folds`, `feature_size`, and `rows`: split to number of rows of all folds.
+    - `probe`: split to the unweighted average recall of linear probes (`fit_linear_probe`) of the
+      train rows of each fold, the predictions of all folds pooled. None without classes or labelled
+      train rows.
+    - `distance`: split to its Fréchet distance from the train rows, the mean over folds.
+    - `points`: `split`, `label` (None where unknown), `x` and `y` of at most `MAX_POINTS` rows for
+      each split of the first fold, on the first two principal components of its train rows.
+    - `explained`: the ratio of the train variance along each of the two.
 
     Raises:
         ValueError: There is no fold.

@@ -20,9 +20,8 @@ class LabelF1:
     A label that neither occurs nor is predicted counts as 0 in the macro mean, as a class does: a
     mean over the labels that occur would rise when one goes missing.
 
-    Args:
-        average: `macro` is the mean over all declared labels; `micro` pools all decisions first.
-        threshold: Probability from which a label is predicted.
+    `average` is `macro`, the mean over all declared labels, or `micro`, which pools all decisions
+    first. A label is predicted from the probability `threshold` on.
 
     Example:
         >>> LabelF1()(np.array([[2.0, -1.0], [1.0, 3.0]]), np.array([[True, False], [False, True]]))
@@ -90,6 +89,5 @@ def _check(logits: Logits) -> None:
         raise PredictionError("there is no labelled utterance to score")
     if not np.isfinite(logits).all():
         raise PredictionError(
-            "a logit is not finite",
-            hint="lower the learning rate, or use trainer.precision=32",
+            "a logit is not finite", hint="lower the learning rate, or use trainer.precision=32"
         )

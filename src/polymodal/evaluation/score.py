@@ -16,12 +16,9 @@ def score_table(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str
     """Score each split of a table once, with its predictions pooled over folds and seeds.
 
     Rows are sorted first, so that not even the last digit depends on their order. Unlabelled rows
-    are left out; a split without a labelled row has no score. A score that reads values is named
-    after the target dimension (`test/ccc_valence`); its mean over these has the bare name
-    (`test/ccc`).
-
-    Returns:
-        `<split>/<name>` to score.
+    are left out; a split without a labelled row has no score. The names are `<split>/<name>`. A
+    score that reads values is named after the target dimension (`test/ccc_valence`); its mean over
+    these has the bare name (`test/ccc`).
 
     Raises:
         PredictionError: As `check_table`, or logits are not finite.
@@ -46,9 +43,7 @@ def score_table(table: PredictionTable, scores: Mapping[str, Score]) -> dict[str
 def score_names(scores: Mapping[str, Score], values: Sequence[str]) -> list[str]:
     """Return the names under which scores are logged, without the split.
 
-    Args:
-        scores: Name to score.
-        values: Names of the target dimensions of the task.
+    `values` are the target dimensions of the task.
 
     Example:
         >>> from polymodal.evaluation.regression import RootMeanSquaredError
@@ -80,9 +75,7 @@ def higher_is_better(name: str, scores: Mapping[str, Score]) -> bool:
 def score_directions(scores: Mapping[str, Score], values: Sequence[str] = ()) -> dict[str, bool]:
     """Return whether a higher value is better, for the loss and every name a score is logged by.
 
-    Args:
-        scores: Name to score.
-        values: Target dimensions of a regression, such as `valence`.
+    `values` are the target dimensions of a regression, such as `valence`.
 
     Example:
         >>> from polymodal.evaluation.classification import Accuracy

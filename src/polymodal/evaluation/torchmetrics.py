@@ -28,10 +28,8 @@ class TorchmetricsScore:
 
     It does not synchronise over ranks, as each rank that scores has all predictions already.
 
-    Args:
-        metric: A metric of one number.
-        reads: Its inputs: `classes` (probabilities and indices), `labels` (probabilities, 0 and 1)
-            or `values`.
+    `reads` are its inputs: `classes` (probabilities and indices), `labels` (probabilities, 0 and 1)
+    or `values`.
 
     Raises:
         ConfigError: The metric does not say whether higher is better.
@@ -67,16 +65,15 @@ class TorchmetricsScore:
 
         self.metric.reset()
         if self.reads == "values":
-            self.metric.update(
-                torch.from_numpy(predicted).float(), torch.from_numpy(targets).float()
-            )
+            inputs = torch.from_numpy(predicted).float(), torch.from_numpy(targets).float()
         else:
             is_multiclass = self.reads == "classes"
             probabilities = (
                 np.exp(log_softmax(predicted)) if is_multiclass else 1 / (1 + np.exp(-predicted))
             )
             indices = torch.from_numpy(targets.astype(np.int64))
-            self.metric.update(torch.from_numpy(probabilities), indices)
+            inputs = torch.from_numpy(probabilities), indices
+        self.metric.update(*inputs)
         value = self.metric.compute()
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ConfigError(
@@ -88,12 +85,10 @@ class TorchmetricsScore:
 
 
 def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Score:
-    """Build a score, and pass the task on to constructors that take it.
+    """Build a score from a class, function or partial, and pass the task on to it.
 
-    Args:
-        factory: A class, function or partial. It gets `task` and `num_classes` or `num_labels`
-            where it has these parameters and they are not bound.
-        kinds: What the task predicts (`classes`, `labels` or `values`) and how many of each.
+    It gets `task` and `num_classes` or `num_labels` where it has these parameters and they are not
+    bound. `kinds` is what the task predicts (`classes`, `labels` or `values`) and how many of each.
 
     Raises:
         ConfigError: It cannot be built, the result is neither a score nor a metric, or it reads
@@ -111,9 +106,8 @@ def build_score(factory: Callable[..., object], kinds: Mapping[str, int]) -> Sco
     try:
         built: Any = factory(**_task_arguments(factory, kind, kinds.get(kind, 0)))
     except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"the score {name} cannot be built: {error}", hint="correct its arguments"
-        ) from error
+        message = f"the score {name} cannot be built: {error}"
+        raise ConfigError(message, hint="correct its arguments") from error
     if all(hasattr(built, method) for method in ("reset", "update", "compute")):
         built = TorchmetricsScore(built, kind)
     if not (callable(built) and hasattr(built, "higher_is_better")):

@@ -1,6 +1,7 @@
 """Which utterances have what an encoder reads, and how it is read."""
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -8,7 +9,6 @@ import polars as pl
 
 from polymodal.data.audio import AudioReader
 from polymodal.data.signals import SignalReader
-from polymodal.data.text import read_text
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Extractor
 from polymodal.errors import ConfigError, ManifestError, nearest
@@ -80,7 +80,7 @@ def build_reader(
         )
     if encoder.source == "signals":
         return SignalReader(manifest.signals_folder)
-    return read_text
+    return attrgetter("text")
 
 
 def apply_missing_policy(

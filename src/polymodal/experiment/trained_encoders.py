@@ -13,11 +13,10 @@ from polymodal.config.run_encoders import FROM_RUN, MEMBER
 from polymodal.config.schema import PathOptions
 from polymodal.data.folds import Fold
 from polymodal.encoders.base import Encoder
-from polymodal.encoders.embeddings import EmbeddingExtractor
+from polymodal.encoders.embeddings import EmbeddingExtractor, resolve_precision
 from polymodal.encoders.extractor import Extractor, package_version
 from polymodal.encoders.from_run import EncoderFromRun
 from polymodal.encoders.frozen import FrozenEncoder
-from polymodal.encoders.huggingface.batching import resolve_precision
 from polymodal.encoders.huggingface.checkpoint import pretrained_weights
 from polymodal.encoders.huggingface.encoder import PretrainedEncoder
 from polymodal.errors import CheckpointError, SplitError

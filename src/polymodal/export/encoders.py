@@ -34,17 +34,12 @@ SOURCES = "sources"
 
 @dataclass(frozen=True)
 class PushedEncoders:
-    """The encoders that are exported with a run.
+    """The encoders that are exported with a run."""
 
-    Args:
-        run: Folder of the run.
-        sources: Modality to the frozen encoder that was taken from another run.
-        sections: Modality to class and options of encoders that were initialised from another run
-            and then trained: they no longer need that run.
-    """
-
-    run: Path
-    sources: Mapping[str, TrainedEncoder]
+    run: Path  # its folder
+    sources: Mapping[str, TrainedEncoder]  # modality to the frozen encoder of another run
+    # Modality to class and options of encoders that were initialised from another run and then
+    # trained: they no longer need that run.
     sections: Mapping[str, Mapping[str, Any]]
 
     @classmethod
@@ -74,42 +69,27 @@ class PushedEncoders:
     def change(self, config: dict[str, Any], path_keys: list[str]) -> list[str]:
         """Point a configuration to the files in the exported folder, in place.
 
-        Args:
-            config: The exported configuration.
-            path_keys: Keys of paths that have to be set on loading.
-
-        Returns:
-            The keys that still have to be set.
+        Of `path_keys`, the keys of paths, those that still have to be set on loading are returned.
         """
         for name, section in self.sections.items():
-            path_keys = [
-                path_key for path_key in path_keys if not path_key.startswith(f"encoder.{name}.")
-            ]
+            path_keys = [key for key in path_keys if not key.startswith(f"encoder.{name}.")]
             config["encoder"][name] = without_paths(dict(section), f"encoder.{name}", path_keys)
+        solved = set()
         for name, source in self.sources.items():
             changed = {FROM_RUN: f"{IN_FOLDER}{SOURCES}/{name}", "modality": source.modality}
             config["encoder"][name] |= changed
-            path_keys = [
-                path_key for path_key in path_keys if path_key != f"encoder.{name}.{FROM_RUN}"
-            ]
+            solved.add(f"encoder.{name}.{FROM_RUN}")
         for name in {*config["encoder"]} - {*self.sources}:
             if _point_to_description(config["encoder"][name], self.run, name):
-                path_keys = [
-                    path_key for path_key in path_keys if path_key != f"encoder.{name}.name"
-                ]
-        return path_keys
+                solved.add(f"encoder.{name}.name")
+        return [key for key in path_keys if key not in solved]
 
     def write(
         self, target: Path, published: Callable[[RunRecord], RunRecord]
     ) -> dict[str, list[str]]:
-        """Write the encoders.
+        """Write the encoders to the folder `target`, with records as `published` returns them.
 
-        Args:
-            target: The exported folder.
-            published: Returns the publishable part of a record.
-
-        Returns:
-            Modality to the SHA-256 of its weights, one for each fold of the source run.
+        Returns modality to the SHA-256 of its weights, one for each fold of the source run.
 
         Raises:
             OSError: A file cannot be written.
@@ -145,9 +125,8 @@ def _write_source(
         folder = target / "folds" / str(index) if source.per_fold else target
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = read_checkpoint(fold_dir.best_or_last_checkpoint)
-        state = {
-            k: tensor for k, tensor in checkpoint["state_dict"].items() if k.startswith(prefix)
-        }
+        tensors = checkpoint["state_dict"].items()
+        state = {name: tensor for name, tensor in tensors if name.startswith(prefix)}
         write_weights({**checkpoint, "state_dict": state}, folder / WEIGHTS)
         digests.append(sha256_of(folder / WEIGHTS))
     section = dict(source.section)
@@ -167,16 +146,11 @@ def _write_source(
 def _copy_description(folder: Path, target: Path) -> None:
     """Copy the files of a description, without values that are local paths."""
     target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(
-        path for path in folder.iterdir() if path.is_file() and path.name != SECTION
-    ):
-        copied = shutil.copyfile(path, target / path.name)
-        if path.suffix != ".json":
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or path.name == SECTION:
             continue
-        values = json.loads(path.read_text(encoding="utf-8"))
-        paths = (
-            [k for k, value in values.items() if is_path(value)] if isinstance(values, dict) else []
-        )
-        if paths:
-            portable = {key: value for key, value in values.items() if key not in paths}
+        copied = shutil.copyfile(path, target / path.name)
+        values = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
+        if isinstance(values, dict) and any(map(is_path, values.values())):
+            portable = {key: value for key, value in values.items() if not is_path(value)}
             copied.write_text(json.dumps(portable, ensure_ascii=False, indent=2), encoding="utf-8")

@@ -41,25 +41,18 @@ PUBLISHED_NOTES = ("num_parameters", "stage_s", "peak_memory_mb", "frozen_prefix
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The result of an export.
-
-    Args:
-        folder: The exported folder.
-        path_keys: Keys of the configuration that held a local path and must be set on loading.
-    """
+    """The result of an export."""
 
     folder: Path
+    # Keys of the configuration that held a local path and must be set on loading.
     path_keys: list[str] = field(default_factory=list)
 
 
 def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> ExportResult:
-    """Write a run as a folder that can be published.
+    """Write a run as a folder that can be published; an earlier export is replaced.
 
-    Args:
-        run: The run folder.
-        target: The new folder; an earlier export is replaced.
-        licence: Identifier of Hugging Face, such as `cc-by-nc-4.0`; empty if none was chosen.
-        language: Such as `ko`; empty if unknown.
+    `licence` is an identifier of Hugging Face, such as `cc-by-nc-4.0`, empty if none was chosen;
+    `language` is such as `ko`, empty if unknown.
 
     Raises:
         UserError: The run was not trained or has no checkpoint, or the folder has other files.
@@ -88,9 +81,8 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> E
                 write_weights(checkpoint, fold_path / WEIGHTS)
                 if options := chosen_options(dirs[index]):
                     (fold_path / "selection.json").write_text(json.dumps({"chosen": options}))
-            _write(
-                tmp_path, "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-            )
+            text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            _write(tmp_path, "config.yaml", text)
             _write(tmp_path, NOTE, json.dumps(_note(record, config, len(dirs)), indent=1))
             digests = encoders.write(tmp_path, published)
             write_record(tmp_path / "run.json", published(record, digests))
@@ -107,9 +99,7 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> E
 def published(record: RunRecord, digests: Mapping[str, Sequence[str]] | None = None) -> RunRecord:
     """Return the publishable part of a record.
 
-    Args:
-        record: The complete record.
-        digests: Modality to the SHA-256 of the exported weights of its encoder.
+    `digests` are the SHA-256 of the exported weights of encoders, by modality.
     """
     of_files = {name: {"digests": [*digest]} for name, digest in (digests or {}).items()}
     return RunRecord(

@@ -14,13 +14,10 @@ GENERAL_LISTS = ("classes", "values", "labels", "groups", "disjoint")
 
 
 def portable(text: str) -> tuple[dict[str, Any], list[str]]:
-    """Return a configuration without local paths and names of corpus rows.
+    """Return a configuration in YAML without local paths and names of corpus rows.
 
-    Args:
-        text: The stored configuration in YAML, interpolations unresolved.
-
-    Returns:
-        The configuration, and the keys of paths, whose values are `???` and must be set on loading.
+    Interpolations stay unresolved. Also returns the keys of paths, whose values are `???` and must
+    be set on loading.
     """
     config = redact(yaml.safe_load(text))
     sections = {key: node for key, node in config.items() if key not in EXCLUDED_SECTIONS}
@@ -36,10 +33,7 @@ def portable(text: str) -> tuple[dict[str, Any], list[str]]:
 def without_paths(node: Any, key: str, path_keys: list[str]) -> Any:
     """Return a node of a configuration with local paths replaced by `???`.
 
-    Args:
-        node: A section or a value.
-        key: Its dotted key.
-        path_keys: Extended by the keys of replaced paths.
+    `key` is its dotted key; `path_keys` is extended by the keys of replaced paths.
     """
     if isinstance(node, dict):
         return {k: without_paths(value, f"{key}.{k}", path_keys) for k, value in node.items()}

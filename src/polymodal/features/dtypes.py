@@ -49,10 +49,8 @@ def encoded(values: Float32[np.ndarray, "time feature"], dtype: str) -> npt.NDAr
         overflows = bool((np.isinf(stored) & np.isfinite(values)).any())
     if overflows:
         largest = float(np.abs(values[np.isfinite(values)]).max())
-        raise DataError(
-            f"a feature of {largest:g} is beyond {dtype}",
-            hint="use data.store_dtype=float32, or bfloat16 for its range at less precision",
-        )
+        hint = "use data.store_dtype=float32, or bfloat16 for its range at less precision"
+        raise DataError(f"a feature of {largest:g} is beyond {dtype}", hint=hint)
     return stored
 
 

@@ -53,12 +53,10 @@ def is_dataset(out: str) -> bool:
 
 
 def write_embeddings(tables: Sequence[Embeddings], out: str) -> None:
-    """Write the embeddings of each modality, in the format of the suffix.
+    """Write the embeddings of each modality, at least one, in the format of the suffix.
 
-    Args:
-        tables: Those of each modality, at least one.
-        out: `.npz`, `.parquet`, or a folder without suffix (or ending in `/`) for a dataset of the
-            library `datasets`; existing files are replaced.
+    `out` is a name in `.npz` or `.parquet`, or a folder without suffix (or ending in `/`) for a
+    dataset of the library `datasets`; existing files are replaced.
 
     Raises:
         ConfigError: As of `check_target`, or it cannot be written.
@@ -86,44 +84,33 @@ def as_frame(tables: Sequence[Embeddings]) -> pl.DataFrame:
     Its columns are `utterance_id`, `modality`, `fold`, `split` and `embedding`: a list of float32,
     or a list of vectors where some row has another number of vectors than one.
     """
-    is_pooled = all(table.is_pooled for table in tables)
-    return pl.concat([_frame(table, is_pooled=is_pooled) for table in tables])
-
-
-def _frame(table: Embeddings, *, is_pooled: bool) -> pl.DataFrame:
-    vectors = pl.Series("embedding", table.values).cast(pl.List(pl.Float32))
-    if not is_pooled:
-        row = np.repeat(np.arange(table.rows.height), np.diff(table.offsets))
-        grouped = pl.DataFrame({"row": row, "embedding": vectors})
-        vectors = grouped.group_by("row", maintain_order=True).agg("embedding")["embedding"]
-    return table.rows.select(
-        "utterance_id",
-        pl.lit(table.modality).alias("modality"),
-        "fold",
-        "split",
-        vectors,
-    )
+    is_pooled, frames = all(table.is_pooled for table in tables), []
+    for table in tables:
+        vectors = pl.Series("embedding", table.values).cast(pl.List(pl.Float32))
+        if not is_pooled:
+            row = np.repeat(np.arange(table.rows.height), np.diff(table.offsets))
+            grouped = pl.DataFrame({"row": row, "embedding": vectors})
+            vectors = grouped.group_by("row", maintain_order=True).agg("embedding")["embedding"]
+        modality = pl.lit(table.modality).alias("modality")
+        frames.append(table.rows.select("utterance_id", modality, "fold", "split", vectors))
+    return pl.concat(frames)
 
 
 def _write_npz(tables: Sequence[Embeddings], path: Path) -> None:
-    pooled = all(table.is_pooled for table in tables)
+    is_pooled = all(table.is_pooled for table in tables)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for table in tables:
-            for name, array in _arrays(table, with_offsets=not pooled).items():
+            rows = table.rows
+            arrays: dict[str, npt.NDArray[Any]] = {
+                "ids": np.array(rows["utterance_id"].to_list(), dtype=np.str_),  # of fixed width
+                "values": table.values,
+                **({} if is_pooled else {"offsets": table.offsets}),
+                "folds": rows["fold"].fill_null(NO_FOLD).to_numpy().astype(np.int64),
+                "splits": np.array(rows["split"].fill_null("").to_list(), dtype=np.str_),
+            }
+            for name, array in arrays.items():
                 with archive.open(f"{table.modality}/{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def _arrays(table: Embeddings, *, with_offsets: bool) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a modality; texts have a fixed width, so that none is pickled."""
-    rows = table.rows
-    return {
-        "ids": np.array(rows["utterance_id"].to_list(), dtype=np.str_),
-        "values": table.values,
-        **({"offsets": table.offsets} if with_offsets else {}),
-        "folds": rows["fold"].fill_null(NO_FOLD).to_numpy().astype(np.int64),
-        "splits": np.array(rows["split"].fill_null("").to_list(), dtype=np.str_),
-    }
 
 
 def _datasets() -> Any:

@@ -1,30 +1,44 @@
 """Compute the features of many utterances once: one by one, in processes, or in batches.
 
+In batches, utterances of similar length are computed at once, while threads read the next ones and
+the caller stores the last one. That is in this process and with all of its threads: several
+processes would compete for the cores, and on a GPU each would need its own model.
+
 Legend: time = vectors an utterance has, feature = width.
 """
 
 import multiprocessing
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float32
 
 from polymodal.encoders.extractor import BatchedExtractor, Extractor
-from polymodal.errors import DataError
-from polymodal.features.batches import in_batches
+from polymodal.errors import DataError, UserError
 from polymodal.features.lookup import MissingFeature, Reading, StoreLookup, look_up
 from polymodal.features.reader import FeatureReader
 from polymodal.features.store import FeatureStore
-from polymodal.features.validate import checked, unusable
 
+Progress = Callable[[int, int], None]
 Computed = tuple[MissingFeature, npt.NDArray[np.float32]]
+# The computed features of a batch, and the first failure.
+ComputedBatch = tuple[list[Computed], DataError | None]
 # Enough to keep the processes busy, few enough that the waveforms in flight stay small.
 WAITING_PER_WORKER = 4
+BATCHES_AHEAD = 2
 
 
 def extract_all(
@@ -33,34 +47,23 @@ def extract_all(
     store: FeatureStore,
     *,
     num_workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FeatureReader:
     """Extract the features of all utterances; those in the store are not computed again.
 
-    Args:
-        utterances: Id, and a function that reads the waveform or text (here, not in the
-            processes); it returns None for an utterance without content.
-        extractor: The extractor.
-        store: Where features are stored.
-        num_workers: See `fill`; also the number of threads that decode audio.
-        progress: Called with the number of finished utterances, and of all.
+    Arguments and errors are those of `look_up` and `fill`. `progress` is called with the number of
+    finished utterances, and of all.
 
     Returns:
         Id to `[time, feature]`, mapped from the store's files, in the given order; utterances
         without content are left out.
-
-    Raises:
-        DataError: An utterance cannot be read or computed, a process died, or the store cannot be
-            written.
     """
     lookup = look_up(utterances, extractor, store, num_threads=num_workers)
     fill(lookup, num_workers=num_workers, done=counting(lookup, progress) if progress else None)
     return lookup.features()
 
 
-def counting(
-    lookup: StoreLookup, progress: Callable[[int, int], None]
-) -> Callable[[MissingFeature], None]:
+def counting(lookup: StoreLookup, progress: Progress) -> Callable[[MissingFeature], None]:
     """Return a callback of `fill` that reports its progress, and report the current one."""
     num_done = lookup.num_utterances - lookup.num_missing
 
@@ -82,11 +85,9 @@ def fill(
 ) -> None:
     """Compute missing features, and store each at once.
 
-    Args:
-        lookup: What is missing; it is found afterwards.
-        num_workers: For an extractor of single utterances the number of processes, 0 computes
-            here; for one of batches the number of threads that read ahead.
-        done: Called with each feature that was stored.
+    `num_workers` is the number of processes of an extractor of single utterances, 0 computes here;
+    of one of batches it is the number of threads that read ahead. `done` is called with each
+    feature that was stored.
 
     Raises:
         DataError: An utterance cannot be read or computed, a process died, or the store cannot be
@@ -160,3 +161,111 @@ def _compute(extractor: Extractor, utterance_id: str, raw: Any) -> npt.NDArray[n
 def _use_one_thread() -> None:
     # Read by torch when the extractor imports it; the processes already fill the machine.
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def in_batches(
+    missing: Iterable[MissingFeature], extractor: BatchedExtractor, *, num_threads: int
+) -> Iterator[Computed]:
+    """Compute missing features, the longest first: if memory is too small, that shows at once.
+
+    Yields each with its features, float32 `[time, feature]`.
+
+    Raises:
+        DataError: An utterance cannot be read or computed; the others of its batch come first.
+    """
+    waiting: deque[Future[ComputedBatch]] = deque()
+    readers, computer = ThreadPoolExecutor(num_threads), ThreadPoolExecutor(1)
+    try:
+        for batch in grouped(missing, extractor.max_batch_amount):
+            reads = [readers.submit(feature.raw) for feature in batch]
+            waiting.append(computer.submit(_compute_batch, batch, reads, extractor))
+            if len(waiting) > BATCHES_AHEAD:
+                yield from _results(waiting.popleft())
+        while waiting:
+            yield from _results(waiting.popleft())
+    finally:
+        readers.shutdown(cancel_futures=True)
+        computer.shutdown(cancel_futures=True)
+
+
+def grouped(missing: Iterable[MissingFeature], max_amount: int) -> list[list[MissingFeature]]:
+    """Divide utterances into batches of similar length, the longest first.
+
+    The padded amount of a batch is at most `max_amount`; a longer utterance is alone.
+
+    Example:
+        >>> rows = [MissingFeature(b"", amount, str) for amount in (3, 9, 4, 4)]
+        >>> [[feature.amount for feature in batch] for batch in grouped(rows, 8)]
+        [[9], [4, 4], [3]]
+    """
+    batches: list[list[MissingFeature]] = []
+    for feature in sorted(missing, key=lambda feature: -feature.amount):
+        # The first of a batch is its longest, to which the others are padded.
+        if batches and batches[-1][0].amount * (len(batches[-1]) + 1) <= max_amount:
+            batches[-1].append(feature)
+        else:
+            batches.append([feature])
+    return batches
+
+
+def _results(computed: Future[ComputedBatch]) -> Iterator[Computed]:
+    rows, failure = computed.result()
+    yield from rows
+    if failure is not None:
+        raise failure
+
+
+def _compute_batch(
+    batch: list[MissingFeature], reads: Sequence[Future[Any]], extractor: BatchedExtractor
+) -> ComputedBatch:
+    pairs = list(zip(batch, reads, strict=True))
+    readable = [(feature, read) for feature, read in pairs if not read.exception()]
+    errors = [error for read in reads if (error := read.exception()) is not None]
+    failures = [error for error in errors if isinstance(error, DataError)]
+    if len(failures) < len(errors):
+        raise next(error for error in errors if not isinstance(error, DataError))
+    batch, raws = [feature for feature, _ in readable], [read.result() for _, read in readable]
+    try:
+        outputs = extractor.extract_batch(raws) if batch else []
+        arrays = [checked(output, extractor) for output in outputs]
+    except Exception as error:
+        if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+            raise
+    else:
+        return list(zip(batch, arrays, strict=True)), failures[0] if failures else None
+    # One by one, so that the error names the utterance; those that work come before it.
+    rows = []
+    for feature, raw in zip(batch, raws, strict=True):
+        try:
+            rows.append((feature, checked(extractor(raw), extractor)))
+        except MemoryError:
+            raise
+        except Exception as error:
+            failures.append(unusable(feature.ids[0], extractor, error))
+    return rows, failures[0] if failures else None
+
+
+def checked(values: Any, extractor: Extractor) -> Float32[np.ndarray, "time feature"]:
+    """Return features as float32 if they have the shape that the extractor promises.
+
+    Raises:
+        DataError: They have another shape.
+    """
+    array = np.asarray(values, dtype=np.float32)
+    if array.ndim != 2 or len(array) == 0 or array.shape[1] != extractor.feature_size:
+        raise DataError(
+            f"{extractor.identity} returned features of shape {array.shape}",
+            expected=f"[time, {extractor.feature_size}] with at least one vector",
+            hint="fix the extractor, or leave out the utterance",
+        )
+    return array
+
+
+def unusable(utterance_id: str, extractor: Extractor, error: Exception) -> DataError:
+    """Return the error for an utterance that an extractor fails on."""
+    reason = error.message if isinstance(error, UserError) else repr(error)
+    return DataError(
+        f"utterance {utterance_id!r}: {reason}",
+        expected=f"something that {extractor.identity} can read",
+        hint="listen to the file or read the text; leave it out if it is damaged",
+    )

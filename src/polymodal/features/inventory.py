@@ -17,25 +17,15 @@ REMOVED = ".removed-"
 
 @dataclass(frozen=True)
 class StoredCollection:
-    """The stored features of one extractor.
-
-    Args:
-        folder: Their folder.
-        identity: Identity of the extractor; `?` if it cannot be read.
-        dtype: Type of the stored values.
-        version: Version of the store's format; None if it cannot be read.
-        num_entries: Number of utterances, those stored twice counted twice.
-        num_bytes: Size of the files.
-        unused_s: Seconds since they were opened last.
-    """
+    """The stored features of one extractor."""
 
     folder: Path
-    identity: str
-    dtype: str
-    version: int | None
-    num_entries: int
-    num_bytes: int
-    unused_s: float
+    identity: str  # of the extractor; `?` if it cannot be read
+    dtype: str  # of the stored values
+    version: int | None  # of the store's format; None if it cannot be read
+    num_entries: int  # number of utterances, those stored twice counted twice
+    num_bytes: int  # size of the files
+    unused_s: float  # seconds since they were opened last
 
     @property
     def is_readable(self) -> bool:

@@ -17,19 +17,12 @@ Reading = tuple[str, Callable[[], Any]]
 
 @dataclass
 class MissingFeature:
-    """Content whose features are missing in the store.
-
-    Args:
-        key: Key of the content.
-        amount: Number of samples or characters.
-        read: Reads the content.
-        ids: The utterances that have this content.
-    """
+    """Content whose features are missing in the store."""
 
     key: bytes
-    amount: int
+    amount: int  # number of samples or characters
     read: Callable[[], Any]
-    ids: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)  # the utterances that have this content
 
     def raw(self) -> Any:
         """Read the content again.
@@ -48,23 +41,15 @@ class MissingFeature:
 
 @dataclass
 class StoreLookup:
-    """The stored and the missing features of a corpus.
-
-    Args:
-        extractor: The extractor.
-        collection: Its stored features.
-        num_utterances: Number of utterances, those without content included.
-        keys: Utterance id to the key of its content, in order; without those that have none.
-        entries: Key to the position of its features.
-        missing: Content without features, each once.
-    """
+    """The stored and the missing features of a corpus."""
 
     extractor: Extractor
-    collection: FeatureCollection
-    num_utterances: int
+    collection: FeatureCollection  # its stored features
+    num_utterances: int  # those without content included
+    # Utterance id to the key of its content, in order; without those that have none.
     keys: dict[str, bytes] = field(default_factory=dict)
-    entries: dict[bytes, StoreEntry] = field(default_factory=dict)
-    missing: list[MissingFeature] = field(default_factory=list)
+    entries: dict[bytes, StoreEntry] = field(default_factory=dict)  # key to position
+    missing: list[MissingFeature] = field(default_factory=list)  # each content once
 
     @property
     def num_missing(self) -> int:
@@ -102,13 +87,9 @@ def look_up(
 ) -> StoreLookup:
     """Read every utterance once, and look up its features.
 
-    Args:
-        utterances: Id, and a function that reads the waveform, text or signals; it returns None
-            for an utterance without content.
-        extractor: The extractor.
-        store: Where features are stored.
-        num_threads: Number of threads that decode audio; 0 reads here.
-        progress: Called with the number of utterances that were read, and of all.
+    `utterances` are ids, and functions that read the waveform, text or signals; they return None
+    for an utterance without content. `num_threads` decode audio; 0 reads here. `progress` is called
+    with the number of utterances that were read, and of all.
 
     Raises:
         DataError: An utterance cannot be read, or the store is damaged.
@@ -124,18 +105,14 @@ def look_up(
         if content is not None:
             key, amount = content
             lookup.keys[utterance_id] = key
-            if not _is_found(lookup, key):
+            if key not in lookup.entries and (entry := lookup.collection.find(key)) is not None:
+                lookup.entries[key] = entry
+            if key not in lookup.entries:
                 missing.setdefault(key, MissingFeature(key, amount, read)).ids.append(utterance_id)
         if progress is not None:
             progress(num_read, len(rows))
     lookup.missing = list(missing.values())
     return lookup
-
-
-def _is_found(lookup: StoreLookup, key: bytes) -> bool:
-    if key not in lookup.entries and (entry := lookup.collection.find(key)) is not None:
-        lookup.entries[key] = entry
-    return key in lookup.entries
 
 
 def _in_threads(rows: Sequence[Reading], num_threads: int) -> Iterator[tuple[bytes, int] | None]:

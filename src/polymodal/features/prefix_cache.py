@@ -21,14 +21,11 @@ MAX_FRACTION = 0.5
 
 @dataclass
 class PrefixPlan:
-    """The frozen prefixes of the encoders of a run.
+    """The frozen prefixes of the encoders of a run."""
 
-    Args:
-        extractors: Modality to the extractor of its prefix, if that is stored.
-        notes: Modality to what is done, for the record; without those that have no prefix.
-    """
-
+    # Modality to the extractor of its prefix, if that is stored.
     extractors: dict[str, Prefix] = field(default_factory=dict)
+    # Modality to what is done, for the record; without those that have no prefix.
     notes: dict[str, str] = field(default_factory=dict)
 
     def disable(self, name: str, reason: str) -> None:
@@ -47,12 +44,8 @@ def plan_prefix_cache(
 ) -> PrefixPlan:
     """Decide which prefixes are read from the store, as `data.reuse_prefix` says.
 
-    Args:
-        encoders: Modality to its encoder.
-        reuse: `data.reuse_prefix`.
-        trainer: Options of Lightning's trainer.
-        precision: `trainer.precision` of Lightning.
-        training: Whether the run trains; otherwise each utterance is read once.
+    `reuse` is that option, `trainer` the options of Lightning's trainer, and `precision` the one it
+    computes in. A run without `training` reads each utterance once.
     """
     plan = PrefixPlan()
     dtype = PRECISIONS.get(str(precision))

@@ -25,11 +25,7 @@ class FeatureReader(Mapping[str, npt.NDArray[Any]]):
 
     It can be pickled, and is then small: a worker process opens the files itself.
 
-    Args:
-        entries: Utterance id to the position of its features.
-        shards: Data files, in the order of `StoreEntry.shard`.
-        dtype: Type of the stored values.
-        feature_size: Width of a vector.
+    `entries` are the positions by utterance id, `shards` the data files that they number.
     """
 
     def __init__(
@@ -41,9 +37,8 @@ class FeatureReader(Mapping[str, npt.NDArray[Any]]):
 
     def __getitem__(self, utterance_id: str) -> npt.NDArray[Any]:
         shard, offset, num_rows = self._entries[self._rows[utterance_id]].tolist()
-        return read_values(
-            self._shards[shard], offset, (num_rows, self.feature_size), dtype=self._dtype
-        )
+        shape = (num_rows, self.feature_size)
+        return read_values(self._shards[shard], offset, shape, dtype=self._dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -61,11 +56,7 @@ class FeatureReader(Mapping[str, npt.NDArray[Any]]):
 def read_values(path: Path, offset: int, shape: tuple[int, int], *, dtype: str) -> npt.NDArray[Any]:
     """Return values `[time, feature]` of a file, mapped and read-only; a copy for bfloat16.
 
-    Args:
-        path: The data file.
-        offset: First byte.
-        shape: Number of vectors, and their width.
-        dtype: Type of the stored values.
+    They begin at the byte `offset`; `dtype` is the type of the stored values.
 
     Raises:
         DataError: The file is gone, or shorter than before.

@@ -27,17 +27,11 @@ CHECK = 0x706F6C796D6F6461
 
 
 class StoreEntry(NamedTuple):
-    """Position of the values of an utterance.
+    """Position of the values of an utterance."""
 
-    Args:
-        shard: Number of the shard.
-        offset: First byte in its data file.
-        num_rows: Number of vectors.
-    """
-
-    shard: int
-    offset: int
-    num_rows: int
+    shard: int  # number of the shard
+    offset: int  # first byte in its data file
+    num_rows: int  # number of vectors
 
 
 class ShardWriter:

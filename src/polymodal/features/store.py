@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,8 @@ META, USED = "meta.json", "used"
 class FeatureStore:
     """A folder with the features of any number of extractors, for any number of processes.
 
-    Args:
-        folder: The folder; it is created with the first feature.
-        dtype: Type of the stored values: `float32`, `float16` or `bfloat16`.
+    It is created with the first feature. `dtype` is that of the stored values: `float32`, `float16`
+    or `bfloat16`.
 
     Raises:
         ConfigError: The type is unknown.
@@ -62,9 +62,8 @@ class FeatureStore:
         Raises:
             DataError: The folder is damaged, or of another extractor or version.
         """
-        return FeatureCollection(
-            self.folder, extractor.identity, extractor.feature_size, self.dtype
-        )
+        identity, size = extractor.identity, extractor.feature_size
+        return FeatureCollection(self.folder, identity, size, self.dtype)
 
 
 class FeatureCollection:
@@ -77,7 +76,8 @@ class FeatureCollection:
             "dtype": dtype,
             "feature_size": feature_size,
         }
-        self.folder = root / folder_name(self.meta)
+        digest = hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode()).hexdigest()
+        self.folder = root / f"v{FORMAT_VERSION}-{digest[:16]}"
         self.dtype, self.feature_size = dtype, feature_size
         self.bytes_a_row = feature_size * stored_type(dtype).itemsize
         self._writer: ShardWriter | None = None
@@ -101,9 +101,8 @@ class FeatureCollection:
         while position < len(self._prefixes) and self._prefixes[position] == integers[0]:
             record = self._records[self._order[position]]
             if (record["key"] == integers).all() and self._is_intact(position, record):
-                return StoreEntry(
-                    self._shard(position), int(record["offset"]), int(record["num_rows"])
-                )
+                shard, offset = self._shard(position), int(record["offset"])
+                return StoreEntry(shard, offset, int(record["num_rows"]))
             position += 1
         return None
 
@@ -123,12 +122,15 @@ class FeatureCollection:
                 range of the store's type.
         """
         stored = encoded(values, self.dtype)
-        writer = self._process_writer()
+        # A forked process would write into the files of its parent.
+        if self._writer is None or self._writer.process != os.getpid():
+            self._make_folder()
+            self._writer = ShardWriter(self.folder)
+            self._shards.append(self._writer.path)
         content = stored.reshape(-1).view(np.uint8).data
-        offset = writer.append(key, content, len(stored))
-        entry = StoreEntry(len(self._shards) - 1, offset, len(stored))
-        self._new[key] = entry
-        return entry
+        offset = self._writer.append(key, content, len(stored))
+        self._new[key] = StoreEntry(len(self._shards) - 1, offset, len(stored))
+        return self._new[key]
 
     def features(self, entries: Mapping[str, StoreEntry]) -> FeatureReader:
         """Return the reader of the features of a corpus."""
@@ -139,14 +141,6 @@ class FeatureCollection:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-    def _process_writer(self) -> ShardWriter:
-        # A forked process would write into the files of its parent.
-        if self._writer is None or self._writer.process != os.getpid():
-            self._make_folder()
-            self._writer = ShardWriter(self.folder)
-            self._shards.append(self._writer.path)
-        return self._writer
 
     def _make_folder(self) -> None:
         try:
@@ -161,6 +155,7 @@ class FeatureCollection:
 
     def _check_meta(self) -> None:
         path = self.folder / META
+        hint = f"delete {self.folder}, or set paths.store to another folder"
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             meta = {name: stored[name] for name in self.meta}
@@ -170,14 +165,10 @@ class FeatureCollection:
             raise DataError(
                 f"{path} cannot be read: {error!r}",
                 expected="the description that polymodal writes next to stored features",
-                hint=f"delete {self.folder}, or set paths.store to another folder",
+                hint=hint,
             ) from None
         if meta != self.meta:
-            raise DataError(
-                f"{path} says {meta}",
-                expected=str(self.meta),
-                hint=f"delete {self.folder}, or set paths.store to another folder",
-            )
+            raise DataError(f"{path} says {meta}", expected=str(self.meta), hint=hint)
 
     def _read(self) -> None:
         """Read the records of all shards, and sort them by the first word of their keys."""
@@ -190,29 +181,16 @@ class FeatureCollection:
         self._order = np.argsort(first)
         self._prefixes = first[self._order]
         if indices:
-            mark_used(self.folder)
+            # For `polymodal features --unused`; a folder of another user cannot be touched.
+            with suppress(OSError):
+                (self.folder / USED).touch()
 
     def _shard(self, position: int) -> int:
         return int(np.searchsorted(self._ends, self._order[position], side="right"))
 
     def _is_intact(self, position: int, record: Any) -> bool:
-        if position in self._verified:
+        path = self._shards[self._shard(position)]
+        if position in self._verified or is_intact(path, record, self.bytes_a_row):
+            self._verified.add(position)
             return True
-        if not is_intact(self._shards[self._shard(position)], record, self.bytes_a_row):
-            return False
-        self._verified.add(position)
-        return True
-
-
-def folder_name(meta: Mapping[str, Any]) -> str:
-    """Return the folder of an extractor: the version of the format, and 16 hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
-    return f"v{meta['format']}-{digest[:16]}"
-
-
-def mark_used(folder: Path) -> None:
-    """Record that features are used, for `polymodal features --unused`, if possible."""
-    try:
-        (folder / USED).touch()
-    except OSError:
-        return
+        return False

@@ -1,7 +1,9 @@
 """Attention within a modality and between modalities, pre-norm, with masks.
 
-Legend: batch = utterances, time = frames, feature = width, query = frames that attend, key = frames
-that are attended to.
+Rotary positions, applied to query and key, make only differences of positions count.
+
+Legend: batch = utterances, head = attention heads, time = frames, feature = width, size = width of
+a head, query = frames that attend, key = frames that are attended to.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,17 +15,19 @@ from torch.nn import functional
 
 from polymodal.errors import ConfigError
 from polymodal.layers.feedforward import FeedForward
-from polymodal.layers.masks import attention_mask, zero_padding
-from polymodal.layers.rotary import frame_positions, relative_positions, rotate
+from polymodal.layers.masks import attention_mask, mask_to_lengths, zero_padding
 from polymodal.schemas.batch import PaddedSequence
+
+Frames = Float[Tensor, "batch time feature"]
+Mask = Bool[Tensor, "batch time"]
+Heads = Float[Tensor, "batch head time size"]
+Positions = Float[Tensor, "batch time"]
 
 
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention of several heads (Vaswani et al. 2017, arXiv 1706.03762).
 
-    Args:
-        width: Width of the vectors.
-        num_heads: Number of heads; `width / num_heads` is a whole even number.
+    `width / num_heads` is a whole even number.
 
     Raises:
         ConfigError: `width` cannot be divided into heads of even width.
@@ -72,9 +76,7 @@ class MultiHeadAttention(nn.Module):
         output: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return output.masked_fill(~key_mask.any(dim=1)[:, None, None], 0.0)
 
-    def _split_heads(
-        self, vectors: Float[Tensor, "batch time feature"]
-    ) -> Float[Tensor, "batch head time size"]:
+    def _split_heads(self, vectors: Frames) -> Heads:
         batch, time, width = vectors.shape
         return vectors.reshape(batch, time, self.num_heads, width // self.num_heads).transpose(1, 2)
 
@@ -96,11 +98,7 @@ class SelfAttentionBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.feedforward = FeedForward(width, expansion, dropout)
 
-    def forward(
-        self,
-        stream: Float[Tensor, "batch time feature"],
-        valid_mask: Bool[Tensor, "batch time"],
-    ) -> Float[Tensor, "batch time feature"]:
+    def forward(self, stream: Frames, valid_mask: Mask) -> Frames:
         """Return the updated stream; finite under the padding too, if the input is."""
         normed = self.attention_norm(stream)
         positions = frame_positions(valid_mask)
@@ -150,17 +148,13 @@ class CrossAttentionBlock(nn.Module):
         names = sorted(sources)
         self.norm = nn.LayerNorm(width) if names else nn.Identity()
         self.source_norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in names})
-        self.attentions = nn.ModuleDict(
-            {name: MultiHeadAttention(width, num_heads) for name in names}
-        )
+        attentions = {name: MultiHeadAttention(width, num_heads) for name in names}
+        self.attentions = nn.ModuleDict(attentions)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self,
-        stream: Float[Tensor, "batch time feature"],
-        valid_mask: Bool[Tensor, "batch time"],
-        sources: Mapping[str, PaddedSequence],
-    ) -> Float[Tensor, "batch time feature"]:
+        self, stream: Frames, valid_mask: Mask, sources: Mapping[str, PaddedSequence]
+    ) -> Frames:
         """Return the stream with the mean of its attention to `sources` added.
 
         Modalities of `sources` that this block was not built for are ignored.
@@ -178,3 +172,38 @@ class CrossAttentionBlock(nn.Module):
             num_present = num_present + source.present
         updated: Tensor = stream + self.dropout(total / num_present.clamp(min=1)[:, None, None])
         return updated
+
+
+def frame_positions(valid_mask: Mask) -> Positions:
+    """Return the number of each frame, 0, 1, 2, ..., for attention within one modality."""
+    numbers = torch.arange(valid_mask.shape[1], device=valid_mask.device, dtype=torch.float32)
+    return numbers.expand(valid_mask.shape)
+
+
+def relative_positions(valid_mask: Mask, span: float = 32.0) -> Positions:
+    """Return the middle of each frame as a position in its utterance, 0 to `span`.
+
+    Modalities differ in frame rate and text has no clock, but all of them cover the same
+    utterance: its beginning and end are the only points they surely have in common.
+
+    Example:
+        >>> relative_positions(torch.tensor([[True, True, False]]), span=4.0)[0, :2].tolist()
+        [1.0, 3.0]
+    """
+    lengths = mask_to_lengths(valid_mask).clamp(min=1)
+    return (frame_positions(valid_mask) + 0.5) * (span / lengths[:, None])
+
+
+def rotate(vectors: Heads, positions: Positions, base: float = 10000.0) -> Heads:
+    """Rotate pairs of coordinates by angles that grow with the position; `size` is even.
+
+    RoFormer (Su et al. 2021, arXiv 2104.09864): the product of two rotated vectors depends on their
+    distance alone. `base` is roughly the ratio of the fastest to the slowest rotation.
+    """
+    half = vectors.shape[-1] // 2
+    steps = torch.arange(half, device=vectors.device, dtype=torch.float32)
+    angles = positions[:, None, :, None] * base ** (-steps / half)
+    cosine, sine = angles.cos(), angles.sin()
+    left, right = vectors[..., :half].float(), vectors[..., half:].float()
+    rotated = torch.cat([left * cosine - right * sine, left * sine + right * cosine], dim=-1)
+    return rotated.to(vectors.dtype)

@@ -16,12 +16,7 @@ class ConvolutionBlock(nn.Module):
     Padding is set to zero first, the norm sees one frame at a time, and the mask of the output
     comes from `strided_mask`: an utterance gives the same frames alone and in any batch.
 
-    Args:
-        input_size: Width of the input.
-        output_size: Width of the output.
-        kernel: Width of the window in frames, odd.
-        stride: Step of the window in frames.
-        dropout: Dropout of the output.
+    `kernel`, the width of the window, is odd; it and `stride` are in frames.
     """
 
     def __init__(

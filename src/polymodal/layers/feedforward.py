@@ -48,12 +48,9 @@ def perceptron(
 ) -> nn.Sequential:
     """Return linear layers with an activation between them, none after the last.
 
-    Args:
-        sizes: Width of the input, of the hidden layers, of the output.
-        activation: One of `ACTIVATIONS`.
-        layer_norm: Whether each hidden layer is normalised before its activation. There is no
-            batch norm on purpose: a result may not depend on the rest of the batch.
-        dropout: Dropout after each activation.
+    `sizes` are the widths of the input, of the hidden layers and of the output. With `layer_norm`
+    each hidden layer is normalised before its activation. There is no batch norm on purpose: a
+    result may not depend on the rest of the batch. `dropout` is that after each activation.
 
     Raises:
         ConfigError: The activation is unknown, or a width is not positive.

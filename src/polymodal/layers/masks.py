@@ -1,7 +1,7 @@
 """Masks: which frames are real, through lengths, strides and attention.
 
 Legend: batch = utterances, time = frames, feature = width, key = frames that are attended to.
-Everywhere True = real; PyTorch's inverse is made by `key_padding_mask` alone.
+Everywhere True = real.
 """
 
 import torch
@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+Mask = Bool[Tensor, "batch time"]
+Frames = Float[Tensor, "batch time feature"]
 
-def lengths_to_mask(
-    lengths: Int[Tensor, " batch"], num_frames: int | None = None
-) -> Bool[Tensor, "batch time"]:
+
+def lengths_to_mask(lengths: Int[Tensor, " batch"], num_frames: int | None = None) -> Mask:
     """Return the mask of sequences that begin at frame 0, at most `num_frames` wide.
 
     Example:
@@ -24,7 +25,7 @@ def lengths_to_mask(
     return torch.arange(num_frames, device=lengths.device)[None] < lengths[:, None]
 
 
-def mask_to_lengths(valid_mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " batch"]:
+def mask_to_lengths(valid_mask: Mask) -> Int[Tensor, " batch"]:
     """Return the position after the last real frame of each utterance, int64; 0 without one.
 
     Example:
@@ -34,11 +35,6 @@ def mask_to_lengths(valid_mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " bat
     ends = torch.arange(1, valid_mask.shape[1] + 1, device=valid_mask.device)
     start = ends.new_zeros(1)
     return torch.cat([start.expand(len(valid_mask), 1), ends * valid_mask], dim=1).amax(dim=1)
-
-
-def key_padding_mask(valid_mask: Bool[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
-    """Return the mask in the sense of `torch.nn.MultiheadAttention`: True = padding."""
-    return ~valid_mask
 
 
 def attention_mask(key_mask: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1 1 key"]:
@@ -55,15 +51,13 @@ def attention_mask(key_mask: Bool[Tensor, "batch key"]) -> Bool[Tensor, "batch 1
     return (key_mask | is_empty)[:, None, None]
 
 
-def zero_padding(
-    values: Float[Tensor, "batch time feature"], valid_mask: Bool[Tensor, "batch time"]
-) -> Float[Tensor, "batch time feature"]:
+def zero_padding(values: Frames, valid_mask: Mask) -> Frames:
     """Return the values with zeros under the padding, even over NaN; no gradient passes there."""
     return values.masked_fill(~valid_mask[..., None], 0.0)
 
 
 def strided_mask(
-    valid_mask: Bool[Tensor, "batch time"], kernel: int, stride: int = 1, padding: int = 0
+    valid_mask: Mask, kernel: int, stride: int = 1, padding: int = 0
 ) -> Bool[Tensor, "batch strided_time"]:
     """Return the mask after a convolution whose padding input is zero.
 
@@ -71,11 +65,8 @@ def strided_mask(
     would give, if their window holds a real frame. So the mask of an utterance does not depend on
     the batch. An utterance shorter than a window keeps one frame.
 
-    Args:
-        valid_mask: True = real input.
-        kernel: Width of the window in frames.
-        stride: Step of the window in frames.
-        padding: Zeros added at both ends, fewer than `kernel`.
+    `kernel` and `stride` are the window and its step in frames; `padding` zeros are added at both
+    ends, fewer than `kernel`.
 
     Example:
         >>> mask = lengths_to_mask(torch.tensor([0, 1, 4, 5]))

@@ -15,6 +15,8 @@ from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask, mask_to_lengths
 from polymodal.schemas.batch import PaddedSequence
 
+Bands = Float[Tensor, "batch time band"]
+Mask = Bool[Tensor, "batch time"]
 WINDOW_S, HOP_S = 0.025, 0.010
 MIN_HZ = 20.0
 # Added before the logarithm: about the power of 16-bit rounding noise in a band.
@@ -30,10 +32,7 @@ def mel_filter_bank(
 
     mel = 2595 log10(1 + f / 700 Hz) (O'Shaughnessy 1987); triangles straight on the mel scale.
 
-    Args:
-        num_mels: Number of bands.
-        num_bins: Number of Fourier bins from 0 Hz to half the sampling rate.
-        sampling_rate_hz: Samples per second.
+    `num_bins` is the number of Fourier bins from 0 Hz to half the sampling rate.
 
     Raises:
         ConfigError: The bands are so narrow that one holds no bin.
@@ -62,12 +61,9 @@ class LogMel(nn.Module):
     The end is padded with silence until each sample lies in a window, so an utterance of one
     sample has one frame.
 
-    Args:
-        num_mels: Number of bands.
-        sampling_rate_hz: Samples per second.
-        normalise: `utterance`: each band gets mean 0 and standard deviation 1 over the real
-            frames of the utterance, which takes out the channel and the level; `none`: a fixed
-            shift and scale, the level is kept.
+    `normalise` is `utterance`: each band gets mean 0 and standard deviation 1 over the real frames
+    of the utterance, which takes out the channel and the level; or `none`: a fixed shift and scale,
+    the level is kept.
 
     Raises:
         ConfigError: `normalise` is unknown, or `num_mels` too large.
@@ -78,9 +74,8 @@ class LogMel(nn.Module):
     ) -> None:
         super().__init__()
         if normalise not in ("utterance", "none"):
-            raise ConfigError(
-                f"normalise {normalise!r} is unknown", expected="'utterance' or 'none'"
-            )
+            message = f"normalise {normalise!r} is unknown"
+            raise ConfigError(message, expected="'utterance' or 'none'")
         self.normalise = normalise
         self.window_size = round(WINDOW_S * sampling_rate_hz)
         self.hop_size = round(HOP_S * sampling_rate_hz)
@@ -100,7 +95,7 @@ class LogMel(nn.Module):
             values = self._normalised(energies, valid_mask)
         return PaddedSequence(values.masked_fill(~valid_mask[..., None], 0.0), valid_mask)
 
-    def _frame_mask(self, valid_mask: Bool[Tensor, "batch sample"]) -> Bool[Tensor, "batch time"]:
+    def _frame_mask(self, valid_mask: Bool[Tensor, "batch sample"]) -> Mask:
         lengths = mask_to_lengths(valid_mask)
         after_first = (lengths - self.window_size).clamp(min=0)
         num_frames = -(-after_first // self.hop_size) + 1
@@ -108,9 +103,7 @@ class LogMel(nn.Module):
         width = max(1, int(num_frames.max())) if len(lengths) else 1
         return lengths_to_mask(num_frames * (lengths > 0), width)
 
-    def _log_energies(
-        self, waveform: Float[Tensor, "batch sample"], num_frames: int
-    ) -> Float[Tensor, "batch time band"]:
+    def _log_energies(self, waveform: Float[Tensor, "batch sample"], num_frames: int) -> Bands:
         needed = (num_frames - 1) * self.hop_size + self.window_size
         padded = functional.pad(waveform, (0, max(0, needed - waveform.shape[1])))[:, :needed]
         frames = padded.unfold(1, self.window_size, self.hop_size) * self.window.float()
@@ -119,9 +112,7 @@ class LogMel(nn.Module):
         energies: Tensor = (power @ self.bank.float() + FLOOR).log()
         return energies
 
-    def _normalised(
-        self, energies: Float[Tensor, "batch time band"], valid_mask: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch time band"]:
+    def _normalised(self, energies: Bands, valid_mask: Mask) -> Bands:
         if self.normalise == "none":
             return (energies - TYPICAL_MEAN) / TYPICAL_STD
         weight = valid_mask[..., None].float()

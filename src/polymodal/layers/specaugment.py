@@ -12,6 +12,8 @@ from polymodal.errors import ConfigError
 from polymodal.layers.masks import mask_to_lengths
 from polymodal.schemas.batch import PaddedSequence
 
+Mask = Bool[Tensor, "batch time"]
+
 
 class SpecAugment(nn.Module):
     """Set random bands and random spans of time to zero, in training only.
@@ -19,11 +21,8 @@ class SpecAugment(nn.Module):
     Park et al. 2019 (arXiv 1904.08779), without time warping. It draws from torch's default
     generator, so the run's seed fixes it.
 
-    Args:
-        num_frequency_masks: Number of spans of bands.
-        max_bands: Maximum width of such a span.
-        num_time_masks: Number of spans of time.
-        max_time_fraction: Maximum length of such a span, as a fraction of the utterance.
+    There are `num_frequency_masks` spans of at most `max_bands` bands, and `num_time_masks` spans
+    of at most `max_time_fraction` of the utterance.
 
     Raises:
         ConfigError: A number is negative, or the fraction above 1.
@@ -62,17 +61,13 @@ class SpecAugment(nn.Module):
         return PaddedSequence(values.masked_fill(hidden, 0.0), sequence.valid_mask)
 
 
-def sample_mask_spans(
-    real: Bool[Tensor, "batch time"], fraction: float, span: int
-) -> Bool[Tensor, "batch time"]:
+def sample_mask_spans(real: Mask, fraction: float, span: int) -> Mask:
     """Sample masked frames in spans: each frame starts a span with the same probability.
 
     wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477). It draws from torch's default generator.
 
-    Args:
-        real: True = real frame.
-        fraction: Fraction of the frames to mask, before overlaps.
-        span: Number of frames of a span.
+    `real` is True for real frames. `fraction` of these are masked, before overlaps, in spans of
+    `span` frames.
     """
     begins = torch.rand(real.shape, device=real.device) < fraction / span
     padded = functional.pad(begins.float(), (span - 1, 0))

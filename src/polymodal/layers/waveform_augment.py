@@ -17,6 +17,8 @@ from polymodal.errors import ConfigError, nearest
 from polymodal.layers.masks import lengths_to_mask, mask_to_lengths
 from polymodal.schemas.batch import PaddedSequence
 
+Samples = Float[Tensor, "batch sample"]
+Changed = Float[Tensor, "batch new_sample"]
 # Exponent of the power spectrum, 1/f^exponent.
 COLOURS: Mapping[str, float] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 # Speeds are whole thousandths, so that positions are exact integers however long the audio.
@@ -69,14 +71,11 @@ class WaveformAugment(nn.Module):
     ) -> None:
         super().__init__()
         if noise_colour not in COLOURS:
-            raise ConfigError(
-                f"noise_colour is {noise_colour!r}", hint=nearest(noise_colour, COLOURS)
-            )
+            hint = nearest(noise_colour, COLOURS)
+            raise ConfigError(f"noise_colour is {noise_colour!r}", hint=hint)
         if not 0 <= probability <= 1:
-            raise ConfigError(
-                f"probability={probability} of an augmentation",
-                expected="a number from 0 to 1",
-            )
+            message = f"probability={probability} of an augmentation"
+            raise ConfigError(message, expected="a number from 0 to 1")
         self.speed = _bounds("speed", speed)
         self.noise_snr_db = _bounds("noise_snr_db", noise_snr_db)
         self.gain_db = _bounds("gain_db", gain_db)
@@ -86,7 +85,7 @@ class WaveformAugment(nn.Module):
     def is_on(self) -> bool:
         """Whether anything is ever changed."""
         changes = (self.speed, self.noise_snr_db, self.gain_db)
-        return self.probability > 0 and any(change is not None for change in changes)
+        return self.probability > 0 and changes != (None, None, None)
 
     def forward(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return the changed waveforms `[batch, sample]` (the same ones outside training)."""
@@ -104,11 +103,8 @@ class WaveformAugment(nn.Module):
         return PaddedSequence(samples, mask)
 
     def _change_speed(
-        self,
-        samples: Float[Tensor, "batch sample"],
-        lengths: Int[Tensor, " batch"],
-        bounds: tuple[float, float],
-    ) -> tuple[Float[Tensor, "batch new_sample"], Bool[Tensor, "batch new_sample"]]:
+        self, samples: Samples, lengths: Int[Tensor, " batch"], bounds: tuple[float, float]
+    ) -> tuple[Changed, Bool[Tensor, "batch new_sample"]]:
         thousandths = (self._draw(samples, bounds) * SPEED_STEPS).round().long()
         thousandths = torch.where(self._select(samples), thousandths, SPEED_STEPS)
         changed = -(-lengths * SPEED_STEPS // thousandths)
@@ -117,11 +113,8 @@ class WaveformAugment(nn.Module):
         return resampled(samples, thousandths, mask.shape[1]).masked_fill(~mask, 0.0), mask
 
     def _noise(
-        self,
-        samples: Float[Tensor, "batch sample"],
-        mask: Bool[Tensor, "batch sample"],
-        bounds: tuple[float, float],
-    ) -> Float[Tensor, "batch sample"]:
+        self, samples: Samples, mask: Bool[Tensor, "batch sample"], bounds: tuple[float, float]
+    ) -> Samples:
         noise = coloured(torch.randn_like(samples), self.exponent).masked_fill(~mask, 0.0)
         powers = [wave.square().sum(dim=1) for wave in (samples, noise)]
         level = (powers[0] / powers[1].clamp(min=torch.finfo(noise.dtype).tiny)).sqrt()
@@ -137,12 +130,10 @@ class WaveformAugment(nn.Module):
 
 
 def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> WaveformAugment:
-    """Build the augmentation that an encoder's options describe.
+    """Build the augmentation whose arguments an encoder's options describe; None for none.
 
-    Args:
-        options: Arguments of `WaveformAugment`; None for none.
-        normalised: Whether the encoder takes the level out of each utterance, so that a change of
-            it would do nothing.
+    Where waveforms are `normalised`, the encoder takes the level out of each utterance, so that a
+    change of it would do nothing.
 
     Raises:
         ConfigError: An option is unknown, out of its range, or would do nothing.
@@ -161,9 +152,7 @@ def waveform_changes(options: Mapping[str, Any] | None, *, normalised: bool) -> 
     return augment
 
 
-def resampled(
-    samples: Float[Tensor, "batch sample"], thousandths: Int[Tensor, " batch"], width: int
-) -> Float[Tensor, "batch new_sample"]:
+def resampled(samples: Samples, thousandths: Int[Tensor, " batch"], width: int) -> Changed:
     """Play each row at a speed of its own, in thousandths, by a windowed sinc.
 
     What would be above half the sampling rate is filtered out (Smith, "Digital audio resampling",
@@ -189,9 +178,7 @@ def resampled(
     return total
 
 
-def coloured(
-    white: Float[Tensor, "batch sample"], exponent: float
-) -> Float[Tensor, "batch sample"]:
+def coloured(white: Samples, exponent: float) -> Samples:
     """Give white noise the power spectrum 1/f^exponent, without a mean, at any level.
 
     Timmer & König 1995, Astronomy and Astrophysics 300.
@@ -216,7 +203,6 @@ def _bounds(name: str, bounds: Sequence[float] | None) -> tuple[float, float] | 
     numbers = list(bounds) if isinstance(bounds, list | tuple) else []
     given = [number for number in numbers if isinstance(number, int | float)]
     if len(numbers) != 2 or len(given) != 2 or not low <= given[0] <= given[1] <= high:
-        raise ConfigError(
-            f"{name}={bounds!r}", expected=f"null, or two numbers from {low:g} to {high:g}"
-        )
+        expected = f"null, or two numbers from {low:g} to {high:g}"
+        raise ConfigError(f"{name}={bounds!r}", expected=expected)
     return float(given[0]), float(given[1])

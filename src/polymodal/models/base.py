@@ -16,12 +16,9 @@ from polymodal.schemas.batch import PaddedSequence
 class Model(nn.Module, ABC):
     """A mapping of modalities to logits.
 
-    Every model takes `feature_sizes` and `num_outputs` first; they come from the encoders and the
-    task. Options of the model itself follow as keyword arguments.
-
-    Args:
-        feature_sizes: Name of each modality to the width of its vectors.
-        num_outputs: Number of classes, or of values to be predicted.
+    Every model takes `feature_sizes`, the name of each modality to the width of its vectors, and
+    `num_outputs`, the number of classes or of values to be predicted, first; they come from the
+    encoders and the task. Options of the model itself follow as keyword arguments.
 
     Raises:
         ConfigError: There is no modality, a name cannot be used, or a size is not positive.
@@ -50,7 +47,6 @@ class Model(nn.Module, ABC):
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Return the logits, finite also where nothing is present.
 
-        Args:
-            modalities: Name to sequence, `[batch, time, feature]`. Without a True in its mask a
-                modality is absent and its values do not count.
+        Each modality is `[batch, time, feature]`. Without a True in its mask it is absent and its
+        values do not count.
         """

@@ -23,11 +23,8 @@ class BottleneckFusion(Fusion):
     are then averaged over the present modalities. So all exchange passes through `num_tokens`
     vectors, and cost grows with each modality's own length.
 
-    The options are those of `Fusion`, and `num_layers`, `num_heads`, `num_tokens`, and the
-    `dropout` in all layers and before the output.
-
-    Raises:
-        ConfigError: A size or an option is out of its range.
+    The options and errors are those of `Fusion`, and `num_layers`, `num_heads`, `num_tokens`, and
+    the `dropout` in all layers and before the output.
 
     Example:
         >>> BottleneckFusion({"speech": 8, "text": 4}, 3, num_tokens=2).num_outputs
@@ -62,10 +59,7 @@ class BottleneckFusion(Fusion):
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Return the logits, `[batch, output]`; a fixed row where nothing is present."""
         inputs = self.projected(modalities)
-        streams = {
-            name: zero_padding(sequence.values, sequence.valid_mask)
-            for name, sequence in inputs.items()
-        }
+        streams = {name: zero_padding(s.values, s.valid_mask) for name, s in inputs.items()}
         present = torch.stack([sequence.present for sequence in inputs.values()], dim=1)
         tokens = self.tokens.expand(len(present), -1, -1)
         for layer in self.layers:

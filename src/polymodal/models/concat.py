@@ -5,21 +5,17 @@ Legend: batch = utterances, modality = in the order of their names, feature = wi
 
 from collections.abc import Mapping, Sequence
 
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from polymodal.layers.feedforward import perceptron
-from polymodal.models.fusion import PooledFusion
+from polymodal.models.fusion import Fused, PooledFusion, Present, Vectors
 
 
 class EarlyFusion(PooledFusion):
     """Concatenation of the pooled modalities, the plainest deep fusion.
 
-    The options are those of `PooledFusion`, and `hidden_sizes`, the widths of hidden layers between
-    the concatenation and the output.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`, and `hidden_sizes`, the widths of hidden
+    layers between the concatenation and the output.
 
     Example:
         >>> EarlyFusion({"speech": 8, "text": 4}, 3).num_outputs
@@ -40,11 +36,7 @@ class EarlyFusion(PooledFusion):
         super().__init__(feature_sizes, num_outputs, width, pooling, dropout, modality_dropout)
         self.mix = perceptron([len(self.feature_sizes) * width, *hidden_sizes, width])
 
-    def combine(
-        self,
-        vectors: Float[Tensor, "batch modality feature"],
-        present: Bool[Tensor, "batch modality"],
-    ) -> Float[Tensor, "batch feature"]:
+    def combine(self, vectors: Vectors, present: Present) -> Fused:
         """Mix the vectors of all modalities, see `PooledFusion`."""
         mixed: Tensor = self.mix(vectors.flatten(1))
         return mixed

@@ -25,11 +25,8 @@ class CrossAttentionFusion(Fusion):
     already, so the order of the modalities has no effect. Each stream is pooled, and the mean over
     the modalities that are present is classified; an absent one has no influence at all.
 
-    The options are those of `PooledFusion`, and `num_layers` and `num_heads`; `dropout` is that of
-    all layers.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`, and `num_layers` and `num_heads`; `dropout`
+    is that of all layers.
 
     Example:
         >>> model = CrossAttentionFusion({"text": 8, "speech": 4}, 3, width=16)
@@ -51,17 +48,13 @@ class CrossAttentionFusion(Fusion):
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__(feature_sizes, num_outputs, width, modality_dropout)
+        names = list(self.feature_sizes)
         self.layers = nn.ModuleList(
-            _FusionLayer(list(self.feature_sizes), width, num_heads, dropout)
-            for _ in range(num_layers)
+            _FusionLayer(names, width, num_heads, dropout) for _ in range(num_layers)
         )
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in self.feature_sizes})
-        self.poolings = nn.ModuleDict(
-            {name: build_pooling(pooling, width) for name in self.feature_sizes}
-        )
-        self.summaries = nn.ModuleDict(
-            {name: nn.Linear(width, width) for name in self.feature_sizes}
-        )
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in names})
+        self.poolings = nn.ModuleDict({name: build_pooling(pooling, width) for name in names})
+        self.summaries = nn.ModuleDict({name: nn.Linear(width, width) for name in names})
         self.head = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_outputs))
 
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
@@ -86,15 +79,10 @@ class _FusionLayer(nn.Module):
 
     def __init__(self, names: list[str], width: int, num_heads: int, dropout: float) -> None:
         super().__init__()
-        self.crosses = nn.ModuleDict(
-            {
-                name: CrossAttentionBlock(set(names) - {name}, width, num_heads, dropout)
-                for name in names
-            }
-        )
-        self.selves = nn.ModuleDict(
-            {name: SelfAttentionBlock(width, num_heads, dropout) for name in names}
-        )
+        sizes = (width, num_heads, dropout)
+        crosses = {name: CrossAttentionBlock({*names} - {name}, *sizes) for name in names}
+        self.crosses = nn.ModuleDict(crosses)
+        self.selves = nn.ModuleDict({name: SelfAttentionBlock(*sizes) for name in names})
 
     def forward(
         self, streams: Mapping[str, Tensor], inputs: Mapping[str, PaddedSequence]

@@ -17,16 +17,17 @@ from polymodal.layers.pooling import build_pooling
 from polymodal.models.base import Model
 from polymodal.schemas.batch import PaddedSequence
 
+Vectors = Float[Tensor, "batch modality feature"]
+Present = Bool[Tensor, "batch modality"]
+Fused = Float[Tensor, "batch feature"]
+
 
 class Fusion(Model):
     """Project every modality to one width, and drop modalities at random in training.
 
-    Args:
-        feature_sizes: Name of each modality to the width of its vectors.
-        num_outputs: Number of classes or values.
-        width: Width that all modalities are projected to.
-        modality_dropout: Probability that a modality of an utterance is dropped in training; the
-            last one that is present stays (Neverova et al. 2016, arXiv 1501.00102).
+    `width` is what all modalities are projected to. `modality_dropout` is the probability that a
+    modality of an utterance is dropped in training; the last one that is present stays (Neverova et
+    al. 2016, arXiv 1501.00102). The other options are those of `Model`.
 
     Raises:
         ConfigError: A size or an option is out of its range.
@@ -44,7 +45,10 @@ class Fusion(Model):
             raise ConfigError(f"modality_dropout {modality_dropout}", expected="0 up to below 1")
         self.modality_dropout = modality_dropout
         self.projections = nn.ModuleDict(
-            {name: _projection(size, width) for name, size in self.feature_sizes.items()}
+            {
+                name: nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width))
+                for name, size in self.feature_sizes.items()
+            }
         )
 
     def projected(self, modalities: Mapping[str, PaddedSequence]) -> dict[str, PaddedSequence]:
@@ -75,13 +79,8 @@ class Fusion(Model):
 class PooledFusion(Fusion):
     """Pool every modality to one vector; a learned vector replaces that of an absent one.
 
-    Args:
-        feature_sizes: Name of each modality to the width of its vectors.
-        num_outputs: Number of classes or values.
-        width: Width that all modalities are projected to.
-        pooling: `attention`, `mean` or `first`, over the real frames.
-        dropout: Dropout of the pooled vectors and before the output.
-        modality_dropout: As in `Fusion`.
+    `pooling` is `attention`, `mean` or `first`, over the real frames; `dropout` that of the pooled
+    vectors and before the output. The other options are those of `Fusion`.
 
     Raises:
         ConfigError: A size or an option is out of its range or unknown.
@@ -97,9 +96,8 @@ class PooledFusion(Fusion):
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__(feature_sizes, num_outputs, width, modality_dropout)
-        self.poolings = nn.ModuleDict(
-            {name: build_pooling(pooling, width) for name in self.feature_sizes}
-        )
+        poolings = {name: build_pooling(pooling, width) for name in self.feature_sizes}
+        self.poolings = nn.ModuleDict(poolings)
         self.absent = nn.Parameter(torch.zeros(len(self.feature_sizes), width))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_outputs))
@@ -107,26 +105,18 @@ class PooledFusion(Fusion):
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Return the logits, `[batch, output]`; a fixed row where nothing is present."""
         streams = self.projected(modalities)
-        pooled = torch.stack(
-            [self.poolings[name](stream) for name, stream in streams.items()], dim=1
-        )
+        pooled = torch.stack([self.poolings[name](streams[name]) for name in streams], dim=1)
         present = torch.stack([stream.present for stream in streams.values()], dim=1)
         vectors = torch.where(present[..., None], pooled, self.absent)
         logits: Tensor = self.head(self.combine(self.dropout(vectors), present))
         return logits
 
     @abstractmethod
-    def combine(
-        self,
-        vectors: Float[Tensor, "batch modality feature"],
-        present: Bool[Tensor, "batch modality"],
-    ) -> Float[Tensor, "batch feature"]:
+    def combine(self, vectors: Vectors, present: Present) -> Fused:
         """Combine the vectors of the modalities (the learned one where absent) into one."""
 
 
-def keep_at_least_one(
-    present: Bool[Tensor, "batch modality"], probability: float
-) -> Bool[Tensor, "batch modality"]:
+def keep_at_least_one(present: Present, probability: float) -> Present:
     """Return which of the present modalities stay when each is dropped with a probability.
 
     At least one stays wherever `present` has one.
@@ -136,9 +126,7 @@ def keep_at_least_one(
     return present & ((draws >= probability) | largest)
 
 
-def mean_of_present(
-    vectors: Float[Tensor, "batch modality feature"], present: Bool[Tensor, "batch modality"]
-) -> Float[Tensor, "batch feature"]:
+def mean_of_present(vectors: Vectors, present: Present) -> Fused:
     """Return the mean over the modalities that are present; zeros without one.
 
     Example:
@@ -147,7 +135,3 @@ def mean_of_present(
     """
     count = present.sum(dim=1).clamp(min=1)[:, None]
     return zero_padding(vectors, present).sum(dim=1) / count
-
-
-def _projection(size: int, width: int) -> nn.Module:
-    return nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width))

@@ -6,10 +6,9 @@ Legend: batch = utterances, modality = in the order of their names, feature = wi
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from polymodal.models.fusion import PooledFusion
+from polymodal.models.fusion import Fused, PooledFusion, Present, Vectors
 
 
 class GatedFusion(PooledFusion):
@@ -18,10 +17,7 @@ class GatedFusion(PooledFusion):
     Each coordinate of the fused vector is a mean of the modalities' coordinates; its weights are a
     softmax over the modalities that are present, computed from all of them.
 
-    The options are those of `PooledFusion`.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`.
 
     Example:
         >>> GatedFusion({"speech": 8, "text": 4}, 3).num_outputs
@@ -43,11 +39,7 @@ class GatedFusion(PooledFusion):
         self.values = nn.ModuleList(nn.Linear(width, width) for _ in range(num))
         self.gates = nn.Linear(num * width, num * width)
 
-    def combine(
-        self,
-        vectors: Float[Tensor, "batch modality feature"],
-        present: Bool[Tensor, "batch modality"],
-    ) -> Float[Tensor, "batch feature"]:
+    def combine(self, vectors: Vectors, present: Present) -> Fused:
         """Weigh the vectors coordinate by coordinate, see `PooledFusion`."""
         values = [torch.tanh(layer(vectors[:, index])) for index, layer in enumerate(self.values)]
         admitted = present | ~present.any(dim=1, keepdim=True)

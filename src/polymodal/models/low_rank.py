@@ -6,12 +6,11 @@ Legend: batch = utterances, modality = in the order of their names, feature = wi
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from polymodal.errors import ConfigError
-from polymodal.models.fusion import PooledFusion
+from polymodal.models.fusion import Fused, PooledFusion, Present, Vectors
 
 
 class LowRankFusion(PooledFusion):
@@ -22,10 +21,7 @@ class LowRankFusion(PooledFusion):
     factor a modality: cost grows with the number of modalities, not with its power. For an absent
     modality its learned vector takes part.
 
-    The options are those of `PooledFusion`, and `rank`.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`, and `rank`.
 
     Example:
         >>> LowRankFusion({"speech": 8, "text": 4}, 3, rank=2).num_outputs
@@ -51,11 +47,7 @@ class LowRankFusion(PooledFusion):
         self.weights = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, rank)))
         self.bias = nn.Parameter(torch.zeros(width))
 
-    def combine(
-        self,
-        vectors: Float[Tensor, "batch modality feature"],
-        present: Bool[Tensor, "batch modality"],
-    ) -> Float[Tensor, "batch feature"]:
+    def combine(self, vectors: Vectors, present: Present) -> Fused:
         """Multiply the projections of all modalities, see `PooledFusion`."""
         extended = functional.pad(vectors, (0, 1), value=1.0)
         products = torch.einsum("bmi,mrio->bmro", extended, self.factors)

@@ -5,21 +5,17 @@ Legend: batch = utterances, modality = in the order of their names, feature = wi
 
 from collections.abc import Mapping
 
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import nn
 
 from polymodal.layers.feedforward import FeedForward
-from polymodal.models.fusion import PooledFusion, mean_of_present
+from polymodal.models.fusion import Fused, PooledFusion, Present, Vectors, mean_of_present
 
 
 class MixerFusion(PooledFusion):
     """MLP-Mixer over one token a modality (Tolstikhin et al. 2021, arXiv 2105.01601).
 
-    The options are those of `PooledFusion`, and `num_layers`, the number of pairs of mixings, and
-    `expansion`, the hidden width of each mixing in multiples of its width.
-
-    Raises:
-        ConfigError: A size or an option is out of its range or unknown.
+    The options and errors are those of `PooledFusion`, and `num_layers`, the number of pairs of
+    mixings, and `expansion`, the hidden width of each mixing in multiples of its width.
 
     Example:
         >>> MixerFusion({"speech": 8, "text": 4}, 3).num_outputs
@@ -51,11 +47,7 @@ class MixerFusion(PooledFusion):
             FeedForward(width, expansion, dropout) for _ in range(num_layers)
         )
 
-    def combine(
-        self,
-        vectors: Float[Tensor, "batch modality feature"],
-        present: Bool[Tensor, "batch modality"],
-    ) -> Float[Tensor, "batch feature"]:
+    def combine(self, vectors: Vectors, present: Present) -> Fused:
         """Mix the tokens and average the present ones, see `PooledFusion`."""
         tokens = vectors
         for norm, across, within in zip(self.norms, self.across, self.within, strict=True):

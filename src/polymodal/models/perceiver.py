@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.errors import ConfigError
-from polymodal.layers.attention import MultiHeadAttention, SelfAttentionBlock
+from polymodal.layers.attention import MultiHeadAttention, SelfAttentionBlock, relative_positions
 from polymodal.layers.masks import zero_padding
-from polymodal.layers.rotary import relative_positions
 from polymodal.models.fusion import Fusion
 from polymodal.schemas.batch import PaddedSequence
 
@@ -23,11 +22,9 @@ class PerceiverFusion(Fusion):
     A learned vector a modality is added to its frames, and rotary positions relative to the
     utterance give their order; cost grows with the total number of frames times `num_latents`.
 
-    The options are those of `Fusion`, and `num_layers` (each reads the frames, then attends among
-    the latents), `num_heads`, `num_latents`, and the `dropout` in all layers and before the output.
-
-    Raises:
-        ConfigError: A size or an option is out of its range.
+    The options and errors are those of `Fusion`, and `num_layers` (each reads the frames, then
+    attends among the latents), `num_heads`, `num_latents`, and the `dropout` in all layers and
+    before the output.
 
     Example:
         >>> PerceiverFusion({"speech": 8, "text": 4}, 3, num_latents=2).num_outputs
@@ -67,17 +64,11 @@ class PerceiverFusion(Fusion):
     def forward(self, modalities: Mapping[str, PaddedSequence]) -> Float[Tensor, "batch output"]:
         """Return the logits, `[batch, output]`; a fixed row where nothing is present."""
         inputs = list(self.projected(modalities).values())
-        frames = torch.cat(
-            [
-                zero_padding(sequence.values + kind, sequence.valid_mask)
-                for sequence, kind in zip(inputs, self.kinds, strict=True)
-            ],
-            dim=1,
-        )
-        mask = torch.cat([sequence.valid_mask for sequence in inputs], dim=1)
-        positions = torch.cat(
-            [relative_positions(sequence.valid_mask) for sequence in inputs], dim=1
-        )
+        kinds = zip(inputs, self.kinds, strict=True)
+        frames = [zero_padding(item.values + kind, item.valid_mask) for item, kind in kinds]
+        mask = torch.cat([item.valid_mask for item in inputs], dim=1)
+        positions = torch.cat([relative_positions(item.valid_mask) for item in inputs], dim=1)
+        stream = torch.cat(frames, dim=1)
         latents = self.latents.expand(len(mask), -1, -1)
         latent_mask = mask.new_ones(latents.shape[:2])
         # The latents are spread evenly over the utterance.
@@ -85,7 +76,7 @@ class PerceiverFusion(Fusion):
         for norm, source_norm, reading, block in zip(
             self.norms, self.source_norms, self.readings, self.blocks, strict=True
         ):
-            keys = source_norm(frames)
+            keys = source_norm(stream)
             read = reading(norm(latents), keys, mask, latent_positions, positions, self.ROTARY_BASE)
             latents = block(latents + read, latent_mask)
         logits: Tensor = self.head(self.norm(latents.mean(dim=1)))

@@ -21,15 +21,10 @@ class UnimodalClassifier(Model):
     A sequence of one frame (functionals, sentence vectors) passes every pooling unchanged, but
     `mean` and `first` have no parameters to train.
 
-    Args:
-        feature_sizes: Name and width of the one modality.
-        num_outputs: Number of classes or values.
-        pooling: `attention`, `mean` or `first`, over the real frames.
-        hidden_sizes: Widths of the hidden layers; none makes the head linear.
-        activation: `relu`, `gelu`, `silu` or `tanh`.
-        layer_norm: Whether each hidden layer is normalised before its activation.
-        dropout: Dropout after each hidden layer.
-        input_dropout: Dropout of the pooled vector.
+    `pooling` is `attention`, `mean` or `first`, over the real frames. `hidden_sizes` are the widths
+    of the hidden layers, each with the `activation` `relu`, `gelu`, `silu` or `tanh`, `dropout`
+    behind it and, with `layer_norm`, a normalisation before it; none makes the head linear.
+    `input_dropout` is that of the pooled vector.
 
     Raises:
         ConfigError: There is not exactly one modality, or an option is unknown.

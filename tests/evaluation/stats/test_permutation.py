@@ -11,7 +11,6 @@ from polymodal.evaluation.classification import Accuracy, CrossEntropy, Unweight
 from polymodal.evaluation.regression import RootMeanSquaredError
 from polymodal.evaluation.score import score_table
 from polymodal.evaluation.stats.permutation import (
-    mcnemar,
     paired,
     paired_interval,
     paired_test,
@@ -166,21 +165,6 @@ def test_values_are_compared_where_they_are_known():
     by_hand = math.sqrt(5 / 3) - math.sqrt((64 + 49 + 25) / 3)
     assert test.difference == pytest.approx(by_hand)
     assert test.p == 2 / 2**3
-
-
-def test_mcnemar_is_the_binomial_test_of_what_only_one_recognised():
-    first = table([True] * 9 + [False] * 2 + [True] * 5)
-    second = table([False] * 9 + [True] * 2 + [True] * 5)
-    result = mcnemar(paired(first, second))
-    assert (result.only_first, result.only_second) == (9, 2)
-    assert result.p == pytest.approx(2 * (1 + 11 + 55) / 2**11)
-    assert mcnemar(paired(first, first)).p == 1
-
-
-def test_mcnemar_counts_an_utterance_of_several_seeds_once():
-    first = concatenate([table([True] * 5, seed=seed) for seed in range(3)])
-    second = concatenate([table([seed == 0] * 5, seed=seed) for seed in range(3)])
-    assert mcnemar(paired(first, second)).p == 2 / 2**5
 
 
 def test_speakers_are_swapped_only_where_that_can_find_something():

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, Row, build_manifest, require_dir
 from polymodal.corpora.precomputed.files import ID, feature_source
 from polymodal.corpora.precomputed.packing import PackedFeatures, index_files, pack
 from polymodal.corpora.table import read_table
@@ -68,7 +68,12 @@ def read_features(
         where=where,
         max_refused=max_refused,
     )
-    _check_without_signals(table)
+    if table.frame["signals"].list.len().sum():
+        raise ManifestError(
+            "the table has signals of its own (columns signal_<name>)",
+            expected="features by corpus.modalities only",
+            hint="leave those columns out, or read all of them with corpus=table",
+        )
     sources = [feature_source(*item, folder, max_gb) for item in sorted(modalities.items())]
     in_place = all(source.is_in_place for source in sources)
     ids = set(table.frame[ID])
@@ -93,15 +98,6 @@ def _check_names(modalities: Mapping[str, str], rates_hz: Mapping[str, float | N
             raise ManifestError(f"corpus.rates_hz.{name}={rate_hz}", expected="above 0, or null")
 
 
-def _check_without_signals(table: Manifest) -> None:
-    if table.frame["signals"].list.len().sum():
-        raise ManifestError(
-            "the table has signals of its own (columns signal_<name>)",
-            expected="features by corpus.modalities only",
-            hint="leave those columns out, or read all of them with corpus=table",
-        )
-
-
 def _joined(
     table: Manifest,
     features: Mapping[str, PackedFeatures],
@@ -110,7 +106,7 @@ def _joined(
     signals_root: Path | None,
 ) -> Manifest:
     """Add the features to the table as signals, and reject rows with unusable features."""
-    rows: list[tuple[int | str, dict[str, Any]]] = []
+    rows: list[tuple[int | str, Row]] = []
     rejected = list(table.refused)
     handled = Counter(table.handled) + _count_unlisted(features, set(table.frame[ID]))
     for name, speaker in table.frame.select(ID, "speaker").iter_rows():
@@ -128,13 +124,9 @@ def _joined(
             else:
                 handled[f"no {key}"] += 1
         rows.append((name, {ID: name, "speaker": speaker, "signals": signals}))
+    options = ReaderOptions(max_refused=max_refused)
     manifest = build_manifest(
-        rows,
-        table.root,
-        ReaderOptions(max_refused=max_refused),
-        rejected,
-        handled=handled,
-        signals_root=signals_root,
+        rows, table.root, options, rejected, handled=handled, signals_root=signals_root
     )
     signals_of = manifest.frame.select(ID, "signals")
     frame = table.frame.drop("signals").join(signals_of, on=ID, how="inner").sort(ID)
@@ -147,9 +139,9 @@ def _count_unlisted(features: Mapping[str, PackedFeatures], ids: Collection[str]
     for name, arrays in features.items():
         array_ids = {*arrays.spans, *arrays.faults}
         if array_ids.isdisjoint(ids):
+            shown, listed = sorted(array_ids)[:3], sorted(ids)[:3]
             raise ManifestError(
-                f"no utterance of the table has {name}: it has {sorted(array_ids)[:3]}, the table "
-                f"{sorted(ids)[:3]}",
+                f"no utterance of the table has {name}: it has {shown}, the table {listed}",
                 expected="the ids of the table as names of the arrays",
                 hint="rename the arrays, or map another column with "
                 "corpus.columns.utterance_id=COLUMN",

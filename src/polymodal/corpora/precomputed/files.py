@@ -35,17 +35,11 @@ Fault = tuple[str, str]
 
 @dataclass(frozen=True)
 class FeatureArray:
-    """One utterance's array before it is read.
+    """One utterance's array before it is read."""
 
-    Args:
-        shape: Its shape; meaningless if there is a fault.
-        load: Reads it.
-        fault: Rule and reason if it cannot be used.
-    """
-
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # meaningless if there is a fault
     load: Callable[[], Any]
-    fault: Fault | None = None
+    fault: Fault | None = None  # rule and reason if it cannot be used
 
     @property
     def size(self) -> int:
@@ -134,15 +128,13 @@ def _without_values(fault: Fault | None = None) -> FeatureArray:
 
 def _folder_arrays(folder: Path, root: Path) -> dict[str, FeatureArray]:
     """Return arrays of all visible `.npy`; an id may contain `/`, as in `read_folders`."""
-    arrays = {}
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.endswith(".npy") and not name.startswith("."):
-                path = Path(parent) / name
-                array_id = path.relative_to(folder).as_posix().removesuffix(".npy")
-                arrays[array_id] = _file_array(path, root)
-    return arrays
+    paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    names = {path.relative_to(folder).as_posix(): path for path in paths if path.suffix == ".npy"}
+    return {
+        name.removesuffix(".npy"): _file_array(path, root)
+        for name, path in names.items()
+        if not any(level.startswith(".") for level in name.split("/"))
+    }
 
 
 def _file_array(path: Path, root: Path) -> FeatureArray:
@@ -175,8 +167,7 @@ def _shape(file: Any, num_bytes: int) -> tuple[int, ...]:
 
 def _archive_arrays(path: Path, max_gb: float) -> dict[str, FeatureArray]:
     archive = zipfile.ZipFile(path)  # stays open for the arrays that are read from it later
-    _check_names(path, archive.infolist())
-    _check_sizes(path, archive.infolist(), max_gb)
+    _check_members(path, archive.infolist(), max_gb)
     arrays = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
@@ -189,17 +180,14 @@ def _archive_arrays(path: Path, max_gb: float) -> dict[str, FeatureArray]:
     return arrays
 
 
-def _check_names(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo], max_gb: float) -> None:
+    """Detect foreign names, and a zip bomb by the archive's directory, before it is unpacked."""
     for name, count in Counter(member.filename for member in members).items():
         member_path = PurePosixPath(name.replace("\\", "/"))
         if member_path.is_absolute() or ".." in member_path.parts or re.match(r"[A-Za-z]:", name):
             raise ManifestError(f"{path}: the name {name!r} leads out of the folder")
         if count > 1:
             raise ManifestError(f"{path} has {name!r} {count} times", expected="each id once")
-
-
-def _check_sizes(path: Path, members: Sequence[zipfile.ZipInfo], max_gb: float) -> None:
-    """Detect a zip bomb by the archive's directory, before anything is unpacked."""
     total = sum(member.file_size for member in members)
     if total > max_gb * GIGABYTE:
         raise ManifestError(

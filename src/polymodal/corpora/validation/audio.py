@@ -10,7 +10,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 import soundfile
 
-from polymodal.corpora.validation.issues import DataIssue, UnusableFileError
+from polymodal.corpora.validation.issues import DataIssue, UnusableFileError, rule_and_detail
 from polymodal.errors import DataError
 from polymodal.security.files import sha256_of
 from polymodal.security.paths import resolve_inside
@@ -96,22 +96,15 @@ def audio_rows(frame: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("audio").str.len_bytes() > 0).sort("audio", "row")
 
 
+@dataclass
 class AudioCheck:
-    """Check the audio files of some rows; threads may share an instance.
+    """Check the audio files of some rows; threads may share an instance."""
 
-    Args:
-        root: Folder of the corpus.
-        values: Array `[row, measure]` for the measures; every row is written by one thread.
-        silence_db: Utterances quieter than this are silent, in dBFS (RMS).
-        clipping_fraction: Fraction of clipped samples from which an utterance is clipped.
-    """
-
-    def __init__(
-        self, root: Path, values: np.ndarray, silence_db: float, clipping_fraction: float
-    ) -> None:
-        self.root, self.values = root, values
-        self.silence_db, self.clipping_fraction = silence_db, clipping_fraction
-        self.local = threading.local()
+    root: Path
+    values: np.ndarray  # `[row, measure]` for the measures; every row is written by one thread
+    silence_db: float  # utterances quieter than this are silent, in dBFS (RMS)
+    clipping_fraction: float  # fraction of clipped samples from which an utterance is clipped
+    local: threading.local = field(default_factory=threading.local)
 
     def __call__(self, rows: pl.DataFrame) -> Iterator[DataIssue]:
         """Decode and measure every file of some `audio_rows` once, and yield its issues."""
@@ -119,10 +112,9 @@ class AudioCheck:
             pieces = [_Piece(*row[1:]) for row in of_file]
             try:
                 yield from self._file(audio, pieces)
-            except UnusableFileError as error:
-                yield from _each(pieces, error.rule, error.detail)
             except Exception as error:  # a damaged file must not hide the others
-                yield from _each(pieces, "unreadable audio", f"{audio}: {error}")
+                issue = rule_and_detail(error, "unreadable audio", audio)
+                yield from (DataIssue(piece.utterance_id, *issue) for piece in pieces)
 
     def _file(self, audio: str, pieces: Sequence[_Piece]) -> Iterator[DataIssue]:
         path, num_bytes = _path_and_size(self.root, audio)
@@ -194,18 +186,15 @@ class AudioCheck:
         shaped = block.view(dtype)[: num_frames * file.channels].reshape(num_frames, file.channels)
         return shaped, scratch
 
-    def _level_details(self, *levels: float) -> Iterator[Detail]:
-        rms_db, peak, clipped, silent = levels
+    def _level_details(
+        self, rms_db: float, peak: float, clipped: float, silent: float
+    ) -> Iterator[Detail]:
         if rms_db < self.silence_db:
             yield "silent audio", f"{rms_db:.1f} dBFS, peak {peak:.5f}"
         elif silent > SILENT_FRACTION:
             yield "mostly silent", f"{silent:.0%} of it is digital silence"
         if clipped >= self.clipping_fraction and clipped > 0:
             yield "clipped audio", f"{clipped:.2%} of the samples are at the limit"
-
-
-def _each(pieces: Sequence[_Piece], rule: str, detail: str) -> Iterator[DataIssue]:
-    return (DataIssue(piece.utterance_id, rule, detail) for piece in pieces)
 
 
 def _path_and_size(root: Path, audio: str) -> tuple[Path, int]:
@@ -253,26 +242,24 @@ def _lost_bytes(path: Path, num_bytes: int) -> int:
 def _header_details(piece: _Piece, file: Any, *, alone: bool) -> Iterator[Detail]:
     rate_hz, channels = file.samplerate, file.channels
     if piece.sampling_rate_hz not in (None, rate_hz):
-        detail = f"{rate_hz} Hz, the manifest says {piece.sampling_rate_hz} Hz"
-        yield "sampling rate not as listed", detail
+        listed = f"the manifest says {piece.sampling_rate_hz} Hz"
+        yield "sampling rate not as listed", f"{rate_hz} Hz, {listed}"
     if piece.channels not in (None, channels):
         yield "channels not as listed", f"{channels}, the manifest says {piece.channels}"
     if channels > 1:
         yield "several channels", f"{channels} channels, training reads one"
     # A start means that the rest of the file is left out on purpose.
-    if alone and piece.duration_s is not None and not piece.start_s:
-        seconds = file.frames / rate_hz
-        if seconds > piece.duration_s + DURATION_TOLERANCE_S:
-            detail = f"{seconds:.2f} s, the manifest says {piece.duration_s:.2f} s"
-            yield "longer than listed", detail
+    seconds = file.frames / rate_hz
+    listed_s = piece.duration_s if alone and not piece.start_s else None
+    if listed_s is not None and seconds > listed_s + DURATION_TOLERANCE_S:
+        yield "longer than listed", f"{seconds:.2f} s, the manifest says {listed_s:.2f} s"
 
 
 def _content_details(piece: _Piece, file: Any, lost: str) -> Iterator[Detail]:
     seconds = piece.count / file.samplerate
-    short = piece.duration_s is not None and seconds < piece.duration_s - DURATION_TOLERANCE_S
     if not piece.count:
         yield "truncated audio", f"it ends before {piece.start_s or 0.0:.2f} s"
-    elif short:
+    elif piece.duration_s is not None and seconds < piece.duration_s - DURATION_TOLERANCE_S:
         message = f"{seconds:.2f} s are there, the manifest says {piece.duration_s:.2f} s"
         yield "truncated audio", f"{message}; {lost}" if lost else message
     elif lost:

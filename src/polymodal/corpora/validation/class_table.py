@@ -15,13 +15,9 @@ SPLIT_ORDER = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Counts of utterances by class, split and speaker.
+    """Counts of utterances by class, split and speaker."""
 
-    Args:
-        counts: Columns `label`, `split`, `speaker` and `utterances`, without rows of 0.
-    """
-
-    counts: pl.DataFrame
+    counts: pl.DataFrame  # `label`, `split`, `speaker` and `utterances`, without rows of 0
 
     @property
     def labels(self) -> list[str]:
@@ -31,7 +27,10 @@ class ClassTable:
     @property
     def splits(self) -> list[str]:
         """The splits: train, val, test, then others by name."""
-        return sorted(self.counts["split"].unique(), key=_split_order)
+        names = self.counts["split"].unique()
+        return sorted(
+            names, key=lambda name: (name == NONE, [*SPLIT_ORDER, name].index(name), name)
+        )
 
     @property
     def missing(self) -> tuple[tuple[str, str], ...]:
@@ -97,8 +96,3 @@ def class_table(manifest: Manifest, split: pl.Series | None = None) -> ClassTabl
 def _counted(frame: pl.DataFrame, utterances: pl.Expr) -> pl.DataFrame:
     names = ("label", "split", "speaker")
     return frame.group_by(names).agg(utterances.alias("utterances")).sort(names)
-
-
-def _split_order(name: str) -> tuple[int, str]:
-    rank = SPLIT_ORDER.index(name) if name in SPLIT_ORDER else len(SPLIT_ORDER)
-    return (rank + (name == NONE), name)

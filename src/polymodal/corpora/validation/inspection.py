@@ -42,13 +42,10 @@ def inspect_manifest(
 ) -> Inspection:
     """Open every audio and signal file of a manifest and read every text.
 
-    Args:
-        manifest: The corpus.
-        num_workers: Threads that decode; one a core by default. The result does not depend on it.
-        progress: Called with the number of utterances done so far and in total.
-        silence_db: Utterances quieter than this are silent, in dBFS (RMS).
-        clipping_fraction: Fraction of clipped samples from which an utterance is clipped.
-        sampling_rate_hz: The expected rate; the most frequent one by default.
+    Audio is decoded in `num_workers` threads, one a core by default, on which the result does not
+    depend. `progress` is called with the number of utterances done so far and in total. Utterances
+    quieter than `silence_db` dBFS (RMS) are silent, those with `clipping_fraction` of clipped
+    samples clipped. `sampling_rate_hz` is the expected rate, by default the most frequent one.
 
     Raises:
         DataError: `num_workers` is below 1.

@@ -13,18 +13,9 @@ from polymodal.corpora.validation.class_table import ClassTable
 
 FAULTS = frozenset(
     {
-        "audio changed",
-        "audio not finite",
-        "empty audio",
-        "missing audio",
-        "missing signal",
-        "path outside the corpus",
-        "signal not finite",
-        "signal too short",
-        "truncated audio",
-        "unreadable audio",
-        "unreadable signal",
-        "unusable times",
+        *("audio changed", "audio not finite", "empty audio", "missing audio", "missing signal"),
+        *("path outside the corpus", "signal not finite", "signal too short", "truncated audio"),
+        *("unreadable audio", "unreadable signal", "unusable times"),
     }
 )
 EXAMPLES = 100
@@ -36,17 +27,11 @@ Verdict = Literal["usable", "usable with warnings", "not usable"]
 
 @dataclass(frozen=True, slots=True)
 class DataIssue:
-    """One issue of one utterance.
-
-    Args:
-        utterance_id: The utterance.
-        rule: Short name, such as `truncated audio`.
-        detail: Details with figures.
-    """
+    """One issue of one utterance."""
 
     utterance_id: str
-    rule: str
-    detail: str
+    rule: str  # short name, such as `truncated audio`
+    detail: str  # with figures
 
     @property
     def severity(self) -> Severity:
@@ -55,30 +40,24 @@ class DataIssue:
 
 
 class UnusableFileError(Exception):
-    """A file cannot be used at all; `rule` and `detail` as in `DataIssue`."""
+    """A file cannot be used at all; its arguments are rule and detail as in `DataIssue`."""
 
-    def __init__(self, rule: str, detail: str) -> None:
-        super().__init__(rule, detail)
-        self.rule, self.detail = rule, detail
+
+def rule_and_detail(error: Exception, rule: str, file: str | None) -> tuple[str, str]:
+    """Return what an issue says about a file that cannot be read; `rule` is the default."""
+    return error.args if isinstance(error, UnusableFileError) else (rule, f"{file}: {error}")
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The issues of a manifest.
+    """The issues of a manifest."""
 
-    Args:
-        issues: Faults first, then by rule and utterance.
-        num_utterances: Rows of the manifest.
-        seconds: Seconds of audio that were decoded.
-        wall_s: Seconds that this took.
-        measures: A row an utterance, in the manifest's order: `utterance_id` and the columns of
-            `MEASURES`; null if not measured.
-    """
-
-    issues: tuple[DataIssue, ...]
+    issues: tuple[DataIssue, ...]  # faults first, then by rule and utterance
     num_utterances: int
-    seconds: float
+    seconds: float  # of audio that was decoded
     wall_s: float
+    # A row an utterance, in the manifest's order: `utterance_id` and the columns of `MEASURES`;
+    # null if not measured.
     measures: pl.DataFrame = field(repr=False)
 
     def by_rule(self) -> dict[str, list[DataIssue]]:
@@ -152,14 +131,9 @@ def distribution(values: pl.Series, bins: int = 40) -> dict[str, Any]:
 
 
 def _rule_json(issues: Sequence[DataIssue]) -> dict[str, Any]:
-    return {
-        "severity": issues[0].severity,
-        "count": len(issues),
-        "examples": [
-            {"utterance_id": issue.utterance_id, "detail": issue.detail}
-            for issue in issues[:EXAMPLES]
-        ],
-    }
+    shown = issues[:EXAMPLES]
+    examples = [{"utterance_id": issue.utterance_id, "detail": issue.detail} for issue in shown]
+    return {"severity": issues[0].severity, "count": len(issues), "examples": examples}
 
 
 def _frequencies(values: pl.Series) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.corpora.validation.issues import DataIssue, UnusableFileError
+from polymodal.corpora.validation.issues import DataIssue, UnusableFileError, rule_and_detail
 from polymodal.errors import DataError
 from polymodal.security.paths import resolve_inside
 
@@ -29,10 +29,9 @@ def signal_issues(root: Path, rows: pl.DataFrame) -> Iterator[DataIssue]:
             values = _opened(root, path)
             for row in listed:
                 yield from (_issue(row, *detail) for detail in _value_details(values, row))
-        except UnusableFileError as error:
-            yield from (_issue(row, error.rule, error.detail) for row in listed)
         except Exception as error:  # a damaged file must not hide the others
-            yield from (_issue(row, "unreadable signal", f"{path}: {error}") for row in listed)
+            issue = rule_and_detail(error, "unreadable signal", path)
+            yield from (_issue(row, *issue) for row in listed)
 
 
 def _opened(root: Path, relative: str | None) -> np.ndarray:

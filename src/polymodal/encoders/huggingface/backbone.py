@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polymodal.encoders.extractor import package_version
 from polymodal.encoders.huggingface.checkpoint import EXTRA, Checkpoint, Family, load
 from polymodal.encoders.huggingface.prefix import (
     STEM,
+    Attended,
+    States,
     block_inputs,
     frozen_depth,
     run_blocks,
@@ -39,19 +40,13 @@ class Backbone(nn.Module):
             mean of the first block's input and of all blocks.
         freeze: `none`; the value of `stem`; a number N = all before the blocks and the first N
             blocks; `all`.
-        lora: Options of peft's `LoraConfig`; only the adapters are trained then. None = no
-            adapters.
-        gradient_checkpointing: Whether activations are computed again in the backward pass, which
-            saves memory and costs time.
+        lora: Options of peft's `LoraConfig`; only the adapters are trained then.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
         layer_decay: Factor of the learning rates: the rate of the last block is this factor times
             that of the head, the rate of each block below this factor times that of the block
             above, and all before the blocks have it once more (Howard & Ruder 2018, arXiv
             1801.06146; Clark et al. 2020, arXiv 2003.10555). None for one rate.
         options: Changes of the model's configuration.
-
-    Attributes:
-        frozen: Whether nothing of the model is trained.
-        frozen_depth: Where the frozen prefix ends (see `prefix.frozen_depth`).
 
     Raises:
         ConfigError: `layer`, `freeze`, `lora` or `layer_decay` cannot be used with this model.
@@ -76,7 +71,9 @@ class Backbone(nn.Module):
         self.model = load(checkpoint, family, **options)
         self.mixture: LayerMixture | None = None
         blocks = self.model.get_submodule(family.blocks)
-        norm = family.final_norm if _has_final_norm(self.model.config) else ""
+        # The families of wav2vec 2.0 normalise behind the blocks only in their large versions.
+        has_norm = getattr(self.model.config, "do_stable_layer_norm", True)
+        norm = family.final_norm if has_norm else ""
         check_layer(layer, len(blocks))
         if layer == "weighted":
             self.mixture = LayerMixture(len(blocks) + 1)
@@ -84,7 +81,7 @@ class Backbone(nn.Module):
             del blocks[layer:]
             if norm:  # it belongs to the last block
                 self.model.set_submodule(norm, nn.Identity())
-        self.frozen = lora is None and freeze == "all"
+        self.frozen = lora is None and freeze == "all"  # whether nothing of the model is trained
         _check_layer_decay(layer_decay, self.frozen)
         self.layer_decay, self._blocks, self._norm = layer_decay, family.blocks, norm
         _freeze(self.model, family, norm, freeze, stem)
@@ -98,7 +95,7 @@ class Backbone(nn.Module):
         )
         self.train()  # transformers returns models in evaluation mode
 
-    def forward(self, **inputs: Any) -> Float[Tensor, "batch time feature"]:
+    def forward(self, **inputs: Any) -> States:
         """Return the requested layer for the inputs of the model's own `forward`."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             output = self.model(**inputs, output_hidden_states=self.mixture is not None)
@@ -126,16 +123,11 @@ class Backbone(nn.Module):
             return f"the whole model, layer {layer}"
         return "all before the blocks" + (f" and the first {depth}" if depth else "")
 
-    def forward_prefix(self, depth: int, **inputs: Any) -> Float[Tensor, "batch time feature"]:
+    def forward_prefix(self, depth: int, **inputs: Any) -> States:
         """Return the output of the frozen prefix for the inputs of the model's own `forward`."""
         return run_until(depth, self.model, blocks=self.blocks, stem=self.stem[-1], **inputs)
 
-    def forward_suffix(
-        self,
-        depth: int,
-        states: Float[Tensor, "batch time feature"],
-        attended: Bool[Tensor, "batch time"],
-    ) -> Float[Tensor, "batch time feature"]:
+    def forward_suffix(self, depth: int, states: States, attended: Attended) -> States:
         """Return the requested layer for the output of the frozen prefix."""
         with (
             torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen),
@@ -206,9 +198,7 @@ class LayerMixture(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_layers))
 
-    def forward(
-        self, layers: Sequence[Float[Tensor, "batch time feature"]]
-    ) -> Float[Tensor, "batch time feature"]:
+    def forward(self, layers: Sequence[States]) -> States:
         """Return the weighted mean of layers of the same shape."""
         mixed = torch.zeros_like(layers[0])
         for weight, layer in zip(self.logits.softmax(dim=0), layers, strict=True):
@@ -230,11 +220,6 @@ def check_layer(layer: str | int, num_blocks: int) -> None:
         "of the first block)",
         hint="" if _is_number(layer) else nearest(str(layer), LAYERS),
     )
-
-
-def _has_final_norm(config: Any) -> bool:
-    # The families of wav2vec 2.0 normalise behind the blocks only in their large versions.
-    return bool(getattr(config, "do_stable_layer_norm", True))
 
 
 def _check_layer_decay(layer_decay: float | None, frozen: bool) -> None:
@@ -292,12 +277,15 @@ def _add_adapters(
             f"lora={dict(lora)}: {error}",
             expected="options of peft's LoraConfig, such as r, lora_alpha, lora_dropout",
         ) from None
-    names = [name for name, _ in model.named_modules() if name.endswith("lora_A")]
-    past = [name for name in names if family.past_adapters and family.past_adapters in name]
+    past = [
+        name.removesuffix(".lora_A")
+        for name, _ in model.named_modules()
+        if name.endswith("lora_A") and family.past_adapters and family.past_adapters in name
+    ]
     if past:
         raise ConfigError(
             f"lora.target_modules={lora['target_modules']}: {family.model} reads the weights of "
-            f"{past[0].removesuffix('.lora_A')} past an adapter, which would have no effect",
+            f"{past[0]} past an adapter, which would have no effect",
             hint=f"use {', '.join(family.adapted)}",
         )
     _freeze_stem(model, family)

@@ -53,33 +53,20 @@ def pretrained_weights(policy: Literal["required", "optional", "skipped"]) -> Ge
 
 @dataclass(frozen=True)
 class Family:
-    """The differences between architectures.
+    """The differences between architectures."""
 
-    Args:
-        model: Name of the class in transformers.
-        blocks: Path of the transformer blocks.
-        stem: Modules before the blocks, which the first step of freezing freezes.
-        adapted: Modules that LoRA adapts by default.
-        final_norm: Path of the normalisation behind the last block; empty where there is none.
-        encoder: Module that is used; empty for the whole model.
-        past_adapters: Modules with this in their name read weights without calling the layer that
-            holds them, so that an adapter there would have no effect.
-        attention: Implementation of the attention.
-        plain: Whether a block needs nothing but its input and the mask, so that the model can
-            continue from there.
-        options: Options of the model's constructor.
-    """
-
-    model: str
-    blocks: str
-    stem: tuple[str, ...]
-    adapted: tuple[str, ...]
-    final_norm: str = ""
-    encoder: str = ""
+    model: str  # name of the class in transformers
+    blocks: str  # path of the transformer blocks
+    stem: tuple[str, ...]  # modules before the blocks, which the first step of freezing freezes
+    adapted: tuple[str, ...]  # modules that LoRA adapts by default
+    final_norm: str = ""  # path of the normalisation behind the last block; empty without one
+    encoder: str = ""  # module that is used; empty for the whole model
+    # Modules with this in their name read weights without calling the layer that holds them, so
+    # that an adapter there would have no effect.
     past_adapters: str = ""
-    attention: str = "sdpa"
-    plain: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+    attention: str = "sdpa"  # implementation of the attention
+    plain: bool = True  # whether a block's input and the mask are enough to continue from there
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the model's constructor
 
 
 @dataclass(frozen=True)
@@ -231,8 +218,7 @@ def load(checkpoint: Checkpoint, family: Family, **options: Any) -> Any:
         raise CheckpointError(
             f"{checkpoint.folder} cannot be loaded: {error}", hint="download the files again"
         ) from error
-    missing = sorted(set(report["missing_keys"]) - {MASKED_FRAME})
-    if missing:
+    if missing := sorted(set(report["missing_keys"]) - {MASKED_FRAME}):
         raise CheckpointError(
             f"{checkpoint.folder} lacks weights of {len(missing)} parameters, such as {missing[0]}",
             expected=f"all weights of {family.model}",

@@ -30,19 +30,12 @@ from polymodal.security.files import sha256_of
 
 @dataclass(frozen=True)
 class Conversion:
-    """The result of a conversion.
+    """The result of a conversion."""
 
-    Args:
-        folder: The new folder.
-        num_parameters: Number of values in all tensors.
-        dtypes: Their types, as in the pickles.
-        size_bytes: Size of the new weights.
-    """
-
-    folder: Path
-    num_parameters: int
-    dtypes: list[str]
-    size_bytes: int
+    folder: Path  # the new one
+    num_parameters: int  # number of values in all tensors
+    dtypes: list[str]  # as in the pickles
+    size_bytes: int  # of the new weights
 
 
 def convert(
@@ -86,10 +79,8 @@ def _check_free(out: Path, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / CONVERTED).is_file():
-        raise ConfigError(
-            f"{out} exists, and was not written by a conversion",
-            hint="name another folder",
-        )
+        message = f"{out} exists, and was not written by a conversion"
+        raise ConfigError(message, hint="name another folder")
     if not force:
         raise ConfigError(f"{out} exists", hint="name another folder, or replace it with --force")
 
@@ -125,30 +116,23 @@ def _pickles(source: Checkpoint, name: str) -> list[Path]:
             f"{name} has no {PICKLED_WEIGHTS[0]}, nor shards of one",
             expected="weights of PyTorch; those of TensorFlow or Flax cannot be converted",
         )
-    return _indexed_files(source.folder, pickles)
+    single = source.folder / PICKLED_WEIGHTS[0]
+    return [single] if single in pickles else _shards(source.folder, pickles)
 
 
-def _indexed_files(folder: Path, pickles: list[Path]) -> list[Path]:
-    """Return the files that the index names, or the one file without an index."""
-    single, index = folder / PICKLED_WEIGHTS[0], folder / f"{PICKLED_WEIGHTS[0]}.index.json"
-    if single in pickles:
-        return [single]
-    if index.is_file():
-        try:
-            named = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CheckpointError(
-                f"{index} cannot be read: {error!r}", hint="download it again"
-            ) from None
-        missing = [file for file in named if folder / str(file) not in pickles]
-        if missing:
-            raise CheckpointError(
-                f"{folder} lacks {missing[0]}, which {index.name} names", hint="download it again"
-            )
-        return [folder / file for file in named]
-    raise CheckpointError(
-        f"{folder} has shards of the weights, and no {index.name}", hint="download it again"
-    )
+def _shards(folder: Path, pickles: list[Path]) -> list[Path]:
+    """Return the files that the index names."""
+    index, hint = folder / f"{PICKLED_WEIGHTS[0]}.index.json", "download it again"
+    if not index.is_file():
+        raise CheckpointError(f"{folder} has shards of the weights, and no {index.name}", hint=hint)
+    try:
+        named = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} cannot be read: {error!r}", hint=hint) from None
+    if missing := [file for file in named if folder / str(file) not in pickles]:
+        message = f"{folder} lacks {missing[0]}, which {index.name} names"
+        raise CheckpointError(message, hint=hint)
+    return [folder / file for file in named]
 
 
 def _unpickle(pickles: Sequence[Path], weights: Path) -> dict[str, Any]:
@@ -188,9 +172,8 @@ def _replacing(out: Path, needed: int) -> Generator[Path]:
                 out.rename(Path(tmp_dir) / "old")
             folder.rename(out)
     except OSError as error:
-        free = shutil.disk_usage(
-            next(path for path in out.absolute().parents if path.exists())
-        ).free
+        existing = next(path for path in out.absolute().parents if path.exists())
+        free = shutil.disk_usage(existing).free
         raise DataError(
             f"{out} cannot be written: {error.strerror or error}",
             expected=f"{needed / 1e6:.0f} MB for the weights; {free / 1e6:.0f} MB are free",

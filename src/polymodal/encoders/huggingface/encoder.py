@@ -24,13 +24,8 @@ from polymodal.schemas.batch import PaddedSequence
 class PretrainedEncoder(WeightsInFolder, Encoder):
     """A pretrained model whose frozen prefix can be run by itself.
 
-    With `reads_prefix` it encodes the output of the prefix instead of that of its transform.
-
-    Attributes:
-        checkpoint: The model's files.
-        backbone: The model.
-        prepare: The transform; its `identity` names everything that changes its output.
-        layer: The layer that is read.
+    With `reads_prefix` it encodes the output of the prefix instead of that of its transform. The
+    `identity` of `prepare`, its transform, names everything that changes the output of that.
     """
 
     is_trained_from_scratch = False
@@ -58,14 +53,14 @@ class PretrainedEncoder(WeightsInFolder, Encoder):
         return self.backbone.learning_rate_scales()
 
     @property
-    @abstractmethod
     def prefix_size(self) -> int:
         """Width of the output of the frozen prefix."""
+        return self.feature_size
 
     @property
-    @abstractmethod
     def prefix_end(self) -> str:
         """Where the frozen prefix ends, in words."""
+        return self.backbone.describe_prefix(self._prefix_depth, self.layer)
 
     @property
     def prefix_identity(self) -> str:
@@ -77,6 +72,10 @@ class PretrainedEncoder(WeightsInFolder, Encoder):
     @property
     def _input_identity(self) -> str:
         return str(self.prepare.identity)
+
+    @property
+    def _prefix_depth(self) -> int | None:
+        return self.backbone.prefix_depth
 
     @abstractmethod
     def encode_prefix(self, sequence: PaddedSequence) -> PaddedSequence:

@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from polymodal.encoders.base import Encoder
-from polymodal.encoders.extractor import POOLINGS, package_version
-from polymodal.encoders.huggingface.backbone import check_layer
-from polymodal.encoders.huggingface.batching import (
+from polymodal.encoders.embeddings import (
     extract_batch,
     max_batch_amount,
     move_to_device,
     resolve_precision,
 )
+from polymodal.encoders.extractor import POOLINGS, package_version
+from polymodal.encoders.huggingface.backbone import check_layer
 from polymodal.encoders.huggingface.checkpoint import EXTRA, Checkpoint, Family, State, locate
 from polymodal.errors import ConfigError, nearest
 
@@ -31,23 +31,17 @@ class PretrainedExtractor(ABC):
 
     The model is loaded with the first utterance; until then the files beside its weights are read.
 
-    Args:
-        name: A folder, or a name of the hub.
-        revision: Commit, tag or branch of the hub.
-        layer: `last`, or the number of a block.
-        pooling: `mean` = one vector an utterance, `none` = one a frame or token.
-        precision: `float32` or `bfloat16`; None is bfloat16 on CUDA, float32 elsewhere.
-
     Raises:
         ConfigError: An option is out of its range, or there is no model of this name.
         CheckpointError: The folder cannot be read, or has no safetensors.
         MissingExtraError: transformers is not installed.
     """
 
-    name: str
-    revision: str | None = None
-    layer: str | int = "last"
-    pooling: str = "mean"
+    name: str  # a folder, or a name of the hub
+    revision: str | None = None  # commit, tag or branch of the hub
+    layer: str | int = "last"  # or the number of a block
+    pooling: str = "mean"  # one vector an utterance; `none`: one a frame or token
+    # `float32` or `bfloat16`; None is bfloat16 on CUDA, float32 elsewhere.
     precision: str | None = field(default=None, kw_only=True)
     source: ClassVar[str]
     families: ClassVar[Mapping[str, Family]]

@@ -19,6 +19,11 @@ from torch.nn import functional
 from polymodal.errors import ConfigError
 from polymodal.layers.masks import lengths_to_mask
 
+Samples = Float[Tensor, "window sample"]
+Lengths = Int[Tensor, " window"]
+FrameMask = Bool[Tensor, "window time"]
+FeatureMask = Bool[Tensor, "window feature"]
+Channels = Float[Tensor, "batch channel time"]
 # Whisper's two convolutions: a vector for every two mel frames.
 WHISPER_STRIDE = 2
 
@@ -46,12 +51,18 @@ class WaveformInput(nn.Module):
         model.encoder.register_forward_pre_hook(self._zero_features)
         self.shortest = receptive_field(kernels, strides)
         self._num_frames = model._get_feat_extract_output_lengths
-        self._norms = _masked_norms(model.feature_extractor, kernels[0], strides[0])
-        self._positions = _masked_positions(model.encoder.pos_conv_embed)
+        first, self._norms = model.feature_extractor.conv_layers[0], []
+        if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
+            first.layer_norm = MaskedGroupNorm(first.layer_norm, kernels[0], strides[0])
+            # The activations would be computed again with another batch's lengths.
+            first.gradient_checkpointing = False
+            self._norms = [first.layer_norm]
+        layers = getattr(model.encoder.pos_conv_embed, "layers", ())
+        for layer in layers:
+            layer.activation = MaskedActivation(layer.activation)
+        self._positions = [layer.activation for layer in layers]
 
-    def forward(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
+    def forward(self, samples: Samples, lengths: Lengths) -> tuple[dict[str, Any], FrameMask]:
         """Return the arguments of the model, and the mask of its output."""
         samples = functional.pad(samples, (0, max(0, self.shortest - samples.shape[1])))
         # An absent window has a frame of silence, so that attention is not empty.
@@ -70,9 +81,7 @@ class WaveformInput(nn.Module):
         """Return the number of frames of `num_samples` samples."""
         return int(self._num_frames(torch.tensor(max(num_samples, self.shortest))))
 
-    def prepare_suffix(
-        self, num_frames: Int[Tensor, " window"], width: int
-    ) -> tuple[Bool[Tensor, "window time"], Bool[Tensor, "window time"]]:
+    def prepare_suffix(self, num_frames: Lengths, width: int) -> tuple[FrameMask, FrameMask]:
         """Prepare the model to continue from frames of the given numbers, padded to `width`."""
         audible = num_frames.clamp(min=1)
         for activation in self._positions:
@@ -84,8 +93,8 @@ class WaveformInput(nn.Module):
         self,
         model: Any,
         frames: Float[Tensor, "window time channel"],
-        masked: Bool[Tensor, "window time"] | None,
-        features: Bool[Tensor, "window feature"] | None,
+        masked: FrameMask | None,
+        features: FeatureMask | None,
     ) -> Float[Tensor, "window time feature"]:
         """Compute what the model does between its convolutions and its transformer."""
         result = model.feature_projection(frames)
@@ -97,15 +106,12 @@ class WaveformInput(nn.Module):
         self._masked_features = features
         return projected
 
-    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window time"]:
+    def maskable(self, mask: FrameMask) -> FrameMask:
         """Return which frames may be masked in training."""
         return mask
 
     def mask(
-        self,
-        inputs: dict[str, Any],
-        frames: Bool[Tensor, "window time"] | None,
-        features: Bool[Tensor, "window feature"] | None,
+        self, inputs: dict[str, Any], frames: FrameMask | None, features: FeatureMask | None
     ) -> dict[str, Any]:
         """Return the arguments of the model with `frames` replaced by its vector for masked frames.
 
@@ -123,9 +129,8 @@ class WaveformInput(nn.Module):
 class WhisperInput(nn.Module):
     """The input of Whisper: the log-mel spectrum of 30 s, with silence behind the utterance.
 
-    Args:
-        extractor: Its feature extractor, for the settings of the spectrum.
-        num_samples: Fixed length of its input.
+    `extractor` is its feature extractor, for the settings of the spectrum, `num_samples` the fixed
+    length of its input.
     """
 
     filters: Tensor
@@ -140,16 +145,14 @@ class WhisperInput(nn.Module):
         filters = torch.from_numpy(np.asarray(extractor.mel_filters, dtype=np.float32))
         self.register_buffer("filters", filters, persistent=False)
 
-    def forward(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[dict[str, Any], Bool[Tensor, "window time"]]:
+    def forward(self, samples: Samples, lengths: Lengths) -> tuple[dict[str, Any], FrameMask]:
         """Return the arguments of the model, and the mask of its output."""
         step = self.hop * WHISPER_STRIDE
         width = max(1, -(-samples.shape[1] // step))
         mask = lengths_to_mask(-(-lengths // step), width)
         return {"input_features": self._log_mel(samples)}, mask
 
-    def maskable(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window mel_time"]:
+    def maskable(self, mask: FrameMask) -> Bool[Tensor, "window mel_time"]:
         """Return which frames of the spectrum may be masked in training."""
         return mask.repeat_interleave(WHISPER_STRIDE, dim=1)
 
@@ -168,9 +171,7 @@ class WhisperInput(nn.Module):
             spectrum = spectrum.masked_fill(features[:, :, None], 0.0)
         return {"input_features": spectrum}
 
-    def _log_mel(
-        self, samples: Float[Tensor, "window sample"]
-    ) -> Float[Tensor, "window band mel_time"]:
+    def _log_mel(self, samples: Samples) -> Float[Tensor, "window band mel_time"]:
         padded = functional.pad(samples.float(), (0, self.num_samples - samples.shape[1]))
         window = torch.hann_window(self.window_size, device=samples.device)
         spectrum = torch.stft(
@@ -187,13 +188,9 @@ class WhisperInput(nn.Module):
 class MaskedGroupNorm(nn.Module):
     """Normalisation of each channel over the real frames of its utterance.
 
-    Args:
-        norm: The normalisation that it replaces, with the same parameters.
-        kernel: Width of the convolution before it, in samples.
-        stride: Step of that convolution, in samples.
-
-    Attributes:
-        lengths: Number of real samples of each utterance, set before each call.
+    It replaces `norm`, with the same parameters, behind a convolution of width `kernel` and step
+    `stride` in samples. `lengths`, the number of real samples of each utterance, is set before each
+    call.
 
     Example:
         >>> masked = MaskedGroupNorm(nn.GroupNorm(1, 1), kernel=1, stride=1).requires_grad_(False)
@@ -209,9 +206,7 @@ class MaskedGroupNorm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
         self.kernel, self.stride = kernel, stride
 
-    def forward(
-        self, frames: Float[Tensor, "batch channel time"]
-    ) -> Float[Tensor, "batch channel time"]:
+    def forward(self, frames: Channels) -> Channels:
         """Return the normalised frames, without meaning behind the real ones."""
         counts = torch.div(self.lengths - self.kernel, self.stride, rounding_mode="floor") + 1
         with torch.autocast(frames.device.type, enabled=False):
@@ -219,9 +214,7 @@ class MaskedGroupNorm(nn.Module):
                 return self.normalise_rows(frames.float(), counts).to(frames.dtype)
             return self.normalise_batch(frames.float(), counts).to(frames.dtype)
 
-    def normalise_rows(
-        self, frames: Float[Tensor, "batch channel time"], counts: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch channel time"]:
+    def normalise_rows(self, frames: Channels, counts: Int[Tensor, " batch"]) -> Channels:
         """Normalise row by row with PyTorch's kernel, which is faster on a CPU."""
         normalised = torch.zeros_like(frames)
         for row, (channels, num) in enumerate(zip(frames, counts.tolist(), strict=True)):
@@ -231,9 +224,7 @@ class MaskedGroupNorm(nn.Module):
             )[0]
         return normalised
 
-    def normalise_batch(
-        self, values: Float[Tensor, "batch channel time"], counts: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch channel time"]:
+    def normalise_batch(self, values: Channels, counts: Int[Tensor, " batch"]) -> Channels:
         """Normalise without reading the lengths, which the host would wait for on a GPU."""
         real = lengths_to_mask(counts, values.shape[2])[:, :, None].to(values.dtype)
         num = counts[:, None, None]
@@ -247,8 +238,7 @@ class MaskedGroupNorm(nn.Module):
 class MaskedActivation(nn.Module):
     """An activation with zeros behind the real frames, as at the end of an utterance alone.
 
-    Attributes:
-        lengths: Number of real frames of each utterance, set before each call.
+    `lengths`, the number of real frames of each utterance, is set before each call.
     """
 
     lengths: Tensor
@@ -257,9 +247,7 @@ class MaskedActivation(nn.Module):
         super().__init__()
         self.activation = activation
 
-    def forward(
-        self, frames: Float[Tensor, "batch channel time"]
-    ) -> Float[Tensor, "batch channel time"]:
+    def forward(self, frames: Channels) -> Channels:
         """Return the activated frames."""
         padding = ~lengths_to_mask(self.lengths, frames.shape[2])
         activated: Tensor = self.activation(frames)
@@ -277,19 +265,3 @@ def receptive_field(kernels: list[int], strides: list[int]) -> int:
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         needed = (needed - 1) * stride + kernel
     return needed
-
-
-def _masked_norms(feature_extractor: Any, kernel: int, stride: int) -> list[MaskedGroupNorm]:
-    first = feature_extractor.conv_layers[0]
-    if not isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
-        return []
-    first.layer_norm = MaskedGroupNorm(first.layer_norm, kernel, stride)
-    first.gradient_checkpointing = False  # it would be computed again with another batch's lengths
-    return [first.layer_norm]
-
-
-def _masked_positions(embedding: Any) -> list[MaskedActivation]:
-    layers = getattr(embedding, "layers", ())
-    for layer in layers:
-        layer.activation = MaskedActivation(layer.activation)
-    return [layer.activation for layer in layers]

@@ -10,6 +10,8 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+States = Float[Tensor, "batch time feature"]
+Attended = Bool[Tensor, "batch time"]
 # A prefix ends behind the stem, or, as a number from 0 on, at the input of that block; the number
 # of all blocks is the output of the model.
 STEM = -1
@@ -32,9 +34,7 @@ def frozen_depth(
     return len(blocks) if norm is None or not _is_trained(norm) else len(blocks) - 1
 
 
-def run_until(
-    depth: int, model: Any, *, blocks: nn.ModuleList, stem: str, **inputs: Any
-) -> Float[Tensor, "batch time feature"]:
+def run_until(depth: int, model: Any, *, blocks: nn.ModuleList, stem: str, **inputs: Any) -> States:
     """Run a model up to the end of its prefix, and nothing behind it."""
     if depth == len(blocks):
         last: Tensor = model(**inputs).last_hidden_state
@@ -68,13 +68,13 @@ def block_inputs(blocks: Iterable[nn.Module]) -> Generator[list[Tensor]]:
 
 
 def run_blocks(
-    states: Float[Tensor, "batch time feature"],
-    attended: Bool[Tensor, "batch time"],
+    states: States,
+    attended: Attended,
     *,
     blocks: Iterable[nn.Module],
     norm: nn.Module | None,
     config: Any,
-) -> Float[Tensor, "batch time feature"]:
+) -> States:
     """Run the remaining blocks of a model on the input of the first of them."""
     from transformers.masking_utils import create_bidirectional_mask
 

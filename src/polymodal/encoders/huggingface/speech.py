@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from polymodal.encoders.extractor import Prefix
@@ -21,7 +20,14 @@ from polymodal.encoders.huggingface.backbone import Backbone
 from polymodal.encoders.huggingface.checkpoint import WeightsInFolder, locate
 from polymodal.encoders.huggingface.encoder import PretrainedEncoder, at_least_one_frame
 from polymodal.encoders.huggingface.extractor import PretrainedExtractor
-from polymodal.encoders.huggingface.inputs import WaveformInput, WhisperInput
+from polymodal.encoders.huggingface.inputs import (
+    FeatureMask,
+    FrameMask,
+    Lengths,
+    Samples,
+    WaveformInput,
+    WhisperInput,
+)
 from polymodal.encoders.huggingface.prefix import STEM
 from polymodal.encoders.huggingface.speech_settings import (
     FAMILIES,
@@ -36,6 +42,7 @@ from polymodal.layers.specaugment import sample_mask_spans
 from polymodal.layers.waveform_augment import waveform_changes
 from polymodal.schemas.batch import PaddedSequence
 
+Encoded = tuple[Float[Tensor, "window time feature"], FrameMask]
 # Neighbouring features that are masked together.
 FEATURE_SPAN = 10
 
@@ -80,9 +87,6 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
             included; None for the 30 s that it was trained with. Its blocks take time and memory
             in proportion.
 
-    Attributes:
-        revision: Commit of the hub, or the digest of the folder.
-
     Raises:
         ConfigError: An option is out of its range, or there is no model of this name.
         CheckpointError: The folder cannot be read, or has no safetensors.
@@ -118,12 +122,13 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
         self.feature_size, self.frame_rate_hz = settings.feature_size, settings.frame_rate_hz
         self.sampling_rate_hz = settings.sampling_rate_hz
         self.prepare = settings.preparation(max_length_s, longer, normalise_waveform)
-        self.waveform_augment = waveform_changes(
-            waveform_augment, normalised=self.prepare.normalise
-        )
+        normalised = self.prepare.normalise
+        self.waveform_augment = waveform_changes(waveform_augment, normalised=normalised)
         self.augments_waveform = self.waveform_augment.is_on
         self.mask_time_fraction, self.mask_span_s = mask_time_fraction, mask_span_s
         self.mask_feature_fraction, self.layer = mask_feature_fraction, layer
+        # The vector of masked frames exists only in a model that expects to mask frames.
+        masking = {"mask_time_prob": mask_time_fraction, "mask_feature_prob": 0.0}
         self.backbone = Backbone(
             self.checkpoint,
             family,
@@ -133,7 +138,7 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
             lora=lora,
             gradient_checkpointing=gradient_checkpointing,
             layer_decay=layer_decay,
-            **({} if settings.longest else _mask_options(mask_time_fraction)),
+            **({} if settings.longest else masking),
         )
         if settings.longest and pad_to_s is not None:
             _shorten(self.backbone.model, settings.longest // settings.step)
@@ -176,9 +181,7 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
     @property
     def prefix_end(self) -> str:
         """Where the frozen prefix ends, in words."""
-        if self._prefix_depth == STEM:
-            return "convolutions"
-        return self.backbone.describe_prefix(self._prefix_depth, self.layer)
+        return "convolutions" if self._prefix_depth == STEM else super().prefix_end
 
     def encode_prefix(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return the output of the frozen prefix: see `PretrainedEncoder`."""
@@ -192,15 +195,11 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
 
     @property
     def _prefix_depth(self) -> int | None:
-        depth, is_masking = (
-            self.backbone.prefix_depth,
-            self.mask_time_fraction + self.mask_feature_fraction,
-        )
+        depth = self.backbone.prefix_depth
+        is_masking = self.mask_time_fraction + self.mask_feature_fraction > 0
         return STEM if depth is not None and is_masking and not self.backbone.frozen else depth
 
-    def _encode_prefix(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+    def _encode_prefix(self, samples: Samples, lengths: Lengths) -> Encoded:
         assert self._prefix_depth is not None, "nothing is frozen"
         inputs, mask = self.input(samples, lengths)
         values = self.backbone.forward_prefix(self._prefix_depth, **inputs)
@@ -210,24 +209,19 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
         states, mask = at_least_one_frame(sequence)
         if self._prefix_depth == len(self.backbone.blocks):
             return PaddedSequence(zero_padding(states, mask), mask)
-        assert isinstance(self.input, WaveformInput), (
-            "no prefix of Whisper within its blocks is stored"
-        )
+        assert isinstance(self.input, WaveformInput), "within Whisper's blocks nothing is stored"
         window = self.prepare.window and self.input.num_frames(self.prepare.window)
         return encode_in_windows(self._encode_suffix, PaddedSequence(states, mask), window, 1)
 
     def _encode_suffix(
-        self, states: Float[Tensor, "window time prefix"], num_frames: Int[Tensor, " window"]
-    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+        self, states: Float[Tensor, "window time prefix"], num_frames: Lengths
+    ) -> Encoded:
         depth, model_input = self._prefix_depth, self.input
         assert depth is not None, "nothing is frozen"
-        assert isinstance(model_input, WaveformInput), (
-            "no prefix of Whisper within its blocks is stored"
-        )
+        assert isinstance(model_input, WaveformInput), "within Whisper's blocks nothing is stored"
         attended, mask = model_input.prepare_suffix(num_frames, states.shape[1])
         if depth == STEM:
-            frames, features = self._masked_frames(mask), self._masked_features(states)
-            states = model_input.project(self.backbone.model, states, frames, features)
+            states = model_input.project(self.backbone.model, states, *self._masked(mask))
         return self.backbone.forward_suffix(depth, states, attended), mask
 
     def _augmented(self, sequence: PaddedSequence) -> PaddedSequence:
@@ -239,30 +233,24 @@ class PretrainedSpeechEncoder(PretrainedEncoder):
             changed = PaddedSequence(changed.values[:, window], changed.valid_mask[:, window])
         return _normalised(changed) if self.prepare.normalise else changed
 
-    def _encode(
-        self, samples: Float[Tensor, "window sample"], lengths: Int[Tensor, " window"]
-    ) -> tuple[Float[Tensor, "window time feature"], Bool[Tensor, "window time"]]:
+    def _encode(self, samples: Samples, lengths: Lengths) -> Encoded:
         inputs, mask = self.input(samples, lengths)
-        frames, features = self._masked_frames(mask), self._masked_features(samples)
-        values = self.backbone(**self.input.mask(inputs, frames, features))
+        values = self.backbone(**self.input.mask(inputs, *self._masked(mask)))
         return values[:, : mask.shape[1]], mask
 
-    @property
-    def _masks(self) -> bool:
-        return self.training and not self.backbone.frozen
-
-    def _masked_frames(self, mask: Bool[Tensor, "window time"]) -> Bool[Tensor, "window _"] | None:
-        if not (self._masks and self.mask_time_fraction > 0):
-            return None
-        span = max(1, round(self.mask_span_s * self.input.rate_hz))
-        return sample_mask_spans(self.input.maskable(mask), self.mask_time_fraction, span)
-
-    def _masked_features(self, windows: Tensor) -> Bool[Tensor, "window feature"] | None:
-        if not (self._masks and self.mask_feature_fraction > 0):
-            return None
-        shape = (len(windows), self.input.num_features)
-        maskable = torch.ones(shape, dtype=torch.bool, device=windows.device)
-        return sample_mask_spans(maskable, self.mask_feature_fraction, FEATURE_SPAN)
+    def _masked(
+        self, mask: FrameMask
+    ) -> tuple[Bool[Tensor, "window _"] | None, FeatureMask | None]:
+        """Draw the frames and the features that are masked in training."""
+        frames = features = None
+        is_masking = self.training and not self.backbone.frozen
+        if is_masking and self.mask_time_fraction > 0:
+            span = max(1, round(self.mask_span_s * self.input.rate_hz))
+            frames = sample_mask_spans(self.input.maskable(mask), self.mask_time_fraction, span)
+        if is_masking and self.mask_feature_fraction > 0:
+            maskable = mask.new_ones(len(mask), self.input.num_features)
+            features = sample_mask_spans(maskable, self.mask_feature_fraction, FEATURE_SPAN)
+        return frames, features
 
 
 @dataclass(frozen=True)
@@ -352,11 +340,11 @@ def _shorten(model: Any, num_frames: int) -> None:
     model.max_source_positions = model.config.max_source_positions = num_frames
 
 
-def _check_masking(time_share: float, span_s: float, feature_share: float) -> None:
-    if not 0 <= time_share < 1 or not 0 <= feature_share < 1 or span_s <= 0:
+def _check_masking(time_fraction: float, span_s: float, feature_fraction: float) -> None:
+    if not 0 <= time_fraction < 1 or not 0 <= feature_fraction < 1 or span_s <= 0:
         raise ConfigError(
-            f"mask_time_fraction={time_share}, mask_span_s={span_s}, "
-            f"mask_feature_fraction={feature_share}",
+            f"mask_time_fraction={time_fraction}, mask_span_s={span_s}, "
+            f"mask_feature_fraction={feature_fraction}",
             expected="fractions from 0 to below 1, and seconds above 0",
         )
 
@@ -369,8 +357,3 @@ def _normalised(sequence: PaddedSequence) -> PaddedSequence:
     centred = (sequence.values - mean).masked_fill(~mask, 0.0)
     variance = centred.square().sum(dim=1, keepdim=True) / num
     return PaddedSequence(centred * (variance + 1e-7).rsqrt(), mask)
-
-
-def _mask_options(mask_time_fraction: float) -> dict[str, Any]:
-    # The vector of masked frames exists only in a model that expects to mask frames.
-    return {"mask_time_prob": mask_time_fraction, "mask_feature_prob": 0.0}

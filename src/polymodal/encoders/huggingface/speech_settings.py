@@ -52,20 +52,14 @@ LONGER = ("windows", "truncate", "refuse")
 class PreparedWaveform:
     """Cut (or reject) and normalise one waveform.
 
-    Args:
-        window: Maximum number of samples of the model's input; None for any.
-        longer: `windows`, `truncate` or `refuse`.
-        normalise: Whether the waveform gets mean 0 and variance 1.
-        sampling_rate_hz: Samples per second.
-
     Example:
         >>> PreparedWaveform(2, "truncate", True, 16000)(np.array([0.0, 2.0, 5.0])).round(3)
         array([-1.,  1.], dtype=float32)
     """
 
-    window: int | None
-    longer: str
-    normalise: bool
+    window: int | None  # maximum number of samples of the model's input; None for any
+    longer: str  # `windows`, `truncate` or `refuse`
+    normalise: bool  # whether the waveform gets mean 0 and variance 1
     sampling_rate_hz: int
 
     @property
@@ -96,21 +90,13 @@ class PreparedWaveform:
 
 @dataclass(frozen=True)
 class SpeechSettings:
-    """The settings of a speech model, from the files beside its weights.
+    """The settings of a speech model, from the files beside its weights."""
 
-    Args:
-        extractor: Its feature extractor.
-        feature_size: Width of its output.
-        num_blocks: Number of its transformer blocks.
-        step: Samples from one vector to the next.
-        longest: For Whisper: fixed length of its input in samples; None for other models.
-    """
-
-    extractor: Any
-    feature_size: int
-    num_blocks: int
-    step: int
-    longest: int | None
+    extractor: Any  # its feature extractor
+    feature_size: int  # width of its output
+    num_blocks: int  # number of its transformer blocks
+    step: int  # samples from one vector to the next
+    longest: int | None  # for Whisper: fixed length of its input in samples; None for others
 
     @property
     def sampling_rate_hz(self) -> int:
@@ -136,12 +122,10 @@ class SpeechSettings:
                 expected="null, but for Whisper",
             )
         num_samples = round(pad_to_s * self.frame_rate_hz) * self.step
-        max_s = self.longest / self.sampling_rate_hz
         if not self.step <= num_samples <= self.longest:
-            raise ConfigError(
-                f"pad_to_s={pad_to_s:g}",
-                expected=f"null, or seconds above 0 and at most {max_s:g}",
-            )
+            max_s = self.longest / self.sampling_rate_hz
+            expected = f"null, or seconds above 0 and at most {max_s:g}"
+            raise ConfigError(f"pad_to_s={pad_to_s:g}", expected=expected)
         return replace(self, longest=num_samples)
 
     def preparation(
@@ -177,11 +161,9 @@ def read_settings(checkpoint: Checkpoint) -> SpeechSettings:
 
     checkpoint.family(FAMILIES)
     is_whisper = checkpoint.model_type == WHISPER
-    kind: Any = (
-        transformers.WhisperFeatureExtractor
-        if is_whisper
-        else transformers.Wav2Vec2FeatureExtractor
-    )
+    kind: Any = transformers.Wav2Vec2FeatureExtractor
+    if is_whisper:
+        kind = transformers.WhisperFeatureExtractor
     try:
         extractor = kind.from_pretrained(checkpoint.folder, local_files_only=True)
     except OSError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from polymodal.encoders.extractor import Prefix
@@ -52,9 +52,6 @@ class PretrainedTextEncoder(PretrainedEncoder):
         max_length: Maximum number of tokens of the model's input; None is the model's own limit.
         longer: What to do with a longer text: `truncate` = keep its beginning; `windows` = encode
             overlapping windows one by one and join their vectors (see `TextWindows`); `refuse`.
-
-    Attributes:
-        revision: Commit of the hub, or the digest of the folder.
 
     Raises:
         ConfigError: An option is out of its range, or there is no model of this name.
@@ -100,10 +97,11 @@ class PretrainedTextEncoder(PretrainedEncoder):
         tokens, mask = self._padded(sequence)
         size = self.prepare.max_length
         if mask.shape[1] <= size:
-            values = self._encode(tokens, mask)
+            values = self.backbone(**self._inputs(tokens, mask))
         else:
             windows = TextWindows.of(mask_to_lengths(mask), size)
-            values = windows.join(self._encode(*windows.cut(tokens)), mask.shape[1])
+            encoded = self.backbone(**self._inputs(*windows.cut(tokens)))
+            values = windows.join(encoded, mask.shape[1])
         return PaddedSequence(zero_padding(values, mask), mask)
 
     def prefix(self, precision: str) -> Prefix | str | None:
@@ -120,16 +118,6 @@ class PretrainedTextEncoder(PretrainedEncoder):
         if self.prepare.longer == "windows":
             return "the windows of a long text overlap (longer=windows)"
         return self._prefix_extractor(precision)
-
-    @property
-    def prefix_size(self) -> int:
-        """Width of the output of the frozen prefix."""
-        return self.feature_size
-
-    @property
-    def prefix_end(self) -> str:
-        """Where the frozen prefix ends, in words."""
-        return self.backbone.describe_prefix(self.backbone.prefix_depth, self.layer)
 
     def encode_prefix(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return the output of the frozen prefix: see `PretrainedEncoder`."""
@@ -153,12 +141,6 @@ class PretrainedTextEncoder(PretrainedEncoder):
     ) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
         tokens, mask = at_least_one_frame(sequence)
         return tokens.masked_fill(~mask, self.padding_token), mask
-
-    def _encode(
-        self, tokens: Int[Tensor, "text time"], mask: Bool[Tensor, "text time"]
-    ) -> Float[Tensor, "text time feature"]:
-        values: Tensor = self.backbone(**self._inputs(tokens, mask))
-        return values
 
     def _inputs(
         self, tokens: Int[Tensor, "text time"], mask: Bool[Tensor, "text time"]

@@ -42,19 +42,12 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 @dataclass(frozen=True)
 class Tokens:
-    """Turn a text into the tokens of a pretrained model, after NFC normalisation.
+    """Turn a text into the tokens of a pretrained model, after NFC normalisation."""
 
-    Args:
-        folder: Folder of the tokenizer.
-        state: State of the folder, so that a changed tokenizer is loaded again.
-        max_length: Maximum number of tokens, those at both ends included.
-        longer: `truncate`, `windows` or `refuse`.
-    """
-
-    folder: str
-    state: State
-    max_length: int
-    longer: str
+    folder: str  # of the tokenizer
+    state: State  # of the folder, so that a changed tokenizer is loaded again
+    max_length: int  # maximum number of tokens, those at both ends included
+    longer: str  # `truncate`, `windows` or `refuse`
 
     @property
     def identity(self) -> str:
@@ -85,21 +78,13 @@ class Tokens:
 
 @dataclass(frozen=True)
 class TextSettings:
-    """The settings of a text model, from the files beside its weights.
+    """The settings of a text model, from the files beside its weights."""
 
-    Args:
-        feature_size: Width of its output.
-        num_blocks: Number of its transformer blocks.
-        padding_token: Index of the padding token.
-        longest: Maximum number of tokens of its input.
-        num_ends: Number of tokens that the tokenizer puts around a text.
-    """
-
-    feature_size: int
-    num_blocks: int
+    feature_size: int  # width of its output
+    num_blocks: int  # number of its transformer blocks
     padding_token: int
-    longest: int
-    num_ends: int
+    longest: int  # maximum number of tokens of its input
+    num_ends: int  # number of tokens that the tokenizer puts around a text
 
     def tokenization(self, checkpoint: Checkpoint, max_length: int | None, longer: str) -> Tokens:
         """Return the tokenization of texts; `max_length=None` is the model's own limit.

@@ -29,49 +29,25 @@ ONSET = 0.1
 RESOLUTION_US = 1e-3
 
 EDA_NAMES = (
-    "observed_share",
-    "mean_us",
-    "log_mean",
-    "log_deviation",
-    "range_us",
-    "slope_us_per_min",
-    "relative_slope_per_min",
-    "relative_deviation",
-    "log_change",
-    "tonic_deviation_us",
-    "tonic_slope_us_per_min",
-    "phasic_deviation_us",
-    "log_phasic_deviation",
-    "log_relative_phasic_deviation",
-    "responses_per_min",
-    "large_responses_per_min",
-    "response_amplitude_us",
-    "largest_response_us",
-    "log_largest_response",
-    "response_sum_us_per_min",
-    "log_response_sum",
-    "log_relative_response_sum",
-    "response_rise_s",
+    *("observed_share", "mean_us", "log_mean", "log_deviation", "range_us", "slope_us_per_min"),
+    *("relative_slope_per_min", "relative_deviation", "log_change"),
+    *("tonic_deviation_us", "tonic_slope_us_per_min"),
+    *("phasic_deviation_us", "log_phasic_deviation", "log_relative_phasic_deviation"),
+    *("responses_per_min", "large_responses_per_min", "response_amplitude_us"),
+    *("largest_response_us", "log_largest_response", "response_sum_us_per_min"),
+    *("log_response_sum", "log_relative_response_sum", "response_rise_s"),
 )
 TEMPERATURE_NAMES = (
-    "observed_share",
-    "mean_celsius",
-    "deviation_celsius",
-    "range_celsius",
+    *("observed_share", "mean_celsius", "deviation_celsius", "range_celsius"),
     "slope_celsius_per_min",
 )
 
 
 def eda_features(values: Values, rate_hz: float, duration_s: float) -> Features:
-    """Describe skin conductance.
+    """Describe skin conductance in microsiemens, `[sample]`; NaN where nothing was measured.
 
-    Args:
-        values: Microsiemens, `[sample]`; NaN where nothing was measured.
-        rate_hz: Samples per second.
-        duration_s: Length of the utterance, which the signal may not cover.
-
-    Returns:
-        Name, of `EDA_NAMES`, to value; features that cannot be computed are left out.
+    `duration_s` is the length of the utterance, which the signal may not cover. Returns name, of
+    `EDA_NAMES`, to value; features that cannot be computed are left out.
 
     Example:
         >>> features = eda_features(np.full(80, 2.0), rate_hz=8.0, duration_s=20.0)
@@ -166,11 +142,8 @@ def responses(level: Values) -> tuple[Values, Values]:
     They are searched in the level itself, as the phasic component swings back after each response,
     which would be added to the next one.
 
-    Args:
-        level: Microsiemens, `[tick]`.
-
-    Returns:
-        Amplitude in microsiemens, and rise time in seconds, `[response]`.
+    `level` is in microsiemens, `[tick]`. Returns amplitudes in microsiemens, and rise times in
+    seconds, `[response]`.
 
     Example:
         >>> responses(np.array([2.0, 2, 2, 2.3, 2.6, 2.6, 2.6, 2.5, 2.5, 2.5]))

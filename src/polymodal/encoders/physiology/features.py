@@ -4,16 +4,16 @@ Legend: time = vectors an utterance has (one), sample = values of the device, ev
 beats, feature = width.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float32, Num
+from jaxtyping import Float32
 
 from polymodal.encoders.extractor import package_version
-from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.encoders.frozen import Features, FrozenEncoder
 from polymodal.encoders.physiology.eda import (
     EDA_NAMES,
     TEMPERATURE_NAMES,
@@ -32,11 +32,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "ecg": BEAT_NAMES,
     "temp": TEMPERATURE_NAMES,
 }
-SAMPLED: Mapping[str, Callable[..., dict[str, float]]] = {
-    "eda": eda_features,
-    "ecg": ecg_features,
-    "temp": temperature_features,
-}
+SAMPLED = {"eda": eda_features, "ecg": ecg_features, "temp": temperature_features}
 
 
 @dataclass(frozen=True)
@@ -47,9 +43,8 @@ class PhysiologyExtractor:
     signal has the fraction of the utterance that it covers: 0 where it is absent. Where no signal
     has a value, all are NaN.
 
-    Args:
-        signals: Input: `eda` (microsiemens), `ibi` (heart beats: offset and interval in
-            seconds), `ecg`, `temp` (degrees Celsius).
+    The signals are `eda` (microsiemens), `ibi` (heart beats: offset and interval in seconds),
+    `ecg` and `temp` (degrees Celsius).
 
     Raises:
         ConfigError: No signal is named, one twice, or one is unknown.
@@ -96,9 +91,8 @@ class PhysiologyExtractor:
     ) -> Float32[np.ndarray, "1 feature"]:
         """Compute the features, one vector `[1, feature]`.
 
-        Args:
-            raw: Name to the values and their rate in Hz: `[sample]`; with None `[event]` or
-                `[event, 2]`. Signals that are not extracted only tell how long the utterance is.
+        Signals are a name to the values and their rate in Hz: `[sample]`; with None `[event]` or
+        `[event, 2]`. Those that are not extracted only tell how long the utterance is.
 
         Raises:
             DataError: A signal has several channels, has a rate and is events or the reverse, or
@@ -121,16 +115,9 @@ class PhysiologyExtractor:
 class PhysiologyEncoder(FrozenEncoder):
     """Hand-crafted features of physiological signals, stored and standardised; extra `signals`.
 
-    An utterance without a value in any of the signals counts as without this modality.
-
-    Args:
-        signals: See `PhysiologyExtractor`.
-        normalise: See `FrozenEncoder`; `speaker` is by each person's own utterances.
-        clip: See `FrozenEncoder`.
-
-    Raises:
-        ConfigError: `signals` or `normalise` cannot be used, or `clip` is not positive.
-        MissingExtraError: neurokit2 is not installed.
+    An utterance without a value in any of the signals counts as without this modality. For the
+    options and errors see `PhysiologyExtractor` and `FrozenEncoder`; `normalise=speaker` is by each
+    person's own utterances.
     """
 
     source = "signals"
@@ -145,16 +132,10 @@ class PhysiologyEncoder(FrozenEncoder):
         super().__init__(PhysiologyExtractor(tuple(signals)), normalise=normalise, clip=clip)
 
     def normalise_by_speaker(
-        self,
-        features: Mapping[str, Num[np.ndarray, "time feature"]],
-        speakers: Mapping[str, str],
+        self, features: Features, speakers: Mapping[str, str]
     ) -> Mapping[str, npt.NDArray[Any]]:
         """Leave out utterances without any value, and continue as `FrozenEncoder`."""
-        usable = {
-            utterance_id: values
-            for utterance_id, values in features.items()
-            if np.isfinite(values).any()
-        }
+        usable = {name: values for name, values in features.items() if np.isfinite(values).any()}
         return super().normalise_by_speaker(usable, speakers)
 
 

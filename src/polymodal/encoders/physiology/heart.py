@@ -31,32 +31,18 @@ MIN_BAND_FRACTION = 0.9
 MIN_ECG_HZ = 50.0
 
 BEAT_NAMES = (
-    "beats_share",
-    "mean_bpm",
-    "median_bpm",
-    "range_bpm",
-    "slope_bpm_per_min",
-    "sdnn_ms",
-    "log_sdnn",
-    "rmssd_ms",
-    "log_rmssd",
-    "log_sdnn_to_rmssd",
-    "pnn50",
-    "log_hf_power",
-    "log_lf_power",
+    *("beats_share", "mean_bpm", "median_bpm", "range_bpm", "slope_bpm_per_min"),
+    *("sdnn_ms", "log_sdnn", "rmssd_ms", "log_rmssd", "log_sdnn_to_rmssd", "pnn50"),
+    *("log_hf_power", "log_lf_power"),
 )
 
 
 def beat_features(events: Values, duration_s: float) -> Features:
     """Describe heart beats by the intervals between them.
 
-    Args:
-        events: Seconds: intervals one after the other, `[event]`, or the beat's offset and the
-            interval that it ends, `[event, 2]`.
-        duration_s: Length of the utterance.
-
-    Returns:
-        Name, of `BEAT_NAMES`, to value; features that cannot be computed are left out.
+    `events` are in seconds: intervals one after the other, `[event]`, or the beat's offset and the
+    interval that it ends, `[event, 2]`. `duration_s` is the length of the utterance. Returns name,
+    of `BEAT_NAMES`, to value; features that cannot be computed are left out.
 
     Raises:
         DataError: The times are not seconds from the start of the utterance.
@@ -89,10 +75,7 @@ def beat_features(events: Values, duration_s: float) -> Features:
 def ecg_features(values: Values, rate_hz: float, duration_s: float) -> Features:
     """Describe the heart beats of an electrocardiogram, in any unit: see `beat_features`.
 
-    Args:
-        values: `[sample]`; NaN where nothing was measured.
-        rate_hz: Samples per second, at least 50.
-        duration_s: Length of the utterance.
+    `values` are `[sample]`, NaN where nothing was measured.
 
     Raises:
         DataError: The rate is too low to find beats.
@@ -154,14 +137,12 @@ def _powers(ends_s: Values, intervals_s: Values) -> Features:
     density = 2.0 * np.square(np.abs(np.fft.rfft(course * window)))
     density /= rate_hz * float(np.square(window).sum())
     frequencies_hz = np.fft.rfftfreq(len(course), 1.0 / rate_hz)
-    inside = {
-        name: (frequencies_hz >= BANDS_HZ[name][0]) & (frequencies_hz < BANDS_HZ[name][1])
-        for name in bands
-    }
-    width_hz = rate_hz / len(course)
-    return {
-        f"log_{n}_power": _log(density[in_band].sum() * width_hz) for n, in_band in inside.items()
-    }
+    width_hz, powers = rate_hz / len(course), {}
+    for name in bands:
+        low, high = BANDS_HZ[name]
+        inside = (frequencies_hz >= low) & (frequencies_hz < high)
+        powers[f"log_{name}_power"] = _log(density[inside].sum() * width_hz)
+    return powers
 
 
 def _r_peaks(values: Values, rate_hz: float) -> Values:

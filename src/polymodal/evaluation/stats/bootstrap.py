@@ -49,23 +49,14 @@ MAX_MATRIX_CELLS = 2**25  # of an array of clusters by pairs of classes
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its bootstrap interval.
+    """A score and its bootstrap interval."""
 
-    Args:
-        value: The score of the table.
-        low: Lower bound.
-        high: Upper bound.
-        unit: What is drawn.
-        num_units: Number of units.
-        num_speakers: Number of speakers; None where they are unknown.
-    """
-
-    value: float
+    value: float  # the score of the table
     low: float
     high: float
-    unit: Unit
+    unit: Unit  # what is drawn
     num_units: int
-    num_speakers: int | None
+    num_speakers: int | None  # None where they are unknown
 
     @property
     def caution(self) -> str:
@@ -80,20 +71,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Clusters:
-    """The inputs of a score, and the cluster of each row.
-
-    Args:
-        score: The score.
-        predicted: Logits `[row, class]` or values `[row, value]`.
-        targets: Class indices `[row]`, or values or booleans `[row, value]`.
-        cluster: Index of the cluster of each row.
-        num_clusters: Number of clusters.
-    """
+    """The inputs of a score, and the cluster of each row."""
 
     score: Score
-    predicted: Float[np.ndarray, "row column"]
+    predicted: Float[np.ndarray, "row column"]  # logits `[row, class]` or values `[row, value]`
+    # Class indices `[row]`, or values or booleans `[row, value]`.
     targets: Shaped[np.ndarray, "row ..."]
-    cluster: Int[np.ndarray, " row"]
+    cluster: Int[np.ndarray, " row"]  # index of the cluster of each row
     num_clusters: int
 
     def point_estimate(self) -> float:
@@ -161,17 +145,17 @@ def clusters_of(table: PredictionTable, score: Score, unit: Unit) -> Clusters:
         )
     # The order of score_table, so that both give the same last digit.
     table = table.with_frame(table.frame.sort("split", "fold", "seed", ID))
-    targets: npt.NDArray[Any]
+    values: npt.NDArray[Any]
     rows: npt.NDArray[Any]
-    if input_kind(score) == "classes":
-        predicted, targets = table.logits(), table.targets()
-        rows = targets >= 0
+    kind = input_kind(score)
+    if kind == "classes":
+        predicted, values = table.logits(), table.targets()
+        rows = values >= 0
     else:
-        predicted, targets = table.predicted_values(), table.target_values()
-        finite = np.isfinite(targets)
-        is_multilabel = input_kind(score) == "labels"
-        rows = np.all(finite, axis=1) if is_multilabel else np.any(finite, axis=1)
-        targets = targets > 0.5 if is_multilabel else targets
+        predicted, values = table.predicted_values(), table.target_values()
+        finite = np.isfinite(values)
+        rows = np.all(finite, axis=1) if kind == "labels" else np.any(finite, axis=1)
+        values = values > 0.5 if kind == "labels" else values
     if not rows.any():
         raise PredictionError("the table has no labelled utterance to score")
     if not np.isfinite(predicted[rows]).all():
@@ -182,7 +166,7 @@ def clusters_of(table: PredictionTable, score: Score, unit: Unit) -> Clusters:
     names = table.speakers() if unit == "speaker" else None
     names = table.frame[ID].to_numpy() if names is None else names
     unique, cluster = np.unique(names[rows].astype(str), return_inverse=True)
-    return Clusters(score, predicted[rows], targets[rows], cluster, len(unique))
+    return Clusters(score, predicted[rows], values[rows], cluster, len(unique))
 
 
 def num_speakers(table: PredictionTable, score: Score) -> int | None:

@@ -19,53 +19,25 @@ import numpy as np
 
 from polymodal.errors import PredictionError, nearest
 from polymodal.evaluation.classification import Score
-from polymodal.evaluation.stats.bootstrap import (
-    FEW_SPEAKERS,
-    NUM_RESAMPLES,
-    Unit,
-    clusters_of,
-    num_speakers,
-)
-from polymodal.evaluation.stats.permutation import (
-    NUM_SWAPS,
-    PairedTest,
-    paired,
-    paired_interval,
-    paired_test,
-    permutation_unit,
-)
+from polymodal.evaluation.stats import bootstrap, permutation
 from polymodal.schemas.predictions import PredictionTable
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The comparison of two members by a score.
-
-    Args:
-        a: Name of the first member.
-        b: Name of the second member.
-        score: Name of the score.
-        difference: Score of a minus that of b.
-        low: Lower bound of its bootstrap interval.
-        high: Upper bound.
-        p: Of the permutation test.
-        p_corrected: The same, corrected by Holm over all pairs.
-        unit: What is swapped.
-        num_units: Number of units.
-        verdict: The result as a sentence.
-    """
+    """The comparison of members `a` and `b` by a score."""
 
     a: str
     b: str
     score: str
-    difference: float
-    low: float
+    difference: float  # score of a minus that of b
+    low: float  # bounds of its bootstrap interval
     high: float
-    p: float
-    p_corrected: float
-    unit: Unit
+    p: float  # of the permutation test
+    p_corrected: float  # by Holm over all pairs
+    unit: bootstrap.Unit  # what is swapped
     num_units: int
-    verdict: str
+    verdict: str  # the result as a sentence
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name, as JSON can hold them."""
@@ -80,23 +52,14 @@ def compare(
     alpha: float = 0.05,
     seed: int = 0,
     *,
-    num_swaps: int = NUM_SWAPS,
-    num_resamples: int = NUM_RESAMPLES,
+    num_swaps: int = permutation.NUM_SWAPS,
+    num_resamples: int = bootstrap.NUM_RESAMPLES,
 ) -> list[Comparison]:
     """Compare members of a study by a score, on the rows of one split that they all predicted.
 
-    Args:
-        tables: Name of each member to its predictions.
-        score_name: Name of the score.
-        score: The score.
-        pairs: Which members to compare; None compares each with each.
-        alpha: Significance level, family-wise over the pairs.
-        seed: Of the random swaps and resamples.
-        num_swaps: Number of random swaps, where there are too many to try all.
-        num_resamples: Number of resamples for an interval.
-
-    Returns:
-        One comparison for each pair, in their order.
+    `pairs` are the members to compare, each with each by default; the result has their order.
+    `alpha` is the significance level, family-wise over the pairs. There are `num_swaps` random
+    swaps, where there are too many to try all, and `num_resamples` for an interval.
 
     Raises:
         PredictionError: A pair names an unknown member, or two tables do not fit together.
@@ -116,18 +79,16 @@ def compare(
     pairs = [*itertools.combinations(tables, 2)] if pairs is None else pairs
     for name in itertools.chain(*pairs):
         if name not in tables:
-            raise PredictionError(
-                f"there is no member {name!r} to compare", hint=nearest(name, tables)
-            )
+            message = f"there is no member {name!r} to compare"
+            raise PredictionError(message, hint=nearest(name, tables))
     comparisons, scopes = [], []
     for a, b in pairs:
-        pair = paired(tables[a], tables[b])
-        speakers = num_speakers(pair.first, score)
-        unit = permutation_unit(speakers, num_tests=len(pairs), alpha=alpha)
-        test = paired_test(pair, score, unit, num_swaps=num_swaps, seed=seed)
-        low, high = paired_interval(
-            pair, score, confidence=1 - alpha, num_resamples=num_resamples, seed=seed
-        )
+        pair = permutation.paired(tables[a], tables[b])
+        speakers = bootstrap.num_speakers(pair.first, score)
+        unit = permutation.permutation_unit(speakers, num_tests=len(pairs), alpha=alpha)
+        test = permutation.paired_test(pair, score, unit, num_swaps=num_swaps, seed=seed)
+        options = {"num_resamples": num_resamples, "seed": seed}
+        low, high = permutation.paired_interval(pair, score, confidence=1 - alpha, **options)
         figures = (test.difference, low, high, test.p, test.p, unit, test.num_units)
         comparisons.append(Comparison(a, b, score_name, *figures, verdict=""))
         scopes.append(_scope(test, speakers))
@@ -163,8 +124,8 @@ def generalisation_gap(seen: PredictionTable, unseen: PredictionTable, score: Sc
     Raises:
         PredictionError: As `bootstrap.clusters_of`.
     """
-    gap = clusters_of(seen, score, "utterance").point_estimate()
-    gap -= clusters_of(unseen, score, "utterance").point_estimate()
+    gap = bootstrap.clusters_of(seen, score, "utterance").point_estimate()
+    gap -= bootstrap.clusters_of(unseen, score, "utterance").point_estimate()
     return gap if score.higher_is_better else -gap
 
 
@@ -190,13 +151,13 @@ def _verdict(
     return f"{better} is better than {worse}: its {result.score} is lower by {lead} ({figures})"
 
 
-def _scope(test: PairedTest, num_speakers: int | None) -> str:
+def _scope(test: permutation.PairedTest, num_speakers: int | None) -> str:
     units = f"{test.num_units} {test.unit}s"
     if test.unit == "speaker":
         return units
     if num_speakers is None:
         return f"{units} of unknown speakers"
-    if num_speakers >= FEW_SPEAKERS:
+    if num_speakers >= bootstrap.FEW_SPEAKERS:
         return f"{units} of {num_speakers} speakers"
     these = f"these {num_speakers} speakers" if num_speakers > 1 else "this speaker"
     return f"{units}: about {these} only"

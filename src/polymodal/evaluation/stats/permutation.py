@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 from jaxtyping import Bool
-from scipy import special
 
 from polymodal.errors import PredictionError
 from polymodal.evaluation.classification import Score
@@ -42,36 +41,13 @@ ROUNDING = 1 - 1e-9  # equal differences may come out apart in the last digits
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The result of `paired_test`.
+    """The result of `paired_test`."""
 
-    Args:
-        difference: Score of the first model minus that of the second.
-        p: Fraction of the swaps with a difference at least as large in absolute value.
-        unit: What is swapped.
-        num_units: Number of units.
-        exact: Whether all ways to swap were tried.
-    """
-
-    difference: float
-    p: float
-    unit: Unit
+    difference: float  # score of the first model minus that of the second
+    p: float  # fraction of the swaps with a difference at least as large in absolute value
+    unit: Unit  # what is swapped
     num_units: int
-    exact: bool
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """The result of `mcnemar`.
-
-    Args:
-        only_first: Number of utterances that only the first model recognised.
-        only_second: Number of utterances that only the second model recognised.
-        p: Exact two-sided p-value.
-    """
-
-    only_first: int
-    only_second: int
-    p: float
+    exact: bool  # whether all ways to swap were tried
 
 
 @dataclass(frozen=True)
@@ -106,10 +82,9 @@ def paired(first: PredictionTable, second: PredictionTable) -> Pair:
     for column in ("fold", "seed"):
         if any(table.frame[column].n_unique() > 1 for table in (first, second)):
             keys.append(column)
-    frames = []
-    for table in (first, second):
-        check_table(table)
-        frames.append(table.frame.sort(keys))
+    check_table(first)
+    check_table(second)
+    frames = [first.frame.sort(keys), second.frame.sort(keys)]
     _check_same_rows(frames[0], frames[1], keys)
     truth = [*(["label"] if first.classes else []), *(TARGET + name for name in first.values)]
     for column in truth:
@@ -166,12 +141,10 @@ def paired_test(
     first, second = clusters.scores(np.stack([of_first, ~of_first]))
     difference = float(first - second)
     exact = num <= MAX_ENUMERATED
-    blocks = _all_ways(num) if exact else _random_ways(num, num_swaps, seed)
     num_ways = num_extreme = 0 if exact else 1
-    for swapped in blocks:
-        differences = clusters.scores(np.hstack([~swapped, swapped])) - clusters.scores(
-            np.hstack([swapped, ~swapped])
-        )
+    for swapped in _swaps(num, None if exact else num_swaps, seed):
+        ways = np.hstack([~swapped, swapped]), np.hstack([swapped, ~swapped])
+        differences = clusters.scores(ways[0]) - clusters.scores(ways[1])
         num_ways += len(differences)
         # Written so that a score that does not exist (NaN) counts against the difference.
         num_extreme += int((~(np.abs(differences) < abs(difference) * ROUNDING)).sum())
@@ -203,38 +176,15 @@ def paired_interval(
     return percentile_ci(np.concatenate(drawn), num, confidence)
 
 
-def mcnemar(pair: Pair) -> McNemar:
-    """Test the difference of two accuracies (McNemar, Psychometrika 1947; exact binomial test).
-
-    An utterance with several rows (seeds, folds) counts once, for the model that recognised it more
-    often. Utterances count as independent, so the result holds for these speakers only.
-
-    Raises:
-        PredictionError: The tables have no classes.
-    """
-    if not pair.first.classes:
-        raise PredictionError(
-            "McNemar's test of tables without classes", hint="test a score of values instead"
-        )
-    frames = [
-        table.frame.select(ID, hit=table.logits().argmax(axis=1) == table.targets())
-        for table in (pair.first, pair.second)
-    ]
-    hits = frames[0].with_columns(hit_second=frames[1]["hit"]).group_by(ID).agg(pl.all().sum())
-    only_first = int((hits["hit"] > hits["hit_second"]).sum())
-    only_second = int((hits["hit"] < hits["hit_second"]).sum())
-    tail = special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)
-    return McNemar(only_first, only_second, min(1.0, 2 * float(tail)))
-
-
-def _all_ways(num: int) -> Iterator[Bool[np.ndarray, "swap cluster"]]:
-    """Half of them: the other half has the same differences with the opposite sign."""
-    yield (np.arange(2 ** (num - 1))[:, None] >> np.arange(num)) % 2 == 1
-
-
-def _random_ways(num: int, num_swaps: int, seed: int) -> Iterator[Bool[np.ndarray, "swap cluster"]]:
+def _swaps(
+    num: int, num_random: int | None, seed: int
+) -> Iterator[Bool[np.ndarray, "swap cluster"]]:
+    """Yield random ways to swap clusters, in blocks that fit into memory; None for all ways."""
+    if num_random is None:  # half of them: the others have the same differences, of opposite sign
+        yield (np.arange(2 ** (num - 1))[:, None] >> np.arange(num)) % 2 == 1
+        return
     generator = np.random.default_rng(seed)
-    for size in block_sizes(num_swaps, 2 * num):
+    for size in block_sizes(num_random, 2 * num):
         yield generator.integers(0, 2, (size, num), dtype=np.int8) == 1
 
 

@@ -78,19 +78,13 @@ def _broken(file: Path, error: yaml.YAMLError) -> Diagnostic:
                 "merge conflict", "", message, "", hint, origin=SourceLocation(file, number)
             )
     mark = getattr(error, "problem_mark", None)
-    line: int | None = None if mark is None else mark.line + 1
+    number = mark.line + 1 if mark else 0
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    text = lines[line - 1] if line and line <= len(lines) else ""
-    hint = "indent with spaces" if "\t" in text else "mend the line, or the one above it"
+    text = lines[number - 1] if 0 < number <= len(lines) else ""
+    hint = "indent with spaces" if "\t" in text else "fix the line, or the one above it"
     rule = "tab" if "\t" in text else "broken YAML"
-    return Diagnostic(
-        rule,
-        "",
-        f"{file.name} is no YAML: {problem}",
-        "",
-        hint,
-        origin=SourceLocation(file, line),
-    )
+    origin = SourceLocation(file, number or None)
+    return Diagnostic(rule, "", f"{file.name} is not YAML: {problem}", "", hint, origin=origin)
 
 
 def _doubled(entries: Sequence[ConfigEntry]) -> Iterator[Diagnostic]:
