@@ -90,6 +90,7 @@ def test_a_sweep_is_a_run_for_each_value(process):
     assert len({one["run_id"] for one in records}) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_says_which_job_failed(process):
     done = process("run", "experiment=sample/text", *SHORT, "-m", "split.test=0.2,2")
     assert done.returncode == 2

@@ -54,6 +54,7 @@ def test_a_checkpoint_scores_the_same_on_one_and_on_two_processes(process):
     assert tables[1]["utterance_id"].n_unique() == 18
 
 
+@pytest.mark.slow
 def test_values_balanced_draws_and_nested_folds_on_two_processes(process):
     nested = ["split=nested", "split.num_folds=2", "split.num_inner=2", "split.val=0.34"]
     small = [one for one in SMALL if not one.startswith("split")]
@@ -85,6 +86,7 @@ def test_balanced_sampling_on_two_processes(process):
     assert "test/uar" in scores(run)
 
 
+@pytest.mark.slow
 def test_a_fusion_over_stored_embeddings_of_the_last_run_on_two_processes(process):
     """`last` means the same run to both, although the second process starts after a newer one."""
     small = [*SMALL, "model=unimodal", "encoder=[characters]", "paths.store=store"]

@@ -76,6 +76,7 @@ def planned(text: str) -> dict[tuple[str, int, float], StudyJob]:
     return {(job.member, job.seed, job.left_out): job for job in jobs}
 
 
+@pytest.mark.slow
 def test_each_seed_takes_its_own_and_a_changed_encoder_changes_what_rests_on_it(workplace):
     first = planned(STUDY)
     assert {*first} == {
@@ -133,6 +134,7 @@ def test_fusion_is_trained_on_the_encoders_of_the_study(study):
     assert "Why does deep fusion win or lose?" in page
 
 
+@pytest.mark.slow
 def test_what_rests_on_a_failed_encoder_is_not_started(study):
     broken = STUDY.replace("[0, 1]", "[0]").replace(
         "text.width=8", "text.width=8 optimizer.lr=1e30"

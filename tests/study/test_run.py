@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from polymodal.schemas.predictions import PredictionTable
 
@@ -69,6 +70,7 @@ def test_a_study_runs_members_votes_compares_and_keeps_what_has_run(study, polym
     assert second["members"]["words"]["scores"] == first["members"]["words"]["scores"]
 
 
+@pytest.mark.slow
 def test_a_member_trained_elsewhere_is_applied_in_the_folds_of_the_study(study):
     text = """
 members:
@@ -139,6 +141,7 @@ def test_a_failed_job_lets_the_others_finish_and_is_repeated(study):
     assert [entry["member"] for entry in result["cells"] if entry.get("left")] == ["letters"]
 
 
+@pytest.mark.slow
 def test_seeds_and_training_fractions_are_jobs_too(study):
     single = STUDY.replace("  letters: experiment=sample/text encoder.text.width=8\n", "")
     single = single.replace("votes:\n  soft: {ensemble: soft}\n", "")

@@ -32,6 +32,7 @@ def until_made(ask):
     raise AssertionError("the report was not made")
 
 
+@pytest.mark.slow
 def test_the_report_of_a_study_is_made_when_it_is_asked_for(serve, tmp_path, write_run):
     folder = write_run(tmp_path, "20260101-study", kind="study")
     summary = {"study": "x", "name": "the name", "status": "finished", "members": {}}

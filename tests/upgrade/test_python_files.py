@@ -139,16 +139,3 @@ def test_the_width_is_that_of_the_project(tmp_path):
     assert width_of(tmp_path / "code" / "a.py") == 100
     (tmp_path / "pyproject.toml").write_text("[tool\n")
     assert width_of(tmp_path / "code" / "a.py") == 88
-
-
-def test_this_package_needs_no_upgrade():
-    files = sorted((SOURCES / "training").rglob("*.py"))
-    assert len(files) > 15
-    facts = ProjectFacts()
-    for file in files:
-        gather_python(file.read_text(encoding="utf-8"), facts)
-    for file in files:
-        text = file.read_text(encoding="utf-8")
-        done = rewrite_python(text, file, facts)
-        assert done.text == text, file
-        assert not done.changes, file
