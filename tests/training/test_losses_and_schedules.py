@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from polymodal.errors import ConfigError
 from polymodal.training.losses import CrossEntropy
@@ -84,3 +86,43 @@ def test_a_task_needs_two_different_classes():
     for classes in (["a"], ["a", "a"]):
         with pytest.raises(ConfigError, match="two different"):
             Classification(classes)
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced", {"a": 4.0, "b": 1.0, "c": 0.5}])
+@pytest.mark.parametrize(("smoothing", "focus"), [(0.0, 0.0), (0.2, 0.0), (0.0, 2.0)])
+def test_weights_smoothing_and_focus_agree_with_numpy(class_weights, smoothing, focus):
+    """A row weighs as much as its true class, whatever is spread over the others."""
+    counts, targets = [40, 1, 1], np.array([0, 0, 0, 1, 2, -1])
+    logits = np.random.default_rng(0).normal(size=(6, 3))
+    loss = CrossEntropy(
+        ["a", "b", "c"], counts, class_weights=class_weights, label_smoothing=smoothing, focus=focus
+    )
+    weights = {"none": np.ones(3), "balanced": sum(counts) / (3 * np.array(counts))}.get(
+        class_weights if isinstance(class_weights, str) else "", np.array([4.0, 1.0, 0.5])
+    )
+    rows = targets >= 0
+    logs = logits[rows] - np.log(np.exp(logits[rows]).sum(1, keepdims=True))
+    spread = (1 - smoothing) * np.eye(3)[targets[rows]] + smoothing / 3
+    true = np.exp(logs[np.arange(rows.sum()), targets[rows]])
+    losses = -((1 - true) ** focus) * (spread * logs).sum(1)
+    expected = (weights[targets[rows]] * losses).sum() / weights[targets[rows]].sum()
+    value = loss.double()(torch.tensor(logits), torch.tensor(targets))
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+    assert loss.weight_of(torch.tensor(targets)).item() == pytest.approx(
+        weights[targets[rows]].sum(), rel=1e-6
+    )
+
+
+def test_a_separable_corpus_of_uneven_classes_is_learned_with_weights_and_smoothing():
+    """Weights of the spread target put the optimum of a frequent class on a rare one."""
+    counts = [40, 1, 1]
+    targets = torch.tensor([0] * 40 + [1, 2])
+    rows = functional.one_hot(targets, 3).float()
+    loss = CrossEntropy(["a", "b", "c"], counts, class_weights="balanced", label_smoothing=0.1)
+    head = torch.nn.Linear(3, 3)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss(head(rows), targets).backward()
+        optimizer.step()
+    assert (head(rows).argmax(1) == targets).float().mean() == 1

@@ -8,13 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from polymodal.errors import ConfigError, nearest
 
 Weights = Literal["none", "balanced"] | Mapping[str, float]
+
+
+def upcast(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return values in at least single precision, which losses and prediction tables need."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class CrossEntropy(nn.Module):
@@ -28,7 +33,8 @@ class CrossEntropy(nn.Module):
         class_weights: `none`, `balanced` (in inverse proportion to the counts, mean 1 over the
             utterances) or a weight for each class by name.
         label_smoothing: Fraction of the target that is spread over all classes (Szegedy et al.,
-            2016, arXiv 1512.00567).
+            2016, arXiv 1512.00567). A row has the weight of its true class, so that weights move
+            no target: PyTorch would weigh each class of the spread target instead.
         focus: Exponent :math:`\gamma` of the focal loss (Lin et al., 2017, arXiv 1708.02002),
             which gives less weight to utterances that are recognised already; 0 for cross-entropy.
 
@@ -67,23 +73,46 @@ class CrossEntropy(nn.Module):
         self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
         """Return the mean loss; targets of -1 are left out, and without a target it is 0."""
-        labelled = targets >= 0
-        if self.weights is not None:  # a class without a training utterance has no weight
-            labelled = labelled & (self.weights[targets.clamp(min=0)] > 0)
+        labelled = self._labelled(targets)
         if not labelled.any():
             return logits.sum() * 0
-        logits, targets = logits.float()[labelled], targets[labelled]
-        if not self.focus:
+        logits, targets = upcast(logits)[labelled], targets[labelled]
+        if not self.focus and not (self.weights is not None and self.label_smoothing):
             return functional.cross_entropy(
                 logits, targets, weight=self.weights, label_smoothing=self.label_smoothing
             )
-        logs = functional.log_softmax(logits, dim=1).gather(1, targets[:, None]).squeeze(1)
-        missed = (1 - logs.exp()).clamp(min=1e-8)  # the gradient of a power below 1 is inf at 0
-        losses = -(missed**self.focus) * logs
+        losses = self._losses(logits, targets)
         if self.weights is None:
             return losses.mean()
         weights = self.weights[targets]
         return (losses * weights).sum() / weights.sum()
+
+    def weight_of(self, targets: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """Return the sum of the rows' weights, over which the mean loss is taken."""
+        labelled = self._labelled(targets)
+        return (
+            labelled.sum().float()
+            if self.weights is None
+            else self.weights[targets[labelled]].sum()
+        )
+
+    def _labelled(self, targets: Int[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
+        labelled = targets >= 0
+        if self.weights is not None:  # a class without a training utterance has no weight
+            labelled = labelled & (self.weights[targets.clamp(min=0)] > 0)
+        return labelled
+
+    def _losses(
+        self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """Return the loss of each row, without its weight."""
+        if not self.focus:
+            return functional.cross_entropy(
+                logits, targets, label_smoothing=self.label_smoothing, reduction="none"
+            )
+        logs = functional.log_softmax(logits, dim=1).gather(1, targets[:, None]).squeeze(1)
+        missed = (1 - logs.exp()).clamp(min=1e-8)  # the gradient of a power below 1 is inf at 0
+        return -(missed**self.focus) * logs
 
 
 class SoftCrossEntropy(nn.Module):
@@ -133,13 +162,22 @@ class SoftCrossEntropy(nn.Module):
         if not labelled.any():
             return logits.sum() * 0
         targets = targets[labelled]
-        losses = -(targets * functional.log_softmax(logits.float()[labelled], dim=1)).sum(dim=1)
+        losses = -(targets * functional.log_softmax(upcast(logits)[labelled], dim=1)).sum(dim=1)
         if self.divergence:
             losses = losses + torch.special.xlogy(targets, targets).sum(dim=1)
         if self.weights is None:
             return losses.mean()
         weights = targets @ self.weights
         return (losses * weights).sum() / weights.sum()
+
+    def weight_of(self, targets: Float[Tensor, "batch classes"]) -> Float[Tensor, ""]:
+        """Return the sum of the rows' weights, over which the mean loss is taken."""
+        labelled = targets.isfinite().all(dim=1)
+        return (
+            labelled.sum().float()
+            if self.weights is None
+            else (targets[labelled] @ self.weights).sum()
+        )
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -183,7 +221,7 @@ class BinaryCrossEntropy(nn.Module):
         if not labelled.any():
             return logits.sum() * 0
         return functional.binary_cross_entropy_with_logits(
-            logits.float()[labelled], targets[labelled], pos_weight=self.weights
+            upcast(logits)[labelled], targets[labelled], pos_weight=self.weights
         )
 
 
@@ -215,7 +253,7 @@ class ConcordanceLoss(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return the loss, from 0 to 2 plus the squared error; NaN is left out."""
         losses = []
-        for predicted, true in zip(values.float().unbind(1), targets.unbind(1), strict=True):
+        for predicted, true in zip(upcast(values).unbind(1), targets.unbind(1), strict=True):
             valid = true.isfinite()
             if valid.any():
                 losses.append(self._of_dimension(predicted[valid], true[valid]))
@@ -252,7 +290,11 @@ class MeanSquaredError(nn.Module):
         valid = targets.isfinite()
         if not valid.any():
             return values.sum() * 0
-        return functional.mse_loss(values.float()[valid], targets[valid])
+        return functional.mse_loss(upcast(values)[valid], targets[valid])
+
+    def weight_of(self, targets: Float[Tensor, "batch values"]) -> Float[Tensor, ""]:
+        """Return the number of values, over which the mean loss is taken."""
+        return targets.isfinite().sum().float()
 
 
 class JointLoss(nn.Module):

@@ -19,6 +19,8 @@ from polymodal.evaluation.classification import Score
 from polymodal.evaluation.score import score_table
 from polymodal.schemas.batch import Batch, PaddedSequence
 from polymodal.schemas.predictions import PredictionTable
+from polymodal.training.gradient_window import GradientWindow, target_weight
+from polymodal.training.losses import upcast
 from polymodal.training.nan_guard import NonFiniteGuard, parameters_of, total_norm
 from polymodal.training.optimizers import build_optimizer, parameter_groups
 from polymodal.training.prediction_writer import Outputs, PredictionCollector
@@ -80,6 +82,7 @@ class TrainingModule(pl.LightningModule):
         self.num_trained = 0
         self.latest: dict[str, float] = {}
         self.guard = NonFiniteGuard(self.named_parameters)
+        self.window, self.target_weight = GradientWindow(), torch.zeros(())
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch output"]:
         """Return the outputs for a batch: logits, values, or both."""
@@ -105,7 +108,7 @@ class TrainingModule(pl.LightningModule):
             for name, sequence in encoded.items()
         }
         outputs: Tensor = self.model(visible)
-        return outputs.float()  # also under bfloat16, for the loss and the prediction tables
+        return upcast(outputs)
 
     def _absent(self, num_utterances: int, width: int) -> PaddedSequence:
         values = torch.zeros(num_utterances, 1, width, device=self.device)
@@ -138,8 +141,29 @@ class TrainingModule(pl.LightningModule):
         loss = self.total_loss(fused, encoded, batch)
         where = f"epoch {self.current_epoch}, batch {batch_idx}"
         self.guard.record(loss, batch.utterance_ids, where)
+        self.target_weight = target_weight(self.loss, batch.targets)
         self._log_step(fused, batch_idx)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Differentiate a loss, so that every target of an update has the same weight."""
+        num_batches = int(self.trainer.accumulate_grad_batches)
+        if num_batches > 1 or self.trainer.world_size > 1:
+            loss = self.window.scale(
+                loss,
+                self.target_weight.to(loss.device, loss.dtype),
+                is_last=self._is_update(),
+                num_batches=num_batches,
+                mean_over_ranks=lambda total: self.trainer.strategy.reduce(total, reduce_op="mean"),
+                parameters=self.parameters(),
+            )
+        super().backward(loss, *args, **kwargs)
+
+    def _is_update(self) -> bool:
+        """Return whether an update of the weights follows this batch."""
+        num_done = self.trainer.fit_loop.epoch_loop.batch_idx + 1
+        is_last = self.trainer.is_last_batch or num_done == self.trainer.num_training_batches
+        return is_last or num_done % int(self.trainer.accumulate_grad_batches) == 0
 
     def total_loss(
         self, fused: Tensor, encoded: Mapping[str, PaddedSequence], batch: Batch

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from polymodal.models.unimodal import UnimodalClassifier
 from polymodal.schemas.batch import PaddedSequence
+from polymodal.training.losses import upcast
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -69,7 +70,7 @@ def measure(
         sequence = encoded[name]
         if detached:
             sequence = PaddedSequence(sequence.values.detach(), sequence.valid_mask)
-        outputs = head({name: sequence}).float()
+        outputs = upcast(head({name: sequence}))
         rows = sequence.present
         num = int(rows.sum())
         mean = loss(outputs[rows], targets[rows]) if num else outputs.sum() * 0
@@ -104,9 +105,9 @@ def unimodal_outputs(
 ) -> list[Float[Tensor, "batch output"]]:
     """Return the outputs of each head, NaN in the rows of utterances without the modality."""
     return [
-        head({name: encoded[name]})
-        .float()
-        .masked_fill(~encoded[name].present[:, None], float("nan"))
+        upcast(head({name: encoded[name]})).masked_fill(
+            ~encoded[name].present[:, None], float("nan")
+        )
         for name, head in heads.items()
     ]
 

@@ -66,7 +66,7 @@ def test_of_errors_the_lower_is_the_better():
         few = {"num_swaps": 300, "num_resamples": 300}
         (result,) = compare(tables, "rmse", RootMeanSquaredError(), pairs, **few)
         assert result.verdict.startswith(
-            "fusion is better than ensemble: its rmse is lower by .991 ("
+            "fusion is better than voting: its rmse is lower by .991 ("
         )
     assert result.low > 0
 
