@@ -57,7 +57,7 @@ def test_a_vote_has_one(polymodal, last):
     assert polymodal("run", *SMALL, "seed=1")[0] == 0
     code, _, error = polymodal("vote", last.name, "last", "tracker=none")
     assert code == 0, error
-    code, out, error = polymodal("report", "last")
+    code, out, error = polymodal("report", "last:vote")
     assert code == 0, error
     assert "Confusion" in Path(out.splitlines()[0]).read_text()
 

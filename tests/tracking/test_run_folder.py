@@ -91,12 +91,14 @@ def test_a_run_goes_from_running_to_its_end(tmp_path):
     assert RunRecord.read(run.path / "run.json").to_dict() == record
 
 
-@pytest.mark.parametrize("kind", ["run", "test", "predict", "vote"])
-def test_the_last_run_is_one_of_any_kind_but_never_a_cell(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["run", "study"])
+def test_the_last_run_is_one_that_trains_and_no_fold_or_job(tmp_path, kind):
     make(tmp_path)
-    whole = make(tmp_path, kind=kind)
+    trained = make(tmp_path, kind=kind)
     make(tmp_path, fold=0)
-    assert (tmp_path / "last").read_text() == whole.record.run_id
+    for other in ("test", "predict", "vote"):
+        make(tmp_path, kind=other)
+    assert (tmp_path / "last").read_text() == trained.record.run_id
 
 
 def test_going_on_keeps_the_record_and_takes_it_over(tmp_path):

@@ -132,6 +132,8 @@ def print_table(records: Sequence[RunRecord], columns: Mapping[str, list[str]]) 
         page.print(_rich_table(_fit(table, page.width)))
     else:
         print(_text_table(table))
+    if any(cell.endswith("*") for cells in table.values() for cell in cells):
+        print("* of a part of the rows, or of training rows: polymodal show RUN says which")
     if len(shown) < len(records):
         print(f"{len(shown)} of {len(records):,}; add filters, or pipe the output to get all")
 
@@ -144,7 +146,7 @@ def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
         for name, field in fields.items()
     }
     for name in main_scores([record.scores for record in records]):
-        columns[name] = [format_score(record.scores.get(name)) for record in records]
+        columns[name] = [_marked_score(record, name) for record in records]
     columns["seed"] = ["" if record.seed is None else str(record.seed) for record in records]
     durations = [record.duration_s for record in records]
     columns["took"] = ["" if value is None else format_duration(value) for value in durations]
@@ -154,6 +156,14 @@ def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
         for record in records
     ]
     return columns
+
+
+def _marked_score(record: RunRecord, name: str) -> str:
+    """Return a score, with an asterisk if the record has a mark on it."""
+    value = record.scores.get(name)
+    split = name.partition("/")[0]
+    is_marked = any(split in mark.split() for mark in record.marks)
+    return format_score(value) + ("*" if is_marked and value is not None else "")
 
 
 def _age(record: RunRecord) -> str:
@@ -260,6 +270,8 @@ def print_result(result: tuple[Path, RunRecord]) -> None:
     if subsets:
         rows = [(split.partition("@")[2], scores) for split, scores in subsets]
         _print_scores(rows, title="test, by subset of the modalities", upright=True)
+    for mark in record.marks:
+        page.print(f"mark: {mark}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     page.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
     for name, lines in record.notes.get("trackers_lack", {}).items():
         message = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"

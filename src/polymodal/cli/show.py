@@ -181,6 +181,8 @@ def _print_scores(page: "Console", record: RunRecord) -> None:
         cells = [format_score(record.scores.get(f"{split}/{score}")) for split in splits]
         table.add_row(Text(plain(score)), *cells)
     page.print(table)
+    for mark in record.marks:
+        page.print(Text(f"mark: {plain(mark)}", style="yellow"))
     if len(scores) > MAX_SCORES:
         page.print(f"... and {len(scores) - MAX_SCORES:,} more scores: --json has all")
 

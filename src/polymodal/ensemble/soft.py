@@ -1,4 +1,4 @@
-"""Soft ensemble: late fusion by the mean of the members' predictions.
+"""Soft voting: late fusion by the mean of the members' predictions.
 
 Legend: table = members, utterance = rows, class = declared classes.
 """

@@ -428,6 +428,10 @@ class Experiment:
             return self.manifest.take(self.manifest.frame.sort("utterance_id"))
         return fold.select(self.manifest, split)
 
+    def num_rows(self, fold: Fold, split: str) -> int:
+        """Return the number of rows that a loader of a split, or of `all`, has."""
+        return len(self._rows(fold, split) or ())
+
     def train_rows(self, fold: Fold) -> Manifest:
         """Return the training rows that have a target and something to read, or a share of them.
 

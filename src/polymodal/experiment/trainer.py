@@ -137,7 +137,7 @@ def build_callbacks(experiment: Experiment, fold_dir: FoldDir) -> list[pl.Callba
     sections = experiment.config["callbacks"] or {}
     return [
         instantiate(
-            _with_mode(section, experiment),
+            _completed(section, experiment),
             f"callbacks.{name}",
             optional={"dirpath": fold_dir.checkpoints},
         )
@@ -146,8 +146,12 @@ def build_callbacks(experiment: Experiment, fold_dir: FoldDir) -> list[pl.Callba
     ]
 
 
-def _with_mode(section: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
-    """The options with `mode: auto` as what the monitored score asks for."""
-    if section.get("mode") != "auto":
-        return dict(section)
-    return {**section, "mode": monitor_mode(str(section.get("monitor")), experiment.scores)}
+def _completed(section: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """Return options with `mode: auto` resolved, and a file for each of several checkpoints."""
+    options = dict(section)
+    if options.get("mode") == "auto":
+        options["mode"] = monitor_mode(str(options.get("monitor")), experiment.scores)
+    # Lightning would write them all to one file, the last over the best.
+    if options.get("save_top_k", 1) not in (0, 1) and "{" not in str(options.get("filename", "{")):
+        options["filename"] = f"{options['filename']}-{{epoch}}"
+    return options

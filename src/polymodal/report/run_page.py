@@ -134,6 +134,7 @@ def _headline(page: RunPage) -> Block:
     if key is not None:
         headline = f"{key} {interval(page.intervals[key])}"
         lines.append(f"Mean and 95 % interval over {_unit(page, key)}.")
+    lines += [f"{mark[:1].upper()}{mark[1:]}." for mark in record.marks]
     if record.status != "finished":
         lines.append(f"The run is {record.status}; what is shown is what there is.")
     if record.error:

@@ -15,6 +15,7 @@ from polymodal.experiment.experiment import Experiment
 from polymodal.experiment.trained_encoders import check_same_weights
 from polymodal.experiment.trainer import build_trainer, predict_split
 from polymodal.preflight.prepare import prepare_experiment
+from polymodal.runs.marks import partial_marks, training_marks
 from polymodal.runs.nested_cv import chosen_options
 from polymodal.runs.recorder import Session, recording, stage_time
 from polymodal.runs.train import RunResult, extract, run_result
@@ -111,9 +112,13 @@ def apply_run(
         extract(experiment, session, display, training=False)
         _apply_folds(experiment, trained, session, split)
         if rank() == 0:
-            session.scores |= _collect(
-                experiment, session.path, split, on_full_corpus=on_full_corpus, out=out
-            )
+            dirs = fold_dirs(session.path, len(experiment.folds))
+            tables = _tables(dirs, split)
+            table = soft_vote(tables) if on_full_corpus and len(tables) > 1 else concatenate(tables)
+            _write(table, session.path / "predictions" / f"{split}.parquet", out)
+            session.scores |= score_table(table, experiment.scores)
+            session.marks += partial_marks(experiment, {config["evaluate_on"]: tables})
+            session.marks += training_marks(experiment, split, tables, source)
     destroy_process_group()
     return run_result(session.path)
 
@@ -146,18 +151,22 @@ def _apply_folds(
             )
 
 
-def _collect(
-    experiment: Experiment, run: Path, split: str, *, on_full_corpus: bool, out: str | None
-) -> dict[str, float]:
-    dirs = fold_dirs(run, len(experiment.folds))
+def _tables(dirs: Sequence[FoldDir], split: str) -> list[PredictionTable]:
+    """Read the predictions of each fold's model.
+
+    Raises:
+        RunError: There is none.
+    """
     files = [fold_dir.predictions / f"{split}.parquet" for fold_dir in dirs]
     tables = [PredictionTable.read(file) for file in files if file.is_file()]
     if not tables:
         raise RunError(f"split {split!r} has no utterance", hint="choose another split")
-    table = soft_vote(tables) if on_full_corpus and len(tables) > 1 else concatenate(tables)
-    (run / "predictions").mkdir(exist_ok=True)
-    table.write(run / "predictions" / f"{split}.parquet")
+    return tables
+
+
+def _write(table: PredictionTable, path: Path, out: str | None) -> None:
+    path.parent.mkdir(exist_ok=True)
+    table.write(path)
     if out:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         table.write(Path(out))
-    return score_table(table, experiment.scores)

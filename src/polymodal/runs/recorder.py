@@ -42,6 +42,7 @@ class Session:
         writer: Writes logged scores; does nothing on ranks other than zero.
         run_id: Name of the run.
         scores: The final scores.
+        marks: Why a score says less than its name.
         notes: Notes for the record.
         log_warning: Adds a displayed warning to the log.
     """
@@ -50,6 +51,7 @@ class Session:
     writer: RunWriter | NullWriter
     run_id: str
     scores: dict[str, float] = field(default_factory=dict)
+    marks: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     log_warning: Callable[[str], None] = lambda text: None
 
@@ -124,7 +126,7 @@ def recording(
                 cleanup.callback(alerts.end, status, session.scores, error)
                 cleanup.callback(_last_notes, folder, trackers, warning_log)
                 cleanup.callback(trackers.finish, status, session.scores)
-                folder.update(notes=_notes(folder, session))
+                folder.update(notes=_notes(folder, session), marks=session.marks)
                 folder.finish(status, scores=session.scores, error=error)
 
 

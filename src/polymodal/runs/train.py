@@ -26,6 +26,7 @@ from polymodal.experiment.trainer import (
 )
 from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.embedding_summary import write_descriptions
+from polymodal.runs.marks import partial_marks
 from polymodal.runs.modality_ablation import predict_subsets
 from polymodal.runs.nested_cv import select_options
 from polymodal.runs.recorder import Session, recording, stage_time
@@ -113,9 +114,9 @@ def run_experiment(
             if "fit" in config["stages"]:
                 with stage_time(session, "describe"):
                     write_descriptions(experiment, session.path)
-            session.scores |= pool_and_score(
-                experiment, fold_dirs(session.path, len(experiment.folds)), session.path
-            )
+            dirs = fold_dirs(session.path, len(experiment.folds))
+            session.scores |= pool_and_score(experiment, dirs, session.path)
+            session.marks += partial_marks(experiment, _stage_tables(experiment, dirs))
     destroy_process_group()
     return run_result(session.path)
 
@@ -237,6 +238,20 @@ def pool_and_score(experiment: Experiment, dirs: Sequence[FoldDir], run: Path) -
         if split != "predict":
             scores |= score_table(pooled, experiment.scores)
     return scores
+
+
+def _stage_tables(
+    experiment: Experiment, dirs: Sequence[FoldDir]
+) -> dict[str, list[PredictionTable]]:
+    """Return the tables that the stages wrote, by the split that they looked at."""
+    files = {
+        split: [fold_dir.predictions / f"{name}.parquet" for fold_dir in dirs]
+        for split, name in experiment.stage_splits
+    }
+    return {
+        split: [PredictionTable.read(file) for file in of_folds if file.is_file()]
+        for split, of_folds in files.items()
+    }
 
 
 def _record_folds(experiment: Experiment, run: Path) -> None:

@@ -49,6 +49,7 @@ class RunRecord:
         code: Commit, whether files were changed, hash of the difference.
         data: Fingerprint of the manifest, rows, classes, refused rows.
         encoders: Modality to the run that its encoder was taken from: run, digests, mode.
+        marks: Why a score says less than its name, such as a part of the test split.
         notes: Further facts, such as `transductive` or the padding share.
         error: Last line of the traceback of a failed run.
         record_version: Version of this layout.
@@ -73,6 +74,7 @@ class RunRecord:
     code: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     encoders: dict[str, Any] = field(default_factory=dict)
+    marks: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     record_version: int = RECORD_VERSION

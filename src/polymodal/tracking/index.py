@@ -74,11 +74,16 @@ def read_record(folder: Path) -> RunRecord:
 def find_run(runs: Path, name: str) -> Path:
     """Find the folder of a run by its id, an unambiguous prefix of it, a path, or `last`.
 
+    `last` is the run or study that was trained last; `last:test`, `last:predict` and `last:vote`
+    are the newest records of that kind.
+
     Raises:
         RunError: There is none, or several share the prefix.
     """
     if name == LAST:
         return _last(runs)
+    if name.startswith(f"{LAST}:"):
+        return _newest(runs, name.removeprefix(f"{LAST}:"))
     folders = roots(runs)
     for path in (*(root / name for root in folders), Path(name)):
         if name and _is_run(path):
@@ -147,6 +152,14 @@ def _hint(name: str, ids: list[str]) -> str:
     alike = [run_id for run_id in ids if run_id[DATE] == name[DATE]] or ids
     match = suggest(name, sorted(alike)[-NUM_COMPARED:])
     return f"did you mean {match!r}?" if match else "`polymodal runs` lists them"
+
+
+def _newest(runs: Path, kind: str) -> Path:
+    newest = next((run.path for run in find_runs(runs)[0] if run.record.kind == kind), None)
+    if newest is None:
+        kinds = sorted({run.record.kind for run in find_runs(runs)[0]})
+        raise RunError(f"there is no {kind!r} in {runs}", hint=f"kinds here: {', '.join(kinds)}")
+    return newest
 
 
 def _last(runs: Path) -> Path:

@@ -22,7 +22,8 @@ from polymodal.tracking.processes import is_running
 from polymodal.tracking.redaction import redact, redact_words, redact_yaml
 
 NUM_TRIES = 100
-LAST = "last"  # beside the run folders: the id of the run that the last command made
+LAST = "last"  # beside the run folders: the id of the run or study that was trained last
+TRAINED = ("run", "study")  # kinds of records that `last` may name
 JOB = "cell"  # a note that makes a run part of a study: `last` is then the study
 EMBEDDINGS = "embeddings.json"  # modality to what describes the embeddings that a fusion reads
 ENCODERS = "encoders"  # folder of a run: what its encoders need beside their weights
@@ -118,7 +119,7 @@ class RunFolder:
     def create(cls, runs: Path, record: RunRecord) -> "RunFolder":
         """Make a new folder, with the record's id and start time set; note it as the last run.
 
-        A run that is a fold or a job of a study is not noted.
+        Only what trains is noted, and no fold or job of a study.
 
         Raises:
             RunError: The folder cannot be made.
@@ -132,7 +133,7 @@ class RunFolder:
             for part in (folder.predictions, folder.checkpoints, folder.figures):
                 part.mkdir()
             folder.save()
-            if record.fold is None and JOB not in record.notes:
+            if record.kind in TRAINED and record.fold is None and JOB not in record.notes:
                 atomic_write_text(runs / LAST, path.name)
         except OSError as error:  # such as a full disk: nothing has started, nothing is left
             if path is not None:
