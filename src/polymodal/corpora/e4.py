@@ -18,6 +18,7 @@ from polymodal.corpora._base import ReaderOptions, Row, build_manifest
 from polymodal.corpora.locating import find_folder_of
 from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
+from polymodal.schemas.keys import clean_key
 from polymodal.schemas.manifest import Manifest, RejectedRow
 from polymodal.security.files import atomic_write
 
@@ -130,6 +131,7 @@ def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
         raise ManifestError(f"{table} has no column {missing[0]!r}", hint=hint)
     windows = []
     for number, (person, start, end, label) in enumerate(frame.select(COLUMNS).iter_rows(), 1):
+        person = person and clean_key(person)
         try:
             start_s, end_s = float(start), float(end)
             if not (math.isfinite(start_s) and math.isfinite(end_s)):
