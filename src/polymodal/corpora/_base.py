@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import polars as pl
 import soundfile
 
+from polymodal.corpora.cells import FAULT, Row
 from polymodal.corpora.labels import LabelMap, merge_spellings
 from polymodal.corpora.locating import CorpusFolder, find_folder
-from polymodal.errors import DataError, ManifestError, nearest
+from polymodal.errors import DataError, ManifestError, RejectedRowsError, nearest
 from polymodal.schemas.keys import CONTENTS, case_variants, clean_key
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside
@@ -27,10 +28,13 @@ CHUNK_ROWS = 2048
 ROWS_PER_TASK = 256  # single rows would wait for each other
 # Columns of names of which two that differ by letter case alone are likely to mean the same.
 GROUPING = ("speaker", "dialogue", "session", "sentence")
+NESTED_TYPES: Mapping[str, Mapping[str, type]] = {
+    "votes": {"label": str, "count": int},
+    "signals": {"name": str, "path": str},
+}
 NUM_THREADS = 8  # reading headers waits for the disk more than for the processor
 
 ItemT = TypeVar("ItemT")
-Row = dict[str, Any]
 Rows = Iterable[tuple[int | str, Row]]  # row number or file name, and columns
 
 
@@ -109,11 +113,7 @@ def build_manifest(
     rejections = [*rejected, *rejections]  # a reader may reject rows while its generator runs
     _check_number(rejections, options.max_refused)
     if frame.is_empty():
-        filters = f" with corpus.where={dict(where)}" if where else ""
-        raise ManifestError(
-            f"no utterance is left in {root}{filters}, {len(rejections)} rows were rejected",
-            hint="check corpus.root and corpus.where",
-        )
+        raise _nothing_left(root, where, rejections)
     counts += labels.handled + Counter(handled or {})
     if options.classes is None:
         frame, merged = merge_spellings(frame, labels.declared)
@@ -161,6 +161,8 @@ def clean_row(row: Row, counts: Counter[str]) -> Row:
 
 def _labelled(item: tuple[int | str, Row], labels: LabelMap) -> tuple[int | str, Row]:
     position, row = item
+    if fault := _nested_fault(row):
+        return position, {FAULT: fault}
     row["label"] = labels(row["label"]) if row.get("label") else None
     if row.get("votes"):
         row["votes"] = labels.votes(row["votes"])
@@ -259,6 +261,8 @@ def _is_selected(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
 
 def _fault(row: Row, options: ReaderOptions, root: Path) -> tuple[str, str] | None:
     """Return rule and reason if a row cannot be used; read the header of its audio."""
+    if FAULT in row:
+        return tuple(row[FAULT])
     for column in ("utterance_id", "speaker"):
         if not row.get(column):
             return f"no {column}", f"{column} is empty"
@@ -275,16 +279,72 @@ def _fault(row: Row, options: ReaderOptions, root: Path) -> tuple[str, str] | No
     return _header_fault(row, root)
 
 
+def _nested_fault(row: Row) -> tuple[str, str] | None:
+    for column, types in NESTED_TYPES.items():
+        cell = row.get(column)
+        if cell is None:
+            continue
+        items = cell if isinstance(cell, list | tuple) else [cell]
+        for item in items:
+            if not isinstance(item, Mapping) or not all(
+                isinstance(item.get(name), expected) for name, expected in types.items()
+            ):
+                reason = f"{column!r} holds values of another type: {item!r}"
+                return "impossible value", f"{reason}, expected {' and '.join(types)}"
+    return None
+
+
+def relative_to_root(root: Path, path: str, prefix: str = "") -> str:
+    """Return a path relative to the root, below the folder `prefix` if it is relative.
+
+    An absolute path that is not below the root is returned as it is, and later rejected.
+
+    Example:
+        >>> [relative_to_root(Path("/c"), path, "w") for path in ("a.wav", "/c/b.wav", "/d/e.wav")]
+        ['w/a.wav', 'b.wav', '/d/e.wav']
+    """
+    given = Path(path)
+    if not given.is_absolute():
+        return (Path(prefix) / given).as_posix() if prefix else path
+    for base in (root, root.resolve()):
+        if given.is_relative_to(base) and ".." not in given.parts:
+            return given.relative_to(base).as_posix()
+    return path
+
+
 def _check_number(rejections: Sequence[RejectedRow], allowed: int | None) -> None:
     if allowed is None or len(rejections) <= allowed:
         return
-    lines = [f"  row {row.row}: {row.rule}: {row.reason}" for row in rejections[:MAX_SHOWN]]
-    if len(rejections) > MAX_SHOWN:
-        lines.append(f"  and {len(rejections) - MAX_SHOWN} more")
-    raise ManifestError(
-        "\n".join([f"{len(rejections)} rows were rejected:", *lines]),
+    raise RejectedRowsError(
+        "\n".join([f"{len(rejections)} rows were rejected:", *_reasons(rejections, MAX_SHOWN)]),
         expected=f"at most {allowed} (corpus.max_refused)",
         hint=f"fix the rows, or leave them out with corpus.max_refused={len(rejections)}",
+        refused=rejections,
+    )
+
+
+def _reasons(rejections: Sequence[RejectedRow], max_shown: int) -> list[str]:
+    """Return lines with the number of rows of each rule, if there are several, and some rows."""
+    counts = Counter(rejection.rule for rejection in rejections)
+    totals = [f"  {count} x {rule}" for rule, count in counts.most_common()]
+    lines = [f"  row {row.row}: {row.rule}: {row.reason}" for row in rejections[:max_shown]]
+    if len(rejections) > max_shown:
+        lines.append(f"  and {len(rejections) - max_shown} more")
+    return [*(totals if len(rejections) > max_shown else []), *lines]
+
+
+def _nothing_left(
+    root: Path, where: Mapping[str, Any], rejections: Sequence[RejectedRow]
+) -> RejectedRowsError:
+    filters = f" with corpus.where={dict(where)}" if where else ""
+    message = f"no utterance is left in {root}{filters}, {len(rejections)} rows were rejected"
+    return RejectedRowsError(
+        "\n".join([message + (":" if rejections else ""), *_reasons(rejections, 3)]),
+        expected="at least one row that can be used",
+        hint="fix what the rows have in common"
+        if rejections
+        else "check corpus.root and corpus.where",
+        refused=rejections,
     )
 
 

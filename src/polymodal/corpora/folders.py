@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import ReaderOptions, Row, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
+from polymodal.corpora.cells import Row
 from polymodal.errors import DataError, ManifestError
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside

@@ -47,7 +47,7 @@ class LabelMap:
             self.handled[f"label {name!r} read as {resolved!r}"] += 1
         return resolved
 
-    def votes(self, votes: Sequence[Any]) -> list[Any]:
+    def votes(self, votes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Map the labels of votes, and add up those that become equal.
 
         Example:
@@ -55,10 +55,6 @@ class LabelMap:
             ...     [{"label": "joy", "count": 2}, {"label": "love", "count": 1}])
             [{'label': 'joy', 'count': 3}]
         """
-        if not all(
-            isinstance(vote, Mapping) and isinstance(vote.get("label"), str) for vote in votes
-        ):
-            return list(votes)  # of another type, which the manifest refuses
         counts: Counter[str] = Counter()
         for vote in votes:
             counts[self(vote["label"])] += vote["count"]

@@ -5,6 +5,7 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from polymodal.corpora._base import NUM_THREADS, allowed_values, warn_of_variant
 from polymodal.corpora.labels import LabelMap, with_mapped_votes
 from polymodal.errors import ManifestError, MissingCorpusError, nearest
 from polymodal.schemas.keys import CONTENTS, clean_key
-from polymodal.schemas.manifest import Manifest
+from polymodal.schemas.manifest import Manifest, RejectedRow
 from polymodal.security.files import sha256_of
 
 
@@ -37,11 +38,29 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "rows": len(manifest),
         "fingerprint": manifest.fingerprint(),
         "handled": dict(manifest.handled),
-        "refused_by_rule": manifest.rejected_by_rule(),
-        "refused": [vars(rejection) for rejection in manifest.refused],
     }
+    _write_report(path.with_suffix(".json"), report, manifest.refused)
+
+
+def write_rejected(refused: Sequence[RejectedRow], path: Path) -> None:
+    """Write the report of a corpus that became no manifest, as too many rows were rejected.
+
+    Raises:
+        ManifestError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_report(path, {"rows": 0}, refused)
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be written: {error}") from None
+
+
+def _write_report(path: Path, facts: Mapping[str, Any], refused: Sequence[RejectedRow]) -> None:
+    by_rule = dict(Counter(rejection.rule for rejection in refused))
+    rejections = [vars(rejection) for rejection in refused]
+    report = {**facts, "refused_by_rule": by_rule, "refused": rejections}
     text = json.dumps(report, indent=1, ensure_ascii=False)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def prepared_dir(path: Path) -> Path:

@@ -12,10 +12,12 @@ import polars as pl
 
 from polymodal.data.folds import SPLITS, Fold, check_folds, read_folds, variants_error
 from polymodal.errors import SplitError, nearest
+from polymodal.schemas.delimited import sniff_separator
 from polymodal.schemas.keys import CONTENTS, case_variants, clean_key
 from polymodal.schemas.manifest import Manifest
 
 NUM_TRIES = 64
+TABLES = (".csv", ".tsv")  # what `split.file` may be besides the folds of a run
 
 
 def holdout(
@@ -186,8 +188,8 @@ def from_file(
 ) -> list[Fold]:
     """Take the folds of a file: of a run, or a published table.
 
-    A table (`.csv`) has a column of the manifest (such as `utterance_id` or `speaker`), a column
-    `split` with train, val or test, and where there are several folds a column `fold`.
+    A table (`.csv`, `.tsv`) has a column of the manifest (such as `utterance_id` or `speaker`), a
+    column `split` with train, val or test, and where there are several folds a column `fold`.
 
     `file` is a run's folder, its `folds.json`, or a table. `unknown` says what to do with rows that
     the file does not mention, `inner` whether inner folds are read as well, for `selection`. The
@@ -198,7 +200,7 @@ def from_file(
             splits are not disjoint.
     """
     path = Path(file).expanduser()
-    folds = _folds_of_table(path) if path.suffix == ".csv" else read_folds(path)[0]
+    folds = _folds_of_table(path) if path.suffix in TABLES else read_folds(path)[0]
     folds = folds if inner else [replace(fold, inner=()) for fold in folds]
     for fold in folds:
         for column, splits in fold.assignment.items():
@@ -216,8 +218,10 @@ def from_file(
 
 def _folds_of_table(path: Path) -> list[Fold]:
     try:
-        table = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        separator = sniff_separator(text, path.suffix)
+        table = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
+    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
         raise SplitError(f"{path} cannot be read: {error}") from None
     table = table.rename({name: clean_key(name) for name in table.columns})
     keys = [name for name in table.columns if name not in ("split", "fold")]

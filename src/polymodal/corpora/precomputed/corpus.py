@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import ReaderOptions, Row, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
+from polymodal.corpora.cells import Row
 from polymodal.corpora.precomputed.files import ID, feature_source
 from polymodal.corpora.precomputed.packing import PackedFeatures, index_files, pack
 from polymodal.corpora.table import read_table
