@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from polymodal.corpora.table import read_table
+from polymodal.corpora.validation.inspection import inspect_manifest
 from polymodal.data.splits import from_file
 from polymodal.errors import ManifestError, RejectedRowsError
 
@@ -186,3 +187,69 @@ def test_the_report_is_written_although_every_row_is_rejected(tmp_path, polymoda
     Path("m.parquet").write_bytes(b"")
     polymodal("corpus", "table", root, "--out", "m.parquet")
     assert Path("m.rejected.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("column", "start", "end"),
+    [
+        ("end_s", "1.5", "2.75"),
+        ("duration_s", "1.5", "1.25"),
+        ("end_s", "0:01.5", "00:02.75"),
+        ("end_s", "00:00:01.5", "0:00:02.75"),
+        ("duration_s", "00:01.5", "00:01.25"),
+    ],
+)
+def test_times_of_segments(tmp_path, column, start, end):
+    clip(tmp_path / "a.wav", 4.0)
+    root = write(tmp_path, f"audio,speaker,begin,{column}", f"a.wav,s,{start},{end}")
+    frame = read_table(root, columns={"start_s": "begin"}).frame
+    assert frame.select("start_s", "duration_s").row(0) == (1.5, 1.25)
+    assert "end_s" not in frame.columns
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ("1,,", "start_s is 1, but there is no end_s or duration_s"),
+        ("0,,", "start_s is 0, but there is no end_s or duration_s"),
+        ("2,1,", "end_s is 1, start_s is 2"),
+        ("1,2,5", "duration_s is 5, end_s less start_s is 1"),
+        ("1:75,3,", "start_s is '1:75', expected seconds, mm:ss or hh:mm:ss.s"),
+        ("1,1:2:3:4,", "end_s is '1:2:3:4', expected seconds"),
+    ],
+)
+def test_times_that_cannot_be_reject_their_row(tmp_path, cells, reason):
+    clip(tmp_path / "a.wav", 4.0)
+    head = "utterance_id,audio,speaker,start_s,end_s,duration_s"
+    root = write(tmp_path, head, f"a,a.wav,s,{cells}", "b,a.wav,s,1,2,1.0")
+    manifest = read_table(root, max_refused=None)
+    assert rules(manifest) == [(1, "impossible number")]
+    assert reason in manifest.refused[0].reason
+
+
+def test_a_segment_may_last_to_the_end_on_request(tmp_path):
+    clip(tmp_path / "a.wav", 4.0)
+    root = write(tmp_path, "audio,speaker,start_s", "a.wav,s,1")
+    with pytest.raises(ManifestError, match=r"corpus\.open_end=true"):
+        read_table(root)
+    assert read_table(root, open_end=True).frame["duration_s"].to_list() == [3.0]
+
+
+def test_rows_over_the_same_audio_with_other_labels_are_named(tmp_path):
+    clip(tmp_path / "long.wav", 5.0)
+    spans = ["0,2,joy", "1.5,3,anger", "3,4,joy", "2,3,anger"]
+    lines = [f"long.wav,s,{span}" for span in spans]
+    manifest = read_table(write(tmp_path, "audio,speaker,start_s,end_s,label", *lines))
+    note = "rows that overlap one of another label in the same file"
+    assert manifest.handled[note] == 2
+    issues = inspect_manifest(manifest, num_workers=1).by_rule()["other label for the same audio"]
+    assert [issue.utterance_id for issue in issues] == ["long-000001", "long-000002"]
+    joy, anger = "'joy' from 0.00 s to 2.00 s", "'anger' from 1.50 s to 3.00 s"
+    assert issues[0].detail == f"long.wav: {joy}, but {anger} (long-000002)"
+    rows = [f"u{number},long.wav,s,{'abcdef'[number % 6]}" for number in range(60)]
+    manifest = read_table(write(tmp_path, "utterance_id,audio,speaker,label", *rows))
+    assert manifest.handled[note] == 60
+    assert inspect_manifest(manifest, num_workers=1).verdict == "usable with warnings"
+    same = [f"u{number},long.wav,s,a" for number in range(3)]
+    manifest = read_table(write(tmp_path, "utterance_id,audio,speaker,label", *same))
+    assert note not in manifest.handled

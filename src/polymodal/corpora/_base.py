@@ -16,6 +16,7 @@ import soundfile
 from polymodal.corpora.cells import FAULT, Row
 from polymodal.corpora.labels import LabelMap, merge_spellings
 from polymodal.corpora.locating import CorpusFolder, find_folder
+from polymodal.corpora.overlaps import conflicting_rows
 from polymodal.errors import DataError, ManifestError, RejectedRowsError, nearest
 from polymodal.schemas.keys import CONTENTS, case_variants, clean_key
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
@@ -119,6 +120,7 @@ def build_manifest(
         frame, merged = merge_spellings(frame, labels.declared)
         counts += merged
     counts += warn_of_variants(frame)
+    counts["rows that overlap one of another label in the same file"] = len(conflicting_rows(frame))
     ordered = {rule: count for rule, count in sorted(counts.items()) if count}
     return Manifest(frame, root, tuple(rejections), ordered, signals_root)
 

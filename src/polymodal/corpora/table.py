@@ -1,6 +1,7 @@
 """A table of utterances in our columns, or in others that a mapping names."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.corpora._base import (
+    DURATION_TOLERANCE_S,
     ReaderOptions,
     build_manifest,
     check_columns,
@@ -24,6 +26,8 @@ from polymodal.security.paths import resolve_inside
 SIGNAL, SIGNAL_ENDS = "signal_", ("_rate_hz", "_start", "_length")
 NUMERIC = {name: dtype for name, dtype in SCHEMA.items() if dtype.is_numeric()}
 NESTED = ("signals", "votes")
+END = "end_s"  # becomes a duration
+CLOCK = re.compile(r"(\d+:)?\d{1,3}:[0-5]?\d([.]\d*)?")
 
 
 def read_table(
@@ -33,6 +37,7 @@ def read_table(
     corpus: str | None = None,
     columns: Mapping[str, str | None] | None = None,
     audio_prefix: str | None = None,
+    open_end: bool = False,
     speaker: str | None = None,
     unknown_speaker: str | None = None,
     encoding: str = "utf-8",
@@ -71,9 +76,9 @@ def read_table(
     _check_signals(cells.columns)
     if "speaker" not in cells.columns and not (speaker or unknown_speaker):
         raise missing_speaker(path)
-    reading = _Reading(
-        cells, folder, corpus or folder.name, audio_prefix or "", speaker, unknown_speaker
-    )
+    speakers = speaker, unknown_speaker
+    name = corpus or folder.name
+    reading = _Reading(cells, folder, name, audio_prefix or "", *speakers, open_end)
     options = ReaderOptions(classes, label_map, where, max_refused, bool(label_separator))
     rows = reading.rows(label_separator)
     return build_manifest(rows, folder, options, handled=reading.handled)
@@ -91,7 +96,7 @@ def _check_prefix(folder: Path, prefix: str | None) -> None:
 def _renamed(cells: Cells, path: Path, columns: Mapping[str, str]) -> Cells:
     """Give the columns our names; one of the table's whose name another one took is left out."""
     signals = {name for name in columns if name.startswith(SIGNAL)}
-    check_columns(columns, {*SCHEMA, *signals}, cells.columns, path)
+    check_columns(columns, {*SCHEMA, END, *signals}, cells.columns, path)
     ours_of = {theirs: ours for ours, theirs in columns.items()}
     names = {
         name: ours_of.get(name, name)
@@ -116,6 +121,7 @@ class _Reading:
     prefix: str
     speaker: str | None
     unknown_speaker: str | None
+    open_end: bool
     handled: Counter[str] = field(default_factory=Counter)
 
     def rows(self, separator: str | None) -> Iterator[tuple[int, Row]]:
@@ -139,8 +145,12 @@ class _Reading:
 
     def _row(self, row: Row, separator: str | None) -> Row:
         numbers = {name: _number(row[name], name) for name in NUMERIC if name in row}
+        if END in row:
+            numbers |= _with_duration(row, numbers)
+        self._check_end(numbers)
         signals = _signals(row, self.folder)
         row = {name: cell for name, cell in row.items() if not name.startswith(SIGNAL)} | numbers
+        row.pop(END, None)
         if signals:
             row["signals"] = signals
         row["corpus"] = row.get("corpus") or self.corpus
@@ -149,6 +159,16 @@ class _Reading:
         if separator and (cell := row.get("label")):
             row |= _several(cell, separator)
         return row
+
+    def _check_end(self, numbers: Mapping[str, float | None]) -> None:
+        start_s, has_column = numbers.get("start_s"), {END, "duration_s"} & {*self.cells.columns}
+        if start_s is None or start_s < 0 or self.open_end or numbers.get("duration_s") is not None:
+            return
+        if start_s or has_column:
+            raise _CellError(
+                f"start_s is {start_s:g}, but there is no end_s or duration_s; with "
+                "corpus.open_end=true it lasts until the end of the file"
+            )
 
     def _without_nested(self, row: Row) -> Row:
         """Turn cells into text, and leave out lists and mappings where text is expected."""
@@ -208,14 +228,46 @@ def _signal(row: Mapping[str, Any], name: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def _with_duration(row: Row, numbers: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return the duration from start and end; check it if the table has it, too."""
+    end_s, start_s = _number(row[END], END), numbers.get("start_s") or 0.0
+    stated_s = numbers.get("duration_s")
+    if end_s is None:
+        return {"duration_s": stated_s}
+    if not end_s > start_s:
+        raise _CellError(f"end_s is {row[END]}, start_s is {row.get('start_s') or 0}")
+    duration_s = round(end_s - start_s, 9)
+    if stated_s is not None and abs(stated_s - duration_s) > DURATION_TOLERANCE_S:
+        raise _CellError(f"duration_s is {stated_s:g}, end_s less start_s is {duration_s:g}")
+    return {"duration_s": duration_s}
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds of a time such as `mm:ss` or `hh:mm:ss.s`.
+
+    Example:
+        >>> _seconds("1:02:03.5"), _seconds("02:30"), _seconds("7.5")
+        (3723.5, 150.0, 7.5)
+    """
+    *leading, last = text.strip().split(":")
+    if leading and not CLOCK.fullmatch(text.strip()):
+        raise ValueError(text)
+    seconds = float(last)
+    for power, field_ in enumerate(reversed(leading), start=1):
+        seconds += int(field_) * 60**power
+    return seconds
+
+
 def _number(cell: Any, name: str) -> float | int | None:
     try:
-        number = None if cell is None else float(cell)
+        is_time = name.endswith("_s") and isinstance(cell, str)
+        number = None if cell is None else _seconds(cell) if is_time else float(cell)
     except (TypeError, ValueError):
-        raise _CellError(f"{name} is {cell!r}, expected a number") from None
+        expected = "seconds, mm:ss or hh:mm:ss.s" if name.endswith("_s") else "a number"
+        raise _CellError(f"{name} is {cell!r}, expected {expected}") from None
     if number is None:
         return None
     is_whole = name not in NUMERIC or NUMERIC[name].is_integer()
-    if is_whole and not name.endswith("_rate_hz") and not math.isfinite(number):
+    if is_whole and not name.endswith(("_rate_hz", "_s")) and not math.isfinite(number):
         raise _CellError(f"{name} is {cell!r}, expected a whole number")
     return int(number) if name in NUMERIC and is_whole else number

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from polymodal.corpora.overlaps import conflicting_rows
 from polymodal.corpora.validation.audio import MEASURES, AudioCheck, audio_rows
 from polymodal.corpora.validation.issues import DataIssue, Inspection
 from polymodal.corpora.validation.signals import signal_issues, signal_rows
@@ -17,6 +18,7 @@ from polymodal.errors import DataError
 from polymodal.schemas.manifest import Manifest
 
 ROWS_PER_JOB = 32
+OVERLAP = "other label for the same audio"
 CONTINUED = "\u0080-\u00bf\u2018-\u203a\u20ac\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192"
 TEXT_RULES = {
     "broken characters": (
@@ -61,6 +63,7 @@ def inspect_manifest(
     jobs: list[Job] = [(audio, rows) for rows in _chunks(audio_rows(frame), "audio")]
     jobs += [(signals, rows) for rows in _chunks(signal_rows(frame), "path")]
     issues = [*_absent(frame, "audio"), *_absent(frame, "text"), *_text_issues(frame)]
+    issues += (DataIssue(name, OVERLAP, detail) for name, detail in conflicting_rows(frame))
     for job_issues in _run(jobs, workers, len(manifest), progress):
         issues += job_issues
     measures = _measures(frame["utterance_id"], values)
