@@ -18,6 +18,7 @@ from polymodal.corpora.labels import LabelMap, merge_spellings
 from polymodal.corpora.locating import CorpusFolder, find_folder
 from polymodal.corpora.overlaps import conflicting_rows
 from polymodal.errors import DataError, ManifestError, RejectedRowsError, nearest
+from polymodal.schemas.audio_formats import conversion
 from polymodal.schemas.keys import CONTENTS, case_variants, clean_key
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside
@@ -225,7 +226,9 @@ def _header_fault(row: Row, root: Path) -> tuple[str, str] | None:
     try:
         header = soundfile.info(path)
     except (OSError, RuntimeError) as error:
-        return "unreadable audio", f"{row['audio']}: {error}"
+        command = conversion(path)
+        hint = f"; convert it: {command}" if command else ""
+        return "unreadable audio", f"{row['audio']}: {error}{hint}"
     if not header.frames:
         return "empty audio", f"{row['audio']} has no sample"
     row["sampling_rate_hz"], row["channels"] = header.samplerate, header.channels
