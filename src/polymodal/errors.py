@@ -2,7 +2,8 @@
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -41,6 +42,16 @@ class UnreadableConfigError(ConfigError):
 
 class ManifestError(UserError):
     """The rows of a corpus cannot be used: correct the rows named, or allow their refusal."""
+
+
+class RejectedRowsError(ManifestError):
+    """More rows of a corpus cannot be used than allowed; `refused` has them all, with reasons."""
+
+    def __init__(
+        self, message: str, *, expected: str = "", hint: str = "", refused: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(message, expected=expected, hint=hint)
+        self.refused = tuple(refused)
 
 
 class MissingCorpusError(ManifestError):

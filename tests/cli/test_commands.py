@@ -59,6 +59,10 @@ def test_predicting_unlabelled_data_with_every_folds_model(polymodal, workplace)
     table = pl.read_parquet(record()[0] / "predictions/predict.parquet")
     assert table["utterance_id"].to_list() == ["n1", "n2"]
     assert table["label"].null_count() == 2
+    Path("new.csv").write_text("text\n좋아요\n싫어요\n")  # neither ids nor speakers
+    code, _, error = polymodal("predict", run.name, *data)
+    assert code == 0, error
+    assert pl.read_parquet(record()[0] / "predictions/predict.parquet").height == 2
     code, _, error = polymodal("test", run.name, "split.num_folds=3")
     assert code == 2
     assert "2 trained folds" in error

@@ -169,7 +169,7 @@ def test_a_signal_without_its_rate_column_is_refused(tmp_path):
         (",-1,", "impossible number: start_s is -1.0"),
         (",,inf", "impossible number: valence is inf"),
         ("50,,", "audio too short: a.wav has 1.00 s, the row says 50.00"),
-        (",100,", "audio too short: a.wav has 1.00 s, the row says 100.00"),
+        ("1,100,", "audio too short: a.wav has 1.00 s, the row says 101.00"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(tmp_path, cells, rule):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.cli._bootstrap import checked
-from polymodal.errors import ConfigError, ManifestError
+from polymodal.errors import ConfigError, ManifestError, RejectedRowsError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,13 +66,26 @@ def _read(arguments: argparse.Namespace) -> int:
     _complete(composed, arguments, out)
     config = checked(composed)
     with Console(stderr=True).status(f"reading {arguments.root}"):
-        manifest = prepare_text(
-            instantiate(config["corpus"], "corpus"), instantiate(config["text"], "text")
-        )
+        try:
+            corpus = instantiate(config["corpus"], "corpus")
+        except RejectedRowsError as error:
+            report = _report_rejected(error, out)
+            hint = f"{error.hint}; every rejected row is in {report}"
+            raise ManifestError(error.message, expected=error.expected, hint=hint) from None
+        manifest = prepare_text(corpus, instantiate(config["text"], "text"))
         manifest = with_hashes(manifest) if arguments.hash else manifest
         write_manifest(manifest, out)
     print_corpus(manifest, out)
     return 0
+
+
+def _report_rejected(error: RejectedRowsError, out: Path) -> Path:
+    """Write the report without a manifest; one of an earlier manifest keeps its own."""
+    from polymodal.corpora.manifest import write_rejected
+
+    report = out.with_suffix(".rejected.json" if out.exists() else ".json")
+    write_rejected(error.refused, report)
+    return report
 
 
 def _complete(composed: "ComposedConfig", arguments: argparse.Namespace, out: Path) -> None:
@@ -119,11 +132,11 @@ def _splits(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
     if folds is not None:
         from polymodal.config.compose import compose
         from polymodal.data.leakage import add_transcript_groups
-        from polymodal.data.splits import from_file
+        from polymodal.data.splits import TABLES, from_file
         from polymodal.tracking.index import find_run
 
         path = Path(folds)
-        if path.suffix not in (".json", ".csv"):
+        if path.suffix not in (".json", *TABLES):
             runs = compose([], config_name="corpus").resolved()["paths"]["runs"]
             path = find_run(Path(runs), folds)
         grouped = add_transcript_groups(manifest)

@@ -42,7 +42,9 @@ def check_corpus(
     classes = class_table(manifest, split)
     out.mkdir(parents=True, exist_ok=True)
     with _progress(manifest) as progress:
-        inspection = inspect_manifest(manifest, num_workers=num_workers, progress=progress)
+        inspection = inspect_manifest(
+            manifest, num_workers=num_workers, progress=progress, split=split
+        )
     values = inspection.to_json(classes)
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     (out / "check.json").write_text(text + "\n", encoding="utf-8")

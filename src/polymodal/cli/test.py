@@ -6,8 +6,12 @@ polymodal test last corpus.root=OTHER --split all
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from polymodal.cli._bootstrap import checked_stored, prepare
+
+if TYPE_CHECKING:
+    from polymodal.config.compose import ComposedConfig
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -49,8 +53,17 @@ def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
 
     overrides = [*arguments.overrides, *split_override(arguments.split)]
     source, composed = load_stored_run(arguments.run, overrides)
+    if kind == "predict":
+        _allow_unknown_speakers(composed)
     config = checked_stored(composed, source)
     result = apply_run(source, composed, config, kind=kind, out=out)
     if result is not None:
         print_result(result)
     return 0
+
+
+def _allow_unknown_speakers(composed: "ComposedConfig") -> None:
+    """Let a table have no speakers: predictions need none, only splits do."""
+    section = composed.config.corpus
+    if "unknown_speaker" in section and section.unknown_speaker is None:
+        section.unknown_speaker = "unknown"

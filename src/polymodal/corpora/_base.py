@@ -1,6 +1,7 @@
 """Common part of all readers: check every row, and reject unusable ones with a reason."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,13 @@ from typing import Any, TypeVar
 import polars as pl
 import soundfile
 
+from polymodal.corpora.cells import FAULT, Row
+from polymodal.corpora.labels import LabelMap, merge_spellings
 from polymodal.corpora.locating import CorpusFolder, find_folder
-from polymodal.errors import DataError, ManifestError, nearest
+from polymodal.corpora.overlaps import conflicting_rows
+from polymodal.errors import DataError, ManifestError, RejectedRowsError, nearest
+from polymodal.schemas.audio_formats import conversion
+from polymodal.schemas.keys import CONTENTS, case_variants, clean_key
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside
 
@@ -22,10 +28,15 @@ DURATION_TOLERANCE_S = 0.1  # tolerance for rounded durations
 NUMBERS = ("start_s", "duration_s", "valence", "arousal")
 CHUNK_ROWS = 2048
 ROWS_PER_TASK = 256  # single rows would wait for each other
+# Columns of names of which two that differ by letter case alone are likely to mean the same.
+GROUPING = ("speaker", "dialogue", "session", "sentence")
+NESTED_TYPES: Mapping[str, Mapping[str, type]] = {
+    "votes": {"label": str, "count": int},
+    "signals": {"name": str, "path": str},
+}
 NUM_THREADS = 8  # reading headers waits for the disk more than for the processor
 
 ItemT = TypeVar("ItemT")
-Row = dict[str, Any]
 Rows = Iterable[tuple[int | str, Row]]  # row number or file name, and columns
 
 
@@ -87,19 +98,43 @@ def build_manifest(
     """Check rows and return the manifest of the usable ones, sorted by id.
 
     `rows` yields row number (or file name) and columns, with the label of the corpus. `handled`
-    counts oddities that the reader has fixed. The result does not depend on the order of rows and
-    files: of equal rows one is kept, of different rows with the same id none.
+    counts oddities that the reader has fixed. Names (ids, speakers, labels, and all columns but
+    contents) are cleaned first, then `where` selects rows, then labels are mapped. The result does
+    not depend on the order of rows and files: of equal rows one is kept, of different rows with the
+    same id none.
 
     Raises:
         ManifestError: More rows were rejected than allowed, or none is left.
     """
+    where = options.where or {}
+    labels, counts = LabelMap(options.label_map, options.classes), Counter[str]()
+    cleaned = ((position, clean_row(row, counts)) for position, row in rows)
+    selected = (_labelled(item, labels) for item in cleaned if _is_selected(item[1], where))
+    frame, positions, rejections = _checked(selected, options, root)
+    frame = _unique(frame, positions, rejections)
+    rejections = [*rejected, *rejections]  # a reader may reject rows while its generator runs
+    _check_number(rejections, options.max_refused)
+    if frame.is_empty():
+        raise _nothing_left(root, where, rejections)
+    counts += labels.handled + Counter(handled or {})
+    if options.classes is None:
+        frame, merged = merge_spellings(frame, labels.declared)
+        counts += merged
+    counts += warn_of_variants(frame)
+    counts["rows that overlap one of another label in the same file"] = len(conflicting_rows(frame))
+    ordered = {rule: count for rule, count in sorted(counts.items()) if count}
+    return Manifest(frame, root, tuple(rejections), ordered, signals_root)
+
+
+def _checked(
+    rows: Rows, options: ReaderOptions, root: Path
+) -> tuple[pl.DataFrame, list[int | str], list[RejectedRow]]:
+    """Return the usable rows with their positions, and the others with the reason."""
     rejections: list[RejectedRow] = []
     positions: list[int | str] = []
     frames: list[pl.DataFrame] = []
-    where = options.where or {}
-    selected = (item for item in rows if _is_selected(item[1], where))
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        for chunk in _chunks(selected, CHUNK_ROWS):
+        for chunk in _chunks(rows, CHUNK_ROWS):
             results = threads.map(
                 lambda task: [_fault(row, options, root) for _, row in task],
                 _chunks(chunk, ROWS_PER_TASK),
@@ -114,17 +149,41 @@ def build_manifest(
                     rejections.append(RejectedRow(position, *fault))
             frames.append(_frame(accepted))
     frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
-    frame = _unique(frame, positions, rejections)
-    rejections = [*rejected, *rejections]  # a reader may reject rows while its generator runs
-    _check_number(rejections, options.max_refused)
-    if frame.is_empty():
-        filters = f" with corpus.where={dict(where)}" if where else ""
-        raise ManifestError(
-            f"no utterance is left in {root}{filters}, {len(rejections)} rows were rejected",
-            hint="check corpus.root and corpus.where",
-        )
-    counts = {rule: count for rule, count in sorted((handled or {}).items()) if count}
-    return Manifest(frame, root, tuple(rejections), counts, signals_root)
+    return frame, positions, rejections
+
+
+def clean_row(row: Row, counts: Counter[str]) -> Row:
+    """Clean the names of a row, in place, and count the changed cells of each column."""
+    for column, cell in row.items():
+        if isinstance(cell, str) and column not in CONTENTS:
+            row[column] = name = clean_key(cell)
+            if name != cell:
+                counts[f"{column}: blanks, invisible characters or Unicode form cleaned"] += 1
+    return row
+
+
+def _labelled(item: tuple[int | str, Row], labels: LabelMap) -> tuple[int | str, Row]:
+    position, row = item
+    if fault := _nested_fault(row):
+        return position, {FAULT: fault}
+    row["label"] = labels(row["label"]) if row.get("label") else None
+    if row.get("votes"):
+        row["votes"] = labels.votes(row["votes"])
+    return position, row
+
+
+def warn_of_variants(frame: pl.DataFrame) -> Counter[str]:
+    """Warn of names that differ by letter case alone; return them with the number of groups."""
+    notes: Counter[str] = Counter()
+    for column in GROUPING:
+        if column not in frame.columns:
+            continue
+        for group in case_variants(frame[column].drop_nulls().unique()):
+            listed = " and ".join(map(repr, group))
+            note = f"{column} {listed} differ by letter case or blanks alone"
+            warnings.warn(f"{note}; if they are the same, give them one name", stacklevel=3)
+            notes[note] += 1
+    return notes
 
 
 def _chunks(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
@@ -167,7 +226,9 @@ def _header_fault(row: Row, root: Path) -> tuple[str, str] | None:
     try:
         header = soundfile.info(path)
     except (OSError, RuntimeError) as error:
-        return "unreadable audio", f"{row['audio']}: {error}"
+        command = conversion(path)
+        hint = f"; convert it: {command}" if command else ""
+        return "unreadable audio", f"{row['audio']}: {error}{hint}"
     if not header.frames:
         return "empty audio", f"{row['audio']} has no sample"
     row["sampling_rate_hz"], row["channels"] = header.samplerate, header.channels
@@ -183,14 +244,14 @@ def _header_fault(row: Row, root: Path) -> tuple[str, str] | None:
 
 
 def allowed_values(values: object) -> list[str]:
-    """Return the values that `corpus.where` accepts, as text.
+    """Return the values that `corpus.where` accepts, as cleaned text.
 
     Example:
         >>> allowed_values(1), allowed_values(["a", 2])
         (['1'], ['a', '2'])
     """
     several = values if isinstance(values, list | tuple) else [values]
-    return [str(value) for value in several]
+    return [clean_key(str(value)) for value in several]
 
 
 def _is_selected(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
@@ -198,13 +259,15 @@ def _is_selected(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
         if column not in row and column not in SCHEMA:
             message = f"corpus.where names the column {column!r}"
             raise ManifestError(message, hint=nearest(column, row))
-        if str(row.get(column)) not in allowed_values(values):
+        if clean_key(str(row.get(column))) not in allowed_values(values):
             return False
     return True
 
 
 def _fault(row: Row, options: ReaderOptions, root: Path) -> tuple[str, str] | None:
-    """Return rule and reason if a row cannot be used; otherwise map its labels."""
+    """Return rule and reason if a row cannot be used; read the header of its audio."""
+    if FAULT in row:
+        return tuple(row[FAULT])
     for column in ("utterance_id", "speaker"):
         if not row.get(column):
             return f"no {column}", f"{column} is empty"
@@ -213,11 +276,7 @@ def _fault(row: Row, options: ReaderOptions, root: Path) -> tuple[str, str] | No
         negative = value is not None and column.endswith("_s") and value < 0
         if value is not None and (negative or not math.isfinite(value)):
             return "impossible number", f"{column} is {value}"
-    label_map = options.label_map or {}
-    label = row.get("label") or None
-    row["label"] = label = label_map.get(label, label) if label else None
-    if row.get("votes") and label_map:
-        row["votes"] = remap_votes(row["votes"], label_map)
+    label = row["label"]
     names = [vote["label"] for vote in row.get("votes") or ()] if options.declared_votes else []
     for name in [label, *names] if label else names:
         if options.classes and name not in options.classes:
@@ -225,32 +284,72 @@ def _fault(row: Row, options: ReaderOptions, root: Path) -> tuple[str, str] | No
     return _header_fault(row, root)
 
 
-def remap_votes(
-    votes: Sequence[Mapping[str, Any]], label_map: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Map the labels of votes, and add up those that become equal.
+def _nested_fault(row: Row) -> tuple[str, str] | None:
+    for column, types in NESTED_TYPES.items():
+        cell = row.get(column)
+        if cell is None:
+            continue
+        items = cell if isinstance(cell, list | tuple) else [cell]
+        for item in items:
+            if not isinstance(item, Mapping) or not all(
+                isinstance(item.get(name), expected) for name, expected in types.items()
+            ):
+                reason = f"{column!r} holds values of another type: {item!r}"
+                return "impossible value", f"{reason}, expected {' and '.join(types)}"
+    return None
+
+
+def relative_to_root(root: Path, path: str, prefix: str = "") -> str:
+    """Return a path relative to the root, below the folder `prefix` if it is relative.
+
+    An absolute path that is not below the root is returned as it is, and later rejected.
 
     Example:
-        >>> remap_votes([{"label": "joy", "count": 2}, {"label": "love", "count": 1}],
-        ...              {"love": "joy"})
-        [{'label': 'joy', 'count': 3}]
+        >>> [relative_to_root(Path("/c"), path, "w") for path in ("a.wav", "/c/b.wav", "/d/e.wav")]
+        ['w/a.wav', 'b.wav', '/d/e.wav']
     """
-    counts: Counter[str] = Counter()
-    for vote in votes:
-        counts[label_map.get(vote["label"], vote["label"])] += vote["count"]
-    return [{"label": label, "count": count} for label, count in counts.items()]
+    given = Path(path)
+    if not given.is_absolute():
+        return (Path(prefix) / given).as_posix() if prefix else path
+    for base in (root, root.resolve()):
+        if given.is_relative_to(base) and ".." not in given.parts:
+            return given.relative_to(base).as_posix()
+    return path
 
 
 def _check_number(rejections: Sequence[RejectedRow], allowed: int | None) -> None:
     if allowed is None or len(rejections) <= allowed:
         return
-    lines = [f"  row {row.row}: {row.rule}: {row.reason}" for row in rejections[:MAX_SHOWN]]
-    if len(rejections) > MAX_SHOWN:
-        lines.append(f"  and {len(rejections) - MAX_SHOWN} more")
-    raise ManifestError(
-        "\n".join([f"{len(rejections)} rows were rejected:", *lines]),
+    raise RejectedRowsError(
+        "\n".join([f"{len(rejections)} rows were rejected:", *_reasons(rejections, MAX_SHOWN)]),
         expected=f"at most {allowed} (corpus.max_refused)",
         hint=f"fix the rows, or leave them out with corpus.max_refused={len(rejections)}",
+        refused=rejections,
+    )
+
+
+def _reasons(rejections: Sequence[RejectedRow], max_shown: int) -> list[str]:
+    """Return lines with the number of rows of each rule, if there are several, and some rows."""
+    counts = Counter(rejection.rule for rejection in rejections)
+    totals = [f"  {count} x {rule}" for rule, count in counts.most_common()]
+    lines = [f"  row {row.row}: {row.rule}: {row.reason}" for row in rejections[:max_shown]]
+    if len(rejections) > max_shown:
+        lines.append(f"  and {len(rejections) - max_shown} more")
+    return [*(totals if len(rejections) > max_shown else []), *lines]
+
+
+def _nothing_left(
+    root: Path, where: Mapping[str, Any], rejections: Sequence[RejectedRow]
+) -> RejectedRowsError:
+    filters = f" with corpus.where={dict(where)}" if where else ""
+    message = f"no utterance is left in {root}{filters}, {len(rejections)} rows were rejected"
+    return RejectedRowsError(
+        "\n".join([message + (":" if rejections else ""), *_reasons(rejections, 3)]),
+        expected="at least one row that can be used",
+        hint="fix what the rows have in common"
+        if rejections
+        else "check corpus.root and corpus.where",
+        refused=rejections,
     )
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.corpora._base import ReaderOptions, Row, build_manifest
+from polymodal.corpora._base import ReaderOptions, build_manifest
+from polymodal.corpora.cells import Row, read_cells
 from polymodal.corpora.locating import find_folder_of
-from polymodal.corpora.table import read_cells
 from polymodal.errors import ManifestError, nearest
+from polymodal.schemas.keys import clean_key
 from polymodal.schemas.manifest import Manifest, RejectedRow
 from polymodal.security.files import atomic_write
 
@@ -124,12 +125,14 @@ def read_recording(path: Path) -> Recording | None:
 
 
 def _windows(table: Path, window_s: float, step_s: float) -> list[Window]:
-    frame = read_cells(table, "utf-8", "corpus.intervals")
-    if missing := [name for name in COLUMNS if name not in frame.columns]:
-        hint = nearest(missing[0], frame.columns)
+    cells = read_cells(table, "utf-8", "corpus.intervals")
+    if missing := [name for name in COLUMNS if name not in cells.columns]:
+        hint = nearest(missing[0], cells.columns)
         raise ManifestError(f"{table} has no column {missing[0]!r}", hint=hint)
     windows = []
-    for number, (person, start, end, label) in enumerate(frame.select(COLUMNS).iter_rows(), 1):
+    for number, row in enumerate(cells.rows(), 1):
+        person, start, end, label = (str(row.get(name) or "") for name in COLUMNS)
+        person = person and clean_key(person)
         try:
             start_s, end_s = float(start), float(end)
             if not (math.isfinite(start_s) and math.isfinite(end_s)):

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import ReaderOptions, Row, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
+from polymodal.corpora.cells import Row
 from polymodal.errors import DataError, ManifestError
+from polymodal.schemas.audio_formats import UNREADABLE, conversion
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside
 
@@ -64,13 +66,19 @@ def read_folders(
     endings = tuple(suffix.lower() for suffix in suffixes)
     rows = [(name, row | fixed) for name, row in tree.rows(endings)]
     if not rows and not tree.rejected:
-        raise ManifestError(
-            f"no file below {folder} ends in {', '.join(endings)}",
-            expected="audio files",
-            hint="check corpus.root and corpus.suffixes",
-        )
+        raise _no_audio(folder, endings, tree)
     options = ReaderOptions(classes, label_map, where, max_refused)
     return build_manifest(rows, folder, options, tree.rejected, handled=tree.handled)
+
+
+def _no_audio(folder: Path, endings: Sequence[str], tree: "_Tree") -> ManifestError:
+    hint = "check corpus.root and corpus.suffixes"
+    if tree.unreadable:
+        command = conversion(folder / tree.unreadable[0])
+        hint = f"convert the {len(tree.unreadable)} files that cannot be read: {command}"
+    return ManifestError(
+        f"no file below {folder} ends in {', '.join(endings)}", expected="audio files", hint=hint
+    )
 
 
 def _compiled(pattern: str, speaker: str | None) -> re.Pattern[str]:
@@ -123,6 +131,7 @@ class _Tree:
     codec: str
     rejected: list[RejectedRow] = field(default_factory=list)
     handled: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)  # audio of formats that cannot be read
 
     def rows(self, endings: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
         """Yield name and columns of every usable audio file."""
@@ -130,6 +139,11 @@ class _Tree:
         audio = [name for name in files if name.lower().endswith(endings)]
         stems = {os.path.splitext(name)[0] for name in audio}
         texts = {stem for name in files for stem, end in [os.path.splitext(name)] if end == ".txt"}
+        others = {*files} - {*audio}
+        self.unreadable = sorted(name for name in others if name.lower().endswith(UNREADABLE))
+        self.handled["audio of a format that cannot be read (M4A, AAC and others)"] = len(
+            self.unreadable
+        )
         self.handled["text without audio"] = len(texts - stems)
         for name in audio:
             stem = os.path.splitext(name)[0]

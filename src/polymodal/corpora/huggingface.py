@@ -19,6 +19,7 @@ from polymodal.corpora._base import (
     build_manifest,
     check_columns,
     missing_speaker,
+    relative_to_root,
     require_dir,
 )
 from polymodal.errors import ManifestError
@@ -195,8 +196,7 @@ class _Reading:
             )
         if data is not None:
             return _written(data, path, self.target, prefix)
-        root, file = self.folder.resolve(), Path(str(path))
-        return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(path)
+        return relative_to_root(self.folder, str(path))
 
 
 def _data_files(split_dir: Path, state: Mapping[str, Any]) -> list[Path]:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import soundfile
 
-from polymodal.corpora._base import ReaderOptions, Row, build_manifest
+from polymodal.corpora._base import ReaderOptions, build_manifest
+from polymodal.corpora.cells import Row
 from polymodal.corpora.kemdy_annotation import (
     TIE,
     Annotation,

@@ -5,6 +5,7 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.corpora._base import NUM_THREADS, allowed_values, remap_votes
+from polymodal.corpora._base import NUM_THREADS, allowed_values, warn_of_variants
+from polymodal.corpora.labels import LabelMap, with_mapped_votes
 from polymodal.errors import ManifestError, MissingCorpusError, nearest
-from polymodal.schemas.manifest import Manifest
+from polymodal.schemas.keys import CONTENTS, clean_key
+from polymodal.schemas.manifest import Manifest, RejectedRow
 from polymodal.security.files import sha256_of
 
 
@@ -35,11 +38,29 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "rows": len(manifest),
         "fingerprint": manifest.fingerprint(),
         "handled": dict(manifest.handled),
-        "refused_by_rule": manifest.rejected_by_rule(),
-        "refused": [vars(rejection) for rejection in manifest.refused],
     }
+    _write_report(path.with_suffix(".json"), report, manifest.refused)
+
+
+def write_rejected(refused: Sequence[RejectedRow], path: Path) -> None:
+    """Write the report of a corpus that became no manifest, as too many rows were rejected.
+
+    Raises:
+        ManifestError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_report(path, {"rows": 0}, refused)
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be written: {error}") from None
+
+
+def _write_report(path: Path, facts: Mapping[str, Any], refused: Sequence[RejectedRow]) -> None:
+    by_rule = dict(Counter(rejection.rule for rejection in refused))
+    rejections = [vars(rejection) for rejection in refused]
+    report = {**facts, "refused_by_rule": by_rule, "refused": rejections}
     text = json.dumps(report, indent=1, ensure_ascii=False)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def prepared_dir(path: Path) -> Path:
@@ -75,16 +96,31 @@ def read_manifest(
         )
     manifest = Manifest.read(path, folder)
     prepared = prepared_dir(path)
-    frame = _filtered(manifest.frame, where or {})
-    if label_map:
-        votes = [row and remap_votes(row, label_map) for row in frame["votes"].to_list()]
-        frame = frame.with_columns(
-            pl.col("label").replace(dict(label_map)),
-            pl.Series("votes", votes, dtype=frame.schema["votes"]),
-        )
+    cleaned, handled = _cleaned(manifest.frame)
+    frame = _filtered(cleaned, where or {})
+    labels = LabelMap(label_map, classes)
+    mapped = {label: labels(label) for label in frame["label"].drop_nulls().unique()}
+    frame = frame.with_columns(pl.col("label").replace(mapped))
+    frame = with_mapped_votes(frame, labels)
+    warn_of_variants(frame)
     _check_labels(frame, classes)
     signals_root = prepared if report.get("prepared", prepared.is_dir()) else None
-    return Manifest(frame, manifest.root, signals_root=signals_root)
+    return Manifest(frame, manifest.root, handled=handled, signals_root=signals_root)
+
+
+def _cleaned(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Clean the names of a manifest that another program or an earlier version has written."""
+    handled = {}
+    for column, dtype in frame.schema.items():
+        if dtype != pl.String or column in CONTENTS:
+            continue
+        names = frame[column].drop_nulls().unique()
+        changed = {name: clean for name in names if (clean := clean_key(name)) != name}
+        if changed:
+            count = int(frame[column].is_in([*changed]).sum())
+            handled[f"{column}: blanks, invisible characters or Unicode form cleaned"] = count
+            frame = frame.with_columns(pl.col(column).replace(changed))
+    return frame, handled
 
 
 def _report(path: Path) -> dict[str, Any]:

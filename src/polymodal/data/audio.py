@@ -9,6 +9,7 @@ import soxr
 from jaxtyping import Float
 
 from polymodal.errors import DataError
+from polymodal.schemas.audio_formats import conversion
 from polymodal.schemas.manifest import Utterance
 from polymodal.security.paths import resolve_inside
 
@@ -70,7 +71,9 @@ class AudioReader:
                 num_samples = -1 if duration_s is None else round(duration_s * rate_hz)
                 samples = file.read(num_samples, dtype="float32", always_2d=True)
         except (OSError, RuntimeError) as error:
-            raise _unusable(utterance, path, f"cannot be read: {error}") from None
+            command = conversion(path)
+            hint = f"convert it: {command}" if command else ""
+            raise _unusable(utterance, path, f"cannot be read: {error}", hint) from None
         _check(utterance, path, samples, rate_hz)
         mono = samples[:, 0] if self.channels == "first" else samples.mean(axis=1)
         if rate_hz == self.sampling_rate_hz:
@@ -94,8 +97,8 @@ def _check(
         raise _unusable(utterance, path, f"holds a non-finite sample at {position_s:.3f} s")
 
 
-def _unusable(utterance: Utterance, path: Path, problem: str) -> DataError:
+def _unusable(utterance: Utterance, path: Path, problem: str, hint: str = "") -> DataError:
     return DataError(
         f"audio of utterance {utterance.utterance_id!r}: {path} {problem}",
-        hint="fix the file, or remove the row from the manifest",
+        hint=hint or "fix the file, or remove the row from the manifest",
     )

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from polymodal.errors import SplitError, nearest
+from polymodal.schemas.keys import CONTENTS, case_variants, clean_key, fold_key
 from polymodal.schemas.manifest import Manifest
 from polymodal.security.files import atomic_write
 
@@ -132,6 +133,32 @@ def _check_fold(
         )
     for column in dict.fromkeys(promised):
         _check_disjoint(manifest, fold, name, column)
+    for column in dict.fromkeys([*promised, *fold.assignment]):
+        _check_variants(manifest, fold, name, column)
+
+
+def _check_variants(manifest: Manifest, fold: Fold, name: str, column: str) -> None:
+    """Refuse names in different splits that differ by letter case or blanks alone."""
+    if column == "utterance_id":
+        return
+    frame = manifest.frame
+    rows = pl.DataFrame([frame[column].alias("value"), fold.split_of_rows(frame).alias("split")])
+    splits: dict[str, set[str]] = {}
+    for value, split in rows.drop_nulls().unique().iter_rows():
+        splits.setdefault(fold_key(value), set()).add(split)
+    values = (value for value in rows.drop_nulls()["value"].unique())
+    for group in case_variants(values):
+        if len(splits[fold_key(group[0])]) > 1:
+            raise variants_error(column, group, f", in different splits of {name}")
+
+
+def variants_error(column: str, names: Sequence[str], where: str = "") -> SplitError:
+    """Return the error of names that are likely to mean the same, but would be told apart."""
+    return SplitError(
+        f"{column} {' and '.join(map(repr, names))} differ by letter case or blanks alone{where}",
+        expected=f"one spelling of each {column}, as no two splits may have one in common",
+        hint="give them one name in the corpus, or clearly different ones if they are different",
+    )
 
 
 def _check_disjoint(manifest: Manifest, fold: Fold, name: str, column: str) -> None:
@@ -188,8 +215,19 @@ def _plain(fold: Fold) -> dict[str, Any]:
 def _fold(plain: Mapping[str, Any]) -> Fold:
     if not plain["assignment"]:
         raise ValueError("a fold has no assignment")
-    for splits in plain["assignment"].values():
+    assignment = {name: _clean_names(name, of) for name, of in plain["assignment"].items()}
+    for splits in assignment.values():
         if unknown := set(splits.values()) - {*SPLITS}:
             raise ValueError(f"it names the split {min(unknown)!r}")
     inner = tuple(_fold(fold) for fold in plain.get("inner", ()))
-    return Fold(int(plain["index"]), plain["assignment"], inner)
+    return Fold(int(plain["index"]), assignment, inner)
+
+
+def _clean_names(column: str, splits: Mapping[str, str]) -> dict[str, str]:
+    """Clean the names of a recorded fold as readers clean those of a corpus."""
+    cleaned: dict[str, str] = {}
+    for name, split in splits.items():
+        key = name if column in CONTENTS else clean_key(name)
+        if cleaned.setdefault(key, split) != split:
+            raise ValueError(f"it has {column} {key!r} in {cleaned[key]} and in {split}")
+    return cleaned

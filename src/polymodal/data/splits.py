@@ -10,11 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from polymodal.data.folds import SPLITS, Fold, check_folds, read_folds
+from polymodal.data.folds import SPLITS, Fold, check_folds, read_folds, variants_error
 from polymodal.errors import SplitError, nearest
+from polymodal.schemas.delimited import sniff_separator
+from polymodal.schemas.keys import CONTENTS, case_variants, clean_key
 from polymodal.schemas.manifest import Manifest
 
 NUM_TRIES = 64
+TABLES = (".csv", ".tsv")  # what `split.file` may be besides the folds of a run
 
 
 def holdout(
@@ -125,7 +128,7 @@ def predefined(
             speakers in common.
     """
     values = _values(manifest, column, 1)
-    splits = dict(names or {"train": "train", "val": "val", "test": "test"})
+    splits = {clean_key(name): split for name, split in (names or {n: n for n in SPLITS}).items()}
     if unknown := [value for value in values if value not in splits]:
         raise SplitError(
             f"column {column!r} has the value {unknown[0]!r}",
@@ -185,8 +188,8 @@ def from_file(
 ) -> list[Fold]:
     """Take the folds of a file: of a run, or a published table.
 
-    A table (`.csv`) has a column of the manifest (such as `utterance_id` or `speaker`), a column
-    `split` with train, val or test, and where there are several folds a column `fold`.
+    A table (`.csv`, `.tsv`) has a column of the manifest (such as `utterance_id` or `speaker`), a
+    column `split` with train, val or test, and where there are several folds a column `fold`.
 
     `file` is a run's folder, its `folds.json`, or a table. `unknown` says what to do with rows that
     the file does not mention, `inner` whether inner folds are read as well, for `selection`. The
@@ -197,7 +200,7 @@ def from_file(
             splits are not disjoint.
     """
     path = Path(file).expanduser()
-    folds = _folds_of_table(path) if path.suffix == ".csv" else read_folds(path)[0]
+    folds = _folds_of_table(path) if path.suffix in TABLES else read_folds(path)[0]
     folds = folds if inner else [replace(fold, inner=()) for fold in folds]
     for fold in folds:
         for column, splits in fold.assignment.items():
@@ -215,15 +218,20 @@ def from_file(
 
 def _folds_of_table(path: Path) -> list[Fold]:
     try:
-        table = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        separator = sniff_separator(text, path.suffix)
+        table = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
+    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
         raise SplitError(f"{path} cannot be read: {error}") from None
+    table = table.rename({name: clean_key(name) for name in table.columns})
     keys = [name for name in table.columns if name not in ("split", "fold")]
     if "split" not in table.columns or len(keys) != 1:
         raise SplitError(
             f"{path} has the columns {table.columns}",
             expected="a column of the manifest, `split`, and `fold` where there are several",
         )
+    columns = [pl.col(name) for name in table.columns if name not in CONTENTS]
+    table = table.with_columns(column.map_elements(clean_key, pl.String) for column in columns)
     if unknown := sorted(set(table["split"].drop_nulls()) - {*SPLITS}):
         raise SplitError(f"{path} names the split {unknown[0]!r}", expected=f"one of {SPLITS}")
     if "fold" not in table.columns:
@@ -291,11 +299,20 @@ def _values(manifest: Manifest, column: str, minimum: int) -> list[str]:
     return values
 
 
+def _distinct(manifest: Manifest, column: str, minimum: int) -> list[str]:
+    """Return the values to deal to splits, none of which differ by letter case alone."""
+    values = _values(manifest, column, minimum)
+    variants = case_variants(values) if column != "utterance_id" else []
+    if variants:
+        raise variants_error(column, variants[0])
+    return values
+
+
 def _draw(
     manifest: Manifest, column: str, fractions: Mapping[str, float], seed: int
 ) -> dict[str, str]:
     """Assign the values of a column to splits of given fractions, balanced in size and classes."""
-    values = _values(manifest, column, len(fractions))
+    values = _distinct(manifest, column, len(fractions))
     counts = _class_counts(manifest, column)
     generator = np.random.default_rng(seed)
     tries = NUM_TRIES if len(values) < 10_000 else 1
@@ -340,7 +357,7 @@ def _rotate(
     manifest: Manifest, column: str, num_folds: int, val: float, seed: int, held: str = "test"
 ) -> list[dict[str, str]]:
     """Split the values of a column into folds, each held out once; the next are validated on."""
-    values = _values(manifest, column, max(2, num_folds))
+    values = _distinct(manifest, column, max(2, num_folds))
     if num_folds < 2:
         raise SplitError(f"split.num_folds={num_folds}", expected="at least 2")
     order = np.random.default_rng(seed).permutation(len(values))

@@ -105,7 +105,7 @@ def _short(text: str) -> str:
 
 def _rule(rule: str, issues: Sequence[DataIssue]) -> Block:
     severity = issues[0].severity
-    mark = Mark(severity, "bad" if severity == "fault" else "fair")
+    mark = Mark(severity, {"fault": "bad", "warning": "fair", "note": "side"}[severity])
     heading = Phrase([mark, f" {rule} ", Mark(f"{len(issues):,}", "side")])
     rows: list[list[str | Block]] = [
         [Code(issue.utterance_id), issue.detail] for issue in issues[:SHOWN_EXAMPLES]

@@ -37,7 +37,7 @@ def rules(manifest, **options):
 
 def one_rule(folder, **row):
     """The rules of one row of audio, beside a sound one, without those that compare the two."""
-    write(folder, "sound.wav")
+    write(folder, "sound.wav", TONE * 0.9)
     issues = rules(manifest_of(folder, row, {"audio": "sound.wav"}))
     assert all(name == "a" for name, _ in issues)
     return [rule for _, rule in issues if not rule.startswith("mixed")]
@@ -161,6 +161,8 @@ def test_rates_and_channels_that_differ_within_the_corpus_or_from_the_manifest(t
     rows = [{"audio": f"{name}.wav"} for name in "abca"]
     manifest = manifest_of(tmp_path, *rows)
     assert rules(manifest) == [
+        ("a", "equal audio"),
+        ("d", "equal audio"),
         ("c", "mixed channels"),
         ("b", "mixed sampling rates"),
         ("c", "several channels"),

@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polymodal.corpora._base import ReaderOptions, Row, build_manifest, require_dir
+from polymodal.corpora._base import ReaderOptions, build_manifest, require_dir
+from polymodal.corpora.cells import Row
 from polymodal.corpora.precomputed.files import ID, feature_source
 from polymodal.corpora.precomputed.packing import PackedFeatures, index_files, pack
 from polymodal.corpora.table import read_table
 from polymodal.errors import ManifestError, nearest
+from polymodal.schemas.keys import clean_key
 from polymodal.schemas.manifest import Manifest, RejectedRow
 
 MODALITY = re.compile(r"\w[\w.-]*")
@@ -78,10 +80,18 @@ def read_features(
     in_place = all(source.is_in_place for source in sources)
     ids = set(table.frame[ID])
     features = {
-        source.name: index_files(source, folder, ids) if in_place else pack(source, target)
+        source.name: _by_clean_id(
+            index_files(source, folder, ids) if in_place else pack(source, target)
+        )
         for source in sources
     }
     return _joined(table, features, rates_hz or {}, max_refused, None if in_place else target)
+
+
+def _by_clean_id(features: PackedFeatures) -> PackedFeatures:
+    """Name arrays as the ids of the table are named after cleaning."""
+    spans = {clean_key(name): span for name, span in features.spans.items()}
+    return PackedFeatures(spans, {clean_key(name): why for name, why in features.faults.items()})
 
 
 def _check_names(modalities: Mapping[str, str], rates_hz: Mapping[str, float | None]) -> None:

@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from polymodal.corpora.precomputed.files import DAMAGED, Fault, FeatureSource, unreadable
+from polymodal.schemas.keys import clean_key
 from polymodal.security.files import atomic_write, sha256_of
 
 # Increase when arrays are packed differently, so that cached files are not used.
@@ -37,7 +38,9 @@ def index_files(source: FeatureSource, root: Path, ids: Collection[str]) -> Pack
     spans, faults = {}, {}
     for name, path in source.files.items():
         array = source.arrays[name]
-        fault = array.fault or (_value_fault(name, array.load()) if name in ids else None)
+        fault = array.fault or (
+            _value_fault(name, array.load()) if clean_key(name) in ids else None
+        )
         if fault:
             faults[name] = fault
         else:

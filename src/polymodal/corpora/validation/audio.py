@@ -4,6 +4,7 @@ Files of one utterance and long files with many utterances are both read in bloc
 does not grow with their length.
 """
 
+import hashlib
 import math
 import os
 import stat
@@ -21,6 +22,7 @@ import soundfile
 
 from polymodal.corpora.validation.issues import DataIssue, UnusableFileError, rule_and_detail
 from polymodal.errors import DataError
+from polymodal.schemas.audio_formats import conversion
 from polymodal.security.files import sha256_of
 from polymodal.security.paths import resolve_inside
 
@@ -52,6 +54,9 @@ CHUNKS: Mapping[bytes, tuple[bytes, Literal["little", "big"]]] = {
 }
 CHUNKED = {"WAV", "WAVEX", "AIFF"}
 UNKNOWN_SIZE = 0x7FFF_F000  # written by programs that stream to a pipe, or larger
+CANCELLED = (
+    "the channels cancel out in their mean, which training reads; data.channels=first takes one"
+)
 Detail = tuple[str, str]
 
 
@@ -75,6 +80,7 @@ class _Piece:
     clipped: int = 0
     silent: int = 0
     bad_at: int | None = None
+    digest: Any = None  # of the samples; a piece without it is not compared
 
     @property
     def is_usable(self) -> bool:
@@ -104,6 +110,7 @@ class AudioCheck:
     values: np.ndarray  # `[row, measure]` for the measures; every row is written by one thread
     silence_db: float  # utterances quieter than this are silent, in dBFS (RMS)
     clipping_fraction: float  # fraction of clipped samples from which an utterance is clipped
+    digests: list[str | None] = field(default_factory=list)  # of the samples of each row
     local: threading.local = field(default_factory=threading.local)
 
     def __call__(self, rows: pl.DataFrame) -> Iterator[DataIssue]:
@@ -114,6 +121,7 @@ class AudioCheck:
                 yield from self._file(audio, pieces)
             except Exception as error:  # a damaged file must not hide the others
                 issue = rule_and_detail(error, "unreadable audio", audio)
+                issue = _with_conversion(self.root, audio, issue)
                 yield from (DataIssue(piece.utterance_id, *issue) for piece in pieces)
 
     def _file(self, audio: str, pieces: Sequence[_Piece]) -> Iterator[DataIssue]:
@@ -148,7 +156,8 @@ class AudioCheck:
             else:
                 values = self.values[piece.row] = _measured(piece, file)
                 details += _content_details(piece, file, lost if piece.stop >= end else "")
-                details += self._level_details(*values[2:6])
+                self._keep_digest(piece, file)
+                details += self._level_details(*values[2:6], channels=file.channels)
             yield from (DataIssue(piece.utterance_id, *detail) for detail in details)
 
     def _measure(self, file: Any, pieces: Sequence[_Piece]) -> tuple[int, str]:
@@ -186,15 +195,29 @@ class AudioCheck:
         shaped = block.view(dtype)[: num_frames * file.channels].reshape(num_frames, file.channels)
         return shaped, scratch
 
+    def _keep_digest(self, piece: _Piece, file: Any) -> None:
+        """Keep the hash of an utterance that is neither silent nor very short."""
+        if self.digests and piece.digest and piece.peak and piece.count >= MIN_S * file.samplerate:
+            form = f"{file.samplerate} {file.channels} {piece.count}"
+            self.digests[piece.row] = f"{form} {piece.digest.hexdigest()}"
+
     def _level_details(
-        self, rms_db: float, peak: float, clipped: float, silent: float
+        self, rms_db: float, peak: float, clipped: float, silent: float, *, channels: int
     ) -> Iterator[Detail]:
         if rms_db < self.silence_db:
-            yield "silent audio", f"{rms_db:.1f} dBFS, peak {peak:.5f}"
+            cancels = channels > 1 and peak > 10 ** (self.silence_db / 20 + 1)
+            why = f"; {CANCELLED}" if cancels else ""
+            yield "silent audio", f"{rms_db:.1f} dBFS, peak {peak:.5f}{why}"
         elif silent > SILENT_FRACTION:
             yield "mostly silent", f"{silent:.0%} of it is digital silence"
         if clipped >= self.clipping_fraction and clipped > 0:
             yield "clipped audio", f"{clipped:.2%} of the samples are at the limit"
+
+
+def _with_conversion(root: Path, audio: str, issue: Detail) -> Detail:
+    rule, detail = issue
+    command = conversion(root / audio) if rule == "unreadable audio" else ""
+    return (rule, f"{detail}; convert it: {command}") if command else issue
 
 
 def _path_and_size(root: Path, audio: str) -> tuple[Path, int]:
@@ -277,11 +300,11 @@ def _add(piece: _Piece, file: Any, samples: np.ndarray, scratch: np.ndarray) -> 
     if not len(samples):
         return
     flat = samples.reshape(-1)
-    wave, scale = flat, 1
-    if flat.dtype == np.int16:
-        wave, scale = scratch[: flat.size], FULL_SCALE
-        np.copyto(wave, flat)
-    step = max(round(FRAME_S * file.samplerate), 1) * file.channels
+    scale = FULL_SCALE if flat.dtype == np.int16 else 1
+    piece.digest = piece.digest or hashlib.blake2b(digest_size=16)
+    piece.digest.update(np.ascontiguousarray(flat).data)
+    wave = _mixed(samples, scratch)
+    step = max(round(FRAME_S * file.samplerate), 1)
     energy, silent = _energy(wave, step)
     if not math.isfinite(energy):
         energy = float(np.square(wave, dtype=np.float64).sum())
@@ -296,6 +319,18 @@ def _add(piece: _Piece, file: Any, samples: np.ndarray, scratch: np.ndarray) -> 
     piece.energy += energy / scale**2
     piece.silent += silent
     piece.count += len(samples)
+
+
+def _mixed(samples: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """Return the mean of the channels in float32, as training reads them by default."""
+    if samples.shape[1] == 1 and samples.dtype != np.int16:
+        return samples.reshape(-1)
+    wave = scratch[: len(samples)]
+    if samples.shape[1] == 1:
+        np.copyto(wave, samples.reshape(-1))
+    else:
+        samples.mean(axis=1, dtype=np.float32, out=wave)
+    return wave
 
 
 def _energy(wave: np.ndarray, step: int) -> tuple[float, int]:
@@ -314,10 +349,10 @@ def _measured(piece: _Piece, file: Any) -> tuple[float, ...]:
     """Return the `MEASURES` of a piece; NaN if missing."""
     seconds = piece.count / file.samplerate
     difference_s = math.nan if piece.duration_s is None else seconds - piece.duration_s
-    num_samples = piece.count * file.channels
     levels = (math.nan,) * 4
-    if num_samples and piece.bad_at is None:
-        power = piece.energy / num_samples
+    if piece.count and piece.bad_at is None:
+        power = piece.energy / piece.count
         rms_db = max(10 * math.log10(power), MIN_DB) if power > 0 else MIN_DB
-        levels = (rms_db, piece.peak, piece.clipped / num_samples, piece.silent / num_samples)
+        clipped = piece.clipped / (piece.count * file.channels)
+        levels = (rms_db, piece.peak, clipped, piece.silent / piece.count)
     return (seconds, difference_s, *levels, file.samplerate, file.channels)

@@ -10,13 +10,17 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from polymodal.corpora.overlaps import conflicting_rows
 from polymodal.corpora.validation.audio import MEASURES, AudioCheck, audio_rows
-from polymodal.corpora.validation.issues import DataIssue, Inspection
+from polymodal.corpora.validation.duplicates import duplicate_issues
+from polymodal.corpora.validation.issues import LONGER, ORDER, DataIssue, Inspection
 from polymodal.corpora.validation.signals import signal_issues, signal_rows
 from polymodal.errors import DataError
 from polymodal.schemas.manifest import Manifest
 
 ROWS_PER_JOB = 32
+LONG_S, LONG_RATIO = 30.0, 10.0  # both are exceeded by a clip that is much longer than others
+OVERLAP = "other label for the same audio"
 CONTINUED = "\u0080-\u00bf\u2018-\u203a\u20ac\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192"
 TEXT_RULES = {
     "broken characters": (
@@ -39,6 +43,7 @@ def inspect_manifest(
     silence_db: float = -60.0,
     clipping_fraction: float = 1e-3,
     sampling_rate_hz: int | None = None,
+    split: pl.Series | None = None,
 ) -> Inspection:
     """Open every audio and signal file of a manifest and read every text.
 
@@ -46,6 +51,8 @@ def inspect_manifest(
     depend. `progress` is called with the number of utterances done so far and in total. Utterances
     quieter than `silence_db` dBFS (RMS) are silent, those with `clipping_fraction` of clipped
     samples clipped. `sampling_rate_hz` is the expected rate, by default the most frequent one.
+    `split` is the name of each row's split: equal audio in two of them is reported as such. Levels
+    are those of the mean of the channels, which training reads by default.
 
     Raises:
         DataError: `num_workers` is below 1.
@@ -55,18 +62,23 @@ def inspect_manifest(
     if workers < 1:
         raise DataError(f"num_workers is {workers}", expected="1 or more")
     values = np.full((len(manifest), len(MEASURES)), np.nan)
-    audio = AudioCheck(manifest.root, values, silence_db, clipping_fraction)
+    digests: list[str | None] = [None] * len(manifest)
+    audio = AudioCheck(manifest.root, values, silence_db, clipping_fraction, digests)
     signals = partial(signal_issues, manifest.signals_folder)
     frame = manifest.frame.with_row_index("row")
     jobs: list[Job] = [(audio, rows) for rows in _chunks(audio_rows(frame), "audio")]
     jobs += [(signals, rows) for rows in _chunks(signal_rows(frame), "path")]
     issues = [*_absent(frame, "audio"), *_absent(frame, "text"), *_text_issues(frame)]
+    issues += (DataIssue(name, OVERLAP, detail) for name, detail in conflicting_rows(frame))
     for job_issues in _run(jobs, workers, len(manifest), progress):
         issues += job_issues
     measures = _measures(frame["utterance_id"], values)
     issues += _uncommon(measures, "sampling_rate_hz", sampling_rate_hz)
     issues += _uncommon(measures, "channels", None)
-    issues.sort(key=lambda issue: (issue.severity, issue.rule, issue.utterance_id, issue.detail))
+    issues += [*duplicate_issues(frame, digests, split), *_much_longer(measures)]
+    issues.sort(
+        key=lambda issue: (ORDER[issue.severity], issue.rule, issue.utterance_id, issue.detail)
+    )
     return Inspection(
         issues=tuple(issues),
         num_utterances=len(manifest),
@@ -134,6 +146,18 @@ def _uncommon(measures: pl.DataFrame, column: str, target: int | None) -> Iterat
     chosen = measures.filter(pl.col(column) != common).select("utterance_id", column)
     for name, value in chosen.iter_rows():
         yield DataIssue(name, rule, f"{value} {unit}, {common} {unit} {why}")
+
+
+def _much_longer(measures: pl.DataFrame) -> Iterator[DataIssue]:
+    """Yield clips that are much longer than most: often a whole recording among utterances."""
+    median_s = measures["seconds"].median()
+    if not isinstance(median_s, float):
+        return
+    limit_s = max(LONG_S, LONG_RATIO * median_s)
+    rows = measures.filter(pl.col("seconds") > limit_s).select("utterance_id", "seconds")
+    for name, seconds in rows.iter_rows():
+        detail = f"{seconds:.1f} s, half of all utterances are shorter than {median_s:.1f} s"
+        yield DataIssue(name, LONGER, detail)
 
 
 def _absent(frame: pl.DataFrame, column: str) -> Iterator[DataIssue]:

@@ -1,7 +1,7 @@
 """Result of an inspection: issues by rule, measures of every utterance, and the verdict."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
@@ -18,11 +18,19 @@ FAULTS = frozenset(
         *("unreadable audio", "unreadable signal", "unusable times"),
     }
 )
+LONGER = "much longer than the others"
+NOTES = frozenset({LONGER})
 EXAMPLES = 100
 DESCRIBED = ("seconds", "rms_db", "peak", "clipped_share", "silent_share")
 
-Severity = Literal["fault", "warning"]
+Severity = Literal["fault", "warning", "note"]
 Verdict = Literal["usable", "usable with warnings", "not usable"]
+ORDER: Mapping[Severity, int] = {"fault": 0, "warning": 1, "note": 2}
+VERDICTS: Mapping[Severity, Verdict] = {
+    "fault": "not usable",
+    "warning": "usable with warnings",
+    "note": "usable",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +43,11 @@ class DataIssue:
 
     @property
     def severity(self) -> Severity:
-        """`fault`: a training run would fail or be wrong. `warning`: should be looked at."""
-        return "fault" if self.rule in FAULTS else "warning"
+        """`fault`: a training run would fail or be wrong. `warning`: should be looked at.
+
+        `note`: worth knowing.
+        """
+        return "fault" if self.rule in FAULTS else "note" if self.rule in NOTES else "warning"
 
 
 class UnusableFileError(Exception):
@@ -52,7 +63,7 @@ def rule_and_detail(error: Exception, rule: str, file: str | None) -> tuple[str,
 class Inspection:
     """The issues of a manifest."""
 
-    issues: tuple[DataIssue, ...]  # faults first, then by rule and utterance
+    issues: tuple[DataIssue, ...]  # faults, warnings, notes; then by rule and utterance
     num_utterances: int
     seconds: float  # of audio that was decoded
     wall_s: float
@@ -72,9 +83,7 @@ class Inspection:
     @property
     def verdict(self) -> Verdict:
         """Whether the corpus can be used; a single fault makes it unusable."""
-        if not self.issues:
-            return "usable"
-        return "not usable" if self.issues[0].severity == "fault" else "usable with warnings"
+        return VERDICTS[self.issues[0].severity] if self.issues else "usable"
 
     @property
     def summary(self) -> str:
@@ -99,6 +108,7 @@ class Inspection:
             "utterances": self.num_utterances,
             "with_fault": self.num_with("fault"),
             "with_warning": self.num_with("warning"),
+            "with_note": self.num_with("note"),
             "audio_s": round(self.seconds, 3),
             "wall_s": round(self.wall_s, 3),
             "rules": {rule: _rule_json(issues) for rule, issues in self.by_rule().items()},

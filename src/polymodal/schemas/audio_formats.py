@@ -1,0 +1,33 @@
+"""Audio that libsndfile cannot read, and the command that converts it."""
+
+import shlex
+from pathlib import Path
+
+UNREADABLE = (".m4a", ".aac", ".mp4", ".m4b", ".mov", ".3gp", ".amr", ".wma", ".webm", ".mka")
+ADTS = (b"\xff\xf1", b"\xff\xf9")  # raw AAC
+MATROSKA, WINDOWS_MEDIA, AMR = b"\x1aE\xdf\xa3", b"0&\xb2u", b"#!AMR"
+
+
+def conversion(path: Path) -> str:
+    """Return the command that converts a file of a format that cannot be read, or nothing.
+
+    The format is told by the name and by the first bytes: an M4A may be called `.wav`.
+
+    Example:
+        >>> conversion(Path("clips/a.m4a"))
+        'ffmpeg -i clips/a.m4a clips/a.wav'
+    """
+    if path.suffix.lower() not in UNREADABLE and not _is_unreadable(path):
+        return ""
+    target = path.with_suffix(".wav")
+    target = path.with_suffix(".converted.wav") if target == path else target
+    return f"ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(target))}"
+
+
+def _is_unreadable(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except (OSError, ValueError):
+        return False
+    return start[4:8] == b"ftyp" or start.startswith((*ADTS, MATROSKA, WINDOWS_MEDIA, AMR))
