@@ -17,7 +17,7 @@ def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any
 
     A configuration is empty if it is missing or broken. They share values: change none in place.
     """
-    index = IndexCache(runs / FILE, "config.yaml", LAYOUT, shares=lambda key: True)
+    index = IndexCache(runs / FILE, "config.yaml", LAYOUT, is_shared=lambda key: True)
     return {name: config or {} for name, config in index.read(names, _read).items()}
 
 
