@@ -1,7 +1,5 @@
 """Folds in the record: written, used again, compared on resuming; and what they leak."""
 
-import contextlib
-import io
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +9,6 @@ import polars as pl
 import pytest
 import soundfile
 
-from polymodal.cli.main import main
 from polymodal.corpora.sample import CLASSES, read_sample
 
 SMALL = [
@@ -50,26 +47,22 @@ def ids(run, split="test"):
     return set(pl.read_parquet(run / f"predictions/{split}.parquet")["utterance_id"])
 
 
-def train_in(folder, cache, options):
-    """A run in a folder of its own, for the tests that only read it or work on a copy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("POLYMODAL_CACHE", str(cache))
-        error = io.StringIO()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(error):
-            code = main(["run", *options])
-        assert code == 0, error.getvalue()
-        return last()[0].resolve()
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, polymodal_in):
+    """A run for the tests that only read it, or work on a copy."""
+    return train_in(tmp_path_factory.mktemp("trained"), polymodal_in, TRAINED)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, cache):
-    return train_in(tmp_path_factory.mktemp("trained"), cache, TRAINED)
+def nested(tmp_path_factory, polymodal_in):
+    """A run that chose the size of its head for each of two folds."""
+    return train_in(tmp_path_factory.mktemp("nested"), polymodal_in, NESTED)
 
 
-@pytest.fixture(scope="module")
-def nested(tmp_path_factory, cache):
-    return train_in(tmp_path_factory.mktemp("nested"), cache, NESTED)
+def train_in(folder, polymodal_in, options):
+    code, _, error = polymodal_in(folder, "run", *options)
+    assert code == 0, error
+    return folder / "runs" / (folder / "runs" / "last").read_text()
 
 
 @pytest.fixture
