@@ -3,6 +3,8 @@
 Set POLYMODAL_SHAPE_CHECKS=0 to run without the checks, as a user does.
 """
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import jaxtyping
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PLACES = ("POLYMODAL_RUNS", "POLYMODAL_DATA", "POLYMODAL_RUN_FOLDER")
 
 # Every module of polymodal imported from here on checks its annotations, jaxtyping's shapes
 # included, at each call.
@@ -63,7 +66,7 @@ def workplace(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """An empty folder to work in, as a new user would; runs go to `runs` below it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("POLYMODAL_CACHE", str(cache))
-    for name in ("POLYMODAL_RUNS", "POLYMODAL_DATA", "POLYMODAL_RUN_FOLDER"):
+    for name in PLACES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -81,6 +84,25 @@ def polymodal(
         code = main(list(arguments))
         captured = capsys.readouterr()
         return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def polymodal_in(cache: Path) -> Callable[..., tuple[int, str, str]]:
+    """The command line in a folder, for runs that the tests of a module share."""
+    from polymodal.cli.main import main
+
+    def call(folder: Path, *arguments: str) -> tuple[int, str, str]:
+        out, error = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("POLYMODAL_CACHE", str(cache))
+            for name in PLACES:
+                patch.delenv(name, raising=False)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+                code = main(list(arguments))
+        return code, out.getvalue(), error.getvalue()
 
     return call
 

@@ -23,30 +23,65 @@ def trained(polymodal, experiment, *options):
     return record()
 
 
-def test_run_test_predict_and_vote(polymodal):
-    text, made = trained(polymodal, "text")
-    assert made["status"] == "finished"
-    assert {"test/uar", "test/accuracy", "test/macro_f1", "test/weighted_f1"} <= set(made["scores"])
-    for name in ("config.yaml", "overrides.txt", "environment.txt", "code.diff", "metrics.jsonl"):
-        assert (text / name).is_file()
-    assert (text / "checkpoints/best.ckpt.sha256").is_file()
+@pytest.fixture(scope="module")
+def text_run(tmp_path_factory, polymodal_in):
+    """A run that several tests look at; none of them changes it."""
+    folder = tmp_path_factory.mktemp("text")
+    code, _, error = polymodal_in(folder, "run", "experiment=sample/text", *SHORT)
+    assert code == 0, error
+    return folder / "runs" / (folder / "runs" / "last").read_text()
 
-    assert polymodal("test", "last", "evaluate_on=val")[0] == 0
-    _, again = record()
-    assert again["parent"] == text.name
-    assert again["scores"]["val/uar"] == pytest.approx(made["scores"]["val/uar"], abs=1e-6)
 
-    assert polymodal("predict", str(text), "--out", "out/all.csv")[0] == 0
+def read_record(run):
+    return json.loads((run / "run.json").read_text())
+
+
+def test_a_run_ends_with_its_scores(text_run):
+    trained = read_record(text_run)
+    assert trained["status"] == "finished"
+    scores = {"test/uar", "test/accuracy", "test/macro_f1", "test/weighted_f1"}
+    assert scores <= set(trained["scores"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.yaml",
+        "overrides.txt",
+        "environment.txt",
+        "code.diff",
+        "metrics.jsonl",
+        "checkpoints/best.ckpt.sha256",
+    ],
+)
+def test_a_run_folder_has_what_reproduces_it(text_run, name):
+    assert (text_run / name).is_file()
+
+
+def test_a_run_is_tested_on_another_split(polymodal, text_run):
+    assert polymodal("test", str(text_run), "evaluate_on=val")[0] == 0
+    _, tested = record()
+    assert tested["parent"] == text_run.name
+    trained = read_record(text_run)
+    assert tested["scores"]["val/uar"] == pytest.approx(trained["scores"]["val/uar"], abs=1e-6)
+
+
+def test_every_row_is_predicted_into_a_file(polymodal, text_run):
+    assert polymodal("predict", str(text_run), "--out", "out/all.csv")[0] == 0
     assert pl.read_csv("out/all.csv").height == 48
 
+
+def test_a_vote_of_two_runs_covers_their_rows(polymodal, text_run):
     speech, _ = trained(polymodal, "speech")
-    code, out, error = polymodal("vote", text.name, speech.name, "tracker=none")
+    code, out, error = polymodal("vote", str(text_run), speech.name, "tracker=none")
     assert code == 0, error
     assert "vote finished" in out
     folder, vote = record()
-    assert vote["data"]["members"] == [text.name, speech.name]
+    assert vote["data"]["members"] == [text_run.name, speech.name]
     joined = pl.read_parquet(folder / "predictions/test.parquet")
-    assert joined.height == pl.read_parquet(text / "predictions/test.parquet").height
+    members = [pl.read_parquet(run / "predictions/test.parquet") for run in (text_run, speech)]
+    rows = [set(table["utterance_id"]) for table in (joined, *members)]
+    assert rows[0] == rows[1] == rows[2]
 
 
 def test_predicting_unlabelled_data_with_every_folds_model(polymodal, workplace):

@@ -1,6 +1,7 @@
 """Folds in the record: written, used again, compared on resuming; and what they leak."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,65 +9,108 @@ import polars as pl
 import pytest
 import soundfile
 
+from polymodal.corpora.sample import CLASSES, read_sample
+
 SMALL = [
     "experiment=sample/text",
     "corpus.num_speakers=6",
     "corpus.num_utterances=8",
-    "tracker=none",
-    "trainer.max_epochs=1",
+    "encoder.text.width=8",
+    "debug=fast",
     "trainer.accelerator=cpu",
+]
+TRAINED = [*SMALL, "split.val=0.3", "split.seed=5", "stages=[fit,train,test]"]
+NESTED = [
+    *SMALL,
+    "split=nested",
+    "split.num_folds=2",
+    "split.num_inner=2",
+    "split.val=0.34",
+    "selection.grid={model.hidden_sizes:[[8],[16]]}",
 ]
 
 
 def last():
     folder = Path("runs") / Path("runs/last").read_text()
-    return folder, json.loads((folder / "run.json").read_text())
+    return folder, read_record(folder)
 
 
-def of_test(run):
-    return set(pl.read_parquet(run / "predictions/test.parquet")["utterance_id"])
+def read_record(run):
+    return json.loads((run / "run.json").read_text())
 
 
-def test_the_same_folds_are_used_again_from_the_file(polymodal):
-    assert polymodal("run", *SMALL, "split.val=0.3", "split.seed=5")[0] == 0
-    first, _ = last()
-    code, _, error = polymodal("run", *SMALL, "split=file", f"split.file={first}")
+def read_assignment(run):
+    return json.loads((run / "folds.json").read_text())["folds"][0]["assignment"]["speaker"]
+
+
+def ids(run, split="test"):
+    return set(pl.read_parquet(run / f"predictions/{split}.parquet")["utterance_id"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, polymodal_in):
+    """A run for the tests that only read it, or work on a copy."""
+    return train_in(tmp_path_factory.mktemp("trained"), polymodal_in, TRAINED)
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory, polymodal_in):
+    """A run that chose the size of its head for each of two folds."""
+    return train_in(tmp_path_factory.mktemp("nested"), polymodal_in, NESTED)
+
+
+def train_in(folder, polymodal_in, options):
+    code, _, error = polymodal_in(folder, "run", *options)
+    assert code == 0, error
+    return folder / "runs" / (folder / "runs" / "last").read_text()
+
+
+@pytest.fixture
+def copied(trained, workplace):
+    """A copy of the trained run that a test may change, as the last run of its folder."""
+    run = workplace / "runs" / trained.name
+    shutil.copytree(trained, run)
+    (run.parent / "last").write_text(run.name)
+    return run
+
+
+def test_the_same_folds_are_used_again_from_the_file(polymodal, trained):
+    code, _, error = polymodal("run", *SMALL, "split=file", f"split.file={trained}")
     assert code == 0, error
     second, _ = last()
-    assert of_test(second) == of_test(first)
-    before = json.loads((first / "folds.json").read_text())
+    assert ids(second) == ids(trained)
+    before = json.loads((trained / "folds.json").read_text())
     assert json.loads((second / "folds.json").read_text()) == before
-    other = polymodal("run", *SMALL, "split.val=0.3", "split.seed=6")
-    assert other[0] == 0
-    assert of_test(last()[0]) != of_test(first)
 
 
-def test_a_stored_run_is_tested_on_the_folds_it_was_trained_with(polymodal):
-    assert polymodal("run", *SMALL, "split.val=0.3")[0] == 0
-    run, _ = last()
-    body = json.loads((run / "folds.json").read_text())
-    parts = body["folds"][0]["assignment"]["speaker"]
+def test_another_seed_of_the_split_makes_other_folds(polymodal, trained):
+    assert polymodal("run", *SMALL, "split.val=0.3", "split.seed=6")[0] == 0
+    assert ids(last()[0]) != ids(trained)
+
+
+def test_a_stored_run_is_tested_on_the_folds_it_was_trained_with(polymodal, copied):
+    body = json.loads((copied / "folds.json").read_text())
+    splits = body["folds"][0]["assignment"]["speaker"]
     swapped = {"test": "val", "val": "test", "train": "train"}
-    body["folds"][0]["assignment"]["speaker"] = {k: swapped[v] for k, v in parts.items()}
-    (run / "folds.json").write_text(json.dumps(body))
-    assert polymodal("test", str(run))[0] == 0
-    validated = set(pl.read_parquet(run / "predictions/val.parquet")["utterance_id"])
-    assert of_test(last()[0]) == validated
+    body["folds"][0]["assignment"]["speaker"] = {k: swapped[v] for k, v in splits.items()}
+    (copied / "folds.json").write_text(json.dumps(body))
+    assert polymodal("test", str(copied))[0] == 0
+    tested = last()[0]
+    validated = {speaker for speaker, split in splits.items() if split == "val"}
+    assert tested != copied
+    assert {name[:3] for name in ids(tested)} == validated
 
 
-def test_a_run_does_not_go_on_with_other_folds(polymodal):
-    assert polymodal("run", *SMALL, "split.val=0.3")[0] == 0
-    run, _ = last()
-    text = (run / "folds.json").read_text()
-    (run / "folds.json").write_text(text.replace('"val"', '"train"'))
-    code, _, error = polymodal("run", *SMALL, "split.val=0.3", "resume=last")
+def test_a_run_does_not_go_on_with_other_folds(polymodal, copied):
+    text = (copied / "folds.json").read_text()
+    (copied / "folds.json").write_text(text.replace('"val"', '"train"'))
+    code, _, error = polymodal("run", *TRAINED, "resume=last")
     assert code in (1, 2)
     assert "started with other folds" in error
 
 
-def test_what_the_parts_share_is_in_the_record(polymodal):
-    assert polymodal("run", *SMALL, "split.val=0.3")[0] == 0
-    leaks = last()[1]["data"]["leaks"]
+def test_what_the_splits_share_is_in_the_record(polymodal, trained):
+    leaks = read_record(trained)["data"]["leaks"]
     assert leaks["speaker"] == {"folds": 0, "values": 0, "test_share": 0}
     assert leaks["transcript"]["folds"] in (0, 1)
     code, _, error = polymodal("run", *SMALL, "split=random")
@@ -75,7 +119,7 @@ def test_what_the_parts_share_is_in_the_record(polymodal):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "messages"),
     [
         (["split.disjoint=[label]", "split.val=0.3"], ["labels are in several splits"]),
         (["split.disjoint=[lable]", "split.val=0.3"], ["'label'"]),
@@ -110,91 +154,77 @@ def test_what_the_parts_share_is_in_the_record(polymodal):
         ),
     ],
 )
-def test_promises_that_do_not_hold_are_refused(polymodal, overrides, words):
+def test_invalid_splits_and_grids_are_rejected_before_a_run_starts(polymodal, overrides, messages):
     extra = ["split.num_folds=2", "split.num_inner=2"] if "split=nested" in overrides else []
     code, _, error = polymodal("run", *SMALL, *overrides, *extra)
     assert code == 2
     assert "Traceback" not in error
-    for word in words:
-        assert word in error
+    for message in messages:
+        assert message in error
     assert not Path("runs").exists()
 
 
-NESTED = [
-    *SMALL,
-    "split=nested",
-    "split.num_folds=2",
-    "split.num_inner=2",
-    "split.val=0.34",
-    "selection.grid={optimizer.lr:[0.01,0.00001]}",
-    "trainer.max_epochs=2",
-]
-
-
 def test_options_are_chosen_by_the_inner_folds(polymodal):
-    code, _, error = polymodal("run", *NESTED)
+    """With a learning rate of 1e-9, every score is that of the initial weights."""
+    grid = [option for option in NESTED if not option.startswith("selection.grid")]
+    rates = "selection.grid={optimizer.lr:[0.000000001,0.05]}"
+    longer = ["trainer.max_epochs=8", "trainer.limit_train_batches=null"]
+    code, _, error = polymodal("run", *grid, rates, *longer)
     assert code == 0, error
     run, record = last()
     for fold in ("0", "1"):
         tried = json.loads((run / "folds" / fold / "selection.json").read_text())["tried"]
-        best = max(tried, key=lambda one: one["scores"]["val/uar"])
-        assert [one["options"]["optimizer.lr"] for one in tried] == [0.01, 0.00001]
+        best = max(tried, key=lambda trial: trial["scores"]["val/uar"])
+        assert [trial["options"]["optimizer.lr"] for trial in tried] == [1e-9, 0.05]
+        assert best is tried[1], "the second is better, so it is not simply the first that is taken"
         assert record["notes"]["selected"][fold] == best["options"]
         assert not list((run / "folds" / fold / "inner").iterdir())
-    assert len(of_test(run)) == 48
+    assert len(ids(run)) == 48
 
 
-def test_a_nested_run_is_applied_with_the_options_that_were_chosen(polymodal):
-    grid = [one for one in NESTED if not one.startswith("selection")]
-    grid.append("selection.grid={model.hidden_sizes:[[8],[16]]}")
-    assert polymodal("run", *grid)[0] == 0
+def test_a_nested_run_is_applied_with_the_options_that_were_chosen(polymodal, nested):
+    scores = read_record(nested)["scores"]
+    code, _, error = polymodal("test", str(nested))
+    assert code == 0, error
+    assert last()[1]["scores"]["test/uar"] == pytest.approx(scores["test/uar"], abs=1e-6)
+
+
+def test_the_outer_folds_of_a_nested_run_are_used_without_the_inner_ones(polymodal, nested):
+    code, _, error = polymodal("run", *SMALL, "split=file", f"split.file={nested}")
+    assert code == 0, error
     run, record = last()
-    code, _, error = polymodal("test", str(run))
+    assert ids(run) == ids(nested)
+    assert "selected" not in record["notes"]
+
+
+def test_applied_to_fewer_speakers_a_run_is_tested_on_its_own_test_rows(polymodal, trained):
+    assignment = read_assignment(trained)
+    code, _, error = polymodal("test", str(trained), "corpus.num_speakers=5")
     assert code == 0, error
-    assert last()[1]["scores"]["test/uar"] == pytest.approx(record["scores"]["test/uar"], abs=1e-6)
-    options = [one for one in SMALL if not one.startswith("split")]
-    code, _, error = polymodal("run", *options, "split=file", f"split.file={run}")
-    assert code == 0, error  # the outer folds alone
-    assert of_test(last()[0]) == of_test(run)
+    assert "not the corpus that the run was trained with: 40 of 40 rows" in error
+    speakers = {name[:3] for name in ids(last()[0])}
+    assert speakers
+    assert all(assignment[speaker] == "test" for speaker in speakers)
 
 
-def test_applied_to_a_part_of_its_corpus_a_run_is_tested_on_its_own_test_rows(polymodal):
-    large = [*SMALL, "corpus.num_speakers=12", "split.val=0.2"]
-    assert polymodal("run", *large)[0] == 0
-    run, _ = last()
-    learnt = json.loads((run / "folds.json").read_text())["folds"][0]["assignment"]["speaker"]
-    code, _, error = polymodal("test", str(run), "corpus.num_speakers=10")
+def test_labels_of_test_rows_do_not_change_the_selection(polymodal, nested, tmp_path, cache):
+    manifest = read_sample(str(cache / "sample"), num_speakers=6, num_utterances=8)
+    held_out = [name for name, split in read_assignment(nested).items() if split == "test"]
+    is_test = pl.col("speaker").is_in(held_out)
+    label = pl.when(is_test).then(pl.lit("anger")).otherwise("label").alias("label")
+    manifest.take(manifest.frame.with_columns(label)).write(tmp_path / "turned.parquet")
+    corpus = ["corpus=manifest", "corpus.file=turned.parquet", f"corpus.classes={[*CLASSES]}"]
+    excluded = ("split", "corpus.")
+    options = [option for option in NESTED if not option.startswith(excluded)]
+    folds = ["split=file", f"split.file={nested}", "split.inner=true"]
+    code, _, error = polymodal("run", *options, *corpus, *folds)
     assert code == 0, error
-    assert "not the corpus that the run was trained with: 80 of 80 rows" in error
-    speakers = {name[:3] for name in of_test(last()[0])}
-    assert all(learnt[speaker] == "test" for speaker in speakers)
-
-
-def test_labels_of_the_test_part_have_no_say(polymodal, monkeypatch):
-    from polymodal.corpora import sample
-
-    assert polymodal("run", *NESTED)[0] == 0
-    run, _ = last()
-    held = json.loads((run / "folds.json").read_text())["folds"][0]["assignment"]["speaker"]
-    real = sample.read_sample
-
-    def turned(root, **options):
-        manifest = real(root, **options)
-        out = pl.col("speaker").is_in([one for one, part in held.items() if part == "test"])
-        label = pl.when(out).then(pl.lit("anger")).otherwise("label").alias("label")
-        return manifest.take(manifest.frame.with_columns(label))
-
-    turned.__module__, turned.__qualname__ = real.__module__, real.__qualname__
-    turned.__wrapped__ = real
-    monkeypatch.setattr(sample, "read_sample", turned)
-    file = f"split.file={run}"
-    options = [one for one in NESTED if not one.startswith("split")]
-    code, _, error = polymodal("run", *options, "split=file", file, "split.inner=true")
-    assert code == 0, error
-    before = json.loads((run / "run.json").read_text())["data"]["classes"]
-    assert last()[1]["data"]["classes"] != before  # the labels were really turned
-    first = (run / "folds/0/selection.json").read_text()
-    assert (last()[0] / "folds/0/selection.json").read_text() == first
+    run, record = last()
+    assert record["data"]["classes"] != read_record(nested)["data"]["classes"]
+    first = (nested / "folds/0/selection.json").read_text()
+    assert (run / "folds/0/selection.json").read_text() == first
+    other = (nested / "folds/1/selection.json").read_text()
+    assert (run / "folds/1/selection.json").read_text() != other, "there they are training rows"
 
 
 @pytest.mark.parametrize("encoder", ["logmel", "egemaps"])
@@ -225,13 +255,12 @@ def test_audio_that_the_split_does_not_use_is_never_opened(polymodal, workplace,
         "split.unknown=leave_out",
         "data.extract_workers=0",
         "debug=fast",
-        "tracker=none",
     )
     assert code == 0, error
-    assert of_test(last()[0]) == {"6", "7"}
+    assert ids(last()[0]) == {"6", "7"}
 
 
-def test_inner_folds_say_of_every_training_row_what_a_vote_is_fitted_on(polymodal):
+def test_out_of_fold_predictions_cover_every_training_row(polymodal):
     few = ["split=nested", "split.num_folds=2", "split.num_inner=2", "split.val=0"]
     code, _, error = polymodal(
         "run", *SMALL, *few, "callbacks=last", "selection.out_of_fold=true", "stages=[fit,train]"
@@ -240,29 +269,32 @@ def test_inner_folds_say_of_every_training_row_what_a_vote_is_fitted_on(polymoda
     run, record = last()
     assert "selected" not in record["notes"], "there was nothing to choose"
     for fold in ("0", "1"):
-        told, learnt = (
-            pl.read_parquet(run / "folds" / fold / "predictions" / f"{part}.parquet")
-            for part in ("val", "train")
+        out_of_fold, in_sample = (
+            pl.read_parquet(run / "folds" / fold / "predictions" / f"{split}.parquet")
+            for split in ("val", "train")
         )
-        assert set(told["utterance_id"]) == set(learnt["utterance_id"]), "each training row"
-        assert told["utterance_id"].is_unique().all()
-        assert set(told["fold"]) == {int(fold)}
-        joined = told.sort("utterance_id")["logit_sadness"], learnt.sort("utterance_id")
-        assert not np.allclose(joined[0], joined[1]["logit_sadness"]), "of models that had not seen"
+        assert set(out_of_fold["utterance_id"]) == set(in_sample["utterance_id"])
+        assert out_of_fold["utterance_id"].is_unique().all()
+        assert set(out_of_fold["fold"]) == {int(fold)}
+        logits = [table.sort("utterance_id")["logit_sadness"] for table in (out_of_fold, in_sample)]
+        assert not np.allclose(*logits), "of models that had not seen the rows"
 
 
-def test_less_of_the_training_rows_of_each_class_and_the_scores_on_them(polymodal):
-    counts = {}
-    for share in (1.0, 0.5):
-        options = ["split.val=0.3", "stages=[fit,train,test]", f"data.train_fraction={share}"]
-        assert polymodal("run", *SMALL, *options)[0] == 0
-        run, record = last()
-        assert "train/uar" in record["scores"]
-        counts[share] = pl.read_parquet(run / "predictions/train.parquet")
-    whole, half = counts[1.0], counts[0.5]
-    assert set(half["utterance_id"]) < set(whole["utterance_id"])
-    assert set(half["label"]) == set(whole["label"])
-    assert len(whole) / 2 <= len(half) < len(whole) / 2 + 4, "rounded up in each class"
+def test_training_scores_are_recorded(trained):
+    assert "train/uar" in read_record(trained)["scores"]
+
+
+def test_a_fraction_of_the_training_rows_is_drawn_from_each_class(polymodal, trained):
+    code, _, error = polymodal("run", *TRAINED, "data.train_fraction=0.5")
+    assert code == 0, error
+    path = "predictions/train.parquet"
+    every, half = (pl.read_parquet(run / path) for run in (trained, last()[0]))
+    assert set(half["utterance_id"]) < set(every["utterance_id"])
+    assert set(half["label"]) == set(every["label"])
+    assert len(every) / 2 <= len(half) < len(every) / 2 + 4, "rounded up in each class"
+
+
+def test_no_training_rows_are_rejected(polymodal):
     code, _, error = polymodal("run", *SMALL, "data.train_fraction=0")
     assert code == 2
     assert "data.train_fraction=0" in error

@@ -1,6 +1,7 @@
 """A study: finished jobs are kept, only changed ones run again, some members are only applied."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -30,39 +31,85 @@ def run_ids(kind="run"):
     return sorted(entry["run_id"] for entry in records if entry["kind"] == kind)
 
 
-def test_a_study_runs_members_votes_compares_and_keeps_what_has_run(study, polymodal):
-    code, out, error = study(STUDY)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, polymodal_in):
+    """A study that has run, in a folder that the tests only read: the folder, and what it said."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "configs/study").mkdir(parents=True)
+    (folder / "configs/study/small.yaml").write_text(STUDY)
+    code, out, error = polymodal_in(folder, "study", "study=small", "tracker=none")
     assert code == 0, error
-    first = read_study()
+    return folder, out
+
+
+@pytest.fixture
+def first(finished, monkeypatch):
+    """The record of the finished study, whose folder is the current one."""
+    monkeypatch.chdir(finished[0])
+    return read_study()
+
+
+def test_a_study_has_its_members_and_votes(first):
     assert first["status"] == "finished"
     assert {name: entry["kind"] for name, entry in first["members"].items()} == {
         "words": "member",
         "letters": "member",
         "soft": "vote",
     }
+
+
+def test_the_interval_of_a_score_holds_its_mean(first):
     score = first["members"]["soft"]["scores"]["test/uar"]
     assert score["low"] <= score["mean"] <= score["high"]
-    assert len(first["comparisons"]) == 3
-    assert all(entry["verdict"] in out for entry in first["comparisons"])
+    assert score["low"] < score["high"]
+
+
+def test_members_have_a_generalisation_gap(first):
     assert "gap" in first["members"]["words"]
+
+
+def test_every_pair_is_compared_and_its_verdict_printed(first, finished):
+    pairs = {frozenset((entry["a"], entry["b"])) for entry in first["comparisons"]}
+    assert len(pairs) == len(first["comparisons"]) == 3
+    assert all(entry["verdict"] in finished[1] for entry in first["comparisons"])
+
+
+def test_a_study_has_a_report_and_its_folds(first):
     folder = Path("runs") / first["study"]
     assert (folder / "report.html").is_file()
     assert (folder / "folds.json").is_file()
-    assert sorted(first["runs"]) == run_ids(), "every job is a run"
-    assert Path("runs/last").read_text() == first["study"], "never one of its jobs"
+
+
+def test_every_job_of_a_study_is_a_run_below_it(first):
+    assert sorted(first["runs"]) == run_ids()
     records = [json.loads((Path("runs") / entry / "run.json").read_text()) for entry in run_ids()]
     assert {entry["parent"] for entry in records} == {first["study"]}
 
-    code, shown, _ = polymodal("show", "last", "--json")
+
+def test_the_last_run_is_the_study_never_one_of_its_jobs(first):
+    assert Path("runs/last").read_text() == first["study"]
+
+
+def test_a_study_is_shown(finished, first, polymodal_in):
+    code, shown, _ = polymodal_in(finished[0], "show", "last", "--json")
+    assert code == 0
     assert json.loads(shown)["members"] == first["members"]
-    code, shown, _ = polymodal("compare", *first["runs"])
+
+
+def test_the_jobs_of_a_study_can_be_compared(finished, first, polymodal_in):
+    code, shown, _ = polymodal_in(finished[0], "compare", *first["runs"])
+    assert code == 0
     assert "no difference can be claimed between" in shown or "is better than" in shown
 
-    before = run_ids()
+
+def test_only_the_changed_member_of_a_study_runs_again(study, finished, workplace):
+    before, _ = finished
+    shutil.copytree(before / "runs", workplace / "runs")
+    first, jobs = read_study(), run_ids()
     code, _, error = study(STUDY.replace("width=8", "width=16"))
     assert code == 0, error
     second = read_study()
-    assert len(run_ids()) == len(before) + 1, "only the changed member ran again"
+    assert len(run_ids()) == len(jobs) + 1
     assert {entry["member"]: entry["reused"] for entry in second["cells"]} == {
         "words": True,
         "letters": False,

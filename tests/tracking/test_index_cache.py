@@ -6,7 +6,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 import zlib
 
 import pytest
@@ -14,14 +13,16 @@ import pytest
 from polymodal.tracking import index, index_cache
 from polymodal.tracking.config_diff import config_diff, read_configs
 from polymodal.tracking.index import find_runs
+from polymodal.tracking.index_cache import IndexCache
 
 NUM = 60  # more than what is worth an index
 HOUR_NS = 3600 * 10**9
 WRITING = """
 import sys
 from pathlib import Path
-from polymodal.tracking import index_cache as kept
+from polymodal.tracking import index_cache
 from polymodal.tracking.index import INDEX, find_runs
+index_cache.FS_TIMESTAMP_RESOLUTION_NS = -3600 * 10**9  # settled at once, as in the fixture
 runs = Path(sys.argv[1])
 for _ in range(15):
     (runs / INDEX).unlink(missing_ok=True)
@@ -108,22 +109,43 @@ def test_a_record_that_is_rewritten_is_read(runs, seed):
     assert seeds(runs)["r07"] == seed
 
 
-def test_a_record_rewritten_within_a_tick_of_a_coarse_clock_is_read(tmp_path, monkeypatch):
-    """The file system tells nothing of it: neither time nor size nor place differ."""
-    real = index_cache._stamp
-
-    def coarse(path):
-        stamp = real(path)
-        return stamp and [one // 2_000_000_000 * 2_000_000_000 for one in stamp[:2]] + [stamp[2]]
-
-    monkeypatch.setattr(index_cache, "_stamp", coarse)
+@pytest.fixture
+def coarse(tmp_path, monkeypatch):
+    """An index where the file system ticks every two seconds: its clock, and a way to read."""
+    tick_ns = 1_000 * index_cache.FS_TIMESTAMP_RESOLUTION_NS
+    monkeypatch.setattr(
+        index_cache, "_stamp", lambda path: [tick_ns, tick_ns, os.stat(path).st_size]
+    )
     for number in range(NUM):
         put(tmp_path, f"r{number:02}", seed=number)
-    time.sleep(2.1 - time.time() % 2)  # the beginning of a tick
-    put(tmp_path, "r07", seed=7)
-    assert seeds(tmp_path)["r07"] == 7
+
+    def read_at(seconds_after_tick):
+        opened = []
+
+        def clock(root):
+            return tick_ns + int(seconds_after_tick * 10**9)
+
+        def read(folder):
+            opened.append(folder.name)
+            return json.loads((folder / "run.json").read_text())
+
+        cache = IndexCache(tmp_path / "index", "run.json", "test", lambda key: False, clock)
+        values = cache.read([f"r{number:02}" for number in range(NUM)], read)
+        return {name: entry["seed"] for name, entry in values.items()}, opened
+
+    return read_at
+
+
+def test_a_record_rewritten_within_a_tick_of_a_coarse_clock_is_read(coarse, tmp_path):
+    """The file system tells nothing of it: neither time nor size nor inode differ."""
+    assert coarse(1.5)[0]["r07"] == 7
     put(tmp_path, "r07", seed=8)
-    assert seeds(tmp_path)["r07"] == 8
+    assert coarse(1.8)[0]["r07"] == 8
+
+
+def test_a_record_is_indexed_once_the_clock_has_ticked_since(coarse):
+    assert len(coarse(2.0)[1]) == len(coarse(2.1)[1]) == NUM
+    assert coarse(2.2) == (EVERY, [])
 
 
 def test_an_index_that_is_cut_anywhere_is_made_anew(runs):
@@ -165,9 +187,6 @@ def test_an_index_of_a_future_version_is_not_used(runs, monkeypatch):
 
 
 def test_several_processes_may_write_it_at_once(runs):
-    for number in range(NUM):
-        os.utime(runs / f"r{number:02}" / "run.json", (1, 1))
-    time.sleep(2.1)  # until they are settled
     command = [sys.executable, "-c", WRITING, str(runs)]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
     errors = [one.communicate()[1].decode() for one in both]

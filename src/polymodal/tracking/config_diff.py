@@ -17,7 +17,7 @@ def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any
 
     A configuration is empty if it is missing or broken. They share values: change none in place.
     """
-    index = IndexCache(runs / FILE, "config.yaml", LAYOUT, shares=lambda key: True)
+    index = IndexCache(runs / FILE, "config.yaml", LAYOUT, is_shared=lambda key: True)
     return {name: config or {} for name, config in index.read(names, _read).items()}
 
 
@@ -38,14 +38,14 @@ def config_diff(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     sections = dict.fromkeys(key for config in configs for key in config if key not in NEVER_TOLD)
     result: dict[str, list[Any]] = {}
     for section in sections:
-        parts = [config.get(section) for config in configs]
-        if all(part is parts[0] or part == parts[0] for part in parts):
+        values = [config.get(section) for config in configs]
+        if all(value is values[0] or value == values[0] for value in values):
             continue
-        flat = [dict(flatten(part, section)) for part in parts]
+        flat = [dict(flatten(value, section)) for value in values]
         for key in dict.fromkeys(key for options in flat for key in options):
-            values = [options.get(key) for options in flat]
-            if any(value != values[0] for value in values):
-                result[key] = values
+            column = [options.get(key) for options in flat]
+            if any(value != column[0] for value in column):
+                result[key] = column
     return result
 
 

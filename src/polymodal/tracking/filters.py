@@ -100,11 +100,11 @@ def validate_keys(
         pairs = zip(records, configs, strict=True)
         if all(value_of(record, key, config) is MISSING for record, config in pairs):
             if "/" in key:
-                known = {name for record in records for name in record.scores}
+                names = {name for record in records for name in record.scores}
             else:
-                known = {name for config in configs for name in _keys(config)}
-                known |= {*PLAIN, *TIMES, "corpus"}
-            raise RunError(f"no run here has {key!r}", hint=nearest(key, known))
+                names = {name for config in configs for name in _keys(config)}
+                names |= {*PLAIN, *TIMES, "corpus"}
+            raise RunError(f"no run here has {key!r}", hint=nearest(key, names))
 
 
 def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -40,7 +40,7 @@ def find_runs(runs: Path) -> tuple[list[Listed], list[str]]:
     listed, broken = [], []
     for root in roots(runs):
         names = sorted(_folders(root), reverse=True)
-        index = IndexCache(root / INDEX, "run.json", LAYOUT, shares=SHARED.__contains__)
+        index = IndexCache(root / INDEX, "run.json", LAYOUT, is_shared=SHARED.__contains__)
         for name, values in index.read(names, _values).items():
             if values is not None:
                 listed.append(Listed(root / name, with_live_status(RunRecord(**values))))

@@ -27,6 +27,15 @@ Stamp = list[int]
 Values = Mapping[str, Any]
 
 
+def file_system_time_ns(folder: Path) -> int:
+    """Return the time where the files are, which may be another machine; 0 if unknown."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime_ns
+    except OSError:
+        return 0
+
+
 @dataclass
 class IndexContent:
     """The content of the index."""
@@ -48,7 +57,8 @@ class IndexCache:
     path: Path  # file of the index
     source: str  # name of the file in each folder
     layout: str  # version of the content; an index of another layout is not used
-    shares: Callable[[str], bool]  # whether folders share the values of a key
+    is_shared: Callable[[str], bool]  # whether folders share the values of a key
+    clock: Callable[[Path], int] = file_system_time_ns  # the time where a folder is
 
     def read(
         self, names: Iterable[str], read: Callable[[Path], Values | None]
@@ -73,18 +83,18 @@ class IndexCache:
             else:
                 result[name] = None
                 unknown.append(name)
-        now_ns = _now_ns(root) if unknown and len(stamps) >= MIN_FOLDERS_TO_INDEX else 0
+        time_ns = self.clock(root) if unknown and len(stamps) >= MIN_FOLDERS_TO_INDEX else 0
         result.update((name, read(root / name)) for name in unknown)
         settled = {
             name: (stamp, values)
             for name in unknown
             if (values := result[name]) is not None
             and (stamp := stamps[name])
-            and max(stamp[:2]) < now_ns - FS_TIMESTAMP_RESOLUTION_NS
+            and max(stamp[:2]) < time_ns - FS_TIMESTAMP_RESOLUTION_NS
         }
         if settled:
             here = {name for name in content.entries if name in stamps or (root / name).is_dir()}
-            self._save(_merged(content, here - {*unknown}, settled, self.shares))
+            self._save(_merged(content, here - {*unknown}, settled, self.is_shared))
         return result
 
     def _load(self) -> IndexContent:
@@ -111,7 +121,7 @@ def _merged(
     previous: IndexContent,
     staying: Collection[str],
     settled: Mapping[str, tuple[Stamp, Values]],
-    shares: Callable[[str], bool],
+    is_shared: Callable[[str], bool],
 ) -> IndexContent:
     content, index_of = IndexContent(), dict[str, int]()
 
@@ -127,8 +137,8 @@ def _merged(
         stamp, own, shared = previous.entries[name]
         content.entries[name] = [stamp, own, {key: moved(index) for key, index in shared.items()}]
     for name, (stamp, values) in settled.items():
-        own = {key: value for key, value in values.items() if not shares(key)}
-        shared = {key: place(value) for key, value in values.items() if shares(key)}
+        own = {key: value for key, value in values.items() if not is_shared(key)}
+        shared = {key: place(value) for key, value in values.items() if is_shared(key)}
         content.entries[name] = [stamp, own, shared]
     return content
 
@@ -139,15 +149,6 @@ def _stamp(path: str) -> Stamp | None:
     except OSError:
         return None
     return [status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino]
-
-
-def _now_ns(folder: Path) -> int:
-    """Return the time where the files are, which may be another machine; 0 if unknown."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            return os.fstat(file.fileno()).st_mtime_ns
-    except OSError:
-        return 0
 
 
 @contextmanager

@@ -130,8 +130,8 @@ class RunFolder:
             path = _make(runs, f"{datetime.now():%Y%m%d-%H%M%S}-{slug(record.experiment)}")
             now = datetime.now(UTC).isoformat()
             folder = cls(path, dataclasses.replace(record, run_id=path.name, started=now))
-            for part in (folder.predictions, folder.checkpoints, folder.figures):
-                part.mkdir()
+            for subfolder in (folder.predictions, folder.checkpoints, folder.figures):
+                subfolder.mkdir()
             folder.save()
             if record.kind in TRAINED and record.fold is None and JOB not in record.notes:
                 atomic_write_text(runs / LAST, path.name)

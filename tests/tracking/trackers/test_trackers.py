@@ -21,8 +21,8 @@ from polymodal.tracking.metrics_log import read_metrics
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 # One process: a run for each word `id:status`, one after the other. Nothing may connect.
-MIRRORED = """
-import os, socket, sys
+MIRRORED = '''
+import os, socket, sys, time
 from pathlib import Path
 from polymodal.tracking.metrics_log import MetricsLog, num_steps
 from polymodal.tracking.trackers.base import Start
@@ -34,6 +34,16 @@ def refuse(self, address, *rest):
     if self.family != socket.AF_UNIX and address[0] != "127.0.0.1":
         raise AssertionError(f"network: {address}")
     return connect(self, address, *rest)
+
+def wait_until(condition, timeout_s=60):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+def rows_on_disk(folder):
+    """Rows that W&B's own process, which goes on a while after this one, has written."""
+    return sum(path.read_bytes().count(b"val/uar") for path in folder.glob("wandb/*/*.wandb"))
 
 connect, socket.socket.connect = socket.socket.connect, refuse
 runs = Path(sys.argv[1])
@@ -51,14 +61,14 @@ for run_id, status in (word.split(":") for word in sys.argv[3:]):
     for step in range(20):
         writer.log({"val/uar": step / 20, "val/loss": float("nan")}, step)
         if status == "killed" and step == 10:
-            import time
-            time.sleep(2.5)
+            wait_until(lambda: mirror.num_told >= kept + 11)
+            wait_until(lambda: "TRACKER" != "wandb" or rows_on_disk(folder) >= 11)
     if status == "killed":
         os.kill(os.getpid(), 9)
     mirror.finish(status, {"test/uar": 0.5})
     mirror.finish(status, {"test/uar": 0.5})
 print("the run's own line")
-"""
+'''
 Rows = list[tuple[int, dict[str, float]]]
 
 

@@ -17,17 +17,17 @@ class SyncState:
     """Progress of one tracker with one run, in one of the places where it keeps runs."""
 
     path: Path  # the file
-    place: str  # where the tracker keeps runs
+    location: str  # where the tracker keeps runs
     lines: int = 0  # lines of the metrics log that it has taken
     status: str | None = None  # the end that it has got; None before
 
     @classmethod
     def read(cls, folder: Path, name: str, tracker: Tracker) -> "SyncState":
         """Read the progress of a tracker; nothing without a valid file."""
-        place = redact_text(str(getattr(tracker, "place", ""))) or name
-        note = cls(folder / BESIDE / f"{slug(name)}.json", place)
+        location = redact_text(str(getattr(tracker, "place", ""))) or name
+        note = cls(folder / BESIDE / f"{slug(name)}.json", location)
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            held = note._all()[place]
+            held = note._all()[location]
             note.lines, note.status = int(held["lines"]), held["status"]
         return note
 
@@ -39,7 +39,7 @@ class SyncState:
         """
         if (lines, status) != (self.lines, self.status):
             self.lines, self.status = lines, status
-            states = {**self._all(), self.place: {"lines": lines, "status": status}}
+            states = {**self._all(), self.location: {"lines": lines, "status": status}}
             self.path.parent.mkdir(exist_ok=True)
             atomic_write_text(self.path, json.dumps(states, indent=1) + "\n")
 
