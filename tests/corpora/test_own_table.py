@@ -144,6 +144,27 @@ def test_a_bad_row_that_is_not_selected_is_not_rejected(tmp_path):
     assert len(read_table(root, where={"set": "x"})) == 1
 
 
+def test_an_unreadable_row_does_not_hide_behind_a_filter(tmp_path):
+    rows = ['{"utterance_id": "a", "speaker": "s", "set": "x"}', "{", '{"utterance_id": "b"}']
+    root = write(tmp_path, *rows, name="t.jsonl")
+    manifest = read_table(root, file="t.jsonl", where={"set": ["x", "None"]}, max_refused=None)
+    assert manifest.frame["utterance_id"].to_list() == ["a"]
+    assert rules(manifest) == [(2, "unreadable row"), (3, "no speaker")]
+
+
+def test_filters_act_before_the_map_of_labels_and_the_report_says_so(tmp_path):
+    root = write(tmp_path, "utterance_id,speaker,label", "a,s,happy", "b,s,sad", "c,s,joy")
+    options = {"label_map": {"happy": "joy", "sad": "grief"}, "where": {"label": ["happy", "joy"]}}
+    manifest = read_table(root, **options)
+    assert manifest.frame["label"].to_list() == ["joy", "joy"]
+    assert manifest.handled == {
+        "rows left out by corpus.where, which acts first, on the labels of the corpus": 1,
+        "labels changed by corpus.label_map, which acts on the rows that corpus.where leaves": 1,
+    }
+    with pytest.raises(ManifestError, match=r"labels as they are before corpus\.label_map"):
+        read_table(root, label_map={"sad": "grief"}, where={"label": "grief"})
+
+
 def test_bad_cells_of_signals_and_json_reject_their_row(tmp_path):
     head = "utterance_id,speaker,signal_eda,signal_eda_rate_hz,signal_eda_start"
     root = write(tmp_path, head, "a,s,e.npy,4,0", "b,s,e.npy,fast,0", "c,s,e.npy,4,inf")

@@ -30,6 +30,9 @@ CHUNK_ROWS = 2048
 ROWS_PER_TASK = 256  # single rows would wait for each other
 # Columns of names of which two that differ by letter case alone are likely to mean the same.
 GROUPING = ("speaker", "dialogue", "session", "sentence")
+# In this order: `corpus.where` compares the labels of the corpus, not those they are mapped to.
+LEFT_OUT = "rows left out by corpus.where, which acts first, on the labels of the corpus"
+MAPPED = "labels changed by corpus.label_map, which acts on the rows that corpus.where leaves"
 NESTED_TYPES: Mapping[str, Mapping[str, type]] = {
     "votes": {"label": str, "count": int},
     "signals": {"name": str, "path": str},
@@ -109,13 +112,14 @@ def build_manifest(
     where = options.where or {}
     labels, counts = LabelMap(options.label_map, options.classes), Counter[str]()
     cleaned = ((position, clean_row(row, counts)) for position, row in rows)
-    selected = (_labelled(item, labels) for item in cleaned if _is_selected(item[1], where))
-    frame, positions, rejections = _checked(selected, options, root)
+    selected = (item for item in cleaned if _is_selected(item[1], where, counts))
+    labelled = (_labelled(item, labels, counts) for item in selected)
+    frame, positions, rejections = _checked(labelled, options, root)
     frame = _unique(frame, positions, rejections)
     rejections = [*rejected, *rejections]  # a reader may reject rows while its generator runs
     _check_number(rejections, options.max_refused)
     if frame.is_empty():
-        raise _nothing_left(root, where, rejections)
+        raise _nothing_left(root, options, rejections)
     counts += labels.handled + Counter(handled or {})
     if options.classes is None:
         frame, merged = merge_spellings(frame, labels.declared)
@@ -162,11 +166,15 @@ def clean_row(row: Row, counts: Counter[str]) -> Row:
     return row
 
 
-def _labelled(item: tuple[int | str, Row], labels: LabelMap) -> tuple[int | str, Row]:
+def _labelled(
+    item: tuple[int | str, Row], labels: LabelMap, counts: Counter[str]
+) -> tuple[int | str, Row]:
     position, row = item
     if fault := _nested_fault(row):
         return position, {FAULT: fault}
-    row["label"] = labels(row["label"]) if row.get("label") else None
+    label = row.get("label")
+    row["label"] = labels(label) if label else None
+    counts[MAPPED] += bool(label and row["label"] != label and labels.is_mapped(label))
     if row.get("votes"):
         row["votes"] = labels.votes(row["votes"])
     return position, row
@@ -254,12 +262,13 @@ def allowed_values(values: object) -> list[str]:
     return [clean_key(str(value)) for value in several]
 
 
-def _is_selected(row: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+def _is_selected(row: Mapping[str, Any], where: Mapping[str, Any], counts: Counter[str]) -> bool:
     for column, values in where.items():
         if column not in row and column not in SCHEMA:
             message = f"corpus.where names the column {column!r}"
             raise ManifestError(message, hint=nearest(column, row))
         if clean_key(str(row.get(column))) not in allowed_values(values):
+            counts[LEFT_OUT] += 1
             return False
     return True
 
@@ -339,16 +348,18 @@ def _reasons(rejections: Sequence[RejectedRow], max_shown: int) -> list[str]:
 
 
 def _nothing_left(
-    root: Path, where: Mapping[str, Any], rejections: Sequence[RejectedRow]
+    root: Path, options: ReaderOptions, rejections: Sequence[RejectedRow]
 ) -> RejectedRowsError:
+    where = options.where or {}
     filters = f" with corpus.where={dict(where)}" if where else ""
     message = f"no utterance is left in {root}{filters}, {len(rejections)} rows were rejected"
+    hint = "check corpus.root and corpus.where"
+    if options.label_map and "label" in where:
+        hint += ", which compares labels as they are before corpus.label_map"
     return RejectedRowsError(
         "\n".join([message + (":" if rejections else ""), *_reasons(rejections, 3)]),
         expected="at least one row that can be used",
-        hint="fix what the rows have in common"
-        if rejections
-        else "check corpus.root and corpus.where",
+        hint=hint if not rejections else "fix what the rows have in common",
         refused=rejections,
     )
 

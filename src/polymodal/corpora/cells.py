@@ -62,10 +62,11 @@ def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> Cells:
 
 
 def _json_lines(text: str) -> Cells:
-    def rows() -> Iterator[Row]:
+    def parsed() -> Iterator[Row]:
         return (_json_row(line) for line in text.split("\n") if line.strip())
 
-    return Cells(list(dict.fromkeys(name for row in rows() for name in row if name != FAULT)), rows)
+    columns = list(dict.fromkeys(name for row in parsed() for name in row if name != FAULT))
+    return Cells(columns, lambda: (dict.fromkeys(columns) | row for row in parsed()))
 
 
 def _json_row(line: str) -> Row:

@@ -47,6 +47,12 @@ class LabelMap:
             self.handled[f"label {name!r} read as {resolved!r}"] += 1
         return resolved
 
+    def is_mapped(self, label: str) -> bool:
+        """Return whether `corpus.label_map` has the label, be it in another letter case."""
+        name = clean_key(label)
+        is_folded = name not in self.declared and fold_key(name) in self.folded_sources
+        return name in self.targets or is_folded
+
     def votes(self, votes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Map the labels of votes, and add up those that become equal.
 

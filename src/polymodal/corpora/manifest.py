@@ -78,8 +78,9 @@ def read_manifest(
 ) -> Manifest:
     """Read a manifest that `polymodal corpus` wrote, without opening the corpus itself.
 
-    By default `root` is the folder that it was read from. The other options are those of
-    `ReaderOptions`.
+    By default `root` is the folder that it was read from. `where` selects rows by the labels of the
+    manifest, before `label_map` maps those of the rows that are left. The other options are those
+    of `ReaderOptions`.
 
     Raises:
         ManifestError: The file or the folder cannot be read, a column does not exist, a label is
@@ -142,7 +143,8 @@ def _filtered(frame: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
         if frame.is_empty():
             raise ManifestError(
                 f"no utterance is left with corpus.where={dict(where)}",
-                hint="check the values of corpus.where",
+                hint="check the values of corpus.where; labels are compared as they are before "
+                "corpus.label_map",
             )
     return frame
 

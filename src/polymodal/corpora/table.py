@@ -188,7 +188,7 @@ class _CellError(Exception):
 
 
 def _text_only(row: Row) -> Row:
-    return {name: cell for name, cell in row.items() if isinstance(cell, str)}
+    return {name: cell if isinstance(cell, str) else None for name, cell in row.items()}
 
 
 def _several(cell: str, separator: str) -> Row:
