@@ -82,6 +82,13 @@ def k_fold(
     Raises:
         SplitError: A column does not exist, has empty values, or has fewer values than folds; or
             splits have speakers in common.
+
+    Example:
+        >>> frame = pl.DataFrame({"utterance_id": list("uvwx"), "speaker": list("abcd")})
+        >>> corpus = Manifest(frame.with_columns(label=pl.lit("sad")), Path())
+        >>> folds = k_fold(corpus, num_folds=2, val=0)
+        >>> [fold.split_of_rows(corpus.frame).to_list().count("test") for fold in folds]
+        [2, 2]
     """
     assignments = [_rotate(manifest, column, num_folds, val, seed) for column in groups]
     folds = _combine(groups, assignments)
@@ -102,6 +109,12 @@ def leave_one_group_out(
     Raises:
         SplitError: A column does not exist, has empty values, or has fewer than two values; or
             splits have speakers in common.
+
+    Example:
+        >>> frame = pl.DataFrame({"utterance_id": list("uvw"), "speaker": list("aab")})
+        >>> corpus = Manifest(frame.with_columns(label=pl.lit("sad")), Path())
+        >>> [fold.split_of_rows(corpus.frame).to_list() for fold in leave_one_group_out(corpus)]
+        [['test', 'test', 'train'], ['train', 'train', 'test']]
     """
     assignments = [
         _rotate(manifest, column, len(_values(manifest, column, 2)), val, seed) for column in groups
