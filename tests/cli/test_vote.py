@@ -66,8 +66,9 @@ def without(only, rows):
 
 
 def last():
-    folder = Path("runs") / Path("runs/last").read_text()
-    return folder, json.loads((folder / "run.json").read_text())
+    """Return folder and record of what the last command made, of any kind."""
+    path = max(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    return path.parent, json.loads(path.read_text())
 
 
 @pytest.mark.parametrize("task", SCORES)

@@ -31,8 +31,9 @@ NESTED = [
 
 
 def last():
-    folder = Path("runs") / Path("runs/last").read_text()
-    return folder, read_record(folder)
+    """Return folder and record of what the last command made, of any kind."""
+    path = max(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    return path.parent, read_record(path.parent)
 
 
 def read_record(run):

@@ -103,6 +103,6 @@ def test_what_cannot_be_repeated_is_refused(polymodal, first, words, message):
 
 def test_a_test_is_no_run_to_be_repeated(polymodal, first):
     assert polymodal("test", "last")[0] == 0
-    code, _, error = polymodal("run", "--again", "last")
+    code, _, error = polymodal("run", "--again", "last:test")
     assert code == 2
     assert "is a test" in error
