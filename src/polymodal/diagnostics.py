@@ -1,4 +1,4 @@
-"""What a check found: what is wrong, where it was written, and what to do."""
+"""Findings of a check: the problem, where it was written, and a hint."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -7,20 +7,20 @@ from typing import Any, Literal
 from polymodal.config.provenance import Provenance, SourceLocation
 from polymodal.errors import UserError
 
-MAX_NAMED = 3  # runs of many that have a fault
+MAX_NAMED = 3  # runs that a message names
 Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing that is wrong with an experiment.
+    """A problem of an experiment.
 
     Args:
-        rule: Short name of what is wrong, such as `unknown option`.
+        rule: Short name of the problem, such as `unknown option`.
         key: The dotted key of the configuration, or the name of the component.
-        found: What was found, in words.
+        message: The problem, as a sentence.
         expected: What was expected instead; may be empty.
-        remedy: What to do about it; may be empty.
+        hint: How to fix it; may be empty.
         severity: `error`: the run would fail, or its result would be wrong. `warning`: it would
             run, but hardly as it is meant.
         origin: Where it was written; None where that is unknown.

@@ -1,4 +1,4 @@
-"""Every error that a user can meet: what was found, what was expected, what to do."""
+"""Errors that a user can meet: the problem, what was expected, and a hint."""
 
 import difflib
 import signal
@@ -7,12 +7,12 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the command line shows it without a traceback and exits 2.
+    """A mistake of the user; the command line shows it without a traceback and exits with 2.
 
     Args:
-        found: What was found and where: file, row, id or key.
+        message: The problem and where it is: file, row, id or key.
         expected: What was expected instead; may be empty.
-        remedy: What to do about it; may be empty.
+        hint: How to fix it; may be empty.
 
     Example:
         >>> print(UserError("row 3: label 'hapy'", hint="correct the label"))
@@ -41,7 +41,7 @@ class UnreadableConfigError(ConfigError):
 
 
 class ManifestError(UserError):
-    """The rows of a corpus cannot be used: correct the rows named, or allow their refusal."""
+    """The rows of a corpus cannot be used: correct the rows named, or allow to reject them."""
 
 
 class RejectedRowsError(ManifestError):
@@ -59,11 +59,11 @@ class MissingCorpusError(ManifestError):
 
 
 class DataError(UserError):
-    """A file behind a manifest cannot be used: mend or remove the file named."""
+    """A file behind a manifest cannot be used: fix or remove the file named."""
 
 
 class SplitError(UserError):
-    """The corpus cannot be parted as asked: choose another split or other groups."""
+    """The corpus cannot be split as asked: choose another split or other groups."""
 
 
 class PredictionError(UserError):
@@ -93,7 +93,7 @@ class MissingExtraError(UserError):
 
 
 class RunFailedError(Exception):
-    """A run died after it had begun; its folder holds the traceback."""
+    """A run failed after its start; its folder has the traceback."""
 
     exit_code = 1
 
@@ -101,7 +101,7 @@ class RunFailedError(Exception):
 class RunInterruptedError(BaseException):
     """A signal asked the process to end; not caught by `except Exception`.
 
-    It takes the place of KeyboardInterrupt, which Lightning would turn into exit code 1.
+    It replaces KeyboardInterrupt, which Lightning would turn into exit code 1.
 
     Args:
         signum: Number of the signal.
@@ -117,7 +117,7 @@ class RunInterruptedError(BaseException):
 
 
 def suggest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is nearest to a misspelt one, or None.
+    """Return the known name nearest to a misspelt one, or None.
 
     Example:
         >>> suggest("val/uarr", ["val/uar", "val/loss"])

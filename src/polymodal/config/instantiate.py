@@ -33,8 +33,8 @@ def instantiate_partial(section: Mapping[str, Any]) -> Any:
         A callable that takes the arguments the program gives.
 
     Raises:
-        ConfigError: Hydra refuses the target, or one nested in its options cannot be built.
-        UserError: A nested target refuses its options.
+        ConfigError: Hydra rejects the target, or one nested in its options cannot be built.
+        UserError: A nested target rejects its options.
     """
     try:
         return hydra.utils.instantiate(dict(section), _partial_=True, _convert_="all")
@@ -52,13 +52,13 @@ def instantiate(
 
     Args:
         section: Options with a `_target_`, resolved.
-        key: Where the section stands, for messages.
-        optional: Arguments that the program gives to those that take them.
+        key: Dotted key of the section, for messages.
+        optional: Arguments passed only to targets that accept them.
         given: Arguments that the program gives.
 
     Raises:
         ConfigError: The constructor does not take these options.
-        UserError: The constructor refuses them.
+        UserError: The constructor rejects them.
     """
     make = instantiate_partial(section)
     target = getattr(make, "func", make)

@@ -20,8 +20,8 @@ def resolve_partially(config: DictConfig) -> tuple[dict[str, Any], dict[str, str
     """Return a configuration as plain types, interpolations resolved.
 
     Returns:
-        The tree, with `UNKNOWN` for what is missing or leads nowhere; and dotted key to why. A
-        value that only passes on what is missing elsewhere has no reason of its own.
+        The tree, with `UNKNOWN` for missing values and broken references; and dotted key to
+        reason. A value that only refers to a missing one has no reason of its own.
 
     Example:
         >>> tree = OmegaConf.create({"a": {"b": "???", "c": 1}, "d": "${a.b}"})

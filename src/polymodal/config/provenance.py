@@ -50,11 +50,11 @@ class ConfigEntry:
 
     Args:
         key: The dotted key of the whole configuration.
-        origin: Where it stands.
+        origin: Where it was written.
         layer: Number of the file in the order of merging.
         kind: `key`, `value` or `item`.
         text: The scalar as it is written; None for a mapping or a list.
-        plain: Whether it stands without quotation marks.
+        plain: Whether it is written without quotation marks.
         tag: What YAML takes it for: `int`, `bool`, `str`, ...
     """
 
@@ -73,7 +73,7 @@ class Provenance:
 
     Args:
         layers: The files, in the order of merging.
-        entries: What stands in them, in the same order.
+        entries: Their entries, in the same order.
         overrides: Dotted key to the override of the command line that sets it.
         choices: Group to the override that chooses its option.
     """
@@ -105,7 +105,7 @@ class Provenance:
         return None
 
     def entry(self, key: str) -> ConfigEntry | None:
-        """Return what stands in the last file that sets a value; None for an override."""
+        """Return the entry of the last file that sets a value; None for an override."""
         return None if key in self.overrides else self._last.get(key)
 
     def all(self, key: str) -> list[ConfigEntry]:
@@ -162,7 +162,7 @@ def read_entries(file: Path, package: str = "", layer: int = 0) -> list[ConfigEn
         Its keys, values and items, without the defaults list.
 
     Raises:
-        yaml.YAMLError: It is no YAML.
+        yaml.YAMLError: It is not YAML.
         UnicodeDecodeError: It is not UTF-8.
     """
     node = yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER)

@@ -1,4 +1,4 @@
-"""What `encoder.<modality>.from_run=RUN` makes of a configuration."""
+"""Resolve `encoder.<modality>.from_run=RUN` in a configuration."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def settle_encoder_runs(
 ) -> None:
     """Turn the sections of encoders that name a run into those of `EncoderFromRun`, in place.
 
-    Class and options come from the run. What stands beside `from_run`, on the command line or in
+    Class and options come from the run. Options beside `from_run`, on the command line or in
     the same file or a later one, differs from it; options of the encoder that stood there before
     are dropped. The run is named by its full id, or by its path where it lies elsewhere.
 
@@ -113,7 +113,7 @@ def _full_name(config: DictConfig, modality: str) -> str:
             recorded = OmegaConf.load(begun / "config.yaml")
             return str(OmegaConf.select(recorded, f"encoder.{modality}.{FROM_RUN}") or name)
         folder = find_run(runs, name)
-    except RunError:  # said where the run is read
+    except RunError:  # reported where the run is read
         return name
     inside = folder.parent.resolve() in {root.resolve() for root in roots(runs)}
     return folder.name if inside else str(folder.resolve())

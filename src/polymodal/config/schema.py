@@ -1,4 +1,4 @@
-"""Types of the options that the program reads itself; their defaults stand in `configs/`."""
+"""Types of the options that the program reads itself; their defaults are in `configs/`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class SelectionOptions:
 
 @dataclass(frozen=True)
 class AlertOptions:
-    """Section `alert`: which events are told, and through which channel."""
+    """Section `alert`: which events send an alert, and through which channel."""
 
     channel: dict[str, Any]
     ends: list[Literal["finished", "failed", "interrupted", "killed"]] | None

@@ -51,7 +51,11 @@ def _swept_in_files(plain: Sequence[str], overrides: Sequence[str]) -> list[str]
                 [*addable_overrides(plain), *search_path(Path.cwd())],
                 return_hydra_config=True,
             )
-        except (HydraException, OmegaConfBaseException, YAMLError):  # said when a job is composed
+        except (
+            HydraException,
+            OmegaConfBaseException,
+            YAMLError,
+        ):  # reported when a job is composed
             return []
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     given = {override.partition("=")[0].lstrip("+~") for override in overrides}

@@ -1,1 +1,1 @@
-"""An experiment as objects, and the one place that builds its parts."""
+"""Experiments as objects, and the only place that builds their components."""

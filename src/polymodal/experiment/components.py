@@ -1,4 +1,4 @@
-"""Build the parts of an experiment: the one place where a section of YAML becomes an object."""
+"""Build the components of an experiment: the only place where YAML becomes objects."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -70,7 +70,7 @@ def build_loss(
 def build_encoders(
     sections: Mapping[str, Any], trained: Mapping[str, Callable[[], Encoder]] | None = None
 ) -> dict[str, Encoder]:
-    """Build encoders with fresh parameters, but for those that come from runs.
+    """Build encoders with new parameters, except those that come from runs.
 
     Args:
         sections: Modality to the options of its encoder.
@@ -136,7 +136,7 @@ def build_optimizer(section: Mapping[str, Any]) -> torch.optim.Optimizer:
 
 
 def default_optimizer() -> torch.optim.Optimizer:
-    """Return an optimizer for schedules where the chosen one has a fault."""
+    """Return an optimizer for schedules if the chosen one cannot be built."""
     return torch.optim.SGD([_single_parameter()], lr=0.1)
 
 
@@ -198,10 +198,10 @@ def sampling_weights(sampling: str, targets: np.ndarray, task: Task) -> np.ndarr
 def without_memory(build: Callable[[], Built]) -> Built:
     """Build on PyTorch's meta device, which has shapes but no memory.
 
-    A part that looks at its values while it is built is built with memory.
+    A component that looks at its values while it is built gets memory.
 
     Raises:
-        UserError: The part rejects its options.
+        UserError: The component rejects its options.
     """
     try:
         with torch.device("meta"):
@@ -213,7 +213,7 @@ def without_memory(build: Callable[[], Built]) -> Built:
 
 
 def build_seeded(section: Mapping[str, Any], key: str, **given: Any) -> Any:
-    """Build a part with the same random numbers each time, to compare it with another.
+    """Build a component with the same random numbers each time, to compare it with another.
 
     Raises:
         UserError: It rejects its options.

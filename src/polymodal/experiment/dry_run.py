@@ -17,10 +17,10 @@ class DryRunResult:
     Args:
         loss: Of the training batch.
         unreached: Trainable parameters that got no gradient, by name.
-        infinite: Parameters whose gradient is no number, by name.
+        infinite: Names of parameters whose gradient is not finite.
         logged: Names of all that was logged.
         num_parameters: All parameters.
-        num_trainable: Those that are trained.
+        num_trainable: Number of trained parameters.
         saved_mb: What the forward pass keeps for the backward pass of one batch, in MB.
         state_mb: Weights, gradients and the optimiser's state, in MB.
         step_s: Seconds of the quickest step on this machine's CPU.

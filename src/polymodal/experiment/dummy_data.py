@@ -133,7 +133,7 @@ def _signal(
 
 
 def _signals(encoders: Mapping[str, Any]) -> dict[str, int | None]:
-    """Signals to write, and the width of those that are vectors."""
+    """Return the signals to write, and the width of vectors."""
     signals: dict[str, int | None] = dict.fromkeys(RATES_HZ)
     for section in encoders.values():
         named = section.get("signals") or []
@@ -151,7 +151,7 @@ def _features(encoder: FrozenEncoder, ids: list[str]) -> dict[str, np.ndarray]:
 
 
 def _kept(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the trainer that change what is trained, not where or how long."""
+    """Return the trainer options that change the result, not the device or the duration."""
     names = ("_target_", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
     return {name: section[name] for name in names if name in section}
 

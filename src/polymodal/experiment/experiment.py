@@ -68,7 +68,7 @@ class Experiment:
         config: The composed configuration, resolved and checked.
         manifest: The corpus.
         folds: The folds; one without a `split`.
-        task: What is to be predicted.
+        task: The task to predict.
         scores: Name to score.
         prototypes: Encoders that are asked for their transforms and sizes, never trained.
         fingerprint: Of the corpus as it was read.
@@ -102,11 +102,11 @@ class Experiment:
         stored: tuple[Sequence[Fold], str] | None = None,
         planned: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> "Experiment":
-        """Read the corpus, parts it, and builds every component once, so that faults show early.
+        """Read and split the corpus, and build every component once to fail early.
 
         Args:
             config: The composed configuration, resolved and checked.
-            num_trained: Number of trained folds to apply to the whole corpus instead of parting it.
+            num_trained: Number of trained folds to apply to the unsplit corpus.
             stored: Folds that a run was trained with, and the fingerprint of their corpus: taken
                 instead of those that the split gives.
             planned: Configurations of a study's members that encoders come from, and that have
@@ -178,7 +178,7 @@ class Experiment:
 
     @property
     def stage_splits(self) -> list[tuple[str, str]]:
-        """Which part each stage looks at when the training is done, and the name of its table."""
+        """The split that each stage evaluates after training, and the name of its table."""
         stages = self.config["stages"]
         return [splits for stage, splits in STAGE_SPLITS.items() if stage in stages]
 
@@ -221,7 +221,7 @@ class Experiment:
         """Decide which frozen beginnings of encoders are stored and read; `extract` computes them.
 
         Args:
-            precision: Lightning's word for what is computed in.
+            precision: Precision of the computation, as Lightning names it.
             training: Whether the run trains.
         """
         # Of a pushed run the weights are in its checkpoint alone, and the prototype has none.
@@ -235,7 +235,7 @@ class Experiment:
         self.prefixes = plan_prefix_cache(readable, reuse, trainer, precision, training=training)
 
     def extract(self, progress: Callable[[str, int, int], None]) -> None:
-        """Compute what frozen parts put out, once for all folds; kept from run to run.
+        """Compute the outputs of frozen encoders, once for all folds and cached between runs.
 
         Args:
             progress: Called with the modality, how many utterances are done, and of how many.
@@ -258,7 +258,7 @@ class Experiment:
     def _extracted(
         self, name: str, seen: StoreLookup, progress: Callable[[str, int, int], None]
     ) -> Mapping[str, np.ndarray]:
-        """Compute what is missing, and returns all; of frozen encoders normalised by speaker."""
+        """Compute missing features, and return all, of frozen encoders normalised by speaker."""
         fill(
             seen,
             num_workers=self.data_options.extract_workers,
@@ -291,7 +291,7 @@ class Experiment:
 
         Args:
             name: The modality.
-            progress: Called with what is done, how many utterances were read, and of how many.
+            progress: Called with the task, the number of utterances read, and the total.
             fold: The fold, where each has an encoder of its own.
 
         Raises:
@@ -312,10 +312,10 @@ class Experiment:
         )
 
     def build_module(self, fold: Fold, run_id: str = "") -> TrainingModule:
-        """Build what is trained in a fold, from the same seed in every fold.
+        """Build the module of a fold, from the same seed in every fold.
 
         Args:
-            fold: The fold; features are standardised by its training part.
+            fold: The fold; features are standardised by its training rows.
             run_id: The run, for the prediction tables.
         """
         torch.manual_seed(self.seed)
@@ -411,11 +411,11 @@ class Experiment:
 
     @cached_property
     def used_utterances(self) -> list[Utterance]:
-        """Those that belong to a split of some fold."""
+        """Return the rows that belong to a split of any fold."""
         return self._used_in(self.folds)
 
     def _used_in(self, folds: Sequence[Fold]) -> list[Utterance]:
-        """Those that belong to a part of some fold; no file of the others is read."""
+        """Return the rows that belong to a split of any fold; files of the others are not read."""
         frame = self.manifest.frame
         is_used = frame.select(pl.any_horizontal(fold.is_assigned(frame) for fold in folds))
         used = self.manifest.take(frame.filter(is_used.to_series()))
@@ -459,7 +459,7 @@ class Experiment:
     @cached_property
     def _readable(self) -> pl.Series:
         """Which rows have something that an encoder reads."""
-        if not self.prototypes:  # a check whose encoders have faults of their own
+        if not self.prototypes:  # a check whose encoders could not be built
             return pl.Series([True] * len(self.manifest))
         sources = [HAS_SOURCE[encoder.source] for encoder in self.prototypes.values()]
         return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()

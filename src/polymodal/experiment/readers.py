@@ -86,7 +86,7 @@ def build_reader(
 def apply_missing_policy(
     manifest: Manifest, encoders: Mapping[str, Encoder], policy: str
 ) -> Manifest:
-    """Drops or refuses utterances that lack a modality, as `data.missing` says.
+    """Drop or reject utterances that lack a modality, as `data.missing` says.
 
     Args:
         manifest: The corpus.
@@ -94,7 +94,7 @@ def apply_missing_policy(
         policy: `absent` keeps them, `drop` leaves them out, `refuse` allows none.
 
     Returns:
-        The corpus, without what was dropped.
+        The corpus without the dropped utterances.
 
     Raises:
         ConfigError: The policy is unknown.

@@ -1,4 +1,4 @@
-"""Lightning's trainer for an experiment: built from its section, fitted and applied to parts."""
+"""Build Lightning's trainer for an experiment, fit a fold and predict its splits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def build_trainer(
     """Build Lightning's trainer from its section, with our record, checkpoints and samplers.
 
     Raises:
-        ConfigError: Lightning refuses an option, or the strategy no longer exists.
+        ConfigError: Lightning rejects an option, or the strategy no longer exists.
     """
     return trainer_from(
         experiment.config["trainer"],
@@ -58,7 +58,7 @@ def trainer_from(
         logger: The logger, or False.
 
     Raises:
-        ConfigError: Lightning refuses an option, or the strategy no longer exists.
+        ConfigError: Lightning rejects an option, or the strategy no longer exists.
     """
     options = {**section, "precision": precision}
     accelerator = resolve_accelerator(options["accelerator"])
@@ -119,12 +119,12 @@ def fit_fold(
 def predict_split(
     trainer: pl.Trainer, module: TrainingModule, loader: DataLoader[Any] | None, split: str
 ) -> None:
-    """Write the prediction table of a part with the weights that the module has.
+    """Write the prediction table of a split with the current weights of the module.
 
     Args:
         trainer: The trainer.
         module: The trained module.
-        loader: The part, or None if it is empty.
+        loader: The split, or None if it is empty.
         split: Name of the split in the table, and of the file.
     """
     if loader is not None:

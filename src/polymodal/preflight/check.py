@@ -81,7 +81,7 @@ class Report:
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
-        """Add how long a part of the check takes."""
+        """Add the duration of a step of the check."""
         started = time.perf_counter()
         try:
             yield
@@ -94,7 +94,7 @@ def check_fast(composed: ComposedConfig, report: Report) -> Context:
     """Check all that needs no data: keys, values, targets, and what must fit together.
 
     Returns:
-        The experiment, its parts built as far as possible.
+        The experiment, with the components that could be built.
     """
     origins = provenance_of(composed)
     config, reasons = resolve_partially(composed.config)
@@ -129,7 +129,7 @@ def check_all(
         with_effects: Whether options are changed one by one, to find those without effect.
 
     Returns:
-        What was found, how long each part took, and what the training will cost.
+        The findings, the duration of each step, and the cost of the training.
     """
     report = Report()
     composed = compose_into(report, overrides)
@@ -171,7 +171,7 @@ def check_whole(
         with_effects: As of `check_all`.
 
     Returns:
-        The experiment, its parts built as far as possible.
+        The experiment, with the components that could be built.
     """
     context = check_fast(composed, report)
     with report.timed("data"):

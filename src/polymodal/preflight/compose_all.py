@@ -1,4 +1,4 @@
-"""Composes a configuration even where some overrides cannot be used: all of those are said."""
+"""Compose a configuration despite invalid overrides, and report all of them."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def compose_all(
         project: Folder that may have a `configs/`; the current one by default.
 
     Returns:
-        The configuration, None where it cannot be composed at all; and what was wrong.
+        The configuration, None if it cannot be composed at all; and the findings.
     """
     findings: list[Diagnostic] = []
     remaining = list(overrides)
@@ -91,14 +91,14 @@ def _quoted(error: ConfigError) -> list[str]:
 
 
 def _in_files(error: ConfigError, project: Path) -> list[Diagnostic]:
-    """A fault of a file: all files of the project that cannot be read, or the line of a default."""
+    """Find the files of the project that cannot be read, or the line of the invalid default."""
     files = sorted((project / "configs").rglob("*.yaml"))
     findings = list(unreadable(files)) if _is_of_files(error) else []
     return findings or [from_error(error, "composition", "defaults", _line_of(error, files))]
 
 
 def _line_of(error: ConfigError, files: Sequence[Path]) -> SourceLocation | None:
-    """The line of a defaults list that has all that an error of Hydra quotes."""
+    """Return the line of a defaults list that has everything a Hydra error quotes."""
     every = (*files, *sorted(CONFIGS.rglob("*.yaml")))
     names = {file.relative_to(file.parents[1]).with_suffix("").as_posix() for file in every}
     names_in_error = [

@@ -45,17 +45,17 @@ class Context:
         )
 
     def refused(self, error: UserError, section: str, rule: str = "refused option") -> Diagnostic:
-        """Return what a part said when it was built, with the option that it speaks of.
+        """Return the error of a component as a finding, with the option that it names.
 
         Args:
-            error: What it said.
+            error: The error.
             section: Dotted key of its section.
             rule: As in `Diagnostic`.
         """
         return from_error(error, rule, self._blamed(section, str(error)))
 
     def _blamed(self, section: str, message: str) -> str:
-        """The option that a message names; of several the one that was set last."""
+        """Return the option that a message names; of several the one that was set last."""
         node: Any = self.config
         for word in section.split("."):
             node = node.get(word, {}) if isinstance(node, Mapping) else {}

@@ -18,7 +18,7 @@ def prepare_experiment(
     stored: tuple[Sequence[Fold], str] | None = None,
     planned: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Experiment:
-    """Prepare an experiment, build its parts once, and refuse it where they do not fit.
+    """Prepare an experiment, build its components once, and reject it if they do not fit.
 
     Args:
         config: The composed configuration, resolved and checked.
@@ -27,7 +27,7 @@ def prepare_experiment(
         planned: As of `Experiment.prepare`.
 
     Raises:
-        UserError: A part rejects its options, or rows, folds and options do not fit.
+        UserError: A component rejects its options, or rows, folds and options do not fit.
     """
     experiment = Experiment.prepare(config, num_trained, stored, planned)
     sizes = experiment.feature_sizes(experiment.prototypes)

@@ -138,7 +138,7 @@ def _notes(folder: RunFolder, session: Session) -> dict[str, Any]:
 
 
 def _last_notes(folder: RunFolder, trackers: TrackerGroup, warning_log: WarningLog) -> None:
-    """Record what is only known after the trackers have ended."""
+    """Record what only the end of the trackers shows."""
     missing = trackers.lacking()
     notes: dict[str, Any] = {"trackers_lack": missing} if missing else {}
     notes |= {"warnings": warning_log.count} if warning_log.count else {}

@@ -54,7 +54,7 @@ class PaddedSequence:
 
 @dataclass
 class Batch:
-    """Some utterances: their modalities, their names, and what is to be predicted.
+    """A batch of utterances: their modalities, ids and targets.
 
     Args:
         modalities: Name of a modality to its sequence; an utterance that lacks it has no True in

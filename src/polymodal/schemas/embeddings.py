@@ -24,7 +24,7 @@ class Embeddings:
             fold of the weights had the utterance (`train`, `val`, `test`), null where it did not.
         values: The vectors of all rows, one after the other, float32 `[vector, feature]`.
         offsets: Vectors `offsets[i]` to `offsets[i + 1]` belong to row `i`.
-        is_pooled: Whether each row has one vector, which stands for the whole utterance.
+        is_pooled: Whether each row is one vector for the whole utterance.
 
     Example:
         >>> rows = pl.DataFrame({"utterance_id": ["u"], "fold": [0], "split": ["test"]})

@@ -27,7 +27,7 @@ REMEDY = "is this the folder of a run?"
 
 @dataclass
 class RunRecord:
-    """What stands in `run.json`.
+    """The content of `run.json`.
 
     Args:
         run_id: Name of the run and of its folder.
@@ -47,7 +47,7 @@ class RunRecord:
         host: Name of the machine and process id.
         versions: Package to version.
         code: Commit, whether files were changed, hash of the difference.
-        data: Fingerprint of the manifest, rows, classes, refused rows.
+        data: Fingerprint of the manifest, rows, classes, rejected rows.
         encoders: Modality to the run that its encoder was taken from: run, digests, mode.
         marks: Why a score says less than its name, such as a part of the test split.
         notes: Further facts, such as `transductive` or the padding share.
@@ -94,7 +94,7 @@ class RunRecord:
             The record.
 
         Raises:
-            RunError: It is no mapping, `run_id` is missing, a value has another type, or a later
+            RunError: It is not a mapping, `run_id` is missing, a value has another type, or a later
                 version of this program wrote it.
         """
         _check(values)
@@ -116,7 +116,7 @@ class RunRecord:
         """
         try:
             text = path.read_text(encoding="utf-8")
-            # NaN and Infinity are no JSON, yet some programs write them.
+            # NaN and Infinity are not JSON, yet some programs write them.
             values = json.loads(text, parse_constant=lambda name: None)
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path} cannot be read: {error}") from None

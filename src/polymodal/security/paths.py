@@ -6,7 +6,7 @@ from polymodal.errors import DataError
 
 
 def resolve_inside(root: Path, relative: str) -> Path:
-    """Join a path from a manifest to its root and refuses one that leaves it.
+    """Join a path from a manifest to its root, and reject one that leaves it.
 
     Args:
         root: The folder of the corpus.

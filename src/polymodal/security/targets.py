@@ -11,7 +11,7 @@ LIBRARIES = ("torch.nn", "torch.optim", "torchmetrics", "pytorch_lightning")
 
 
 def resolve_target(name: str, key: str, projects: Iterable[str] = ()) -> Callable[..., Any]:
-    """Find what a `_target_` names, and refuses what is not on the list.
+    """Import what a `_target_` names, and reject what is not on the list.
 
     What counts is where the object itself was defined, not the name it was reached by. Of our own
     package and the user's project every class and function is allowed, of the libraries only
@@ -19,7 +19,7 @@ def resolve_target(name: str, key: str, projects: Iterable[str] = ()) -> Callabl
 
     Args:
         name: Dotted path.
-        key: Where in the config it stands, for the message.
+        key: Its dotted key, for the message.
         projects: Further packages that are allowed, such as the user's project.
 
     Returns:

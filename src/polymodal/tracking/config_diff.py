@@ -13,7 +13,7 @@ NEVER_TOLD = ("paths", "hydra", "tracker", "alert", "resume")  # where and how, 
 
 
 def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Map runs to their configurations; those that were read before are not parsed again.
+    """Map runs to their configurations; a configuration is parsed only once.
 
     A configuration is empty if it is missing or broken. They share values: change none in place.
     """
@@ -70,7 +70,7 @@ def _read(folder: Path) -> Values | None:
 
 
 def _plain(value: Any) -> Any:
-    """Convert to JSON types, so that the cached value equals what was read."""
+    """Convert to JSON types, so that cached and parsed values are equal."""
     if isinstance(value, dict):
         return {str(key): _plain(nested) for key, nested in value.items()}
     if isinstance(value, list | set | tuple):

@@ -21,7 +21,7 @@ from typing import Any
 from polymodal.security.files import atomic_write_text
 
 MIN_FOLDERS_TO_INDEX = 50  # folders; fewer are read as fast one by one
-# Coarsest tick of file systems: what was written that recently may change unseen.
+# Coarsest tick of file systems: a file written that recently may change without a trace.
 FS_TIMESTAMP_RESOLUTION_NS = 2_000_000_000
 Stamp = list[int]
 Values = Mapping[str, Any]
@@ -63,7 +63,7 @@ class IndexCache:
     def read(
         self, names: Iterable[str], read: Callable[[Path], Values | None]
     ) -> dict[str, Values | None]:
-        """Return the values of folders beside the index; those that are known are not read.
+        """Return the values of folders beside the index; folders in the index are not read.
 
         Args:
             names: Folders.

@@ -17,7 +17,7 @@ ANYWHERE = (
     r"|(?:api|access|private|signing|encryption|ssh|auth)[_-]?key)"
 )
 # `token` does only at the end, and not where a text encoder or a count means it:
-# `tokenizer`, `num_tokens`, `pad_token`, `max_token` are no secrets.
+# `tokenizer`, `num_tokens`, `pad_token`, `max_token` are not secrets.
 TOKEN = (
     r"(?<!pad_)(?<!cls_)(?<!sep_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!mask_)(?<!blank_)(?<!start_)"
     r"(?<!end_)(?<!class_)(?<!special_)(?<!max_)(?<!min_)(?<!num_)(?<!per_)token"
@@ -47,7 +47,7 @@ SHAPE = re.compile(
     r"|sk-(?=[\w-]{0,99}\d)[\w-]{20,}|xox[abps]-[\w-]{10,}|wandb_v\d_\w{20,}|AKIA[0-9A-Z]{16}\b)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
-# What was hidden by its key once is hidden from then on wherever it stands, as in a traceback.
+# A value hidden by its key once is hidden everywhere from then on, as in a traceback.
 _remembered: set[str] = set()
 
 
@@ -181,7 +181,7 @@ def _known_secrets() -> list[str]:
     """Return the values of secret variables and remembered ones, in every spelling."""
     values = {value for name, value in os.environ.items() if _is_secret(name, value)}
     values |= {line for value in values for line in value.splitlines() if len(line) >= LONG_LINE}
-    # A path that exists is no secret.
+    # A path that exists is not a secret.
     secrets = [
         text for text in values | _remembered if not (text[0] == "/" and os.path.exists(text))
     ]

@@ -11,7 +11,7 @@ from polymodal.tracking.run_folder import slug
 
 TAKEN = ".names"  # a file beside the run folders: a line for each name
 LONGEST_VALUE, LONGEST_NAME = 40, 120
-# What is no difference between experiments: where things are and run, who is told, how fast.
+# Not a difference between experiments: folders, devices, alerts, speed.
 SECTIONS = ("experiment", "paths", "tracker", "alert", "resume", "hydra", "stages")
 KEYS = (
     *("corpus.root", "corpus.prepared", "corpus.file", "split.file", "data.num_workers"),
@@ -60,7 +60,7 @@ def describe_overrides(overrides: Sequence[str], left_out: Sequence[str] = ()) -
 def unique_run_name(runs: Path, project: str, name: str) -> str:
     """Reserve a name in a project, with a number added if it is taken."""
     wished = own = _printable(name) or "run"
-    # What is wrong with the folder is said where the run's own is made.
+    # An unusable folder is reported where the run folder is made.
     with contextlib.suppress(OSError):
         runs.mkdir(parents=True, exist_ok=True)
         with (runs / TAKEN).open("a+", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Compile what is trained, and keep that only where it is measured to be faster."""
+"""Compile the module, and keep the compiled one only if it is measured to be faster."""
 
 import time
 from collections.abc import Callable

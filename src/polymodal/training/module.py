@@ -49,7 +49,7 @@ class TrainingModule(pl.LightningModule):
     Attributes:
         withheld: Modalities that are treated as absent; their encoders are not computed.
         num_trained: Number of utterances that this process has trained on, with repetition.
-        latest: What was last logged within an epoch, for progress displays.
+        latest: The last logged scores of an epoch, for progress displays.
         split: Name of the split that `trainer.test` writes to `predictions`.
     """
 
@@ -205,7 +205,7 @@ class TrainingModule(pl.LightningModule):
     ) -> None:
         """Check the gradient and the loss, log the norm, and clip.
 
-        Clipping is left to Lightning only where a process has a part of the gradient, or a scaled
+        Clipping is left to Lightning only if a process has a shard of the gradient, or a scaled
         one: Lightning does not clip for fused optimisers in mixed precision, though bfloat16 scales
         nothing.
 

@@ -71,7 +71,7 @@ class NonFiniteGuard:
 def total_norm(trainer: pl.Trainer, optimizer: Optimizer) -> Float[Tensor, ""] | None:
     """Return the norm of the gradient, as clipping computes it.
 
-    It is None where this process has only a part of the gradient, or where infinite gradients are
+    It is None if this process has only a shard of the gradient, or if infinite gradients are
     expected and skipped (the scaler of float16).
     """
     is_complete = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)

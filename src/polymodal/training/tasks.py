@@ -1,4 +1,4 @@
-"""Tasks: what is predicted, how targets are read from a manifest, how predictions are stored.
+"""Tasks: read targets from a manifest, and store predictions.
 
 Legend: utterance = rows of a manifest, class = declared classes, label = declared labels, value =
 target dimensions, output = outputs of a model, target = class index and values.
@@ -23,7 +23,7 @@ Outputs = Float[np.ndarray, "utterance output"]
 
 
 class Task(ABC):
-    """What is predicted of an utterance.
+    """A prediction task.
 
     Attributes:
         name: Name of the task in prediction tables.

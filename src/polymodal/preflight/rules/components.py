@@ -1,4 +1,4 @@
-"""Builds every part of an experiment that needs no data, and collects what they refuse."""
+"""Build every component that needs no data, and collect the options they reject."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +10,7 @@ from polymodal.errors import UserError
 from polymodal.preflight.context import Context
 from polymodal.security.targets import resolve_target
 
-UNKNOWN_WIDTH = 64  # stands for that of an encoder that was not built
+UNKNOWN_WIDTH = 64  # of an encoder that was not built
 
 
 def check_components(context: Context) -> Iterator[Diagnostic]:
@@ -20,7 +20,7 @@ def check_components(context: Context) -> Iterator[Diagnostic]:
         context: The experiment; what could be built is put into `built`.
 
     Yields:
-        A finding for each part that refuses its options.
+        A finding for each component that rejects its options.
     """
     yield from _task(context)
     yield from _encoders(context)
@@ -139,7 +139,7 @@ def _trainer(context: Context) -> Iterator[Diagnostic]:
 
 
 def _tried(context: Context, section: str, make: Callable[[], Any]) -> tuple[Any, list[Diagnostic]]:
-    """What a part is built as, or what it says against that."""
+    """Return the built component, or the findings that prevent it."""
     try:
         return make(), []
     except UserError as error:

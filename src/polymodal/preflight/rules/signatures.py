@@ -28,7 +28,7 @@ def check_signatures(config: Mapping[str, Any], projects: Sequence[str] = ()) ->
         projects: Packages of the user's project.
 
     Raises:
-        ConfigError: With one line for every fault.
+        ConfigError: With one line for every problem.
     """
     faults = [finding.text() for finding in signature_findings(config, projects)]
     if faults:
@@ -90,7 +90,7 @@ def annotation(config: Mapping[str, Any], key: str, projects: Sequence[str] = ()
 
 
 def matches_type(value: Any, hint: Any) -> bool:
-    """Return whether a value from YAML fits a type annotation, as far as that can be told.
+    """Return whether a value from YAML fits a type annotation, as far as can be checked.
 
     Returns:
         False only where it surely does not fit.
@@ -236,7 +236,7 @@ def _choices(hint: Any) -> Iterator[str]:
 
 
 def _number(text: str) -> float | int | None:
-    """The number that a text stands for, also with a decimal comma."""
+    """Return the number that a text represents, also with a decimal comma."""
     for kind in (int, float):
         try:
             return kind(text.strip().replace(",", "."))
@@ -258,7 +258,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
     try:
         return typing.get_type_hints(inspect.unwrap(function))
-    except Exception:  # a library's annotation may name what is not imported
+    except Exception:  # a library's annotation may name a module that is not imported
         return {}
 
 

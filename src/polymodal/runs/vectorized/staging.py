@@ -31,7 +31,7 @@ class TrainedFolds:
 
     Args:
         path: The directory.
-        trained: What was logged of each fold.
+        trained: The logged scores of each fold.
         num_heads: Number of heads that were trained together.
     """
 

@@ -1,1 +1,1 @@
-"""Trackers: mirrors of the run folder that may fail without harm."""
+"""Trackers: copies of the run folder elsewhere, which may fail without harm."""

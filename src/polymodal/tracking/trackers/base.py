@@ -7,12 +7,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from polymodal.schemas.run_record import RunRecord
 
-BESIDE = "trackers"  # folder of a run: what each tracker was told
+BESIDE = "trackers"  # folder of a run: the progress of each tracker
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a tracker gets when a run begins, or is resumed."""
+    """A run as trackers get it when it starts or is resumed."""
 
     run_id: str  # the run; a tracker keys it by this, so that runs are never merged
     project: str  # what the tracker files it under: model and corpus
@@ -65,7 +65,7 @@ class NoTracker:
 
 
 def start_of(record: RunRecord, config: Mapping[str, Any], folder: Path, num_lines: int) -> Start:
-    """Return what trackers get of a recorded run."""
+    """Return a recorded run as trackers get it."""
     encoders = config.get("encoder")
     modalities = sorted(encoders) if isinstance(encoders, Mapping) else []
     chosen = record.notes.get("choices")

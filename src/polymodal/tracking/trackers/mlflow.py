@@ -96,7 +96,7 @@ class MlflowTracker:
             return
         number = self.number
         self.log(scores, self.last_step)
-        self.ready[-1] = (self.ready[-1][0], number)  # no line of the journal
+        self.ready[-1] = (self.ready[-1][0], number)  # not a line of the metrics log
         self.flush()
         client, self.client = self.client, None
         if self.prediction_tables:

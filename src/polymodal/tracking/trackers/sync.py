@@ -18,7 +18,7 @@ LINES_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class SyncResult:
-    """Lines of the metrics log that a tracker got now, and those that it holds in all."""
+    """Lines of the metrics log uploaded now, and those that the tracker has in all."""
 
     lines: int
     held: int
@@ -43,14 +43,14 @@ def upload_missing(
         progress: Called with the number of lines that the tracker has, and of all.
 
     Raises:
-        RunFailedError: The tracker could not be reached, or refused.
+        RunFailedError: The tracker could not be reached, or rejected the lines.
         MissingExtraError: Its library is not installed.
     """
     total, note = num_steps(folder / "metrics.jsonl"), SyncState.read(folder, name, tracker)
     if (note.lines, note.status) == (total, record.status):
         return SyncResult(0, total)
     try:
-        # What is kept in files until it is sent, of a tracker that has some.
+        # Files that a tracker keeps until they are sent.
         files = getattr(tracker, "offline", lambda folder: None)(folder)
         if files is None:
             start = start_of(record, config, folder, total)

@@ -110,7 +110,7 @@ class WandbTracker:
         return WandbTracker("offline", self.entity, self.alert, self.prediction_tables)
 
     def send(self, folder: Path) -> None:
-        """Upload what was written offline, with the command of W&B.
+        """Upload offline runs with the command of W&B.
 
         Raises:
             ConnectionError: It could not be uploaded.
