@@ -90,7 +90,7 @@ def test_a_file_that_is_no_recording_is_named(root, name, text):
         ("subject,start,stop,label\n", "no column 'end'"),
         ("subject,start,end,label\nS1,now,2,x\n", "row 1: start is 'now'"),
         ("subject,start,end,label\nS1,1,inf,x\n", "row 1: start is '1', end is 'inf'"),
-        ("subject,start,end,label\n,1,2,x\n", "row 1: subject is None"),
+        ("subject,start,end,label\n,1,2,x\n", "row 1: subject is ''"),
         ("subject,start,end,label\n..,1,2,x\n", "row 1: subject is '..'"),
         ("subject,start,end,label\n/tmp,1,2,x\n", "row 1: subject is '/tmp'"),
     ],
