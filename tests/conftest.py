@@ -158,3 +158,8 @@ def small_models(tmp_path_factory):
     extractor = transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=8)
     extractor.save_pretrained(folder / "whisper")
     return folder
+
+
+def newest_run():
+    """Return the folder of the newest record in the current folder of runs, of any kind."""
+    return max(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns).parent

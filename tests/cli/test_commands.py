@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.conftest import newest_run
 
 SMALL = ["corpus.num_speakers=6", "corpus.num_utterances=8", "split.val=0.3", "tracker=none"]
 SHORT = [*SMALL, "trainer.max_epochs=1", "trainer.accelerator=cpu"]
@@ -14,8 +15,8 @@ SHORT = [*SMALL, "trainer.max_epochs=1", "trainer.accelerator=cpu"]
 
 def record():
     """Return folder and record of what the last command made, of any kind."""
-    path = max(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
-    return path.parent, read_record(path.parent)
+    folder = newest_run()
+    return folder, read_record(folder)
 
 
 def trained(polymodal, experiment, *options):

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from omegaconf import OmegaConf
+from tests.conftest import newest_run
 
 from polymodal.config.compose import compose
 from polymodal.errors import PredictionError
@@ -67,8 +68,8 @@ def without(only, rows):
 
 def last():
     """Return folder and record of what the last command made, of any kind."""
-    path = max(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
-    return path.parent, json.loads(path.read_text())
+    folder = newest_run()
+    return folder, json.loads((folder / "run.json").read_text())
 
 
 @pytest.mark.parametrize("task", SCORES)

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import soundfile
+from tests.conftest import newest_run
 
 from polymodal.corpora.sample import CLASSES, read_sample
 
@@ -32,8 +33,8 @@ NESTED = [
 
 def last():
     """Return folder and record of what the last command made, of any kind."""
-    path = max(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
-    return path.parent, read_record(path.parent)
+    folder = newest_run()
+    return folder, read_record(folder)
 
 
 def read_record(run):

@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from polymodal.data.folds import Fold, write_folds
+from polymodal.runs.marks import training_marks
 from polymodal.schemas.predictions import PredictionTable
 
 SMALL = [
@@ -87,3 +91,14 @@ def test_the_best_of_several_kept_checkpoints_is_tested(polymodal):
         torch.tensor(predicted.logits()), torch.tensor(predicted.targets())
     )
     assert tested.item() == pytest.approx(losses[best], rel=1e-4)
+
+
+def test_a_fold_without_a_row_of_the_split_has_no_table(tmp_path):
+    frame = pl.DataFrame({"utterance_id": ["u", "v"], "speaker": ["a", "b"]})
+    folds = [Fold(0, {"speaker": {"a": "test"}}), Fold(1, {"speaker": {"a": "train", "b": "val"}})]
+    write_folds(tmp_path / "folds.json", folds, "f")
+    table = PredictionTable.from_logits(
+        ["u", "v"], np.eye(2, dtype=np.float32), np.array([0, 1]), "xy", split="val", fold=1
+    )
+    marks = [*training_marks(frame, "f", "val", [table], tmp_path)]
+    assert marks == ["val includes training rows: 1 of 2"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.conftest import newest_run
 
 SMALL = [
     "experiment=sample/text",
@@ -26,8 +27,8 @@ SCORES = {
 
 def last():
     """Return folder and record of what the last command made, of any kind."""
-    path = max(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
-    return path.parent, json.loads(path.read_text())
+    folder = newest_run()
+    return folder, json.loads((folder / "run.json").read_text())
 
 
 @pytest.mark.parametrize("task", SCORES)

@@ -66,7 +66,7 @@ class AlertOptions:
     """Section `alert`: which events send an alert, and through which channel."""
 
     channel: dict[str, Any]
-    ends: list[Literal["finished", "failed", "interrupted", "killed"]] | None
+    ends: list[Literal["finished", "failed", "interrupted"]] | None
     above: dict[str, float] | None
     below: dict[str, float] | None
 

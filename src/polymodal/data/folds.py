@@ -15,6 +15,7 @@ from polymodal.security.files import atomic_write
 
 SPLITS = ("train", "val", "test")
 FORMAT = 1
+FOLDS = "folds.json"  # in the folder of a run
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def read_folds(path: Path) -> tuple[list[Fold], str]:
     Raises:
         SplitError: The file cannot be read or holds no folds.
     """
-    file = path / "folds.json" if path.is_dir() else path
+    file = path / FOLDS if path.is_dir() else path
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
         if body["format"] != FORMAT:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from polymodal.data.folds import Fold, num_covered_rows, read_folds, write_folds
+from polymodal.data.folds import FOLDS, Fold, num_covered_rows, read_folds, write_folds
 from polymodal.data.trained_rows import TrainedRows, trained_rows
 from polymodal.errors import SplitError
 from polymodal.schemas.manifest import Manifest
@@ -16,7 +16,7 @@ from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.run_folder import FoldDir
 
 ORIGINS = "origins"  # folder of a description: the runs that weights were warm-started from
-FOLDS, ABOUT = "folds.json", "about.json"
+ABOUT = "about.json"
 
 
 @dataclass(frozen=True)

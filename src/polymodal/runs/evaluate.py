@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.config.compose import ComposedConfig, apply_overrides, load_config
-from polymodal.data.folds import Fold, read_folds
+from polymodal.data.folds import FOLDS, Fold, read_folds
 from polymodal.encoders.huggingface.checkpoint import pretrained_weights
 from polymodal.ensemble.soft import soft_vote
 from polymodal.errors import RunError
@@ -15,6 +15,7 @@ from polymodal.experiment.experiment import Experiment
 from polymodal.experiment.trained_encoders import check_same_weights
 from polymodal.experiment.trainer import build_trainer, predict_split
 from polymodal.preflight.prepare import prepare_experiment
+from polymodal.runs.load_predictions import read_tables
 from polymodal.runs.marks import partial_marks, training_marks
 from polymodal.runs.nested_cv import chosen_options
 from polymodal.runs.recorder import Session, recording, stage_time
@@ -112,13 +113,17 @@ def apply_run(
         extract(experiment, session, display, training=False)
         _apply_folds(experiment, trained, session, split)
         if rank() == 0:
-            dirs = fold_dirs(session.path, len(experiment.folds))
-            tables = _tables(dirs, split)
+            tables = read_tables(fold_dirs(session.path, len(experiment.folds)), split)
+            if not tables:
+                raise RunError(f"split {split!r} has no utterance", hint="choose another split")
             table = soft_vote(tables) if on_full_corpus and len(tables) > 1 else concatenate(tables)
             _write(table, session.path / "predictions" / f"{split}.parquet", out)
             session.scores |= score_table(table, experiment.scores)
-            session.marks += partial_marks(experiment, {config["evaluate_on"]: tables})
-            session.marks += training_marks(experiment, split, tables, source)
+            num_rows = {config["evaluate_on"]: sum(map(len, tables))}
+            session.marks += partial_marks(experiment, num_rows)
+            session.marks += training_marks(
+                experiment.manifest.frame, experiment.fingerprint, split, tables, source
+            )
     destroy_process_group()
     return run_result(session.path)
 
@@ -126,7 +131,7 @@ def apply_run(
 def _stored_folds(source: Path, config: Mapping[str, Any]) -> tuple[list[Fold], str] | None:
     """Return the folds that the run was trained with, unless another split is requested."""
     before = load_config(source / "config.yaml", "").resolved()
-    file = source / "folds.json"
+    file = source / FOLDS
     same = before.get("split") == config["split"]
     return read_folds(file) if same and file.is_file() else None
 
@@ -149,19 +154,6 @@ def _apply_folds(
                 experiment.build_loader(fold, experiment.config["evaluate_on"]),
                 split,
             )
-
-
-def _tables(dirs: Sequence[FoldDir], split: str) -> list[PredictionTable]:
-    """Read the predictions of each fold's model.
-
-    Raises:
-        RunError: There is none.
-    """
-    files = [fold_dir.predictions / f"{split}.parquet" for fold_dir in dirs]
-    tables = [PredictionTable.read(file) for file in files if file.is_file()]
-    if not tables:
-        raise RunError(f"split {split!r} has no utterance", hint="choose another split")
-    return tables
 
 
 def _write(table: PredictionTable, path: Path, out: str | None) -> None:

@@ -1,5 +1,6 @@
 """Load the prediction tables and the scores of a finished run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from polymodal.config.compose import load_config
@@ -8,6 +9,13 @@ from polymodal.errors import PredictionError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.torchmetrics import build_score
 from polymodal.schemas.predictions import PredictionTable
+from polymodal.tracking.run_folder import FoldDir
+
+
+def read_tables(dirs: Sequence[FoldDir], name: str) -> list[PredictionTable]:
+    """Read a prediction table, such as `test`, of each fold that has it."""
+    files = [fold_dir.predictions / f"{name}.parquet" for fold_dir in dirs]
+    return [PredictionTable.read(file) for file in files if file.is_file()]
 
 
 def stored_table(run: Path, split: str) -> PredictionTable:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from polymodal.config.compose import ComposedConfig, load_config
 from polymodal.config.schema import PathOptions
-from polymodal.data.folds import Fold, read_folds, write_folds
+from polymodal.data.folds import FOLDS, Fold, read_folds, write_folds
 from polymodal.errors import RunError
 from polymodal.evaluation.score import score_table
 from polymodal.experiment.batch_size import with_budget
@@ -26,6 +26,7 @@ from polymodal.experiment.trainer import (
 )
 from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.embedding_summary import write_descriptions
+from polymodal.runs.load_predictions import read_tables
 from polymodal.runs.marks import partial_marks
 from polymodal.runs.modality_ablation import predict_subsets
 from polymodal.runs.nested_cv import select_options
@@ -114,9 +115,11 @@ def run_experiment(
             if "fit" in config["stages"]:
                 with stage_time(session, "describe"):
                     write_descriptions(experiment, session.path)
-            dirs = fold_dirs(session.path, len(experiment.folds))
-            session.scores |= pool_and_score(experiment, dirs, session.path)
-            session.marks += partial_marks(experiment, _stage_tables(experiment, dirs))
+            pooled = _pool(fold_dirs(session.path, len(experiment.folds)), session.path)
+            session.scores |= _score(experiment, pooled)
+            splits = {split: name for split, name in experiment.stage_splits if name in pooled}
+            num_rows = {split: len(pooled[name]) for split, name in splits.items()}
+            session.marks += partial_marks(experiment, num_rows)
     destroy_process_group()
     return run_result(session.path)
 
@@ -214,49 +217,31 @@ def _note_throughput(session: Session, num_trained: int) -> None:
     throughput["utterances_per_s"] = round(throughput["utterances"] / max(seconds, 1e-3), 1)
 
 
-def pool_and_score(experiment: Experiment, dirs: Sequence[FoldDir], run: Path) -> dict[str, float]:
-    """Pool the predictions of all folds and score them once.
+def _pool(dirs: Sequence[FoldDir], run: Path) -> dict[str, PredictionTable]:
+    """Pool the predictions of all folds by the name of their file, and write them to the run."""
+    pooled = {}
+    for name in ("train", "val", "test", "test@subsets", "predict"):
+        if tables := read_tables(dirs, name):
+            pooled[name] = concatenate(tables)
+    if len(dirs) > 1:
+        (run / "predictions").mkdir(exist_ok=True)
+        for name, table in pooled.items():
+            table.write(run / "predictions" / f"{name}.parquet")
+    return pooled
 
-    Args:
-        experiment: The experiment.
-        dirs: The folders of the folds.
-        run: The run folder, which gets the pooled tables.
 
-    Returns:
-        `<split>/<score>` to value.
-    """
+def _score(experiment: Experiment, pooled: Mapping[str, PredictionTable]) -> dict[str, float]:
+    """Score pooled predictions once, but for those of unlabelled rows: `<split>/<score>`."""
     scores: dict[str, float] = {}
-    for split in ("train", "val", "test", "test@subsets", "predict"):
-        files = [fold_dir.predictions / f"{split}.parquet" for fold_dir in dirs]
-        tables = [PredictionTable.read(file) for file in files if file.is_file()]
-        if not tables:
-            continue
-        pooled = concatenate(tables)
-        if len(dirs) > 1:
-            (run / "predictions").mkdir(exist_ok=True)
-            pooled.write(run / "predictions" / f"{split}.parquet")
-        if split != "predict":
-            scores |= score_table(pooled, experiment.scores)
+    for name, table in pooled.items():
+        if name != "predict":
+            scores |= score_table(table, experiment.scores)
     return scores
-
-
-def _stage_tables(
-    experiment: Experiment, dirs: Sequence[FoldDir]
-) -> dict[str, list[PredictionTable]]:
-    """Return the tables that the stages wrote, by the split that they looked at."""
-    files = {
-        split: [fold_dir.predictions / f"{name}.parquet" for fold_dir in dirs]
-        for split, name in experiment.stage_splits
-    }
-    return {
-        split: [PredictionTable.read(file) for file in of_folds if file.is_file()]
-        for split, of_folds in files.items()
-    }
 
 
 def _record_folds(experiment: Experiment, run: Path) -> None:
     """Write the folds to the record; a resumed run must have the same ones."""
-    path = run / "folds.json"
+    path = run / FOLDS
     if path.is_file() and read_folds(path)[0] != experiment.folds:
         raise RunError(
             f"{run.name} was started with other folds: the corpus has changed since",
@@ -275,7 +260,7 @@ def _record_fold(experiment: Experiment, fold: Fold, fold_dir: FoldDir, session:
         parent=session.run_id,
         seed=experiment.seed,
         fold=fold.index,
-        scores=dict(pool_and_score(experiment, [fold_dir], fold_dir.path)),
+        scores=dict(_score(experiment, _pool([fold_dir], fold_dir.path))),
         higher_is_better=experiment.score_directions,
         notes={"assignment": _held_out(fold)},
     )

@@ -14,7 +14,7 @@ import torch
 
 from polymodal.config.compose import ComposedConfig, compose, project_packages
 from polymodal.config.schema import PathOptions
-from polymodal.data.folds import write_folds
+from polymodal.data.folds import FOLDS, write_folds
 from polymodal.errors import ConfigError, RunError, nearest
 from polymodal.evaluation.score import score_names
 from polymodal.experiment.data_summary import dataset_summary
@@ -85,7 +85,7 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
         Display(line_every_s=LINE_EVERY_S) as display,
     ):
         record = StudyRecord(session, plan, first, about, composed, code)
-        write_folds(session.path / "folds.json", first.folds, first.fingerprint)
+        write_folds(session.path / FOLDS, first.folds, first.fingerprint)
         with stage_time(session, "cells"):
             _run_jobs(jobs, plan, runs, record, display)
         display.show("comparing", 0.99, important=True)
