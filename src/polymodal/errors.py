@@ -40,6 +40,14 @@ class UnreadableConfigError(ConfigError):
     """A configuration file is not YAML, or cannot be opened: correct the file."""
 
 
+class OutputShapeError(ConfigError):
+    """A component returns a tensor of another shape than it promised; `section` is its key."""
+
+    def __init__(self, message: str, *, section: str, expected: str, hint: str) -> None:
+        super().__init__(message, expected=expected, hint=hint)
+        self.section = section
+
+
 class ManifestError(UserError):
     """The rows of a corpus cannot be used: correct the rows named, or allow to reject them."""
 

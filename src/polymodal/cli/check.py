@@ -91,6 +91,8 @@ def _print_finding(page: "Console", finding: "Diagnostic") -> None:
 
 
 def _verdict(report: "Report") -> str:
+    from polymodal.report.format import pluralise
+
     errors, warnings = len(report.errors), len(report.findings) - len(report.errors)
     dry_run_s = report.seconds.get("dry run", 0.0)
     rest_s = sum(report.seconds.values()) - dry_run_s
@@ -98,4 +100,5 @@ def _verdict(report: "Report") -> str:
     if not report.findings:
         return f"[green]no problems found[/] ({took})"
     colour = "red" if errors else "yellow"
-    return f"[{colour}]{errors} errors, {warnings} warnings[/] ({took})"
+    counts = f"{pluralise(errors, 'error')}, {pluralise(warnings, 'warning')}"
+    return f"[{colour}]{counts}[/] ({took})"

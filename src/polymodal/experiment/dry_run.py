@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polymodal.schemas.batch import Batch, PaddedSequence
+from polymodal.training.module import TrainingModule
+
+TOLERANCE = 1e-3  # of the largest output
 
 
 @dataclass
@@ -25,6 +31,7 @@ class DryRunResult:
         state_mb: Weights, gradients and the optimiser's state, in MB.
         step_s: Seconds of the quickest step on this machine's CPU.
         num_utterances: Utterances of that step.
+        reads_padding: Keys of components whose output for an utterance changes with the padding.
     """
 
     loss: float = math.nan
@@ -37,6 +44,7 @@ class DryRunResult:
     state_mb: float = 0.0
     step_s: float = math.inf
     num_utterances: int = 0
+    reads_padding: list[str] = field(default_factory=list)
 
 
 class DryRunCallback(Callback):
@@ -138,3 +146,59 @@ class DryRunCallback(Callback):
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
+
+
+@torch.no_grad()
+def components_that_read_padding(module: TrainingModule, batch: Batch) -> list[str]:
+    """Return the keys of the encoders, or of the model, that read what stands under the padding.
+
+    Each utterance is encoded, and fused, alone without padding, and in the batch with more of it.
+    Outputs that differ would make predictions depend on the other utterances of a batch.
+    """
+    module.eval()
+    readers = []
+    for name in batch.modalities:
+        encoder, sequence = module.encoders[name], batch.modalities[name]
+        if not _same_alone(encoder, sequence, encoder(_padded(sequence))):
+            readers.append(f"encoder.{name}")
+    encoded = module.encode(batch)
+    fused = module.fuse({name: _padded(sequence) for name, sequence in encoded.items()})
+    alone = [
+        module.fuse({name: _alone(sequence, row) for name, sequence in encoded.items()})
+        for row in range(len(batch))
+    ]
+    return readers if _close(torch.cat(alone), fused) else [*readers, "model"]
+
+
+def _same_alone(encoder: nn.Module, sequence: PaddedSequence, encoded: PaddedSequence) -> bool:
+    for row in sequence.present.nonzero().flatten().tolist():
+        alone, together = encoder(_alone(sequence, row)), _alone(encoded, row)
+        if not _close(alone.values[0, alone.valid_mask[0]], together.values[0]):
+            return False
+    return True
+
+
+def _padded(sequence: PaddedSequence) -> PaddedSequence:
+    """Return a sequence with a quarter of its length as further padding."""
+    num_frames = -(-sequence.values.shape[1] // 4)
+    after = (0, 0) * (sequence.values.ndim - 2) + (0, num_frames)
+    return PaddedSequence(
+        functional.pad(sequence.values, after),
+        functional.pad(sequence.valid_mask, (0, num_frames), value=False),
+    )
+
+
+def _alone(sequence: PaddedSequence, row: int) -> PaddedSequence:
+    """Return one row without its padding; an absent one keeps a frame, as a batch has one."""
+    length = max(1, int(sequence.num_valid[row]))
+    return PaddedSequence(
+        sequence.values[row : row + 1, :length], sequence.valid_mask[row : row + 1, :length]
+    )
+
+
+def _close(values: Tensor, others: Tensor) -> bool:
+    """Return whether outputs are equal but for rounding, which is another one for other shapes."""
+    if values.shape != others.shape:
+        return False
+    scale = 1 + values.abs().amax() if values.numel() else 1.0
+    return bool(((values - others).abs() <= TOLERANCE * scale).all())

@@ -13,7 +13,11 @@ from polymodal.data.leakage import add_transcript_groups
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.evaluation.classification import Score
 from polymodal.experiment.components import build_encoders
-from polymodal.experiment.dry_run import DryRunCallback, DryRunResult
+from polymodal.experiment.dry_run import (
+    DryRunCallback,
+    DryRunResult,
+    components_that_read_padding,
+)
 from polymodal.experiment.experiment import Experiment
 from polymodal.experiment.trainer import trainer_from
 from polymodal.schemas.manifest import Manifest
@@ -23,11 +27,15 @@ NUM_ROWS = 12  # four of them to validate
 BATCH_S = 12.0  # budget of a batch
 NUM_FRAMES = 25  # of features that are stored
 DURATIONS_S = (2.0, 1.0, 1.5, 3.0)
-RATES_HZ: Mapping[str, float | None] = {"eda": 4.0, "temp": 4.0, "ibi": None, "ecg": 256.0}
+MODALITIES = ("audio", "text", "signals")
 
 
 def dry_run(
-    config: Mapping[str, Any], task: Task, scores: Mapping[str, Score], folder: Path
+    config: Mapping[str, Any],
+    task: Task,
+    scores: Mapping[str, Score],
+    folder: Path,
+    corpus: Manifest | None = None,
 ) -> DryRunResult:
     """Train and validate on two batches of noise on the CPU, with the real components.
 
@@ -36,18 +44,20 @@ def dry_run(
         task: The task.
         scores: Name to score.
         folder: An empty folder for the noise.
+        corpus: The corpus, if it could be read: signals are taken from it, since their names,
+            widths and rates are known only there.
 
     Raises:
         Exception: What a component raises.
     """
-    manifest = dummy_manifest(config, task, folder)
+    encoders = build_encoders(config["encoder"])
+    manifest = dummy_manifest(task, folder, corpus, num_modalities=len(encoders))
     ids = manifest.frame["utterance_id"].to_list()
     splits = {
         utterance: "val" if index % 3 == 2 else "train" for index, utterance in enumerate(ids)
     }
     fold = Fold(0, {"utterance_id": splits})
     plain = {**config, "data": {**config["data"], "num_workers": 0, "batch_s": BATCH_S}}
-    encoders = build_encoders(config["encoder"])
     experiment = Experiment(plain, manifest, [fold], task, dict(scores), encoders, "", [])
     for name, encoder in experiment.frozen.items():
         experiment.features[name] = _features(encoder, ids)
@@ -61,86 +71,65 @@ def dry_run(
     )
     module = experiment.build_module(fold)
     training = experiment.build_loader(fold, "train", training=True)
-    trainer.fit(module, training, experiment.build_loader(fold, "val"))
+    validation = experiment.build_loader(fold, "val")
+    trainer.fit(module, training, validation)
+    if validation is not None:
+        callback.seen.reads_padding = components_that_read_padding(module, next(iter(validation)))
     return callback.seen
 
 
-def dummy_manifest(config: Mapping[str, Any], task: Task, folder: Path) -> Manifest:
-    """Write noise for every modality, and the table of it.
+def dummy_manifest(
+    task: Task, folder: Path, corpus: Manifest | None, *, num_modalities: int
+) -> Manifest:
+    """Write noise for every modality, and the table of it; signals are those of the corpus.
 
     Of several modalities each is missing once, as it can be in real data.
 
     Args:
-        config: The configuration, whose encoders say which signals they read.
         task: The task; every class is there.
         folder: An empty folder.
+        corpus: The corpus, if it could be read.
+        num_modalities: Number of modalities that the experiment reads.
     """
     rng = np.random.default_rng(0)
-    rows = [_row(number, task, config["encoder"], folder, rng) for number in range(NUM_ROWS)]
+    signals = [] if corpus is None else _some_signals(corpus)
+    rows = [_row(number, task, folder, rng) for number in range(NUM_ROWS)]
+    for number, row in enumerate(rows):
+        if signals:
+            row["signals"] = signals[number % len(signals)]
+        if num_modalities > 1 and number < len(MODALITIES):
+            row[MODALITIES[number]] = None
     frame = pl.DataFrame(rows, infer_schema_length=None)
-    return add_transcript_groups(Manifest(frame, folder))
+    root = None if corpus is None else corpus.signals_folder
+    return add_transcript_groups(Manifest(frame, folder, signals_root=root))
 
 
-def _row(
-    number: int, task: Task, encoders: Mapping[str, Any], folder: Path, rng: np.random.Generator
-) -> dict[str, Any]:
+def _some_signals(corpus: Manifest) -> list[list[dict[str, Any]]]:
+    """Return the signals of rows that have the most of them, from short ones to the median."""
+    num_signals = pl.col("signals").list.len()
+    complete = corpus.frame.filter((num_signals > 0) & (num_signals == num_signals.max()))
+    shorter = complete.sort("duration_s").head(max(NUM_ROWS, len(complete) // 2))
+    return shorter["signals"].gather_every(max(1, len(shorter) // NUM_ROWS)).to_list()
+
+
+def _row(number: int, task: Task, folder: Path, rng: np.random.Generator) -> dict[str, Any]:
     names = task.classes or task.values
     label, duration_s = names[number % len(names)], DURATIONS_S[number % len(DURATIONS_S)]
     name = f"noise{number:02d}"
-    row: dict[str, Any] = {
+    sampled = rng.normal(0, 0.1, int(duration_s * 16000)).astype(np.float32)
+    soundfile.write(folder / f"{name}.wav", sampled, 16000)
+    return {
         "utterance_id": name,
         "speaker": f"s{number % 4}",
         "label": label if task.name != "regression" else None,
         "votes": [{"label": label, "count": 3}] if task.name != "regression" else None,
         "duration_s": duration_s,
-        "audio": None,
-        "text": None,
+        "audio": f"{name}.wav",
+        "text": f"오늘 날씨가 좋네요 number {number}",
         "signals": None,
         **{value: float(rng.uniform(1, 5)) for value in ("valence", "arousal")},
         **{value: float(rng.uniform(1, 5)) for value in task.values},
     }
-    absent = number if len(encoders) > 1 else -1  # the number of the modality that is missing
-    sampled = rng.normal(0, 0.1, int(duration_s * 16000)).astype(np.float32)
-    if absent != 0:
-        soundfile.write(folder / f"{name}.wav", sampled, 16000)
-        row["audio"] = f"{name}.wav"
-    if absent != 1:
-        row["text"] = f"오늘 날씨가 좋네요 number {number}"
-    if absent != 2:
-        row["signals"] = [
-            _signal(signal, folder, name, duration_s, rng, size)
-            for signal, size in _signals(encoders).items()
-        ]
-    return row
-
-
-def _signal(
-    signal: str,
-    folder: Path,
-    name: str,
-    duration_s: float,
-    rng: np.random.Generator,
-    size: int | None,
-) -> dict[str, Any]:
-    rate = RATES_HZ.get(signal, 25.0)
-    num = max(2, int(duration_s * (rate or 1.2)))
-    values = rng.normal(size=num if size is None else (num, size)).astype(np.float32)
-    if rate is None:  # one interval between heart beats after the other, in seconds
-        values = (0.8 + 0.05 * np.tanh(values)).astype(np.float32)
-    path = f"{name}-{signal.replace('/', '_')}.npy"
-    np.save(folder / path, values)
-    return {"name": signal, "path": path, "rate_hz": rate, "start": 0, "length": None}
-
-
-def _signals(encoders: Mapping[str, Any]) -> dict[str, int | None]:
-    """Return the signals to write, and the width of vectors."""
-    signals: dict[str, int | None] = dict.fromkeys(RATES_HZ)
-    for section in encoders.values():
-        named = section.get("signals") or []
-        signals |= dict.fromkeys(map(str, named))
-        if section.get("signal"):
-            signals[str(section["signal"])] = section.get("feature_size")
-    return signals
 
 
 def _features(encoder: FrozenEncoder, ids: list[str]) -> dict[str, np.ndarray]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.config.run_encoders import FROM_RUN
-from polymodal.diagnostics import Diagnostic
-from polymodal.errors import MissingExtraError, UserError
+from polymodal.diagnostics import Diagnostic, from_error
+from polymodal.errors import MissingExtraError, OutputShapeError, UserError
 from polymodal.preflight.context import Context
 from polymodal.preflight.rules.data import num_batches
 from polymodal.security.targets import resolve_target
@@ -35,13 +35,18 @@ def check_dry_run(context: Context) -> tuple[list[Diagnostic], dict[str, Any]]:
         return [], {}
     from polymodal.experiment.dummy_data import dry_run
 
+    corpus = context.built.get("manifest")
     config = {**context.config, "encoder": _encoders(context)}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            seen = dry_run(config, context.built["task"], context.built["scores"], Path(folder))
+            seen = dry_run(
+                config, context.built["task"], context.built["scores"], Path(folder), corpus
+            )
     except MissingExtraError as error:
         encoder = f"encoder.{next(iter(config['encoder']))}"
         return [context.refused(error, _raised_by(error, context, encoder), "missing package")], {}
+    except OutputShapeError as error:
+        return [from_error(error, "dry run", error.section)], {}
     except UserError as error:
         return [context.refused(error, _raised_by(error, context), "dry run")], {}
     except Exception as error:  # whatever the parts raise
@@ -56,14 +61,18 @@ def _encoders(context: Context) -> dict[str, Any]:
         if section.get(FROM_RUN):
             section = _of_run(name, context)
         target = resolve_target(section["_target_"], f"encoder.{name}", context.projects)
-        if (reason := _too_large(target, section)) is not None:
+        source, reason = context.built["sources"][name], _too_large(target, section)
+        if source == "signals" and not _has_signals(context):
+            source = "text"  # which every dummy row has
+            reason = "no row of the corpus with signals could be read"
+        if reason is not None:
             context.notes.append(
-                f"encoder.{name} ({section.get('name')}) was left out of the dry run: {reason}; "
-                "random features took its place"
+                f"encoder.{name} ({section.get('name') or section['_target_']}) was left out "
+                f"of the dry run: {reason}; random features took its place"
             )
             section = {
                 "_target_": "polymodal.encoders.dummy.DummyEncoder",
-                "source": context.built["sources"][name],
+                "source": source,
             }
         sections[name] = section
     return sections
@@ -80,6 +89,12 @@ def _of_run(name: str, context: Context) -> Mapping[str, Any]:
         "source": context.built.get("sources", {}).get(name) or "audio",
         "feature_size": context.built["widths"][name],
     }
+
+
+def _has_signals(context: Context) -> bool:
+    """Whether signals of the corpus can be taken, as only these show their names and widths."""
+    corpus = context.built.get("manifest")
+    return corpus is not None and bool((corpus.frame["signals"].list.len() > 0).any())
 
 
 def _too_large(target: Any, section: Mapping[str, Any]) -> str | None:
@@ -106,6 +121,15 @@ def _findings(seen: Any, context: Context) -> Iterator[Diagnostic]:
     if seen.infinite:
         shown = ", ".join(seen.infinite[:SHOWN])
         yield Diagnostic("gradient", "model", f"the gradient of {shown} is no finite number")
+    for key in seen.reads_padding:
+        yield Diagnostic(
+            "reads padding",
+            key,
+            f"{key} has another output for an utterance alone than in a batch with longer ones",
+            "values under the padding (False in valid_mask) change no output",
+            "use valid_mask wherever frames are averaged, normalised, convolved or attended to",
+            "warning",
+        )
     yield from _unlogged(seen.logged, context)
 
 

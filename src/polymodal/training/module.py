@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 from torch.optim import Optimizer
 
 from polymodal.encoders.base import Encoder
-from polymodal.errors import CheckpointError
+from polymodal.errors import CheckpointError, OutputShapeError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.score import score_table
 from polymodal.schemas.batch import Batch, PaddedSequence
@@ -89,18 +89,35 @@ class TrainingModule(pl.LightningModule):
         return self.fuse(self.encode(batch))
 
     def encode(self, batch: Batch) -> dict[str, PaddedSequence]:
-        """Encode each modality of a batch; missing and withheld ones are absent."""
-        return {
+        """Encode each modality of a batch; missing and withheld ones are absent.
+
+        Raises:
+            OutputShapeError: An encoder returns vectors of another width than its `feature_size`.
+        """
+        encoded = {
             name: encoder(batch.modalities[name])
             if name in batch.modalities and name not in self.withheld
             else self._absent(len(batch), self.widths[name])
             for name, encoder in self.encoders.items()
         }
+        for name, sequence in encoded.items():
+            _check_shape(
+                f"encoder.{name}",
+                self.encoders[name],
+                sequence.values,
+                (len(batch), sequence.valid_mask.shape[1], self.widths[name]),
+                "[batch, time, feature_size], with a mask [batch, time]",
+            )
+        return encoded
 
     def fuse(
         self, encoded: Mapping[str, PaddedSequence], withheld: Collection[str] = ()
     ) -> Float[Tensor, "batch output"]:
-        """Return the outputs for encoded modalities, treating `withheld` ones as absent."""
+        """Return the outputs for encoded modalities, treating `withheld` ones as absent.
+
+        Raises:
+            OutputShapeError: The model returns another number of rows or outputs than asked for.
+        """
         visible = {
             name: self._absent(len(sequence.valid_mask), self.widths[name])
             if name in withheld
@@ -108,6 +125,9 @@ class TrainingModule(pl.LightningModule):
             for name, sequence in encoded.items()
         }
         outputs: Tensor = self.model(visible)
+        num_rows = len(next(iter(visible.values())).valid_mask)
+        shape = (num_rows, self.task.num_outputs)
+        _check_shape("model", self.model, outputs, shape, "[batch, num_outputs]")
         return upcast(outputs)
 
     def _absent(self, num_utterances: int, width: int) -> PaddedSequence:
@@ -352,3 +372,17 @@ class TrainingModule(pl.LightningModule):
             torch.from_numpy(logits).to(self.device), torch.from_numpy(targets).to(self.device)
         )
         return loss
+
+
+def _check_shape(
+    section: str, component: nn.Module, values: Tensor, shape: tuple[int, ...], legend: str
+) -> None:
+    """Blame the component by name; otherwise the next one would fail, and be blamed."""
+    if tuple(values.shape) != shape:
+        name = f"{type(component).__module__}.{type(component).__qualname__}"
+        raise OutputShapeError(
+            f"{section} ({name}) returned a tensor of shape {tuple(values.shape)}",
+            section=section,
+            expected=f"{shape}: {legend}",
+            hint=f"correct the forward pass of {name}, or the sizes that it was built with",
+        )
