@@ -85,7 +85,7 @@ def test_a_package_imports_only_what_it_may(path):
         first, _, rest = name.partition(".")
         if first == "polymodal" and rest and path.parent != PACKAGE:
             other = rest.partition(".")[0]
-            shared = {package, "schemas", "errors", "diagnostics"}
+            shared = {package, "schemas", "errors", "diagnostics", "waiting"}
             assert package == "cli" or other in MAY[package] | shared, f"{path} imports {name}"
         allowed = HEAVY.get(first)
         assert allowed is None or package in allowed, f"{path} imports {name}"

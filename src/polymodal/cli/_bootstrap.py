@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import ConfigError
+from polymodal.waiting import say_if_slow
 
 if TYPE_CHECKING:
     from polymodal.config.compose import ComposedConfig
@@ -30,7 +31,8 @@ def prepare() -> None:
     """Import the heavy libraries without the garbage collector, and the packages of the project."""
     gc.disable()  # saves about a third of the import time
     try:
-        import polymodal.runs.train  # noqa: F401
+        with say_if_slow("loading PyTorch and Lightning"):
+            import polymodal.runs.train  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()

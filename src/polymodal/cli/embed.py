@@ -155,7 +155,7 @@ def fill_shown(title: str, look: Look, num_workers: int) -> "tuple[StoreLookup, 
     from polymodal.training.progress import Display
 
     with Display() as display:
-        seen = look(lambda stage, done, all_: display.show(f"{stage} · {done}/{all_}", done / all_))
+        seen = look(lambda stage, done, all_: display.show(stage, f"{done}/{all_}", done / all_))
         display.print_line(_plan(title, seen))
     _check_room(seen)
     with Display() as display:
@@ -181,8 +181,8 @@ class Throughput:
         self.amount_done += feature.amount
         # By amount: the longest come first, so that counting utterances would be too slow at first.
         fraction = self.amount_done / max(1, self.amount)
-        message = f"embed · {self.name} · {self.num_done}/{self.num_missing}{self.speeds}"
-        self.display.show(message, fraction, important=self.num_done == self.num_missing)
+        details = f"{self.name} · {self.num_done}/{self.num_missing}{self.speeds}"
+        self.display.show("embed", details, fraction, important=self.num_done == self.num_missing)
 
     @property
     def speeds(self) -> str:

@@ -23,6 +23,7 @@ from polymodal.preflight.rules.data import check_data
 from polymodal.preflight.rules.no_op import check_no_op_options
 from polymodal.preflight.rules.signatures import expects_bool, signature_findings
 from polymodal.preflight.rules.yaml_pitfalls import reinterpreted_values
+from polymodal.waiting import say_if_slow
 
 
 @dataclass
@@ -84,7 +85,8 @@ class Report:
         """Add the duration of a step of the check."""
         started = time.perf_counter()
         try:
-            yield
+            with say_if_slow(f"checking: {stage}"):
+                yield
         finally:
             spent = time.perf_counter() - started
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent

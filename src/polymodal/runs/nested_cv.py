@@ -45,8 +45,13 @@ def select_options(
         varied = experiment.with_options(options)
         tables = []
         for inner in fold.inner:
-            progress = f"select · {index + 1}/{len(candidates)} · inner {inner.index + 1}"
-            display.show(f"{progress}/{len(fold.inner)} · {options}", index / len(candidates))
+            num_done = index * len(fold.inner) + inner.index
+            display.show(
+                f"select in fold {fold.index + 1}",
+                f"candidate {index + 1}/{len(candidates)} · inner fold {inner.index + 1}/"
+                f"{len(fold.inner)} · {options}",
+                num_done / (len(candidates) * len(fold.inner)),
+            )
             inner_dir = FoldDir(fold_dir.path / "inner" / f"{index}-{inner.index}")
             tables.append(_train_and_validate(varied, inner, inner_dir, session))
         pooled = concatenate(tables)

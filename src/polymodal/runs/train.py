@@ -45,6 +45,7 @@ from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.distributed import destroy_process_group, rank
 from polymodal.training.logger import RecordLogger
 from polymodal.training.progress import Display, ProgressCallback
+from polymodal.waiting import say_if_slow
 
 CHANGEABLE = ("resume", "tracker", "alert", "paths", "stages")
 # Options that decide how fast data are read, not which data.
@@ -88,9 +89,11 @@ def run_experiment(
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     resume = _resumed(composed, config)
-    experiment = experiment or prepare_experiment(config)
+    with say_if_slow("reading the corpus"):
+        experiment = experiment or prepare_experiment(config)
     build_trainer(experiment, callbacks=[], logger=False)
-    summary, origins = dataset_summary(experiment), encoder_summary(experiment)
+    with say_if_slow("summarising the data: classes, files, texts that are nearly equal"):
+        summary, origins = dataset_summary(experiment), encoder_summary(experiment)
     with (
         recording(
             composed,
@@ -135,7 +138,7 @@ def extract(experiment: Experiment, session: Session, display: Display, *, train
     with stage_time(session, "extract"):
         experiment.extract(
             lambda name, done, total: display.show(
-                f"extract · {name} · {done}/{total}", done / total, important=done == total
+                "extract", f"{name} · {done}/{total}", done / total, important=done == total
             )
         )
     for name, note in experiment.prefixes.notes.items():
@@ -164,10 +167,10 @@ def _run_folds(
         _record_fold(experiment, fold, fold_dir, session)
 
 
-def vectorized_progress(display: Display) -> Callable[[int, int], None]:
+def vectorized_progress(display: Display) -> Callable[[int, int, float], None]:
     """Return a callback that shows the progress of vectorized training."""
-    return lambda done, total: display.show(
-        f"fit · all folds together · epoch {done}/{total}", done / total, important=done == total
+    return lambda epoch, total, fraction: display.show(
+        "fit", f"all folds together · epoch {epoch}/{total}", fraction, important=fraction == 1
     )
 
 

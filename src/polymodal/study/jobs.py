@@ -234,7 +234,9 @@ def _stage(workers: Sequence[JobWorker], folder: Path, display: Display) -> None
     if len(workers) < 2:
         return
     first = prepare_experiment(workers[0].config)
-    first.extract(lambda name, done, total: display.show(f"extract · {name} · {done}/{total}", 0))
+    first.extract(
+        lambda name, done, total: display.show("extract", f"{name} · {done}/{total}", done / total)
+    )
     experiments = [replace(first, config=worker.config) for worker in workers]
     if why_not_vectorized(first) is not None:
         return

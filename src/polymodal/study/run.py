@@ -88,7 +88,7 @@ def run_study(composed: ComposedConfig, config: Mapping[str, Any], check: Check)
         write_folds(session.path / FOLDS, first.folds, first.fingerprint)
         with stage_time(session, "cells"):
             _run_jobs(jobs, plan, runs, record, display)
-        display.show("comparing", 0.99, important=True)
+        display.show("compare", "members and votes", 0, important=True)
         with stage_time(session, "compare"):
             results = _vote(plan, votes, _collect_results(plan, jobs), display)
             record.close(jobs, summarise(plan, results, first.scores, first.task.monitor))
@@ -154,8 +154,8 @@ def _run_jobs(
                 reported.add(process.name)
                 display.print_line(f"{process.name}: {last_line(process.log)}")
         lines = [f"{process.name}: {last_line(process.log)}"[:70] for process in running]
-        message = f"{len(ended)}/{len(processes)} · {' | '.join(lines)}"
-        display.show(message, len(ended) / max(1, len(processes)))
+        details = f"{len(ended)}/{len(processes)} · {' | '.join(lines)}"
+        display.show("jobs", details, len(ended) / max(1, len(processes)))
 
     num_devices = torch.cuda.device_count()
     codes = launch(processes, parallel=plan.parallel, num_devices=num_devices, show=show)
@@ -221,7 +221,7 @@ def _vote(
 ) -> dict[str, list[MemberResult]]:
     """Add the results of the votes, seed by seed."""
     for vote in plan.votes:
-        display.show(f"vote · {vote.name}", 0.99, important=True)
+        display.show("vote", vote.name, plan.votes.index(vote) / len(plan.votes), important=True)
         results[vote.name] = [_one_vote(vote, configs[vote.name], results, s) for s in plan.seeds]
     return results
 

@@ -224,12 +224,12 @@ def test_the_whole_corpus_is_predicted_under_the_name_of_the_stage(prepare, work
     experiment = prepare(*MLP, "trainer.max_epochs=1", longest=1)
     jobs = seeded(experiment, workplace, num_seeds=1)
     reports = []
-    fit_vectorized(jobs, progress=lambda done, total: reports.append((done, total)))
+    fit_vectorized(jobs, progress=lambda *report: reports.append(report))
     predict_vectorized(jobs, "all", "predict")
     table = PredictionTable.read(jobs[0].directory.predictions / "predict.parquet")
     assert len(table) == 66
     assert set(table.frame["split"]) == {"predict"}
-    assert reports[-1] == (3, 3)
+    assert reports[-1] == (1, 1, 1.0)
 
 
 def test_a_non_finite_loss_stops_before_the_update(prepare, workplace):

@@ -108,7 +108,8 @@ def why_not_vectorizable(experiment: Experiment) -> str | None:
 
 
 def fit_vectorized(
-    jobs: Sequence[HeadJob], progress: Callable[[int, int], None] = lambda done, total: None
+    jobs: Sequence[HeadJob],
+    progress: Callable[[int, int, float], None] = lambda epoch, total, fraction: None,
 ) -> list[Trained]:
     """Train all jobs; the directory of each then has the checkpoints that `fit` leaves there.
 
@@ -117,7 +118,7 @@ def fit_vectorized(
 
     Args:
         jobs: Jobs that can be vectorized, whose configurations differ in the seed alone.
-        progress: Called with the number of finished epochs of all jobs, and their total.
+        progress: As of `train_vectorized`.
 
     Returns:
         What was logged, in the order of the jobs.

@@ -33,7 +33,7 @@ def train_vectorized(
     specs: Sequence[HeadSpec],
     config: LoopConfig,
     device: torch.device,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int, float], None] = lambda epoch, total, fraction: None,
 ) -> None:
     """Train all heads, and write the results into their specs.
 
@@ -42,7 +42,8 @@ def train_vectorized(
             one schedule.
         config: How they are trained.
         device: Where they are trained.
-        progress: Called with the number of finished epochs of all heads, and their total.
+        progress: Called with the number of the finished epoch, from 1, the greatest number of
+            epochs, and the fraction of the epochs of all heads that are done.
 
     Raises:
         FloatingPointError: A loss is not finite; nothing was updated with it.
@@ -59,7 +60,8 @@ def train_vectorized(
             group.train(epoch)
             group.validate_and_checkpoint(epoch)
             num_left = len(group.heads) * (config.max_epochs - 1 - epoch)
-            progress(num_ended + num_epochs - num_left, total)
+            fraction = (num_ended + num_epochs - num_left) / total
+            progress(epoch + 1, config.max_epochs, fraction)
             if not group.heads:
                 break
         num_ended += num_epochs

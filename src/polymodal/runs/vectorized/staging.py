@@ -65,14 +65,14 @@ def why_not_vectorized(experiment: Experiment, run: Path | None = None) -> str |
 
 
 def train_folds(
-    experiments: Sequence[Experiment], path: Path, progress: Callable[[int, int], None]
+    experiments: Sequence[Experiment], path: Path, progress: Callable[[int, int, float], None]
 ) -> list[TrainedFolds]:
     """Train every fold of several runs, which differ in their seed alone.
 
     Args:
         experiments: The experiment of each run; all can be vectorized.
         path: Existing directory for the results.
-        progress: Called with the number of finished epochs, and their total.
+        progress: As of `train_vectorized`.
 
     Returns:
         The folds of each run, in their order.
