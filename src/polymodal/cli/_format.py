@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import RunError
+from polymodal.report.format import MINUS
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.filters import MISSING
 
@@ -343,7 +344,9 @@ def _member_table(study: Mapping[str, Any]) -> "Table":
     names = list(dict.fromkeys(n for member in members.values() for n in member["scores"]))
     names.sort(key=lambda name: name != f"test/{study['score']}")
     heads = [name.removeprefix("test/") for name in names[:MAX_SCORE_COLUMNS]]
-    table = new_table(["", *heads, "generalisation gap"], box=SIMPLE_HEAD, pad_edge=False)
+    against = {member["gap"]["against"] for member in members.values() if member.get("gap")}
+    gap_head = f"generalisation gap (train {MINUS} {'/'.join(sorted(against)) or 'test'})"
+    table = new_table(["", *heads, gap_head], box=SIMPLE_HEAD, pad_edge=False)
     for name, member in members.items():
         scores = [_estimate(member["scores"].get(score)) for score in names[:MAX_SCORE_COLUMNS]]
         gap = member.get("gap")

@@ -26,4 +26,10 @@ def main(arguments: argparse.Namespace) -> int:
     composed = compose(arguments.overrides, config_name="study")
     folder, _ = run_study(composed, checked(composed), checked)
     print_study(folder, read_study(folder))
+    for what, how in (
+        ("next:", f"polymodal report {folder} --open"),
+        ("", "polymodal runs          the runs of its members"),
+        ("", "polymodal ui            all runs and studies on one page"),
+    ):
+        print(f"{what:<7} {how}")
     return 0

@@ -116,7 +116,12 @@ def test_draws_in_blocks_are_of_full_size(monkeypatch):
     [
         (1, "utterance", "1 speaker: too few"),
         (3, "utterance", "3 speakers: too few"),
-        (4, "speaker", "4 speakers: too few"),
+        (
+            4,
+            "speaker",
+            "4 speakers: too few to generalise to others; 95 % intervals of so few hold in 89%",
+        ),
+        (6, "speaker", "6 speakers: too few"),
         (8, "speaker", ""),
     ],
 )

@@ -98,7 +98,7 @@ def test_identical_members_are_not_claimed_to_differ():
 )
 def test_the_verdict_says_of_whom_it_speaks(design, scope):
     (result,) = compare(members((0.6, 0.7), design=design), "uar", UAR)
-    assert result.verdict.endswith(f", {scope})")
+    assert f", {scope})" in result.verdict
     assert scope.startswith(f"{result.num_units} {result.unit}")
 
 
@@ -117,6 +117,7 @@ def test_a_p_that_is_small_only_before_correction_claims_nothing():
     assert alone.p == together.p < 0.05 < together.p_corrected
     assert "is better than" in alone.verdict
     assert "no difference" in together.verdict
+    assert "the interval excludes 0, but p is not below .050" in together.verdict
 
 
 def test_an_interval_with_zero_claims_nothing_however_small_p_is():
@@ -135,6 +136,9 @@ def test_an_interval_with_zero_claims_nothing_however_small_p_is():
     assert result.p < 0.001
     assert result.low < 0 < result.high
     assert result.verdict.startswith("no difference can be claimed")
+    assert result.verdict.endswith(
+        "p is below .050, but the interval includes 0, and both are needed"
+    )
 
 
 def test_alpha_sets_the_interval_too():

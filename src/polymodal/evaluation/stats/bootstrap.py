@@ -42,7 +42,9 @@ Draws = Float[np.ndarray, " draw"]
 
 NUM_RESAMPLES = 2000
 MIN_SPEAKERS = 4  # with fewer, drawing speakers gives a handful of different tables
-FEW_SPEAKERS = 8  # with fewer, the coverage is below the nominal level
+FEW_SPEAKERS = 8  # with fewer, conclusions about other speakers depend on who was recorded
+# Speakers to coverage of 95 % intervals where it is below .93 (`python -m benchmarks verdict`).
+LOW_COVERAGE = {4: 0.89, 5: 0.91}
 MAX_COUNT_CELLS = 2**21  # of an array of draws by clusters
 MAX_MATRIX_CELLS = 2**25  # of an array of clusters by pairs of classes
 
@@ -65,7 +67,12 @@ class Interval:
             return "speakers unknown: too narrow if speakers differ"
         if self.num_speakers < FEW_SPEAKERS:
             noun = "speaker" if self.num_speakers == 1 else "speakers"
-            return f"{self.num_speakers} {noun}: too few to generalise to others"
+            few = f"{self.num_speakers} {noun}: too few to generalise to others"
+            if self.num_speakers < MIN_SPEAKERS:
+                return f"{few}; the intervals tell about these alone"
+            if (coverage := LOW_COVERAGE.get(self.num_speakers)) is not None:
+                return f"{few}; 95 % intervals of so few hold in {coverage:.0%} of simulations"
+            return few
         return ""
 
 

@@ -144,11 +144,24 @@ def _verdict(
     )
     a, b = result.a, result.b
     if not significant:
-        return f"no difference can be claimed between {a} and {b} ({lead}, {figures})"
+        claim = f"no difference can be claimed between {a} and {b} ({lead}, {figures})"
+        return claim + _disagreement(result, alpha)
     better, worse = (a, b) if (result.difference > 0) == higher_is_better else (b, a)
     if higher_is_better:
         return f"{better} is better than {worse} by {lead} ({figures})"
     return f"{better} is better than {worse}: its {result.score} is lower by {lead} ({figures})"
+
+
+def _disagreement(result: Comparison, alpha: float) -> str:
+    """Return why nothing is claimed although p alone, or the interval alone, would claim it."""
+    if result.p_corrected < alpha:
+        where = "touches" if 0 in (result.low, result.high) else "includes"
+        return f": p is below {_number(alpha)}, but the interval {where} 0, and both are needed"
+    if not result.low <= 0 <= result.high:
+        return (
+            f": the interval excludes 0, but p is not below {_number(alpha)}, and both are needed"
+        )
+    return ""
 
 
 def _scope(test: permutation.PairedTest, num_speakers: int | None) -> str:
