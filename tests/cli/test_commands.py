@@ -73,6 +73,13 @@ def test_every_row_is_predicted_into_a_file(polymodal, text_run):
     assert pl.read_csv("out/all.csv").height == 48
 
 
+def test_an_unknown_ending_is_refused_before_anything_is_predicted(polymodal, text_run):
+    code, _, error = polymodal("predict", str(text_run), "--out", "all.xls")
+    assert code == 2
+    assert "--out all.xls" in error
+    assert ".jsonl" in error
+
+
 def test_a_vote_of_two_runs_covers_their_rows(polymodal, text_run):
     speech, _ = trained(polymodal, "speech")
     code, out, error = polymodal("vote", str(text_run), speech.name, "tracker=none")

@@ -284,6 +284,17 @@ def test_runs_are_named_by_the_beginning_of_their_id(polymodal, runs):
     assert "KEY=VALUE" in error
 
 
+def test_columns_without_room_in_a_terminal_are_named(terminal, runs):
+    for name in "ab":
+        options = "".join(f"o{number}: {name}{'x' * 20}\n" for number in range(9))
+        (runs / name / "config.yaml").write_text(options)
+    lines = terminal(100, "runs", "status=finished", "--differ").splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "o0" in lines[0]
+    assert "no room for o" in lines[-1]
+    assert "--columns" in lines[-1]
+
+
 def test_what_differs_between_the_listed_is_a_column_each(polymodal, runs):
     (runs / "a" / "config.yaml").write_text("optimizer: {lr: 0.2, beta: 1}\npaths: {runs: x}\n")
     (runs / "b" / "config.yaml").write_text("optimizer: {lr: 0.1, beta: 1}\npaths: {runs: y}\n")

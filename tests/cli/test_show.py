@@ -11,6 +11,7 @@ from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.metrics_log import MetricsLog, read_metrics
 from polymodal.tracking.run_folder import RunFolder, write_record
 
+WHOLE = ("--config", "--files")
 CONFIG = "corpus:\n  root: x\npaths:\n  runs: hidden\nmodel:\n  width: 64\nhydra:\n  x: hidden\n"
 
 
@@ -34,10 +35,10 @@ def run(workplace):
 
 
 def test_everything_about_the_run_is_said(polymodal, run):
-    code, out, error = polymodal("show", "last")
+    code, out, error = polymodal("show", "last", *WHOLE)
     assert (code, error) == (0, "")
     for words in (
-        f"{run.record.run_id} · run · finished in 0.0 s",
+        f"{run.record.run_id} · run · finished in ",
         "command  polymodal run experiment=emodb/egemaps",
         "changed  experiment=emodb/egemaps seed=7",
         "seed  7",
@@ -78,6 +79,15 @@ def test_each_fold_has_a_row_in_the_order_of_numbers(polymodal, run):
     assert [fold["fold"] for fold in folds] == [2, 10]
 
 
+def test_configuration_and_files_are_shown_if_asked_for(polymodal, run):
+    brief, whole = polymodal("show", "last")[1], polymodal("show", "last", *WHOLE)[1]
+    assert "config.yaml" not in brief
+    assert "versions" not in brief
+    assert "--files" in brief
+    assert "config.yaml" in whole
+    assert "versions" in whole
+
+
 def test_curves_of_the_validation_scores(polymodal, run):
     journal = MetricsLog(run.metrics)
     for step, value in enumerate([0.1, 0.2, 0.9, 0.4]):
@@ -115,13 +125,13 @@ def test_json_is_the_record_with_its_path_and_nothing_else(polymodal, run):
 
 def test_a_failed_run_says_why(polymodal, run):
     run.finish("failed", error="ValueError: [bold]no\x1b[2J data")
-    out = polymodal("show", "last")[1]
+    out = polymodal("show", "last", *WHOLE)[1]
     assert "error  ValueError: [bold]no?[2J data" in out
 
 
 def test_a_damaged_journal_is_named_and_the_rest_is_shown(polymodal, run):
     run.metrics.write_text('{"val/uar": 0.1}\n\x00\n{"val/uar": 0.2}\n')
-    code, out, _ = polymodal("show", "last")
+    code, out, _ = polymodal("show", "last", *WHOLE)
     assert code == 0
     assert "metrics.jsonl line 2" in out
     assert "width: 64" in out
@@ -143,7 +153,7 @@ def test_a_folder_with_nothing_but_its_record_is_shown(polymodal, workplace):
 def test_no_such_run_is_bad_input(polymodal, workplace, name, words):
     (workplace / "bad").mkdir()
     (workplace / "bad" / "run.json").write_text("{")
-    code, out, error = polymodal("show", name)
+    code, out, error = polymodal("show", name, *WHOLE)
     assert (code, out) == (2, "")
     assert words in error
     assert "Traceback" not in error
@@ -151,7 +161,7 @@ def test_no_such_run_is_bad_input(polymodal, workplace, name, words):
 
 def test_a_long_configuration_is_cut_and_the_cut_is_said(polymodal, run):
     run.write_config("model:\n" + "".join(f"  key_{number}: 1\n" for number in range(159)))
-    out = polymodal("show", "last")[1]
+    out = polymodal("show", "last", *WHOLE)[1]
     assert "key_118" in out
     assert "key_119" not in out
     assert f"and 40 more lines in runs/{run.record.run_id}/config.yaml" in out
@@ -160,13 +170,13 @@ def test_a_long_configuration_is_cut_and_the_cut_is_said(polymodal, run):
 @pytest.mark.parametrize("text", ["a: [1\n", "- 1\n- 2\n", "just words\n"])
 def test_a_configuration_of_another_program_is_shown_as_it_is(polymodal, run, text):
     run.config.write_text(text)
-    out = polymodal("show", "last")[1]
+    out = polymodal("show", "last", *WHOLE)[1]
     assert text in out
 
 
 def test_lists_of_the_configuration_take_one_line_and_nested_ones_several(polymodal, run):
     run.write_config("corpus:\n  classes:\n  - 기쁨\n  - 슬픔\n  where:\n  - a: 1\n")
-    out = polymodal("show", "last")[1]
+    out = polymodal("show", "last", *WHOLE)[1]
     assert "  classes: [기쁨, 슬픔]\n  where:\n  - a: 1\n" in out
 
 
@@ -174,7 +184,7 @@ def test_lists_of_the_configuration_take_one_line_and_nested_ones_several(polymo
 def test_in_a_terminal_long_values_are_wrapped_under_their_own_column(run, terminal, columns):
     words = [f"word{number}" for number in range(40)]
     run.update(command=["/x/polymodal/__main__.py", "run", *words], data={"sha256": "a" * 64})
-    lines = terminal(columns, "show", "last").splitlines()
+    lines = terminal(columns, "show", "last", *WHOLE).splitlines()
     assert max(map(len, lines)) <= columns
     first = next(place for place, line in enumerate(lines) if line.startswith("  command  "))
     wrapped = [lines[first], *lines[first + 1 : first + 6]]
@@ -195,7 +205,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(polymodal, run):
         run.path / "folds" / "0" / "run.json",
         RunRecord("x", "x", fold=0, scores=scores, notes=notes),
     )
-    code, out, _ = polymodal("show", "last")
+    code, out, _ = polymodal("show", "last", *WHOLE)
     assert code == 0
     assert all(words in out for words in ("[/red]", "[bold]", "speaker [/x]"))
 
@@ -211,7 +221,7 @@ def test_a_file_that_vanishes_meanwhile_is_left_out(polymodal, run, monkeypatch)
         return there
 
     monkeypatch.setattr(Path, "is_file", renamed)
-    code, out, _ = polymodal("show", "last")
+    code, out, _ = polymodal("show", "last", *WHOLE)
     assert code == 0
     assert ".run.json." not in out
     assert "overrides.txt" in out

@@ -42,12 +42,12 @@ def test_a_task_brings_its_loss_scores_and_monitor(polymodal, task):
     assert {f"test/{name}" for name in SCORES[task]} <= set(record["scores"])
     assert (run / "checkpoints/best.ckpt").is_file()
     test = pl.read_parquet(run / "predictions/test.parquet")
-    told = {column.partition("_")[0] for column in test.columns} & {"logit", "value", "target"}
-    assert told == {
-        "multilabel": {"value", "target"},
+    told = {column.partition("_")[0] for column in test.columns}
+    assert told & {"logit", "probability", "value", "target"} == {
+        "multilabel": {"value", "probability", "target"},
         "regression": {"value", "target"},
-        "joint": {"logit", "value", "target"},
-    }.get(task, {"logit"})
+        "joint": {"logit", "probability", "value", "target"},
+    }.get(task, {"logit", "probability"})
 
     assert polymodal("test", "last", "evaluate_on=val")[0] == 0
     again = last()[1]["scores"]

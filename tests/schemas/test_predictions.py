@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polymodal.errors import PredictionError
-from polymodal.schemas.predictions import PredictionTable, concatenate
+from polymodal.schemas.predictions import ENDINGS, PredictionTable, concatenate
 
 CLASSES = ("joy", "anger", "fear")
 
@@ -32,6 +32,24 @@ def test_a_file_gives_back_the_table_and_its_metadata(tmp_path):
     after = PredictionTable.read(tmp_path / "t.parquet")
     assert after.frame.equals(before.frame)
     assert (after.classes, after.task, after.run_id) == (CLASSES, "classification", "run-x")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_file_has_probabilities_beside_logits(tmp_path, ending):
+    table().write(tmp_path / f"t{ending}")
+    readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
+    read = readers.get(ending, lambda path: pl.read_csv(path, separator="\t"))
+    shown = read(tmp_path / f"t{ending}").select("^probability_.*$")
+    assert shown.columns == [f"probability_{name}" for name in CLASSES]
+    np.testing.assert_allclose(shown.to_numpy(), table().probabilities(), atol=1e-6)
+
+
+def test_each_label_of_several_has_a_probability_of_its_own(tmp_path):
+    arrays = np.array([[0.0, 3.0]], np.float32), np.array([[0, 1]], np.float32)
+    labels = PredictionTable.from_values(["u"], *arrays, "ab", split="test", task="multilabel")
+    labels.write(tmp_path / "t.csv")
+    shown = pl.read_csv(tmp_path / "t.csv").select("^probability_.*$").row(0)
+    assert shown == pytest.approx((0.5, 1 / (1 + np.exp(-3))), abs=1e-6)
 
 
 @given(st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=3, max_size=3))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import RunError
-from polymodal.report.format import MINUS
+from polymodal.report.format import MINUS, join_names
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.filters import MISSING
 
@@ -130,7 +130,11 @@ def print_table(records: Sequence[RunRecord], columns: Mapping[str, list[str]]) 
     }
     if in_terminal:
         page = console()
-        page.print(_rich_table(_fit(table, page.width)))
+        fitting = _fit(table, page.width, columns)
+        page.print(_rich_table(fitting))
+        if left_out := [name for name in columns if name not in fitting]:
+            names = plain(join_names(left_out))
+            print(f"no room for {names}: pipe the output, or name some with --columns")
     else:
         print(_text_table(table))
     if any(cell.endswith("*") for cells in table.values() for cell in cells):
@@ -175,12 +179,14 @@ def _age(record: RunRecord) -> str:
     return format_duration(age.total_seconds())
 
 
-def _fit(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str]]:
-    """Drop columns until the table fits the width."""
+def _fit(
+    columns: Mapping[str, list[str]], width: int, requested: Iterable[str] = ()
+) -> dict[str, list[str]]:
+    """Drop columns until the table fits the width: of those that were requested the last first."""
     from rich.cells import cell_len
 
     fitting = dict(columns)
-    for name in DROP_ORDER:
+    for name in (*DROP_ORDER, *[*requested][:0:-1]):
         widths = [max(map(cell_len, (title, *cells))) + 3 for title, cells in fitting.items()]
         if sum(widths) - 3 <= width:
             break

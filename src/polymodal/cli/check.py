@@ -13,6 +13,7 @@ batch. `polymodal run` does all of this but the last two.
 
 import argparse
 import json
+import time
 from typing import TYPE_CHECKING
 
 from polymodal.cli._bootstrap import prepare
@@ -49,6 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Print the findings, and return 2 if one of them is an error."""
     from polymodal.cli.run import SAMPLE
 
+    started_s = time.monotonic()
     prepare()
     from polymodal.preflight.check import check_all
     from polymodal.study.check import check_study, check_sweep, is_study
@@ -61,11 +63,11 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(report.to_json(), indent=1))
     else:
-        _print(report)
+        _print(report, time.monotonic() - started_s)
     return 2 if report.errors else 0
 
 
-def _print(report: "Report") -> None:
+def _print(report: "Report", wall_s: float) -> None:
     from polymodal.cli._format import console
 
     page = console()
@@ -78,7 +80,7 @@ def _print(report: "Report") -> None:
         if lines := [ESTIMATES[key].format(value) for key, value in estimates if key in ESTIMATES]:
             message = f"estimate{f' of {name}' if name else ''}: {', '.join(lines)}"
             page.print(message, markup=False, highlight=False)
-    page.print(_verdict(report), highlight=False)
+    page.print(_verdict(report, wall_s), highlight=False)
 
 
 def _print_finding(page: "Console", finding: "Diagnostic") -> None:
@@ -90,13 +92,12 @@ def _print_finding(page: "Console", finding: "Diagnostic") -> None:
         page.print(Text(line))
 
 
-def _verdict(report: "Report") -> str:
+def _verdict(report: "Report", wall_s: float) -> str:
     from polymodal.report.format import pluralise
 
     errors, warnings = len(report.errors), len(report.findings) - len(report.errors)
     dry_run_s = report.seconds.get("dry run", 0.0)
-    rest_s = sum(report.seconds.values()) - dry_run_s
-    took = f"in {rest_s:.1f} s, and {dry_run_s:.1f} s for the dry run"
+    took = f"in {wall_s:.1f} s, {dry_run_s:.1f} s of them for the dry run"
     if not report.findings:
         return f"[green]no problems found[/] ({took})"
     colour = "red" if errors else "yellow"

@@ -1,6 +1,7 @@
 """Show one run or study: configuration, data, status, scores and files.
 
 polymodal show last
+polymodal show last --config --files   its configuration and its files, too
 polymodal show 20261123 --json
 polymodal show RUN RUN                the options in which they differ
 """
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 FIRST_CURVES = ("val/uar", "val/loss")
 MAX_CURVE_WIDTH = 60
-MAX_CURVES = 10
-MAX_SCORES = 50
+MAX_CURVES = 5
+MAX_SCORES = 20
 MAX_CONFIG_LINES = 120
 LABEL_WIDTH = 11
 DIGEST = re.compile(r"[0-9a-f]{40,}")
@@ -53,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal show`."""
     parser.add_argument("run", metavar="RUN", help="run id or prefix of one, a path, or `last`")
     parser.add_argument("others", nargs="*", metavar="RUN", help="show the differences")
+    parser.add_argument(
+        "--config", action="store_true", help="show configuration, machine, packages and notes, too"
+    )
+    parser.add_argument("--files", action="store_true", help="list the files, too")
     add_folder(parser)
 
 
@@ -76,12 +81,17 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps(values, indent=1))
         return 0
     page = console()
-    _print_head(page, folder, record)
+    _print_head(page, folder, record, whole=arguments.config)
     _print_scores(page, record)
     _print_folds(page, record, folds)
     _print_curves(page, folder)
-    _print_config(page, folder)
-    _print_files(page, folder)
+    if arguments.config:
+        _print_config(page, folder)
+    _print_files(page, folder, listed=arguments.files)
+    if not (arguments.config or arguments.files):
+        page.print(
+            "--config shows configuration and environment, --files lists the files", style="dim"
+        )
     return 0
 
 
@@ -135,7 +145,8 @@ def _fold_folders(folder: Path) -> list[Path]:
     return sorted((p for p in paths if p.name.isdecimal()), key=lambda path: int(path.name))
 
 
-def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
+def _print_head(page: "Console", folder: Path, record: RunRecord, *, whole: bool) -> None:
+    """Print what was run on what; as a `whole` also by which machine and packages."""
     from rich.text import Text
 
     took = "" if record.duration_s is None else f" in {format_duration(record.duration_s)}"
@@ -156,10 +167,10 @@ def _print_head(page: "Console", folder: Path, record: RunRecord) -> None:
         "shared": f"of the test rows with training: {', '.join(shared)}" if shared else "",
         **{f"{name} from": origin for name, origin in origin_sentences(record).items()},
         "code": _inline(record.code) or "not under git",
-        "host": _inline(record.host, leave_out=("pid", "process_started")),
-        "versions": _inline(record.versions),
-        "notes": _inline(record.notes),
     }
+    if whole:
+        lines["host"] = _inline(record.host, leave_out=("pid", "process_started"))
+        lines |= {"versions": _inline(record.versions), "notes": _inline(record.notes)}
     for name, line in lines.items():
         if line not in (None, ""):
             wrapped = Text(plain(line)).wrap(page, max(1, page.width - LABEL_WIDTH))
@@ -272,7 +283,7 @@ def _compact(lines: Sequence[str], width: int) -> list[str]:
     return text.splitlines() if visible else []
 
 
-def _print_files(page: "Console", folder: Path) -> None:
+def _print_files(page: "Console", folder: Path, *, listed: bool) -> None:
     sizes = {}
     for path in sorted(folder.rglob("*")):
         with contextlib.suppress(FileNotFoundError):  # a run in progress renames its files
@@ -280,8 +291,8 @@ def _print_files(page: "Console", folder: Path) -> None:
                 sizes[path.relative_to(folder)] = path.stat().st_size
     total = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB"
     page.print(f"{plain(folder)} · {total}", markup=False)
-    listed = [path for path in sizes if path.parts[0] not in COLLAPSED_DIRS]
-    shown = {plain(path): sizes[path] for path in listed}
+    visible = [path for path in sizes if listed and path.parts[0] not in COLLAPSED_DIRS]
+    shown = {plain(path): sizes[path] for path in visible}
     width = max(map(len, shown), default=0)
     for name, size in shown.items():
         page.print(f"  {name:<{width}} {size / 1e3:>10.1f} kB", markup=False)

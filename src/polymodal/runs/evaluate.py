@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from polymodal.config.compose import ComposedConfig, apply_overrides, load_config
 from polymodal.data.folds import FOLDS, Fold, read_folds
 from polymodal.encoders.huggingface.checkpoint import pretrained_weights
@@ -116,7 +118,10 @@ def apply_run(
             tables = read_tables(fold_dirs(session.path, len(experiment.folds)), split)
             if not tables:
                 raise RunError(f"split {split!r} has no utterance", hint="choose another split")
-            table = soft_vote(tables) if on_full_corpus and len(tables) > 1 else concatenate(tables)
+            table = concatenate(tables)
+            if on_full_corpus and len(tables) > 1:  # of no fold, but of all
+                table = soft_vote(tables)
+                table = table.with_frame(table.frame.with_columns(fold=pl.lit(None, pl.Int64)))
             _write(table, session.path / "predictions" / f"{split}.parquet", out)
             session.scores |= score_table(table, experiment.scores)
             num_rows = {config["evaluate_on"]: sum(map(len, tables))}

@@ -12,7 +12,8 @@ import polars as pl
 
 from polymodal.errors import PredictionError
 
-LOGIT, TARGET, VALUE = "logit_", "target_", "value_"
+LOGIT, TARGET, VALUE, PROBABILITY = "logit_", "target_", "value_", "probability_"
+ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl")  # of files that a table is written to
 ID, SPEAKER = "utterance_id", "speaker"
 FORMULA = r"^[=+\-@\t\r\x00]"
 
@@ -206,17 +207,33 @@ class PredictionTable:
         return self.frame.select(TARGET + name for name in self.values).to_numpy().astype(float)
 
     def write(self, path: Path) -> None:
-        """Write the table: `.parquet` with its metadata, or `.csv`.
+        """Write the table with a column `probability_<class>` for each logit of a class or label.
 
         Args:
-            path: The file to write; its folder must exist.
+            path: The file to write, whose ending is one of `ENDINGS`; its folder must exist. A
+                Parquet file has the metadata that `read` needs.
         """
-        if path.suffix == ".csv":
-            self.frame.with_columns(_harmless(pl.selectors.string())).write_csv(path)
+        frame = self.frame.with_columns(self._probability_columns())
+        if path.suffix in (".csv", ".tsv"):
+            separator = "," if path.suffix == ".csv" else "\t"
+            safe = frame.with_columns(_harmless(pl.selectors.string()))
+            safe.write_csv(path, separator=separator)
+            return
+        if path.suffix == ".jsonl":
+            frame.write_ndjson(path)
             return
         meta = {"classes": json.dumps(self.classes), "task": self.task, "run_id": self.run_id}
         meta["values"] = json.dumps(self.values)
-        self.frame.write_parquet(path, metadata={f"polymodal.{k}": v for k, v in meta.items()})
+        frame.write_parquet(path, metadata={f"polymodal.{k}": v for k, v in meta.items()})
+
+    def _probability_columns(self) -> list[pl.Series]:
+        columns = []
+        if self.classes:
+            columns += zip(self.classes, self.probabilities().T, strict=True)
+        if self.task == "multilabel":
+            sigmoid = (1 + np.tanh(self.predicted_values() / 2)) / 2
+            columns += zip(self.values, sigmoid.T, strict=True)
+        return [pl.Series(PROBABILITY + name, of.astype(np.float32)) for name, of in columns]
 
     @classmethod
     def read(cls, path: Path) -> "PredictionTable":

@@ -29,4 +29,6 @@ PLANTED = {
 
 @pytest.mark.parametrize(("name", "fault"), planted_faults(PLANTED))
 def test_a_fault_is_found_with_its_line(checked, shape_checks_off, name, fault):
-    assert_found(checked(name, PLANTED[name].project)[1], fault)
+    report = checked(name, PLANTED[name].project)[1]
+    assert_found(report, fault)
+    assert "effects: 3 of your options were changed one by one; without effect: 1" in report.notes

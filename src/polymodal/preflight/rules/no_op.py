@@ -23,16 +23,19 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
     """
     from polymodal.experiment.deep_equal import deep_equal
 
+    num_tried, num_idle = 0, 0
     for section, make in _makers(context):
         before = _built(make, context.config)
         for key, value in flatten(_at(context.config, section), section) if before else ():
             others = _others(context, key, value) if _is_written(context, key) else []
             after = [_built(make, _changed(context.config, key, other)) for other in others]
             built = [result for result in after if result]
+            num_tried += bool(built)
             if built and all(deep_equal(before, result) for result in built):
                 tried = " or ".join(
                     str(other) for other, is_built in zip(others, after, strict=True) if is_built
                 )
+                num_idle += 1
                 yield Diagnostic(
                     "no effect",
                     key,
@@ -40,6 +43,10 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
                     hint="take it out, or change the option that makes it useless",
                     severity="warning",
                 )
+
+    context.notes.append(
+        f"effects: {num_tried} of your options were changed one by one; without effect: {num_idle}"
+    )
 
 
 def _makers(context: Context) -> Iterator[tuple[str, Make]]:
