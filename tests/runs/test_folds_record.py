@@ -300,3 +300,9 @@ def test_no_training_rows_are_rejected(polymodal):
     code, _, error = polymodal("run", *SMALL, "data.train_fraction=0")
     assert code == 2
     assert "data.train_fraction=0" in error
+
+
+def test_rows_that_all_folds_predicted_have_no_fold(polymodal, nested):
+    assert polymodal("predict", str(nested))[0] == 0
+    table = pl.read_parquet(last()[0] / "predictions/predict.parquet")
+    assert table["fold"].null_count() == len(table) == table["utterance_id"].n_unique()
