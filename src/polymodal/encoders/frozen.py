@@ -4,7 +4,7 @@ Legend: batch = utterances, time = vectors an utterance has, row = vectors of ma
 feature = width.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class FrozenEncoder(Encoder):
             the same, but each speaker is only centred.
         clip: Standardised values are clipped at this many deviations; None leaves them. A feature
             that hardly varies in training is otherwise huge for one test clip.
+        signals: Names of the signals that the extractor reads; empty for all.
 
     Raises:
         ConfigError: `normalise` is unknown, or `clip` is not positive.
@@ -54,7 +55,12 @@ class FrozenEncoder(Encoder):
     is_trained_from_scratch = False
 
     def __init__(
-        self, extractor: Extractor, *, normalise: str = "corpus", clip: float | None = 10.0
+        self,
+        extractor: Extractor,
+        *,
+        normalise: str = "corpus",
+        clip: float | None = 10.0,
+        signals: Collection[str] = (),
     ) -> None:
         super().__init__()
         if normalise not in NORMALISATIONS:
@@ -66,7 +72,7 @@ class FrozenEncoder(Encoder):
         self.extractor = extractor
         self.normalise = normalise
         self.clip = clip
-        self.source = extractor.source
+        self.source, self.signals = extractor.source, tuple(signals)
         self.feature_size = extractor.feature_size
         self.frame_rate_hz = extractor.frame_rate_hz
         self.sampling_rate_hz = extractor.sampling_rate_hz

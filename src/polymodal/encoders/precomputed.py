@@ -36,6 +36,7 @@ class PrecomputedEncoder(Encoder):
                 expected="the name of the features in the manifest, and a width of at least 1",
             )
         self.signal, self.feature_size = signal, feature_size
+        self.signals = (signal,)
 
     def transform(self) -> Transform:
         """Return the selection of the features of one utterance."""

@@ -34,11 +34,11 @@ from polymodal.experiment.components import (
     sampling_weights,
 )
 from polymodal.experiment.readers import (
-    HAS_SOURCE,
     LazyRead,
     StoredReader,
     apply_missing_policy,
     build_reader,
+    inputs_of,
 )
 from polymodal.experiment.trained_encoders import TrainedEncoder, trained_encoders
 from polymodal.features.extract import counting, fill
@@ -461,8 +461,12 @@ class Experiment:
         """Which rows have something that an encoder reads."""
         if not self.prototypes:  # a check whose encoders could not be built
             return pl.Series([True] * len(self.manifest))
-        sources = [HAS_SOURCE[encoder.source] for encoder in self.prototypes.values()]
-        return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()
+        inputs = [
+            has_input
+            for encoder in self.prototypes.values()
+            for has_input in inputs_of(encoder.source, encoder.signals).values()
+        ]
+        return self.manifest.frame.select(pl.any_horizontal(*inputs)).to_series()
 
     def _readers(self, fold: Fold) -> dict[str, Reader]:
         kept_mb = self.data_options.cache_mb / max(1, self.num_workers)

@@ -129,7 +129,8 @@ class PhysiologyEncoder(FrozenEncoder):
         normalise: str = "corpus",
         clip: float | None = 10.0,
     ) -> None:
-        super().__init__(PhysiologyExtractor(tuple(signals)), normalise=normalise, clip=clip)
+        extractor = PhysiologyExtractor(tuple(signals))
+        super().__init__(extractor, normalise=normalise, clip=clip, signals=signals)
 
     def normalise_by_speaker(
         self, features: Features, speakers: Mapping[str, str]
