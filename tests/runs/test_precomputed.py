@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from tests.conftest import newest_run
 
 NO_VOICE = {"u01", "u06", "u11"}
@@ -80,3 +81,29 @@ def test_a_row_without_what_the_only_encoder_reads_is_not_trained_on(features, p
     code, _, error = polymodal(*RUN, "encoder=voice", "model=mlp")
     assert code == 0, error
     assert record()["data"]["lacking"] == {"voice": 3}
+
+
+def test_every_fold_is_standardised_by_its_own_training_rows(features, polymodal):
+    """`predict` uses mean and scale of the checkpoint, not those of the rows that it is given."""
+    code, _, error = polymodal(*RUN, "encoder=face", "model=mlp")
+    assert code == 0, error
+    run = newest_run()
+    arrays, folds = np.load("features/face.npz"), json.loads((run / "folds.json").read_text())
+    speaker_of = dict(pl.read_csv("features/manifest.csv")["utterance_id", "speaker"].iter_rows())
+    for index, fold in enumerate(folds["folds"]):
+        splits = fold["assignment"]["speaker"]
+        frames = np.concatenate(
+            [arrays[name] for name in arrays if splits[speaker_of[name]] == "train"]
+        )
+        path = run / f"folds/{index}/checkpoints/last.ckpt"
+        state = torch.load(path, weights_only=True)["state_dict"]
+        np.testing.assert_allclose(state["encoders.face.mean"], frames.mean(0), rtol=1e-4)
+        np.testing.assert_allclose(state["encoders.face.scale"], frames.std(0), rtol=1e-4)
+
+    assert polymodal("predict", str(run), "corpus.where={label: a}", "--out", "a.parquet")[0] == 0
+    assert polymodal("predict", str(run), "--out", "all.parquet")[0] == 0
+    rows = ["utterance_id", "fold"]
+    every, some = (pl.read_parquet(f"{name}.parquet").sort(rows) for name in ("all", "a"))
+    every = every.join(some.select(rows), on=rows, how="semi", maintain_order="left")
+    logits = [name for name in some.columns if name.startswith("logit")]
+    np.testing.assert_allclose(every[logits], some[logits], rtol=1e-4, atol=1e-5)

@@ -22,6 +22,7 @@ from polymodal.data.subsample import subsample_per_label
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.encoders.standardised import StandardisedEncoder
 from polymodal.errors import ManifestError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.score import score_directions
@@ -35,6 +36,7 @@ from polymodal.experiment.components import (
 )
 from polymodal.experiment.readers import (
     LazyRead,
+    ReadFeatures,
     StoredReader,
     apply_missing_policy,
     build_reader,
@@ -403,11 +405,15 @@ class Experiment:
         return trained.frozen(frozen.extractor)
 
     def _fit(self, encoders: Mapping[str, Encoder], fold: Fold) -> None:
-        """Standardises frozen features by the training rows."""
-        ids = self.train_rows(fold).frame["utterance_id"].to_list()
+        """Standardise features by the training rows."""
+        rows = self.train_rows(fold)
+        ids = rows.frame["utterance_id"].to_list()
         for name, encoder in encoders.items():
             if isinstance(encoder, FrozenEncoder):
                 encoder.fit(self.stored_features(name, fold), ids)
+            elif isinstance(encoder, StandardisedEncoder) and encoder.normalise != "none":
+                read = ReadAndTransform(self._source(encoder, cache_mb=0), encoder.transform())
+                encoder.fit(ReadFeatures(rows, read), ids)
 
     @cached_property
     def used_utterances(self) -> list[Utterance]:

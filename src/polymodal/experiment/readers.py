@@ -1,6 +1,6 @@
 """Which utterances have what an encoder reads, and how it is read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Literal
@@ -36,6 +36,31 @@ class StoredReader:
     def __call__(self, utterance: Utterance) -> np.ndarray | None:
         """Return the features, or None if the utterance lacks the modality."""
         return self.features.get(utterance.utterance_id)
+
+
+class ReadFeatures(Mapping[str, np.ndarray]):
+    """Utterance id to features `[time, feature]`, read on access; without those that lack them.
+
+    Args:
+        manifest: The utterances.
+        read: Utterance to its features; None where it has none.
+    """
+
+    def __init__(self, manifest: Manifest, read: Callable[[Utterance], np.ndarray | None]) -> None:
+        self.manifest, self.read = manifest, read
+        self.rows = {name: row for row, name in enumerate(manifest.frame["utterance_id"])}
+
+    def __getitem__(self, utterance_id: str) -> np.ndarray:
+        values = self.read(self.manifest.utterance(self.rows[utterance_id]))
+        if values is None:
+            raise KeyError(utterance_id)
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.rows if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class LazyRead:

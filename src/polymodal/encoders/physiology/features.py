@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jaxtyping import Float32
 
 from polymodal.encoders.extractor import package_version
-from polymodal.encoders.frozen import Features, FrozenEncoder
+from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.physiology.eda import (
     EDA_NAMES,
     TEMPERATURE_NAMES,
@@ -21,6 +21,7 @@ from polymodal.encoders.physiology.eda import (
     temperature_features,
 )
 from polymodal.encoders.physiology.heart import BEAT_NAMES, beat_features, ecg_features
+from polymodal.encoders.standardised import Features
 from polymodal.errors import ConfigError, DataError, nearest
 
 PACKAGE, EXTRA = "neurokit2", "signals"
