@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polymodal.data.folds import SPLITS
-from polymodal.data.leakage import leakage_report
+from polymodal.data.leakage import confounds, leakage_report
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.experiment.readers import count_lacking
 
@@ -90,7 +90,8 @@ def dataset_warnings(about: Mapping[str, Any]) -> list[str]:
         for name, count in about["lacking"].items()
         if count == about["rows"] and "." in name
     ]
-    return never_there + [
+    guessed = [f"{message} ({hint})" for message, hint in confounds(about["leaks"]).values()]
+    return [*never_there, *guessed] + [
         f"no utterance of the {split} part has the class {', '.join(classes)} in some fold; "
         "its recall and F1 count as 0"
         for split, classes in about["absent_classes"].items()

@@ -118,7 +118,7 @@ def _folds(context: Context) -> Iterator[Diagnostic]:
         return
     context.built["folds"] = folds
     yield from _weights(context)
-    _leaks(context)
+    yield from _leaks(context)
 
 
 def _experiment(context: Context) -> Iterator[Diagnostic]:
@@ -159,17 +159,24 @@ def _weights(context: Context) -> Iterator[Diagnostic]:
         context.notes += trained.remarks(manifest, fingerprint, names)
 
 
-def _leaks(context: Context) -> None:
-    """What test and training rows share, in words."""
-    from polymodal.data.leakage import leakage_report
+def _leaks(context: Context) -> Iterator[Diagnostic]:
+    """What test and training rows share, in words; a column that tells the class is a warning."""
+    from polymodal.data.leakage import confounds, guess_notes, leakage_report
 
     report = leakage_report(context.built["manifest"], context.built["folds"])
+    warnings, guesses = confounds(report), guess_notes(report)
+    for message, hint in warnings.values():
+        yield Diagnostic("confound", "split", message, hint=hint, severity="warning")
     for column, shared in report.items():
-        if shared["test_share"] > 0:
+        if column in warnings:
+            continue
+        if shared["test_share"] > 0 and column not in guesses:
             context.notes.append(
                 f"{shared['test_share']:.0%} of the test rows share their {column} with the "
                 "training rows (in the worst fold)"
             )
+        elif column in guesses:
+            context.notes.append(guesses[column])
 
 
 def _rates(context: Context) -> Iterator[Diagnostic]:
