@@ -124,6 +124,23 @@ def shared_columns(
     return report
 
 
+def equal_audio(manifest: Manifest, fold: Fold) -> pl.DataFrame:
+    """Return the test rows of a fold whose audio is byte for byte that of a row trained on.
+
+    Returns:
+        `test` and `train`, the ids; empty where the manifest has no hashes of its audio.
+    """
+    frame = manifest.frame.filter(pl.col("audio_sha256").is_not_null())
+    splits = fold.split_of_rows(frame)
+    piece = pl.concat_str(
+        "audio_sha256", pl.col("start_s", "duration_s").fill_null(0), separator=" "
+    )
+    rows = frame.select("utterance_id", piece.alias("piece"))
+    trained = rows.filter(splits.is_in(["train", "val"])).unique("piece", keep="first")
+    shared = rows.filter(splits == "test").join(trained, on="piece", suffix="_of_train")
+    return shared.select(test="utterance_id", train="utterance_id_of_train").sort("test", "train")
+
+
 def confounds(report: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
     """Return a message and a hint for each column that tells the class and that splits share."""
     return {
