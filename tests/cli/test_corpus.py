@@ -137,3 +137,15 @@ def test_folds_that_do_not_fit_are_told(polymodal, table, body, word):
     code, _, error = polymodal("corpus", "check", "m.parquet", "--to", "taken")
     assert code == 2
     assert "is a file" in error
+
+
+def test_check_says_which_column_tells_the_class(polymodal, workplace):
+    rows = [f"u{row},s{row % 8},{('joy', 'anger')[row % 2]}" for row in range(64)]
+    Path("list.csv").write_text("\n".join(["utterance_id,speaker,label", *rows]) + "\n")
+    assert polymodal("corpus", "table", ".", "corpus.file=list.csv", "--out", "m.parquet")[0] == 0
+    code, out, _ = polymodal("corpus", "check", "m.parquet", "--to", "checked")
+    assert code == 0
+    assert "guessed from the column speaker alone: UAR 1.00, chance 0.50" in " ".join(out.split())
+    shared = json.loads(Path("checked/check.json").read_text())["shared"]
+    assert (shared["speaker"]["guess_uar"], shared["speaker"]["is_clear"]) == (1.0, True)
+    assert "what tells the class" in Path("checked/check.html").read_text()

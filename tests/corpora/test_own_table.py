@@ -274,3 +274,27 @@ def test_rows_over_the_same_audio_with_other_labels_are_named(tmp_path):
     same = [f"u{number},long.wav,s,a" for number in range(3)]
     manifest = read_table(write(tmp_path, "utterance_id,audio,speaker,label", *same))
     assert note not in manifest.handled
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas_are_read_where_commas_do_not_separate(tmp_path, separator):
+    lines = [
+        ["utterance_id", "speaker", "text", "start_s", "end_s", "valence"],
+        ["a", "s1", "1,5", "0,5", "1:02,25", "-3,5"],
+        ["b", "s1", "well, no", "1.5", "2", "1,5e-1"],
+    ]
+    manifest = read_table(write(tmp_path, *map(separator.join, lines)))
+    numbers = manifest.frame.select("text", "start_s", "duration_s", "valence")
+    assert numbers.rows() == [("1,5", 0.5, 61.75, -3.5), ("well, no", 1.5, 0.5, 0.15)]
+    counts = {name: count for name, count in manifest.handled.items() if "comma" in name}
+    assert counts == {
+        "start_s: decimal comma read as a point": 1,
+        "end_s: decimal comma read as a point": 1,
+        "valence: decimal comma read as a point": 2,
+    }
+
+
+def test_a_decimal_comma_among_commas_is_rejected(tmp_path):
+    lines = ["utterance_id,speaker,valence", 'a,s1,"1,5"', "b,s1,2"]
+    manifest = read_table(write(tmp_path, *lines), max_refused=None)
+    assert rules(manifest) == [(1, "impossible number")]

@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import polars as pl
 import pytest
+import soundfile
 
 from polymodal.corpora.precomputed.corpus import read_features
 from polymodal.data.signals import SignalReader
@@ -405,3 +406,17 @@ def test_a_table_with_signals_of_its_own_is_refused(root):
     table(root, text)
     with pytest.raises(ManifestError, match="signals of its own"):
         read(root, face)
+
+
+def test_the_table_has_segments_and_a_folder_of_audio(root):
+    """The options of `corpus=table` for audio are those of features, too."""
+    (root / "wavs").mkdir()
+    soundfile.write(root / "wavs/long.wav", np.zeros(32_000), 16_000)
+    table(root, "utterance_id,speaker,audio,from,to\na,s1,long.wav,0,0.5\nb,s2,long.wav,0.5,\n")
+    named = {"start_s": "from", "end_s": "to"}
+    options = {"columns": named, "audio_prefix": "wavs", "open_end": True}
+    manifest = read(root, as_folder(root, SEQUENCES), **options)
+    assert manifest.frame["audio"].to_list() == ["wavs/long.wav"] * 2
+    assert manifest.frame["duration_s"].to_list() == [0.5, 1.5]
+    with pytest.raises(ManifestError, match="open_end=true"):
+        read(root, "face", **options | {"open_end": False})

@@ -11,6 +11,7 @@ from polymodal.data import leakage
 from polymodal.data.folds import Fold
 from polymodal.data.leakage import (
     add_transcript_groups,
+    equal_audio,
     leakage_report,
     normalise_text,
     transcript_groups,
@@ -92,3 +93,14 @@ def test_what_test_shares_with_what_is_learnt_is_counted(corpus):
 def test_without_folds_there_is_nothing_to_leak(corpus):
     report = leakage_report(corpus, [Fold(0, {})])
     assert report["speaker"] == {"folds": 0, "values": 0, "test_share": 0}
+
+
+def test_equal_audio_in_test_and_training_is_found_by_its_hash(corpus):
+    spans = {"start_s": [0.0, 0.0, 1.0, None, None], "duration_s": [1.0, 1.0, 1.0, None, None]}
+    hashes = {"audio_sha256": ["x", "y", "x", "y", None]}
+    manifest = corpus.take(corpus.frame.with_columns(pl.DataFrame({**spans, **hashes})))
+    fold = Fold(0, {"speaker": {"s1": "train", "s2": "test", "s3": "test"}})
+    assert equal_audio(manifest, fold).is_empty()  # another piece of a file is other audio
+    whole = manifest.take(manifest.frame.with_columns(start_s=None, duration_s=None))
+    assert equal_audio(whole, fold).rows() == [("c", "a"), ("d", "b")]
+    assert equal_audio(corpus, fold).is_empty()

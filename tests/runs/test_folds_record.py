@@ -113,7 +113,7 @@ def test_a_run_does_not_go_on_with_other_folds(polymodal, copied):
 
 def test_what_the_splits_share_is_in_the_record(polymodal, trained):
     leaks = read_record(trained)["data"]["leaks"]
-    assert leaks["speaker"] == {"folds": 0, "values": 0, "test_share": 0}
+    assert leaks["speaker"]["test_share"] == 0
     assert leaks["transcript"]["folds"] in (0, 1)
     code, _, error = polymodal("run", *SMALL, "split=random")
     assert code == 0, error

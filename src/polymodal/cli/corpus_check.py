@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.console import Console
@@ -37,6 +37,7 @@ def check_corpus(
     """
     from polymodal.corpora.validation.class_table import class_table
     from polymodal.corpora.validation.inspection import inspect_manifest
+    from polymodal.data.leakage import shared_columns
     from polymodal.report.corpus_page import write_page
 
     classes = class_table(manifest, split)
@@ -45,16 +46,23 @@ def check_corpus(
         inspection = inspect_manifest(
             manifest, num_workers=num_workers, progress=progress, split=split
         )
-    values = inspection.to_json(classes)
+    shared = shared_columns(manifest, [] if split is None else [split])
+    values = {**inspection.to_json(classes), "shared": shared}
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     (out / "check.json").write_text(text + "\n", encoding="utf-8")
-    write_page(manifest, inspection, out / "check.html", split=split)
-    _print_inspection(inspection, out)
+    write_page(manifest, inspection, out / "check.html", split=split, shared=shared)
+    _print_inspection(inspection, out, shared)
     return inspection
 
 
-def _print_inspection(inspection: "Inspection", out: Path) -> None:
+def _print_inspection(
+    inspection: "Inspection", out: Path, shared: Mapping[str, Mapping[str, Any]]
+) -> None:
+    from polymodal.data.leakage import guess_notes
+
     console = Console()
+    for message in guess_notes(shared).values():
+        console.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
     if inspection.issues:
         table = Table("severity", "rule", Column("issues", justify="right"), "first example")
         for rule, issues in inspection.by_rule().items():

@@ -25,6 +25,7 @@ class Cells:
 
     columns: Sequence[str]
     rows: Callable[[], Iterator[Row]]
+    separator: str = ""  # of the cells of a CSV or TSV
 
 
 def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> Cells:
@@ -101,7 +102,7 @@ def _delimited(text: str, path: Path) -> Cells:
         next(body)
         return (_delimited_row(header, line) for line in body)
 
-    return Cells(header, rows)
+    return Cells(header, rows, separator)
 
 
 def _distinct_names(header: Sequence[str]) -> list[str]:

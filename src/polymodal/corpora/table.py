@@ -27,6 +27,7 @@ SIGNAL, SIGNAL_ENDS = "signal_", ("_rate_hz", "_start", "_length")
 NUMERIC = {name: dtype for name, dtype in SCHEMA.items() if dtype.is_numeric()}
 NESTED = ("signals", "votes")
 END = "end_s"  # becomes a duration
+DECIMAL_COMMA = re.compile(r"[-+]?[\d:]*,\d+(e[-+]?\d+)?", re.IGNORECASE)
 CLOCK = re.compile(r"(\d+:)?\d{1,3}:[0-5]?\d([.]\d*)?")
 
 
@@ -50,7 +51,8 @@ def read_table(
     """Read a CSV, TSV, JSONL or Parquet file with one row an utterance.
 
     Cells of a CSV are text (`001` stays `001`); its header tells whether they are separated by
-    commas, semicolons or tabs. Unknown columns are kept, so that splits can group by them. A signal
+    commas, semicolons or tabs; of the last two, numbers may have a decimal comma. Unknown columns
+    are kept, so that splits can group by them. A signal
     is a column `signal_<name>` with the path of a `.npy` file, with columns `signal_<name>_rate_hz`
     (empty for one value an event), `_start` and `_length`. Without an id, an utterance has the stem
     of its audio file, its path if the stem is not unique, else its row number.
@@ -108,7 +110,7 @@ def _renamed(cells: Cells, path: Path, columns: Mapping[str, str]) -> Cells:
         for row in cells.rows():
             yield {names[name]: cell for name, cell in row.items() if name in names}
 
-    return Cells([name for name in names.values() if name != FAULT], rows)
+    return Cells([name for name in names.values() if name != FAULT], rows, cells.separator)
 
 
 @dataclass
@@ -144,6 +146,7 @@ class _Reading:
             yield row
 
     def _row(self, row: Row, separator: str | None) -> Row:
+        row = self._with_decimal_points(row)
         numbers = {name: _number(row[name], name) for name in NUMERIC if name in row}
         if END in row:
             numbers |= _with_duration(row, numbers)
@@ -159,6 +162,20 @@ class _Reading:
         if separator and (cell := row.get("label")):
             row |= _several(cell, separator)
         return row
+
+    def _with_decimal_points(self, row: Row) -> Row:
+        """Replace and count decimal commas of numbers, where commas do not separate the cells."""
+        if self.cells.separator in ("", ","):
+            return row
+        changed = {
+            name: cell.replace(",", ".")
+            for name, cell in row.items()
+            if (name in NUMERIC or name == END or name.endswith(SIGNAL_ENDS))
+            and isinstance(cell, str)
+            and DECIMAL_COMMA.fullmatch(cell.strip())
+        }
+        self.handled.update(f"{name}: decimal comma read as a point" for name in changed)
+        return row | changed
 
     def _check_end(self, numbers: Mapping[str, float | None]) -> None:
         start_s, has_column = numbers.get("start_s"), {END, "duration_s"} & {*self.cells.columns}

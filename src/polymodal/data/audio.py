@@ -47,7 +47,7 @@ class AudioReader:
             DataError: The file is missing, unreadable, empty, of another size or shorter than the
                 manifest says, or holds non-finite samples.
         """
-        if utterance.audio is None:
+        if not utterance.audio:
             return None
         if utterance.utterance_id in self.cache:
             return self.cache[utterance.utterance_id]

@@ -1,19 +1,24 @@
 """Find what splits have in common: speakers, dialogues, sentences, nearly equal transcripts.
 
+Of each of these, and of conditions of the recording, it is also said how well the class can be
+guessed from it alone (`confounds.py`).
+
 Nearly equal transcripts are found by MinHash (Broder, 1997): texts whose sets of letter trigrams
 overlap by `SIMILAR` or more are in the same band of hashes almost surely, and are compared.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Int, UInt32
 
+from polymodal.data.confounds import CONDITIONS, condition_values, guess_from_column
 from polymodal.data.folds import Fold
-from polymodal.schemas.manifest import Manifest
+from polymodal.schemas.manifest import SCHEMA, Manifest
 
 SIMILAR = 0.8
 # Shorter transcripts (yes, well, really?) are said by everybody and are not evidence of a leak.
@@ -25,6 +30,10 @@ MAX_CHUNK_LETTERS = 1_000_000
 MAX_COMPARED = 200_000
 COLUMN = "transcript"
 DEFAULT_COLUMNS = ("speaker", "dialogue", "sentence", "session", COLUMN)
+# Columns that readers add and that are no condition of a recording.
+NOT_CONDITIONS = ("split", "label_raw")
+# A column of which fewer test rows have a value that was trained on counts as separated.
+MIN_SHARE = 0.05
 
 
 def add_transcript_groups(manifest: Manifest) -> Manifest:
@@ -75,33 +84,133 @@ def normalise_text(texts: pl.Series) -> pl.Series:
     return texts.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\W_]+", "")
 
 
-def leakage_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str, float]]:
+def leakage_report(manifest: Manifest, folds: Sequence[Fold]) -> dict[str, dict[str, Any]]:
     """Count what the test split of each fold has in common with the rows trained on.
 
-    `manifest` has the column `transcript`. Returns column to `folds` (how many have something in
-    common), `values` and `test_share` (of the worst fold: the number of common values, and the
-    fraction of its test rows with one).
+    Returns what `shared_columns` does.
+    """
+    splits = [fold.split_of_rows(manifest.frame) for fold in folds if fold.assignment]
+    return shared_columns(manifest, splits, [name for fold in folds for name in fold.assignment])
+
+
+def shared_columns(
+    manifest: Manifest, splits: Sequence[pl.Series], groups: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Count what splits share, column by column, and say how well a column tells the class.
+
+    `splits` has the split of each row, fold by fold; `groups` are columns that they separate.
+    Returns column to `folds` (how many have something in common), `values` and `test_share` (of the
+    worst fold: the number of common values, and the fraction of its test rows with one); where rows
+    have labels also `guess_uar` and `chance` (see `ColumnGuess`) and `is_clear`. Conditions of the
+    recording and columns of the corpus are only listed where they are clear.
     """
     frame = manifest.frame
-    folds_splits = [fold.split_of_rows(frame) for fold in folds if fold.assignment]
-    grouping = [name for fold in folds for name in fold.assignment]
+    if COLUMN not in frame.columns:
+        frame = frame.with_columns(_equal_transcripts(frame["text"]).alias(COLUMN))
+    columns = [
+        frame[name]
+        for name in dict.fromkeys([*DEFAULT_COLUMNS, *groups])
+        if name != "utterance_id" and name in frame.columns
+    ]
+    conditions = [*condition_values(frame), *_other_columns(frame, columns)]
     report = {}
-    for column in dict.fromkeys([*DEFAULT_COLUMNS, *grouping]):
-        if column == "utterance_id" or column not in frame.columns:
+    for values in [*columns, *conditions]:
+        is_condition = values.name not in (*DEFAULT_COLUMNS, *groups)
+        guess = guess_from_column(values, frame["label"])
+        if is_condition and (guess is None or not guess.is_clear):
             continue
-        if frame[column].null_count() == 0:
-            shared = [_shared(frame[column], splits) for splits in folds_splits]
-            worst = max(shared, key=lambda counts: counts[1], default=(0, 0.0))
-            report[column] = {
-                "folds": sum(values > 0 for values, _ in shared),
-                "values": worst[0],
-                "test_share": round(worst[1], 4),
-            }
+        if is_condition or values.null_count() == 0:
+            report[values.name] = _counts(values, splits) | ({} if guess is None else guess.facts())
     return report
 
 
+def equal_audio(manifest: Manifest, fold: Fold) -> pl.DataFrame:
+    """Return the test rows of a fold whose audio is byte for byte that of a row trained on.
+
+    Returns:
+        `test` and `train`, the ids; empty where the manifest has no hashes of its audio.
+    """
+    frame = manifest.frame.filter(pl.col("audio_sha256").is_not_null())
+    splits = fold.split_of_rows(frame)
+    piece = pl.concat_str(
+        "audio_sha256", pl.col("start_s", "duration_s").fill_null(0), separator=" "
+    )
+    rows = frame.select("utterance_id", piece.alias("piece"))
+    trained = rows.filter(splits.is_in(["train", "val"])).unique("piece", keep="first")
+    shared = rows.filter(splits == "test").join(trained, on="piece", suffix="_of_train")
+    return shared.select(test="utterance_id", train="utterance_id_of_train").sort("test", "train")
+
+
+def confounds(report: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Return a message and a hint for each column that tells the class and that splits share."""
+    return {
+        column: (_guess_message(column, entry), _guess_hint(column))
+        for column, entry in report.items()
+        if entry.get("is_clear")
+        and entry["test_share"] > MIN_SHARE
+        and column in (*DEFAULT_COLUMNS, *CONDITIONS)
+    }
+
+
+def guess_notes(report: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a message for each column that tells the class, whether splits share it or not."""
+    return {
+        column: _guess_message(column, entry)
+        for column, entry in report.items()
+        if entry.get("is_clear")
+    }
+
+
+def _guess_message(column: str, entry: Mapping[str, Any]) -> str:
+    figure = f"UAR {entry['guess_uar']:.2f}, chance {entry['chance']:.2f}"
+    message = f"the class can be guessed from the column {column} alone: {figure}"
+    if entry["test_share"]:
+        message += f"; {entry['test_share']:.0%} of the test rows share it with training rows"
+    return message
+
+
+def _guess_hint(column: str) -> str:
+    compare = "compare the scores with this figure"
+    if column not in DEFAULT_COLUMNS:
+        return f"{compare}, or record the classes under equal conditions"
+    groups = ",".join(dict.fromkeys(["speaker", column]))
+    return f"split by it, such as split=k_folds split.groups=[{groups}], or {compare}"
+
+
+def _other_columns(frame: pl.DataFrame, known: Sequence[pl.Series]) -> Iterator[pl.Series]:
+    """Yield the columns that only this corpus has, but those with a value a class or fewer.
+
+    These repeat the label, be it coarser.
+    """
+    num_classes = frame["label"].drop_nulls().n_unique()
+    names = {*SCHEMA, *CONDITIONS, *NOT_CONDITIONS, *(values.name for values in known)}
+    for name in frame.columns:
+        if name not in names and frame[name].n_unique() != frame.height:
+            pairs = frame.select(name, "label").drop_nulls().unique()
+            if not (pairs.height == num_classes and pairs[name].n_unique() < num_classes):
+                yield frame[name]
+
+
+def _equal_transcripts(texts: pl.Series) -> pl.Series:
+    """Return the letters of each transcript; a number of its own where it is short or missing."""
+    letters = normalise_text(texts)
+    is_long = letters.str.len_chars() >= MIN_LETTERS
+    own = pl.int_range(len(texts), eager=True).cast(pl.String)
+    return letters.zip_with(is_long.fill_null(False), own)
+
+
+def _counts(values: pl.Series, splits: Sequence[pl.Series]) -> dict[str, Any]:
+    shared = [_shared(values, of_rows) for of_rows in splits]
+    worst = max(shared, key=lambda counts: counts[1], default=(0, 0.0))
+    return {
+        "folds": sum(num_values > 0 for num_values, _ in shared),
+        "values": worst[0],
+        "test_share": round(worst[1], 4),
+    }
+
+
 def _shared(values: pl.Series, splits: pl.Series) -> tuple[int, float]:
-    trained = values.filter(splits.is_in(["train", "val"])).unique()
+    trained = values.filter(splits.is_in(["train", "val"])).drop_nulls().unique()
     tested = values.filter(splits == "test")
     leaked = tested.is_in(trained.implode())
     return tested.filter(leaked).n_unique(), int(leaked.sum()) / max(1, len(tested))

@@ -1,6 +1,6 @@
 """Read the physiological signals of an utterance, each with its own rate."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ _mapped = lru_cache(maxsize=64)(partial(np.load, mmap_mode="r", allow_pickle=Fal
 
 
 class SignalReader:
-    """Read every signal of an utterance from the `.npy` files below the folder of a corpus."""
+    """Read every signal of an utterance from the `.npy` files below the folder of a corpus.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    `names` are the signals of which an utterance must have one; empty for any.
+    """
+
+    def __init__(self, root: Path, names: Collection[str] = ()) -> None:
+        self.root, self.names = root, names
 
     def __call__(self, utterance: Utterance) -> Signals | None:
-        """Read one utterance; None if it has no signal.
+        """Read one utterance; None if it has none of the signals.
 
         Returns:
             Name to values (`[sample]` or `[sample, channel]`, float32) and rate in Hz (None for one
@@ -33,6 +36,9 @@ class SignalReader:
         Raises:
             DataError: A file is missing, damaged, holds objects, or ends too early.
         """
+        present = {name for name, reference in utterance.signals.items() if reference.length != 0}
+        if self.names and present.isdisjoint(self.names):
+            return None
         read = {
             name: (self._values(utterance, reference), reference.rate_hz)
             for name, reference in utterance.signals.items()

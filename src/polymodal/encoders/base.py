@@ -31,6 +31,8 @@ class Encoder(nn.Module, ABC):
     """
 
     source: str  # its input: `audio`, `text` or `signals`
+    # Names of the signals that it reads, of those that an utterance can have; empty for all.
+    signals: tuple[str, ...] = ()
     feature_size: int  # width of the output
     frame_rate_hz: float | None = None  # of the output; None for text and for single vectors
     sampling_rate_hz: int = 16000  # of the input, for audio

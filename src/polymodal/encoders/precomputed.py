@@ -5,20 +5,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
-from polymodal.encoders.base import Encoder, Transform
+from polymodal.encoders.base import Transform
+from polymodal.encoders.standardised import StandardisedEncoder
 from polymodal.errors import ConfigError, DataError
-from polymodal.layers.masks import zero_padding
-from polymodal.schemas.batch import PaddedSequence
+
+NORMALISATIONS = ("none", "corpus")
 
 
-class PrecomputedEncoder(Encoder):
+class PrecomputedEncoder(StandardisedEncoder):
     """Features that are part of the corpus, such as those of `corpus=features`; nothing is learned.
 
-    `signal` is their name in the manifest, `feature_size` their width.
+    `signal` is their name in the manifest, `feature_size` their width. With `normalise=corpus` each
+    feature has mean 0 and deviation 1 over the training rows, clipped at `clip` deviations (None
+    leaves them); `none` leaves features unchanged, as do weights that were trained so.
 
     Raises:
-        ConfigError: No signal is named, or the width is not positive.
+        ConfigError: No signal is named, the width is not positive, `normalise` is unknown, or
+            `clip` is not positive.
 
     Example:
         >>> encoder = PrecomputedEncoder("face", feature_size=3)
@@ -28,23 +33,39 @@ class PrecomputedEncoder(Encoder):
 
     source = "signals"
 
-    def __init__(self, signal: str, feature_size: int) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        signal: str,
+        feature_size: int,
+        *,
+        normalise: str = "corpus",
+        clip: float | None = 10.0,
+    ) -> None:
         if not signal or feature_size < 1:
             raise ConfigError(
                 f"signal={signal!r}, feature_size={feature_size}",
                 expected="the name of the features in the manifest, and a width of at least 1",
             )
-        self.signal, self.feature_size = signal, feature_size
+        super().__init__(feature_size, normalise=normalise, clip=clip, choices=NORMALISATIONS)
+        self.signal, self.signals = signal, (signal,)
+        self.register_load_state_dict_pre_hook(_as_trained)
+
+    @property
+    def description(self) -> str:
+        """The name of its features, for messages."""
+        return repr(self.signal)
 
     def transform(self) -> Transform:
         """Return the selection of the features of one utterance."""
         return SelectedFeatures(self.signal, self.feature_size)
 
-    def encode(self, sequence: PaddedSequence) -> PaddedSequence:
-        """Return the features unchanged; zeros under the padding."""
-        values = zero_padding(sequence.values, sequence.valid_mask)
-        return PaddedSequence(values, sequence.valid_mask)
+
+def _as_trained(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Leave features unchanged for weights without mean and scale, which were trained so."""
+    assert isinstance(module, PrecomputedEncoder)
+    if f"{prefix}mean" not in state:
+        module.normalise = "none"
+        state |= {f"{prefix}{name}": buffer for name, buffer in module.named_buffers()}
 
 
 @dataclass(frozen=True)

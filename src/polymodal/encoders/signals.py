@@ -65,6 +65,7 @@ class SignalEncoder(Encoder):
         names, all_scales = tuple(signals), {**DEFAULT_CHANNELS, **(scales or {})}
         pairs = tuple(all_scales.get(name, (0.0, 1.0)) for name in names)
         _check(names, rate_hz, kernel, pairs)
+        self.signals = names
         self.clock = Resampler(names, rate_hz, tuple((float(a), float(b)) for a, b in pairs))
         self.feature_size, self.frame_rate_hz = width, rate_hz
         self.convolutions = nn.Sequential(

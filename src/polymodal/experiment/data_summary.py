@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polymodal.data.folds import SPLITS
-from polymodal.data.leakage import leakage_report
+from polymodal.data.leakage import confounds, leakage_report
 from polymodal.encoders.frozen import FrozenEncoder
-from polymodal.experiment.readers import HAS_SOURCE
+from polymodal.experiment.readers import count_lacking
 
 if TYPE_CHECKING:
     from polymodal.experiment.experiment import Experiment
@@ -40,10 +40,7 @@ def dataset_summary(experiment: "Experiment") -> dict[str, Any]:
             for name, encoder in experiment.prototypes.items()
             if hasattr(encoder, "revision") and name not in experiment.trained
         },
-        "lacking": {
-            name: int((~frame.select(HAS_SOURCE[e.source]).to_series()).sum())
-            for name, e in experiment.prototypes.items()
-        },
+        "lacking": count_lacking(frame, experiment.prototypes),
     }
 
 
@@ -88,7 +85,13 @@ def dataset_warnings(about: Mapping[str, Any]) -> list[str]:
     Args:
         about: What `facts` returned.
     """
-    return [
+    never_there = [
+        f"no utterance has what encoder.{name} reads"
+        for name, count in about["lacking"].items()
+        if count == about["rows"] and "." in name
+    ]
+    guessed = [f"{message} ({hint})" for message, hint in confounds(about["leaks"]).values()]
+    return [*never_there, *guessed] + [
         f"no utterance of the {split} part has the class {', '.join(classes)} in some fold; "
         "its recall and F1 count as 0"
         for split, classes in about["absent_classes"].items()

@@ -22,6 +22,7 @@ from polymodal.data.subsample import subsample_per_label
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.encoders.standardised import StandardisedEncoder
 from polymodal.errors import ManifestError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.score import score_directions
@@ -34,11 +35,12 @@ from polymodal.experiment.components import (
     sampling_weights,
 )
 from polymodal.experiment.readers import (
-    HAS_SOURCE,
     LazyRead,
+    ReadFeatures,
     StoredReader,
     apply_missing_policy,
     build_reader,
+    inputs_of,
 )
 from polymodal.experiment.trained_encoders import TrainedEncoder, trained_encoders
 from polymodal.features.extract import counting, fill
@@ -403,11 +405,15 @@ class Experiment:
         return trained.frozen(frozen.extractor)
 
     def _fit(self, encoders: Mapping[str, Encoder], fold: Fold) -> None:
-        """Standardises frozen features by the training rows."""
-        ids = self.train_rows(fold).frame["utterance_id"].to_list()
+        """Standardise features by the training rows."""
+        rows = self.train_rows(fold)
+        ids = rows.frame["utterance_id"].to_list()
         for name, encoder in encoders.items():
             if isinstance(encoder, FrozenEncoder):
                 encoder.fit(self.stored_features(name, fold), ids)
+            elif isinstance(encoder, StandardisedEncoder) and encoder.normalise != "none":
+                read = ReadAndTransform(self._source(encoder, cache_mb=0), encoder.transform())
+                encoder.fit(ReadFeatures(rows, read), ids)
 
     @cached_property
     def used_utterances(self) -> list[Utterance]:
@@ -461,8 +467,12 @@ class Experiment:
         """Which rows have something that an encoder reads."""
         if not self.prototypes:  # a check whose encoders could not be built
             return pl.Series([True] * len(self.manifest))
-        sources = [HAS_SOURCE[encoder.source] for encoder in self.prototypes.values()]
-        return self.manifest.frame.select(pl.any_horizontal(sources)).to_series()
+        inputs = [
+            has_input
+            for encoder in self.prototypes.values()
+            for has_input in inputs_of(encoder.source, encoder.signals).values()
+        ]
+        return self.manifest.frame.select(pl.any_horizontal(*inputs)).to_series()
 
     def _readers(self, fold: Fold) -> dict[str, Reader]:
         kept_mb = self.data_options.cache_mb / max(1, self.num_workers)

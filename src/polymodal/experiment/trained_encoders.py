@@ -84,6 +84,15 @@ class TrainedEncoder:
         target = encoder_class(self.section, self.where)
         return str(getattr(target, "source", None) or self.encoder(0).source)
 
+    @cached_property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals that it reads; empty for all."""
+        if self.source != "signals":
+            return ()
+        with pretrained_weights("skipped"):
+            encoder: Encoder = instantiate(self.section, self.key)
+        return encoder.signals
+
     @property
     def folds(self) -> Sequence[Fold]:
         """How each fold of the run was split; empty where that was not recorded."""
@@ -161,7 +170,12 @@ class TrainedEncoder:
 
     def frozen(self, extractor: Extractor) -> FrozenEncoder:
         """Return the frozen encoder of a fold, before its features are standardised."""
-        return FrozenEncoder(extractor, normalise=self.asked.normalise, clip=self.asked.clip)
+        return FrozenEncoder(
+            extractor,
+            normalise=self.asked.normalise,
+            clip=self.asked.clip,
+            signals=self.signals,
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return what the record says of where the encoder comes from, as plain values."""

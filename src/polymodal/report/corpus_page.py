@@ -1,6 +1,6 @@
 """Write an inspection of a corpus as one HTML page with plots, without other files or network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from polymodal.report.blocks import (
     paragraph,
 )
 from polymodal.report.format import Bold, pluralise, strip_control_chars
+from polymodal.report.sections import leaks
 from polymodal.schemas.manifest import Manifest
 
 SHOWN_EXAMPLES = 20
@@ -61,7 +62,12 @@ SETTINGS: Any = {
 
 
 def write_page(
-    manifest: Manifest, inspection: Inspection, path: Path, *, split: pl.Series | None = None
+    manifest: Manifest,
+    inspection: Inspection,
+    path: Path,
+    *,
+    split: pl.Series | None = None,
+    shared: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the page: verdict, issues by rule, plots, and the classes by split and speaker.
 
@@ -70,6 +76,7 @@ def write_page(
         inspection: Its inspection.
         path: The HTML file to write.
         split: Name of the split of each row; None if the corpus is not split.
+        shared: What splits share and what tells the class, as `shared_columns` returns it.
     """
     classes = class_table(manifest, split)
     names = manifest.frame["corpus"].drop_nulls().unique().sort().to_list()
@@ -80,6 +87,7 @@ def write_page(
         ("findings", "Findings", rules or [paragraph("None.")]),
         ("plots", "Plots", [Grid(plots, len(plots), "grid two")]),
         ("classes", "Classes by split and speaker", _classes(classes)),
+        ("shared", "What splits share, and what tells the class", leaks(shared)),
     ]
     title = f"Corpus check: {corpus or 'unnamed'}"
     path.write_text(document(title, "", _head(inspection, classes), sections), encoding="utf-8")

@@ -36,15 +36,19 @@ def leak_rows(columns: Mapping[str, Any] | None) -> list[list[str]]:
     """Return what the splits of the data share: a heading, then a row per column.
 
     Args:
-        columns: Column to the number of folds, of values and the fraction of test rows; None if
-            unknown.
+        columns: Column to the number of folds, of values and the fraction of test rows, and to how
+            well the class is guessed from it alone; None if unknown.
     """
-    rows = [["training shares with test", "folds", "values", "fraction of the test rows"]]
+    head = ["training shares with test", "folds", "values", "fraction of the test rows"]
+    rows = [[*head, "UAR of the class guessed from it alone", "chance"]]
     for column, leak in (columns or {}).items():
         leak = leak if isinstance(leak, Mapping) else {"values": leak}  # of an early version
         counts = [str(leak.get(name, NONE)) for name in ("folds", "values")]
         fraction = as_finite(leak.get("test_share"))
-        rows.append([str(column), *counts, NONE if fraction is None else f"{100 * fraction:.1f} %"])
+        shared = NONE if fraction is None else f"{100 * fraction:.1f} %"
+        guess = [as_finite(leak.get(name)) for name in ("guess_uar", "chance")]
+        scores = [NONE if score is None else format_score(score) for score in guess]
+        rows.append([str(column), *counts, shared, *scores])
     return rows
 
 

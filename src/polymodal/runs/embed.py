@@ -19,7 +19,7 @@ from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, ManifestError, SplitError, nearest
 from polymodal.experiment.encoder_sections import require_finished
-from polymodal.experiment.readers import HAS_SOURCE, LazyRead, build_reader
+from polymodal.experiment.readers import LazyRead, build_reader, inputs_of
 from polymodal.experiment.trained_encoders import (
     TrainedEncoder,
     check_same_weights,
@@ -235,11 +235,11 @@ def _readable(
     manifest: Manifest, name: str, encoder: TrainedEncoder | FrozenEncoder
 ) -> pl.DataFrame:
     """Return the rows that have the source of an encoder, in the order of their ids."""
-    source = encoder.source
-    frame = manifest.frame.filter(HAS_SOURCE[source]).sort("utterance_id")
+    inputs = inputs_of(encoder.source, encoder.signals)
+    frame = manifest.frame.filter(pl.any_horizontal(*inputs.values())).sort("utterance_id")
     if frame.is_empty():
         raise ManifestError(
-            f"no utterance of the corpus has {source}, which the encoder {name} reads",
+            f"no utterance of the corpus has {' or '.join(inputs)}, which the encoder {name} reads",
             hint="choose another corpus, or an encoder with --modality",
         )
     return frame

@@ -71,6 +71,18 @@ PLANTED = {
             ("data", "split.speaker_dependent", MINE, "speaker_dependent: false"),
         ],
     ),
+    "confound": Planted(
+        Project(
+            {"configs/experiment/mine.yaml": HEAD + "seed: 1\n"},
+            [*TABLE, "split=random"],
+            whole=True,
+            # Each of eight speakers has one emotion.
+            rows=[(f"u{row}", f"s{row % 8}", ("joy", "anger")[row % 2]) for row in range(64)],
+        ),
+        [
+            ("confound", "split", None, "split=random"),
+        ],
+    ),
     "column": Planted(
         Project(
             {"configs/experiment/mine.yaml": HEAD + "split:\n  groups: [sentence]\n"},

@@ -1,5 +1,8 @@
 """Rules on an experiment as objects: `run` and `check` judge alike."""
 
+from pathlib import Path
+
+import polars as pl
 import pytest
 
 from polymodal.config.compose import compose
@@ -42,3 +45,18 @@ def test_faults_of_an_encoder_leave_the_rows_to_be_judged(workplace, shape_check
 def test_a_part_with_a_fault_does_not_end_the_check(workplace, shape_checks_off, fault):
     key = fault.lstrip("+").partition("=")[0]
     assert key in {finding.key for finding in check_all([*SMALL, fault]).findings}
+
+
+def test_equal_audio_in_training_and_test_is_refused_where_the_split_promises_others(workplace):
+    manifest = prepare_experiment(compose([*SMALL]).resolved()).manifest
+    same = {"audio_sha256": pl.lit("0" * 64), "start_s": None, "duration_s": None}
+    manifest.take(manifest.frame.drop("transcript").with_columns(**same)).write(Path("m.parquet"))
+    classes = manifest.frame["label"].drop_nulls().unique().sort().to_list()
+    options = ["corpus=manifest", "corpus.file=m.parquet", f"corpus.classes=[{','.join(classes)}]"]
+    text = ["encoder=characters", "model=unimodal", *options]
+    with pytest.raises(ConfigError, match=r"test rows of fold 0 have the same audio as a training"):
+        prepare_experiment(compose(text).resolved())
+    for more in (["split=random"], ["stages=[test]"]):
+        assert prepare_experiment(compose([*text, *more]).resolved()).folds
+    found = {one.rule: one.severity for one in check_all([*text, "split=random"]).findings}
+    assert found["equal audio"] == "warning"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jaxtyping import Float32
 
 from polymodal.encoders.extractor import package_version
-from polymodal.encoders.frozen import Features, FrozenEncoder
+from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.encoders.physiology.eda import (
     EDA_NAMES,
     TEMPERATURE_NAMES,
@@ -21,6 +21,7 @@ from polymodal.encoders.physiology.eda import (
     temperature_features,
 )
 from polymodal.encoders.physiology.heart import BEAT_NAMES, beat_features, ecg_features
+from polymodal.encoders.standardised import Features
 from polymodal.errors import ConfigError, DataError, nearest
 
 PACKAGE, EXTRA = "neurokit2", "signals"
@@ -129,7 +130,8 @@ class PhysiologyEncoder(FrozenEncoder):
         normalise: str = "corpus",
         clip: float | None = 10.0,
     ) -> None:
-        super().__init__(PhysiologyExtractor(tuple(signals)), normalise=normalise, clip=clip)
+        extractor = PhysiologyExtractor(tuple(signals))
+        super().__init__(extractor, normalise=normalise, clip=clip, signals=signals)
 
     def normalise_by_speaker(
         self, features: Features, speakers: Mapping[str, str]

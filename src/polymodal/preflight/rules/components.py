@@ -78,9 +78,11 @@ def _encoders(context: Context) -> Iterator[Diagnostic]:
             context.built["trained"][name] = trained
             section = trained.section  # class and options are those of the run
         target = resolve_target(section["_target_"], key, context.projects)
-        context.built.setdefault("sources", {})[name] = getattr(target, "source", None)
-        if not getattr(target, "is_trained_from_scratch", True):
-            continue  # its weights or features are read later
+        source = getattr(target, "source", None)
+        context.built.setdefault("sources", {})[name] = source
+        # Of others weights or features are read later; those of signals say which they read.
+        if not getattr(target, "is_trained_from_scratch", True) and source != "signals":
+            continue
         build = partial(instantiate, section, key)
         encoder, findings = _tried(context, key, partial(without_memory, build))
         yield from findings

@@ -73,21 +73,37 @@ def _is_absent(context: Context, error: UserError) -> bool:
 
 
 def _sources(context: Context) -> Iterator[Diagnostic]:
-    """Encoders that find nothing to read, and rows that lack a modality and must not."""
-    from polymodal.encoders.dummy import DummyEncoder
-    from polymodal.experiment.readers import apply_missing_policy
+    """Encoders that find nothing to read, and rows that lack what they read and must not."""
+    from polymodal.experiment.readers import apply_missing_policy, count_lacking
 
     sources = context.built.get("sources") or {}
     if not sources or not context.is_sound("data") or None in sources.values():
         return
-    readers = {name: DummyEncoder(source, feature_size=1) for name, source in sources.items()}
+    encoders, manifest = _encoders_or_dummies(context), context.built["manifest"]
+    counts = count_lacking(manifest.frame, encoders)
+    context.notes += [
+        f"{count} of {len(manifest)} utterances lack what encoder.{name} reads"
+        for name, count in counts.items()
+        if count
+    ]
     try:
-        manifest = apply_missing_policy(
-            context.built["manifest"], readers, context.config["data"]["missing"]
+        context.built["manifest"] = apply_missing_policy(
+            manifest, encoders, context.config["data"]["missing"]
         )
-        context.built["manifest"] = manifest
     except UserError as error:
         yield context.refused(error, "encoder", "data")
+
+
+def _encoders_or_dummies(context: Context) -> dict[str, Any]:
+    """Return the encoders, and dummies in place of those that are not built."""
+    from polymodal.encoders.dummy import DummyEncoder
+
+    built = context.built["encoders"]
+    return {
+        name: built.get(name) or DummyEncoder(source, feature_size=1)
+        for name, source in context.built["sources"].items()
+        if source is not None
+    }
 
 
 def _folds(context: Context) -> Iterator[Diagnostic]:
@@ -102,22 +118,17 @@ def _folds(context: Context) -> Iterator[Diagnostic]:
         return
     context.built["folds"] = folds
     yield from _weights(context)
-    _leaks(context)
+    yield from _leaks(context)
 
 
 def _experiment(context: Context) -> Iterator[Diagnostic]:
-    """The rules that `run` judges by, too; dummies read in place of encoders that are not built."""
-    from polymodal.encoders.dummy import DummyEncoder
+    """The rules that `run` judges by, too."""
     from polymodal.experiment.experiment import Experiment
 
-    built, sources = context.built, context.built.get("sources") or {}
+    built = context.built
     if not {"task", "folds", "scores"} <= {*built} or not context.is_sound("data", "selection"):
         return
-    encoders = {
-        name: built["encoders"].get(name) or DummyEncoder(source, feature_size=1)
-        for name, source in sources.items()
-        if source is not None
-    }
+    encoders = _encoders_or_dummies(context) if built.get("sources") else {}
     experiment = Experiment(
         context.config,
         built["manifest"],
@@ -148,17 +159,24 @@ def _weights(context: Context) -> Iterator[Diagnostic]:
         context.notes += trained.remarks(manifest, fingerprint, names)
 
 
-def _leaks(context: Context) -> None:
-    """What test and training rows share, in words."""
-    from polymodal.data.leakage import leakage_report
+def _leaks(context: Context) -> Iterator[Diagnostic]:
+    """What test and training rows share, in words; a column that tells the class is a warning."""
+    from polymodal.data.leakage import confounds, guess_notes, leakage_report
 
     report = leakage_report(context.built["manifest"], context.built["folds"])
+    warnings, guesses = confounds(report), guess_notes(report)
+    for message, hint in warnings.values():
+        yield Diagnostic("confound", "split", message, hint=hint, severity="warning")
     for column, shared in report.items():
-        if shared["test_share"] > 0:
+        if column in warnings:
+            continue
+        if shared["test_share"] > 0 and column not in guesses:
             context.notes.append(
                 f"{shared['test_share']:.0%} of the test rows share their {column} with the "
                 "training rows (in the worst fold)"
             )
+        elif column in guesses:
+            context.notes.append(guesses[column])
 
 
 def _rates(context: Context) -> Iterator[Diagnostic]:

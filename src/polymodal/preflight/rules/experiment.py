@@ -42,6 +42,7 @@ def check_experiment(
         return
     yield from _empty_classes(experiment, targets)
     yield from _training_rows(experiment, context)
+    yield from _equal_audio(experiment)
     yield from _sampling(experiment, context, targets)
     yield from _inner_folds(experiment)
     yield from _validation(experiment, context)
@@ -87,6 +88,30 @@ def _training_rows(experiment: "Experiment", context: Context) -> Iterator[Diagn
         except UserError as error:
             yield context.refused(error, "split", "data")
             return
+
+
+def _equal_audio(experiment: "Experiment") -> Iterator[Diagnostic]:
+    """Test rows whose audio is, byte for byte, that of a training row, where hashes are known."""
+    from polymodal.data.leakage import equal_audio
+
+    config = experiment.config
+    # A finished run can be tested as it was trained.
+    is_promised = not config["split"].get("speaker_dependent") and "fit" in config["stages"]
+    for fold in experiment.folds:
+        pairs = equal_audio(experiment.manifest, fold)
+        if pairs.is_empty():
+            continue
+        tested, trained = pairs.row(0)
+        yield Diagnostic(
+            "equal audio",
+            "split",
+            f"{pairs.height} test rows of fold {fold.index} have the same audio as a training row, "
+            f"such as {tested!r} and {trained!r}",
+            "other recordings in test than in training",
+            "remove one of the two rows; `polymodal corpus check` names all of them",
+            severity="error" if is_promised else "warning",
+        )
+        return
 
 
 def _sampling(

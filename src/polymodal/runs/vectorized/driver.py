@@ -227,7 +227,10 @@ def _unstored_encoder(experiment: Experiment) -> str | None:
                 stored = experiment.stored_features(name, fold).values()
                 num_bytes += (1 + len(fold.inner)) * sum(features.nbytes for features in stored)
         elif isinstance(encoder, PrecomputedEncoder):
-            num_bytes += _num_bytes(experiment.manifest, encoder.signal)
+            of_files = _num_bytes(experiment.manifest, encoder.signal)
+            is_shared = encoder.normalise == "none"
+            copies = 1 if is_shared else sum(1 + len(fold.inner) for fold in experiment.folds)
+            num_bytes += copies * of_files
         else:
             return f"encoder.{name} is trained"
     size_gb = num_bytes / 1e9
