@@ -34,6 +34,8 @@ def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, Comp
         )
     with open_dict(composed.config):
         composed.config["resume"] = None
+        if overrides and not any(word.startswith("resume_state=") for word in overrides):
+            composed.config["resume_state"] = False  # of the recorded run, not of its variation
     return path, record, replace(composed, overrides=(*_overridden(path), *overrides))
 
 

@@ -27,6 +27,7 @@ TRAINED = ("run", "study")  # kinds of records that `last` may name
 JOB = "cell"  # a note that makes a run part of a study: `last` is then the study
 EMBEDDINGS = "embeddings.json"  # modality to what describes the embeddings that a fusion reads
 ENCODERS = "encoders"  # folder of a run: what its encoders need beside their weights
+FITTED = "fitted.json"  # beside the checkpoints: their training has ended
 WEIGHTS = "model.safetensors"  # of a run that was pushed
 # What the index and the commands rely on; a secret that happens to read `finished` changes none.
 NEVER_REDACTED = ("run_id", "status", "kind", "started", "ended")
@@ -85,7 +86,7 @@ class FoldDir:
 
     @property
     def _mark(self) -> Path:
-        return self.checkpoints / "fitted.json"
+        return self.checkpoints / FITTED
 
 
 def fold_dirs(run: Path, num_folds: int) -> list[FoldDir]:

@@ -105,13 +105,31 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a checkpoint on the CPU, always with `weights_only`; see `read_checkpoint`."""
-        return read_checkpoint(Path(path))
+        """Read a checkpoint on the CPU, always with `weights_only`; see `read_checkpoint`.
+
+        A callback that kept checkpoints in the folder of this one finds them there, wherever the
+        folder is by now: Lightning forgets the best of a folder that was moved or copied.
+        """
+        checkpoint = read_checkpoint(Path(path))
+        folder = os.path.realpath(Path(path).parent)
+        for key, state in checkpoint.get("callbacks", {}).items():
+            if isinstance(state, dict) and isinstance(state.get("dirpath"), str):
+                checkpoint["callbacks"][key] = _moved(state, state["dirpath"], folder)
+        return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint and its hash."""
         Path(path).unlink(missing_ok=True)
         digest_path(Path(path)).unlink(missing_ok=True)
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    """Return plain values with every path in one folder turned into one in another."""
+    if isinstance(value, dict):
+        return {_moved(key, before, now): _moved(item, before, now) for key, item in value.items()}
+    if isinstance(value, str) and (value == before or value.startswith(before + os.sep)):
+        return now + value[len(before) :]
+    return value
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
