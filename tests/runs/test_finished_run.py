@@ -92,21 +92,6 @@ def test_epochs_that_are_added_equal_those_of_one_training(polymodal, run):
     assert logged(last()) == logged(longer)
 
 
-def test_the_best_epoch_of_the_first_run_stays_the_best(polymodal, run):
-    state = run / "checkpoints" / "fitted.json"
-    best = json.loads(state.read_text())["best"]
-    digest = (run / "checkpoints" / f"{best}.sha256").read_text()
-    code, _, error = polymodal(
-        *("run", "--from", run.name, "trainer.max_epochs=3", "resume_state=true"),
-        "+trainer.limit_train_batches=1",
-    )
-    assert code == 0, error
-    longer = last()
-    epochs = [line["val/uar"] for line in (*logged(run), *logged(longer)) if "val/uar" in line]
-    kept = (longer / "checkpoints" / f"{best}.sha256").read_text() == digest
-    assert kept is (max(epochs[:2]) >= epochs[2])
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -14,6 +14,7 @@ from polymodal.errors import RunError
 from polymodal.experiment.components import learning_rates
 from polymodal.experiment.encoder_sections import require_finished
 from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.pretrained_files import pretrained_models, require_same_files
 from polymodal.security.targets import resolve_target
 from polymodal.tracking.config_diff import config_diff
 from polymodal.tracking.index import find_run, read_record
@@ -57,6 +58,8 @@ def require_extendable(source: Path, experiment: Experiment) -> None:
             f"{source.name} was trained on other folds: the corpus has changed since",
             hint=f"{FROM_START}; split=file split.file={source / FOLDS} keeps its folds",
         )
+    models = pretrained_models(experiment.prototypes, experiment.trained)
+    require_same_files(record, source, models)
     for fold_dir in find_fold_dirs(source):
         _require_state(fold_dir, source.name, config)
 

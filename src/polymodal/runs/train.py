@@ -17,6 +17,12 @@ from polymodal.evaluation.score import score_table
 from polymodal.experiment.batch_size import with_budget
 from polymodal.experiment.data_summary import dataset_summary, dataset_warnings, encoder_summary
 from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.pretrained_files import (
+    OWN_FILES,
+    own_file_digests,
+    pretrained_models,
+    require_same_files,
+)
 from polymodal.experiment.trained_encoders import describe_encoders
 from polymodal.experiment.trainer import (
     build_callbacks,
@@ -102,6 +108,9 @@ def run_experiment(
         require_extendable(state_of, experiment)
     elif resume is not None and config["resume_state"]:
         state_of = state_of_stopped(resume, PathOptions(**config["paths"]).runs_folder)
+    if resume is not None:
+        models = pretrained_models(experiment.prototypes, experiment.trained)
+        require_same_files(read_record(resume), resume, models)
     summary, origins = dataset_summary(experiment), encoder_summary(experiment)
     with (
         recording(
@@ -119,6 +128,8 @@ def run_experiment(
         _record_folds(experiment, session.path)
         if rank() == 0:
             describe_encoders(session.path, experiment.prototypes, experiment.trained)
+            if own_files := own_file_digests(session.path):
+                session.notes[OWN_FILES] = own_files
             session.warn(shown, [*dataset_warnings(summary), *experiment.remarks])
             if state_of is not None:
                 copy_state(state_of, session.path)

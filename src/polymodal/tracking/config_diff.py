@@ -16,7 +16,7 @@ NEVER_TOLD = (
     "alert",
     "resume",
     "resume_state",
-)  # where and how, not what was run
+)  # how, not what
 
 
 def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
