@@ -18,7 +18,7 @@ from polymodal.experiment.trained_encoders import check_same_weights
 from polymodal.experiment.trainer import build_trainer, predict_split
 from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.load_predictions import read_tables
-from polymodal.runs.marks import partial_marks, training_marks
+from polymodal.runs.marks import absent_class_marks, partial_marks, training_marks
 from polymodal.runs.nested_cv import chosen_options
 from polymodal.runs.recorder import Session, recording, stage_time
 from polymodal.runs.train import RunResult, extract, run_result
@@ -147,8 +147,9 @@ def apply_run(
             table = soft_vote(tables) if on_full_corpus and len(tables) > 1 else concatenate(tables)
             _write(table, session.path / "predictions" / f"{split}.parquet", out)
             session.scores |= score_table(table, experiment.scores)
-            num_rows = {config["evaluate_on"]: sum(map(len, tables))}
-            session.marks += partial_marks(experiment, num_rows)
+            num_rows, split_of = {split: sum(map(len, tables))}, {split: config["evaluate_on"]}
+            session.marks += partial_marks(experiment, experiment.folds, num_rows, split_of)
+            session.marks += absent_class_marks([table])
             session.marks += training_marks(
                 experiment.manifest.frame, experiment.fingerprint, split, tables, source
             )

@@ -1,7 +1,7 @@
 """Run an experiment: train and test every fold, pool the predictions and score them."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ from polymodal.runs.extend import (
     state_of_stopped,
 )
 from polymodal.runs.load_predictions import read_tables
-from polymodal.runs.marks import partial_marks
+from polymodal.runs.marks import absent_class_marks, partial_marks
 from polymodal.runs.modality_ablation import predict_subsets
 from polymodal.runs.nested_cv import select_options
 from polymodal.runs.recorder import Session, recording, stage_time
@@ -51,7 +51,7 @@ from polymodal.runs.vectorized.staging import (
     why_not_vectorized,
 )
 from polymodal.schemas.predictions import PredictionTable, concatenate
-from polymodal.schemas.run_record import RunRecord
+from polymodal.schemas.run_record import Mark, RunRecord
 from polymodal.tracking.index import read_record
 from polymodal.tracking.run_folder import FoldDir, fold_dirs, write_record
 from polymodal.training.checkpoints import read_checkpoint
@@ -143,9 +143,7 @@ def run_experiment(
                     write_descriptions(experiment, session.path)
             pooled = _pool(fold_dirs(session.path, len(experiment.folds)), session.path)
             session.scores |= _score(experiment, pooled)
-            splits = {split: name for split, name in experiment.stage_splits if name in pooled}
-            num_rows = {split: len(pooled[name]) for split, name in splits.items()}
-            session.marks += partial_marks(experiment, num_rows)
+            session.marks += _marks(experiment, experiment.folds, pooled)
     destroy_process_group()
     return run_result(session.path)
 
@@ -265,6 +263,16 @@ def _score(experiment: Experiment, pooled: Mapping[str, PredictionTable]) -> dic
     return scores
 
 
+def _marks(
+    experiment: Experiment, folds: Sequence[Fold], pooled: Mapping[str, PredictionTable]
+) -> Iterator[Mark]:
+    """Yield the marks of the pooled predictions of folds."""
+    split_of = {name: split for split, name in experiment.stage_splits if name in pooled}
+    num_rows = {name: len(pooled[name]) for name in split_of}
+    yield from partial_marks(experiment, folds, num_rows, split_of)
+    yield from absent_class_marks(pooled[name] for name in split_of)
+
+
 def _record_folds(experiment: Experiment, run: Path) -> None:
     """Write the folds to the record; a resumed run must have the same ones."""
     path = run / FOLDS
@@ -278,6 +286,7 @@ def _record_folds(experiment: Experiment, run: Path) -> None:
 
 
 def _record_fold(experiment: Experiment, fold: Fold, fold_dir: FoldDir, session: Session) -> None:
+    pooled = _pool([fold_dir], fold_dir.path)
     record = RunRecord(
         run_id=f"{session.run_id}/folds/{fold.index}",
         name=f"fold {fold.index}",
@@ -286,8 +295,9 @@ def _record_fold(experiment: Experiment, fold: Fold, fold_dir: FoldDir, session:
         parent=session.run_id,
         seed=experiment.seed,
         fold=fold.index,
-        scores=dict(_score(experiment, _pool([fold_dir], fold_dir.path))),
+        scores=dict(_score(experiment, pooled)),
         higher_is_better=experiment.score_directions,
+        marks=[*_marks(experiment, [fold], pooled)],
         notes={"assignment": _held_out(fold)},
     )
     write_record(fold_dir.path / "run.json", record)
