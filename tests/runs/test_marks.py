@@ -41,8 +41,15 @@ def record(kind):
             ],
         ),
         (
-            ["+trainer.limit_val_batches=0.5", "data.max_utterances=4"],
-            ["partial val split in each epoch: trainer.limit_val_batches=0.5"],
+            ["+trainer.limit_val_batches=1", "data.max_utterances=4"],
+            ["partial val split in each epoch: trainer.limit_val_batches=1"],
+        ),
+        (
+            ["+trainer.overfit_batches=1", "data.max_utterances=4"],
+            [
+                "partial train split in each epoch: trainer.overfit_batches=1",
+                "partial val split in each epoch: trainer.overfit_batches=1",
+            ],
         ),
     ],
 )
@@ -85,6 +92,31 @@ def test_a_partial_prediction_has_an_asterisk(polymodal):
     assert marks[0]["text"] == "partial corpus: 4 of 48 rows were predicted"
     listed = polymodal("runs", "kind=predict")[1]
     assert "*   " in listed
+
+
+@pytest.mark.parametrize("filename", ["mine", "'{epoch}-{val/loss:.2f}'"])
+def test_the_best_checkpoint_is_tested_whatever_its_name(polymodal, filename):
+    """A score in the name has a slash, and makes a folder."""
+    ruining = ["trainer.max_epochs=3", "optimizer.lr=0.3", "callbacks.checkpoint.monitor=val/loss"]
+    code, _, error = polymodal("run", *SMALL, *ruining, f"callbacks.checkpoint.filename={filename}")
+    assert code == 0, error
+    (run,) = (path.parent for path in Path("runs").glob("*/run.json"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["val/loss"] for line in lines if "val/loss" in line]
+    assert min(losses) < losses[-1]
+    predicted = PredictionTable.read(run / "predictions/val.parquet")
+    tested = torch.nn.functional.cross_entropy(
+        torch.tensor(predicted.logits()), torch.tensor(predicted.targets())
+    )
+    assert tested.item() == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_a_training_that_ends_before_it_is_validated_has_no_best_epoch(polymodal):
+    short = ["data.max_utterances=4", "+trainer.max_steps=2", "callbacks.early_stopping=null"]
+    code, _, error = polymodal("run", *SMALL, *short)
+    assert code == 1
+    assert "before val/uar was computed" in error
+    assert "callbacks=last" in error
 
 
 def test_folds_without_a_class_are_marked_wherever_their_scores_are(polymodal):

@@ -10,6 +10,11 @@ from polymodal.experiment.experiment import Experiment
 from polymodal.schemas.predictions import ID, PredictionTable
 from polymodal.schemas.run_record import Mark
 
+LIMITS = {  # split to the options of Lightning's trainer that leave batches of it out in training
+    "train": ("limit_train_batches", "overfit_batches"),
+    "val": ("limit_val_batches", "overfit_batches"),
+}
+
 
 def partial_marks(
     experiment: Experiment,
@@ -17,9 +22,9 @@ def partial_marks(
     num_predicted: Mapping[str, int],
     split_of: Mapping[str, str],
 ) -> Iterator[Mark]:
-    """Name the splits of which only some rows were predicted, or validated on in each epoch.
+    """Name the splits of which only some rows were predicted, trained on or validated on.
 
-    Lightning's `limit_test_batches`, `limit_val_batches` and `fast_dev_run` leave batches out.
+    Lightning's `limit_test_batches`, `LIMITS` and `fast_dev_run` leave batches out.
 
     Args:
         experiment: The experiment.
@@ -33,10 +38,19 @@ def partial_marks(
         if num < num_rows:
             name = "corpus" if rows == "all" else f"{rows} split"
             yield Mark(split=split, text=f"partial {name}: {num} of {num_rows} rows were predicted")
-    limit = experiment.config["trainer"].get("limit_val_batches")
-    if "fit" in experiment.config["stages"] and limit not in (None, 0, 1.0):
-        text = f"partial val split in each epoch: trainer.limit_val_batches={limit}"
-        yield Mark(split="val", text=text)
+    if "fit" not in experiment.config["stages"]:
+        return
+    for split, options in LIMITS.items():
+        for option in options:
+            limit = experiment.config["trainer"].get(option)
+            if _leaves_out(limit):
+                text = f"partial {split} split in each epoch: trainer.{option}={limit}"
+                yield Mark(split=split, text=text)
+
+
+def _leaves_out(limit: float | None) -> bool:
+    """Whether a limit of batches, their number or as a float their fraction, leaves some out."""
+    return bool(limit) and (isinstance(limit, int) or limit != 1.0)
 
 
 def absent_class_marks(tables: Iterable[PredictionTable]) -> Iterator[Mark]:

@@ -79,10 +79,18 @@ class FoldDir:
         return self._mark.is_file()
 
     def mark_done(self, epochs: int, best: Path | None = None) -> None:
-        """Record that training has ended, after how many epochs and with which best checkpoint."""
-        name = best.name if best and best.parent.resolve() == self.checkpoints.resolve() else None
-        text = json.dumps({"epochs": epochs, **({"best": name} if name else {})})
-        self._mark.write_text(text, encoding="utf-8")
+        """Record that training has ended, after how many epochs and with which best checkpoint.
+
+        Raises:
+            CheckpointError: The checkpoint is not in the folder of this fold.
+        """
+        about: dict[str, Any] = {"epochs": epochs}
+        if best is not None:
+            folder = self.checkpoints.resolve()
+            if not best.resolve().is_relative_to(folder):
+                raise CheckpointError(f"the best checkpoint {best} is not below {folder}")
+            about["best"] = best.resolve().relative_to(folder).as_posix()
+        self._mark.write_text(json.dumps(about), encoding="utf-8")
 
     @property
     def _mark(self) -> Path:

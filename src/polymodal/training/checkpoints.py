@@ -72,11 +72,31 @@ def keeps_checkpoints(target: object) -> bool:
     return isinstance(target, type) and issubclass(target, Checkpoint)
 
 
+def keeps_best(target: object) -> bool:
+    """Return whether something is a class of callbacks that know their best checkpoint."""
+    return isinstance(target, type) and issubclass(target, ModelCheckpoint)
+
+
 def best_checkpoint(trainer: Trainer) -> Path | None:
-    """Return the checkpoint that the first monitoring callback holds to be the best, or None."""
+    """Return the checkpoint that the first monitoring callback holds to be the best.
+
+    Returns:
+        The checkpoint; None if no callback monitors a score.
+
+    Raises:
+        CheckpointError: None of them has kept one, as its score was never computed.
+    """
     callbacks = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-    paths = (callback.best_model_path for callback in callbacks if callback.monitor)
-    return next((Path(path) for path in paths if path), None)
+    monitoring = [callback for callback in callbacks if callback.monitor]
+    best = next((c.best_model_path for c in monitoring if c.best_model_path), None)
+    if monitoring and best is None:
+        raise CheckpointError(
+            f"training ended before {monitoring[0].monitor} was computed, so that no checkpoint is "
+            "the best",
+            expected="at least one validation, which is at the end of an epoch",
+            hint="train for longer (trainer.max_steps, trainer.max_time), or use callbacks=last",
+        )
+    return Path(best) if best else None
 
 
 class VerifiedCheckpointIO(TorchCheckpointIO):
