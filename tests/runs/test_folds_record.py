@@ -106,6 +106,8 @@ def test_a_stored_run_is_tested_on_the_folds_it_was_trained_with(polymodal, copi
 def test_a_run_does_not_go_on_with_other_folds(polymodal, copied):
     text = (copied / "folds.json").read_text()
     (copied / "folds.json").write_text(text.replace('"val"', '"train"'))
+    record = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
     code, _, error = polymodal("run", *TRAINED, "resume=last")
     assert code in (1, 2)
     assert "started with other folds" in error

@@ -79,3 +79,18 @@ def test_a_failed_write_leaves_the_old_checkpoint_whole(path, monkeypatch):
         VerifiedCheckpointIO().save_checkpoint(STATE, path)
     assert read_checkpoint(path)["epoch"] == 3
     assert len(list(path.parent.iterdir())) == 2
+
+
+def test_a_copied_folder_keeps_its_best_checkpoint(tmp_path):
+    """Lightning forgets the best score where the folder of the state is another one."""
+    before = str(tmp_path / "before")
+    best = os.path.join(before, "best.ckpt")
+    state = {"dirpath": before, "best_model_path": best, "best_k_models": {best: 1.0}}
+    others = {"patience": 3, "note": f"{before} and more"}
+    path = tmp_path / "now" / "last.ckpt"
+    VerifiedCheckpointIO().save_checkpoint({"callbacks": {"keeper": state, "o": others}}, path)
+    read = VerifiedCheckpointIO().load_checkpoint(path)["callbacks"]
+    now = os.path.realpath(path.parent)
+    assert read["keeper"]["dirpath"] == now
+    assert read["keeper"]["best_k_models"] == {os.path.join(now, "best.ckpt"): 1.0}
+    assert read["o"] == others

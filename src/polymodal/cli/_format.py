@@ -138,7 +138,10 @@ def print_table(records: Sequence[RunRecord], columns: Mapping[str, list[str]]) 
     else:
         print(_text_table(table))
     if any(cell.endswith("*") for cells in table.values() for cell in cells):
-        print("* of a part of the rows, or of training rows: polymodal show RUN says which")
+        print(
+            "* of a part of the rows, of training rows, or without a row of some class: "
+            "polymodal show RUN says which"
+        )
     if len(shown) < len(records):
         print(f"{len(shown)} of {len(records):,}; add filters, or pipe the output to get all")
 
@@ -151,7 +154,7 @@ def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
         for name, field in fields.items()
     }
     for name in main_scores([record.scores for record in records]):
-        columns[name] = [_marked_score(record, name) for record in records]
+        columns[name] = [marked_score(record, name) for record in records]
     columns["seed"] = ["" if record.seed is None else str(record.seed) for record in records]
     durations = [record.duration_s for record in records]
     columns["took"] = ["" if value is None else format_duration(value) for value in durations]
@@ -163,12 +166,10 @@ def _columns(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     return columns
 
 
-def _marked_score(record: RunRecord, name: str) -> str:
+def marked_score(record: RunRecord, name: str) -> str:
     """Return a score, with an asterisk if the record has a mark on it."""
     value = record.scores.get(name)
-    split = name.partition("/")[0]
-    is_marked = any(split in mark.split() for mark in record.marks)
-    return format_score(value) + ("*" if is_marked and value is not None else "")
+    return format_score(value) + ("*" if value is not None and record.is_marked(name) else "")
 
 
 def _age(record: RunRecord) -> str:
@@ -278,30 +279,33 @@ def print_result(result: tuple[Path, RunRecord]) -> None:
         rows = [(split.partition("@")[2], scores) for split, scores in subsets]
         _print_scores(rows, title="test, by subset of the modalities", upright=True)
     for mark in record.marks:
-        page.print(f"mark: {mark}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        text = f"mark: {mark['text']}"
+        page.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     page.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
     for name, lines in record.notes.get("trackers_lack", {}).items():
         message = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"
         page.print(message, soft_wrap=True, markup=False)
 
 
-def _scores_of(record: RunRecord, split: str) -> dict[str, float]:
-    """Return score to value of a split, without values that are not a number."""
+def _scores_of(record: RunRecord, split: str) -> dict[str, str]:
+    """Return score to cell of a split, without values that are not a number."""
     return {
-        name.partition("/")[2]: value
+        name.partition("/")[2]: marked_score(record, name)
         for name, value in record.scores.items()
         if name.startswith(f"{split}/") and value is not None
     }
 
 
 def _print_scores(
-    rows: Sequence[tuple[str, dict[str, float]]], *, title: str, upright: bool = False
+    rows: Sequence[tuple[str, dict[str, str]]], *, title: str, upright: bool = False
 ) -> None:
     """Print splits and scores, transposed if there are many scores and it is not `upright`."""
     from rich.console import Console
 
     names = list(dict.fromkeys(name for _, scores in rows for name in scores))
-    lines = [[row, *(format_score(scores.get(name)) for name in names)] for row, scores in rows]
+    lines = [
+        [row, *(scores.get(name) or format_score(None) for name in names)] for row, scores in rows
+    ]
     head = ["", *names]
     if not upright and len(names) > MAX_SCORE_COLUMNS:
         head, *lines = map(list, zip(head, *lines, strict=True))

@@ -48,17 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the findings, and return 2 if one of them is an error."""
-    from polymodal.cli.run import SAMPLE
-
     started_s = time.monotonic()
     prepare()
+    from polymodal.config.resume import with_default_experiment
     from polymodal.preflight.check import check_all
     from polymodal.study.check import check_study, check_sweep, is_study
 
-    overrides = arguments.overrides or [SAMPLE]
-    check = check_sweep if arguments.multirun else check_all
+    overrides = arguments.overrides
     if is_study(overrides):
         check = check_study
+    else:
+        overrides = with_default_experiment(overrides)
+        check = check_sweep if arguments.multirun else check_all
     report = check(overrides, full=arguments.full, with_effects=arguments.effects)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=1))

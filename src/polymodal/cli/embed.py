@@ -103,11 +103,11 @@ def split_run(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _fill_store(overrides: Sequence[str]) -> int:
     prepare()
-    from polymodal.config.compose import compose
+    from polymodal.config.resume import compose_run, with_default_experiment
     from polymodal.experiment.trainer import precision_of
     from polymodal.preflight.prepare import prepare_experiment
 
-    config = checked(compose(overrides))
+    config = checked(compose_run(with_default_experiment(overrides)))
     experiment = prepare_experiment(config)
     experiment.plan_prefix_cache(precision_of(experiment), training=True)
     if not experiment.extractors:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from polymodal.cli._bootstrap import checked_stored, prepare
 from polymodal.cli.embed import fill_shown
+from polymodal.cli.test import warn_of_own_code
 
 if TYPE_CHECKING:
     from polymodal.runs.embed import RunEmbeddings
@@ -21,7 +22,7 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
     prepare()
     from polymodal.features.embedding_files import check_target, write_embeddings
     from polymodal.runs.embed import EmbeddingRequest, RunEmbeddings
-    from polymodal.runs.evaluate import load_stored_run
+    from polymodal.runs.evaluate import load_stored_run, with_own_files
 
     given = {name: getattr(arguments, name) for name in ("modality", "pooling", "fold")}
     layer = arguments.layer
@@ -30,6 +31,8 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
         layer=int(layer) if layer is not None and layer.isdecimal() else layer,
     )
     source, composed = load_stored_run(run, [*overrides, "evaluate_on=all"])
+    composed = with_own_files(source, composed)
+    warn_of_own_code(source)
     out = arguments.out or f"{source.resolve().name}-embeddings.parquet"
     check_target(out)
     plan = RunEmbeddings.prepare(source, checked_stored(composed, source), request)

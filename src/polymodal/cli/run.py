@@ -1,13 +1,16 @@
 """Train, test and record one experiment.
 
-Without an argument it runs the embedded sample. Overrides are Hydra's:
+Without an argument it runs experiment=sample/fusion, deep fusion on the embedded sample, and any
+option changes that; experiment=, or another corpus, encoder or model, makes another experiment.
+Overrides are Hydra's:
 
   polymodal run experiment=emodb/egemaps corpus.root=DATA/emodb
   polymodal run model=unimodal encoder=characters trainer.max_epochs=5
   polymodal run -m seed=0,1,2          one run for each value
-  polymodal run resume=last            continue a stopped run
+  polymodal run resume=last            continue a stopped run as it was recorded
   polymodal run --again last           repeat a run and compare its scores
-  polymodal run --from last optimizer.lr=0.01      vary a recorded run
+  polymodal run --from last optimizer.lr=0.01      vary a recorded run, trained from the start
+  polymodal run --from last trainer.max_epochs=60 resume_state=true    train it for longer
 """
 
 import argparse
@@ -16,8 +19,6 @@ from pathlib import Path
 
 from polymodal.cli._bootstrap import checked_stored, composed_and_checked, prepare
 from polymodal.errors import ConfigError
-
-SAMPLE = "experiment=sample/fusion"  # the default
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,14 @@ def main(arguments: argparse.Namespace) -> int:
     """
     if arguments.again or arguments.source:
         return _repeat(arguments)
+    if (arguments.cfg is not None) + arguments.info + arguments.multirun > 1:
+        raise ConfigError("-m, --cfg and --info exclude one another", hint="give one of them")
+    from polymodal.config.resume import compose_run, with_default_experiment
+
+    overrides = with_default_experiment(arguments.overrides)
+    if arguments.cfg == "job":
+        print(compose_run(overrides).text(), end="")
+        return 0
     if arguments.cfg or arguments.info or arguments.multirun:
         from polymodal.cli.sweep import hydra
 
@@ -47,16 +56,16 @@ def main(arguments: argparse.Namespace) -> int:
             from polymodal.preflight.check import raise_if_errors
             from polymodal.study.check import check_sweep
 
-            raise_if_errors(check_sweep(arguments.overrides, fast=True))
+            raise_if_errors(check_sweep(overrides, fast=True))
         flags = ["--cfg", arguments.cfg] if arguments.cfg else []
         flags += ["--info", "all"] if arguments.info else []
         flags += ["--multirun"] if arguments.multirun else []
-        return hydra(flags, arguments.overrides, Path.cwd())
+        return hydra(flags, overrides, Path.cwd())
     prepare()
     from polymodal.cli._format import print_result
     from polymodal.runs.train import run_experiment
 
-    result = run_experiment(*composed_and_checked(arguments.overrides or [SAMPLE]))
+    result = run_experiment(*composed_and_checked(overrides))
     if result is not None:
         print_result(result)
     return 0
@@ -73,15 +82,23 @@ def _repeat(arguments: argparse.Namespace) -> int:
         )
     prepare()
     from polymodal.cli._format import print_result
+    from polymodal.config.schema import PathOptions
     from polymodal.runs.reproduce import environment_changes, load_run, score_changes
     from polymodal.runs.train import run_experiment
+    from polymodal.tracking.index import find_run
 
     path, record, composed = load_run(arguments.again or arguments.source, arguments.overrides)
     config = checked_stored(composed, path)
     for line in environment_changes(record):
         print(f"warning: {line}", file=sys.stderr)
     how = "again" if arguments.again else "from"
-    result = run_experiment(composed, config, notes={how: record.run_id})
+    notes, state = {how: record.run_id}, None
+    if config["resume_state"]:
+        state = path
+        if arguments.again:  # from where the repeated run went on
+            notes["from"] = record.notes["from"]
+            state = find_run(PathOptions(**config["paths"]).runs_folder, notes["from"])
+    result = run_experiment(composed, config, notes=notes, state_of=state)
     if result is not None:
         print_result(result)
         if arguments.again:

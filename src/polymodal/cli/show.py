@@ -20,8 +20,8 @@ from polymodal.cli._format import (
     COLOURS,
     console,
     format_duration,
-    format_score,
     main_scores,
+    marked_score,
     new_table,
     plain,
     print_differences,
@@ -189,11 +189,11 @@ def _print_scores(page: "Console", record: RunRecord) -> None:
     table = new_table(["score", *splits])
     scores = list(dict.fromkeys(name.partition("/")[2] for name in names))
     for score in scores[:MAX_SCORES]:
-        cells = [format_score(record.scores.get(f"{split}/{score}")) for split in splits]
+        cells = [marked_score(record, f"{split}/{score}") for split in splits]
         table.add_row(Text(plain(score)), *cells)
     page.print(table)
     for mark in record.marks:
-        page.print(Text(f"mark: {plain(mark)}", style="yellow"))
+        page.print(Text(f"mark: {plain(mark['text'])}", style="yellow"))
     if len(scores) > MAX_SCORES:
         page.print(f"... and {len(scores) - MAX_SCORES:,} more scores: --json has all")
 
@@ -208,11 +208,18 @@ def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord])
     table = new_table(["fold", *names])
     table.add_column("held out")
     for label, run in [("pooled", record), *((str(fold.fold), fold) for fold in folds)]:
-        cells = [format_score(run.scores.get(name)) for name in names]
+        cells = [marked_score(run, name) for name in names]
         held_out = run.notes.get("assignment")
         groups = _inline(held_out) if isinstance(held_out, Mapping) else ""
         table.add_row(label, *cells, Text(plain(groups)))
     page.print(table)
+    labels: dict[str, list[str]] = {}
+    for fold in folds:
+        for mark in fold.marks:
+            labels.setdefault(mark["text"], []).append(str(fold.fold))
+    for text, numbers in labels.items():
+        name = "folds" if len(numbers) > 1 else "fold"
+        page.print(Text(f"mark: {name} {', '.join(numbers)}: {plain(text)}", style="yellow"))
 
 
 def _print_curves(page: "Console", folder: Path) -> None:

@@ -6,6 +6,8 @@ polymodal test last corpus.root=OTHER --split all
 """
 
 import argparse
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.cli._bootstrap import checked_stored, prepare
@@ -49,17 +51,29 @@ def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
     """Apply a stored run to data, for `test` and `predict`; `out` is a copy of the predictions."""
     prepare()
     from polymodal.cli._format import print_result
-    from polymodal.runs.evaluate import apply_run, load_stored_run
+    from polymodal.runs.evaluate import apply_run, load_stored_run, with_own_files
 
     overrides = [*arguments.overrides, *split_override(arguments.split)]
     source, composed = load_stored_run(arguments.run, overrides)
+    composed = with_own_files(source, composed)
     if kind == "predict":
         _allow_unknown_speakers(composed)
     config = checked_stored(composed, source)
+    warn_of_own_code(source)
     result = apply_run(source, composed, config, kind=kind, out=out)
     if result is not None:
         print_result(result)
     return 0
+
+
+def warn_of_own_code(source: Path) -> None:
+    """Warn if the code of this project is not that which a run, given by its folder, ran with."""
+    from polymodal.config.compose import project_packages
+    from polymodal.runs.reproduce import code_changes
+    from polymodal.tracking.index import read_record
+
+    for line in code_changes(read_record(source)) if project_packages(Path.cwd()) else ():
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def _allow_unknown_speakers(composed: "ComposedConfig") -> None:

@@ -82,6 +82,7 @@ TOP_LEVEL: Mapping[str, Any] = {
     "seed": int,
     "stages": list[Stage],
     "resume": str | None,
+    "resume_state": bool,
     "selection": dict[str, Any],
     "test_subsets": bool,
     "evaluate_on": Split,

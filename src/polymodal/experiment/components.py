@@ -154,16 +154,18 @@ def build_scheduler(
         raise ConfigError(f"scheduler ({section['_target_']}): {error}") from None
 
 
-def learning_rates(config: Mapping[str, Any]) -> list[float]:
-    """Return the learning rate of every step of a short training.
+def learning_rates(
+    config: Mapping[str, Any], num_steps: int = NUM_SHOWN, num_shown: int = NUM_SHOWN
+) -> list[float]:
+    """Return the learning rate of the first steps, `num_shown`, of a training of `num_steps`.
 
     Raises:
         UserError: The optimizer or the schedule rejects its options.
     """
     optimizer = build_optimizer(config["optimizer"])
-    schedule = build_scheduler(config["scheduler"], optimizer, NUM_SHOWN)
+    schedule = build_scheduler(config["scheduler"], optimizer, num_steps)
     rates = []
-    for _ in range(NUM_SHOWN):
+    for _ in range(num_shown):
         rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         schedule.step()

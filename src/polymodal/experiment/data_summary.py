@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.data.folds import SPLITS
 from polymodal.data.leakage import confounds, leakage_report
 from polymodal.encoders.frozen import FrozenEncoder
+from polymodal.experiment.pretrained_files import file_digests, pretrained_models
 from polymodal.experiment.readers import count_lacking
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def dataset_summary(experiment: "Experiment") -> dict[str, Any]:
     """
     frame = experiment.manifest.frame
     frozen = {n: e for n, e in experiment.prototypes.items() if isinstance(e, FrozenEncoder)}
+    models = pretrained_models(experiment.prototypes, experiment.trained)
     counts = frame["label"].value_counts().drop_nulls().sort("label")
     return {
         "fingerprint": experiment.fingerprint,
@@ -35,11 +37,8 @@ def dataset_summary(experiment: "Experiment") -> dict[str, Any]:
         "folds": len(experiment.folds),
         "speaker_dependent": experiment.config["split"].get("speaker_dependent", False),
         "transductive": [name for name, encoder in frozen.items() if encoder.is_transductive],
-        "revisions": {
-            name: str(encoder.revision)
-            for name, encoder in experiment.prototypes.items()
-            if hasattr(encoder, "revision") and name not in experiment.trained
-        },
+        "revisions": {name: model.revision for name, model in models.items()},
+        "files": file_digests(models),
         "lacking": count_lacking(frame, experiment.prototypes),
     }
 

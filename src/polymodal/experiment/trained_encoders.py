@@ -27,6 +27,7 @@ from polymodal.experiment.encoder_sections import (
     require_finished,
     untrained,
 )
+from polymodal.experiment.pretrained_files import require_own_files
 from polymodal.experiment.seen_rows import SeenRows, require_unseen
 from polymodal.schemas.manifest import Manifest
 from polymodal.schemas.run_record import RunRecord
@@ -368,6 +369,7 @@ def trained_encoder(
         assert fold_dir.best_or_last_checkpoint  # raises where a checkpoint is missing
     result = replace(result, run=run, record=record, fold_dirs=fold_dirs)
     description, task = run / ENCODERS / result.modality, config["task"]
+    require_own_files(run, record, result.modality)
     own = SeenRows.of_run(run, record, fold_dirs)
     return replace(
         result,

@@ -1,18 +1,21 @@
 """Build Lightning's trainer for an experiment, fit a fold and predict its splits."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from polymodal.config.compose import project_packages
 from polymodal.config.instantiate import instantiate
 from polymodal.data.folds import Fold
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.evaluation.score import monitor_mode
 from polymodal.experiment.experiment import Experiment
+from polymodal.security.targets import resolve_target
 from polymodal.tracking.run_folder import FoldDir
-from polymodal.training.checkpoints import VerifiedCheckpointIO, best_checkpoint
+from polymodal.training.checkpoints import VerifiedCheckpointIO, best_checkpoint, keeps_best
 from polymodal.training.devices import (
     resolve_accelerator,
     resolve_devices,
@@ -149,9 +152,11 @@ def build_callbacks(experiment: Experiment, fold_dir: FoldDir) -> list[pl.Callba
 def _completed(section: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
     """Return options with `mode: auto` resolved, and a file for each of several checkpoints."""
     options = dict(section)
+    target = resolve_target(section["_target_"], "callbacks", project_packages(Path.cwd()))
     if options.get("mode") == "auto":
         options["mode"] = monitor_mode(str(options.get("monitor")), experiment.scores)
     # Lightning would write them all to one file, the last over the best.
-    if options.get("save_top_k", 1) not in (0, 1) and "{" not in str(options.get("filename", "{")):
+    names_each = options.get("filename") is None or "{" in str(options["filename"])
+    if keeps_best(target) and options.get("save_top_k", 1) not in (0, 1) and not names_each:
         options["filename"] = f"{options['filename']}-{{epoch}}"
     return options

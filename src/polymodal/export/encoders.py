@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from polymodal.config.compose import IN_FOLDER, ComposedConfig, load_config
 from polymodal.config.run_encoders import FROM_RUN
 from polymodal.experiment.encoder_sections import SECTION
+from polymodal.experiment.pretrained_files import require_own_files
 from polymodal.experiment.trained_encoders import (
     TrainedEncoder,
     check_same_weights,
@@ -26,6 +27,7 @@ from polymodal.experiment.trained_encoders import (
 from polymodal.export.portable_config import is_path, without_paths
 from polymodal.schemas.run_record import RunRecord
 from polymodal.security.files import sha256_of
+from polymodal.tracking.index import read_record
 from polymodal.tracking.run_folder import ENCODERS, WEIGHTS, write_record
 from polymodal.training.checkpoints import read_checkpoint, write_weights
 
@@ -93,10 +95,12 @@ class PushedEncoders:
 
         Raises:
             OSError: A file cannot be written.
-            CheckpointError: A checkpoint is damaged.
+            CheckpointError: A checkpoint is damaged, or a copied file has changed since the run.
         """
+        record = read_record(self.run)
         for description in sorted((self.run / ENCODERS).glob("*/")):
             if description.name not in self.sources:
+                require_own_files(self.run, record, description.name)
                 _copy_description(description, target / ENCODERS / description.name)
         return {
             name: _write_source(source, target / SOURCES / name, published)

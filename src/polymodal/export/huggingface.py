@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from polymodal.config.compose import compose, load_config
 from polymodal.errors import ConfigError, RunError
+from polymodal.experiment.pretrained_files import OWN_FILES, own_file_digests
 from polymodal.export.encoders import SOURCES, PushedEncoders
 from polymodal.export.portable_config import portable
 from polymodal.report.cards import About, data_card, model_card
@@ -34,7 +35,8 @@ WRITTEN = {
 }
 PUBLISHED_DATA = (
     *("fingerprint", "rows", "speakers", "classes", "refused", "handled", "leaks", "folds"),
-    *("absent_classes", "speaker_dependent", "transductive", "revisions", "lacking", "resampled"),
+    *("absent_classes", "speaker_dependent", "transductive", "revisions", "files", "lacking"),
+    "resampled",
 )
 PUBLISHED_NOTES = ("num_parameters", "stage_s", "peak_memory_mb", "frozen_prefix")
 
@@ -85,7 +87,10 @@ def push(run: Path, target: Path, *, licence: str = "", language: str = "") -> E
             _write(tmp_path, "config.yaml", text)
             _write(tmp_path, NOTE, json.dumps(_note(record, config, len(dirs)), indent=1))
             digests = encoders.write(tmp_path, published)
-            write_record(tmp_path / "run.json", published(record, digests))
+            result = published(record, digests)
+            if own_files := own_file_digests(tmp_path):
+                result.notes[OWN_FILES] = own_files
+            write_record(tmp_path / "run.json", result)
             _write(tmp_path, "README.md", model_card(page, config, about))
             _write(tmp_path, "data_card.md", data_card(page, config, about))
             if target.exists():

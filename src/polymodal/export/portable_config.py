@@ -7,7 +7,7 @@ import yaml
 from polymodal.tracking.redaction import redact
 
 # Sections with local paths or accounts, and sections that name rows of a corpus.
-EXCLUDED_SECTIONS = ("paths", "tracker", "alert", "resume", "hydra")
+EXCLUDED_SECTIONS = ("paths", "tracker", "alert", "resume", "resume_state", "hydra")
 ROW_SECTIONS = ("corpus", "split")
 LOCAL_KEYS = ("corpus.root", "corpus.file", "corpus.speaker", "corpus.prepared", "split.file")
 GENERAL_LISTS = ("classes", "values", "labels", "groups", "disjoint")

@@ -20,6 +20,7 @@ from polymodal.preflight.rules import keys
 from polymodal.preflight.rules.components import check_components
 from polymodal.preflight.rules.consistency import check_consistency
 from polymodal.preflight.rules.data import check_data
+from polymodal.preflight.rules.lightning import check_lightning
 from polymodal.preflight.rules.no_op import check_no_op_options
 from polymodal.preflight.rules.signatures import expects_bool, signature_findings
 from polymodal.preflight.rules.yaml_pitfalls import reinterpreted_values
@@ -116,6 +117,7 @@ def check_fast(composed: ComposedConfig, report: Report) -> Context:
     with report.timed("fields"):
         report.add(check_components(context), origins)
         report.add(check_consistency(context), origins)
+        report.add(check_lightning(context), origins)
     context.broken |= {_section(finding.key) for finding in report.errors}
     return context
 

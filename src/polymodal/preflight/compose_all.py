@@ -7,6 +7,7 @@ from pathlib import Path
 
 from polymodal.config.compose import CONFIGS, ComposedConfig, compose
 from polymodal.config.provenance import SourceLocation
+from polymodal.config.resume import compose_run
 from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, UnreadableConfigError
 from polymodal.preflight.rules.yaml_pitfalls import unreadable
@@ -30,7 +31,7 @@ def compose_all(
     remaining = list(overrides)
     while True:
         try:
-            composed = compose(remaining, config_name=config_name, project=project)
+            composed = _compose(remaining, config_name, project)
         except ConfigError as error:
             index = _culprit(remaining, error, config_name, project)
             if index is None:
@@ -40,6 +41,12 @@ def compose_all(
             findings.append(from_error(error, "unusable override", key, origin))
         else:
             return composed, [_removed(finding, composed) for finding in findings]
+
+
+def _compose(overrides: Sequence[str], config_name: str, project: Path | None) -> ComposedConfig:
+    if config_name == "run":
+        return compose_run(overrides, project=project)
+    return compose(overrides, config_name=config_name, project=project)
 
 
 def _removed(finding: Diagnostic, composed: ComposedConfig) -> Diagnostic:
@@ -67,7 +74,7 @@ def _culprit(
     for index in reversed(likely):
         others = [override for number, override in enumerate(overrides) if number != index]
         try:
-            compose(others, config_name=config_name, project=project)
+            _compose(others, config_name, project)
         except ConfigError as other:
             if other.message != error.message and not _is_of_files(other):
                 return index

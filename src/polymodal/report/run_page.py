@@ -134,7 +134,7 @@ def _headline(page: RunPage) -> Block:
     if key is not None:
         headline = f"{key} {interval(page.intervals[key])}"
         lines.append(f"Mean and 95 % interval over {_unit(page, key)}.")
-    lines += [f"{mark[:1].upper()}{mark[1:]}." for mark in record.marks]
+    lines += [f"{mark['text'][:1].upper()}{mark['text'][1:]}." for mark in record.marks]
     if record.status != "finished":
         lines.append(f"The run is {record.status}; what is shown is what there is.")
     if record.error:
@@ -161,8 +161,11 @@ def _score_rows(page: RunPage) -> list[list[str]]:
     rows = [["split", *names]]
     for split in SPLITS:
         if page.labelled(split) is not None:
-            scores = [page.intervals.get(f"{split}/{name}") for name in names]
-            rows.append([split, *(interval(score) if score else NONE for score in scores)])
+            keys = [f"{split}/{name}" for name in names]
+            cells = [interval(page.intervals[k]) if page.intervals.get(k) else NONE for k in keys]
+            marked = zip(keys, cells, strict=True)
+            is_marked = page.record.is_marked
+            rows.append([split, *(cell + "*" * is_marked(key) for key, cell in marked)])
     return rows
 
 

@@ -19,6 +19,7 @@ from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
 from polymodal.errors import ConfigError, ManifestError, SplitError, nearest
 from polymodal.experiment.encoder_sections import require_finished
+from polymodal.experiment.pretrained_files import pretrained_models, require_same_files
 from polymodal.experiment.readers import LazyRead, build_reader, inputs_of
 from polymodal.experiment.trained_encoders import (
     TrainedEncoder,
@@ -135,6 +136,8 @@ class RunEmbeddings:
         check_same_weights(
             record, {n: encoder for n, encoder in trained.items() if not encoder.by_command}
         )
+        frozen = {n: e for n, e in encoders.items() if isinstance(e, FrozenEncoder)}
+        require_same_files(record, run, pretrained_models(frozen))
         for encoder in trained.values():
             assert encoder.digests  # raises if a checkpoint is missing or damaged
         preparation: TextPreparation = instantiate(config["text"], "text")

@@ -1,6 +1,7 @@
 """Apply a stored run to data: test and predict."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +9,25 @@ import polars as pl
 
 from polymodal.config.compose import ComposedConfig, apply_overrides, load_config
 from polymodal.data.folds import FOLDS, Fold, read_folds
-from polymodal.encoders.huggingface.checkpoint import pretrained_weights
+from polymodal.encoders.huggingface.checkpoint import FOLDER, locate, pretrained_weights
 from polymodal.ensemble.soft import soft_vote
-from polymodal.errors import RunError
+from polymodal.errors import CheckpointError, ConfigError, RunError
 from polymodal.evaluation.score import score_table
 from polymodal.experiment.data_summary import dataset_summary, encoder_summary
 from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.pretrained_files import pretrained_models, require_same_files
 from polymodal.experiment.trained_encoders import check_same_weights
 from polymodal.experiment.trainer import build_trainer, predict_split
 from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.load_predictions import read_tables
-from polymodal.runs.marks import partial_marks, training_marks
+from polymodal.runs.marks import absent_class_marks, partial_marks, training_marks
 from polymodal.runs.nested_cv import chosen_options
 from polymodal.runs.recorder import Session, recording, stage_time
 from polymodal.runs.train import RunResult, extract, run_result
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.index import find_run
-from polymodal.tracking.run_folder import FoldDir, find_fold_dirs, fold_dirs
+from polymodal.tracking.run_folder import ENCODERS, FoldDir, find_fold_dirs, fold_dirs
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.distributed import destroy_process_group, rank
 from polymodal.training.progress import Display
@@ -49,6 +51,29 @@ def load_stored_run(name: str, overrides: Sequence[str]) -> tuple[Path, Composed
     path = find_run(Path(compose([]).resolved()["paths"]["runs"]), name)
     record = RunRecord.read(path / "run.json")
     return path, apply_overrides(load_config(path / "config.yaml", record.experiment), overrides)
+
+
+def with_own_files(source: Path, composed: ComposedConfig) -> ComposedConfig:
+    """Let a run read its own copies where the pretrained model that it began with is gone.
+
+    A commit that the record names is that of the model on the hub, whatever has come since.
+    """
+    revisions = RunRecord.read(source / "run.json").data.get("revisions") or {}
+    config = composed.config.copy()
+    for name in config.encoder:
+        section, copied = config.encoder[name], source / ENCODERS / str(name)
+        if name not in revisions or Path(str(section.name)).expanduser().is_dir():
+            continue
+        commit = str(revisions[name])
+        if not commit.startswith(FOLDER):
+            section.revision = commit
+        try:
+            with pretrained_weights("optional"):
+                locate(str(section.name), section.get("revision"))
+        except (ConfigError, CheckpointError):
+            if (copied / "config.json").is_file():
+                section.name, section.revision = str(copied.resolve()), None
+    return replace(composed, config=config)
 
 
 def apply_run(
@@ -93,7 +118,10 @@ def apply_run(
             f"{len(experiment.folds)}",
             hint="use --split all to apply every fold's model to the full corpus",
         )
-    check_same_weights(RunRecord.read(source / "run.json"), experiment.trained)
+    record = RunRecord.read(source / "run.json")
+    check_same_weights(record, experiment.trained)
+    models = pretrained_models(experiment.prototypes, experiment.trained)
+    require_same_files(record, source, models)
     for fold_dir in trained:
         assert fold_dir.best_or_last_checkpoint  # raises early if a checkpoint is missing
     split = "predict" if kind == "predict" else config["evaluate_on"]
@@ -124,8 +152,9 @@ def apply_run(
                 table = table.with_frame(table.frame.with_columns(fold=pl.lit(None, pl.Int64)))
             _write(table, session.path / "predictions" / f"{split}.parquet", out)
             session.scores |= score_table(table, experiment.scores)
-            num_rows = {config["evaluate_on"]: sum(map(len, tables))}
-            session.marks += partial_marks(experiment, num_rows)
+            num_rows, split_of = {split: sum(map(len, tables))}, {split: config["evaluate_on"]}
+            session.marks += partial_marks(experiment, experiment.folds, num_rows, split_of)
+            session.marks += absent_class_marks([table])
             session.marks += training_marks(
                 experiment.manifest.frame, experiment.fingerprint, split, tables, source
             )

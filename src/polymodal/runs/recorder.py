@@ -17,7 +17,7 @@ from polymodal.config.instantiate import instantiate
 from polymodal.config.schema import PathOptions
 from polymodal.errors import RunFailedError, RunInterruptedError
 from polymodal.runs.trackers import run_name, start_trackers
-from polymodal.schemas.run_record import RunRecord
+from polymodal.schemas.run_record import Mark, RunRecord
 from polymodal.tracking.alerts import Alerts, NullChannel
 from polymodal.tracking.environment import code_state, environment_text, host, versions
 from polymodal.tracking.index import roots
@@ -51,7 +51,7 @@ class Session:
     writer: RunWriter | NullWriter
     run_id: str
     scores: dict[str, float] = field(default_factory=dict)
-    marks: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     log_warning: Callable[[str], None] = lambda text: None
 

@@ -34,6 +34,8 @@ def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, Comp
         )
     with open_dict(composed.config):
         composed.config["resume"] = None
+        if overrides and not any(word.startswith("resume_state=") for word in overrides):
+            composed.config["resume_state"] = False  # of the recorded run, not of its variation
     return path, record, replace(composed, overrides=(*_overridden(path), *overrides))
 
 
@@ -44,18 +46,20 @@ def _overridden(path: Path) -> list[str]:
 
 def environment_changes(record: RunRecord) -> list[str]:
     """Return how the code and the libraries differ from those of a run, a sentence each."""
-    code, libraries = code_state(Path.cwd())[0], versions()
-    changes = []
-    if record.code.get("commit") != code.get("commit"):
-        changes.append(f"the code is at {_commit(code)}, the run's was at {_commit(record.code)}")
-    elif record.code != code:
-        changes.append("uncommitted changes differ from those of the run")
-    changes += [
+    libraries = versions()
+    return code_changes(record) + [
         f"{name} is {libraries.get(name, 'not installed')}, the run had {version}"
         for name, version in record.versions.items()
         if libraries.get(name) != version
     ]
-    return changes
+
+
+def code_changes(record: RunRecord) -> list[str]:
+    """Return how the code here differs from that of a run, a sentence or none."""
+    code = code_state(Path.cwd())[0]
+    if record.code.get("commit") != code.get("commit"):
+        return [f"the code is at {_commit(code)}, the run's was at {_commit(record.code)}"]
+    return ["uncommitted changes differ from those of the run"] if record.code != code else []
 
 
 def score_changes(before: RunRecord, after: RunRecord) -> list[str]:
@@ -63,6 +67,8 @@ def score_changes(before: RunRecord, after: RunRecord) -> list[str]:
     changes = []
     if before.data.get("fingerprint") != after.data.get("fingerprint"):
         changes.append("the corpus has changed")
+    if before.data.get("revisions") != after.data.get("revisions"):
+        changes.append("the files of a pretrained encoder have changed")
     names = sorted({*before.scores, *after.scores})
     return changes + [
         f"{name} was {before.scores.get(name)}, is {after.scores.get(name)}"

@@ -1,7 +1,7 @@
 """Run an experiment: train and test every fold, pool the predictions and score them."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 
 from polymodal.config.compose import ComposedConfig, load_config
+from polymodal.config.resume import require_same_options, resumable_run
 from polymodal.config.schema import PathOptions
 from polymodal.data.folds import FOLDS, Fold, read_folds, write_folds
 from polymodal.errors import RunError
@@ -16,6 +17,12 @@ from polymodal.evaluation.score import score_table
 from polymodal.experiment.batch_size import with_budget
 from polymodal.experiment.data_summary import dataset_summary, dataset_warnings, encoder_summary
 from polymodal.experiment.experiment import Experiment
+from polymodal.experiment.pretrained_files import (
+    OWN_FILES,
+    own_file_digests,
+    pretrained_models,
+    require_same_files,
+)
 from polymodal.experiment.trained_encoders import describe_encoders
 from polymodal.experiment.trainer import (
     build_callbacks,
@@ -26,8 +33,14 @@ from polymodal.experiment.trainer import (
 )
 from polymodal.preflight.prepare import prepare_experiment
 from polymodal.runs.embedding_summary import write_descriptions
+from polymodal.runs.extend import (
+    copy_state,
+    require_extendable,
+    schedule_warnings,
+    state_of_stopped,
+)
 from polymodal.runs.load_predictions import read_tables
-from polymodal.runs.marks import partial_marks
+from polymodal.runs.marks import absent_class_marks, partial_marks
 from polymodal.runs.modality_ablation import predict_subsets
 from polymodal.runs.nested_cv import select_options
 from polymodal.runs.recorder import Session, recording, stage_time
@@ -38,18 +51,14 @@ from polymodal.runs.vectorized.staging import (
     why_not_vectorized,
 )
 from polymodal.schemas.predictions import PredictionTable, concatenate
-from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.index import find_run
+from polymodal.schemas.run_record import Mark, RunRecord
+from polymodal.tracking.index import read_record
 from polymodal.tracking.run_folder import FoldDir, fold_dirs, write_record
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.distributed import destroy_process_group, rank
 from polymodal.training.logger import RecordLogger
 from polymodal.training.progress import Display, ProgressCallback
 from polymodal.waiting import say_if_slow
-
-CHANGEABLE = ("resume", "tracker", "alert", "paths", "stages")
-# Options that decide how fast data are read, not which data.
-CHANGEABLE_DATA = ("num_workers", "timeout_s", "cache_mb", "extract_workers", "reuse_prefix")
 
 
 class RunResult(NamedTuple):
@@ -68,6 +77,7 @@ def run_experiment(
     notes: Mapping[str, Any] | None = None,
     experiment: Experiment | None = None,
     staged: TrainedFolds | None = None,
+    state_of: Path | None = None,
 ) -> RunResult | None:
     """Train, test and record one experiment.
 
@@ -79,6 +89,7 @@ def run_experiment(
         notes: Initial notes of the record.
         experiment: The experiment, if it is prepared already.
         staged: The folds, if they are trained already.
+        state_of: Folder of the run whose weights, optimizer and epoch the new one begins with.
 
     Returns:
         The run folder and its record; None on ranks other than zero.
@@ -89,9 +100,19 @@ def run_experiment(
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     resume = _resumed(composed, config)
+    if resume is not None and _is_finished(resume, config):
+        (display or Display()).print_line(f"{resume.name} has finished: its record stays as it is")
+        return run_result(resume)
     with say_if_slow("reading the corpus"):
         experiment = experiment or prepare_experiment(config)
     build_trainer(experiment, callbacks=[], logger=False)
+    if state_of is not None:
+        require_extendable(state_of, experiment)
+    elif resume is not None and config["resume_state"]:
+        state_of = state_of_stopped(resume, PathOptions(**config["paths"]).runs_folder)
+    if resume is not None:
+        models = pretrained_models(experiment.prototypes, experiment.trained)
+        require_same_files(read_record(resume), resume, models)
     with say_if_slow("summarising the data: classes, files, texts that are nearly equal"):
         summary, origins = dataset_summary(experiment), encoder_summary(experiment)
     with (
@@ -110,7 +131,12 @@ def run_experiment(
         _record_folds(experiment, session.path)
         if rank() == 0:
             describe_encoders(session.path, experiment.prototypes, experiment.trained)
+            if own_files := own_file_digests(session.path):
+                session.notes[OWN_FILES] = own_files
             session.warn(shown, [*dataset_warnings(summary), *experiment.remarks])
+            if state_of is not None:
+                copy_state(state_of, session.path)
+                session.warn(shown, schedule_warnings(state_of, config))
         if not (experiment.features or experiment.fold_features):
             extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)
@@ -120,9 +146,7 @@ def run_experiment(
                     write_descriptions(experiment, session.path)
             pooled = _pool(fold_dirs(session.path, len(experiment.folds)), session.path)
             session.scores |= _score(experiment, pooled)
-            splits = {split: name for split, name in experiment.stage_splits if name in pooled}
-            num_rows = {split: len(pooled[name]) for split, name in splits.items()}
-            session.marks += partial_marks(experiment, num_rows)
+            session.marks += _marks(experiment, experiment.folds, pooled)
     destroy_process_group()
     return run_result(session.path)
 
@@ -242,6 +266,16 @@ def _score(experiment: Experiment, pooled: Mapping[str, PredictionTable]) -> dic
     return scores
 
 
+def _marks(
+    experiment: Experiment, folds: Sequence[Fold], pooled: Mapping[str, PredictionTable]
+) -> Iterator[Mark]:
+    """Yield the marks of the pooled predictions of folds."""
+    split_of = {name: split for split, name in experiment.stage_splits if name in pooled}
+    num_rows = {name: len(pooled[name]) for name in split_of}
+    yield from partial_marks(experiment, folds, num_rows, split_of)
+    yield from absent_class_marks(pooled[name] for name in split_of)
+
+
 def _record_folds(experiment: Experiment, run: Path) -> None:
     """Write the folds to the record; a resumed run must have the same ones."""
     path = run / FOLDS
@@ -255,6 +289,7 @@ def _record_folds(experiment: Experiment, run: Path) -> None:
 
 
 def _record_fold(experiment: Experiment, fold: Fold, fold_dir: FoldDir, session: Session) -> None:
+    pooled = _pool([fold_dir], fold_dir.path)
     record = RunRecord(
         run_id=f"{session.run_id}/folds/{fold.index}",
         name=f"fold {fold.index}",
@@ -263,8 +298,9 @@ def _record_fold(experiment: Experiment, fold: Fold, fold_dir: FoldDir, session:
         parent=session.run_id,
         seed=experiment.seed,
         fold=fold.index,
-        scores=dict(_score(experiment, _pool([fold_dir], fold_dir.path))),
+        scores=dict(_score(experiment, pooled)),
         higher_is_better=experiment.score_directions,
+        marks=[*_marks(experiment, [fold], pooled)],
         notes={"assignment": _held_out(fold)},
     )
     write_record(fold_dir.path / "run.json", record)
@@ -283,21 +319,27 @@ def _resumed(composed: ComposedConfig, config: Mapping[str, Any]) -> Path | None
     """Find the run to resume, and reject it if it had another configuration."""
     if not config["resume"]:
         return None
-    path = find_run(PathOptions(**config["paths"]).runs_folder, config["resume"])
-    before = _fixed(load_config(path / "config.yaml", composed.name).resolved())
-    now = _fixed(config)
-    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-    if changed:
-        shown = "; ".join(f"{key}: {before.get(key)} became {now.get(key)}" for key in changed)
+    run = resumable_run(PathOptions(**config["paths"]).runs_folder, config["resume"])
+    recorded = load_config(run / "config.yaml", composed.name).resolved()
+    require_same_options(run, recorded, config)
+    return run
+
+
+def _is_finished(run: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a run has ended with all stages that are asked for; its record never changes.
+
+    Raises:
+        RunError: It has finished without one of the stages.
+    """
+    if read_record(run).status != "finished":
+        return False
+    stages = load_config(run / "config.yaml", "").resolved()["stages"]
+    missing = [stage for stage in config["stages"] if stage not in stages]
+    if missing:
         raise RunError(
-            f"the run {path.name} cannot be resumed with another configuration: {shown}",
-            hint="repeat the command that started it, plus resume=…, or start a new run",
+            f"{run.name} has finished with stages={stages}, and a finished record never changes: "
+            f"{missing[0]} cannot be added",
+            hint=f"polymodal test {run.name} --split val, train or test; polymodal predict "
+            f"{run.name}; each makes a record of its own",
         )
-    return path
-
-
-def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that a resumed run must not change."""
-    fixed = {key: value for key, value in config.items() if key not in CHANGEABLE}
-    data = {key: value for key, value in fixed["data"].items() if key not in CHANGEABLE_DATA}
-    return {**fixed, "data": data}
+    return True

@@ -15,6 +15,7 @@ from polymodal.errors import PredictionError
 from polymodal.evaluation.score import score_directions, score_table
 from polymodal.evaluation.torchmetrics import build_score
 from polymodal.runs.load_predictions import stored_table
+from polymodal.runs.marks import absent_class_marks
 from polymodal.runs.recorder import recording
 from polymodal.runs.train import RunResult
 from polymodal.schemas.predictions import PredictionTable
@@ -46,6 +47,7 @@ def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, An
         folder.mkdir(exist_ok=True)
         voted.write(folder / f"{config['evaluate_on']}.parquet")
         session.scores |= score_table(voted, scores)
+        session.marks += absent_class_marks([voted])
         session.notes["ensemble"] = messages
     return RunResult(session.path, RunRecord.read(session.path / "run.json"))
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from polymodal.errors import RunError
 
@@ -17,12 +17,21 @@ TYPES: Mapping[str, type | tuple[type, ...]] = {
         dict,
     ),
     "command": list,
+    "marks": list,
     "duration_s": (int, float, type(None)),
     "record_version": int,
     **dict.fromkeys(("seed", "fold"), (int, type(None))),
     **dict.fromkeys(("parent", "ended", "error"), (str, type(None))),
 }
+SPLITS = ("train", "val", "test", "predict")  # that the text of an early mark may name
 REMEDY = "is this the folder of a run?"
+
+
+class Mark(TypedDict):
+    """Why the scores of a split say less than their name, such as a part of its rows."""
+
+    split: str
+    text: str
 
 
 @dataclass
@@ -49,7 +58,7 @@ class RunRecord:
         code: Commit, whether files were changed, hash of the difference.
         data: Fingerprint of the manifest, rows, classes, rejected rows.
         encoders: Modality to the run that its encoder was taken from: run, digests, mode.
-        marks: Why a score says less than its name, such as a part of the test split.
+        marks: Why the scores of a split say less than their name.
         notes: Further facts, such as `transductive` or the padding share.
         error: Last line of the traceback of a failed run.
         record_version: Version of this layout.
@@ -74,10 +83,21 @@ class RunRecord:
     code: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     encoders: dict[str, Any] = field(default_factory=dict)
-    marks: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     record_version: int = RECORD_VERSION
+
+    def is_marked(self, score: str) -> bool:
+        """Return whether a mark is on a score, `<split>/<name>`; so it is on those of its subsets.
+
+        Example:
+            >>> run = RunRecord("a", "a", marks=[{"split": "test", "text": "partial"}])
+            >>> run.is_marked("test@speech/uar"), run.is_marked("val/uar")
+            (True, False)
+        """
+        split = score.partition("/")[0].partition("@")[0]
+        return any(mark["split"] == split for mark in self.marks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON types."""
@@ -99,7 +119,9 @@ class RunRecord:
         """
         _check(values)
         names = {field.name for field in fields(cls)}
-        return cls(**{"name": values["run_id"], **{k: v for k, v in values.items() if k in names}})
+        known = {key: value for key, value in values.items() if key in names}
+        known["marks"] = [_mark(mark) for mark in values.get("marks", ())]
+        return cls(**{"name": values["run_id"], **known})
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":
@@ -154,6 +176,14 @@ def score_direction(score: str, records: Iterable[RunRecord]) -> bool | None:
             hint="choose runs whose score of that name is the same",
         )
     return next(iter(directions), None)
+
+
+def _mark(mark: Any) -> Mark:
+    """Read a mark; those of early records are a text that names the split."""
+    if isinstance(mark, dict):
+        return {"split": str(mark.get("split")), "text": str(mark.get("text"))}
+    words = str(mark).split()
+    return {"split": next((split for split in SPLITS if split in words), ""), "text": str(mark)}
 
 
 def _check(values: Any) -> None:

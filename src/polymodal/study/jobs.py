@@ -31,7 +31,7 @@ HASHED_PACKAGES = (
     *("training", "evaluation", "config", "experiment", "runs"),
 )
 # Sections and options that do not change a result.
-KEY_IGNORED_SECTIONS = ("paths", "tracker", "alert", "resume", "hydra")
+KEY_IGNORED_SECTIONS = ("paths", "tracker", "alert", "resume", "resume_state", "hydra")
 KEY_IGNORED_OPTIONS = {
     "data": ("num_workers", "timeout_s", "cache_mb", "extract_workers"),
     "corpus": ("root", "prepared"),

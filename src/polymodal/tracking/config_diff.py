@@ -9,7 +9,14 @@ from polymodal.tracking.index_cache import IndexCache, Values
 
 FILE = ".configs.json"  # in the folder of runs
 LAYOUT = "configurations 1"
-NEVER_TOLD = ("paths", "hydra", "tracker", "alert", "resume")  # where and how, not what was run
+NEVER_TOLD = (
+    "paths",
+    "hydra",
+    "tracker",
+    "alert",
+    "resume",
+    "resume_state",
+)  # how, not what
 
 
 def read_configs(runs: Path, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -17,7 +17,7 @@ DATE = slice(8)  # of an id
 # What is read of thousands of run.json is kept beside them; a record with other fields is another
 # layout.
 INDEX = ".index.json"
-LAYOUT = f"records 1 {' '.join(field.name for field in dataclasses.fields(RunRecord))}"
+LAYOUT = f"records 2 {' '.join(field.name for field in dataclasses.fields(RunRecord))}"
 SHARED = ("command", "versions", "code", "data")
 PARTS = ("config.yaml", "metrics.jsonl", "predictions", "checkpoints")  # of a run folder
 

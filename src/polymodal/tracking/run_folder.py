@@ -27,6 +27,7 @@ TRAINED = ("run", "study")  # kinds of records that `last` may name
 JOB = "cell"  # a note that makes a run part of a study: `last` is then the study
 EMBEDDINGS = "embeddings.json"  # modality to what describes the embeddings that a fusion reads
 ENCODERS = "encoders"  # folder of a run: what its encoders need beside their weights
+FITTED = "fitted.json"  # beside the checkpoints: their training has ended
 WEIGHTS = "model.safetensors"  # of a run that was pushed
 # What the index and the commands rely on; a secret that happens to read `finished` changes none.
 NEVER_REDACTED = ("run_id", "status", "kind", "started", "ended")
@@ -78,14 +79,22 @@ class FoldDir:
         return self._mark.is_file()
 
     def mark_done(self, epochs: int, best: Path | None = None) -> None:
-        """Record that training has ended, after how many epochs and with which best checkpoint."""
-        name = best.name if best and best.parent.resolve() == self.checkpoints.resolve() else None
-        text = json.dumps({"epochs": epochs, **({"best": name} if name else {})})
-        self._mark.write_text(text, encoding="utf-8")
+        """Record that training has ended, after how many epochs and with which best checkpoint.
+
+        Raises:
+            CheckpointError: The checkpoint is not in the folder of this fold.
+        """
+        about: dict[str, Any] = {"epochs": epochs}
+        if best is not None:
+            folder = self.checkpoints.resolve()
+            if not best.resolve().is_relative_to(folder):
+                raise CheckpointError(f"the best checkpoint {best} is not below {folder}")
+            about["best"] = best.resolve().relative_to(folder).as_posix()
+        self._mark.write_text(json.dumps(about), encoding="utf-8")
 
     @property
     def _mark(self) -> Path:
-        return self.checkpoints / "fitted.json"
+        return self.checkpoints / FITTED
 
 
 def fold_dirs(run: Path, num_folds: int) -> list[FoldDir]:

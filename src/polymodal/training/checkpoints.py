@@ -72,11 +72,31 @@ def keeps_checkpoints(target: object) -> bool:
     return isinstance(target, type) and issubclass(target, Checkpoint)
 
 
+def keeps_best(target: object) -> bool:
+    """Return whether something is a class of callbacks that know their best checkpoint."""
+    return isinstance(target, type) and issubclass(target, ModelCheckpoint)
+
+
 def best_checkpoint(trainer: Trainer) -> Path | None:
-    """Return the checkpoint that the first monitoring callback holds to be the best, or None."""
+    """Return the checkpoint that the first monitoring callback holds to be the best.
+
+    Returns:
+        The checkpoint; None if no callback monitors a score.
+
+    Raises:
+        CheckpointError: None of them has kept one, as its score was never computed.
+    """
     callbacks = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-    paths = (callback.best_model_path for callback in callbacks if callback.monitor)
-    return next((Path(path) for path in paths if path), None)
+    monitoring = [callback for callback in callbacks if callback.monitor]
+    best = next((c.best_model_path for c in monitoring if c.best_model_path), None)
+    if monitoring and best is None:
+        raise CheckpointError(
+            f"training ended before {monitoring[0].monitor} was computed, so that no checkpoint is "
+            "the best",
+            expected="at least one validation, which is at the end of an epoch",
+            hint="train for longer (trainer.max_steps, trainer.max_time), or use callbacks=last",
+        )
+    return Path(best) if best else None
 
 
 class VerifiedCheckpointIO(TorchCheckpointIO):
@@ -105,13 +125,31 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a checkpoint on the CPU, always with `weights_only`; see `read_checkpoint`."""
-        return read_checkpoint(Path(path))
+        """Read a checkpoint on the CPU, always with `weights_only`; see `read_checkpoint`.
+
+        A callback that kept checkpoints in the folder of this one finds them there, wherever the
+        folder is by now: Lightning forgets the best of a folder that was moved or copied.
+        """
+        checkpoint = read_checkpoint(Path(path))
+        folder = os.path.realpath(Path(path).parent)
+        for key, state in checkpoint.get("callbacks", {}).items():
+            if isinstance(state, dict) and isinstance(state.get("dirpath"), str):
+                checkpoint["callbacks"][key] = _moved(state, state["dirpath"], folder)
+        return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint and its hash."""
         Path(path).unlink(missing_ok=True)
         digest_path(Path(path)).unlink(missing_ok=True)
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    """Return plain values with every path in one folder turned into one in another."""
+    if isinstance(value, dict):
+        return {_moved(key, before, now): _moved(item, before, now) for key, item in value.items()}
+    if isinstance(value, str) and (value == before or value.startswith(before + os.sep)):
+        return now + value[len(before) :]
+    return value
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from polymodal.errors import CheckpointError, ConfigError
 from polymodal.security.files import sha256_of
 
 EXTRA = "pretrained"
+FOLDER = "sha256:"  # begins the revision of a folder, which is no commit of the hub
 # All that is downloaded, and all that identifies a checkpoint: never pickles, never Python.
 DESCRIPTIONS = ("*.json", "*.txt", "*.model")
 WEIGHTS = ("model.safetensors", "model-*.safetensors")
@@ -105,16 +106,21 @@ class Checkpoint:
     @property
     def digest(self) -> str:
         """SHA-256 over weights, configuration and tokenizer: 64 hexadecimal digits."""
-        lines = [
-            f"{name} {_file_digest(self.folder / name, size, changed_ns)}\n"
-            for name, size, changed_ns in self.state
-        ]
+        lines = [f"{name} {digest}\n" for name, digest in self.digests.items()]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Name of each of these files to its SHA-256."""
+        return {
+            name: _file_digest(self.folder / name, size, changed_ns)
+            for name, size, changed_ns in self.state
+        }
 
     @property
     def revision(self) -> str:
         """The commit of the hub, or `sha256:` and the digest of a folder."""
-        return self.commit or f"sha256:{self.digest}"
+        return self.commit or f"{FOLDER}{self.digest}"
 
     def files(self, patterns: Sequence[str]) -> list[Path]:
         """Return the files of the folder that match a pattern, sorted."""

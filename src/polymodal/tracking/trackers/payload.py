@@ -11,7 +11,7 @@ from typing import Any
 from polymodal.tracking.config_diff import flatten
 
 # Sections that say nothing about the experiment.
-LEFT_OUT = ("hydra", "paths", "tracker", "alert", "resume")
+LEFT_OUT = ("hydra", "paths", "tracker", "alert", "resume", "resume_state")
 NOT_PLAIN = re.compile(r"[^\w./ -]", re.ASCII)
 
 
