@@ -31,6 +31,15 @@ def test_run_refuses_what_check_finds(workplace, shape_checks_off, options, key,
     assert findings[key].message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("loss", "is_found"), [([], False), (["loss=balanced"], True), (["loss=focal"], False)]
+)
+def test_balance_by_sampling_and_by_weights_is_a_warning(workplace, loss, is_found):
+    findings = check_all([*SMALL, "data.sampling=balanced", *loss]).findings
+    assert ("balanced twice" in {finding.rule for finding in findings}) is is_found
+    assert not [finding for finding in findings if finding.is_error]
+
+
 def test_a_sound_experiment_is_prepared(workplace):
     assert prepare_experiment(compose([*SMALL]).resolved()).folds
 

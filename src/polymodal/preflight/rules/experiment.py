@@ -120,9 +120,21 @@ def _sampling(
     from polymodal.experiment.components import sampling_weights
 
     try:
-        sampling_weights(experiment.data_options.sampling, targets, experiment.task)
+        weights = sampling_weights(experiment.data_options.sampling, targets, experiment.task)
+        loss = experiment.build_loss(experiment.folds[0])
     except UserError as error:
         yield context.refused(error, "data.sampling", "data")
+        return
+    if weights is not None and getattr(loss, "weights", None) is not None:
+        yield Diagnostic(
+            "balanced twice",
+            "data.sampling",
+            f"data.sampling={experiment.data_options.sampling} draws every class equally often, "
+            "and the loss has weights, too: a rare class counts for more than a frequent one",
+            "one of the two",
+            "set data.sampling=natural, or a loss without weights",
+            "warning",
+        )
 
 
 def _inner_folds(experiment: "Experiment") -> Iterator[Diagnostic]:
