@@ -3,10 +3,12 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 
 from polymodal.encoders.signals import Resampler, SignalEncoder
 from polymodal.errors import ConfigError, DataError
+from polymodal.schemas.batch import PaddedSequence
 
 RAW = (0.0, 1.0)
 LEVEL, COURSE, OBSERVED = 0, 1, 2
@@ -124,3 +126,40 @@ def test_times_that_are_no_seconds_are_refused():
 def test_nonsense_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         SignalEncoder(**options)
+
+
+RAW_LEVELS = {"eda": (np.full(8, 5.0), 4.0), "gsr": (np.array([1e5, 3e5] * 4), 4.0)}
+NO_GSR = {"eda": RAW_LEVELS["eda"]}
+
+
+def channels_of(encoder, *raws):
+    """The channels that the convolutions of an encoder read, of utterances of equal length."""
+    values = torch.from_numpy(np.stack([encoder.transform()(raw) for raw in raws]))
+    seen = []
+    encoder.convolutions.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].values))
+    encoder(PaddedSequence(values, torch.ones(values.shape[:2], dtype=torch.bool)))
+    return values.numpy(), seen[0].numpy()
+
+
+def test_the_level_of_a_signal_without_a_scale_is_that_of_the_training_rows():
+    encoder = SignalEncoder(["eda", "gsr"], width=8)
+    test = {"gsr": (np.full(8, 9e9), 4.0)}
+    rows = {"a": RAW_LEVELS, "b": NO_GSR, "test": test}
+    encoder.fit({name: encoder.transform()(raw) for name, raw in rows.items()}, ["a", "b", "no"])
+    raw, scaled = channels_of(encoder, RAW_LEVELS, NO_GSR)
+    np.testing.assert_allclose(scaled[0, :, 3 + LEVEL], [-1, 1] * 4, rtol=1e-5)
+    assert not scaled[1, :, 3:].any()  # a signal that is not there stays 0
+    np.testing.assert_array_equal(scaled[..., :3], raw[..., :3])
+    np.testing.assert_array_equal(scaled[..., 3 + COURSE :], raw[..., 3 + COURSE :])
+
+    encoder.load_state_dict({k: v for k, v in encoder.state_dict().items() if "level" not in k})
+    raw, unscaled = channels_of(encoder, RAW_LEVELS)  # weights from before read it as it is
+    np.testing.assert_array_equal(unscaled, raw)
+
+
+@pytest.mark.parametrize("scales", [None, {"gsr": (2e5, 1e5)}])
+def test_signals_with_a_scale_learn_nothing(scales):
+    signals = ["eda", "gsr"] if scales else ["eda", "temp", "ibi"]
+    encoder = SignalEncoder(signals, width=8, scales=scales)
+    assert not encoder.learns_moments
+    assert not [*encoder.buffers()]

@@ -1,7 +1,7 @@
 """The interface of encoders: one modality in, a sequence of vectors out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Encoder(nn.Module, ABC):
     # Whether training changes the waveform at random, so that nothing computed from it is stored.
     augments_waveform: bool = False
     reads_prefix: bool = False  # whether `encode` reads the output of `prefix`, not of `transform`
+    learns_moments: bool = False  # whether `fit` learns mean and deviation of what it reads
     is_trained_from_scratch: bool = True  # whether no weights or features have to be read first
 
     @classmethod
@@ -64,6 +65,13 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Encode the padded output of `transform` to `[batch, time', feature_size]`."""
+
+    def fit(self, features: Mapping[str, npt.NDArray[Any]], ids: Sequence[str]) -> None:
+        """Learn mean and deviation of the output of `transform` from the training rows of a fold.
+
+        `features` are by utterance id, of which `ids` are the training rows; those that lack the
+        modality are not there. Called before the training where `learns_moments` is true.
+        """
 
     def prefix(self, precision: str) -> Prefix | str | None:
         """Return the extractor of the frozen prefix, which has the same output in every epoch.

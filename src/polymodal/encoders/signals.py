@@ -3,22 +3,28 @@
 Legend: time = ticks of the common clock, channel = three for each signal, event = heart beats.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from polymodal.encoders.base import Encoder, Transform
+from polymodal.encoders.standardised import Features, moments_of
 from polymodal.errors import ConfigError, DataError
 from polymodal.layers.attention import Transformer
 from polymodal.layers.convolution import ConvolutionBlock
+from polymodal.layers.masks import zero_padding
 from polymodal.schemas.batch import PaddedSequence
 
 Values = npt.NDArray[np.float64]
 CHANNELS_PER_SIGNAL = 3
+LEVEL, OBSERVED = 0, 2  # positions of channels
+UNSCALED = (0.0, 1.0)
 # No utterance is longer; times since 1970 or in milliseconds are.
 MAX_DURATION_S = 86400.0
 # Typical centre and spread in adults at rest (microsiemens, degrees Celsius, seconds): they make
@@ -36,7 +42,7 @@ class SignalEncoder(Encoder):
     `signals` are the names of those that are read, such as `eda`, `temp`, `ibi`. `kernel`, the
     width of both convolutions in ticks of the common clock, is odd; `dropout` is that of all
     layers. `scales` gives a signal its typical centre and spread; those of `eda`, `temp` and `ibi`
-    have defaults, other signals stay unchanged.
+    have defaults, those of other signals are mean and deviation over the training rows.
 
     Raises:
         ConfigError: No signal is named, one twice, the rate or a spread is not positive, the
@@ -49,6 +55,8 @@ class SignalEncoder(Encoder):
     """
 
     source = "signals"
+    level_mean: Tensor
+    level_scale: Tensor
 
     def __init__(
         self,
@@ -63,11 +71,17 @@ class SignalEncoder(Encoder):
     ) -> None:
         super().__init__()
         names, all_scales = tuple(signals), {**DEFAULT_CHANNELS, **(scales or {})}
-        pairs = tuple(all_scales.get(name, (0.0, 1.0)) for name in names)
+        pairs = tuple(all_scales.get(name, UNSCALED) for name in names)
         _check(names, rate_hz, kernel, pairs)
         self.signals = names
         self.clock = Resampler(names, rate_hz, tuple((float(a), float(b)) for a, b in pairs))
         self.feature_size, self.frame_rate_hz = width, rate_hz
+        self.unscaled = [index for index, name in enumerate(names) if name not in all_scales]
+        self.learns_moments = bool(self.unscaled)
+        if self.unscaled:
+            self.register_buffer("level_mean", torch.zeros(len(self.unscaled)))
+            self.register_buffer("level_scale", torch.ones(len(self.unscaled)))
+            self.register_load_state_dict_pre_hook(_as_trained)
         self.convolutions = nn.Sequential(
             ConvolutionBlock(CHANNELS_PER_SIGNAL * len(names), width, kernel, dropout=dropout),
             ConvolutionBlock(width, width, kernel, dropout=dropout),
@@ -78,10 +92,61 @@ class SignalEncoder(Encoder):
         """Return the resampling of one utterance to the common clock."""
         return self.clock
 
+    def fit(self, features: Features, ids: Sequence[str]) -> None:
+        """Learn the levels of signals without a scale, from the ticks at which they are observed.
+
+        A signal that no training row has keeps its level.
+        """
+        present = [utterance_id for utterance_id in ids if utterance_id in features]
+        if not present:
+            return
+        mean, scale = moments_of(_ObservedLevels(features, self.unscaled), present)
+        self.level_mean.copy_(torch.from_numpy(mean))
+        self.level_scale.copy_(torch.from_numpy(scale))
+
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return `[batch, time, width]` for `[batch, time, channel]`; zeros under the padding."""
+        if self.unscaled:
+            sequence = PaddedSequence(self._scaled(sequence), sequence.valid_mask)
         encoded: PaddedSequence = self.transformer(self.convolutions(sequence))
         return encoded
+
+    def _scaled(self, sequence: PaddedSequence) -> Float[Tensor, "batch time channel"]:
+        """Return the channels with the levels scaled; a signal that an utterance lacks stays 0."""
+        values = zero_padding(sequence.values, sequence.valid_mask)
+        shaped = values.unflatten(-1, (-1, CHANNELS_PER_SIGNAL)).clone()
+        level, observed = shaped[:, :, self.unscaled, LEVEL], shaped[:, :, self.unscaled, OBSERVED]
+        is_present = observed.amax(dim=1, keepdim=True) > 0
+        scaled = torch.where(is_present, (level - self.level_mean) / self.level_scale, 0.0)
+        shaped[:, :, self.unscaled, LEVEL] = scaled
+        return shaped.flatten(-2)
+
+
+class _ObservedLevels(Mapping[str, npt.NDArray[np.float32]]):
+    """The level of some signals by utterance id, `[time, signal]`; NaN where not observed."""
+
+    def __init__(self, channels: Features, signals: Sequence[int]) -> None:
+        self.channels, self.signals = channels, list(signals)
+
+    def __getitem__(self, utterance_id: str) -> npt.NDArray[np.float32]:
+        channels = self.channels[utterance_id]
+        shaped = channels.reshape(len(channels), -1, CHANNELS_PER_SIGNAL)[:, self.signals]
+        levels = np.where(shaped[..., OBSERVED] > 0, shaped[..., LEVEL], np.nan)
+        return levels.astype(np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.channels)
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+
+def _as_trained(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Leave levels unchanged for weights without mean and scale, which were trained so."""
+    assert isinstance(module, SignalEncoder)
+    if f"{prefix}level_mean" not in state:
+        state[f"{prefix}level_mean"] = torch.zeros_like(module.level_mean)
+        state[f"{prefix}level_scale"] = torch.ones_like(module.level_scale)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class StandardisedEncoder(Encoder):
         self.register_buffer("mean", torch.zeros(feature_size))
         self.register_buffer("scale", torch.ones(feature_size))
         self.register_buffer("num_rows", torch.zeros((), dtype=torch.int64))
+        self.learns_moments = normalise != "none"
         self._is_fitted = normalise == "none"
 
     def fit(self, features: Features, ids: Sequence[str]) -> None:

@@ -22,7 +22,6 @@ from polymodal.data.subsample import subsample_per_label
 from polymodal.encoders.base import Encoder
 from polymodal.encoders.extractor import Extractor
 from polymodal.encoders.frozen import FrozenEncoder
-from polymodal.encoders.standardised import StandardisedEncoder
 from polymodal.errors import ManifestError
 from polymodal.evaluation.classification import Score
 from polymodal.evaluation.score import score_directions
@@ -411,7 +410,7 @@ class Experiment:
         for name, encoder in encoders.items():
             if isinstance(encoder, FrozenEncoder):
                 encoder.fit(self.stored_features(name, fold), ids)
-            elif isinstance(encoder, StandardisedEncoder) and encoder.normalise != "none":
+            elif encoder.learns_moments and name not in self.trained:
                 read = ReadAndTransform(self._source(encoder, cache_mb=0), encoder.transform())
                 encoder.fit(ReadFeatures(rows, read), ids)
 

@@ -81,11 +81,12 @@ def _sources(context: Context) -> Iterator[Diagnostic]:
         return
     encoders, manifest = _encoders_or_dummies(context), context.built["manifest"]
     counts = count_lacking(manifest.frame, encoders)
-    context.notes += [
-        f"{count} of {len(manifest)} utterances lack what encoder.{name} reads"
-        for name, count in counts.items()
-        if count
-    ]
+    for name, encoder in encoders.items():
+        by_signal = {signal: counts.get(f"{name}.{signal}", 0) for signal in encoder.signals}
+        listed = ", ".join(f"{signal} {count}" for signal, count in by_signal.items() if count)
+        if counts[name]:
+            note = f"{counts[name]} of {len(manifest)} utterances lack what encoder.{name} reads"
+            context.notes.append(f"{note} ({listed})" if listed else note)
     try:
         context.built["manifest"] = apply_missing_policy(
             manifest, encoders, context.config["data"]["missing"]
