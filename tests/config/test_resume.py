@@ -121,3 +121,8 @@ def test_what_does_not_train_is_not_continued(polymodal, finished, workplace):
     code, _, error = polymodal("run", "resume=last:test")
     assert code == 2
     assert "is a test, which resume= does not continue" in error
+    run = (workplace / "runs" / "last").read_text()
+    for command in ("test", "predict", "embed"):
+        code, _, error = polymodal(command, "last:test")
+        assert code == 2
+        assert f"name the run {run}" in error

@@ -186,6 +186,13 @@ def test_options_are_chosen_by_the_inner_folds(polymodal):
     assert len(ids(run)) == 48
 
 
+def test_a_nested_run_is_not_trained_for_longer(polymodal, nested):
+    words = ["trainer.max_epochs=9", "resume_state=true"]
+    code, _, error = polymodal("run", "--from", str(nested), *words)
+    assert code == 2
+    assert "were chosen by inner folds, which have no state" in error
+
+
 def test_a_nested_run_is_applied_with_the_options_that_were_chosen(polymodal, nested):
     scores = read_record(nested)["scores"]
     code, _, error = polymodal("test", str(nested))

@@ -22,7 +22,7 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
     prepare()
     from polymodal.features.embedding_files import check_target, write_embeddings
     from polymodal.runs.embed import EmbeddingRequest, RunEmbeddings
-    from polymodal.runs.evaluate import load_stored_run, with_own_files
+    from polymodal.runs.evaluate import load_trained_run
 
     given = {name: getattr(arguments, name) for name in ("modality", "pooling", "fold")}
     layer = arguments.layer
@@ -30,8 +30,7 @@ def embed_run(run: str, overrides: Sequence[str], arguments: argparse.Namespace)
         **{name: value for name, value in given.items() if value is not None},
         layer=int(layer) if layer is not None and layer.isdecimal() else layer,
     )
-    source, composed = load_stored_run(run, [*overrides, "evaluate_on=all"])
-    composed = with_own_files(source, composed)
+    source, composed = load_trained_run(run, [*overrides, "evaluate_on=all"])
     warn_of_own_code(source)
     out = arguments.out or f"{source.resolve().name}-embeddings.parquet"
     check_target(out)

@@ -51,11 +51,10 @@ def evaluate(arguments: argparse.Namespace, kind: str, out: str | None) -> int:
     """Apply a stored run to data, for `test` and `predict`; `out` is a copy of the predictions."""
     prepare()
     from polymodal.cli._format import print_result
-    from polymodal.runs.evaluate import apply_run, load_stored_run, with_own_files
+    from polymodal.runs.evaluate import apply_run, load_trained_run
 
     overrides = [*arguments.overrides, *split_override(arguments.split)]
-    source, composed = load_stored_run(arguments.run, overrides)
-    composed = with_own_files(source, composed)
+    source, composed = load_trained_run(arguments.run, overrides)
     if kind == "predict":
         _allow_unknown_speakers(composed)
     config = checked_stored(composed, source)

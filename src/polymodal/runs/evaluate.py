@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.config.compose import ComposedConfig, apply_overrides, load_config
+from polymodal.config.compose import ComposedConfig, apply_overrides, compose, load_config
 from polymodal.data.folds import FOLDS, Fold, read_folds
 from polymodal.encoders.huggingface.checkpoint import FOLDER, locate, pretrained_weights
 from polymodal.ensemble.soft import soft_vote
@@ -46,19 +46,36 @@ def load_stored_run(name: str, overrides: Sequence[str]) -> tuple[Path, Composed
     Raises:
         UserError: There is no such run, or an override is invalid.
     """
-    from polymodal.config.compose import compose
-
     path = find_run(Path(compose([]).resolved()["paths"]["runs"]), name)
     record = RunRecord.read(path / "run.json")
     return path, apply_overrides(load_config(path / "config.yaml", record.experiment), overrides)
 
 
-def with_own_files(source: Path, composed: ComposedConfig) -> ComposedConfig:
+def load_trained_run(name: str, overrides: Sequence[str]) -> tuple[Path, ComposedConfig]:
+    """Find a run whose models are to be applied, and its configuration: see `load_stored_run`.
+
+    Raises:
+        UserError: As of `load_stored_run`, or it is a study, a test or the like.
+    """
+    source = find_run(Path(compose([]).resolved()["paths"]["runs"]), name)
+    record = RunRecord.read(source / "run.json")
+    if record.kind != "run":
+        its_runs = "name one of its runs: `polymodal show` lists them"
+        raise RunError(
+            f"{record.run_id} is a {record.kind}, which has trained no model of its own",
+            expected="a run that was trained",
+            hint=f"name the run {record.parent}" if record.parent else its_runs,
+        )
+    source, composed = load_stored_run(name, overrides)
+    return source, _with_own_files(source, composed, record)
+
+
+def _with_own_files(source: Path, composed: ComposedConfig, record: RunRecord) -> ComposedConfig:
     """Let a run read its own copies where the pretrained model that it began with is gone.
 
     A commit that the record names is that of the model on the hub, whatever has come since.
     """
-    revisions = RunRecord.read(source / "run.json").data.get("revisions") or {}
+    revisions = record.data.get("revisions") or {}
     config = composed.config.copy()
     for name in config.encoder:
         section, copied = config.encoder[name], source / ENCODERS / str(name)

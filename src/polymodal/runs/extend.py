@@ -20,6 +20,7 @@ from polymodal.tracking.config_diff import config_diff
 from polymodal.tracking.index import find_run, read_record
 from polymodal.tracking.run_folder import FITTED, FoldDir, find_fold_dirs, fold_dirs
 from polymodal.training.checkpoints import read_checkpoint
+from polymodal.training.distributed import rank, wait_for_files
 
 STEPS_PER_EPOCH = 10  # of schedules that are compared
 FROM_START = "leave resume_state out to train from the start"
@@ -58,6 +59,11 @@ def require_extendable(source: Path, experiment: Experiment) -> None:
             f"{source.name} was trained on other folds: the corpus has changed since",
             hint=f"{FROM_START}; split=file split.file={source / FOLDS} keeps its folds",
         )
+    if experiment.selection.grid:
+        raise RunError(
+            f"the options of {source.name} were chosen by inner folds, which have no state",
+            hint=FROM_START,
+        )
     models = pretrained_models(experiment.prototypes, experiment.trained)
     require_same_files(record, source, models)
     for fold_dir in find_fold_dirs(source):
@@ -67,9 +73,15 @@ def require_extendable(source: Path, experiment: Experiment) -> None:
 def copy_state(source: Path, run: Path) -> None:
     """Copy the checkpoints of a run, each of its folds, into the folder of a new run.
 
-    A fold that has its last checkpoint by now is left alone.
+    A fold that has its last checkpoint by now is left alone. Ranks above zero wait for rank zero.
+
+    Raises:
+        RunError: Rank zero has not copied them in time.
     """
     old_dirs = find_fold_dirs(source)
+    if rank() > 0:
+        wait_for_files([new.last_checkpoint for new in fold_dirs(run, len(old_dirs))])
+        return
     for old, new in zip(old_dirs, fold_dirs(run, len(old_dirs)), strict=True):
         last, target = old.last_checkpoint, new.last_checkpoint
         if target.is_file():

@@ -129,14 +129,14 @@ def run_experiment(
         display or Display() as shown,
     ):
         _record_folds(experiment, session.path)
+        if state_of is not None:
+            copy_state(state_of, session.path)
+            session.warn(shown, schedule_warnings(state_of, config) if rank() == 0 else ())
         if rank() == 0:
             describe_encoders(session.path, experiment.prototypes, experiment.trained)
             if own_files := own_file_digests(session.path):
                 session.notes[OWN_FILES] = own_files
             session.warn(shown, [*dataset_warnings(summary), *experiment.remarks])
-            if state_of is not None:
-                copy_state(state_of, session.path)
-                session.warn(shown, schedule_warnings(state_of, config))
         if not (experiment.features or experiment.fold_features):
             extract(experiment, session, shown, training="fit" in config["stages"])
         _run_folds(experiment, session, shown, staged)

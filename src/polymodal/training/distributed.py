@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch.distributed
@@ -53,6 +54,19 @@ def wait_for_run_dir(runs: Path) -> Path:
         f"rank {rank()} does not know the run directory of rank 0",
         hint="let all ranks share the directory of runs (paths.runs)",
     )
+
+
+def wait_for_files(paths: Sequence[Path]) -> None:
+    """Wait until rank zero has written all files.
+
+    Raises:
+        RunError: It has not in time.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while missing := [path for path in paths if not path.is_file()]:
+        if time.monotonic() > deadline:
+            raise RunError(f"rank {rank()} waits for {missing[0]}, which rank 0 has not written")
+        time.sleep(0.1)
 
 
 def _note(runs: Path) -> Path | None:

@@ -20,6 +20,7 @@ callbacks:
 trainer:
   val_check_interval: 0.4
   use_distributed_sampler: true
+  limit_test_batches: 0
   model_registry: elsewhere
 """
         ),
@@ -27,6 +28,7 @@ trainer:
             ("misleading record", "callbacks.checkpoint.every_n_train_steps", MINE, "every_n_tr"),
             ("no best checkpoint", "callbacks.none.save_top_k", MINE, "save_top_k"),
             ("misleading record", "trainer.use_distributed_sampler", MINE, "use_distributed"),
+            ("misleading record", "trainer.limit_test_batches", MINE, "limit_test"),
             ("misleading record", "trainer.model_registry", MINE, "model_registry"),
         ],
     ),

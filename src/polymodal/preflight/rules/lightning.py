@@ -35,6 +35,10 @@ def check_lightning(context: Context) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "misleading record", key, f"{key}={trainer[name]}: {reason}", hint=hint
             )
+    if trainer.get("limit_test_batches") == 0 and trainer["limit_test_batches"] is not False:
+        key = "trainer.limit_test_batches"
+        message = f"{key}=0: nothing would be predicted, and the run would have no scores"
+        yield Diagnostic("misleading record", key, message, hint="leave it out")
     if "fit" in (context.config.get("stages") or ()):
         yield from _best_checkpoints(context, trainer)
 
