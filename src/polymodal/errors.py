@@ -1,9 +1,18 @@
 """Errors that a user can meet: the problem, what was expected, and a hint."""
 
 import difflib
+import json
 import signal
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+# Why the operating system does not open a file.
+REASONS: dict[type[Exception], str] = {
+    FileNotFoundError: "there is no such file",
+    IsADirectoryError: "it is a folder",
+    NotADirectoryError: "a part of its path is a file",
+    PermissionError: "this user may not open it",
+}
 
 
 class UserError(Exception):
@@ -122,6 +131,27 @@ class RunInterruptedError(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.exit_code = 128 + signum
+
+
+def reason_of(error: Exception) -> str:
+    """Return in plain words why a file cannot be read.
+
+    Example:
+        >>> reason_of(FileNotFoundError(2, "No such file or directory", "a.csv"))
+        'there is no such file'
+        >>> reason_of(ValueError("magic number 0x1f"))
+        'it is damaged, or of another format'
+    """
+    for kind, reason in REASONS.items():
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, UnicodeDecodeError):
+        return f"line {error.object[: error.start].count(bytes([10])) + 1} is not {error.encoding}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno} is not JSON"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "it is damaged, or of another format"
 
 
 def suggest(name: str, known: Iterable[str]) -> str | None:

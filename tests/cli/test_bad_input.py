@@ -30,7 +30,7 @@ GOOD = ("a.wav,s1,joy", "b.wav,s2,anger", "c.wav,s3,joy", "d.wav,s4,anger")
         (GOOD, ["corpus.file=none.csv"], ["no file", "none.csv", "corpus.file="]),
         (GOOD, ["model=unimodl"], ["group 'model' has no option 'unimodl'", "'unimodal'"]),
         (GOOD, ["trainer.max_epoch=3"], ["trainer.max_epoch", "'trainer.max_epochs'"]),
-        (GOOD, ["+model.widht=3"], ["model.widht is unknown", "did you mean 'width'"]),
+        (GOOD, ["+model.widht=3"], ["model.widht is unknown", "did you mean 'model.width'"]),
         (GOOD, ["trainer.max_epochs=many"], ["trainer.max_epochs='many'", "int"]),
         (GOOD, ["seed=one"], ["seed='one'", "int"]),
         (GOOD, ["stages=[fitt]"], ["stages", "fit or train or test or predict"]),

@@ -115,3 +115,12 @@ def test_the_check_names_the_place_of_a_fault(workplace, shape_checks_off, word,
     assert fault.key == key
     assert found in fault.message
     assert word in str(fault.origin)
+
+
+def test_members_on_another_corpus_are_named_after_it(workplace):
+    _, before = members_of("study=sample/fusion_vs_voting")
+    assert before["text"].name == "sample/text"
+    own = "[corpus=table,corpus.root=data,corpus.classes=[joy,anger]]"
+    _, members = members_of("study=sample/fusion_vs_voting", f"study.protocol={own}")
+    assert members["text"].name == "table/text"
+    assert members["text"].choices["corpus"] == "table"

@@ -76,7 +76,7 @@ def test_all_must_hold():
         ("since=0001-01-01", "is no time"),
         ("since<7d", "since=TIME"),
         ("until!=30d", "until=TIME"),
-        ("seed>many", "no number"),
+        ("seed>many", "not a number"),
         ("scores=1", "is not one value"),
     ],
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NOISE = (
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*You defined a `validation_step` but have no `val_dataloader`.*",  # split.val=0
     ".*Trying to infer the `batch_size`.*",
     ".*isinstance.treespec, LeafSpec.*",
     ".*tensorboardX.*",

@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "root", metavar="ROOT", help="folder of the corpus as it was received; of check: a manifest"
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="options to change"
+    )
     reading = parser.add_argument_group("reading")
     reading.add_argument("--out", metavar="FILE", help="Parquet to write (default: NAME.parquet)")
     reading.add_argument("--strict", action="store_true", help="fail if any row is rejected")

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],
         metavar="[RUN] KEY=VALUE",
         help="run id or prefix of one, a path, or `last`; options to change",
     )

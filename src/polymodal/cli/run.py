@@ -23,7 +23,9 @@ from polymodal.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal run`."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="options to change"
+    )
     repeat = parser.add_mutually_exclusive_group()
     repeat.add_argument("--again", metavar="RUN", help="repeat a recorded run as it was")
     repeat.add_argument("--from", metavar="RUN", dest="source", help="vary a recorded run")

@@ -33,7 +33,7 @@ Selected = tuple["Listed", Mapping[str, Any]]  # a run and its configuration, if
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal runs`."""
-    parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="filter runs")
+    parser.add_argument("filters", nargs="*", default=[], metavar="KEY=VALUE", help="filter runs")
     add_folder(parser)
     parser.add_argument("--csv", action="store_true", help="print CSV and nothing else")
     parser.add_argument(

@@ -11,8 +11,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from polymodal.config.compose import search_path
-from polymodal.config.run_encoders import addable_overrides
+from polymodal.config.compose import compose, search_path
+from polymodal.config.override_grammar import in_hydra_grammar
 from polymodal.errors import ConfigError
 from polymodal.study.processes import start_command
 from polymodal.tracking.index import roots
@@ -39,13 +39,18 @@ def hydra(flags: Sequence[str], overrides: Sequence[str], project: Path) -> int:
     main = hydra_library.main(
         version_base="1.3", config_path="pkg://polymodal.configs", config_name="run"
     )(job)
-    argv = [*flags, *_sweep_folder(), *addable_overrides(overrides), *search_path(project)]
+    parsable = in_hydra_grammar([*_sweep_folder(), *overrides])
+    argv = [*flags, *parsable, *search_path(project)]
     before, sys.argv = sys.argv, ["polymodal", *argv]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of exiting
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(str(error).strip().splitlines()[0]) from None
+        compose(overrides)  # says in our words what is wrong
+        raise ConfigError(
+            f"the sweep cannot be composed: {str(error).strip().splitlines()[0]}",
+            hint="polymodal check -m with the same words says more",
+        ) from None
     finally:
         sys.argv = before
     return max(codes)

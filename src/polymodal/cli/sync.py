@@ -25,7 +25,11 @@ from polymodal.schemas.run_record import RunRecord
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal sync`."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="RUN", help="run ids, and options KEY=VALUE of trackers"
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="RUN",
+        help="run ids, and options KEY=VALUE of trackers",
     )
     add_folder(parser)
     parser.add_argument("--all", action="store_true", help="every run here")

@@ -1,6 +1,5 @@
 """Composes the Hydra tree, and says in one sentence what is wrong with an override."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,10 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from polymodal.config.explain import Composition, explained, several_values, unknown_key
 from polymodal.config.files import ConfigFile, DefaultsFiles
-from polymodal.config.nested_overrides import quoted
+from polymodal.config.override_grammar import OverrideError, in_hydra_grammar, parse, quoted_text
+from polymodal.config.partial_resolve import broken_reference
 from polymodal.config.run_encoders import addable_overrides, settle_encoder_runs
-from polymodal.errors import ConfigError, RunError, UnreadableConfigError, nearest, suggest
+from polymodal.config.similar_keys import KnownKeys
+from polymodal.errors import ConfigError, RunError, UnreadableConfigError
 from polymodal.schemas.run_record import RunRecord
 from polymodal.security.paths import resolve_inside
 
@@ -29,6 +31,7 @@ IN_FOLDER = "folder:"
 ANCHORED = ("from_run", "name")  # options of encoders
 # Groups that a configuration may do without.
 OPTIONAL = ("callbacks", "tracker", "alert")
+ROOTS = ("run", "study", "vote", "corpus")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class ComposedConfig:
             hint = f"give it on the command line: {key}=…"
             raise ConfigError(f"{key} has no value", hint=hint) from None
         except OmegaConfBaseException as error:
-            raise ConfigError(_first_words(error)) from None
+            reason = broken_reference(error)
+            key = getattr(error, "full_key", None) or "a value"
+            raise ConfigError(f"{key} {reason.problem}", hint=reason.hint) from None
         assert isinstance(values, dict)
         return {str(key): value for key, value in values.items()}
 
@@ -94,20 +99,23 @@ def compose(
     """
     folder = project or Path.cwd()
     extra = search_path(folder)
-    resolved_overrides = [*(quoted(override) for override in addable_overrides(overrides)), *extra]
+    resolved_overrides = [*in_hydra_grammar(overrides), *extra]
     GlobalHydra.instance().clear()
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         try:
             config = hydra_compose(config_name, resolved_overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
-            raise _explain(error, config_name, [*_choices(overrides), *extra]) from None
+            raise explained(error, _composition(config_name, overrides, extra)) from None
         except (YAMLError, UnicodeDecodeError) as error:
             raise UnreadableConfigError(
                 f"a configuration file cannot be read: {_first_words(error)}",
                 hint="`polymodal check` says where",
             ) from None
-        except ValueError:  # Hydra's own for an option that is null, true or a number
-            raise _not_an_option(_choices(overrides)) from None
+        except (ValueError, RecursionError) as error:
+            # Hydra's own for an option that is null, true or a number, and for defaults lists
+            if (not_chosen := _not_an_option(_choices(overrides))) is not None:
+                raise not_chosen from None
+            raise explained(error, _composition(config_name, overrides, extra)) from None
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -140,11 +148,17 @@ def top_level_keys(root: str) -> tuple[str, ...]:
     Args:
         root: Name of the root: `run`, `vote`, `study` or `corpus`.
     """
+    own_keys = {str(key) for key in OmegaConf.load(CONFIGS / f"{root}.yaml")} - {"defaults"}
+    return tuple(sorted(own_keys | _groups(root) - {"hydra", "experiment", "debug"}))
+
+
+def _groups(root: str) -> frozenset[str]:
+    """The groups that the defaults list of a root names."""
     node = OmegaConf.load(CONFIGS / f"{root}.yaml")
     assert isinstance(node, DictConfig)
-    groups = {str(name) for item in node.defaults if not isinstance(item, str) for name in item}
-    own_keys = {str(key) for key in node} - {"defaults"}
-    return tuple(sorted(own_keys | groups - {"hydra", "experiment", "debug"}))
+    return frozenset(
+        str(name) for item in node.defaults if not isinstance(item, str) for name in item
+    )
 
 
 def search_path(project: Path) -> list[str]:
@@ -155,7 +169,7 @@ def search_path(project: Path) -> list[str]:
     """
     folder = (project / "configs").resolve()
     is_projects = folder.is_dir() and folder != CONFIGS.resolve()
-    return [f"hydra.searchpath=[file://{folder}]"] if is_projects else []
+    return [f"hydra.searchpath=[{quoted_text(f'file://{folder}')}]"] if is_projects else []
 
 
 def project_packages(project: Path) -> tuple[str, ...]:
@@ -209,13 +223,27 @@ def apply_overrides(composed: ComposedConfig, overrides: Sequence[str]) -> Compo
                 *(layer for layer in layers if layer.package != key),
                 *(layer for layer in chosen.layers if layer.package == key),
             )
-        elif override[0] != "+" and key not in _keys(config):
-            raise _unknown(key, list(_keys(config)))
         else:
-            config.merge_with_dotlist([override.lstrip("+")])
+            _change(config, override)
     settle_encoder_runs(config, overrides, ())
     OmegaConf.set_struct(config, True)
     return ComposedConfig(config, choices, tuple(overrides), composed.name, layers)
+
+
+def _change(config: DictConfig, override: str) -> None:
+    """Set, add or take out one option, in place."""
+    parsed = parse(override)
+    key = override.partition("=")[0].lstrip("+~")
+    if parsed.is_sweep_override():
+        raise several_values(override)
+    if not parsed.is_add() and not parsed.is_force_add() and key not in _keys(config):
+        known_keys = KnownKeys(_plain(config), project_packages(Path.cwd()))
+        raise unknown_key(key, known_keys, override)
+    section, _, name = key.rpartition(".")
+    if parsed.is_delete():
+        del OmegaConf.select(config, section)[name]
+    else:
+        OmegaConf.update(config, key, parsed.value(), merge=True, force_add=True)
 
 
 def load_config(path: Path, name: str) -> ComposedConfig:
@@ -292,15 +320,35 @@ def _choices(overrides: Sequence[str]) -> list[str]:
     return [
         override
         for key, override in zip(keys, overrides, strict=True)
-        if key and available_choices(key)
+        if key and available_choices(key) and "={" not in override
     ]
 
 
-def _known_keys(config_name: str, chosen: Sequence[str]) -> list[str]:
+def _composition(config_name: str, overrides: Sequence[str], extra: Sequence[str]) -> Composition:
+    """Return what Hydra could not compose, for its explanation."""
+    chosen = [*_choices(overrides), *extra]
+    return Composition(
+        config_name,
+        overrides,
+        lambda: _known_keys(config_name, chosen),
+        available_choices,
+        lambda group: [root for root in ROOTS if group in _groups(root)],
+    )
+
+
+def _known_keys(config_name: str, chosen: Sequence[str]) -> KnownKeys | None:
     try:
-        return list(_keys(hydra_compose(config_name, list(chosen))))
+        config = hydra_compose(config_name, in_hydra_grammar(chosen))
     except (HydraException, OmegaConfBaseException):  # the fault is in what they choose
-        return []
+        return None
+    groups = sorted(_groups(config_name) & {"experiment", "debug"})
+    return KnownKeys(_plain(config), project_packages(Path.cwd()), groups)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -312,31 +360,19 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _keys(node._get_node(key), f"{prefix}{key!s}.")
 
 
-def _unknown(key: str, keys: Sequence[str]) -> ConfigError:
-    return ConfigError(
-        f"there is no option {key!r}",
-        hint=f"{nearest(key, keys) if len(keys) < 20 else _near(key, keys)}"
-        f"; to add a new key, write +{key}=…",
-    )
-
-
-def _near(key: str, keys: Sequence[str]) -> str:
-    match = suggest(key, keys)
-    return f"did you mean {match!r}?" if match else "`polymodal run --cfg job` prints all options"
-
-
-def _not_an_option(chosen: Sequence[str]) -> ConfigError:
+def _not_an_option(chosen: Sequence[str]) -> ConfigError | None:
     """Return the error for an override that gives a group a value that is no option's name."""
     for override in chosen:
         group, _, value = override.partition("=")
         options = available_choices(group.lstrip("+"))
         if value in ("null", "true", "false") or value.replace(".", "").isdigit():
-            return ConfigError(
+            return OverrideError(
+                override,
                 f"{override} chooses no option of the group",
                 expected=f"one of {', '.join(options)}",
                 hint=f"to leave the group out, write ~{group.lstrip('+')}",
             )
-    return ConfigError(f"one of {', '.join(chosen)} chooses no option of its group")
+    return None
 
 
 def _first_words(error: BaseException | None) -> str:
@@ -344,25 +380,3 @@ def _first_words(error: BaseException | None) -> str:
     while error is not None and not str(error).strip():
         error = error.__cause__ or error.__context__
     return str(error).strip().splitlines()[0]
-
-
-def _explain(error: Exception, config_name: str, chosen: Sequence[str]) -> ConfigError:
-    text = str(error).strip()
-    if match := re.search(r"Could not override '([^']+)'", text):
-        known_keys = _known_keys(config_name, chosen)
-        # Known: a value that does not fit. Nothing known: a file has the fault.
-        if known_keys and match.group(1) not in known_keys:
-            return _unknown(match.group(1), known_keys)
-    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
-        group, _, option = match.group(1).partition("/")
-        return ConfigError(
-            f"group {group!r} has no option {option!r}",
-            hint=nearest(option, available_choices(group)),
-        )
-    if match := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'", text):
-        key, value = match.groups()
-        return ConfigError(
-            f"'{key}={value}' names several values",
-            hint=f"add -m for a run of each, or write {key}=[{value}] for a list",
-        )
-    return ConfigError(_first_words(error))

@@ -8,6 +8,7 @@ import hydra.utils
 from hydra.errors import HydraException
 
 from polymodal.errors import ConfigError, UserError
+from polymodal.security.targets import project_line
 
 # Arguments that a group's classes are given by the program, not by the YAML.
 INJECTED: Mapping[str, frozenset[str]] = {
@@ -42,7 +43,11 @@ def instantiate_partial(section: Mapping[str, Any]) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        raise ConfigError(str(error).strip().splitlines()[0]) from None
+        reason = str(cause or error).strip().splitlines()[0]
+        target = section["_target_"]
+        raise ConfigError(
+            f"{target} cannot be built: {reason}", hint="correct its options"
+        ) from None
 
 
 def instantiate(
@@ -70,7 +75,9 @@ def instantiate(
     except (TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise ConfigError(f"{key} ({section['_target_']}): {error}") from None
+        line = project_line(error)
+        where = f" ({line})" if line else ""
+        raise ConfigError(f"{key} cannot be built: {error}{where}") from None
 
 
 def takes_argument(target: Callable[..., Any], name: str) -> bool:

@@ -33,7 +33,7 @@ def quoted(override: str) -> str:
     if value.startswith("["):
         if not value.endswith("]"):
             return override  # Hydra says where it does not parse
-        value = f"[{','.join(_marked(item) for item in _items(value[1:-1]))}]"
+        value = f"[{','.join(_marked(item) for item in list_items(value[1:-1]))}]"
     else:
         value = _marked(value)
     add = "++" if match["name"].startswith("with.") else match["add"]
@@ -47,8 +47,13 @@ def _marked(item: str) -> str:
     return f'"{escaped}"'
 
 
-def _items(text: str) -> Iterator[str]:
-    """The items of a list, whose brackets and quotation marks may hold further commas."""
+def list_items(text: str) -> Iterator[str]:
+    """Yield the items between commas; brackets and quotation marks may hold further commas.
+
+    Example:
+        >>> list(list_items("a, [b, c], 'd,e'"))
+        ['a', '[b, c]', "'d,e'"]
+    """
     depth, mark, start = 0, "", 0
     for index, character in enumerate(text):
         if mark:

@@ -96,8 +96,9 @@ class Provenance:
         if key in self.choices:
             return SourceLocation(override=self.choices[key])
         for above in _upwards(key):
-            if above in self.overrides:
-                return SourceLocation(override=self.overrides[above])
+            override = self.overrides.get(f"{above}._target_") or self.overrides.get(above)
+            if override is not None:
+                return SourceLocation(override=override)
             if above == key and (entry := self._last.get(key)) is not None:
                 return self._followed(entry, {key})
             if entry := self._last.get(f"{above}._target_") or self._last.get(above):

@@ -71,6 +71,49 @@ class AlertOptions:
     below: dict[str, float] | None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """The smallest and the largest number that an option takes.
+
+    Args:
+        low: The smallest number.
+        high: The largest number.
+        above: Whether `low` itself is too small.
+        example: A number that suits most trainings.
+
+    Example:
+        >>> str(Limits(0, 1, above=True)), Limits(0, 1, above=True).allows(0)
+        ('above 0, at most 1', False)
+    """
+
+    low: float
+    high: float = float("inf")
+    above: bool = False
+    example: float = 1
+
+    def allows(self, value: float) -> bool:
+        """Return whether a number is within the limits."""
+        return (self.low < value if self.above else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.above else 'at least'} {self.low}"
+        return low if self.high == float("inf") else f"{low}, at most {self.high}"
+
+
+# Limits of numbers that no constructor judges, or only later.
+LIMITS: Mapping[str, Limits] = {
+    "seed": Limits(0, 2**32 - 1, example=0),
+    "data.batch_s": Limits(0, above=True, example=120),
+    "data.max_utterances": Limits(1, example=32),
+    "data.train_fraction": Limits(0, 1, above=True),
+    "data.num_workers": Limits(0, example=2),
+    "data.timeout_s": Limits(0, example=120),
+    "data.cache_mb": Limits(0, example=512),
+    "data.extract_workers": Limits(0, example=2),
+    "trainer.max_epochs": Limits(-1, example=30),
+    "trainer.gradient_clip_val": Limits(0),
+    "callbacks.early_stopping.patience": Limits(0, example=10),
+}
 SECTIONS: Mapping[str, type] = {
     "data": DataOptions,
     "paths": PathOptions,

@@ -14,8 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from polymodal.config.compose import CONFIG_MODULE, search_path
-from polymodal.config.run_encoders import addable_overrides
-from polymodal.errors import ConfigError
+from polymodal.config.override_grammar import OverrideError, in_hydra_grammar
 
 MAX_JOBS = 32
 
@@ -28,7 +27,7 @@ def sweep_jobs(overrides: Sequence[str]) -> tuple[list[list[str]], int]:
         that a sweeper draws from (`interval(0, 1)`) are left out.
 
     Raises:
-        ConfigError: An override does not parse.
+        OverrideError: An override does not parse.
 
     Example:
         >>> sweep_jobs(["seed=0,1", "model=mlp"])
@@ -48,7 +47,7 @@ def _swept_in_files(plain: Sequence[str], overrides: Sequence[str]) -> list[str]
         try:
             config = compose(
                 "run",
-                [*addable_overrides(plain), *search_path(Path.cwd())],
+                [*in_hydra_grammar(plain), *search_path(Path.cwd())],
                 return_hydra_config=True,
             )
         except (
@@ -68,7 +67,8 @@ def _values(word: str) -> list[str]:
     with initialize_config_module(config_module=CONFIG_MODULE, version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         try:
-            (override,) = OverridesParser.create(config_loader=loader).parse_overrides([word])
+            parser = OverridesParser.create(config_loader=loader)
+            (override,) = parser.parse_overrides(in_hydra_grammar([word]))
             if not override.is_sweep_override():
                 return [word]
             if not override.is_discrete_sweep():
@@ -76,7 +76,9 @@ def _values(word: str) -> list[str]:
             key = override.get_key_element()
             return [f"{key}={value}" for value in override.sweep_string_iterator()]
         except (HydraException, ValueError) as error:
-            raise ConfigError(
+            raise OverrideError(
+                word,
                 f"{word!r} cannot be read: {str(error).strip().splitlines()[0]}",
-                expected="key=value, or key=a,b to sweep over; text with commas in quotes",
+                expected="key=value, or key=a,b to sweep over",
+                hint="put text with commas in quotation marks: 'key=\"a,b\"'",
             ) from None

@@ -1,5 +1,6 @@
 """Read the cells of CSV, TSV, JSONL and Parquet files; a bad row does not spoil the others."""
 
+import codecs
 import csv
 import io
 import json
@@ -10,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.errors import ManifestError, MissingCorpusError
+from polymodal.errors import ManifestError, MissingCorpusError, reason_of
 from polymodal.schemas.delimited import sniff_separator
 from polymodal.schemas.keys import clean_key
 
@@ -53,11 +54,17 @@ def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> Cells:
             f"there is no file {path}", hint=f"name it with {key}=FILE"
         ) from None
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ManifestError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    except (UnicodeDecodeError, LookupError) as error:
         raise ManifestError(
-            f"{path} is not {encoding}: {error}",
-            hint="name its encoding, such as corpus.encoding=cp949",
+            f"{path} cannot be read: {reason_of(error)}",
+            expected=" or ".join(KINDS),
+            hint="write the table again, or name another file",
+        ) from None
+    except (UnicodeDecodeError, LookupError) as error:
+        is_utf16 = path.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        reason = reason_of(error) if isinstance(error, UnicodeDecodeError) else str(error)
+        raise ManifestError(
+            f"{path} is not {encoding}: {reason}",
+            hint=f"name its encoding, such as corpus.encoding={'utf-16' if is_utf16 else 'cp949'}",
         ) from None
     return _json_lines(text) if suffix == ".jsonl" else _delimited(text, path)
 
@@ -94,7 +101,11 @@ def _delimited(text: str, path: Path) -> Cells:
             f"{path} cannot be read: {error}", hint="close every quotation mark in the file"
         ) from None
     if num_rows < 0:
-        raise ManifestError(f"{path} is empty", expected="a line with the names of the columns")
+        raise ManifestError(
+            f"{path} is empty",
+            expected="a line with the names of the columns",
+            hint="write the table again, or name another file",
+        )
     header = _distinct_names(first)
 
     def rows() -> Iterator[Row]:

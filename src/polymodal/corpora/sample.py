@@ -35,7 +35,7 @@ from polymodal.corpora.sample_synthesis import (
     synth_speech,
     synth_text,
 )
-from polymodal.errors import ManifestError
+from polymodal.errors import ManifestError, reason_of
 from polymodal.schemas.manifest import Manifest
 
 VERSION = 1
@@ -101,8 +101,8 @@ def read_sample(
             _generate(folder, num_speakers, num_utterances, seed)
         except OSError as error:
             raise ManifestError(
-                f"the sample cannot be written to {folder}: {error}",
-                hint="set paths.cache to a folder that can be written",
+                f"the sample cannot be written to {folder}: {reason_of(error)}",
+                hint="set corpus.root or paths.cache to a folder that can be written",
             ) from None
     return Manifest.read(folder / "manifest.parquet")
 

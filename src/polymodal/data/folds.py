@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.errors import SplitError, nearest
+from polymodal.errors import SplitError, nearest, reason_of
 from polymodal.schemas.keys import CONTENTS, case_variants, clean_key, fold_key
 from polymodal.schemas.manifest import Manifest
 from polymodal.security.files import atomic_write
@@ -201,8 +201,10 @@ def read_folds(path: Path) -> tuple[list[Fold], str]:
             raise ValueError(f"its format is {body['format']}, this version reads {FORMAT}")
         return [_fold(fold) for fold in body["folds"]], str(body["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        is_own = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
+        reason = str(error) if is_own else reason_of(error)
         raise SplitError(
-            f"{file} holds no folds: {error}",
+            f"{file} holds no folds: {reason}",
             expected="a folds.json that a run has recorded",
             hint="name a run folder or its folds.json with split.file=…",
         ) from None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.errors import DataError
+from polymodal.errors import DataError, reason_of
 from polymodal.schemas.manifest import SignalReference, Utterance
 from polymodal.security.paths import resolve_inside
 
@@ -64,7 +64,7 @@ def _open(path: Path, utterance_id: str) -> Any:
         return _mapped(path)
     except (OSError, ValueError, EOFError) as error:  # EOFError: a file without bytes
         raise DataError(
-            f"signal file {path} of utterance {utterance_id!r} cannot be read: {error}",
+            f"signal file {path} of utterance {utterance_id!r} cannot be read: {reason_of(error)}",
             expected="a .npy file with numbers",
             hint="fix the file, or remove its signals from the manifest",
         ) from None

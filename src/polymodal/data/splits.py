@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from polymodal.data.folds import SPLITS, Fold, check_folds, read_folds, variants_error
-from polymodal.errors import SplitError, nearest
+from polymodal.errors import SplitError, nearest, reason_of
 from polymodal.schemas.delimited import sniff_separator
 from polymodal.schemas.keys import CONTENTS, case_variants, clean_key
 from polymodal.schemas.manifest import Manifest
@@ -235,7 +235,11 @@ def _folds_of_table(path: Path) -> list[Fold]:
         separator = sniff_separator(text, path.suffix)
         table = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
     except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
-        raise SplitError(f"{path} cannot be read: {error}") from None
+        raise SplitError(
+            f"{path} cannot be read: {reason_of(error)}",
+            expected="a table of folds with commas, semicolons or tabs, in UTF-8",
+            hint="name another with split.file=…",
+        ) from None
     table = table.rename({name: clean_key(name) for name in table.columns})
     keys = [name for name in table.columns if name not in ("split", "fold")]
     if "split" not in table.columns or len(keys) != 1:

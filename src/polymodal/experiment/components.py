@@ -132,7 +132,7 @@ def build_optimizer(section: Mapping[str, Any]) -> torch.optim.Optimizer:
     try:
         return build_any_optimizer(instantiate_partial(section), groups, fused=False)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer ({section['_target_']}): {error}") from None
+        raise ConfigError(f"optimizer cannot be built: {error}") from None
 
 
 def default_optimizer() -> torch.optim.Optimizer:
@@ -151,7 +151,7 @@ def build_scheduler(
     try:
         return instantiate_partial(section)(optimizer, num_steps)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"scheduler ({section['_target_']}): {error}") from None
+        raise ConfigError(f"scheduler cannot be built: {error}") from None
 
 
 def learning_rates(

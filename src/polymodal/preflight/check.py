@@ -10,7 +10,7 @@ from typing import Any
 
 from polymodal.config.compose import ComposedConfig, project_packages
 from polymodal.config.partial_resolve import resolve_partially
-from polymodal.config.provenance import Provenance, provenance_of
+from polymodal.config.provenance import Provenance, SourceLocation, provenance_of
 from polymodal.diagnostics import Diagnostic, with_location
 from polymodal.errors import ConfigError
 from polymodal.preflight.compose_all import compose_all
@@ -20,10 +20,12 @@ from polymodal.preflight.rules import keys
 from polymodal.preflight.rules.components import check_components
 from polymodal.preflight.rules.consistency import check_consistency
 from polymodal.preflight.rules.data import check_data
+from polymodal.preflight.rules.kinds import WRONG_KIND, wrong_kinds
 from polymodal.preflight.rules.lightning import check_lightning
 from polymodal.preflight.rules.no_op import check_no_op_options
+from polymodal.preflight.rules.numbers import impossible_numbers
 from polymodal.preflight.rules.signatures import expects_bool, signature_findings
-from polymodal.preflight.rules.yaml_pitfalls import reinterpreted_values
+from polymodal.preflight.rules.yaml_pitfalls import reinterpreted_values, without_keys
 from polymodal.waiting import say_if_slow
 
 
@@ -105,12 +107,15 @@ def check_fast(composed: ComposedConfig, report: Report) -> Context:
     with report.timed("keys"):
         report.add(keys.missing_values(reasons), origins)
         report.add(_key_checks(config, origins), origins)
+        report.add(impossible_numbers(config), origins)
+        context.config = {**config, **{name: {} for name in keys.not_mappings(config)}}
     with report.timed("targets"):
-        mixed = tuple(
-            f"{finding.key}." for finding in report.findings if finding.rule == keys.MIXED
-        )
-        result = signature_findings(config, context.projects)
-        report.add((finding for finding in result if not finding.key.startswith(mixed)), origins)
+        report.add(wrong_kinds(context.config, context.projects), origins)
+        explained = (keys.MIXED, WRONG_KIND)
+        mixed = tuple(f"{finding.key}." for finding in report.findings if finding.rule in explained)
+        result = signature_findings(context.config, context.projects)
+        unmixed = (finding for finding in result if not finding.key.startswith(mixed))
+        report.add(keys.explained_strays(unmixed, origins, context.projects), origins)
         is_boolean = partial(expects_bool, config, projects=context.projects)
         report.add(reinterpreted_values(origins.entries, is_boolean), origins)
     context.broken |= {_section(finding.key) for finding in report.errors}
@@ -202,8 +207,11 @@ def raise_if_errors(report: Report) -> None:
 
 def _key_checks(config: dict[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     yield from keys.unread_keys(config, origins)
+    yield from keys.sections_without_options(config)
     yield from keys.sections_without_target(config, origins)
     yield from keys.unread_headers(origins)
+    by_user = (layer.file for layer in origins.layers if SourceLocation(layer.file).by_user)
+    yield from without_keys(file for file in by_user if file is not None)
     yield from keys.conflicting_keys(origins)
     yield from keys.shadowed_files(origins, Path.cwd())
     yield from keys.overridden_values(origins)

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from polymodal.config.compose import CONFIGS, ComposedConfig, compose
+from polymodal.config.override_grammar import OverrideError
 from polymodal.config.provenance import SourceLocation
 from polymodal.config.resume import compose_run
 from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, UnreadableConfigError
-from polymodal.preflight.rules.yaml_pitfalls import unreadable
+from polymodal.preflight.rules.yaml_pitfalls import unreadable, without_keys
 from polymodal.upgrade.removed import removed_from
 
 
@@ -64,6 +65,8 @@ def _culprit(
     overrides: Sequence[str], error: ConfigError, config_name: str, project: Path | None
 ) -> int | None:
     """The override without which another error comes, or none; the last ones first."""
+    if isinstance(error, OverrideError) and error.override in overrides:
+        return list(overrides).index(error.override)
     if _is_of_files(error) or not any(
         _quoted(error)[-1:] and _quoted(error)[-1] in override for override in overrides
     ):
@@ -100,7 +103,11 @@ def _quoted(error: ConfigError) -> list[str]:
 def _in_files(error: ConfigError, project: Path) -> list[Diagnostic]:
     """Find the files of the project that cannot be read, or the line of the invalid default."""
     files = sorted((project / "configs").rglob("*.yaml"))
-    findings = list(unreadable(files)) if _is_of_files(error) else []
+    if _is_of_files(error):
+        findings = list(unreadable(files))
+    else:
+        names = {file: file.relative_to(project / "configs").as_posix() for file in files}
+        findings = list(without_keys(file for file in files if names[file] in error.message))
     return findings or [from_error(error, "composition", "defaults", _line_of(error, files))]
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from polymodal.config.partial_resolve import UNRESOLVED
@@ -52,7 +52,12 @@ class Context:
             section: Dotted key of its section.
             rule: As in `Diagnostic`.
         """
-        return from_error(error, rule, self._blamed(section, str(error)))
+        blamed = self._blamed(section, str(error))
+        finding = from_error(error, rule, blamed)
+        if finding.expected or finding.hint:
+            return finding
+        remedy = f"correct {blamed}" if blamed != section else f"correct the options of {section}"
+        return replace(finding, hint=remedy)
 
     def _blamed(self, section: str, message: str) -> str:
         """Return the option that a message names; of several the one that was set last."""

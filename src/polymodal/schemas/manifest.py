@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.errors import ManifestError
+from polymodal.errors import ManifestError, reason_of
 
 ROWS_AT_ONCE = 65_536
 SIGNAL = pl.Struct(
@@ -227,7 +227,7 @@ class Manifest:
             frame = pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ManifestError(
-                f"manifest {path} cannot be read: {error}",
+                f"manifest {path} cannot be read: {reason_of(error)}",
                 hint="write it with `polymodal corpus NAME ROOT --out FILE`",
             ) from None
         return cls(frame, root or path.parent)

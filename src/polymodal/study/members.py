@@ -92,7 +92,15 @@ def _composed(plan: StudyConfig, member: Member, study: ComposedConfig) -> Compo
 
 
 def _named(changed: ComposedConfig, before: ComposedConfig) -> ComposedConfig:
-    """Restore choices, name and overrides that `apply_overrides` does not carry over."""
+    """Restore choices, name and overrides that `apply_overrides` does not carry over.
+
+    A member whose corpus the study replaces is named after that corpus.
+    """
     added = [override for override in changed.overrides if override not in before.overrides]
     overrides = (*before.overrides, *added)
-    return replace(changed, choices=before.choices, overrides=overrides, name=before.name)
+    choices, name = before.choices, before.name
+    corpus = changed.choices.get("corpus")
+    if corpus is not None and corpus != choices.get("corpus"):
+        choices = {**choices, "corpus": corpus}
+        name = f"{corpus}/{name.rpartition('/')[2]}"
+    return replace(changed, choices=choices, overrides=overrides, name=name)

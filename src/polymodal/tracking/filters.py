@@ -133,7 +133,11 @@ def _parse(word: str, now: datetime) -> Filter:
     if key == "status" and value not in STATUSES:
         raise ConfigError(f"there is no status {value!r}", hint=nearest(value, STATUSES))
     if sign not in ("=", "!=") and _number(value) is None:
-        raise ConfigError(f"{word!r} compares with what is no number")
+        raise ConfigError(
+            f"{word!r} compares with {value!r}, which is not a number",
+            expected=f"{key}{sign}NUMBER",
+            hint=f"compare words with {key}={value}",
+        )
     misspelt = key not in PLAIN and key != "corpus" and "/" not in key and "." not in key
     if misspelt and key in {field.name for field in fields(RunRecord)}:
         raise ConfigError(f"{key} is not one value", expected=f"one of {', '.join(PLAIN)}")

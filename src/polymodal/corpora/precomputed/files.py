@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from polymodal.errors import DataError, ManifestError
+from polymodal.errors import DataError, ManifestError, reason_of
 from polymodal.security.paths import resolve_inside
 
 GIGABYTE = 10**9
@@ -93,7 +93,7 @@ def feature_source(name: str, path: str, folder: Path, max_gb: float) -> Feature
         return FeatureSource(name, resolved, _checked(readers[kind](resolved)))
     except (OSError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
         raise ManifestError(
-            f"{resolved} cannot be read: {str(error).splitlines()[0]}",
+            f"{resolved} cannot be read: {reason_of(error)}",
             expected="an .npz that numpy.savez wrote, or a .parquet",
         ) from None
 

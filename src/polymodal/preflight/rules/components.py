@@ -6,9 +6,9 @@ from typing import Any
 
 from polymodal.config.schema import PathOptions
 from polymodal.diagnostics import Diagnostic
-from polymodal.errors import UserError
+from polymodal.errors import ConfigError, UserError
 from polymodal.preflight.context import Context
-from polymodal.security.targets import resolve_target
+from polymodal.security.targets import project_line, resolve_target
 
 UNKNOWN_WIDTH = 64  # of an encoder that was not built
 
@@ -147,6 +147,16 @@ def _tried(context: Context, section: str, make: Callable[[], Any]) -> tuple[Any
     except UserError as error:
         context.broken.add(section.partition(".")[0])
         return None, [context.refused(error, section)]
-    except Exception as error:  # of a class of the user's project, whatever it is
-        message = f"{section} cannot be built: {type(error).__name__}: {error}"
-        return None, [Diagnostic("cannot be built", section, message)]
+    except Exception as error:  # of a library or a class of the user's project, whatever it is
+        context.broken.add(section.partition(".")[0])
+        return None, [context.refused(_explained(error, section), section, "cannot be built")]
+
+
+def _explained(error: Exception, section: str) -> ConfigError:
+    """What an exception says, and the line of the user's project that raised it, if one did."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    line = project_line(error)
+    if line is None:
+        return ConfigError(f"{section} cannot be built: {first or type(error).__name__}")
+    message = f"{section} cannot be built: {line} raised {type(error).__name__}: {first}"
+    return ConfigError(message, hint=f"correct that line, or the options of {section}")

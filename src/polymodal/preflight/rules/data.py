@@ -208,10 +208,7 @@ def _budget(context: Context) -> Iterator[Diagnostic]:
     budget = (context.config.get("data") or {}).get("batch_s")
     longest = float(lengths_s(context.built["manifest"]).max())
     context.built["longest_s"] = longest
-    if isinstance(budget, int | float) and budget <= 0:
-        message = f"data.batch_s={budget}: no utterance fits into a batch"
-        yield Diagnostic("budget", "data.batch_s", message, "more than 0")
-    elif isinstance(budget, int | float) and budget < longest:
+    if isinstance(budget, int | float) and 0 < budget < longest:
         message = f"data.batch_s={budget}, but the longest utterance lasts {longest:.1f} s"
         expected = "at least that; longer utterances are a batch of their own"
         hint = f"set data.batch_s={int(longest) + 1} or more"

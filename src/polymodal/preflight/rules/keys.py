@@ -1,23 +1,30 @@
 """Keys: those that nobody reads, that two files set, and those that are missing."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from polymodal.config.compose import top_level_keys
+from polymodal.config.compose import CONFIGS, available_choices, top_level_keys
 from polymodal.config.files import ConfigFile
-from polymodal.config.partial_resolve import UNRESOLVED
-from polymodal.config.provenance import ConfigEntry, Provenance, SourceLocation
+from polymodal.config.partial_resolve import UNRESOLVED, Reason
+from polymodal.config.provenance import (
+    ConfigEntry,
+    Provenance,
+    SourceLocation,
+    read_entries,
+)
 from polymodal.config.schema import SECTIONS, option_types
+from polymodal.config.similar_keys import KnownKeys
 from polymodal.diagnostics import Diagnostic
-from polymodal.errors import nearest
 from polymodal.preflight.rules.signatures import matches_type, wrong_type
 
 HEADER = re.compile(r"\s*#\s*@package\b")
 SOME_HEADER = re.compile(r"\s*(#\s*@.*)?$")
+MAX_TAKERS = 4
 MIXED = "key of two files"
 # Sections that name what is built, and those that hold several of them.
 BUILT = (
@@ -27,7 +34,7 @@ BUILT = (
 HOLDERS = ("encoder", "callbacks", "scores", "tracker")
 
 
-def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
+def missing_values(reasons: Mapping[str, Reason]) -> Iterator[Diagnostic]:
     """Name every value that must be given, and every interpolation that leads nowhere.
 
     Args:
@@ -38,13 +45,13 @@ def missing_values(reasons: Mapping[str, str]) -> Iterator[Diagnostic]:
     """
     reported: set[str] = set()
     for key, reason in reasons.items():
-        problem = reason.removeprefix(key)
-        if "has no value" in problem:
+        if "has no value" in reason.problem:
             hint = f"give it on the command line: {key}=…"
-            yield Diagnostic("missing value", key, reason, hint=hint)
-        elif problem not in reported:
-            reported.add(problem)
-            yield Diagnostic("broken interpolation", key, reason)
+            yield Diagnostic("missing value", key, f"{key} {reason.problem}", hint=hint)
+        elif reason.problem not in reported:
+            reported.add(reason.problem)
+            message = f"{key} {reason.problem}"
+            yield Diagnostic("broken interpolation", key, message, hint=reason.hint)
 
 
 def unread_keys(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
@@ -61,10 +68,10 @@ def unread_keys(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diag
             continue
         if key in ("experiment", "debug") and (not value or _is_late(key, origins)):
             continue
-        yield _unread(key, expected_keys, origins)
+        yield _unread(key, KnownKeys({name: config.get(name) for name in expected_keys}), origins)
     for section in SECTIONS:
         if isinstance(config.get(section), Mapping):
-            yield from _options(section, config[section], origins)
+            yield from _options(section, config, origins)
 
 
 def _is_late(group: str, origins: Provenance) -> bool:
@@ -73,7 +80,7 @@ def _is_late(group: str, origins: Provenance) -> bool:
     return any(file is not None and misplaced_package_header(file) is not None for file in files)
 
 
-def _unread(key: str, keys: Sequence[str], origins: Provenance) -> Diagnostic:
+def _unread(key: str, known_keys: KnownKeys, origins: Provenance) -> Diagnostic:
     """A key beside the groups; of a file with a wrong package header if one puts it there."""
     entry = next(
         (entry for entry in origins.entries if entry.key.split(".")[0].split("[")[0] == key), None
@@ -100,7 +107,8 @@ def _unread(key: str, keys: Sequence[str], origins: Provenance) -> Diagnostic:
                 "take out its line `# @package …`",
                 origin=SourceLocation(layer.file, _header_line(layer.file)),
             )
-    return Diagnostic("unread key", key, f"nothing reads the key {key!r}", hint=nearest(key, keys))
+    message = f"nothing reads the key {key!r}"
+    return Diagnostic("unread key", key, message, hint=known_keys.hint(key))
 
 
 def unread_headers(origins: Provenance) -> Iterator[Diagnostic]:
@@ -138,16 +146,94 @@ def _header_line(file: Path) -> int:
     return next((n for n, line in enumerate(lines, 1) if "@package" in line), 1)
 
 
-def _options(section: str, values: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
+def _options(section: str, config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
     """Compare the options of a section that the program reads itself with its schema."""
     types = option_types(section)
-    for name, value in values.items():
+    for name, value in config[section].items():
         key = f"{section}.{name}"
         if name in types:
             if not matches_type(value, types[name]):
                 yield wrong_type(key, value, types[name])
         elif key not in origins.interpolated:
-            yield Diagnostic("unread key", key, f"nothing reads {key}", hint=nearest(name, types))
+            hint = KnownKeys({**config, section: dict.fromkeys(types)}).hint(key)
+            yield Diagnostic("unread key", key, f"nothing reads {key}", hint=hint)
+
+
+def not_mappings(config: Mapping[str, Any]) -> list[str]:
+    """Return the sections that are single values or lists, and hold no options."""
+    sections = (*BUILT, *HOLDERS, *SECTIONS)
+    return [
+        name
+        for name in sections
+        if name in config and config[name] is not None and not isinstance(config[name], Mapping)
+    ]
+
+
+def sections_without_options(config: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Find sections that are a single value or a list."""
+    for name in not_mappings(config):
+        if config[name] is not UNRESOLVED:
+            yield Diagnostic(
+                "no section",
+                name,
+                f"{name}={config[name]!r} is not a section",
+                f"the options of {name}, each with its value",
+                f"write the options below {name}, or choose an option of the group {name}",
+            )
+
+
+def explained_strays(
+    findings: Iterable[Diagnostic], origins: Provenance, projects: Sequence[str]
+) -> Iterator[Diagnostic]:
+    """Explain unknown options that a file sets for another option of their group.
+
+    Args:
+        findings: Those of the signatures.
+        origins: Where the values of the configuration were written.
+        projects: Packages of the user's project.
+
+    Yields:
+        The findings, those of such options with what takes them out.
+    """
+    for finding in findings:
+        entry = origins.entry(finding.key) if finding.rule == "unknown option" else None
+        group = finding.key.partition(".")[0]
+        layer = origins.layers[entry.layer] if entry is not None else None
+        if layer is None or layer.package == group:
+            yield finding
+            continue
+        takers = _takers(group, finding.key.rpartition(".")[2], projects)
+        if not takers:
+            yield finding
+            continue
+        target = origins.choices.get(group) or _chosen_in_files(group, origins)
+        yield replace(
+            finding,
+            message=f"{layer.name} sets {finding.key}, which {target} does not take",
+            expected=f"an option of {', '.join(takers[:MAX_TAKERS])}"
+            f"{', …' * (len(takers) > MAX_TAKERS)}",
+            hint=f"to leave it out, add ~{finding.key}",
+        )
+
+
+def _chosen_in_files(group: str, origins: Provenance) -> str:
+    names = [layer.name for layer in origins.layers if layer.package == group]
+    return names[-1].replace("/", "=", 1) if names else f"the section {group}"
+
+
+def _takers(group: str, name: str, projects: Sequence[str]) -> list[str]:
+    """The options of a group that set a key of that name, or whose constructors take it."""
+    result = []
+    for choice in available_choices(group):
+        files = (folder / group / f"{choice}.yaml" for folder in (CONFIGS, Path.cwd() / "configs"))
+        entries = read_entries(next(file for file in files if file.is_file()))
+        names = {entry.key.rpartition(".")[2] for entry in entries if entry.kind == "value"}
+        for entry in entries:
+            if _names_target(entry):
+                names.update(KnownKeys({group: {"_target_": entry.text}}, projects).options(group))
+        if name in names:
+            result.append(choice)
+    return result
 
 
 def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> Iterator[Diagnostic]:
@@ -164,7 +250,7 @@ def sections_without_target(config: Mapping[str, Any], origins: Provenance) -> I
             continue
         if isinstance(section, Mapping) and "_target_" in section:
             continue
-        if section is UNRESOLVED:
+        if section is UNRESOLVED or key in not_mappings(config):
             continue
         names = list(section) if isinstance(section, Mapping) else []
         near = get_close_matches("_target_", [str(name) for name in names], n=1)

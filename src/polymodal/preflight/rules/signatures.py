@@ -11,11 +11,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 from polymodal.config.instantiate import INJECTED
 from polymodal.config.partial_resolve import UNRESOLVED
 from polymodal.config.schema import SECTIONS, TOP_LEVEL, option_types
+from polymodal.config.similar_keys import KnownKeys
 from polymodal.diagnostics import Diagnostic, from_error
 from polymodal.errors import ConfigError, nearest
 from polymodal.security.targets import resolve_target
 from polymodal.upgrade.removed import removed_from
 
+# How a value of a type is written.
+EXAMPLES = {int: "1", float: "0.1", bool: "true", str: "name"}
 # What Hydra itself reads in a section.
 SPECIAL = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
 
@@ -48,8 +51,9 @@ def signature_findings(
         A finding for each key, value and target that cannot work.
     """
     yield from _top_level(config)
+    known_keys = KnownKeys(config, projects)
     for key, section in config.items():
-        yield from _section(section, str(key), INJECTED.get(str(key), frozenset()), projects)
+        yield from _section(section, str(key), INJECTED.get(str(key), frozenset()), known_keys)
 
 
 def expects_bool(config: Mapping[str, Any], key: str, *, projects: Sequence[str] = ()) -> bool:
@@ -118,8 +122,8 @@ def matches_type(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and all(matches_type(item, arguments[0]) for item in value)
     if origin is tuple and isinstance(value, list) and Ellipsis not in arguments:
         return len(value) == len(arguments) and all(map(matches_type, value, arguments))
-    if isinstance(hint, type) and isinstance(value, str | int | float | bool):
-        return hint is object
+    if isinstance(hint, type) and not isinstance(value, Mapping):
+        return hint is object or isinstance(value, hint)  # no YAML writes objects of a library
     return True
 
 
@@ -138,22 +142,22 @@ def _top_level(config: Mapping[str, Any]) -> Iterator[Diagnostic]:
 
 
 def _section(
-    section: Any, key: str, given: frozenset[str], projects: Sequence[str]
+    section: Any, key: str, given: frozenset[str], known_keys: KnownKeys
 ) -> Iterator[Diagnostic]:
     if isinstance(section, list):
         for index, value in enumerate(section):
-            yield from _section(value, f"{key}[{index}]", given, projects)
+            yield from _section(value, f"{key}[{index}]", given, known_keys)
     if not isinstance(section, Mapping):
         return
     if "_target_" in section:
         try:
-            target = resolve_target(str(section["_target_"]), key, projects)
+            target = resolve_target(str(section["_target_"]), key, known_keys.projects)
         except ConfigError as error:
             yield from_error(error, "target", f"{key}._target_")
             return
-        yield from check_against_signature(section, key, target, given)
+        yield from check_against_signature(section, key, target, given, known_keys)
     for name, value in section.items():
-        yield from _section(value, f"{key}.{name}", given, projects)
+        yield from _section(value, f"{key}.{name}", given, known_keys)
 
 
 def check_against_signature(
@@ -161,6 +165,7 @@ def check_against_signature(
     key: str,
     target: Callable[..., Any],
     given: frozenset[str] = frozenset(),
+    known_keys: KnownKeys | None = None,
 ) -> Iterator[Diagnostic]:
     """Bind the options of one section to the signature of what it names.
 
@@ -169,6 +174,7 @@ def check_against_signature(
         key: Its dotted key.
         target: What it names.
         given: Options that the program gives itself.
+        known_keys: Of the whole configuration, to suggest a key; None for this section alone.
 
     Yields:
         A finding for each option that is unknown, missing, or of another type.
@@ -179,10 +185,11 @@ def check_against_signature(
     options = {k: v for k, v in section.items() if k not in SPECIAL}
     for name, value in options.items():
         if name in given or (name not in parameters and not anything):
-            yield _unknown(name, key, section, sorted(set(parameters) - given))
+            yield _unknown(name, key, section, sorted(set(parameters) - given), known_keys)
         elif (
             name in hints
             and not isinstance(value, Mapping)
+            and not _is_default(value, parameters.get(name))
             and not matches_type(value, hints[name])
         ):
             yield wrong_type(f"{key}.{name}", value, hints[name])
@@ -193,11 +200,16 @@ def check_against_signature(
         if required and not variadic and name not in options and name not in given:
             expected = _words(hints.get(name, Any))
             message = f"{key}.{name} is missing"
-            yield Diagnostic("missing option", f"{key}.{name}", message, expected)
+            hint = f"give it a value: {key}.{name}"
+            yield Diagnostic("missing option", f"{key}.{name}", message, expected, hint)
 
 
 def _unknown(
-    name: str, key: str, section: Mapping[str, Any], parameters: Sequence[str]
+    name: str,
+    key: str,
+    section: Mapping[str, Any],
+    parameters: Sequence[str],
+    known_keys: KnownKeys | None,
 ) -> Diagnostic:
     """An option that its target does not take: removed by its library, or never there."""
     target, dotted = str(section["_target_"]), f"{key}.{name}"
@@ -208,13 +220,17 @@ def _unknown(
         )
     if name.startswith("_"):
         parameters = sorted(SPECIAL)
+    elif known_keys is not None and "[" not in key:
+        hint = known_keys.without(dotted).hint(dotted)
+        return Diagnostic("unknown option", dotted, message, hint=hint)
     return Diagnostic("unknown option", dotted, message, hint=nearest(name, parameters))
 
 
 def wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:
     """Return the finding for a value that does not fit the type of its option."""
-    message = f"{key}={value!r} has the wrong type"
-    remedy = ""
+    shown = {None: "null", True: "true", False: "false"}.get(value) if _is_word(value) else None
+    message = f"{key}={shown or repr(value)} has the wrong type"
+    remedy = _example(key, hint)
     if (
         isinstance(value, str)
         and (number := _number(value)) is not None
@@ -224,6 +240,28 @@ def wrong_type(key: str, value: Any, hint: Any) -> Diagnostic:
     elif isinstance(value, str) and (choices := [*_choices(hint)]):
         remedy = nearest(value, choices)
     return Diagnostic("wrong type", key, message, _words(hint), remedy)
+
+
+def _is_word(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _example(key: str, hint: Any) -> str:
+    """Return how a value of a type is written; nothing for a type that has no plain form."""
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    for member in members:
+        if member in EXAMPLES:
+            return f"write it as in {key}={EXAMPLES[member]}"
+        if get_origin(member) in (list, Sequence, Collection):
+            return f"write it as in {key}=[…]"
+        if isinstance(get_origin(member), type) and issubclass(get_origin(member), Mapping):
+            return f"write it as in {key}={{name: …}}"
+    return f"correct {key}, or leave it out"
+
+
+def _is_default(value: Any, parameter: inspect.Parameter | None) -> bool:
+    """Whether a value is the default itself, whatever the annotation says of it."""
+    return parameter is not None and value is None and parameter.default is None
 
 
 def _choices(hint: Any) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """What YAML makes of a file: words that become booleans, times that become numbers."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
-from polymodal.config.provenance import ConfigEntry, SourceLocation, read_entries
+from polymodal.config.provenance import LOADER, ConfigEntry, SourceLocation, read_entries
 from polymodal.diagnostics import Diagnostic, Severity
 
 CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)")
@@ -66,6 +66,27 @@ def unreadable(files: Sequence[Path]) -> Iterator[Diagnostic]:
             yield Diagnostic("unreadable file", "", message, origin=SourceLocation(file))
         else:
             yield from _doubled(entries)
+
+
+def without_keys(files: Iterable[Path]) -> Iterator[Diagnostic]:
+    """Find files that are empty, or hold a list or a text in place of keys.
+
+    Args:
+        files: Files that YAML can read.
+    """
+    for file in files:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER)
+        if isinstance(node, yaml.MappingNode):
+            continue
+        content = "holds a list" if isinstance(node, yaml.SequenceNode) else "holds a text"
+        yield Diagnostic(
+            "no keys",
+            "",
+            f"{file.name} {'is empty' if node is None else content}",
+            "keys with values, such as seed: 1",
+            "write the options that it is to change, or leave it out",
+            origin=SourceLocation(file, 1 if node is None else node.start_mark.line + 1),
+        )
 
 
 def _broken(file: Path, error: yaml.YAMLError) -> Diagnostic:
