@@ -1,6 +1,5 @@
 """A class that follows from a column is seen; one that does not is not."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 from polymodal.data.confounds import condition_values, guess_from_column
 from polymodal.data.folds import Fold
-from polymodal.data.leakage import confounds, guess_notes, leakage_report, shared_columns
+from polymodal.data.leakage import confounds, guess_notes, leakage_report
 from polymodal.schemas.manifest import Manifest
 
 EMOTIONS = np.array(["anger", "fear", "joy", "neutral", "sadness"])
@@ -81,26 +80,6 @@ def test_nothing_is_said_of_one_value_one_class_or_no_label():
     assert (
         guess_from_column(pl.Series(list("abab")), pl.Series([None] * 4, dtype=pl.String)) is None
     )
-
-
-def test_a_hundred_thousand_rows_take_less_than_a_second():
-    rng = np.random.default_rng(0)
-    rows = 100_000
-    frame = pl.DataFrame(
-        {
-            "utterance_id": [f"u{row}" for row in range(rows)],
-            "speaker": [f"s{speaker}" for speaker in rng.integers(500, size=rows)],
-            "dialogue": [f"d{dialogue}" for dialogue in rng.integers(9000, size=rows)],
-            "text": [f"this is sentence {text}" for text in rng.integers(50_000, size=rows)],
-            "duration_s": rng.uniform(1, 9, size=rows),
-            "label": EMOTIONS[rng.integers(5, size=rows)],
-        }
-    )
-    manifest = Manifest(frame, Path())
-    begun_s = time.process_time()
-    report = shared_columns(manifest, [])
-    assert time.process_time() - begun_s < 2  # of two cores
-    assert not guess_notes(report)
 
 
 @pytest.fixture

@@ -112,7 +112,9 @@ def upgrade_tree(paths: Sequence[Path], skip: Sequence[str] = ()) -> Tree:
 
 def _files(path: Path, skip: Sequence[str]) -> Iterator[Path]:
     if not path.exists():
-        raise ConfigError(f"there is no {path}", hint="name files or folders to upgrade")
+        raise ConfigError(
+            f"{path}: no such file or folder", hint="name files or folders to upgrade"
+        )
     if path.is_file():
         yield path.resolve() if path.is_symlink() else path
         return
