@@ -138,12 +138,15 @@ def test_folds_without_a_class_are_marked_wherever_their_scores_are(polymodal):
     )
     assert code == 0, error
     run = Path("runs") / Path("runs/last").read_text()
+    assert "mark: fold 1: no test row has the class z" in out
     text = "no test row has the class z: recall and F1 count as 0"
     marks = [json.loads((run / f"folds/{n}/run.json").read_text())["marks"] for n in (0, 1)]
     assert marks == [[], [{"split": "test", "text": text}]]
     assert record("run")["marks"] == []
     shown = polymodal("show", "last")[1].splitlines()
     assert f"mark: fold 1: {text}" in shown
+    assert polymodal("report", "last")[0] == 0
+    assert f"Fold 1: {text}" in (run / "report.html").read_text()
     (row,) = (line for line in shown if "speaker a" in line)
     (marked,) = (line for line in shown if "speaker c" in line)
     assert ("*" in row, "*" in marked) == (False, True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import RunError
 from polymodal.report.format import MINUS, join_names
-from polymodal.schemas.run_record import RunRecord
+from polymodal.schemas.run_record import RunRecord, fold_marks
 from polymodal.tracking.filters import MISSING
 
 if TYPE_CHECKING:
@@ -263,6 +263,8 @@ def print_differences(folders: Sequence[Path]) -> None:
 
 def print_result(result: tuple[Path, RunRecord]) -> None:
     """Print the scores of a run and the path of its record."""
+    from polymodal.tracking.index import fold_records
+
     folder, record = result
     page = console()
     splits = sorted(
@@ -278,9 +280,9 @@ def print_result(result: tuple[Path, RunRecord]) -> None:
     if subsets:
         rows = [(split.partition("@")[2], scores) for split, scores in subsets]
         _print_scores(rows, title="test, by subset of the modalities", upright=True)
-    for mark in record.marks:
-        text = f"mark: {mark['text']}"
-        page.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    marks = [mark["text"] for mark in record.marks]
+    for text in (*marks, *fold_marks(record, fold_records(folder))):
+        page.print(f"mark: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     page.print(f"{record.kind} {record.status} in {record.duration_s:.1f} s: {folder}")
     for name, lines in record.notes.get("trackers_lack", {}).items():
         message = f"{name} lacks {lines} lines of it: polymodal sync {record.run_id}"

@@ -32,7 +32,7 @@ from polymodal.cli._format import (
 from polymodal.errors import RunError
 from polymodal.report.encoder_origins import origin_sentences
 from polymodal.report.format import command
-from polymodal.schemas.run_record import RunRecord
+from polymodal.schemas.run_record import RunRecord, fold_marks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         RunError: There is no such run, or its record cannot be read.
     """
-    from polymodal.tracking.index import find_run, read_record, with_live_status
+    from polymodal.tracking.index import find_run, fold_records, read_record, with_live_status
 
     folder = find_run(Path(arguments.runs), arguments.run)
     if arguments.others:
@@ -75,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
     record = with_live_status(read_record(folder))
     if record.kind == "study":
         return _show_study(folder, record.status, as_json=arguments.json)
-    folds = [read_record(path) for path in _fold_folders(folder)]
+    folds = fold_records(folder)
     if arguments.json:
         values = {**record.to_dict(), "path": str(folder), "folds": [f.to_dict() for f in folds]}
         print(json.dumps(values, indent=1))
@@ -138,11 +138,6 @@ def sparkline(values: Sequence[float]) -> str:
         return BARS[int(height * (len(BARS) - 1))] if math.isfinite(value) else " "
 
     return "".join(map(bar, shown))
-
-
-def _fold_folders(folder: Path) -> list[Path]:
-    paths = [path.parent for path in folder.glob("folds/*/run.json")]
-    return sorted((p for p in paths if p.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def _print_head(page: "Console", folder: Path, record: RunRecord, *, whole: bool) -> None:
@@ -213,13 +208,8 @@ def _print_folds(page: "Console", record: RunRecord, folds: Sequence[RunRecord])
         groups = _inline(held_out) if isinstance(held_out, Mapping) else ""
         table.add_row(label, *cells, Text(plain(groups)))
     page.print(table)
-    labels: dict[str, list[str]] = {}
-    for fold in folds:
-        for mark in fold.marks:
-            labels.setdefault(mark["text"], []).append(str(fold.fold))
-    for text, numbers in labels.items():
-        name = "folds" if len(numbers) > 1 else "fold"
-        page.print(Text(f"mark: {name} {', '.join(numbers)}: {plain(text)}", style="yellow"))
+    for text in fold_marks(record, folds):
+        page.print(Text(f"mark: {plain(text)}", style="yellow"))
 
 
 def _print_curves(page: "Console", folder: Path) -> None:

@@ -22,7 +22,8 @@ from polymodal.report.sections import PlayableExample
 from polymodal.runs.modality_ablation import subsets_file
 from polymodal.schemas.manifest import Manifest, Utterance
 from polymodal.schemas.predictions import PredictionTable
-from polymodal.tracking.index import read_record, with_live_status
+from polymodal.schemas.run_record import fold_marks
+from polymodal.tracking.index import fold_records, read_record, with_live_status
 from polymodal.tracking.metrics_log import read_metrics
 from polymodal.tracking.run_folder import EMBEDDINGS
 
@@ -58,7 +59,8 @@ def run_page(
         text.read_text(encoding="utf-8") if text.is_file() else "",
         _Corpus(config, audio, warn) if "corpus" in config else lambda ids: {},
         PredictionTable.read(subsets) if subsets.is_file() else None,
-        _embeddings(folder / EMBEDDINGS, warn),
+        embeddings=_embeddings(folder / EMBEDDINGS, warn),
+        fold_marks=fold_marks(record, fold_records(folder)),
     )
 
 

@@ -73,6 +73,7 @@ class RunPage:
     heard: Callable[[Sequence[str]], Mapping[str, PlayableExample]] = field(default=lambda ids: {})
     # predictions of the test split with only some modalities given
     subsets: PredictionTable | None = None
+    fold_marks: Sequence[str] = ()  # why the scores of some folds say less than their name
     embeddings: object = None  # modality to the result of `describe_embeddings`, of a deep fusion
 
     @cached_property
@@ -135,6 +136,7 @@ def _headline(page: RunPage) -> Block:
         headline = f"{key} {interval(page.intervals[key])}"
         lines.append(f"Mean and 95 % interval over {_unit(page, key)}.")
     lines += [f"{mark['text'][:1].upper()}{mark['text'][1:]}." for mark in record.marks]
+    lines += [f"{mark[:1].upper()}{mark[1:]}." for mark in page.fold_marks]
     if record.status != "finished":
         lines.append(f"The run is {record.status}; what is shown is what there is.")
     if record.error:

@@ -148,6 +148,25 @@ class RunRecord:
             raise RunError(f"{path}: {error.message}", hint=error.hint) from None
 
 
+def fold_marks(run: RunRecord, folds: Iterable[RunRecord]) -> list[str]:
+    """Return the marks of folds that are not marks of the whole run, each once.
+
+    Example:
+        >>> fold = RunRecord("a/folds/1", "b", fold=1, marks=[{"split": "test", "text": "partial"}])
+        >>> fold_marks(RunRecord("a", "a"), [fold])
+        ['fold 1: partial']
+    """
+    numbers: dict[str, list[str]] = {}
+    for fold in folds:
+        for mark in fold.marks:
+            if mark not in run.marks:
+                numbers.setdefault(mark["text"], []).append(str(fold.fold))
+    return [
+        f"fold{'s' * (len(names) > 1)} {', '.join(names)}: {text}"
+        for text, names in numbers.items()
+    ]
+
+
 def score_direction(score: str, records: Iterable[RunRecord]) -> bool | None:
     """Return whether a higher score is better, as the records say.
 

@@ -71,6 +71,17 @@ def read_record(folder: Path) -> RunRecord:
     return RunRecord.read(folder / "run.json")
 
 
+def fold_records(run: Path) -> list[RunRecord]:
+    """Return the records of the folds of a run, in their order; none of a run with one fold.
+
+    Raises:
+        RunError: One cannot be read.
+    """
+    folders = [path.parent for path in run.glob("folds/*/run.json")]
+    numbered = sorted((f for f in folders if f.name.isdecimal()), key=lambda f: int(f.name))
+    return [read_record(folder) for folder in numbered]
+
+
 def find_run(runs: Path, name: str) -> Path:
     """Find the folder of a run by its id, an unambiguous prefix of it, a path, or `last`.
 
