@@ -86,6 +86,7 @@ def test_a_vote_of_two_runs_covers_their_rows(polymodal, text_run):
     assert code == 0, error
     assert "vote finished" in out
     folder, vote = record()
+    assert vote["name"] == "soft vote of text and speech"
     assert vote["data"]["members"] == [text_run.name, speech.name]
     joined = pl.read_parquet(folder / "predictions/test.parquet")
     members = [pl.read_parquet(run / "predictions/test.parquet") for run in (text_run, speech)]
@@ -136,6 +137,9 @@ def test_a_sweep_is_a_run_for_each_value(process):
     records = [json.loads(path.read_text()) for path in Path("runs").glob("*/run.json")]
     assert sorted(one["seed"] for one in records) == [0, 1]
     assert len({one["run_id"] for one in records}) == 2
+    head, _, *rows = done.stdout.splitlines()[-4:]
+    assert "test/uar" in head
+    assert [row.split()[0] for row in rows] == sorted(one["run_id"] for one in records)
 
 
 @pytest.mark.slow

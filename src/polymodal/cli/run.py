@@ -15,10 +15,15 @@ Overrides are Hydra's:
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polymodal.cli._bootstrap import checked_stored, composed_and_checked, prepare
 from polymodal.errors import ConfigError
+
+if TYPE_CHECKING:
+    from polymodal.tracking.index import Listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +67,11 @@ def main(arguments: argparse.Namespace) -> int:
         flags = ["--cfg", arguments.cfg] if arguments.cfg else []
         flags += ["--info", "all"] if arguments.info else []
         flags += ["--multirun"] if arguments.multirun else []
-        return hydra(flags, overrides, Path.cwd())
+        before = {listed.path for listed in _runs(overrides)} if arguments.multirun else set()
+        code = hydra(flags, overrides, Path.cwd())
+        if arguments.multirun:
+            _print_sweep([listed for listed in _runs(overrides) if listed.path not in before])
+        return code
     prepare()
     from polymodal.cli._format import print_result
     from polymodal.runs.train import run_experiment
@@ -71,6 +80,27 @@ def main(arguments: argparse.Namespace) -> int:
     if result is not None:
         print_result(result)
     return 0
+
+
+def _runs(overrides: Sequence[str]) -> list["Listed"]:
+    """Return the runs in the folder that runs of these overrides go to."""
+    from polymodal.config.compose import compose
+    from polymodal.tracking.index import find_runs
+
+    paths = [override for override in overrides if override.startswith("paths.")]
+    return find_runs(Path(compose(paths).resolved()["paths"]["runs"]))[0]
+
+
+def _print_sweep(listed: Sequence["Listed"]) -> None:
+    """Print the runs of a sweep in their order, with the options in which they differ."""
+    from polymodal.cli._format import format_value, print_table
+    from polymodal.cli.runs import configs_of
+    from polymodal.tracking.config_diff import config_diff
+
+    in_order = [*listed][::-1]
+    differing = config_diff(configs_of(in_order)) if in_order else {}
+    columns = {key: [*map(format_value, values)] for key, values in differing.items()}
+    print_table([run.record for run in in_order], columns)
 
 
 def _repeat(arguments: argparse.Namespace) -> int:

@@ -113,6 +113,9 @@ def _base_name(composed: ComposedConfig, kind: str, notes: Mapping[str, Any]) ->
         name = f"{notes.get('member')} seed={seed}" + (
             f" share={fraction:g}" if fraction < 1 else ""
         )
+    if kind == "vote":
+        members = " and ".join(notes.get("member_names") or ())
+        return f"{composed.choices.get('ensemble', kind)} vote of {members}"
     if kind != "run":
         return f"{kind} {name or composed.name}" if kind != "study" else composed.name
     return name or composed.name

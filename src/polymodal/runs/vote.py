@@ -20,7 +20,7 @@ from polymodal.runs.recorder import recording
 from polymodal.runs.train import RunResult
 from polymodal.schemas.predictions import PredictionTable
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.index import find_run
+from polymodal.tracking.index import find_run, read_record
 
 
 def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, Any]) -> RunResult:
@@ -40,8 +40,10 @@ def vote(names: Sequence[str], composed: ComposedConfig, config: Mapping[str, An
     }
     data = {"members": [member.name for member in members], "rows": len(voted)}
     directions = score_directions(scores, voted.values)
+    experiments = [read_record(member).experiment for member in members]
+    notes = {"member_names": [name.rpartition("/")[2] for name in dict.fromkeys(experiments)]}
     with recording(
-        composed, config, kind="vote", data=data, higher_is_better=directions
+        composed, config, kind="vote", data=data, higher_is_better=directions, notes=notes
     ) as session:
         folder = session.path / "predictions"
         folder.mkdir(exist_ok=True)
