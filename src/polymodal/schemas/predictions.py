@@ -227,7 +227,7 @@ class PredictionTable:
         frame.write_parquet(path, metadata={f"polymodal.{k}": v for k, v in meta.items()})
 
     def _probability_columns(self) -> list[pl.Series]:
-        columns = []
+        columns: list[tuple[str, npt.NDArray[np.float64]]] = []
         if self.classes:
             columns += zip(self.classes, self.probabilities().T, strict=True)
         if self.task == "multilabel":
