@@ -28,7 +28,7 @@ def most_speakers_have_one_emotion():
 def test_speakers_with_one_emotion_tell_it():
     seen = guess(*most_speakers_have_one_emotion())
     assert seen.uar == pytest.approx(26 / 29, abs=0.05)
-    assert (seen.chance, seen.is_clear) == (0.2, True)
+    assert (seen.chance_level, seen.is_clear) == (0.2, True)
 
 
 @pytest.mark.parametrize("num_values", [2, 12, 200, 900, 4000])
@@ -44,7 +44,7 @@ def test_values_that_say_nothing_are_at_chance(num_values):
 def test_every_sentence_in_every_emotion_tells_nothing():
     row = np.arange(10 * 5 * 6)
     seen = guess(row % 10, EMOTIONS[row // 10 % 5])
-    assert (seen.uar, seen.is_clear) == (seen.chance, False)
+    assert (seen.uar, seen.is_clear) == (seen.chance_level, False)
 
 
 def test_a_value_that_leaves_two_classes_tells_half():

@@ -139,10 +139,12 @@ def test_a_run_without_embeddings_has_no_such_section(tmp_path, embeddings):
 
 
 def test_leaks_are_a_table(tmp_path):
-    leaks = {"speaker": {"folds": 2, "values": 3, "test_share": 0.25}}
+    counts = {"folds": 2, "values": 3, "test_share": 0.25}
+    leaks = {"speaker": counts, "dialogue": {**counts, "guess_uar": 0.9, "chance": 0.25}}
     record = replace(page().record, data={"rows": 60, "leaks": leaks})
     text = shown(page(record=record), tmp_path)
     assert re.search(r"speaker</td><td>2</td><td>3</td><td>25.0 %", text)
+    assert re.search(r"dialogue</td>.*25.0 %</td><td>\.900</td><td>\.250</td>", text)
     assert "share nothing" in shown(page(), tmp_path)
 
 

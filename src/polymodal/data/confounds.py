@@ -28,14 +28,14 @@ CONDITIONS = (RECORDING, "corpus", "sampling_rate_hz", "channels", DURATION)
 class ColumnGuess:
     """The best guess of the class from one column."""
 
-    uar: float  # unweighted average recall, at least `chance`
-    chance: float  # one divided by the number of classes
+    uar: float  # unweighted average recall, at least `chance_level`
+    chance_level: float  # one divided by the number of classes
     is_clear: bool  # whether it is above chance by `MIN_GAIN` and `MIN_DEVIATIONS`
 
     def facts(self) -> dict[str, float | bool]:
         """Return what the record of a run says of it, as plain values."""
-        uar, chance = round(self.uar, 4), round(self.chance, 4)
-        return {"guess_uar": uar, "chance": chance, "is_clear": self.is_clear}
+        uar, chance_level = round(self.uar, 4), round(self.chance_level, 4)
+        return {"guess_uar": uar, "chance": chance_level, "is_clear": self.is_clear}
 
 
 def condition_values(frame: pl.DataFrame) -> Iterator[pl.Series]:
@@ -60,7 +60,7 @@ def guess_from_column(values: pl.Series, labels: pl.Series) -> ColumnGuess | Non
     Example:
         >>> labels = pl.Series(["sad"] * 9 + ["joy"] * 9)
         >>> guess_from_column(pl.Series(["anna"] * 9 + ["ben"] * 9), labels)
-        ColumnGuess(uar=1.0, chance=0.5, is_clear=True)
+        ColumnGuess(uar=1.0, chance_level=0.5, is_clear=True)
     """
     pairs = pl.DataFrame({"value": values, "label": labels}).drop_nulls()
     codes = pl.all().cast(pl.String).cast(pl.Categorical).to_physical()  # ranks of text are slow
@@ -72,13 +72,15 @@ def guess_from_column(values: pl.Series, labels: pl.Series) -> ColumnGuess | Non
     labels_of_several = several["label"].to_numpy()
     values_of_several = several["value"].rank("dense").cast(pl.Int64).to_numpy() - 1
     num_right = _num_right(values_of_several, labels_of_several, class_sizes)
-    chance = 1 / len(class_sizes)
+    chance_level = 1 / len(class_sizes)
     # Of a value with a single row nothing is known: the guess is right by chance.
     num_single = class_sizes - np.bincount(labels_of_several, minlength=len(class_sizes))
-    uar = float(((num_right + chance * num_single) / class_sizes).mean())
-    deviation = float(np.sqrt((chance * (1 - chance) / class_sizes).sum())) / len(class_sizes)
-    threshold = chance + max(MIN_GAIN * (1 - chance), MIN_DEVIATIONS * deviation)
-    return ColumnGuess(max(uar, chance), chance, uar > threshold)
+    uar = float(((num_right + chance_level * num_single) / class_sizes).mean())
+    deviation = float(np.sqrt((chance_level * (1 - chance_level) / class_sizes).sum())) / len(
+        class_sizes
+    )
+    threshold = chance_level + max(MIN_GAIN * (1 - chance_level), MIN_DEVIATIONS * deviation)
+    return ColumnGuess(max(uar, chance_level), chance_level, uar > threshold)
 
 
 def _num_right(
@@ -92,9 +94,9 @@ def _num_right(
         return num_right
     shape = int(values.max()) + 1, num_classes
     cells = values * num_classes + labels
-    part = np.random.default_rng(0).integers(NUM_PARTS, size=len(values))
+    part_of_row = np.random.default_rng(0).integers(NUM_PARTS, size=len(values))
     of_parts = [
-        np.bincount(cells[part == number], minlength=shape[0] * shape[1]).reshape(shape)
+        np.bincount(cells[part_of_row == number], minlength=shape[0] * shape[1]).reshape(shape)
         for number in range(NUM_PARTS)
     ]
     total = np.sum(of_parts, axis=0)

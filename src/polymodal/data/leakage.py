@@ -177,13 +177,13 @@ def _guess_hint(column: str) -> str:
     return f"split by it, such as split=k_folds split.groups=[{groups}], or {compare}"
 
 
-def _other_columns(frame: pl.DataFrame, known: Sequence[pl.Series]) -> Iterator[pl.Series]:
+def _other_columns(frame: pl.DataFrame, listed: Sequence[pl.Series]) -> Iterator[pl.Series]:
     """Yield the columns that only this corpus has, but those with a value a class or fewer.
 
     These repeat the label, be it coarser.
     """
     num_classes = frame["label"].drop_nulls().n_unique()
-    names = {*SCHEMA, *CONDITIONS, *NOT_CONDITIONS, *(values.name for values in known)}
+    names = {*SCHEMA, *CONDITIONS, *NOT_CONDITIONS, *(values.name for values in listed)}
     for name in frame.columns:
         if name not in names and frame[name].n_unique() != frame.height:
             pairs = frame.select(name, "label").drop_nulls().unique()

@@ -48,7 +48,7 @@ class PrecomputedEncoder(StandardisedEncoder):
             )
         super().__init__(feature_size, normalise=normalise, clip=clip, choices=NORMALISATIONS)
         self.signal, self.signals = signal, (signal,)
-        self.register_load_state_dict_pre_hook(_as_trained)
+        self.register_load_state_dict_pre_hook(_as_trained)  # type: ignore[no-untyped-call]
 
     @property
     def description(self) -> str:

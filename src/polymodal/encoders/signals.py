@@ -81,7 +81,7 @@ class SignalEncoder(Encoder):
         if self.unscaled:
             self.register_buffer("level_mean", torch.zeros(len(self.unscaled)))
             self.register_buffer("level_scale", torch.ones(len(self.unscaled)))
-            self.register_load_state_dict_pre_hook(_as_trained)
+            self.register_load_state_dict_pre_hook(_as_trained)  # type: ignore[no-untyped-call]
         self.convolutions = nn.Sequential(
             ConvolutionBlock(CHANNELS_PER_SIGNAL * len(names), width, kernel, dropout=dropout),
             ConvolutionBlock(width, width, kernel, dropout=dropout),
@@ -114,7 +114,7 @@ class SignalEncoder(Encoder):
     def _scaled(self, sequence: PaddedSequence) -> Float[Tensor, "batch time channel"]:
         """Return the channels with the levels scaled; a signal that an utterance lacks stays 0."""
         values = zero_padding(sequence.values, sequence.valid_mask)
-        shaped = values.unflatten(-1, (-1, CHANNELS_PER_SIGNAL)).clone()
+        shaped = values.reshape(*values.shape[:2], -1, CHANNELS_PER_SIGNAL).clone()
         level, observed = shaped[:, :, self.unscaled, LEVEL], shaped[:, :, self.unscaled, OBSERVED]
         is_present = observed.amax(dim=1, keepdim=True) > 0
         scaled = torch.where(is_present, (level - self.level_mean) / self.level_scale, 0.0)
