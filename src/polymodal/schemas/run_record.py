@@ -119,9 +119,9 @@ class RunRecord:
         """
         _check(values)
         names = {field.name for field in fields(cls)}
-        known = {key: value for key, value in values.items() if key in names}
-        known["marks"] = [_mark(mark) for mark in values.get("marks", ())]
-        return cls(**{"name": values["run_id"], **known})
+        fields_here = {key: value for key, value in values.items() if key in names}
+        fields_here["marks"] = [_mark(mark) for mark in values.get("marks", ())]
+        return cls(**{"name": values["run_id"], **fields_here})
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":
