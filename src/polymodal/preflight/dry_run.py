@@ -105,7 +105,7 @@ def _findings(seen: Any, context: Context) -> Iterator[Diagnostic]:
         )
     if seen.infinite:
         shown = ", ".join(seen.infinite[:SHOWN])
-        yield Diagnostic("gradient", "model", f"the gradient of {shown} is no finite number")
+        yield Diagnostic("gradient", "model", f"the gradient of {shown} is not finite")
     yield from _unlogged(seen.logged, context)
 
 
