@@ -97,7 +97,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     # values
     "comma": text("corpus.root=/a,b", says=("several values", "'corpus.root=\"/a,b\"'")),
-    "decimal comma": text("optimizer.lr=0,1", says=("with a point, optimizer.lr=0.1",)),
+    "decimal comma": text("optimizer.lr=0,1", says=("write a point: optimizer.lr=0.1",)),
     "open list": text("stages=[fit", says=("a [ that is not closed",)),
     "no =": text("trainer.max_epochs", says=("KEY=VALUE",)),
     "colon": text("trainer.max_epochs:3", says=("trainer.max_epochs=3",)),
@@ -147,7 +147,8 @@ MISTAKES: dict[str, Mistake] = {
     "no class": project("class Other: pass\n", ("has no 'Own'",)),
     "kind": project("class Own: pass\n", ("a class derived from torch.nn.Module",)),
     "argument": project(
-        MODEL + "  def __init__(self): pass\n  def forward(self, x): pass\n", ("model",)
+        MODEL + "  def __init__(self): pass\n  def forward(self, x): pass\n",
+        ("unexpected keyword argument", "is given feature_sizes, num_outputs"),
     ),
     "raises": project(
         MODEL + "  def __init__(self, **sizes):\n    [][1]\n  def forward(self, x): pass\n",

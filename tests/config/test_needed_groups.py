@@ -11,8 +11,8 @@ from polymodal.errors import ConfigError
     [
         ("callbacks=null", "callbacks=null chooses no option of the group"),
         ("corpus=5", "corpus=5 chooses no option of the group"),
-        ("~corpus", "~corpus takes out what `polymodal run` needs"),
-        ("~seed", "~seed takes out what `polymodal run` needs"),
+        ("~corpus", "~corpus removes what `polymodal run` needs"),
+        ("~seed", "~seed removes what `polymodal run` needs"),
     ],
 )
 def test_a_group_or_key_that_is_needed_cannot_be_left_out(workplace, override, message):

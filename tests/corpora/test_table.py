@@ -128,7 +128,7 @@ def test_filters_choose_rows_and_say_when_none_is_left(tmp_path):
         ("manifest.xls", "", {"file": "manifest.xls"}, "an unknown kind"),
         ("manifest.csv", HEAD, {"file": "other.csv"}, "no file"),
         ("manifest.csv", "가,나\n", {"encoding": "ascii"}, "is not ascii"),
-        ("manifest.csv", HEAD, {"encoding": "utf-9"}, "is not utf-9"),
+        ("manifest.csv", HEAD, {"encoding": "utf-9"}, "no encoding 'utf-9'"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, name, text, options, message):

@@ -68,12 +68,12 @@ def test_all_must_hold():
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("failed", "is no filter"),
+        ("failed", "is not a filter"),
         ("status=faild", "did you mean 'failed'"),
-        ("since=soon", "is no time"),
-        ("since=999999d", "is no time"),
-        ("since=99999999999999d", "is no time"),
-        ("since=0001-01-01", "is no time"),
+        ("since=soon", "is not a time"),
+        ("since=999999d", "is not a time"),
+        ("since=99999999999999d", "is not a time"),
+        ("since=0001-01-01", "is not a time"),
         ("since<7d", "since=TIME"),
         ("until!=30d", "until=TIME"),
         ("seed>many", "not a number"),

@@ -134,7 +134,7 @@ def _complete(config: DictConfig, config_name: str, overrides: Sequence[str]) ->
     for key in sorted((deleted & {*top_level_keys(config_name)}) - {*config}):
         if key not in OPTIONAL:
             raise ConfigError(
-                f"~{key} takes out what `polymodal {config_name}` needs",
+                f"~{key} removes what `polymodal {config_name}` needs",
                 expected=f"a value of {key}",
                 hint=f"leave ~{key} out, or choose another option with {key}=…",
             )

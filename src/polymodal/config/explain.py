@@ -71,9 +71,8 @@ def several_values(override: str) -> OverrideError:
     """Return the error for an override with several values where one is meant."""
     key, _, value = override.partition("=")
     if DECIMAL_COMMA.fullmatch(value):
-        hint = (
-            f"write a number with a point, {key}={value.replace(',', '.')}, or add -m for several"
-        )
+        number = value.replace(",", ".")
+        hint = f"add -m for a run of each; for one number write a point: {key}={number}"
     else:
         hint = (
             f"add -m for a run of each; for a list write {key}=[{value}], "
@@ -178,10 +177,10 @@ def _nothing_to_delete(
     known_keys = composition.known_keys()
     if known_keys is not None and known_keys.is_set(key):
         message = f"{override!r} does not fit: {key} has another value"
-        return OverrideError(override, message, hint=f"take it out with ~{key}")
+        return OverrideError(override, message, hint=f"remove it with ~{key}")
     match_of_key = known_keys.nearest(key) if known_keys is not None else None
     hint = f"did you mean '~{match_of_key}'?" if match_of_key else f"leave it out; {PRINT}"
-    return OverrideError(override, f"~ takes out an option, but there is no {key!r}", hint=hint)
+    return OverrideError(override, f"~ removes an option, but there is no {key!r}", hint=hint)
 
 
 def _twice(match: re.Match[str], composition: Composition, error: BaseException) -> ConfigError:
@@ -236,7 +235,7 @@ def _circle(match: re.Match[str], composition: Composition, error: BaseException
     return ConfigError(
         f"a defaults list leads back to its own file{f', of {chosen}' if chosen else ''}",
         expected="files that are based on others, which are not based on them",
-        hint="take the file's own name out of its defaults list and those that it names",
+        hint="remove the file's own name from its defaults list and those that it names",
     )
 
 
@@ -246,7 +245,7 @@ def _not_a_reference(
     return ConfigError(
         f"the reference '{match[1]}' cannot be read",
         expected="${key.of.an.option}",
-        hint="close the brace, or put a $ that is meant as such as \\$",
+        hint="close the brace, or write a literal $ as \\$",
     )
 
 

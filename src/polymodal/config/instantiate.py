@@ -77,7 +77,10 @@ def instantiate(
             raise
         line = project_line(error)
         where = f" ({line})" if line else ""
-        raise ConfigError(f"{key} cannot be built: {error}{where}") from None
+        hint = ""
+        if any(repr(name) in str(error) for name in given):
+            hint = f"its constructor is given {', '.join(given)}: let it take them"
+        raise ConfigError(f"{key} cannot be built: {error}{where}", hint=hint) from None
 
 
 def takes_argument(target: Callable[..., Any], name: str) -> bool:

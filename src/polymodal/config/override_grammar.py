@@ -31,6 +31,10 @@ class OverrideError(ConfigError):
         super().__init__(message, expected=expected, hint=hint)
         self.override = override
 
+    def __str__(self) -> str:
+        first, _, rest = super().__str__().partition("\n")
+        return "\n".join(filter(None, [first, f"  at: the command line ({self.override})", rest]))
+
     def __reduce__(self) -> tuple[type["OverrideError"], tuple[str, str], dict[str, str]]:
         state = {"expected": self.expected, "hint": self.hint}
         return type(self), (self.override, self.message), state

@@ -61,9 +61,10 @@ def read_cells(path: Path, encoding: str, key: str = "corpus.file") -> Cells:
         ) from None
     except (UnicodeDecodeError, LookupError) as error:
         is_utf16 = path.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        reason = reason_of(error) if isinstance(error, UnicodeDecodeError) else str(error)
+        is_known = isinstance(error, UnicodeDecodeError)
+        reason = reason_of(error) if is_known else f"there is no encoding {encoding!r}"
         raise ManifestError(
-            f"{path} is not {encoding}: {reason}",
+            f"{path} cannot be read: {reason}",
             hint=f"name its encoding, such as corpus.encoding={'utf-16' if is_utf16 else 'cp949'}",
         ) from None
     return _json_lines(text) if suffix == ".jsonl" else _delimited(text, path)

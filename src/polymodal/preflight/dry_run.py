@@ -120,7 +120,7 @@ def _findings(seen: Any, context: Context) -> Iterator[Diagnostic]:
         )
     if seen.infinite:
         shown = ", ".join(seen.infinite[:SHOWN])
-        yield Diagnostic("gradient", "model", f"the gradient of {shown} is no finite number")
+        yield Diagnostic("gradient", "model", f"the gradient of {shown} is not finite")
     for key in seen.reads_padding:
         yield Diagnostic(
             "reads padding",

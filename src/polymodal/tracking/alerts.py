@@ -44,7 +44,7 @@ class Webhook:
 
     def __init__(self, webhook: str) -> None:
         if not str(webhook).startswith(("https://", "http://")):
-            raise ConfigError("alert.webhook is no address", expected="https://...")
+            raise ConfigError("alert.webhook is not an address", expected="https://...")
         self.webhook = webhook
 
     def send(self, title: str, text: str) -> None:

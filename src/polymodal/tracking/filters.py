@@ -118,7 +118,7 @@ def _parse(word: str, now: datetime) -> Filter:
     match = WORD.fullmatch(word)
     if match is None:
         raise ConfigError(
-            f"{word!r} is no filter",
+            f"{word!r} is not a filter",
             expected="KEY=VALUE, or !=, >, >=, <, <= between them",
             hint="such as status=failed, 'test/uar>0.7', since=7d or optimizer.lr=0.001",
         )
@@ -126,7 +126,7 @@ def _parse(word: str, now: datetime) -> Filter:
     if key in TIMES:
         if sign != "=":
             raise ConfigError(
-                f"{word!r} is no filter",
+                f"{word!r} is not a filter",
                 expected=f"{key}=TIME: since is from then on, until before",
             )
         return Filter(key, ">=" if key == "since" else "<", _time(value, now).isoformat())
@@ -152,7 +152,7 @@ def _time(value: str, now: datetime) -> datetime:
         return datetime.fromisoformat(value).astimezone(UTC)
     except (ValueError, OverflowError):  # no time, or none that a calendar has
         raise ConfigError(
-            f"{value!r} is no time", expected="such as 7d, 12h, 30min, or 2026-03-01"
+            f"{value!r} is not a time", expected="such as 7d, 12h, 30min, or 2026-03-01"
         ) from None
 
 

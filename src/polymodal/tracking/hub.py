@@ -17,7 +17,7 @@ def connect(name: str) -> Any:
         MissingExtraError: The Hub's package is not installed.
     """
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is no name on the Hub", expected="OWNER/NAME")
+        raise ConfigError(f"{name!r} is not a name on the Hub", expected="OWNER/NAME")
     try:
         from huggingface_hub import HfApi, get_token
     except ImportError:

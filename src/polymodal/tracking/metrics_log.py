@@ -77,7 +77,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = []
     for row, line in _whole_lines(path):
         if (values := parse_line(line)) is None:
-            message = f"{path} line {row} is no JSON mapping: {line[:40]!r}"
+            message = f"{path} line {row} is not a JSON mapping: {line[:40]!r}"
             raise RunError(message, hint="delete that line")
         lines.append(values)
     return lines

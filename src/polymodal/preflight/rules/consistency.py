@@ -42,7 +42,7 @@ def check_monitors(context: Context) -> Iterator[Diagnostic]:
         if not isinstance(monitor, str):
             continue
         if monitor not in logged:
-            message = f"{key}={monitor} is no score of this task"
+            message = f"{key}={monitor} is not a score of this task"
             yield Diagnostic("unknown monitor", key, message, hint=nearest(monitor, logged))
             continue
         fitting, mode = monitor_mode(monitor, scores), section.get("mode", "auto")
@@ -55,7 +55,7 @@ def check_monitors(context: Context) -> Iterator[Diagnostic]:
             )
     chosen = (context.config.get("selection") or {}).get("score")
     if isinstance(chosen, str) and chosen not in names and _has_grid(context):
-        message = f"selection.score={chosen} is no score of this task"
+        message = f"selection.score={chosen} is not a score of this task"
         yield Diagnostic("unknown score", "selection.score", message, hint=nearest(chosen, names))
     for above in ("above", "below"):
         alert = (context.config.get("alert") or {}).get(above) or {}
@@ -161,7 +161,7 @@ def check_checkpoints(context: Context) -> Iterator[Diagnostic]:
         message = f"{key}=False, but callbacks.{keepers[0]} keeps checkpoints"
         yield Diagnostic("no checkpoint", key, message, hint="leave it out")
     if stages and "fit" not in stages and not context.config.get("resume"):
-        message = f"stages={stages}: nothing is trained, and there is no run to go on with"
+        message = f"stages={stages}: nothing is trained, and no run is continued"
         hint = "add fit, or use `polymodal test RUN`"
         yield Diagnostic("nothing trained", "stages", message, hint=hint)
 

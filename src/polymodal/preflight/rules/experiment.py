@@ -76,7 +76,7 @@ def _empty_classes(experiment: "Experiment", targets: "np.ndarray") -> Iterator[
                 "empty class",
                 "task.classes",
                 f"no row has the class {name!r}: it is declared, and cannot be learnt",
-                hint="take it out of task.classes, or check corpus.label_map",
+                hint="remove it from task.classes, or check corpus.label_map",
                 severity="warning",
             )
 

@@ -1,4 +1,4 @@
-"""Keys: those that nobody reads, that two files set, and those that are missing."""
+"""Keys: those that nothing reads, that two files set, and those that are missing."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ def _unread(key: str, known_keys: KnownKeys, origins: Provenance) -> Diagnostic:
                 return Diagnostic(
                     "wrong package",
                     key,
-                    f"{layer.name} lands below `{layer.package}`, where nobody reads it",
+                    f"{layer.name} is merged below `{layer.package}`, where nothing reads it",
                     "a first line `# @package _global_`",
                     "write that line at the top of the file",
                     origin=SourceLocation(layer.file, 1),
@@ -102,9 +102,9 @@ def _unread(key: str, known_keys: KnownKeys, origins: Provenance) -> Diagnostic:
             return Diagnostic(
                 "wrong package",
                 key,
-                f"{layer.name} lands in `{layer.package or '_global_'}`, where nobody reads it",
+                f"{layer.name} is merged into `{layer.package or '_global_'}`, which nothing reads",
                 f"the options of the group {group} below `{group}`",
-                "take out its line `# @package …`",
+                "remove its line `# @package …`",
                 origin=SourceLocation(layer.file, _header_line(layer.file)),
             )
     message = f"nothing reads the key {key!r}"

@@ -40,7 +40,7 @@ def check_no_op_options(context: Context) -> Iterator[Diagnostic]:
                     "no effect",
                     key,
                     f"{key}={value} has no effect: with {tried} the same is built",
-                    hint="take it out, or change the option that makes it useless",
+                    hint="remove it, or change the option that makes it useless",
                     severity="warning",
                 )
 

@@ -94,7 +94,7 @@ def _broken(file: Path, error: yaml.YAMLError) -> Diagnostic:
     for number, line in enumerate(lines, start=1):
         if CONFLICT.match(line):
             message = f"{file.name} holds a conflict of a merge: {line.strip()[:40]}"
-            hint = "keep one of the two sides, and take out the marks"
+            hint = "keep one of the two sides, and remove the marks"
             return Diagnostic(
                 "merge conflict", "", message, "", hint, origin=SourceLocation(file, number)
             )
@@ -116,9 +116,9 @@ def _doubled(entries: Sequence[ConfigEntry]) -> Iterator[Diagnostic]:
             continue
         if entry.key in seen:
             message = (
-                f"the key {entry.key} stands twice, first in line {seen[entry.key].origin.line}"
+                f"the key {entry.key} is set twice, first in line {seen[entry.key].origin.line}"
             )
-            hint = "take one of them out"
+            hint = "remove one of them"
             yield Diagnostic("key twice", entry.key, message, "", hint, origin=entry.origin)
         seen[entry.key] = entry
 
