@@ -201,8 +201,8 @@ def _mark(mark: Any) -> Mark:
     """Read a mark; those of early records are a text that names the split."""
     if isinstance(mark, dict):
         return {"split": str(mark.get("split")), "text": str(mark.get("text"))}
-    words = str(mark).split()
-    return {"split": next((split for split in SPLITS if split in words), ""), "text": str(mark)}
+    split = next((split for split in SPLITS if split in str(mark).split()), "")
+    return {"split": split, "text": str(mark)}
 
 
 def _check(values: Any) -> None:
