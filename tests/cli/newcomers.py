@@ -97,7 +97,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     # values
     "comma": text("corpus.root=/a,b", says=("several values", "'corpus.root=\"/a,b\"'")),
-    "decimal comma": text("optimizer.lr=0,1", says=("write a point: optimizer.lr=0.1",)),
+    "decimal comma": text("optimizer.lr=0,1", says=("write a point, optimizer.lr=0.1",)),
     "open list": text("stages=[fit", says=("a [ that is not closed",)),
     "no =": text("trainer.max_epochs", says=("KEY=VALUE",)),
     "colon": text("trainer.max_epochs:3", says=("trainer.max_epochs=3",)),

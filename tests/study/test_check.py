@@ -67,11 +67,18 @@ def test_run_starts_no_job_where_the_last_one_has_a_fault(polymodal, workplace):
     assert not (workplace / "runs").exists()
 
 
-@pytest.mark.parametrize("word", ["seed=0,1,,", "seed", "seed=range(0,3,0)"])
-def test_an_override_that_does_not_parse_is_quoted(polymodal, word):
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("seed=0,1,,", "cannot be read"),
+        ("seed", "is not an option with a value"),
+        ("seed=range(0,3,0)", "cannot be read"),
+    ],
+)
+def test_an_override_that_does_not_parse_is_quoted(polymodal, word, message):
     code, out, _ = polymodal("check", "-m", word)
     assert code == 2
-    assert f"{word!r} cannot be read" in out
+    assert f"{word!r} {message}" in out
 
 
 def test_several_values_without_a_sweep_are_told_from_a_list(polymodal):

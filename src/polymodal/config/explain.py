@@ -72,7 +72,10 @@ def several_values(override: str) -> OverrideError:
     key, _, value = override.partition("=")
     if DECIMAL_COMMA.fullmatch(value):
         number = value.replace(",", ".")
-        hint = f"add -m for a run of each; for one number write a point: {key}={number}"
+        hint = (
+            f"add -m for a run of each; for one number write a point, {key}={number}, "
+            f"for a list {key}=[{value}]"
+        )
     else:
         hint = (
             f"add -m for a run of each; for a list write {key}=[{value}], "
