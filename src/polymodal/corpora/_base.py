@@ -18,7 +18,7 @@ from polymodal.corpora.labels import LabelMap, merge_spellings
 from polymodal.corpora.locating import CorpusFolder, find_folder
 from polymodal.corpora.overlaps import conflicting_rows
 from polymodal.errors import DataError, ManifestError, RejectedRowsError, nearest
-from polymodal.schemas.audio_formats import conversion
+from polymodal.schemas.audio_formats import conversion, without_decoder_messages
 from polymodal.schemas.keys import CONTENTS, case_variants, clean_key
 from polymodal.schemas.manifest import SCHEMA, Manifest, RejectedRow
 from polymodal.security.paths import resolve_inside
@@ -232,7 +232,8 @@ def _header_fault(row: Row, root: Path) -> tuple[str, str] | None:
     if not path.is_file():
         return "missing audio", f"there is no file {row['audio']}"
     try:
-        header = soundfile.info(path)
+        with without_decoder_messages(path):
+            header = soundfile.info(path)
     except (OSError, RuntimeError) as error:
         command = conversion(path)
         hint = f"; convert it: {command}" if command else ""

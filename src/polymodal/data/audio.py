@@ -9,7 +9,7 @@ import soxr
 from jaxtyping import Float
 
 from polymodal.errors import DataError
-from polymodal.schemas.audio_formats import conversion
+from polymodal.schemas.audio_formats import conversion, without_decoder_messages
 from polymodal.schemas.manifest import Utterance
 from polymodal.security.paths import resolve_inside
 
@@ -64,7 +64,7 @@ class AudioReader:
             if utterance.audio_bytes not in (None, num_bytes):
                 problem = f"has {num_bytes} bytes, not the {utterance.audio_bytes} of the manifest"
                 raise _unusable(utterance, path, problem)
-            with soundfile.SoundFile(path) as file:
+            with without_decoder_messages(path), soundfile.SoundFile(path) as file:
                 rate_hz = file.samplerate
                 file.seek(round(utterance.start_s * rate_hz))
                 duration_s = utterance.duration_s

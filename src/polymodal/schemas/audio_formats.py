@@ -1,10 +1,17 @@
-"""Audio that libsndfile cannot read, and the command that converts it."""
+"""Audio that libsndfile cannot read, and the command that converts it; messages of its decoders."""
 
+import os
 import shlex
+import tempfile
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 UNREADABLE = (".m4a", ".aac", ".mp4", ".m4b", ".mov", ".3gp", ".amr", ".wma", ".webm", ".mka")
 ADTS = (b"\xff\xf1", b"\xff\xf9")  # raw AAC
+# How messages of libmpg123 begin, which it writes to standard error by itself.
+DECODER_MESSAGES = (b"[src/libmpg123/", b"Warning: ", b"Note: ", b"\n")
 MATROSKA, WINDOWS_MEDIA, AMR = b"\x1aE\xdf\xa3", b"0&\xb2u", b"#!AMR"
 
 
@@ -31,3 +38,28 @@ def _is_unreadable(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return start[4:8] == b"ftyp" or start.startswith((*ADTS, MATROSKA, WINDOWS_MEDIA, AMR))
+
+
+_standard_error = threading.Lock()
+
+
+@contextmanager
+def without_decoder_messages(path: Path) -> Generator[None]:
+    """Keep what libmpg123 says of an MP3 off standard error; what others write follows at the end.
+
+    What is wrong with a file shows in its samples, which are checked.
+    """
+    if path.suffix.lower() != ".mp3":
+        yield
+        return
+    with _standard_error, tempfile.TemporaryFile() as written:
+        before = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            written.seek(0)
+            if others := [line for line in written if not line.startswith(DECODER_MESSAGES)]:
+                os.write(2, b"".join(others))

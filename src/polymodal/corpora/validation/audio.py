@@ -22,7 +22,7 @@ import soundfile
 
 from polymodal.corpora.validation.issues import DataIssue, UnusableFileError, rule_and_detail
 from polymodal.errors import DataError
-from polymodal.schemas.audio_formats import conversion
+from polymodal.schemas.audio_formats import conversion, without_decoder_messages
 from polymodal.security.files import sha256_of
 from polymodal.security.paths import resolve_inside
 
@@ -129,11 +129,12 @@ class AudioCheck:
         yield from _changed(path, num_bytes, pieces)
         if not num_bytes:
             raise UnusableFileError("empty audio", f"{audio} has 0 bytes")
-        with soundfile.SoundFile(path) as file:
+        with without_decoder_messages(path), soundfile.SoundFile(path) as file:
             if not file.frames:
                 raise UnusableFileError("empty audio", f"{audio} has 0 samples")
             lost = _lost_bytes(path, num_bytes) if file.format in CHUNKED else 0
-            yield from self._decoded(file, audio, pieces, lost)
+            issues = [*self._decoded(file, audio, pieces, lost)]
+        yield from issues
 
     def _decoded(
         self, file: Any, audio: str, pieces: Sequence[_Piece], lost_bytes: int
