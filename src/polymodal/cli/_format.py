@@ -388,9 +388,10 @@ def _job_table(study: Mapping[str, Any]) -> "Table":
 
 def print_corpus(manifest: "Manifest", out: Path) -> None:
     """Print a summary of a corpus and its rejected rows."""
-    import polars as pl
     from rich.console import Console
     from rich.table import Table
+
+    from polymodal.cli.next_command import run_command
 
     frame, page = manifest.frame, Console()
     hours = (frame["duration_s"].sum() or 0.0) / 3600
@@ -404,13 +405,11 @@ def print_corpus(manifest: "Manifest", out: Path) -> None:
     for rule, count in manifest.handled.items():
         page.print(f"  {count} x {rule}", highlight=False, markup=False)
     _print_rejected(manifest, page)
-    voted = frame["votes"].explode().drop_nulls().struct.field("label")
-    classes = ",".join(pl.concat([frame["label"].drop_nulls(), voted]).unique().sort())
     for line in (
         f"manifest: {out}",
         f"report:   {out.with_suffix('.json')}",
         f"next:     polymodal corpus check {out}",
-        f"          polymodal run corpus=manifest corpus.file={out} 'corpus.classes=[{classes}]'",
+        f"          {run_command(manifest, out)}",
     ):
         page.print(line, soft_wrap=True, markup=False, highlight=False)
 
