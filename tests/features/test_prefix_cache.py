@@ -90,7 +90,7 @@ def test_a_run_that_reads_it_is_the_run_that_computes_it(polymodal, arguments, m
     read, computed = runs.values()
     notes = [record(run)["notes"]["frozen_prefix"]["speech"] for run in runs.values()]
     assert notes == ["read from the store (convolutions)", "computed (data.reuse_prefix=false)"]
-    assert "read from the store (convolutions)" in polymodal("show", str(read))[1]
+    assert "read from the store (convolutions)" in polymodal("show", str(read), "--config")[1]
     assert len(losses(read)["train/loss"]) > 2
     for name, values in losses(read).items():
         assert values == pytest.approx(losses(computed)[name], abs=1e-6)

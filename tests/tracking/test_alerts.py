@@ -155,7 +155,7 @@ def test_a_letter_arrives(mailbox):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Webhook("file:///etc/passwd"), "no address"),
+        (lambda: Webhook("file:///etc/passwd"), "not an address"),
         (lambda: Email("a", ["b"], encryption="ssl"), "starttls, tls or none"),
         (lambda: Email("a", ["b"], user="c", encryption="none"), "without encryption"),
         (lambda: Alerts(NullChannel(), "x", ends=["done"]), "'done'"),

@@ -212,5 +212,5 @@ def test_a_pattern_leaves_files_and_folders_out(tree):
 
 def test_a_path_given_twice_is_upgraded_once_and_one_that_is_not_there_is_refused(tree):
     assert len(upgrade_tree([tree, tree / "a.yaml"]).files) == 2
-    with pytest.raises(ConfigError, match="there is no"):
+    with pytest.raises(ConfigError, match="no such file or folder"):
         upgrade_tree([tree / "nowhere"])

@@ -32,13 +32,13 @@ def run_command(manifest: "Manifest", path: Path) -> str:
         encoder, options = _signal_encoder(manifest, signals.to_list())
         encoders.append(encoder)
     model = ["model=unimodal"] if len(encoders) == 1 else []
-    words = [
+    arguments = [
         *("polymodal", "run", "corpus=manifest", f"corpus.file={path}"),
         f"corpus.classes=[{','.join(classes)}]",
         f"encoder=[{','.join(encoders)}]",
         *(model + options),
     ]
-    return shlex.join(words)
+    return shlex.join(arguments)
 
 
 def _signal_encoder(manifest: "Manifest", names: list[str]) -> tuple[str, list[str]]:

@@ -81,7 +81,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps(values, indent=1))
         return 0
     page = console()
-    _print_head(page, folder, record, whole=arguments.config)
+    _print_head(page, folder, record, with_environment=arguments.config)
     _print_scores(page, record)
     _print_folds(page, record, folds)
     _print_curves(page, folder)
@@ -140,8 +140,10 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(map(bar, shown))
 
 
-def _print_head(page: "Console", folder: Path, record: RunRecord, *, whole: bool) -> None:
-    """Print what was run on what; as a `whole` also by which machine and packages."""
+def _print_head(
+    page: "Console", folder: Path, record: RunRecord, *, with_environment: bool
+) -> None:
+    """Print what was run on what; with its environment, also by which machine and packages."""
     from rich.text import Text
 
     took = "" if record.duration_s is None else f" in {format_duration(record.duration_s)}"
@@ -163,7 +165,7 @@ def _print_head(page: "Console", folder: Path, record: RunRecord, *, whole: bool
         **{f"{name} from": origin for name, origin in origin_sentences(record).items()},
         "code": _inline(record.code) or "not under git",
     }
-    if whole:
+    if with_environment:
         lines["host"] = _inline(record.host, leave_out=("pid", "process_started"))
         lines |= {"versions": _inline(record.versions), "notes": _inline(record.notes)}
     for name, line in lines.items():

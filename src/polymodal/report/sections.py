@@ -40,7 +40,10 @@ def leak_rows(columns: Mapping[str, Any] | None) -> list[list[str]]:
             well the class is guessed from it alone; None if unknown.
     """
     head = ["training shares with test", "folds", "values", "fraction of the test rows"]
-    rows = [[*head, "UAR of the class guessed from it alone", "chance"]]
+    guessed = any(
+        isinstance(leak, Mapping) and "guess_uar" in leak for leak in (columns or {}).values()
+    )
+    rows = [[*head, *(["UAR of the class guessed from it alone", "chance"] if guessed else [])]]
     for column, leak in (columns or {}).items():
         leak = leak if isinstance(leak, Mapping) else {"values": leak}  # of an early version
         counts = [str(leak.get(name, NONE)) for name in ("folds", "values")]
@@ -48,7 +51,7 @@ def leak_rows(columns: Mapping[str, Any] | None) -> list[list[str]]:
         shared = NONE if fraction is None else f"{100 * fraction:.1f} %"
         guess = [as_finite(leak.get(name)) for name in ("guess_uar", "chance")]
         scores = [NONE if score is None else format_score(score) for score in guess]
-        rows.append([str(column), *counts, shared, *scores])
+        rows.append([str(column), *counts, shared, *(scores if guessed else [])])
     return rows
 
 

@@ -249,7 +249,7 @@ class TestWandb:
         assert set(files) == {"confusion-test.csv", "predictions-test.csv"}
         table = Path(files["predictions-test.csv"]).read_text()
         assert table.splitlines()[0] == (
-            "utterance_id,split,fold,seed,label,predicted,logit_joy,logit_fear"
+            "utterance_id,split,fold,seed,label,predicted,logit_joy,logit_fear,probability_joy,probability_fear"
         )
         assert Path(files["confusion-test.csv"]).read_text() == (
             "label,predicted,utterances\nfear,fear,1\nfear,joy,1\njoy,joy,1\n"
