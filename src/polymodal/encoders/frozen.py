@@ -92,7 +92,8 @@ class FrozenEncoder(StandardisedEncoder):
         moments = {speaker: moments_of(features, ids) for speaker, ids in clips.items()}
         if self.normalise == "speaker_mean":
             moments = {
-                speaker: (mean, np.ones_like(scale)) for speaker, (mean, scale) in moments.items()
+                speaker: of_speaker._replace(scale=np.ones_like(of_speaker.scale))
+                for speaker, of_speaker in moments.items()
             }
         names = {utterance_id: speakers[utterance_id] for utterance_id in features}
         return SpeakerNormalised(features, names, moments)
@@ -108,7 +109,7 @@ class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
     `moments` are mean and deviation of each feature by speaker.
 
     Example:
-        >>> moments = {"s": (np.array([1.0]), np.array([2.0]))}
+        >>> moments = {"s": Moments(np.array([1.0]), np.array([2.0]), num_rows=1)}
         >>> SpeakerNormalised({"u": np.array([[5.0]])}, {"u": "s"}, moments)["u"].tolist()
         [[2.0]]
     """
@@ -120,8 +121,8 @@ class SpeakerNormalised(Mapping[str, npt.NDArray[np.float32]]):
 
     def __getitem__(self, utterance_id: str) -> npt.NDArray[np.float32]:
         values = self.features[utterance_id]
-        mean, scale = self.moments[self.speakers[utterance_id]]
-        return ((values - mean) / scale).astype(np.float32)
+        moments = self.moments[self.speakers[utterance_id]]
+        return ((values - moments.mean) / moments.scale).astype(np.float32)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.features)

@@ -97,12 +97,10 @@ class SignalEncoder(Encoder):
 
         A signal that no training row has keeps its level.
         """
-        present = [utterance_id for utterance_id in ids if utterance_id in features]
-        if not present:
-            return
-        mean, scale = moments_of(_ObservedLevels(features, self.unscaled), present)
-        self.level_mean.copy_(torch.from_numpy(mean))
-        self.level_scale.copy_(torch.from_numpy(scale))
+        moments = moments_of(_ObservedLevels(features, self.unscaled), ids)
+        if moments.num_rows:
+            self.level_mean.copy_(torch.from_numpy(moments.mean))
+            self.level_scale.copy_(torch.from_numpy(moments.scale))
 
     def encode(self, sequence: PaddedSequence) -> PaddedSequence:
         """Return `[batch, time, width]` for `[batch, time, channel]`; zeros under the padding."""

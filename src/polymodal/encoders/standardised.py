@@ -5,7 +5,7 @@ feature = width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from polymodal.layers.masks import zero_padding
 from polymodal.schemas.batch import PaddedSequence
 
 Features = Mapping[str, Num[np.ndarray, "time feature"]]
-Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 # A feature whose deviation is below this fraction of its mean is rounding noise of float32.
 MIN_FRACTION = 1e-6
 # Size of the features that are reduced together.
@@ -74,19 +73,17 @@ class StandardisedEncoder(Encoder):
         Raises:
             DataError: There is no row, or the width is not `feature_size`.
         """
-        present = [utterance_id for utterance_id in ids if utterance_id in features]
-        width = features[present[0]].shape[1:] if present else ()
-        num_rows = sum(len(block) for block in _blocks(features, present))
-        if width != (self.feature_size,) or num_rows == 0:
+        moments = moments_of(features, ids)
+        width = moments.mean.shape if moments.num_rows else ()
+        if width != (self.feature_size,):
             raise DataError(
-                f"features of {num_rows} rows and shape {width} for {self.description}",
+                f"features of {moments.num_rows} rows and shape {width} for {self.description}",
                 expected=f"[row, {self.feature_size}] with at least one row",
                 hint="is there a training utterance with this modality?",
             )
-        mean, scale = moments_of(features, present)
-        self.mean.copy_(torch.from_numpy(mean))
-        self.scale.copy_(torch.from_numpy(scale))
-        self.num_rows.fill_(num_rows)
+        self.mean.copy_(torch.from_numpy(moments.mean))
+        self.scale.copy_(torch.from_numpy(moments.scale))
+        self.num_rows.fill_(moments.num_rows)
 
     @property
     def description(self) -> str:
@@ -108,10 +105,19 @@ class StandardisedEncoder(Encoder):
         return PaddedSequence(zero_padding(values, sequence.valid_mask), sequence.valid_mask)
 
 
+class Moments(NamedTuple):
+    """Mean and deviation of the finite values of each feature, and the number of all rows."""
+
+    mean: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]  # 1 for a constant feature
+    num_rows: int
+
+
 def moments_of(features: Features, ids: Sequence[str]) -> Moments:
-    """Return mean and deviation of the finite values of each feature, in two passes."""
-    count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
+    """Return the moments of some utterances in two passes; those without features are skipped."""
+    count, total, squares, num_rows = np.zeros(1), np.zeros(1), np.zeros(1), 0
     for values in _blocks(features, ids):
+        num_rows += len(values)
         finite = np.isfinite(values)
         count = count + finite.sum(axis=0)
         total = total + np.where(finite, values, 0.0).sum(axis=0, dtype=np.float64)
@@ -122,7 +128,7 @@ def moments_of(features: Features, ids: Sequence[str]) -> Moments:
         squares = squares + np.square(centred).sum(axis=0)
     deviation = np.sqrt(squares / count)
     smallest = np.maximum(MIN_FRACTION * np.abs(mean), np.finfo(np.float32).tiny)
-    return mean, np.where(deviation > smallest, deviation, 1.0)
+    return Moments(mean, np.where(deviation > smallest, deviation, 1.0), num_rows)
 
 
 def _blocks(features: Features, ids: Sequence[str]) -> Iterator[Float[np.ndarray, "row feature"]]:
@@ -130,7 +136,9 @@ def _blocks(features: Features, ids: Sequence[str]) -> Iterator[Float[np.ndarray
     block: list[npt.NDArray[Any]] = []
     num_bytes = 0
     for utterance_id in ids:
-        values = features[utterance_id].astype(np.float32, copy=False)
+        if (stored := features.get(utterance_id)) is None:
+            continue
+        values = stored.astype(np.float32, copy=False)
         block.append(values)
         num_bytes += values.nbytes
         if num_bytes > BLOCK_BYTES:
