@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "root", metavar="ROOT", help="folder of the corpus as it was received; of check: a manifest"
     )
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="options to change"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
     reading = parser.add_argument_group("reading")
     reading.add_argument("--out", metavar="FILE", help="Parquet to write (default: NAME.parquet)")
     reading.add_argument("--strict", action="store_true", help="fail if any row is rejected")
@@ -132,15 +130,14 @@ def _check(arguments: argparse.Namespace) -> int:
 def _splits(manifest: "Manifest", folds: str | None) -> "pl.Series | None":
     """Return the split of each row: from the first fold of a file, or the column `split`."""
     if folds is not None:
-        from polymodal.config.compose import compose
+        from polymodal.config.compose import runs_folder
         from polymodal.data.leakage import add_transcript_groups
         from polymodal.data.splits import TABLES, from_file
         from polymodal.tracking.index import find_run
 
         path = Path(folds)
         if path.suffix not in (".json", *TABLES):
-            runs = compose([], config_name="corpus").resolved()["paths"]["runs"]
-            path = find_run(Path(runs), folds)
+            path = find_run(runs_folder(), folds)
         grouped = add_transcript_groups(manifest)
         folds_ = from_file(grouped, file=str(path), unknown="leave_out", speaker_dependent=True)
         return folds_[0].split_of_rows(grouped.frame)

@@ -17,20 +17,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from polymodal.cli._bootstrap import checked_stored, composed_and_checked, prepare
 from polymodal.errors import ConfigError
 
-if TYPE_CHECKING:
-    from polymodal.tracking.index import Listed
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal run`."""
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="options to change"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
     repeat = parser.add_mutually_exclusive_group()
     repeat.add_argument("--again", metavar="RUN", help="repeat a recorded run as it was")
     repeat.add_argument("--from", metavar="RUN", dest="source", help="vary a recorded run")
@@ -55,23 +49,13 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.cfg == "job":
         print(compose_run(overrides).text(), end="")
         return 0
-    if arguments.cfg or arguments.info or arguments.multirun:
+    if arguments.cfg or arguments.info:
         from polymodal.cli.sweep import hydra
 
-        if arguments.multirun:  # report errors of all jobs before the first one starts
-            prepare()
-            from polymodal.preflight.check import raise_if_errors
-            from polymodal.study.check import check_sweep
-
-            raise_if_errors(check_sweep(overrides, fast=True))
-        flags = ["--cfg", arguments.cfg] if arguments.cfg else []
-        flags += ["--info", "all"] if arguments.info else []
-        flags += ["--multirun"] if arguments.multirun else []
-        before = {listed.path for listed in _runs(overrides)} if arguments.multirun else set()
-        code = hydra(flags, overrides, Path.cwd())
-        if arguments.multirun:
-            _print_sweep([listed for listed in _runs(overrides) if listed.path not in before])
-        return code
+        flags = ["--cfg", arguments.cfg] if arguments.cfg else ["--info", "all"]
+        return hydra(flags, overrides, Path.cwd())
+    if arguments.multirun:
+        return _sweep(overrides)
     prepare()
     from polymodal.cli._format import print_result
     from polymodal.runs.train import run_experiment
@@ -82,25 +66,24 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _runs(overrides: Sequence[str]) -> list["Listed"]:
-    """Return the runs in the folder that runs of these overrides go to."""
-    from polymodal.config.compose import compose
+def _sweep(overrides: Sequence[str]) -> int:
+    """Run every combination, and print the runs in their order with what differs between them."""
+    prepare()
+    from polymodal.cli._format import print_table
+    from polymodal.cli.runs import differing_columns
+    from polymodal.cli.sweep import hydra
+    from polymodal.config.compose import runs_folder
+    from polymodal.preflight.check import raise_if_errors
+    from polymodal.study.check import check_sweep
     from polymodal.tracking.index import find_runs
 
-    paths = [override for override in overrides if override.startswith("paths.")]
-    return find_runs(Path(compose(paths).resolved()["paths"]["runs"]))[0]
-
-
-def _print_sweep(listed: Sequence["Listed"]) -> None:
-    """Print the runs of a sweep in their order, with the options in which they differ."""
-    from polymodal.cli._format import format_value, print_table
-    from polymodal.cli.runs import configs_of
-    from polymodal.tracking.config_diff import config_diff
-
-    in_order = [*listed][::-1]
-    differing = config_diff(configs_of(in_order)) if in_order else {}
-    columns = {key: [*map(format_value, values)] for key, values in differing.items()}
-    print_table([run.record for run in in_order], columns)
+    raise_if_errors(check_sweep(overrides, fast=True))  # of all jobs, before the first one starts
+    runs = runs_folder(overrides)
+    before = {run.path for run in find_runs(runs)[0]}
+    code = hydra(["--multirun"], overrides, Path.cwd())
+    swept = [run for run in find_runs(runs)[0][::-1] if run.path not in before]
+    print_table([run.record for run in swept], differing_columns(swept))
+    return code
 
 
 def _repeat(arguments: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ Selected = tuple["Listed", Mapping[str, Any]]  # a run and its configuration, if
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal runs`."""
-    parser.add_argument("filters", nargs="*", default=[], metavar="KEY=VALUE", help="filter runs")
+    parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="filter runs")
     add_folder(parser)
     parser.add_argument("--csv", action="store_true", help="print CSV and nothing else")
     parser.add_argument(
@@ -164,12 +164,17 @@ def _extra_columns(
     }
     if len({run.path.parent for run, _ in chosen}) > 1:
         table["folder"] = [str(run.path.parent) for run, _ in chosen]
-    if arguments.differ and chosen:
-        from polymodal.tracking.config_diff import config_diff
-
-        result = config_diff(configs_of([run for run, _ in chosen]))
-        table |= {key: [*map(format_value, values)] for key, values in result.items()}
+    if arguments.differ:
+        table |= differing_columns([run for run, _ in chosen])
     return table
+
+
+def differing_columns(listed: Sequence["Listed"]) -> dict[str, list[str]]:
+    """Return the options in which runs differ: dotted key to cells; empty without a run."""
+    from polymodal.tracking.config_diff import config_diff
+
+    differing = config_diff(configs_of(listed)) if listed else {}
+    return {key: [*map(format_value, values)] for key, values in differing.items()}
 
 
 def _choose(selected: Sequence[Selected], arguments: argparse.Namespace) -> list[Selected]:

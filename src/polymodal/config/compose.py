@@ -19,6 +19,7 @@ from polymodal.config.files import ConfigFile, DefaultsFiles
 from polymodal.config.override_grammar import OverrideError, in_hydra_grammar, parse, quoted_text
 from polymodal.config.partial_resolve import broken_reference
 from polymodal.config.run_encoders import addable_overrides, settle_encoder_runs
+from polymodal.config.schema import PathOptions
 from polymodal.config.similar_keys import KnownKeys
 from polymodal.errors import ConfigError, RunError, UnreadableConfigError
 from polymodal.schemas.run_record import RunRecord
@@ -139,6 +140,12 @@ def _complete(config: DictConfig, config_name: str, overrides: Sequence[str]) ->
                 hint=f"leave ~{key} out, or choose another option with {key}=…",
             )
         config[key] = {}
+
+
+def runs_folder(overrides: Sequence[str] = (), *, project: Path | None = None) -> Path:
+    """Return the folder of runs, or several as in `roots`, of a command with such overrides."""
+    paths = [override for override in overrides if override.lstrip("+~").startswith("paths")]
+    return PathOptions(**compose(paths, project=project).resolved()["paths"]).runs_folder
 
 
 @cache

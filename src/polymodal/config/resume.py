@@ -10,10 +10,11 @@ from polymodal.config.compose import (
     available_choices,
     compose,
     load_config,
+    runs_folder,
 )
 from polymodal.errors import ConfigError, RunError
 from polymodal.tracking.config_diff import config_diff
-from polymodal.tracking.index import find_run, read_record
+from polymodal.tracking.index import find_run, read_record, require_trained
 
 SAMPLE = "experiment=sample/fusion"  # the experiment of a command that names none
 # Groups that say what an experiment is about; with another choice it is not that of the sample.
@@ -59,8 +60,7 @@ def compose_run(overrides: Sequence[str], *, project: Path | None = None) -> Com
                 hint="polymodal run --from RUN trainer.max_epochs=… resume_state=true",
             )
         return composed
-    where = [override for override in overrides if _key(override).startswith("paths")]
-    folder = resumable_run(Path(compose(where, project=project).resolved()["paths"]["runs"]), name)
+    folder = resumable_run(runs_folder(overrides, project=project), name)
     recorded = load_config(folder / "config.yaml", read_record(folder).experiment)
     if _chooses(overrides):
         composed = compose(overrides, project=project)
@@ -77,13 +77,7 @@ def resumable_run(runs: Path, name: str) -> Path:
         RunError: There is none, or it is a study, a test or the like.
     """
     folder = find_run(runs, name)
-    record = read_record(folder)
-    if record.kind != "run":
-        raise RunError(
-            f"{record.run_id} is a {record.kind}, which resume= does not continue",
-            expected="a run that was trained",
-            hint="repeat the command that created it: `polymodal show` prints it",
-        )
+    require_trained(read_record(folder), "which resume= does not continue")
     return folder
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from polymodal.config.compose import ComposedConfig, apply_overrides, compose, load_config
+from polymodal.config.compose import ComposedConfig, apply_overrides, load_config, runs_folder
 from polymodal.data.folds import FOLDS, Fold, read_folds
 from polymodal.encoders.huggingface.checkpoint import FOLDER, locate, pretrained_weights
 from polymodal.ensemble.soft import soft_vote
@@ -26,7 +26,7 @@ from polymodal.runs.recorder import Session, recording, stage_time
 from polymodal.runs.train import RunResult, extract, run_result
 from polymodal.schemas.predictions import PredictionTable, concatenate
 from polymodal.schemas.run_record import RunRecord
-from polymodal.tracking.index import find_run
+from polymodal.tracking.index import find_run, read_record, require_trained
 from polymodal.tracking.run_folder import ENCODERS, FoldDir, find_fold_dirs, fold_dirs
 from polymodal.training.checkpoints import read_checkpoint
 from polymodal.training.distributed import destroy_process_group, rank
@@ -46,9 +46,12 @@ def load_stored_run(name: str, overrides: Sequence[str]) -> tuple[Path, Composed
     Raises:
         UserError: There is no such run, or an override is invalid.
     """
-    path = find_run(Path(compose([]).resolved()["paths"]["runs"]), name)
-    record = RunRecord.read(path / "run.json")
-    return path, apply_overrides(load_config(path / "config.yaml", record.experiment), overrides)
+    path = find_run(runs_folder(), name)
+    return path, _configuration(path, read_record(path), overrides)
+
+
+def _configuration(run: Path, record: RunRecord, overrides: Sequence[str]) -> ComposedConfig:
+    return apply_overrides(load_config(run / "config.yaml", record.experiment), overrides)
 
 
 def load_trained_run(name: str, overrides: Sequence[str]) -> tuple[Path, ComposedConfig]:
@@ -57,17 +60,15 @@ def load_trained_run(name: str, overrides: Sequence[str]) -> tuple[Path, Compose
     Raises:
         UserError: As of `load_stored_run`, or it is a study, a test or the like.
     """
-    source = find_run(Path(compose([]).resolved()["paths"]["runs"]), name)
-    record = RunRecord.read(source / "run.json")
-    if record.kind != "run":
-        its_runs = "name one of its runs: `polymodal show` lists them"
-        raise RunError(
-            f"{record.run_id} is a {record.kind}, which has trained no model of its own",
-            expected="a run that was trained",
-            hint=f"name the run {record.parent}" if record.parent else its_runs,
-        )
-    source, composed = load_stored_run(name, overrides)
-    return source, _with_own_files(source, composed, record)
+    source = find_run(runs_folder(), name)
+    record = read_record(source)
+    its_runs = "name one of its runs: `polymodal show` lists them"
+    require_trained(
+        record,
+        "which has trained no model of its own",
+        hint=f"name the run {record.parent}" if record.parent else its_runs,
+    )
+    return source, _with_own_files(source, _configuration(source, record, overrides), record)
 
 
 def _with_own_files(source: Path, composed: ComposedConfig, record: RunRecord) -> ComposedConfig:
@@ -135,7 +136,7 @@ def apply_run(
             f"{len(experiment.folds)}",
             hint="use --split all to apply every fold's model to the full corpus",
         )
-    record = RunRecord.read(source / "run.json")
+    record = read_record(source)
     check_same_weights(record, experiment.trained)
     models = pretrained_models(experiment.prototypes, experiment.trained)
     require_same_files(record, source, models)
@@ -163,10 +164,11 @@ def apply_run(
             tables = read_tables(fold_dirs(session.path, len(experiment.folds)), split)
             if not tables:
                 raise RunError(f"split {split!r} has no utterance", hint="choose another split")
-            table = concatenate(tables)
             if on_full_corpus and len(tables) > 1:  # of no fold, but of all
-                table = soft_vote(tables)
-                table = table.with_frame(table.frame.with_columns(fold=pl.lit(None, pl.Int64)))
+                voted = soft_vote(tables)
+                table = voted.with_frame(voted.frame.with_columns(fold=pl.lit(None, pl.Int64)))
+            else:
+                table = concatenate(tables)
             _write(table, session.path / "predictions" / f"{split}.parquet", out)
             session.scores |= score_table(table, experiment.scores)
             num_rows, split_of = {split: sum(map(len, tables))}, {split: config["evaluate_on"]}

@@ -7,11 +7,10 @@ from pathlib import Path
 from omegaconf import open_dict
 
 from polymodal.config.compose import ComposedConfig
-from polymodal.errors import RunError
 from polymodal.runs.evaluate import load_stored_run
 from polymodal.schemas.run_record import RunRecord
 from polymodal.tracking.environment import code_state, versions
-from polymodal.tracking.index import read_record
+from polymodal.tracking.index import read_record, require_trained
 
 
 def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, ComposedConfig]:
@@ -26,12 +25,7 @@ def load_run(name: str, overrides: Sequence[str]) -> tuple[Path, RunRecord, Comp
     """
     path, composed = load_stored_run(name, overrides)
     record = read_record(path)
-    if record.kind != "run":
-        raise RunError(
-            f"{record.run_id} is a {record.kind}, which cannot be repeated as a run",
-            expected="a run that was trained",
-            hint="repeat the command that created it: `polymodal show` prints it",
-        )
+    require_trained(record, "which cannot be repeated as a run")
     with open_dict(composed.config):
         composed.config["resume"] = None
         if overrides and not any(word.startswith("resume_state=") for word in overrides):

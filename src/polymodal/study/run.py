@@ -220,8 +220,8 @@ def _vote(
     display: Display,
 ) -> dict[str, list[MemberResult]]:
     """Add the results of the votes, seed by seed."""
-    for vote in plan.votes:
-        display.show("vote", vote.name, plan.votes.index(vote) / len(plan.votes), important=True)
+    for number, vote in enumerate(plan.votes):
+        display.show("vote", vote.name, number / len(plan.votes), important=True)
         results[vote.name] = [_one_vote(vote, configs[vote.name], results, s) for s in plan.seeds]
     return results
 

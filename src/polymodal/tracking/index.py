@@ -71,6 +71,25 @@ def read_record(folder: Path) -> RunRecord:
     return RunRecord.read(folder / "run.json")
 
 
+def require_trained(record: RunRecord, reason: str, hint: str = "") -> None:
+    """Refuse the record of a study, a test or the like where a run that was trained is needed.
+
+    Args:
+        record: The record.
+        reason: Why it does not do, to follow its kind: `which cannot be repeated as a run`.
+        hint: What to do instead; by default, to repeat its command.
+
+    Raises:
+        RunError: It is not of the kind `run`.
+    """
+    if record.kind != "run":
+        raise RunError(
+            f"{record.run_id} is a {record.kind}, {reason}",
+            expected="a run that was trained",
+            hint=hint or "repeat the command that created it: `polymodal show` prints it",
+        )
+
+
 def fold_records(run: Path) -> list[RunRecord]:
     """Return the records of the folds of a run, in their order; none of a run with one fold.
 
