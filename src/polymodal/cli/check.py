@@ -37,9 +37,7 @@ ESTIMATES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal check`."""
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="options, as for run"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options, as for run")
     parser.add_argument("-m", "--multirun", action="store_true", help="check every job of a sweep")
     parser.add_argument("--full", action="store_true", help="open every file, not a sample")
     parser.add_argument(

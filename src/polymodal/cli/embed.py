@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
-        default=[],
         metavar="[RUN] KEY=VALUE",
         help="run id or prefix of one, a path, or `last`; options to change",
     )

@@ -27,9 +27,7 @@ UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal features`."""
-    parser.add_argument(
-        "words", nargs="*", default=[], metavar="WORD", help="filter identities by words"
-    )
+    parser.add_argument("words", nargs="*", metavar="WORD", help="filter identities by words")
     cache = os.environ.get("POLYMODAL_CACHE", "~/.cache/polymodal")
     parser.add_argument(
         "--store", default=f"{cache}/store", metavar="DIR", help="folder of the store (paths.store)"

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from types import FrameType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from polymodal import __version__
 from polymodal.errors import (
@@ -119,6 +119,12 @@ def _parse(command: str, module: ModuleType, rest: Sequence[str]) -> argparse.Na
 
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are like all others: what is wrong, what was expected, a hint."""
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """Declare an argument; without a default, one of any number would count as required."""
+        if options.get("nargs") == "*":
+            options.setdefault("default", [])
+        return super().add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         """Reject the arguments.

@@ -53,7 +53,7 @@ HIDDEN_SECTIONS = ("hydra", "paths")  # sections of the config
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal show`."""
     parser.add_argument("run", metavar="RUN", help="run id or prefix of one, a path, or `last`")
-    parser.add_argument("others", nargs="*", default=[], metavar="RUN", help="show the differences")
+    parser.add_argument("others", nargs="*", metavar="RUN", help="show the differences")
     parser.add_argument(
         "--config", action="store_true", help="show configuration, machine, packages and notes, too"
     )

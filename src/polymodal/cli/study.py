@@ -13,9 +13,7 @@ from polymodal.cli._bootstrap import checked, prepare
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `polymodal study`."""
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="options to change"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
 
 
 def main(arguments: argparse.Namespace) -> int:

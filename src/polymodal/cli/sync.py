@@ -27,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
-        default=[],
         metavar="RUN",
         help="run ids, and options KEY=VALUE of trackers",
     )

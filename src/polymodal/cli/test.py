@@ -29,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_stored_run(parser: argparse.ArgumentParser) -> None:
     """Declare a stored run and the options to change."""
     parser.add_argument("run", metavar="RUN", help="run id or prefix of one, a path, or `last`")
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="options to change"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options to change")
 
 
 def add_split(parser: argparse.ArgumentParser, description: str) -> None:
