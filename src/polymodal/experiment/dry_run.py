@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -156,12 +156,13 @@ def components_that_read_padding(module: TrainingModule, batch: Batch) -> list[s
     Outputs that differ would make predictions depend on the other utterances of a batch.
     """
     module.eval()
-    readers = []
-    for name in batch.modalities:
-        encoder, sequence = module.encoders[name], batch.modalities[name]
-        if not _same_alone(encoder, sequence, encoder(_padded(sequence))):
-            readers.append(f"encoder.{name}")
-    encoded = module.encode(batch)
+    padded = {name: _padded(sequence) for name, sequence in batch.modalities.items()}
+    encoded = module.encode(replace(batch, modalities=padded))
+    readers = [
+        f"encoder.{name}"
+        for name, sequence in batch.modalities.items()
+        if not _same_alone(module.encoders[name], sequence, encoded[name])
+    ]
     fused = module.fuse({name: _padded(sequence) for name, sequence in encoded.items()})
     alone = [
         module.fuse({name: _alone(sequence, row) for name, sequence in encoded.items()})

@@ -121,11 +121,10 @@ def _sampling(
 
     try:
         weights = sampling_weights(experiment.data_options.sampling, targets, experiment.task)
-        loss = experiment.build_loss(experiment.folds[0])
     except UserError as error:
         yield context.refused(error, "data.sampling", "data")
         return
-    if weights is not None and getattr(loss, "weights", None) is not None:
+    if weights is not None and _weighs_classes(experiment):
         yield Diagnostic(
             "balanced twice",
             "data.sampling",
@@ -135,6 +134,14 @@ def _sampling(
             "set data.sampling=natural, or a loss without weights",
             "warning",
         )
+
+
+def _weighs_classes(experiment: "Experiment") -> bool:
+    try:
+        loss = experiment.build_loss(experiment.folds[0])
+    except UserError:  # reported by the rule of components
+        return False
+    return getattr(loss, "weights", None) is not None
 
 
 def _inner_folds(experiment: "Experiment") -> Iterator[Diagnostic]:
