@@ -87,7 +87,7 @@ def verdict() -> list[Row]:
             rows += _rows(f"{name}, {label}", score, design, NUM_PAIRS)
     for name, design in HARD.items():
         rows += _rows(f"{name}, UAR", UnweightedAverageRecall(), design, NUM_HARD_PAIRS)
-    for num_speakers in (4, 6, 10, 20):
+    for num_speakers in (4, 5, 6, 10, 20):
         rows += coverage(num_speakers)
     return rows
 

@@ -12,6 +12,7 @@ normal distribution (Hesterberg, The American Statistician 2015, section 4.4.3).
 | speakers | widened percentile | percentile | basic | BCa |
 |---|---|---|---|---|
 | 4 | .887 | .793 | .771 | .807 |
+| 5 | .906 | .821 | .811 | .835 |
 | 6 | .934 | .855 | .852 | .869 |
 | 10 | .940 | .898 | .883 | .908 |
 | 20 | .956 | .940 | .928 | .945 |
